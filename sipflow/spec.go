@@ -1,0 +1,102 @@
+package sipflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+)
+
+// Key names a call: who placed it and whom it joins. The three parts are
+// addresses of record without a scheme ("201@example.com"), aliases resolved.
+// At most one call holds a key at a time.
+type Key struct{ Agent, Calling, Called string }
+
+func (k Key) String() string { return k.Agent + ":" + k.Calling + ":" + k.Called }
+
+// Credentials answer a SIP digest challenge (RFC 7616, RFC 8760). Any of the
+// secrets may be empty; the topmost challenge that one of them can answer is
+// taken.
+type Credentials struct {
+	Username  string
+	Password  string // clear text: any algorithm
+	HA1       string // hex MD5(username:realm:password): algorithm MD5 only
+	HA1SHA256 string // hex SHA-256 of the same: algorithm SHA-256 only
+}
+
+// LogValue keeps the secrets out of every log.
+func (c Credentials) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+
+// Spec is what a client asks for.
+type Spec struct {
+	Key
+
+	// AgentName is the display name in From; empty for none.
+	AgentName string
+	// CallingUser, CalledUser are user@host as the client wrote them, escaped
+	// for a SIP URI: this is what goes on the wire.
+	CallingUser, CalledUser string
+	// Subject goes into the Subject header field of the first INVITE (RFC 3261 §20.36).
+	Subject string
+	// ConfPIN is handed to a conference bridge as X-ConfPin.
+	ConfPIN string
+	// ForwardingAllowed lets the proxy follow the calling user's forwarding.
+	ForwardingAllowed bool
+	// Timeout is how long the calling phone is alerted. 0 means no limit but
+	// Config.MaxRing.
+	Timeout time.Duration
+	// Credentials are the agent's SIP secret.
+	Credentials Credentials
+	// Observe, when set, is told what happens to this call, in wire order,
+	// before the switchboard's own observers. It must return at once.
+	Observe func(Event)
+}
+
+// EventKind says what an Event reports.
+type EventKind uint8
+
+const (
+	// Placed: the call took its key. What held the key before is being hung up.
+	Placed EventKind = iota
+	// Progress: Event.Text is one more status line of the call.
+	Progress
+	// Ended: nothing follows, neither from the call nor from its phones.
+	Ended
+)
+
+// An Event is one thing that happened to a call. Events of one call are
+// delivered one at a time, in wire order.
+type Event struct {
+	Kind   EventKind
+	Key    Key
+	At     time.Time
+	CallID string // SIP Call-ID of the leg concerned
+	Method string // "INVITE", "NOTIFY", "REFER"
+	Text   string // a status line ("SIP/2.0 180 Ringing") or a NOTIFY body
+	Err    error  // Ended: nil when the call was connected
+}
+
+// A Flow runs one call from its first INVITE to its last BYE, in the call's
+// own goroutine. It returns nil when the parties were connected.
+type Flow func(ctx context.Context, c *Call) error
+
+// Reasons for which a call ends or is not placed.
+var (
+	ErrNoAnswer     = errors.New("no answer in time")
+	ErrHungUp       = errors.New("the phone hung up")
+	ErrReplaced     = errors.New("replaced by a new call with the same parties")
+	ErrDraining     = errors.New("shutting down, no new calls are taken")
+	ErrTooManyCalls = errors.New("too many calls at once")
+	ErrUnreachable  = errors.New("no SIP next hop can be reached")
+	ErrNoCall       = errors.New("no such call")
+)
+
+// StatusError is a final response other than 2xx.
+type StatusError struct {
+	Method string
+	Code   int
+	Reason string
+}
+
+func (e *StatusError) Error() string { return fmt.Sprintf("%s: %d %s", e.Method, e.Code, e.Reason) }

@@ -1,0 +1,122 @@
+// Package schema reads and writes the documents of a sipXecs installation:
+// the status documents that callcontroller answers with, and the files under
+// /etc/sipxpbx that an existing installation already has.
+package schema
+
+import (
+	"strconv"
+	"time"
+	"unicode/utf8"
+)
+
+const (
+	declaration = `<?xml version="1.0" encoding="UTF-8"?>` + "\n"
+	statusNS    = `http://www.sipfoundry.org/sipX/schema/xml/call-status-00-00`
+)
+
+// StatusLine is one event of a REFER call: a response to its INVITE, or what a
+// NOTIFY of the phone said.
+type StatusLine struct {
+	At     time.Time // written as milliseconds since 1970
+	CallID string    // SIP Call-ID
+	Method string    // "INVITE", "NOTIFY" or "REFER"
+	Text   string    // a SIP status line, or the whole body of a NOTIFY
+}
+
+// AppendStatusLines appends the status-lines document, the answer to a GET for
+// a REFER call, to dst and returns the extended slice. The layout is that of
+// sipXrest, byte for byte; unlike there, text is escaped.
+func AppendStatusLines(dst []byte, lines []StatusLine) []byte {
+	dst = append(dst, declaration+`<status-lines xmlns="`+statusNS+`">`+"\n"...)
+	for i := range lines {
+		l := &lines[i]
+		dst = append(dst, "<status>\n\t<timestamp>"...)
+		dst = strconv.AppendInt(dst, l.At.UnixMilli(), 10)
+		dst = append(dst, "</timestamp>\n\t<call-id>"...)
+		dst = appendText(dst, l.CallID)
+		dst = append(dst, "</call-id>\n\t<method>"...)
+		dst = appendText(dst, l.Method)
+		dst = append(dst, "</method>\n\t<status-line>"...)
+		dst = appendText(dst, l.Text)
+		dst = append(dst, "</status-line>\n</status>\n"...)
+	}
+	return append(dst, "</status-lines>\n"...)
+}
+
+// Dialog is one leg of an INVITE call.
+type Dialog struct {
+	ID          string // "callid:localtag:remotetag" in lower case, or "null"
+	LocalParty  string // a SIP URI
+	RemoteParty string // a SIP URI
+	State       string // "null", "Early Dialog", "Confirmed Dialog" or "Terminated Dialog"
+}
+
+// AppendDialogs appends the dialogs document, the answer to a GET for an
+// INVITE call, to dst and returns the extended slice.
+func AppendDialogs(dst []byte, dialogs []Dialog) []byte {
+	dst = append(dst, declaration+`<dialogs xmlns="`+statusNS+`">`+"\n"...)
+	for i := range dialogs {
+		d := &dialogs[i]
+		dst = append(dst, "\t<dialog>\n\t\t<dialog-id>"...)
+		dst = appendText(dst, d.ID)
+		dst = append(dst, "</dialog-id>\n\t\t<local-party>"...)
+		dst = appendText(dst, d.LocalParty)
+		dst = append(dst, "</local-party>\n\t\t<remote-party>"...)
+		dst = appendText(dst, d.RemoteParty)
+		dst = append(dst, "</remote-party>\n\t\t<dialog-state>"...)
+		dst = appendText(dst, d.State)
+		dst = append(dst, "</dialog-state>\n\t</dialog>\n"...)
+	}
+	return append(dst, "</dialogs>\n"...)
+}
+
+// AppendProcessingStatus appends the document that explains a refused request
+// to dst and returns the extended slice. code is usually the HTTP status.
+func AppendProcessingStatus(dst []byte, code int, text string) []byte {
+	dst = append(dst, declaration+`<processing-status xmlns="`+statusNS+`">`+"\n<error-flag>ERROR</error-flag>\n<error-code>"...)
+	dst = strconv.AppendInt(dst, int64(code), 10)
+	dst = append(dst, "</error-code>\n<error-text>"...)
+	dst = appendText(dst, text)
+	return append(dst, "</error-text>\n</processing-status>\n"...)
+}
+
+// appendText appends s as XML character data (XML 1.0 §2.4). Characters that
+// XML 1.0 §2.2 does not allow are dropped, bytes that are not UTF-8 become
+// U+FFFD. A CR stays as it is, as sipXrest wrote it: every XML reader gives
+// back CRLF and a single CR as LF (§2.11), which is what a reader of a sipfrag
+// wants, where &#13; would leave it a stray CR.
+func appendText(dst []byte, s string) []byte {
+	plain := 0 // s[plain:i] needs no change
+	for i := 0; i < len(s); {
+		var with string
+		size := 1
+		switch b := s[i]; {
+		case b == '&':
+			with = "&amp;"
+		case b == '<':
+			with = "&lt;"
+		case b == '>': // "]]>" may not stand in character data
+			with = "&gt;"
+		case b == '"':
+			with = "&quot;"
+		case b < 0x20 && b != '\t' && b != '\n' && b != '\r':
+		case b < utf8.RuneSelf:
+			i++
+			continue
+		default:
+			var r rune
+			r, size = utf8.DecodeRuneInString(s[i:])
+			if r == utf8.RuneError && size == 1 {
+				with = "\uFFFD"
+			} else if r != 0xFFFE && r != 0xFFFF {
+				i += size
+				continue
+			}
+		}
+		dst = append(dst, s[plain:i]...)
+		dst = append(dst, with...)
+		i += size
+		plain = i
+	}
+	return append(dst, s[plain:]...)
+}

@@ -1,0 +1,165 @@
+// Package lab puts real SIP peers on loopback for tests: Kamailio as registrar
+// and challenging proxy, baresip phones, SIPp phones that misbehave, and the
+// real sipxrest binary, each started on free ports and ended with the test.
+//
+// Nothing here sleeps to let something happen: readiness is a line that the
+// program prints or an answer that it gives, with a deadline. When a test
+// fails, the logs of its lab stay in a folder that the test names.
+package lab
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+const (
+	// Domain is the SIP domain of every lab, and the realm of its challenges.
+	Domain = "sipx.test"
+	// Password is the SIP password and the PIN of every user.
+	Password = "123"
+	// Patience is how long a lab waits for anything that should happen at once.
+	// It is long because the machine may be busy: it is a limit, not a delay.
+	Patience = 20 * time.Second
+)
+
+// Lab is one SIP world of a test.
+type Lab struct {
+	// Dir holds the configuration, recordings and logs.
+	Dir string
+	// Proxy is the registrar and proxy.
+	Proxy *Proxy
+
+	tb testing.TB
+}
+
+// Start makes a folder and starts the proxy. routes sends calls for a user to
+// a fixed address (ip:port) instead of a registered phone.
+func Start(tb testing.TB, routes map[string]string) *Lab {
+	tb.Helper()
+	Need(tb, "kamailio", "baresip", "sipp", "curl")
+	l := &Lab{tb: tb, Dir: folder(tb)}
+	l.Proxy = startProxy(l, routes)
+	return l
+}
+
+// Need fails the test when a program is not installed: a test that is skipped
+// silently proves nothing.
+func Need(tb testing.TB, programs ...string) {
+	tb.Helper()
+	for _, p := range programs {
+		if _, err := exec.LookPath(p); err != nil {
+			tb.Fatalf("%s is not installed: run `make setup`, or only `make unit` where it cannot be installed", p)
+		}
+	}
+}
+
+// folder is like TempDir but outlives a failed test, for its logs.
+func folder(tb testing.TB) string {
+	tb.Helper()
+	name := strings.Map(func(r rune) rune {
+		if r == '/' || r == ' ' {
+			return '_'
+		}
+		return r
+	}, tb.Name())
+	dir, err := os.MkdirTemp("", "lab-"+name+"-")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if tb.Failed() || os.Getenv("LAB_KEEP") != "" {
+			tb.Logf("logs of the lab: %s", dir)
+			return
+		}
+		os.RemoveAll(dir)
+	})
+	return dir
+}
+
+// write puts a file into the lab's folder and returns its path.
+func (l *Lab) write(name, text string) string {
+	l.tb.Helper()
+	path := filepath.Join(l.Dir, name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		l.tb.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		l.tb.Fatal(err)
+	}
+	return path
+}
+
+// Until polls ok until it is true, and fails the test with what was awaited
+// when that takes longer than Patience.
+func (l *Lab) Until(what string, ok func() bool) {
+	l.tb.Helper()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(Patience); !ok(); <-tick.C {
+		if time.Now().After(deadline) {
+			l.tb.Fatalf("waited %v in vain: %s", Patience, what)
+		}
+	}
+}
+
+// Ports below Linux' ephemeral range (32768): no outgoing socket of another
+// program can take one between our look and its use.
+const (
+	firstPort = 20000
+	lastPort  = 32000
+)
+
+var ports struct {
+	sync.Mutex
+	next int
+}
+
+// Ports returns the first of n consecutive ports that are free on 127.0.0.1
+// for UDP and TCP. A port is given out once in the life of the process.
+func Ports(tb testing.TB, n int) int {
+	tb.Helper()
+	ports.Lock()
+	defer ports.Unlock()
+	if ports.next == 0 { // another test binary may run: start elsewhere
+		ports.next = firstPort + 2*rand.IntN((lastPort-firstPort)/2)
+	}
+	for range lastPort - firstPort {
+		first := ports.next
+		if first+n > lastPort {
+			ports.next = firstPort
+			continue
+		}
+		if free(first, n) {
+			ports.next = first + n + n%2 // stays even: RTP wants that
+			return first
+		}
+		ports.next = first + 2
+	}
+	tb.Fatal("no free ports on 127.0.0.1")
+	return 0
+}
+
+func free(first, n int) bool {
+	for port := first; port < first+n; port++ {
+		addr := fmt.Sprintf("127.0.0.1:%d", port)
+		u, err := net.ListenPacket("udp", addr)
+		if err != nil {
+			return false
+		}
+		u.Close()
+		t, err := net.Listen("tcp", addr)
+		if err != nil {
+			return false
+		}
+		t.Close()
+	}
+	return true
+}

@@ -1,0 +1,68 @@
+package lab
+
+import (
+	_ "embed"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+//go:embed kamailio.cfg
+var kamailioConfig string
+
+// Proxy is the lab's Kamailio: registrar of Domain, challenging proxy with
+// Record-Route. Every user has Password, a user without a registered phone is
+// 404 Not Found.
+type Proxy struct {
+	*Process
+	// Addr is its ip:port for UDP and TCP.
+	Addr string
+}
+
+// startProxy starts Kamailio and waits until it answers.
+func startProxy(l *Lab, routes map[string]string) *Proxy {
+	l.tb.Helper()
+	port := Ports(l.tb, 1)
+	p := &Proxy{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+
+	var fixed strings.Builder
+	for _, user := range slices.Sorted(maps.Keys(routes)) {
+		fmt.Fprintf(&fixed, "\tif ($rU == %q) {\n\t\t$du = \"sip:%s\";\n\t\troute(RELAY);\n\t}\n", user, routes[user])
+	}
+	config := l.write("kamailio.cfg", strings.NewReplacer(
+		"@PORT@", strconv.Itoa(port), "@PASSWORD@", Password, "@ROUTES@", fixed.String()).Replace(kamailioConfig))
+
+	// In the foreground (-DD), logging to stderr (-E); -Y keeps its control
+	// sockets out of /run, which needs root.
+	p.Process = start(l.tb, "kamailio", l.Dir, "kamailio", "-f", config, "-DD", "-E", "-m", "64", "-M", "8",
+		"-Y", l.Dir, "-P", l.Dir+"/kamailio.pid")
+	l.Until("kamailio answers OPTIONS", func() bool {
+		select {
+		case <-p.Done():
+			l.tb.Fatalf("kamailio ended: %v\n%s", p.Wait(0), strings.Join(p.Lines(), "\n"))
+		default:
+		}
+		return answersOptions(p.Addr)
+	})
+	return p
+}
+
+// answersOptions sends one OPTIONS and waits briefly for any answer.
+func answersOptions(addr string) bool {
+	conn, err := net.Dial("udp", addr)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	local := conn.LocalAddr().String()
+	fmt.Fprintf(conn, "OPTIONS sip:%s SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%d;rport\r\nMax-Forwards: 5\r\n"+
+		"From: <sip:probe@%s>;tag=1\r\nTo: <sip:%s>\r\nCall-ID: %d@%s\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n",
+		addr, local, time.Now().UnixNano(), Domain, Domain, time.Now().UnixNano(), local)
+	conn.SetReadDeadline(time.Now().Add(100 * time.Millisecond))
+	n, err := conn.Read(make([]byte, 2000))
+	return err == nil && n > 0
+}

@@ -1,0 +1,73 @@
+package lab
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"math"
+	"os"
+)
+
+// sampleRate is G.711's: baresip 1.0 does not resample a file for it.
+const sampleRate = 8000
+
+// tone returns a WAV file (16 bit, mono, 8 kHz) of a sine of hz.
+func tone(hz float64, seconds int) []byte {
+	samples := make([]int16, seconds*sampleRate)
+	for i := range samples {
+		samples[i] = int16(8000 * math.Sin(2*math.Pi*hz*float64(i)/sampleRate))
+	}
+	size := uint32(2 * len(samples))
+	var b bytes.Buffer
+	b.WriteString("RIFF")
+	binary.Write(&b, binary.LittleEndian, 36+size)
+	b.WriteString("WAVEfmt ")
+	binary.Write(&b, binary.LittleEndian, struct {
+		Size                 uint32
+		Format, Channels     uint16
+		Rate, BytesPerSecond uint32
+		Align, Bits          uint16
+	}{16, 1, 1, sampleRate, 2 * sampleRate, 2, 16})
+	b.WriteString("data")
+	binary.Write(&b, binary.LittleEndian, size)
+	binary.Write(&b, binary.LittleEndian, samples)
+	return b.Bytes()
+}
+
+// Heard says how much of a recording's energy is at hz, from 0 (silence or
+// other sounds) to about 1 (nothing else), measured over its loudest half second.
+func Heard(path string, hz float64) (float64, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return 0, err
+	}
+	i := bytes.Index(data, []byte("data"))
+	if !bytes.HasPrefix(data, []byte("RIFF")) || i < 0 || len(data) < i+8 {
+		return 0, fmt.Errorf("%s: not a WAV file", path)
+	}
+	// The length field is written when the recording is closed: read to the end.
+	data = data[i+8:]
+	samples := make([]float64, len(data)/2)
+	for i := range samples {
+		samples[i] = float64(int16(binary.LittleEndian.Uint16(data[2*i:])))
+	}
+	const window = sampleRate / 2
+	if len(samples) < window {
+		return 0, errors.New("recording shorter than half a second")
+	}
+	var best, share float64
+	for at := 0; at+window <= len(samples); at += window / 2 {
+		energy, at := 0.0, samples[at:at+window]
+		var re, im float64
+		for n, s := range at {
+			energy += s * s
+			sin, cos := math.Sincos(2 * math.Pi * hz * float64(n) / sampleRate)
+			re, im = re+s*cos, im+s*sin
+		}
+		if energy > best {
+			best, share = energy, 2*(re*re+im*im)/(float64(window)*energy)
+		}
+	}
+	return share, nil
+}

@@ -1,0 +1,137 @@
+// Package app puts the service together: it reads the configuration, starts
+// every part, serves, reloads and shuts down. It is the only package that
+// knows all the others, and it can be started in-process by a test.
+package app
+
+import (
+	"os"
+	"time"
+)
+
+// Config is everything that an operator can set: sipxrest.yaml, SIPXREST_…
+// variables and flags all fill it. Default answers the values that hold when
+// nothing is set.
+type Config struct {
+	// Domain is the SIP domain whose users call. Required.
+	Domain string
+	// Realm is the digest realm of PINs and SIP secrets. Empty: the domain.
+	Realm string
+	// DataDir holds what the service keeps: the self-signed certificate.
+	DataDir string
+	SIP     SIP
+	HTTP    []HTTPListener
+	// Trusted lists networks, addresses and the word "domain" (the domain's
+	// SIP proxies): who needs no PIN.
+	Trusted []string
+	// ReverseProxies lists the networks and addresses from which
+	// X-Forwarded-For is believed.
+	ReverseProxies []string
+	// AllowedOrigins lists the browser pages ("https://portal.example") that may call.
+	AllowedOrigins []string
+	// AllowPinless lets users without a PIN in with any PIN.
+	AllowPinless bool
+	// Users names the files with the users: YAML lists or validusers.xml.
+	Users  []string
+	Call   Call
+	Refer  Refer
+	Limits Limits
+	Log    Log
+	// Drain is how long calls in progress may go on after SIGTERM.
+	Drain time.Duration
+	// DNS names the servers to ask instead of those of the system, "host:port".
+	DNS DNS
+
+	// origin says where a key was set ("sipxrest.yaml:7"), for messages.
+	origin map[string]string
+	// usersHint says why a sipX installation brought no users.
+	usersHint string
+}
+
+// SIP is the section "sip".
+type SIP struct {
+	// Listen lists the sockets, "udp:192.0.2.1:6050" or "tcp:…". Empty: port
+	// 6050 on the machine's own address, UDP and TCP.
+	Listen []string
+	// OutboundProxy lists SIP URIs; every request goes to the first that
+	// answers. Empty: RFC 3263 on the domain.
+	OutboundProxy []string
+	// ExternalAddress is the host that Via and Contact show when the socket's
+	// own address cannot be reached from the phones (NAT).
+	ExternalAddress string
+	// UserAgent is the User-Agent header field.
+	UserAgent string
+}
+
+// HTTPListener is one item of "http".
+type HTTPListener struct {
+	// Listen is "host:port"; an empty host means every address.
+	Listen string
+	// TLS is nil for plain HTTP.
+	TLS *TLS
+	// Auth is a policy: "trusted-or-pin" (default on TLS), "pin" (default on
+	// plain HTTP) or "trusted".
+	Auth string
+}
+
+// TLS names a listener's certificate. Empty Cert and Key: a self-signed one
+// that is made once and kept in the data directory.
+type TLS struct {
+	Cert, Key string // PEM files
+	// MinVersion is the oldest TLS version accepted, "1.0" to "1.3". Empty: "1.2".
+	MinVersion string
+}
+
+// Call is the section "call": defaults of the request parameters.
+type Call struct {
+	Timeout         time.Duration // how long the calling phone is alerted
+	ResultCacheTime time.Duration // how long a finished call's record is kept
+}
+
+// Refer is the section "refer".
+type Refer struct {
+	// HangUpOn says which NOTIFY makes us hang up the calling phone's leg:
+	// "progress" (180, 183 or the end) or "outcome" (only the end).
+	HangUpOn string
+	// Fallback bridges the call ourselves when the phone refuses REFER.
+	Fallback bool
+}
+
+// Limits is the section "limits".
+type Limits struct {
+	Calls       int // calls at once
+	Connections int // HTTP connections at once, on each listener
+}
+
+// Log is the section "log".
+type Log struct {
+	Level  string // debug, info, warn or error
+	Format string // text or json
+}
+
+// DNS is the section "dns".
+type DNS struct{ Servers []string }
+
+// Default answers the configuration that holds when nothing is set. The
+// domain and the users are missing in it.
+func Default() Config {
+	data := os.Getenv("STATE_DIRECTORY") // set by systemd, absolute
+	if data == "" {
+		data = "data"
+	}
+	return Config{
+		DataDir: data,
+		HTTP: []HTTPListener{
+			{Listen: ":6666", TLS: &TLS{}, Auth: "trusted-or-pin"},
+			{Listen: ":6667", Auth: "pin"},
+		},
+		Trusted: []string{wordDomain},
+		Call:    Call{Timeout: 180 * time.Second, ResultCacheTime: 180 * time.Second},
+		Refer:   Refer{HangUpOn: "progress", Fallback: true},
+		Limits:  Limits{Calls: 20000, Connections: 10000},
+		Log:     Log{Level: "info", Format: "text"},
+		Drain:   30 * time.Second,
+	}
+}
+
+// wordDomain in "trusted" stands for the domain's SIP proxies.
+const wordDomain = "domain"

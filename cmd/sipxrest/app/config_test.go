@@ -1,0 +1,290 @@
+package app
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+)
+
+// write puts a file into the test's folder and answers its name.
+func write(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	file := filepath.Join(dir, name)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// minimal is what every configuration needs; tests append to it.
+const minimal = "domain: sipx.test\nusers: [users.yaml]\n"
+
+var ignoreOrigin = cmpopts.IgnoreUnexported(Config{})
+
+func TestEveryKeyOfTheFileIsRead(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, dir, "sipxrest.yaml", `
+domain: sipx.test
+realm: other.test
+data-dir: /var/lib/x
+sip:
+  listen: [udp:127.0.0.1:6050, tcp:127.0.0.1:6050]
+  outbound-proxy: [sip:127.0.0.1:5060, "sip:[2001:db8::1]:5060;transport=tcp"]
+  external-address: 198.51.100.7
+  user-agent: test/1
+http:
+  - {listen: "127.0.0.1:6666", tls: {cert: "", key: ""}, auth: trusted-or-pin}
+  - {listen: "127.0.0.1:6667", auth: pin}
+  - {listen: "127.0.0.1:6668", auth: trusted}
+  - {listen: ":6669", tls: {cert: c.pem, key: /k.pem, min-version: "1.3"}}
+  - {listen: ":6670"}
+trusted: [192.0.2.0/24, domain, "::1"]
+reverse-proxies: [192.0.2.9]
+allowed-origins: [https://portal.example]
+allow-pinless: true
+users: [users.yaml, /etc/sipxpbx/validusers.xml]
+call: {timeout: 90s, result-cache-time: 5m}
+refer: {hangup-on: outcome, fallback: false}
+limits: {calls: 10, connections: 20}
+log: {level: debug, format: json}
+drain: 1m
+dns: {servers: ["127.0.0.1:5353"]}
+`)
+	got, err := Load(Source{File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Config{
+		Domain: "sipx.test", Realm: "other.test", DataDir: "/var/lib/x",
+		SIP: SIP{
+			Listen:          []string{"udp:127.0.0.1:6050", "tcp:127.0.0.1:6050"},
+			OutboundProxy:   []string{"sip:127.0.0.1:5060", "sip:[2001:db8::1]:5060;transport=tcp"},
+			ExternalAddress: "198.51.100.7", UserAgent: "test/1",
+		},
+		HTTP: []HTTPListener{
+			{"127.0.0.1:6666", &TLS{}, "trusted-or-pin"},
+			{"127.0.0.1:6667", nil, "pin"},
+			{"127.0.0.1:6668", nil, "trusted"},
+			{":6669", &TLS{filepath.Join(dir, "c.pem"), "/k.pem", "1.3"}, "trusted-or-pin"},
+			{":6670", nil, "pin"},
+		},
+		Trusted:        []string{"192.0.2.0/24", "domain", "::1"},
+		ReverseProxies: []string{"192.0.2.9"},
+		AllowedOrigins: []string{"https://portal.example"},
+		AllowPinless:   true,
+		Users:          []string{filepath.Join(dir, "users.yaml"), "/etc/sipxpbx/validusers.xml"},
+		Call:           Call{90 * time.Second, 5 * time.Minute},
+		Refer:          Refer{HangUpOn: "outcome"},
+		Limits:         Limits{10, 20},
+		Log:            Log{"debug", "json"},
+		Drain:          time.Minute,
+		DNS:            DNS{[]string{"127.0.0.1:5353"}},
+	}
+	if diff := cmp.Diff(want, got, ignoreOrigin); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestConfigurationFaultsNameThePlaceAndTheFix(t *testing.T) {
+	tests := []struct{ name, text, want string }{
+		{"misspelt key", "domain: a.test\nuser: [users.yaml]", `sipxrest.yaml:2: unknown key "user": did you mean "users"?`},
+		{"misspelt key in a section", minimal + "sip:\n  outbond-proxy: [x]", `sipxrest.yaml:4: unknown key "sip.outbond-proxy": did you mean "sip.outbound-proxy"?`},
+		{"underscore", minimal + "data_dir: x", `:3: unknown key "data_dir": did you mean "data-dir"?`},
+		{"swapped letters", minimal + "deamin: x\nraelm: y", `:4: unknown key "raelm": did you mean "realm"?`},
+		{"key in the wrong section", minimal + "listen: [x]", `did you mean "sip.listen"? Write it in section "sip"`},
+		{"nothing like it", minimal + "zzzzzz: 1", `unknown key "zzzzzz": known here are domain, realm, data-dir, sip,`},
+		{"unknown key of a listener", minimal + "http:\n- listen: ':1'\n- listen: ':2'\n  ath: pin", `:6: http: unknown key "ath": did you mean "auth"?`},
+		{"unknown key of tls", minimal + "http:\n- {listen: ':1', tls: {crt: a}}", `:4: http: unknown key "tls.crt": did you mean "tls.cert"?`},
+		{"key twice", minimal + "realm: a\nrealm: b", `:4: key "realm" was set already in line 3`},
+		{"section as value", minimal + "sip: udp", `:3: sip is a section: put listen below it`},
+		{"value as section", minimal + "realm: {a: b}", `:3: realm: one value is expected here`},
+		{"no unit", minimal + "call: {timeout: 180}", `:3: call.timeout: 180 needs a unit: write 180s`},
+		{"no time", minimal + "drain: soon", `:3: drain: "soon" is not a time: write 30s, 3m or 1h`},
+		{"no truth", minimal + "allow-pinless: yes", `:3: allow-pinless: "yes" is neither true nor false`},
+		{"no number", minimal + "limits: {calls: many}", `:3: limits.calls: "many" is not a whole number`},
+		{"list in a list", minimal + "trusted:\n- a\n- [b]", `:5: trusted: a list of plain values`},
+		{"tls without braces", minimal + "http:\n- listen: ':1'\n  tls:", `:5: http: tls: write tls: {} for a self-signed certificate`},
+		{"no YAML", "domain: [", `sipxrest.yaml: `},
+		{"no mapping", "- a", `sipxrest.yaml:1: lines such as domain: pbx.example are expected`},
+		{"empty", "", `sipxrest.yaml is empty`},
+		{"no domain", "users: [u]", `domain: missing: name the SIP domain`},
+		{"domain is a URI", "domain: sip:a.test\nusers: [u]", `sipxrest.yaml:1: domain: "sip:a.test": write the domain without sip:`},
+		{"domain with port", "domain: a.test:5060\nusers: [u]", `is not a domain name`},
+		{"no users", "domain: a.test", `users: missing: name the file with the users`},
+		{"no transport", minimal + "sip: {listen: ['127.0.0.1:6050']}", `:3: sip.listen: "127.0.0.1:6050": write the transport first`},
+		{"no port", minimal + "sip: {listen: ['udp:127.0.0.1']}", `write an IP address and a port`},
+		{"socket twice", minimal + "sip: {listen: ['udp:127.0.0.1:1', 'udp:127.0.0.1:1']}", `is there twice`},
+		{"proxy without scheme", minimal + "sip: {outbound-proxy: 10.0.0.1}", `write a SIP URI, such as sip:192.0.2.1:5060`},
+		{"proxy port", minimal + "sip: {outbound-proxy: 'sip:a.test:99999'}", `"99999" is not a port`},
+		{"proxy with user", minimal + "sip: {outbound-proxy: 'sip:u@a.test'}", `neither a host name nor an address`},
+		{"policy", minimal + "http: [{listen: ':1', auth: trusted-or-pins}]", `:3: http: listener 1: auth: "trusted-or-pins" is unknown: did you mean "trusted-or-pin"?`},
+		{"no listen", minimal + "http: [{auth: pin}]", `listener 1: listen: missing`},
+		{"listener twice", minimal + "http: [{listen: ':1'}, {listen: ':1'}]", `listener 2: listen: :1 is there twice`},
+		{"key without cert", minimal + "http: [{listen: ':1', tls: {key: k}}]", `write both cert and key`},
+		{"TLS version", minimal + "http: [{listen: ':1', tls: {min-version: 1.9}}]", `tls.min-version: "1.9" is unknown`},
+		{"no listeners", minimal + "http: []", `http: missing`},
+		{"trusted", minimal + "trusted: [domains]", `:3: trusted: "domains" is not a network: write 192.0.2.0/24, an address, or the word domain`},
+		{"reverse proxy", minimal + "reverse-proxies: [proxy]", `reverse-proxies: "proxy" is not a network`},
+		{"origin with path", minimal + "allowed-origins: [https://a.test/]", `without a path`},
+		{"any origin", minimal + "allowed-origins: ['*']", `write the page's scheme and host`},
+		{"hangup-on", minimal + "refer: {hangup-on: outcom}", `did you mean "outcome"?`},
+		{"level", minimal + "log: {level: loud}", `"loud" is unknown: write debug, info, warn or error`},
+		{"timeout too long", minimal + "call: {timeout: 2h}", `2h0m0s is not between 1s and 1h0m0s`},
+		{"no calls", minimal + "limits: {calls: 0}", `0 is not between 1 and 1000000`},
+		{"DNS server", minimal + "dns: {servers: [ns.test]}", `dns.servers: "ns.test" is not an address`},
+		{"external address", minimal + "sip: {external-address: '1.2.3.4:5060'}", `neither a host name nor an address`},
+		{"header injection", minimal + `sip: {user-agent: "a\r\nb"}`, `control character`},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			file := write(t, t.TempDir(), "sipxrest.yaml", tt.text)
+			_, err := Load(Source{File: file})
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v\n want …%s…", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestAllFaultsAreToldAtOnce(t *testing.T) {
+	file := write(t, t.TempDir(), "sipxrest.yaml", "relm: a\ndrain: 5\n")
+	_, err := Load(Source{File: file, Environ: []string{"SIPXREST_LOG_LEVL=info"}, Set: []Setting{{"--set", "domian", "x"}}})
+	for _, want := range []string{`unknown key "relm"`, "drain: 5 needs a unit", "SIPXREST_LOG_LEVEL?", `--set: unknown key "domian": did you mean "domain"?`} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v lacks %q", err, want)
+		}
+	}
+}
+
+func TestFlagsBeatEnvironmentBeatsFileBeatsDefaults(t *testing.T) {
+	dir := t.TempDir()
+	file := write(t, dir, "sipxrest.yaml", minimal+"realm: file\nlog: {level: warn}\nsip: {user-agent: file}\ndrain: 5s\n")
+	cfg, err := Load(Source{
+		File:    file,
+		Environ: []string{"SIPXREST_REALM=env", "SIPXREST_LOG_LEVEL=error", "PATH=/bin", "SIPXREST_DRAIN="},
+		Set:     []Setting{{"--log-level", "log.level", "debug"}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := []string{cfg.SIP.UserAgent, cfg.Realm, cfg.Log.Level, cfg.Log.Format, cfg.Drain.String()}
+	if want := []string{"file", "env", "debug", "text", "5s"}; !slices.Equal(got, want) {
+		t.Errorf("got %v, want %v", got, want)
+	}
+}
+
+func TestEveryKeyCanBeSetInTheEnvironment(t *testing.T) {
+	cfg, err := Load(Source{ConfDir: "", Environ: []string{
+		"SIPXREST_DOMAIN=sipx.test", "SIPXREST_USERS=users.yaml", "SIPXREST_DATA_DIR=d",
+		"SIPXREST_SIP_LISTEN=[udp:127.0.0.1:1, tcp:127.0.0.1:1]",
+		"SIPXREST_SIP_OUTBOUND_PROXY=sip:127.0.0.1:5060",
+		`SIPXREST_HTTP=[{listen: ":1", tls: {}}]`,
+		"SIPXREST_TRUSTED=[10.0.0.0/8, domain]",
+		"SIPXREST_CALL_RESULT_CACHE_TIME=1m", "SIPXREST_REFER_HANGUP_ON=outcome", "SIPXREST_REFER_FALLBACK=false",
+		"SIPXREST_LIMITS_CALLS=7", "SIPXREST_SIP_USER_AGENT=a: b",
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Domain, want.Realm, want.Users, want.DataDir = "sipx.test", "sipx.test", []string{"users.yaml"}, "d"
+	want.SIP = SIP{Listen: []string{"udp:127.0.0.1:1", "tcp:127.0.0.1:1"}, OutboundProxy: []string{"sip:127.0.0.1:5060"}, UserAgent: "a: b"}
+	want.HTTP = []HTTPListener{{":1", &TLS{}, "trusted-or-pin"}}
+	want.Trusted = []string{"10.0.0.0/8", "domain"}
+	want.Call.ResultCacheTime, want.Refer, want.Limits.Calls = time.Minute, Refer{HangUpOn: "outcome"}, 7
+	if diff := cmp.Diff(want, cfg, ignoreOrigin); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestUnknownVariablesAreFaults(t *testing.T) {
+	base := []string{"SIPXREST_DOMAIN=a.test", "SIPXREST_USERS=u"}
+	for variable, want := range map[string]string{
+		"SIPXREST_OUTBOUND_PROXY=x":     "did you mean SIPXREST_SIP_OUTBOUND_PROXY?",
+		"SIPXREST_SIP_OUTBUOND_PROXY=x": "did you mean SIPXREST_SIP_OUTBOUND_PROXY?",
+		"SIPXREST_QWERTZUIOP=x":         "every key of sipxrest.yaml is one",
+		"SIPXREST_DRAIN=5":              "environment: SIPXREST_DRAIN: drain: 5 needs a unit",
+		"SIPXREST_HTTP=[":               "environment: SIPXREST_HTTP: http: ",
+		"SIPXREST_LOG_LEVEL=loud":       "environment: SIPXREST_LOG_LEVEL: log.level: \"loud\" is unknown",
+	} {
+		_, err := Load(Source{Environ: append(base, variable)})
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: error %v, want …%s…", variable, err, want)
+		}
+	}
+}
+
+func TestWithoutAConfigurationItSaysHowToWriteOne(t *testing.T) {
+	t.Chdir(t.TempDir())
+	_, err := Load(Source{})
+	if !errors.Is(err, ErrNoConfig) {
+		t.Fatalf("error %v", err)
+	}
+	if !strings.Contains(err.Error(), "sipxrest serve --example-config > sipxrest.yaml") {
+		t.Errorf("no hint in %v", err)
+	}
+	if _, err := Load(Source{File: "nowhere.yaml"}); err == nil || !strings.Contains(err.Error(), "--example-config > nowhere.yaml") {
+		t.Errorf("error %v", err)
+	}
+	write(t, ".", "sipxrest.yaml", minimal)
+	if _, err := Load(Source{}); err != nil {
+		t.Errorf("./sipxrest.yaml was not found: %v", err)
+	}
+}
+
+func TestTheExampleLoadsAndShowsTheDefaults(t *testing.T) {
+	dir := t.TempDir()
+	got, err := Load(Source{File: write(t, dir, "sipxrest.yaml", Example)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.Domain, want.Realm, want.Users = "pbx.example", "pbx.example", []string{filepath.Join(dir, "users.yaml")}
+	if diff := cmp.Diff(want, got, ignoreOrigin); diff != "" {
+		t.Error(diff)
+	}
+	// With every comment that holds a key taken away it is still right.
+	var all strings.Builder
+	for line := range strings.Lines(Example) {
+		if rest, ok := strings.CutPrefix(strings.TrimLeft(line, " "), "#"); ok && rest != "" && rest[0] != ' ' && rest[0] != '\n' {
+			line = line[:len(line)-len(rest)-1] + rest
+		}
+		all.WriteString(line)
+	}
+	full, err := Load(Source{File: write(t, dir, "full.yaml", all.String())})
+	if err != nil {
+		t.Fatalf("%v\n%s", err, all.String())
+	}
+	for _, k := range full.keys() {
+		if full.origin[k.name] == "" {
+			t.Errorf("the example does not show %s", k.name)
+		}
+	}
+}
+
+func TestThePackagedConfigurationIsTheExample(t *testing.T) {
+	packaged, err := os.ReadFile("../../../packaging/sipxrest.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if string(packaged) != Example {
+		t.Error("packaging/sipxrest.yaml differs from cmd/sipxrest/app/example.yaml: copy the latter")
+	}
+}
+
+func FuzzReadFile(f *testing.F) {
+	f.Add(Example)
+	f.Add("a: &a [*a]\ntrusted: *a\n")
+	f.Add("sip: &s {listen: [x]}\nhttp: [*s]\n? [a]\n: b\n<<: *s\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		file := write(t, t.TempDir(), "sipxrest.yaml", text)
+		_, _ = Load(Source{File: file}) // an error is an answer, a panic is not
+	})
+}

@@ -1,0 +1,237 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// A key is one setting by its dotted name. The table of keys drives the file,
+// the environment and the flags alike, so that none of them knows a key that
+// the others do not.
+type key struct {
+	name string
+	list bool // the value may be YAML text, not only plain text
+	set  func(v value) error
+}
+
+// A value is what a key is to be set to.
+type value struct {
+	node *yaml.Node
+	dir  string // relative paths start here
+}
+
+// keys answers every key of the configuration, bound to c.
+func (c *Config) keys() []key {
+	return []key{
+		{"domain", false, text(&c.Domain)},
+		{"realm", false, text(&c.Realm)},
+		{"data-dir", false, path(&c.DataDir)},
+		{"sip.listen", true, texts(&c.SIP.Listen)},
+		{"sip.outbound-proxy", true, texts(&c.SIP.OutboundProxy)},
+		{"sip.external-address", false, text(&c.SIP.ExternalAddress)},
+		{"sip.user-agent", false, text(&c.SIP.UserAgent)},
+		{"http", true, listeners(&c.HTTP)},
+		{"trusted", true, texts(&c.Trusted)},
+		{"reverse-proxies", true, texts(&c.ReverseProxies)},
+		{"allowed-origins", true, texts(&c.AllowedOrigins)},
+		{"allow-pinless", false, truth(&c.AllowPinless)},
+		{"users", true, paths(&c.Users)},
+		{"call.timeout", false, duration(&c.Call.Timeout)},
+		{"call.result-cache-time", false, duration(&c.Call.ResultCacheTime)},
+		{"refer.hangup-on", false, text(&c.Refer.HangUpOn)},
+		{"refer.fallback", false, truth(&c.Refer.Fallback)},
+		{"limits.calls", false, number(&c.Limits.Calls)},
+		{"limits.connections", false, number(&c.Limits.Connections)},
+		{"log.level", false, text(&c.Log.Level)},
+		{"log.format", false, text(&c.Log.Format)},
+		{"drain", false, duration(&c.Drain)},
+		{"dns.servers", true, texts(&c.DNS.Servers)},
+	}
+}
+
+// variable answers the name of a key in the environment.
+func variable(name string) string {
+	return envPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(name))
+}
+
+const envPrefix = "SIPXREST_"
+
+// A lineError is a fault at a line of the file other than its key's.
+type lineError struct {
+	line int
+	err  error
+}
+
+func (e *lineError) Error() string { return e.err.Error() }
+
+func scalar(n *yaml.Node) (string, error) {
+	if n.Kind != yaml.ScalarNode {
+		return "", errors.New("one value is expected here, not a list or a section")
+	}
+	return n.Value, nil
+}
+
+func text(p *string) func(value) error {
+	return func(v value) error {
+		s, err := scalar(v.node)
+		if err == nil {
+			*p = s
+		}
+		return err
+	}
+}
+
+// path reads a file name; a relative one starts at the configuration's folder.
+func path(p *string) func(value) error {
+	return func(v value) error {
+		s, err := scalar(v.node)
+		if err == nil {
+			*p = from(v.dir, s)
+		}
+		return err
+	}
+}
+
+func from(dir, name string) string {
+	if name == "" || filepath.IsAbs(name) {
+		return name
+	}
+	return filepath.Join(dir, name)
+}
+
+// texts reads a list; a single value is a list of one.
+func texts(p *[]string) func(value) error {
+	return func(v value) error {
+		items := []*yaml.Node{v.node}
+		if v.node.Kind == yaml.SequenceNode {
+			items = v.node.Content
+		}
+		list := make([]string, 0, len(items))
+		for _, item := range items {
+			s, err := scalar(follow(item))
+			if err != nil {
+				return &lineError{item.Line, errors.New("a list of plain values is expected here, such as [a, b]")}
+			}
+			list = append(list, s)
+		}
+		*p = list
+		return nil
+	}
+}
+
+func paths(p *[]string) func(value) error {
+	return func(v value) error {
+		if err := texts(p)(v); err != nil {
+			return err
+		}
+		for i, name := range *p {
+			(*p)[i] = from(v.dir, name)
+		}
+		return nil
+	}
+}
+
+func truth(p *bool) func(value) error {
+	return func(v value) error {
+		switch s, _ := scalar(v.node); s {
+		case "true":
+			*p = true
+		case "false":
+			*p = false
+		default:
+			return fmt.Errorf("%q is neither true nor false", s)
+		}
+		return nil
+	}
+}
+
+func number(p *int) func(value) error {
+	return func(v value) error {
+		s, err := scalar(v.node)
+		if err != nil {
+			return err
+		}
+		n, err := strconv.Atoi(s)
+		if err != nil {
+			return fmt.Errorf("%q is not a whole number", s)
+		}
+		*p = n
+		return nil
+	}
+}
+
+func duration(p *time.Duration) func(value) error {
+	return func(v value) error {
+		s, err := scalar(v.node)
+		if err != nil {
+			return err
+		}
+		d, err := time.ParseDuration(s)
+		if err != nil {
+			if _, e := strconv.ParseFloat(s, 64); e == nil {
+				return fmt.Errorf("%s needs a unit: write %ss for seconds, or %sm for minutes", s, s, s)
+			}
+			return fmt.Errorf("%q is not a time: write 30s, 3m or 1h", s)
+		}
+		*p = d
+		return nil
+	}
+}
+
+// listeners reads the items of "http".
+func listeners(p *[]HTTPListener) func(value) error {
+	return func(v value) error {
+		if v.node.Kind != yaml.SequenceNode {
+			return errors.New(`a list is expected here, such as [{listen: ":6667", auth: pin}]`)
+		}
+		list := make([]HTTPListener, 0, len(v.node.Content))
+		for _, item := range v.node.Content {
+			item = follow(item)
+			if item.Kind != yaml.MappingNode {
+				return &lineError{item.Line, errors.New(`write the listener as {listen: ":6667", auth: pin}`)}
+			}
+			l, err := listener(item, v.dir)
+			if err != nil {
+				return err
+			}
+			list = append(list, l)
+		}
+		*p = list
+		return nil
+	}
+}
+
+func listener(n *yaml.Node, dir string) (l HTTPListener, err error) {
+	var t TLS
+	w := walk{dir: dir, keys: []key{
+		{"listen", false, text(&l.Listen)},
+		{"auth", false, text(&l.Auth)},
+		{"tls.cert", false, path(&t.Cert)},
+		{"tls.key", false, path(&t.Key)},
+		{"tls.min-version", false, text(&t.MinVersion)},
+	}}
+	w.section = func(name string, n *yaml.Node) error {
+		if n.Kind != yaml.MappingNode {
+			return errors.New("write tls: {} for a self-signed certificate, tls: {cert: FILE, key: FILE} for your own, or leave tls out for plain HTTP")
+		}
+		l.TLS = &t
+		return nil
+	}
+	w.mapping("", n)
+	if len(w.errs) > 0 {
+		return l, w.errs[0]
+	}
+	if l.Auth == "" {
+		l.Auth = "pin"
+		if l.TLS != nil {
+			l.Auth = "trusted-or-pin"
+		}
+	}
+	return l, nil
+}

@@ -1,0 +1,209 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// Source says where a configuration comes from. What stands later wins: the
+// defaults, ConfDir, File, Environ, Set.
+type Source struct {
+	// File is a YAML file. Empty: sipxrest.yaml in the working directory or
+	// in /etc/sipxrest, unless ConfDir is given.
+	File string
+	// ConfDir is the configuration folder of a sipX installation.
+	ConfDir string
+	// Environ holds NAME=value; only SIPXREST_ names are looked at.
+	Environ []string
+	// Set holds what the command line says.
+	Set []Setting
+}
+
+// A Setting is one key set on the command line.
+type Setting struct{ Flag, Key, Value string }
+
+// ErrNoConfig says that there is nothing to start with.
+var ErrNoConfig = errors.New(`no configuration found (looked for ` + strings.Join(defaultFiles, " and ") + `).
+Write one and edit it:     sipxrest serve --example-config > sipxrest.yaml
+or read a sipX system's:   sipxrest serve --conf-dir /etc/sipxpbx
+or see a call being made:  sipxrest demo`)
+
+var defaultFiles = []string{"sipxrest.yaml", "/etc/sipxrest/sipxrest.yaml"}
+
+// maxFile bounds the configuration file, in bytes.
+const maxFile = 1 << 20
+
+// Load reads a configuration from all its sources and validates it. The error
+// holds one line for each fault, with the place where it was set.
+func Load(src Source) (Config, error) {
+	cfg := Default()
+	cfg.origin = map[string]string{}
+	file, confDir := src.File, src.ConfDir
+	for _, e := range src.Environ {
+		switch name, val, _ := strings.Cut(e, "="); {
+		case name == envPrefix+"CONFIG" && file == "":
+			file = val
+		case name == envPrefix+"CONF_DIR" && confDir == "":
+			confDir = val
+		}
+	}
+	if file == "" && confDir == "" {
+		file = searchFile()
+	}
+	var errs []error
+	if confDir != "" {
+		errs = append(errs, cfg.readConfDir(confDir))
+	}
+	if file != "" {
+		errs = append(errs, cfg.readFile(file))
+	}
+	errs = append(errs, cfg.readEnviron(src.Environ), cfg.readSettings(src.Set))
+	if err := errors.Join(errs...); err != nil {
+		return cfg, err
+	}
+	if file == "" && confDir == "" && cfg.Domain == "" {
+		return cfg, ErrNoConfig
+	}
+	return cfg, cfg.Validate()
+}
+
+func searchFile() string {
+	for _, name := range defaultFiles {
+		if _, err := os.Stat(name); err == nil {
+			return name
+		}
+	}
+	return ""
+}
+
+// readFile sets what a YAML file says.
+func (c *Config) readFile(name string) error {
+	data, err := readLimited(name)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("%w: write one with sipxrest serve --example-config > %s", err, filepath.Base(name))
+		}
+		return err
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(data, &doc); err != nil {
+		return fmt.Errorf("%s: %w", name, err)
+	}
+	if len(doc.Content) == 0 {
+		return fmt.Errorf("%s is empty: sipxrest serve --example-config shows what to write", name)
+	}
+	root := follow(doc.Content[0])
+	if root.Kind != yaml.MappingNode {
+		return fmt.Errorf("%s:%d: lines such as domain: pbx.example are expected here", name, root.Line)
+	}
+	w := walk{keys: c.keys(), dir: filepath.Dir(name), done: func(key string, line int) {
+		c.origin[key] = fmt.Sprintf("%s:%d", name, line)
+	}}
+	w.mapping("", root)
+	var errs []error
+	for _, e := range w.errs {
+		errs = append(errs, fmt.Errorf("%s:%d: %w", name, e.line, e.err))
+	}
+	return errors.Join(errs...)
+}
+
+func readLimited(name string) ([]byte, error) {
+	if info, err := os.Stat(name); err == nil && info.Size() > maxFile {
+		return nil, fmt.Errorf("%s has more than %d bytes: is it a configuration?", name, maxFile)
+	}
+	return os.ReadFile(name)
+}
+
+// readEnviron sets what SIPXREST_ variables say. A variable that is set to
+// nothing counts as not set.
+func (c *Config) readEnviron(environ []string) error {
+	keys := c.keys()
+	names := []string{envPrefix + "CONFIG", envPrefix + "CONF_DIR"}
+	for _, k := range keys {
+		names = append(names, variable(k.name))
+	}
+	environ = slices.Sorted(slices.Values(environ))
+	var errs []error
+	for _, e := range environ {
+		name, val, _ := strings.Cut(e, "=")
+		if !strings.HasPrefix(name, envPrefix) {
+			continue
+		}
+		i := slices.Index(names, name)
+		if i < 0 {
+			if best := nearest(name[len(envPrefix):], trimmed(names)); best != "" {
+				errs = append(errs, fmt.Errorf("environment: unknown variable %s: did you mean %s%s?", name, envPrefix, best))
+			} else {
+				errs = append(errs, fmt.Errorf("environment: unknown variable %s: every key of sipxrest.yaml is one, such as %s", name, variable("sip.listen")))
+			}
+			continue
+		}
+		if i < 2 || val == "" {
+			continue
+		}
+		errs = append(errs, c.setText(keys[i-2], "environment: "+name, val))
+	}
+	return errors.Join(errs...)
+}
+
+func trimmed(names []string) []string {
+	out := make([]string, len(names))
+	for i, n := range names {
+		out[i] = n[len(envPrefix):]
+	}
+	return out
+}
+
+// readSettings sets what the command line says.
+func (c *Config) readSettings(settings []Setting) error {
+	keys := c.keys()
+	var errs []error
+	for _, s := range settings {
+		i := slices.IndexFunc(keys, func(k key) bool { return k.name == s.Key })
+		if i < 0 {
+			errs = append(errs, fmt.Errorf("%s: %w", s.Flag, unknownDotted(s.Key, keys)))
+			continue
+		}
+		errs = append(errs, c.setText(keys[i], s.Flag, s.Value))
+	}
+	return errors.Join(errs...)
+}
+
+func unknownDotted(word string, keys []key) error {
+	names := make([]string, len(keys))
+	for i, k := range keys {
+		names[i] = k.name
+	}
+	if best := nearest(word, names); best != "" {
+		return fmt.Errorf("unknown key %q: did you mean %q?", word, best)
+	}
+	return unknownKey("", word, keys)
+}
+
+// setText sets a key to a text: a list's text is YAML, any other is taken as
+// it is. Relative paths start at the working directory.
+func (c *Config) setText(k key, origin, val string) error {
+	node := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: val}
+	if k.list {
+		var doc yaml.Node
+		if err := yaml.Unmarshal([]byte(val), &doc); err != nil {
+			return fmt.Errorf("%s: %s: %w", origin, k.name, err)
+		}
+		if len(doc.Content) == 0 {
+			return fmt.Errorf("%s: %s: nothing is set", origin, k.name)
+		}
+		node = follow(doc.Content[0])
+	}
+	if err := k.set(value{node, ""}); err != nil {
+		return fmt.Errorf("%s: %s: %w", origin, k.name, err)
+	}
+	c.origin[k.name] = origin
+	return nil
+}

@@ -1,0 +1,272 @@
+package app
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Validate completes the configuration (the realm) and checks every value.
+// Its error holds one line for each fault: where the key was set, the key,
+// and what to write instead.
+func (c *Config) Validate() error {
+	v := checks{c: c}
+	if c.Realm == "" {
+		c.Realm = c.Domain
+	}
+	v.check("domain", checkDomain(c.Domain))
+	if strings.ContainsFunc(c.Realm, func(r rune) bool { return r < ' ' || r == '"' || r == '\\' || r == 0x7f }) {
+		v.check("realm", fmt.Errorf("%q holds a quote, a backslash or a control character", c.Realm))
+	}
+	if c.DataDir == "" {
+		v.check("data-dir", errors.New("missing: name a folder that the service may write to"))
+	}
+	v.sip()
+	v.http()
+	v.peers()
+	if len(c.Users) == 0 {
+		v.check("users", errors.New("missing: "+cmp.Or(c.usersHint, "name the file with the users, such as users: [users.yaml]")))
+	}
+	v.span("call.timeout", c.Call.Timeout, time.Second, time.Hour)
+	v.span("call.result-cache-time", c.Call.ResultCacheTime, 0, 24*time.Hour)
+	v.span("drain", c.Drain, 0, time.Hour)
+	v.word("refer.hangup-on", c.Refer.HangUpOn, "progress", "outcome")
+	v.word("log.level", c.Log.Level, "debug", "info", "warn", "error")
+	v.word("log.format", c.Log.Format, "text", "json")
+	v.count("limits.calls", c.Limits.Calls, 1_000_000)
+	v.count("limits.connections", c.Limits.Connections, 1_000_000)
+	for _, s := range c.DNS.Servers {
+		if _, err := netip.ParseAddr(s); err == nil {
+			continue
+		}
+		if _, err := netip.ParseAddrPort(s); err != nil {
+			v.check("dns.servers", fmt.Errorf("%q is not an address: write 192.0.2.53 or 192.0.2.53:53", s))
+		}
+	}
+	return errors.Join(v.errs...)
+}
+
+// Origin says where a key was set, for messages: "sipxrest.yaml:7: http", or
+// the key alone when it has its default.
+func (c *Config) Origin(key string) string {
+	if o := c.origin[key]; o != "" {
+		return o + ": " + key
+	}
+	return key
+}
+
+type checks struct {
+	c    *Config
+	errs []error
+}
+
+func (v *checks) check(key string, err error) {
+	if err != nil {
+		v.errs = append(v.errs, fmt.Errorf("%s: %w", v.c.Origin(key), err))
+	}
+}
+
+func (v *checks) span(key string, d, least, most time.Duration) {
+	if d < least || d > most {
+		v.check(key, fmt.Errorf("%v is not between %v and %v", d, least, most))
+	}
+}
+
+func (v *checks) count(key string, n, most int) {
+	if n < 1 || n > most {
+		v.check(key, fmt.Errorf("%d is not between 1 and %d", n, most))
+	}
+}
+
+func (v *checks) word(key, got string, words ...string) {
+	if slices.Contains(words, got) {
+		return
+	}
+	if best := nearest(got, words); best != "" {
+		v.check(key, fmt.Errorf("%q is unknown: did you mean %q?", got, best))
+		return
+	}
+	v.check(key, fmt.Errorf("%q is unknown: write %s", got, orList(words)))
+}
+
+func orList(words []string) string {
+	last := len(words) - 1
+	return strings.Join(words[:last], ", ") + " or " + words[last]
+}
+
+func checkDomain(d string) error {
+	switch {
+	case d == "":
+		return errors.New("missing: name the SIP domain whose users call, such as domain: pbx.example")
+	case strings.HasPrefix(d, "sip:") || strings.HasPrefix(d, "sips:"):
+		return fmt.Errorf("%q: write the domain without sip:", d)
+	case !isHost(d):
+		return fmt.Errorf("%q is not a domain name: write it as in user@domain, without port or path", d)
+	}
+	return nil
+}
+
+// isHost says whether s is a host name or an IP address as a SIP URI may hold
+// it (RFC 3261 §25.1), IPv6 in brackets or not.
+func isHost(s string) bool {
+	if _, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil {
+		return true
+	}
+	if s == "" || len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(s, "."), ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
+			return false
+		}
+		for i := range len(label) {
+			c := label[i]
+			if c != '-' && c != '_' && (c < '0' || c > '9') && (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (v *checks) sip() {
+	seen := map[string]bool{}
+	for _, s := range v.c.SIP.Listen {
+		err := checkSIPListen(s)
+		if err == nil && seen[s] && !strings.HasSuffix(s, ":0") {
+			err = fmt.Errorf("%s is there twice", s)
+		}
+		seen[s] = true
+		v.check("sip.listen", err)
+	}
+	for _, s := range v.c.SIP.OutboundProxy {
+		v.check("sip.outbound-proxy", checkProxy(s))
+	}
+	if h := v.c.SIP.ExternalAddress; h != "" && !isHost(h) {
+		v.check("sip.external-address", fmt.Errorf("%q is neither a host name nor an address; the port is that of sip.listen", h))
+	}
+	if strings.ContainsFunc(v.c.SIP.UserAgent, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+		v.check("sip.user-agent", errors.New("holds a control character"))
+	}
+}
+
+func checkSIPListen(s string) error {
+	transport, addr, _ := strings.Cut(s, ":")
+	if transport != "udp" && transport != "tcp" {
+		return fmt.Errorf("%q: write the transport first, such as udp:192.0.2.1:6050 or tcp:192.0.2.1:6050", s)
+	}
+	host, port, err := net.SplitHostPort(addr)
+	if err == nil && host != "" {
+		_, err = netip.ParseAddr(host)
+	}
+	if _, e := strconv.ParseUint(port, 10, 16); err != nil || e != nil {
+		return fmt.Errorf("%q: write an IP address and a port, such as %s:192.0.2.1:6050", s, transport)
+	}
+	return nil
+}
+
+// checkProxy wants a SIP URI without a user.
+func checkProxy(s string) error {
+	rest, ok := strings.CutPrefix(s, "sip:")
+	if !ok {
+		rest, ok = strings.CutPrefix(s, "sips:")
+	}
+	if !ok {
+		return fmt.Errorf("%q: write a SIP URI, such as sip:192.0.2.1:5060", s)
+	}
+	hostport, params, _ := strings.Cut(rest, ";")
+	host, port := hostport, ""
+	if i := strings.LastIndexByte(hostport, ':'); i >= 0 && !strings.HasSuffix(hostport, "]") {
+		host, port = hostport[:i], hostport[i+1:]
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return fmt.Errorf("%q: %q is not a port", s, port)
+		}
+	}
+	if !isHost(host) || strings.Contains(host, ":") && !strings.HasPrefix(host, "[") {
+		return fmt.Errorf("%q: %q is neither a host name nor an address", s, host)
+	}
+	if strings.ContainsAny(params, "<>?\" \r\n") {
+		return fmt.Errorf("%q: only parameters such as ;transport=tcp may follow the host", s)
+	}
+	return nil
+}
+
+func (v *checks) http() {
+	if len(v.c.HTTP) == 0 {
+		v.check("http", errors.New(`missing: write at least one listener, such as {listen: ":6666", tls: {}}`))
+	}
+	seen := map[string]bool{}
+	for i, l := range v.c.HTTP {
+		fault := func(key, format string, args ...any) {
+			v.check("http", fmt.Errorf("listener %d: %s: %w", i+1, key, fmt.Errorf(format, args...)))
+		}
+		host, port, err := net.SplitHostPort(l.Listen)
+		n, portErr := strconv.Atoi(port)
+		switch {
+		case l.Listen == "":
+			fault("listen", `missing: write host:port, or ":6666" for every address`)
+		case err != nil || portErr != nil || n < 0 || n > 65535:
+			fault("listen", `%q: write host:port, or ":6666" for every address`, l.Listen)
+		case host != "" && !isHost(host):
+			fault("listen", "%q is neither a host name nor an address", host)
+		case seen[l.Listen] && n != 0:
+			fault("listen", "%s is there twice", l.Listen)
+		}
+		seen[l.Listen] = true
+		if policies := []string{"trusted-or-pin", "pin", "trusted"}; !slices.Contains(policies, l.Auth) {
+			if best := nearest(l.Auth, policies); best != "" {
+				fault("auth", "%q is unknown: did you mean %q?", l.Auth, best)
+			} else {
+				fault("auth", "%q is unknown: write %s", l.Auth, orList(policies))
+			}
+		}
+		if t := l.TLS; t != nil {
+			if (t.Cert == "") != (t.Key == "") {
+				fault("tls", "write both cert and key, or neither for a self-signed certificate")
+			}
+			if _, ok := tlsVersions[t.MinVersion]; !ok {
+				fault("tls.min-version", `%q is unknown: write "1.2" or "1.3" ("1.0" lets very old clients in)`, t.MinVersion)
+			}
+		}
+	}
+}
+
+func (v *checks) peers() {
+	for _, s := range v.c.Trusted {
+		if s == wordDomain {
+			continue
+		}
+		if _, err := parsePrefix(s); err != nil {
+			v.check("trusted", fmt.Errorf("%w, or the word domain", err))
+		}
+	}
+	for _, s := range v.c.ReverseProxies {
+		_, err := parsePrefix(s)
+		v.check("reverse-proxies", err)
+	}
+	for _, s := range v.c.AllowedOrigins {
+		u, err := url.Parse(s)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || s != u.Scheme+"://"+u.Host {
+			v.check("allowed-origins", fmt.Errorf("%q: write the page's scheme and host, such as https://portal.example, without a path", s))
+		}
+	}
+}
+
+// parsePrefix reads "192.0.2.0/24" or a single address.
+func parsePrefix(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil && a.Zone() == "" {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	if err != nil {
+		return p, fmt.Errorf("%q is not a network: write 192.0.2.0/24, an address", s)
+	}
+	return p.Masked(), nil
+}

@@ -1,0 +1,106 @@
+package lab
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+)
+
+// TrustedIP is the one address that the service trusts: a client that binds it
+// is asked for no PIN, the others of loopback are.
+const TrustedIP = "127.0.0.2"
+
+// Service is the real sipxrest.
+type Service struct {
+	*Process
+	// Secure is the base URL of the HTTPS listener (trusted-or-pin), Plain that
+	// of the HTTP one (pin), Internal that of the trusted one.
+	Secure, Plain, Internal string
+	// SIP is its ip:port for UDP and TCP.
+	SIP string
+
+	lab *Lab
+}
+
+var built struct {
+	sync.Once
+	dir, path string
+	err       error
+}
+
+// build returns the path of sipxrest: that of $SIPXREST, or one built from the
+// working tree once for all tests.
+func build(tb testing.TB) string {
+	tb.Helper()
+	built.Do(func() {
+		if path := os.Getenv("SIPXREST"); path != "" {
+			built.path, built.err = filepath.Abs(path)
+			return
+		}
+		if built.dir, built.err = os.MkdirTemp("", "lab-bin-"); built.err != nil {
+			return
+		}
+		built.path = filepath.Join(built.dir, "sipxrest")
+		if out, err := exec.Command("go", "build", "-o", built.path, "sipxrest/cmd/sipxrest").CombinedOutput(); err != nil {
+			built.err = fmt.Errorf("go build sipxrest/cmd/sipxrest: %w\n%s", err, out)
+		}
+	})
+	if built.err != nil {
+		tb.Fatal(built.err)
+	}
+	return built.path
+}
+
+// Clean removes the binary that was built for the tests. TestMain calls it.
+func Clean() {
+	if built.dir != "" {
+		os.RemoveAll(built.dir)
+	}
+}
+
+const serviceConfig = `domain: %[1]s
+realm: %[1]s
+data-dir: %[2]s/data
+sip:
+  listen: ["udp:%[3]s", "tcp:%[3]s"]
+  outbound-proxy: ["sip:%[4]s"]
+http:
+  - {listen: "%[5]s", tls: {cert: "", key: ""}, auth: trusted-or-pin}
+  - {listen: "%[6]s", auth: pin}
+  - {listen: "%[7]s", auth: trusted}
+trusted: [%[8]s/32]
+users: [%[2]s/users.yaml]
+`
+
+// Service starts sipxrest for the users 201 to 209 (201 has the alias bob) and
+// waits until it serves. more are further lines of its configuration.
+func (l *Lab) Service(more ...string) *Service {
+	l.tb.Helper()
+	program := build(l.tb)
+	var users strings.Builder
+	for user := 201; user <= 209; user++ {
+		alias := ""
+		if user == 201 {
+			alias = ", aliases: [bob]"
+		}
+		fmt.Fprintf(&users, "- {user: \"%d\", name: User %d%s, pin: \"%s\", sip-password: \"%s\"}\n", user, user, alias, Password, Password)
+	}
+	l.write("users.yaml", users.String())
+	addr := func() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(Ports(l.tb, 1))) }
+	sip, secure, plain, internal := addr(), addr(), addr(), addr()
+	config := l.write("sipxrest.yaml", fmt.Sprintf(serviceConfig, Domain, l.Dir, sip, l.Proxy.Addr, secure, plain, internal, TrustedIP)+
+		strings.Join(more, "\n")+"\n")
+	s := &Service{lab: l, SIP: sip, Secure: "https://" + secure, Plain: "http://" + plain, Internal: "http://" + internal}
+	s.Process = start(l.tb, "sipxrest", l.Dir, program, "serve", "--config", config)
+	if _, err := s.AwaitLine(0, regexp.MustCompile(`sipxrest serves`), Patience); err != nil {
+		l.tb.Fatalf("%v\n%s", err, strings.Join(s.Lines(), "\n"))
+	}
+	return s
+}

@@ -1,0 +1,94 @@
+package resolve
+
+import (
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// place is what a failure is remembered for: two domains may share a server.
+type place struct {
+	transport string
+	addr      netip.AddrPort
+}
+
+// avoided remembers the hops that failed lately.
+type avoided struct {
+	keep  time.Duration // immutable
+	count atomic.Int64  // len(until), to read without the lock
+
+	mu    sync.Mutex
+	until map[place]time.Time // guarded by mu
+}
+
+// Failed puts hop behind the others of its target for Config.AvoidFor: call it
+// when the hop refused the connection, timed out or answered 503 (RFC 3263 §4.3).
+func (r *Resolver) Failed(hop Hop) {
+	a, now := &r.avoided, r.now()
+	p := place{hop.Transport, hop.Addr}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.until == nil {
+		a.until = map[place]time.Time{}
+	}
+	if _, known := a.until[p]; !known && len(a.until) >= maxAvoided {
+		a.makeRoom(now)
+	}
+	a.until[p] = now.Add(a.keep)
+	a.count.Store(int64(len(a.until)))
+}
+
+// Succeeded takes back what Failed said.
+func (r *Resolver) Succeeded(hop Hop) {
+	a := &r.avoided
+	if a.count.Load() == 0 {
+		return
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	delete(a.until, place{hop.Transport, hop.Addr})
+	a.count.Store(int64(len(a.until)))
+}
+
+// makeRoom drops what is over, or else what is over first.
+func (a *avoided) makeRoom(now time.Time) {
+	var first place
+	var at time.Time
+	for p, until := range a.until {
+		if !now.Before(until) {
+			delete(a.until, p)
+		} else if at.IsZero() || until.Before(at) {
+			first, at = p, until
+		}
+	}
+	if len(a.until) >= maxAvoided {
+		delete(a.until, first)
+	}
+}
+
+// last moves the hops that failed lately to the end, in place, keeping the
+// order otherwise.
+func (a *avoided) last(hops []Hop, now time.Time) []Hop {
+	if a.count.Load() == 0 || len(hops) < 2 {
+		return hops
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	var bad []Hop
+	good := hops[:0]
+	for _, h := range hops {
+		p := place{h.Transport, h.Addr}
+		until, known := a.until[p]
+		if known && now.Before(until) {
+			bad = append(bad, h)
+			continue
+		}
+		if known {
+			delete(a.until, p)
+		}
+		good = append(good, h)
+	}
+	a.count.Store(int64(len(a.until)))
+	return append(good, bad...)
+}

@@ -1,0 +1,344 @@
+package resolve
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"slices"
+
+	"github.com/miekg/dns"
+)
+
+// step is one SRV look-up and the transport that its servers are reached by.
+type step struct {
+	transport string
+	key       key
+	pending   pending
+}
+
+// server is where a step leads.
+type server struct {
+	transport string
+	host      string
+	addr      netip.Addr // valid if host is an address
+	port      uint16
+}
+
+// Hops returns where to send a request for t, in the order to try, at most 16:
+// RFC 3263 §4. Servers of equal rank come in random order by their weights
+// (RFC 2782), so a caller keeps to one result within a transaction and its
+// failover. Hops that Failed was called for are last.
+//
+// Without ctx's end it takes at most some seconds; once one server is known the
+// others are waited for 200 ms only. The error says in words which look-up
+// failed, and is one of the Err values of this package.
+func (r *Resolver) Hops(ctx context.Context, t Target) ([]Hop, error) {
+	hops, err := r.hops(ctx, t)
+	if err != nil {
+		return nil, fmt.Errorf("resolve %v: %w", t, err)
+	}
+	return r.avoided.last(hops, r.now()), nil
+}
+
+func (r *Resolver) hops(ctx context.Context, t Target) ([]Hop, error) {
+	host, addr, err := parseHost(t.Host)
+	if err != nil {
+		return nil, err
+	}
+	if t.Port < 0 || t.Port > 65535 {
+		return nil, fmt.Errorf("%w: port %d", ErrTarget, t.Port)
+	}
+	named, err := r.transport(t)
+	if err != nil {
+		return nil, err
+	}
+	fallback := named
+	if fallback == "" {
+		if fallback, err = r.implied(t.Secure); err != nil {
+			return nil, err
+		}
+	}
+	direct := server{fallback, host, addr, uint16(t.Port)}
+	if t.Port == 0 {
+		direct.port = defaultPort(fallback)
+	}
+	if addr.IsValid() || t.Port != 0 {
+		return r.locate(ctx, host, []server{direct})
+	}
+
+	// Our own transports' SRV records are asked for together with NAPTR: most
+	// domains have no NAPTR records, and this saves them a round trip.
+	var own, byNAPTR [maxSteps]step
+	steps := own[:0]
+	for _, transport := range r.transports {
+		if named == "" && (!t.Secure || encrypted(transport)) || named == transport {
+			k := key{serviceOf(transport), host, dns.TypeSRV}
+			steps = append(steps, step{transport, k, r.ask(k)})
+		}
+	}
+	var found [maxHops]server
+	if named == "" {
+		offered := r.offered(ctx, host, byNAPTR[:0], func(transport string) bool {
+			return r.sends(transport) && (!t.Secure || encrypted(transport))
+		})
+		servers, exist, err := r.serversOf(ctx, offered, found[:0])
+		if len(servers) > 0 {
+			return r.locate(ctx, host, servers)
+		}
+		if exist {
+			return nil, err
+		}
+	}
+	servers, exist, err := r.serversOf(ctx, steps, found[:0])
+	if len(servers) > 0 {
+		return r.locate(ctx, host, servers)
+	}
+	if exist {
+		return nil, err
+	}
+	// Not knowing whether there are SRV records, the domain's own address would
+	// be a guess, unless the operator gave it.
+	if err != nil && len(r.inHosts(host)) == 0 {
+		return nil, err
+	}
+	hops, err := r.locate(ctx, host, []server{direct})
+	if err != nil {
+		return nil, fmt.Errorf("no SRV record, and %w", err)
+	}
+	return hops, nil
+}
+
+// offered appends to steps what host's NAPTR records lead to, in their order,
+// each SRV name once. Without an answer within two queries' time the domain
+// counts as having none: there are firewalls that drop NAPTR queries.
+func (r *Resolver) offered(ctx context.Context, host string, steps []step, want func(transport string) bool) []step {
+	k := key{"", host, dns.TypeNAPTR}
+	p := r.ask(k)
+	if !p.settled() {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, 2*r.timeout)
+		defer cancel()
+	}
+	for _, n := range r.wait(ctx, k, p).naptr {
+		if !want(n.transport) || len(steps) == maxSteps {
+			continue
+		}
+		if !slices.ContainsFunc(steps, func(s step) bool { return s.key == n.srv && s.transport == n.transport }) {
+			steps = append(steps, step{n.transport, n.srv, r.ask(n.srv)})
+		}
+	}
+	return steps
+}
+
+// serversOf appends to servers those of the steps' SRV records, in the order to
+// try. exist says that there are SRV records, even if they say "no such service".
+// err is why there are no servers, nil if the domain simply has no SRV records.
+func (r *Resolver) serversOf(ctx context.Context, steps []step, servers []server) (_ []server, exist bool, err error) {
+	var buf [8]srv
+	for _, s := range steps {
+		if len(servers) > 0 && !s.pending.settled() {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, grace)
+			defer cancel()
+		}
+		a := r.wait(ctx, s.key, s.pending)
+		switch {
+		case a.off:
+			exist = true
+			err = a.err
+		case a.failed && !exist:
+			err = a.err
+		}
+		for _, v := range appendWeighted(buf[:0], a.srv, rand.IntN) {
+			exist = true
+			next := server{s.transport, v.host, v.addr, v.port}
+			if len(servers) < maxHops && !slices.Contains(servers, next) {
+				servers = append(servers, next)
+			}
+		}
+	}
+	return servers, exist, err
+}
+
+// addresses is the look-up of one host, both families.
+type addresses struct {
+	literal netip.Addr   // valid if the host is an address
+	fixed   []netip.Addr // of the hosts file
+	v4, v6  pending
+	ask4    bool
+	ask6    bool
+}
+
+func (r *Resolver) askAddresses(a *addresses, host string, addr netip.Addr, network string) {
+	if addr.IsValid() {
+		a.literal = addr
+		return
+	}
+	if a.fixed = r.inHosts(host); len(a.fixed) > 0 {
+		return
+	}
+	if network != "ip6" {
+		a.ask4, a.v4 = true, r.ask(key{"", host, dns.TypeA})
+	}
+	if network != "ip4" {
+		a.ask6, a.v6 = true, r.ask(key{"", host, dns.TypeAAAA})
+	}
+}
+
+func (a *addresses) settled() bool { return a.v4.settled() && a.v6.settled() }
+
+// waitAddresses calls each for every address, IPv4 first. If there is none it
+// returns why.
+func (r *Resolver) waitAddresses(ctx context.Context, a *addresses, host, network string, each func(netip.Addr)) error {
+	fits := func(addr netip.Addr) bool {
+		return network == "" || network == "ip" || addr.Is4() == (network == "ip4")
+	}
+	if a.literal.IsValid() {
+		if fits(a.literal) {
+			each(a.literal)
+		}
+		return nil
+	}
+	for _, addr := range a.fixed {
+		if fits(addr) {
+			each(addr)
+		}
+	}
+	if len(a.fixed) > 0 {
+		return nil
+	}
+	var err4, err6 error
+	if a.ask4 {
+		got := r.wait(ctx, key{"", host, dns.TypeA}, a.v4)
+		for _, addr := range got.addrs {
+			each(addr)
+		}
+		err4 = got.err
+		if err4 == nil && a.ask6 && !a.v6.settled() {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, grace)
+			defer cancel()
+		}
+	}
+	if a.ask6 {
+		got := r.wait(ctx, key{"", host, dns.TypeAAAA}, a.v6)
+		for _, addr := range got.addrs {
+			each(addr)
+		}
+		err6 = got.err
+	}
+	switch {
+	case a.ask4 && a.ask6 && err4 != nil && err6 != nil:
+		if errors.Is(err4, ErrNoRecord) {
+			return err6 // AAAA may have failed rather than be absent
+		}
+		return err4
+	case !a.ask6:
+		return err4
+	case !a.ask4:
+		return err6
+	}
+	return nil
+}
+
+// locate returns the hops of servers, in their order.
+func (r *Resolver) locate(ctx context.Context, name string, servers []server) ([]Hop, error) {
+	var buf [maxHops]addresses
+	lookups := buf[:len(servers)]
+	for i, s := range servers {
+		r.askAddresses(&lookups[i], s.host, s.addr, r.network)
+	}
+	hops := make([]Hop, 0, min(maxHops, len(servers)+1))
+	var errs error
+	for i, s := range servers {
+		if len(hops) > 0 && !lookups[i].settled() {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, grace)
+			defer cancel()
+		}
+		err := r.waitAddresses(ctx, &lookups[i], s.host, r.network, func(a netip.Addr) {
+			hop := Hop{s.transport, netip.AddrPortFrom(a, s.port), name}
+			if len(hops) < maxHops && !slices.Contains(hops, hop) {
+				hops = append(hops, hop)
+			}
+		})
+		if err != nil && errs == nil {
+			errs = err
+		}
+	}
+	if len(hops) > 0 {
+		return hops, nil
+	}
+	if errs == nil {
+		errs = fmt.Errorf("%s: %w: its addresses are not of the configured network %s", name, ErrNoRecord, r.network)
+	}
+	return nil, errs
+}
+
+// Addresses returns every address of domain's SIP servers over all transports,
+// sent by us or not, sorted: the peers that are the domain's proxies. The
+// addresses of the domain itself count only if it has no SRV records at all; if
+// the SRV look-ups fail, an error is returned rather than a guess.
+// Loopback addresses are not left out.
+func (r *Resolver) Addresses(ctx context.Context, domain string) ([]netip.Addr, error) {
+	addrs, err := r.addressesOf(ctx, domain)
+	if err != nil {
+		return nil, fmt.Errorf("addresses of the SIP servers of %s: %w", printable(domain), err)
+	}
+	return addrs, nil
+}
+
+func (r *Resolver) addressesOf(ctx context.Context, domain string) ([]netip.Addr, error) {
+	host, addr, err := parseHost(domain)
+	if err != nil {
+		return nil, err
+	}
+	var steps []step
+	if !addr.IsValid() {
+		for _, s := range services {
+			k := key{s.service, host, dns.TypeSRV}
+			steps = append(steps, step{s.transport, k, r.ask(k)})
+		}
+		steps = append(steps, r.offered(ctx, host, nil, func(string) bool { return true })...)
+	}
+	hosts := map[string]netip.Addr{}
+	exist, failed := false, error(nil)
+	for _, s := range steps {
+		a := r.wait(ctx, s.key, s.pending)
+		exist = exist || a.off
+		if a.failed {
+			failed = a.err
+		}
+		for _, v := range a.srv {
+			if exist = true; len(hosts) < maxSRV {
+				hosts[v.host] = v.addr
+			}
+		}
+	}
+	if !exist {
+		if failed != nil && len(r.inHosts(host)) == 0 {
+			return nil, failed
+		}
+		hosts[host] = addr
+	}
+	lookups := make(map[string]*addresses, len(hosts))
+	for h, a := range hosts {
+		lookups[h] = new(addresses)
+		r.askAddresses(lookups[h], h, a, "ip")
+	}
+	var all []netip.Addr
+	for h, l := range lookups {
+		err := r.waitAddresses(ctx, l, h, "ip", func(a netip.Addr) { all = append(all, a) })
+		if err != nil && failed == nil {
+			failed = err
+		}
+	}
+	if len(all) == 0 && failed != nil {
+		return nil, failed
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	all = slices.Compact(all)
+	return all[:min(len(all), maxTrusted)], nil
+}

@@ -1,0 +1,207 @@
+package restauth
+
+import (
+	"crypto/subtle"
+	"math"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// What the body of a 401 says. sipXrest: a wrong PIN is "pin mismatch".
+const (
+	bodyNone     = "Authentication required: give the agent's user name and PIN by HTTP Digest"
+	bodyMismatch = "pin mismatch"
+	bodyBasic    = "Basic authentication would show the PIN to everybody on the way: use Digest here, or HTTPS"
+	bodyStale    = "The nonce is not valid any more: repeat the request with the new one"
+)
+
+// verdict is what became of a request's credentials.
+type verdict int
+
+const (
+	wrong    verdict = iota
+	good             //
+	absent           // none that this listener takes
+	shown            // Basic on plain HTTP: not even looked at
+	stale            // the PIN is right, the nonce is not
+	unusable         // the header cannot be read
+)
+
+// authenticate lets r in if it proves the agent's PIN, else it has answered.
+func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener, addr netip.Addr, agentText string) (*User, bool) {
+	snapshot := g.users.now.Load()
+	agent := snapshot.lookup(agentText, g.cfg.Domain)
+	if agent != nil && !agent.HasPIN() && g.cfg.AllowPinless {
+		return agent, true
+	}
+
+	now := g.cfg.Now()
+	guessed := trimDomain(agentText, g.cfg.Domain)
+	given := r.Header["Authorization"]
+	if len(given) > 0 {
+		if wait := g.guesses.wait(addr, guessed, now); wait > 0 {
+			seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
+			w.Header().Set("Retry-After", seconds)
+			plain(w, http.StatusTooManyRequests, "Too many failed attempts: try again in "+seconds+" s")
+			return nil, false
+		}
+	}
+
+	body, isStale := bodyNone, false
+	switch v, err := g.check(r, l, snapshot, agent, given, now); v {
+	case good:
+		return agent, true
+	case shown:
+		body = bodyBasic
+	case stale:
+		body, isStale = bodyStale, true
+	case unusable:
+		g.guesses.fail(addr, guessed, now)
+		body = err.Error()
+	case wrong:
+		g.guesses.fail(addr, guessed, now)
+		g.log.Info("refused a wrong PIN", "peer", addr, "agent", clip(agentText))
+		body = bodyMismatch
+	}
+	g.challenge(w, l, snapshot, isStale, now)
+	plain(w, http.StatusUnauthorized, body)
+	return nil, false
+}
+
+// check looks at the Authorization headers of a request. It takes the same
+// time for an agent who does not exist.
+func (g *Gate) check(r *http.Request, l *listener, s *snapshot, agent *User, given []string, now time.Time) (verdict, error) {
+	if len(given) == 0 {
+		return absent, nil
+	}
+	if len(given) > 1 {
+		return unusable, errSyntax
+	}
+	if len(given[0]) > maxAuthorization {
+		return unusable, errTooLong
+	}
+	name, params := scheme(given[0])
+	switch {
+	case strings.EqualFold(name, "Digest"):
+		return g.checkDigest(r, l, s, agent, params, now)
+	case strings.EqualFold(name, "Basic"):
+		if !l.tls {
+			return shown, nil
+		}
+		return g.checkBasic(r, s, agent)
+	}
+	return absent, nil
+}
+
+// checkBasic verifies a Basic header (RFC 7617). The user may call himself by
+// any of his names.
+func (g *Gate) checkBasic(r *http.Request, s *snapshot, agent *User) (verdict, error) {
+	username, secret, ok := r.BasicAuth()
+	if !ok {
+		return unusable, errSyntax
+	}
+	who := s.lookup(username, g.cfg.Domain)
+	// Both sides are hashed, as only the hash may be stored; it was made for
+	// the user name, not for an alias.
+	alg, name := algMD5, username
+	if who != nil {
+		name = who.Name
+		if !who.can(algMD5) && who.can(algSHA256) {
+			alg = algSHA256
+		}
+	}
+	want := who.ha1(alg, name, g.cfg.Realm, g.decoy)
+	got := alg.hash(name + ":" + g.cfg.Realm + ":" + secret)
+	if !equal(got, want) || who == nil || who != agent || !who.can(alg) || secret == "" {
+		return wrong, nil
+	}
+	return good, nil
+}
+
+// checkDigest verifies a Digest header (RFC 7616 §3.4, without qop RFC 2069).
+func (g *Gate) checkDigest(r *http.Request, l *listener, s *snapshot, agent *User, params string, now time.Time) (verdict, error) {
+	c, err := parseDigest(params)
+	if err != nil {
+		return unusable, err
+	}
+	var alg algorithm
+	switch {
+	case c.algorithm == "" || strings.EqualFold(c.algorithm, algMD5.name):
+		alg = algMD5
+	case s.sha256 && strings.EqualFold(c.algorithm, algSHA256.name):
+		alg = algSHA256
+	default:
+		return unusable, errNotOffer
+	}
+	who := s.lookup(c.username, g.cfg.Domain)
+	ha1 := who.ha1(alg, c.username, g.cfg.Realm, g.decoy)
+	ha2 := alg.hash(r.Method + ":" + c.uri)
+	middle := c.nonce
+	if c.qop != "" {
+		middle += ":" + c.nc + ":" + c.cnonce + ":" + c.qop
+	}
+	want := alg.hash(ha1 + ":" + middle + ":" + ha2)
+	if !equal(c.response, want) || who == nil || who != agent || !who.can(alg) ||
+		c.realm != g.cfg.Realm || !sameTarget(c.uri, r.RequestURI) {
+		return wrong, nil
+	}
+	// Only who knows the PIN gets here, so that only he learns what is wrong
+	// with his nonce, and only he makes us remember one.
+	id, fresh := g.nonces.verify(c.nonce, l.scope, now)
+	if !fresh || !g.nonces.use(id, c.count, now) {
+		return stale, nil
+	}
+	return good, nil
+}
+
+// sameTarget says whether the uri of a Digest header is the request-target,
+// query included. Where one of them is in absolute form, as through a proxy
+// (RFC 9112 §3.2.2), path and query are compared: the authority is the
+// client's claim in both.
+func sameTarget(uri, target string) bool {
+	return uri == target || originForm(uri) == originForm(target)
+}
+
+func originForm(target string) string {
+	scheme, rest, ok := strings.Cut(target, "://")
+	if !ok || !strings.EqualFold(scheme, "http") && !strings.EqualFold(scheme, "https") {
+		return target
+	}
+	switch i := strings.IndexAny(rest, "/?"); {
+	case i < 0:
+		return "/"
+	case rest[i] == '?':
+		return "/" + rest[i:]
+	default:
+		return rest[i:]
+	}
+}
+
+func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+// challenge adds the challenges of a listener: MD5 first, because old clients
+// take the first; SHA-256 only when it would lock nobody out.
+func (g *Gate) challenge(w http.ResponseWriter, l *listener, s *snapshot, isStale bool, now time.Time) {
+	h := w.Header()
+	realm := quote(g.cfg.Realm)
+	rest := `, nonce="` + g.nonces.issue(l.scope, now) + `"`
+	if isStale {
+		rest += ", stale=true"
+	}
+	h.Add("WWW-Authenticate", `Digest realm=`+realm+`, qop="auth", algorithm=`+algMD5.name+rest)
+	if s.sha256 {
+		h.Add("WWW-Authenticate", `Digest realm=`+realm+`, qop="auth", algorithm=`+algSHA256.name+rest)
+	}
+	if l.tls {
+		h.Add("WWW-Authenticate", `Basic realm=`+realm)
+	}
+	h.Set("Cache-Control", "no-store")
+}
+
+// quote makes a quoted-string (RFC 9110 §5.6.4).
+func quote(text string) string {
+	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
+}

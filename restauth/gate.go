@@ -1,0 +1,262 @@
+package restauth
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+	"unicode"
+)
+
+// Config is what a Gate decides by.
+type Config struct {
+	Realm  string // of Digest and Basic; default: Domain
+	Domain string // the SIP domain
+
+	// Trusted are the networks whose peers need no PIN on a listener with
+	// TrustedOrPIN and are let in by TrustedOnly.
+	Trusted []netip.Prefix
+	// DomainAddrs answers the addresses of the domain's SIP proxies, which
+	// are trusted like Trusted, but not loopback addresses: those every
+	// process of the host has. It is called for requests, so it answers from
+	// memory. nil: none.
+	DomainAddrs func() []netip.Addr
+
+	// ReverseProxies are the peers whose X-Forwarded-For counts. They are
+	// never trusted themselves: what they pass on is not theirs.
+	ReverseProxies []netip.Prefix
+
+	// AllowPinless lets everybody in as a user without a PIN, as sipXrest did.
+	AllowPinless bool
+
+	// AllowedOrigins are the browser pages, as scheme://host[:port], that
+	// may call from another site.
+	AllowedOrigins []string
+
+	// Now tells the time; default: time.Now.
+	Now func() time.Time
+}
+
+// Gate decides who gets in. Its methods may be called from any goroutine.
+type Gate struct {
+	cfg      Config
+	users    *Users
+	log      *slog.Logger
+	origins  map[string]bool
+	nonces   *nonces
+	guesses  *throttle
+	decoy    string // in place of the PIN of a user who has none
+	listener atomic.Int64
+}
+
+// New makes the gate in front of users. An error names the field of cfg.
+func New(cfg Config, users *Users, log *slog.Logger) (*Gate, error) {
+	if users == nil {
+		return nil, errors.New("gate: no users")
+	}
+	if cfg.Realm == "" {
+		cfg.Realm = cfg.Domain
+	}
+	if cfg.Realm == "" {
+		return nil, errors.New("realm: missing: set realm or domain")
+	}
+	if strings.ContainsFunc(cfg.Realm, unicode.IsControl) {
+		return nil, errors.New("realm: has control characters")
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	g := &Gate{cfg: cfg, users: users, log: log, guesses: newThrottle(), nonces: newNonces(cfg.Now())}
+	g.origins = make(map[string]bool, len(cfg.AllowedOrigins))
+	for _, text := range cfg.AllowedOrigins {
+		origin, err := parseOrigin(text)
+		if err != nil {
+			return nil, fmt.Errorf("allowed-origins: %w", err)
+		}
+		g.origins[origin] = true
+	}
+	var decoy [16]byte
+	rand.Read(decoy[:]) // never fails
+	g.decoy = hex.EncodeToString(decoy[:])
+	return g, nil
+}
+
+// listener is what a request's listener decides about it.
+type listener struct {
+	gate   *Gate
+	policy Policy
+	tls    bool
+	scope  string // binds nonces to the listener and the realm
+	next   http.Handler
+}
+
+// strictest is the listener of a request that came through none.
+var strictest = &listener{policy: PIN, scope: "0"}
+
+type listenerKey struct{}
+
+// Listener is the handler of one listener, for its policy and with tls if it
+// speaks TLS. It refuses cross-site requests and answers CORS preflights; the
+// rest goes to h, whose calls to Authorize then know the listener. Nonces
+// that one listener issued are not good on another.
+func (g *Gate) Listener(p Policy, tls bool, h http.Handler) http.Handler {
+	scope := strconv.FormatInt(g.listener.Add(1), 10) + " " + g.cfg.Realm
+	return &listener{gate: g, policy: p, tls: tls, scope: scope, next: h}
+}
+
+func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if l.gate.crossSite(w, r) {
+		return
+	}
+	l.next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), listenerKey{}, l)))
+}
+
+func listenerOf(r *http.Request) *listener {
+	if l, ok := r.Context().Value(listenerKey{}).(*listener); ok {
+		return l
+	}
+	return strictest
+}
+
+// Authorize says whether r may act as the agent, who is named by a user name
+// or an alias. If not, it has answered: 401 with a challenge, 403 on a
+// listener for trusted peers, or 429 after too many wrong PINs.
+//
+// A nil user with true means a trusted peer that named an agent who does not
+// exist. To others an unknown agent looks like a wrong PIN.
+func (g *Gate) Authorize(w http.ResponseWriter, r *http.Request, agentText string) (*User, bool) {
+	l, addr, trusted, ok := g.arrive(w, r)
+	if !ok {
+		return nil, false
+	}
+	if trusted && l.policy != PIN {
+		user, _ := g.users.Lookup(agentText)
+		return user, true
+	}
+	return g.authenticate(w, r, l, addr, agentText)
+}
+
+// AuthorizeSelf is Authorize for resources of the user himself: on every
+// listener he has to prove who he is, because a peer that is trusted to place
+// calls for anybody is not thereby anybody. A listener for trusted peers
+// refuses the others none the less. With true the user is never nil.
+func (g *Gate) AuthorizeSelf(w http.ResponseWriter, r *http.Request, agentText string) (*User, bool) {
+	l, addr, _, ok := g.arrive(w, r)
+	if !ok {
+		return nil, false
+	}
+	return g.authenticate(w, r, l, addr, agentText)
+}
+
+// arrive refuses the peers that the listener has no way in for.
+func (g *Gate) arrive(w http.ResponseWriter, r *http.Request) (l *listener, addr netip.Addr, trusted, ok bool) {
+	l = listenerOf(r)
+	addr, trusted = g.peer(r)
+	if l.policy == TrustedOnly && !trusted {
+		g.log.Debug("refused a peer that is not trusted", "peer", addr)
+		plain(w, http.StatusForbidden, "Only trusted access allowed")
+		return nil, addr, false, false
+	}
+	return l, addr, trusted, true
+}
+
+// peer is the address that a request comes from, and whether it is trusted.
+func (g *Gate) peer(r *http.Request) (addr netip.Addr, trusted bool) {
+	// The server wrote RemoteAddr; over a Unix socket there is no address,
+	// and the zero one is in no network.
+	socket, _ := netip.ParseAddrPort(r.RemoteAddr)
+	addr = socket.Addr().Unmap().WithZone("")
+	if contains(g.cfg.ReverseProxies, addr) {
+		client, ok := g.forwardedFor(r)
+		if !ok {
+			return addr, false
+		}
+		addr = client
+	}
+	// A page may have any name lead to our address, so that it has our
+	// origin: only pages that we know may use the trust in their browser.
+	if origin := r.Header.Get("Origin"); origin != "" && !g.origins[origin] {
+		return addr, false
+	}
+	return addr, g.trusts(addr)
+}
+
+func (g *Gate) trusts(addr netip.Addr) bool {
+	if !addr.IsValid() {
+		return false
+	}
+	if contains(g.cfg.Trusted, addr) {
+		return true
+	}
+	if g.cfg.DomainAddrs == nil || addr.IsLoopback() {
+		return false
+	}
+	for _, proxy := range g.cfg.DomainAddrs() {
+		if proxy.Unmap().WithZone("") == addr {
+			return true
+		}
+	}
+	return false
+}
+
+// forwardedFor is the right-most address of X-Forwarded-For that is not a
+// reverse proxy: whatever stands to the left of it, its client made up.
+func (g *Gate) forwardedFor(r *http.Request) (netip.Addr, bool) {
+	lines := r.Header["X-Forwarded-For"]
+	for i := len(lines) - 1; i >= 0; i-- {
+		for rest := lines[i]; rest != ""; {
+			item := rest
+			if comma := strings.LastIndexByte(rest, ','); comma >= 0 {
+				rest, item = rest[:comma], rest[comma+1:]
+			} else {
+				rest = ""
+			}
+			addr, ok := parseForwarded(strings.TrimSpace(item))
+			if !ok {
+				return netip.Addr{}, false
+			}
+			if !contains(g.cfg.ReverseProxies, addr) {
+				return addr, true
+			}
+		}
+	}
+	return netip.Addr{}, false
+}
+
+// parseForwarded reads an address, which some proxies give with a port.
+func parseForwarded(text string) (netip.Addr, bool) {
+	if addr, err := netip.ParseAddr(text); err == nil {
+		return addr.Unmap().WithZone(""), true
+	}
+	if ap, err := netip.ParseAddrPort(text); err == nil {
+		return ap.Addr().Unmap().WithZone(""), true
+	}
+	return netip.Addr{}, false
+}
+
+func contains(networks []netip.Prefix, addr netip.Addr) bool {
+	for _, network := range networks {
+		if network.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// plain answers a short text.
+func plain(w http.ResponseWriter, status int, text string) {
+	h := w.Header()
+	h.Set("Content-Type", "text/plain; charset=utf-8")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Length", strconv.Itoa(len(text)))
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(text)) // the client may be gone
+}

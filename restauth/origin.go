@@ -1,0 +1,92 @@
+package restauth
+
+import (
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// parseOrigin reads an origin of the configuration and gives it the form that
+// browsers send (RFC 6454 §6.2).
+func parseOrigin(text string) (string, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
+		u.User != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {
+		return "", fmt.Errorf("%.80q: want scheme://host or scheme://host:port, without a path", text)
+	}
+	scheme, host := u.Scheme, strings.ToLower(u.Host)
+	if port := u.Port(); scheme == "http" && port == "80" || scheme == "https" && port == "443" {
+		host = strings.TrimSuffix(host, ":"+port)
+	}
+	return scheme + "://" + host, nil
+}
+
+// crossSite refuses the requests of pages that may not call, answers the
+// preflights of those that may, and says whether it has answered. Responses
+// to allowed pages get the CORS headers that let them be read.
+//
+// Only browsers send Origin and Sec-Fetch-Site, and no page can change them,
+// so a request without them is no page's. A reverse proxy must pass Host on,
+// or its own pages are foreign ones.
+func (g *Gate) crossSite(w http.ResponseWriter, r *http.Request) bool {
+	origin := r.Header.Get("Origin")
+	if len(g.origins) > 0 {
+		w.Header().Add("Vary", "Origin")
+	}
+	if origin != "" && g.origins[origin] {
+		h := w.Header()
+		h.Set("Access-Control-Allow-Origin", origin)
+		h.Set("Access-Control-Allow-Credentials", "true")
+		h.Set("Access-Control-Expose-Headers", "ETag, Retry-After, WWW-Authenticate")
+		if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
+			return false
+		}
+		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE")
+		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-None-Match")
+		h.Set("Access-Control-Max-Age", "600")
+		w.WriteHeader(http.StatusNoContent)
+		return true
+	}
+	if !changesState(r) {
+		return false
+	}
+	site := r.Header.Get("Sec-Fetch-Site")
+	if origin == "" && site != "cross-site" {
+		return false
+	}
+	// Host is compared with Origin only to refuse: a browser sets both, and
+	// others who make them equal gain what they have without Origin.
+	if origin != "" && site != "cross-site" && sameHost(origin, r.Host) {
+		return false
+	}
+	g.log.Debug("refused a cross-site request", "peer", r.RemoteAddr, "origin", clip(origin))
+	plain(w, http.StatusForbidden, "Cross-site request refused: the page's origin is not in allowed-origins")
+	return true
+}
+
+// changesState says whether a page could do harm by r without reading the
+// answer. A WebSocket opens with a GET, and browsers let every page do so.
+func changesState(r *http.Request) bool {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead:
+		return r.Header.Get("Upgrade") != ""
+	case http.MethodOptions:
+		return false
+	}
+	return true
+}
+
+// sameHost says whether origin's host and port are those of a Host header.
+func sameHost(origin, host string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
+}
+
+// clip shortens what strangers sent for the log.
+func clip(text string) string {
+	if len(text) > 80 {
+		return text[:80] + "…"
+	}
+	return text
+}

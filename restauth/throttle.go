@@ -1,0 +1,107 @@
+package restauth
+
+import (
+	"hash/maphash"
+	"net/netip"
+	"sync"
+	"time"
+)
+
+const (
+	// guessWindow is the time over which failures are counted.
+	guessWindow = time.Minute
+	// maxUserFailures is how many failures an address may have for one user
+	// within guessWindow, maxAddrFailures for all users together.
+	maxUserFailures = 10
+	maxAddrFailures = 100
+	// maxGuessers bounds each of the two generations of counters.
+	maxGuessers = 1 << 16
+)
+
+// throttle counts failed attempts. Counters are kept in two generations: the
+// older is dropped as a whole after a window, or when the younger is full.
+type throttle struct {
+	seed maphash.Seed
+
+	mu       sync.Mutex
+	now, old map[guesser]failures
+	turned   time.Time // when old was now
+	max      int       // maxGuessers
+}
+
+// guesser is who failed: an address, alone (user 0) or with a user.
+type guesser struct {
+	addr netip.Addr
+	user uint64 // hash of the user's name
+}
+
+type failures struct {
+	count int
+	since time.Time
+}
+
+func newThrottle() *throttle {
+	return &throttle{seed: maphash.MakeSeed(), now: make(map[guesser]failures), max: maxGuessers}
+}
+
+// network is the address as it is counted: of IPv6 the first 64 bits, all of
+// which one host may have.
+func network(addr netip.Addr) netip.Addr {
+	if addr.Is6() && !addr.Is4In6() {
+		prefix, err := addr.WithZone("").Prefix(64)
+		if err == nil {
+			return prefix.Addr()
+		}
+	}
+	return addr.Unmap()
+}
+
+// wait is how long addr has to wait before it may try again as user; 0 when
+// it may.
+func (t *throttle) wait(addr netip.Addr, user string, now time.Time) time.Duration {
+	addr = network(addr)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return max(
+		t.left(guesser{addr: addr}, maxAddrFailures, now),
+		t.left(guesser{addr, t.hash(user)}, maxUserFailures, now),
+	)
+}
+
+func (t *throttle) left(g guesser, limit int, now time.Time) time.Duration {
+	f := t.get(g, now)
+	if f.count < limit {
+		return 0
+	}
+	return f.since.Add(guessWindow).Sub(now)
+}
+
+// fail counts a failure of addr as user.
+func (t *throttle) fail(addr netip.Addr, user string, now time.Time) {
+	addr = network(addr)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now.Sub(t.turned) > guessWindow || len(t.now)+2 > t.max {
+		t.old, t.now, t.turned = t.now, make(map[guesser]failures), now
+	}
+	for _, g := range [...]guesser{{addr: addr}, {addr, t.hash(user)}} {
+		f := t.get(g, now)
+		f.count++
+		t.now[g] = f
+	}
+}
+
+// get is the counter of g; a new one when the window of the last is over.
+func (t *throttle) get(g guesser, now time.Time) failures {
+	f, ok := t.now[g]
+	if !ok {
+		f, ok = t.old[g]
+	}
+	// A clock that was set back must not lock anybody out for long.
+	if !ok || now.Sub(f.since) >= guessWindow || now.Before(f.since) {
+		return failures{since: now}
+	}
+	return f
+}
+
+func (t *throttle) hash(user string) uint64 { return maphash.String(t.seed, user) | 1 }

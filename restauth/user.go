@@ -1,0 +1,125 @@
+package restauth
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"log/slog"
+
+	auth "github.com/abbot/go-http-auth"
+)
+
+// User is one user of the domain. Users are shared between requests and are
+// never changed once they are loaded.
+type User struct {
+	Name        string   // user name, the user part of the identity as a rule
+	Identity    string   // address of record without scheme, "201@example.com"
+	DisplayName string   // "" when there is none
+	Aliases     []string // other names of the same user
+
+	SIPPassword  string // SIP password in the clear, or ""
+	SIPHA1       string // hex MD5(user:realm:SIP password), or ""
+	SIPHA1SHA256 string // hex SHA-256(user:realm:SIP password), or ""
+
+	pin pin
+}
+
+// LogValue keeps the secrets out of every log.
+func (u *User) LogValue() slog.Value {
+	if u == nil {
+		return slog.StringValue("none")
+	}
+	return slog.GroupValue(slog.String("user", u.Name), slog.String("secrets", "[redacted]"))
+}
+
+// String keeps the secrets out of every formatted text.
+func (u *User) String() string {
+	if u == nil {
+		return "no user"
+	}
+	return "user " + u.Name + " [redacted]"
+}
+
+// GoString is String, for %#v.
+func (u *User) GoString() string { return u.String() }
+
+// HasPIN says whether the user can prove who he is.
+func (u *User) HasPIN() bool { return u.pin != pin{} }
+
+// pin is what is stored of a user's PIN. The zero value is a user without
+// one, whom no PIN matches.
+type pin struct {
+	clear  string
+	md5    string // hex MD5(user:realm:PIN), lower case
+	sha256 string // the same by SHA-256
+}
+
+// LogValue keeps the PIN out of every log.
+func (pin) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+
+// String keeps the PIN out of every formatted text.
+func (pin) String() string { return "[redacted]" }
+
+// GoString is String, for %#v.
+func (pin) GoString() string { return "[redacted]" }
+
+// withoutEmpty drops the hash of the empty PIN, which some tools write for a
+// user without a PIN and which would let anybody in.
+func (p pin) withoutEmpty(user, realm string) pin {
+	if p.md5 != "" && p.md5 == md5Hex(user+":"+realm+":") {
+		p.md5 = ""
+	}
+	if p.sha256 != "" && p.sha256 == sha256Hex(user+":"+realm+":") {
+		p.sha256 = ""
+	}
+	return p
+}
+
+// algorithm is a hash algorithm of Digest (RFC 7616 §3.3).
+type algorithm struct {
+	name string              // as in the algorithm parameter
+	hash func(string) string // lower-case hex
+}
+
+var (
+	algMD5    = algorithm{"MD5", md5Hex}
+	algSHA256 = algorithm{"SHA-256", sha256Hex}
+)
+
+func md5Hex(text string) string { return auth.H(text) }
+
+func sha256Hex(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:])
+}
+
+// can says whether the user's PIN can be checked by alg.
+func (u *User) can(alg algorithm) bool {
+	stored := u.pin.md5
+	if alg.name == algSHA256.name {
+		stored = u.pin.sha256
+	}
+	return stored != "" || u.pin.clear != ""
+}
+
+// ha1 answers the hash of username, realm and PIN for the username text that
+// a client used. Without a user, a PIN, or a hash of that text the answer is
+// computed from decoy and matches nothing; it costs the same, so that neither
+// the answer nor its time tell whether the user exists.
+func (u *User) ha1(alg algorithm, username, realm, decoy string) string {
+	secret, stored := decoy, ""
+	if u != nil {
+		if u.pin.clear != "" {
+			secret = u.pin.clear
+		} else if username == u.Name {
+			stored = u.pin.md5
+			if alg.name == algSHA256.name {
+				stored = u.pin.sha256
+			}
+		}
+	}
+	computed := alg.hash(username + ":" + realm + ":" + secret)
+	if stored != "" {
+		return stored
+	}
+	return computed
+}

@@ -1,0 +1,234 @@
+package restauth
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// UsersConfig says where the users are.
+type UsersConfig struct {
+	Domain string   // the SIP domain; users without an identity get it
+	Realm  string   // the realm of the stored hashes; default: Domain
+	Files  []string // users.yaml and validusers.xml files, told apart by their content
+}
+
+// Users is the list of users. It answers from a snapshot that Reload
+// replaces as a whole; its methods may be called from any goroutine.
+type Users struct {
+	cfg UsersConfig
+	now atomic.Pointer[snapshot]
+
+	reloading sync.Mutex // held while the files are read
+}
+
+// snapshot is one state of the files. It is never changed.
+type snapshot struct {
+	users    []User
+	byName   map[string]*User // by user name and alias
+	sha256   bool             // every PIN can be checked by SHA-256
+	files    []fileState      // what was read, by UsersConfig.Files
+	warnings []string         // faults of validusers.xml, at most maxWarnings
+}
+
+// LoadUsers reads the files of cfg. An error names the file and the line,
+// and never holds a PIN or a password.
+func LoadUsers(cfg UsersConfig) (*Users, error) {
+	if cfg.Domain == "" {
+		return nil, errors.New("users: no domain: set domain")
+	}
+	if cfg.Realm == "" {
+		cfg.Realm = cfg.Domain
+	}
+	u := &Users{cfg: cfg}
+	if err := u.Reload(); err != nil {
+		return nil, err
+	}
+	return u, nil
+}
+
+// Reload reads the files again. After an error the users stay as they were.
+func (u *Users) Reload() error {
+	u.reloading.Lock()
+	defer u.reloading.Unlock()
+	next, err := readUsers(u.cfg)
+	if err != nil {
+		return err
+	}
+	u.now.Store(next)
+	return nil
+}
+
+// Len is the number of users.
+func (u *Users) Len() int { return len(u.now.Load().users) }
+
+// Lookup finds a user by user name or alias, with or without the domain. As
+// in SIP, user names are case-sensitive and the domain is not.
+func (u *Users) Lookup(text string) (*User, bool) {
+	user := u.now.Load().lookup(text, u.cfg.Domain)
+	return user, user != nil
+}
+
+func (s *snapshot) lookup(text, domain string) *User {
+	return s.byName[trimDomain(text, domain)]
+}
+
+// trimDomain cuts "@domain" off text.
+func trimDomain(text, domain string) string {
+	if at := len(text) - len(domain) - 1; at > 0 && text[at] == '@' && strings.EqualFold(text[at+1:], domain) {
+		return text[:at]
+	}
+	return text
+}
+
+// Warnings are the faults of the files that did not stop them from being
+// loaded, such as an alias that validusers.xml gives to two users: the first
+// has it.
+func (u *Users) Warnings() []string { return u.now.Load().warnings }
+
+// entry is a user as a file gives it.
+type entry struct {
+	User
+	where  string // file and line, or number
+	strict bool   // a name that is taken is an error, not a warning
+}
+
+// maxWarnings bounds what is said of one broken file.
+const maxWarnings = 20
+
+func readUsers(cfg UsersConfig) (*snapshot, error) {
+	var (
+		entries []entry
+		faults  []string
+		files   = statesOf(cfg.Files) // before reading, so that a change while we read is one afterwards
+	)
+	for _, name := range cfg.Files {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			return nil, fmt.Errorf("users: %w: give an existing file under users", err)
+		}
+		var read []entry
+		if isXML(name, data) {
+			var wrong []string
+			read, wrong, err = readXML(name, data)
+			faults = append(faults, wrong...)
+		} else {
+			read, err = readYAML(name, data)
+		}
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, read...)
+	}
+	next, err := index(entries, cfg)
+	if err != nil {
+		return nil, err
+	}
+	next.files = files
+	for _, fault := range faults {
+		next.warn(fault)
+	}
+	return next, nil
+}
+
+func (s *snapshot) warn(fault string) {
+	if len(s.warnings) < maxWarnings {
+		s.warnings = append(s.warnings, fault)
+	}
+}
+
+// index builds the snapshot of entries, in which no name means two users.
+func index(entries []entry, cfg UsersConfig) (*snapshot, error) {
+	names := len(entries)
+	for i := range entries {
+		names += len(entries[i].Aliases)
+	}
+	s := &snapshot{
+		users:  make([]User, len(entries)),
+		byName: make(map[string]*User, names),
+	}
+	// taken tells an error where the other one is; the map of it is not kept.
+	taken := make(map[*User]string, len(entries))
+	claim := func(e *entry, user *User, what, name string) error {
+		first, dup := s.byName[name]
+		if !dup {
+			s.byName[name] = user
+			return nil
+		}
+		if first == user {
+			return nil // an alias that repeats the user's own name
+		}
+		clash := fmt.Sprintf("%s: %s %q of user %q is taken by user %q (%s)", e.where, what, name, e.Name, first.Name, taken[first])
+		if e.strict {
+			return errors.New(clash + ": remove one of them")
+		}
+		s.warn(clash)
+		return nil
+	}
+
+	pins := false
+	s.sha256 = true
+	for i := range entries {
+		e := &entries[i]
+		user := &s.users[i]
+		*user = e.User
+		if user.Identity == "" {
+			user.Identity = user.Name + "@" + cfg.Domain
+		}
+		user.pin = user.pin.withoutEmpty(user.Name, cfg.Realm)
+		if user.HasPIN() {
+			pins = true
+			s.sha256 = s.sha256 && user.can(algSHA256)
+		}
+		taken[user] = e.where
+		if err := claim(e, user, "name", user.Name); err != nil {
+			return nil, err
+		}
+	}
+	// User names first: a user's own name beats an alias of somebody else.
+	for i := range entries {
+		for _, alias := range entries[i].Aliases {
+			if err := claim(&entries[i], &s.users[i], "alias", trimDomain(alias, cfg.Domain)); err != nil {
+				return nil, err
+			}
+		}
+	}
+	s.sha256 = s.sha256 && pins
+	return s, nil
+}
+
+// fileState tells whether a file was replaced or written.
+type fileState struct {
+	size    int64
+	changed time.Time
+	target  string // where symbolic links lead
+}
+
+func stateOf(name string) fileState {
+	target, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return fileState{}
+	}
+	info, err := os.Stat(target)
+	if err != nil {
+		return fileState{}
+	}
+	return fileState{info.Size(), info.ModTime(), target}
+}
+
+func statesOf(names []string) []fileState {
+	states := make([]fileState, len(names))
+	for i, name := range names {
+		states[i] = stateOf(name)
+	}
+	return states
+}
+
+// LogValue tells how many users there are.
+func (u *Users) LogValue() slog.Value { return slog.IntValue(u.Len()) }

@@ -1,0 +1,54 @@
+# The targets are one shell script each where they are more than a line, so that
+# they can be read and run alone. `make help` lists them.
+.DEFAULT_GOAL := help
+SHELL := /bin/bash
+export FUZZTIME ?= 10m
+SOAK ?= 1800
+RATE ?= 300
+
+.PHONY: help setup build demo check unit interop fuzz-short fuzz test bench soak clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what the interop tests need (Kamailio, baresip, SIPp, curl) by apt-get, only what is missing
+	@scripts/setup.sh
+
+build: ## bin/sipxrest
+	go build -trimpath -o bin/sipxrest ./cmd/sipxrest
+
+demo: build ## sipxrest with everything it needs in one process, to try it
+	bin/sipxrest demo
+
+check: ## gofmt, vet, staticcheck and quick unit tests: before each commit
+	@scripts/gofmt.sh
+	go vet ./... && go vet -tags interop ./cmd/sipxrest/interop/...
+	go tool staticcheck ./... && go tool staticcheck -tags interop ./cmd/sipxrest/interop/...
+	go test ./...
+
+unit: ## gofmt, vet and all tests with the race detector; needs Go alone
+	@scripts/unit.sh
+
+interop: ## tests with Kamailio, baresip, SIPp and curl; needs `make setup`
+	@scripts/interop.sh
+
+fuzz-short: ## each fuzz target for 10 s
+	@FUZZTIME=10s scripts/fuzz.sh
+
+fuzz: ## each fuzz target for FUZZTIME (10m)
+	@scripts/fuzz.sh
+
+test: ## setup, unit, fuzz-short, interop and a summary: what CI runs
+	@scripts/test.sh
+
+bench: ## Go benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+	@echo; echo "Load, side by side with Kamailio and SIPp: bench/run.sh all kamailio-url sipxrest sipp (see bench/README.md)"
+
+soak: ## calls at RATE (300) per second for SOAK (1800) seconds, then what they leave in memory
+	bench/run.sh step sipxrest $(RATE) $(SOAK)
+	bench/run.sh leak sipxrest
+
+clean: ## remove what was built
+	rm -rf bin bench/out
+	go clean -testcache

@@ -1,0 +1,38 @@
+#!/bin/bash
+# Runs every fuzz target for FUZZTIME, two at a time with one worker each.
+. "$(dirname "$0")/lib.sh"
+: "${FUZZTIME:=10s}"
+export FUZZTIME
+
+fuzz() { # package target
+	local out rc try
+	for try in 1 2; do
+		rc=0
+		out=$(go test -run '^$' -fuzz "^$2\$" -fuzztime "$FUZZTIME" -parallel 1 "$1" 2>&1) || rc=$?
+		# A run that ends while an input is worked on says "context deadline
+		# exceeded" and has found nothing: once more.
+		if [ $rc != 0 ] && [ $try = 1 ] && [[ $out == *"context deadline exceeded"* && $out != *"Failing input"* ]]; then
+			continue
+		fi
+		break
+	done
+	if [ $rc = 0 ]; then
+		echo "ok   $1 $2: $(grep -o 'execs: [0-9]*' <<<"$out" | tail -1)"
+	else
+		printf 'FAIL %s %s\n%s\n' "$1" "$2" "$out"
+	fi
+	return $rc
+}
+export -f fuzz
+
+# go test -list builds every package's tests: ask only where there is a target.
+packages=$(git grep -lE --untracked '^func Fuzz' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+targets=
+for p in $packages; do
+	list=$(go test -list '^Fuzz' "$p") || die "fuzz: $p: $list"
+	targets+=$(grep '^Fuzz' <<<"$list" | sed "s|^|$p |")$'\n'
+done
+targets=${targets%$'\n'}
+[ -n "$targets" ] || die "fuzz: no fuzz targets found"
+echo "$(wc -l <<<"$targets") fuzz targets, $FUZZTIME each"
+xargs -P 2 -L 1 bash -c 'fuzz "$0" "$1"' <<<"$targets"

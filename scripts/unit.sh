@@ -1,0 +1,13 @@
+#!/bin/bash
+# gofmt, vet and every test that needs no other program, with the race detector.
+. "$(dirname "$0")/lib.sh"
+scripts/gofmt.sh
+go vet ./...
+go vet -tags interop ./cmd/sipxrest/interop/...
+race=-race
+# The race detector needs cgo, which needs a C compiler and the C library's headers.
+if ! CGO_ENABLED=1 go build -race runtime/cgo 2>/dev/null; then
+	race=
+	echo "unit: no C compiler (make setup installs gcc): these tests run WITHOUT the race detector" >&2
+fi
+CGO_ENABLED=$([ -n "$race" ] && echo 1 || echo 0) go test $race -timeout 5m ./...

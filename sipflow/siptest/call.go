@@ -1,0 +1,396 @@
+package siptest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/emiago/sipgo/sip"
+)
+
+// ErrRefused is in the error of a request that got a final response other than 2xx.
+var ErrRefused = errors.New("refused")
+
+// errTimeout stands for a response that did not come within 64*T1.
+var errTimeout = errors.New("no response for 32 s")
+
+func refusal(method sip.RequestMethod, res *sip.Response) error {
+	if res == nil {
+		return fmt.Errorf("%s: %w", method, errTimeout)
+	}
+	return fmt.Errorf("%s: %w: %d %s", method, ErrRefused, res.StatusCode, res.Reason)
+}
+
+// outgoing is a call that the phone makes. Guarded by the phone's lock.
+type outgoing struct {
+	p         *Phone
+	req       *sip.Request
+	tx        *clientTx
+	d         *dialog // the first that answered
+	on        func(*sip.Response)
+	tried     bool // credentials sent
+	ringing   bool // a provisional response came
+	cancelled bool
+	done      bool
+}
+
+func (o *outgoing) pending() bool { return !o.done }
+
+// invite calls uri. on gets every response that matters, nil for none at all.
+func (p *Phone) invite(uri sip.Uri, on func(*sip.Response), with ...sip.Header) *outgoing {
+	o := &outgoing{p: p, on: on}
+	to := uri
+	to.UriParams, to.Headers = nil, nil
+	bare := uri
+	bare.Headers = nil // RFC 3261 §19.1.5: they become header fields
+	req := sip.NewRequest(sip.INVITE, bare)
+	req.AppendHeader(sip.NewHeader("From", withTag("<"+p.AOR()+">", newTag())))
+	req.AppendHeader(sip.NewHeader("To", "<"+to.String()+">"))
+	req.AppendHeader(sip.NewHeader("Call-ID", newTag()))
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.INVITE})
+	req.AppendHeader(sip.NewHeader("Contact", p.contact()))
+	req.AppendHeader(sip.NewHeader("Allow", allow))
+	for _, h := range uri.Headers {
+		req.AppendHeader(sip.NewHeader(h.K, h.V))
+	}
+	for _, h := range with {
+		req.AppendHeader(h)
+	}
+	req.AppendHeader(sip.NewHeader("Content-Type", "application/sdp"))
+	req.SetBody([]byte(p.usualSDP(&dialog{})))
+	o.req = req
+	p.calls = append(p.calls, o)
+	o.send()
+	return o
+}
+
+func (o *outgoing) send() {
+	o.p.notef("-> INVITE")
+	o.tx = o.p.endpoint.send(o.req, o.p.nextHop(o.req.Recipient), o.response)
+}
+
+// nextHop is where requests outside of a call go.
+func (p *Phone) nextHop(uri sip.Uri) netip.AddrPort {
+	if p.account.Proxy.IsValid() {
+		return p.account.Proxy
+	}
+	a, _ := hop(uri)
+	return a
+}
+
+func (o *outgoing) response(res *sip.Response) {
+	p := o.p
+	switch {
+	case res == nil:
+		o.done = true
+		p.notef("no answer to INVITE")
+		o.on(nil)
+	case res.StatusCode < 200:
+		o.ringing = true
+		p.notef("<- %d %s", res.StatusCode, res.Reason)
+		if o.cancelled {
+			o.tx.cancel(func(*sip.Response) {})
+		}
+		o.on(res)
+	case res.StatusCode < 300:
+		o.accepted(res)
+	case (res.StatusCode == 401 || res.StatusCode == 407) && !o.tried && !o.cancelled:
+		o.tried = true
+		p.notef("<- %d %s", res.StatusCode, res.Reason)
+		if next, err := p.authorize(o.req, res, o.req.CSeq().SeqNo+1); err == nil {
+			o.req = next
+			o.send()
+			return
+		}
+		o.done = true
+		o.on(res)
+	default:
+		o.done = true
+		p.notef("<- %d %s", res.StatusCode, res.Reason)
+		p.answers = append(p.answers, res)
+		o.on(res)
+	}
+}
+
+// accepted acknowledges each 2xx; only the first is kept (RFC 3261 §13.2.2.4).
+func (o *outgoing) accepted(res *sip.Response) {
+	p := o.p
+	i := slices.IndexFunc(p.dialogs, func(d *dialog) bool {
+		return d.callID == o.req.CallID().Value() && d.remoteTag == toTag(res) && d.localTag == fromTag(o.req)
+	})
+	if i >= 0 { // our ACK was lost
+		p.ack(p.dialogs[i], o.req.CSeq().SeqNo)
+		return
+	}
+	p.notef("<- %d %s", res.StatusCode, res.Reason)
+	p.answers = append(p.answers, res)
+	d := uacDialog(o.req, res)
+	d.state, d.answered, d.acked = confirmed, true, true
+	p.dialogs = append(p.dialogs, d)
+	p.ack(d, o.req.CSeq().SeqNo)
+	if o.d != nil || o.cancelled {
+		p.bye(d, Action{})
+	}
+	if o.d == nil {
+		o.d, o.done = d, true
+		o.on(res)
+		if d.state == confirmed {
+			p.begin(d)
+		}
+	}
+	p.notef("call up")
+}
+
+func (o *outgoing) cancel() {
+	if o.done || o.cancelled {
+		return
+	}
+	o.cancelled = true
+	if o.ringing {
+		o.p.notef("-> CANCEL")
+		o.tx.cancel(func(*sip.Response) {})
+	}
+}
+
+// authorize is req once more with credentials for the challenges in res.
+func (p *Phone) authorize(req *sip.Request, res *sip.Response, cseq uint32) (*sip.Request, error) {
+	ask, give := "Proxy-Authenticate", "Proxy-Authorization"
+	if res.StatusCode == 401 {
+		ask, give = "WWW-Authenticate", "Authorization"
+	}
+	var challenges []string
+	for _, h := range res.GetHeaders(ask) {
+		challenges = append(challenges, h.Value())
+	}
+	a, err := answerChallenge(challenges, p.account.User, p.account.Password, string(req.Method), req.Recipient.String())
+	if err != nil {
+		return nil, err
+	}
+	next := sip.NewRequest(req.Method, req.Recipient)
+	for _, h := range req.Headers() {
+		switch h.Name() {
+		case "Via", "CSeq", "Content-Length", give:
+		default:
+			next.AppendHeader(sip.NewHeader(h.Name(), h.Value()))
+		}
+	}
+	next.AppendHeader(&sip.CSeqHeader{SeqNo: cseq, MethodName: req.Method})
+	next.AppendHeader(sip.NewHeader(give, a))
+	next.SetBody(req.Body())
+	return next, nil
+}
+
+// ask sends a non-INVITE request and answers one challenge. on gets the final
+// response, nil for none.
+func (p *Phone) ask(req *sip.Request, to netip.AddrPort, nextCSeq func() uint32, on func(*sip.Response)) *clientTx {
+	p.notef("-> %s", req.Method)
+	tried := false
+	var final func(*sip.Response)
+	final = func(res *sip.Response) {
+		switch {
+		case res == nil:
+			p.notef("no answer to %s", req.Method)
+		case res.StatusCode < 200:
+			return
+		case (res.StatusCode == 401 || res.StatusCode == 407) && !tried:
+			tried = true
+			p.notef("<- %d %s", res.StatusCode, res.Reason)
+			if next, err := p.authorize(req, res, nextCSeq()); err == nil {
+				p.notef("-> %s", next.Method)
+				p.endpoint.send(next, to, final)
+				return
+			}
+		default:
+			p.notef("<- %d %s", res.StatusCode, res.Reason)
+		}
+		if res != nil {
+			p.answers = append(p.answers, res)
+		}
+		on(res)
+		p.notef("%s is over", req.Method)
+	}
+	return p.endpoint.send(req, to, final)
+}
+
+func (p *Phone) ack(d *dialog, cseq uint32) {
+	p.notef("-> ACK")
+	req := d.request(sip.ACK, cseq)
+	req.PrependHeader(
+		sip.NewHeader("Via", "SIP/2.0/UDP "+p.via+";branch="+newBranch()+";rport"),
+		sip.NewHeader("Max-Forwards", "70"))
+	req.SetBody(nil)
+	p.write(req.String(), d.hop(p.account.Proxy))
+}
+
+// bye ends a call from this side.
+func (p *Phone) bye(d *dialog, a Action) {
+	if d.state == ended {
+		return
+	}
+	d.stop()
+	a.Method = sip.BYE
+	p.act(d, a, func(*sip.Response) {})
+}
+
+// act sends a request within a call; on gets the final response, nil for none.
+func (p *Phone) act(d *dialog, a Action, on func(*sip.Response)) {
+	req := d.request(a.Method, d.nextCSeq())
+	body, contentType := a.Body, a.ContentType
+	if a.Method == sip.INVITE || a.Method == sip.UPDATE {
+		req.AppendHeader(sip.NewHeader("Contact", p.contact()))
+		if body == "" {
+			body = p.usualSDP(d)
+		}
+		contentType = firstOf(contentType, "application/sdp")
+	}
+	for _, h := range a.Header {
+		req.AppendHeader(h)
+	}
+	if contentType != "" {
+		req.AppendHeader(sip.NewHeader("Content-Type", contentType))
+	}
+	req.SetBody([]byte(body))
+	to := d.hop(p.account.Proxy)
+	if a.Method != sip.INVITE {
+		p.ask(req, to, d.nextCSeq, on)
+		return
+	}
+	cseq, tried, first := req.CSeq().SeqNo, false, true
+	p.notef("-> INVITE")
+	var response func(*sip.Response)
+	response = func(res *sip.Response) {
+		switch {
+		case res != nil && res.StatusCode < 200:
+			return
+		case res != nil && res.StatusCode < 300:
+			if c := res.Contact(); c != nil {
+				d.target = c.Address
+			}
+			p.ack(d, cseq)
+		case res != nil && (res.StatusCode == 401 || res.StatusCode == 407) && !tried:
+			tried = true
+			cseq = d.nextCSeq()
+			if next, err := p.authorize(req, res, cseq); err == nil {
+				d.own = p.endpoint.send(next, to, response)
+				return
+			}
+		}
+		if !first {
+			return
+		}
+		first, d.own = false, nil
+		if res != nil {
+			p.answers = append(p.answers, res)
+			p.notef("<- %d %s", res.StatusCode, res.Reason)
+		} else {
+			p.notef("no answer to INVITE")
+		}
+		on(res)
+	}
+	d.own = p.endpoint.send(req, to, response)
+}
+
+// Call calls uri ("sip:202@sipx.test") and returns once the called party has
+// answered and the ACK is sent. The end of ctx cancels the call. A refusal
+// wraps [ErrRefused].
+func (p *Phone) Call(ctx context.Context, uri string, with ...sip.Header) error {
+	var target sip.Uri
+	if err := sip.ParseUri(uri, &target); err != nil {
+		return fmt.Errorf("call %s: %w", uri, err)
+	}
+	done := make(chan error, 1)
+	p.mu.Lock()
+	o := p.invite(target, func(res *sip.Response) {
+		switch {
+		case res == nil || res.StatusCode >= 300:
+			done <- refusal(sip.INVITE, res)
+		case res.StatusCode >= 200:
+			done <- nil
+		}
+	}, with...)
+	p.mu.Unlock()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		o.cancel()
+		return fmt.Errorf("call %s: %w", uri, context.Cause(ctx))
+	}
+}
+
+// Do sends a request within the newest call that is up and returns the final
+// response of whatever status. Action.After is ignored.
+func (p *Phone) Do(ctx context.Context, a Action) (*sip.Response, error) {
+	done := make(chan *sip.Response, 1)
+	p.mu.Lock()
+	i := len(p.dialogs) - 1
+	for i >= 0 && p.dialogs[i].state != confirmed {
+		i--
+	}
+	if i < 0 {
+		p.mu.Unlock()
+		return nil, fmt.Errorf("%s: the phone is in no call", a.Method)
+	}
+	if a.Method == sip.BYE {
+		p.dialogs[i].stop()
+	}
+	p.act(p.dialogs[i], a, func(res *sip.Response) { done <- res })
+	p.mu.Unlock()
+	select {
+	case res := <-done:
+		if res == nil {
+			return nil, refusal(a.Method, nil)
+		}
+		return res, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%s: %w", a.Method, context.Cause(ctx))
+	}
+}
+
+// HangUp puts the phone on hook: BYE to each call that is up, CANCEL to each
+// that it makes, 603 to each that rings. It does not wait for answers.
+func (p *Phone) HangUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, o := range p.calls {
+		o.cancel()
+	}
+	for _, d := range p.dialogs {
+		switch d.state {
+		case confirmed:
+			p.bye(d, Action{})
+		case early:
+			d.stop()
+			p.respond(d.invite, 603, d.localTag)
+		}
+	}
+}
+
+// Register registers the phone's address at Account.Proxy for an hour
+// (RFC 3261 §10), answering a challenge.
+func (p *Phone) Register(ctx context.Context) error {
+	done := make(chan *sip.Response, 1)
+	p.mu.Lock()
+	req := sip.NewRequest(sip.REGISTER, sip.Uri{Scheme: "sip", Host: p.account.Domain})
+	req.AppendHeader(sip.NewHeader("From", withTag("<"+p.AOR()+">", newTag())))
+	req.AppendHeader(sip.NewHeader("To", "<"+p.AOR()+">"))
+	req.AppendHeader(sip.NewHeader("Call-ID", newTag()))
+	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.REGISTER})
+	req.AppendHeader(sip.NewHeader("Contact", p.contact()))
+	req.AppendHeader(sip.NewHeader("Expires", "3600"))
+	p.ask(req, p.nextHop(req.Recipient), func() uint32 { return 2 }, func(res *sip.Response) { done <- res })
+	p.mu.Unlock()
+	select {
+	case res := <-done:
+		if res == nil || res.StatusCode >= 300 {
+			return refusal(sip.REGISTER, res)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("REGISTER: %w", context.Cause(ctx))
+	}
+}

@@ -27,6 +27,7 @@ type dialog struct {
 
 	invite     *serverTx // the INVITE that made it, when the peer called
 	own        *clientTx // our INVITE that is pending, if any
+	forks      []string  // To-tags of further early dialogs
 	answered   bool      // 2xx sent or received
 	acked      bool      // 2xx acknowledged
 	okCSeq     uint32    // number of the INVITE that our 2xx answers

@@ -87,14 +87,6 @@ func address(value string) (uri sip.Uri, params sip.HeaderParams, err error) {
 	return uri, params, err
 }
 
-func tagOf(value string) string {
-	_, params, err := address(value)
-	if err != nil {
-		return ""
-	}
-	return params.GetOr("tag", "")
-}
-
 func toTag(m sip.Message) string   { return m.To().Params.GetOr("tag", "") }
 func fromTag(m sip.Message) string { return m.From().Params.GetOr("tag", "") }
 

@@ -123,7 +123,7 @@ func (rec *records) add(rr dns.RR) {
 			rec.addAddr(a.Unmap())
 		}
 	case *dns.SRV:
-		host, addr, err := parseHost(rr.Target)
+		host, addr, err := parseHost(strings.TrimSuffix(rr.Target, "."))
 		if err == nil && rr.Port != 0 {
 			rec.srv = append(rec.srv, srv{rr.Priority, rr.Weight, rr.Port, host, addr})
 		}

@@ -137,13 +137,13 @@ func (r *Resolver) offered(ctx context.Context, host string, steps []step, want 
 // err is why there are no servers, nil if the domain simply has no SRV records.
 func (r *Resolver) serversOf(ctx context.Context, steps []step, servers []server) (_ []server, exist bool, err error) {
 	var buf [8]srv
+	patience := patience{ctx: ctx}
+	defer patience.end()
 	for _, s := range steps {
 		if len(servers) > 0 && !s.pending.settled() {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, grace)
-			defer cancel()
+			patience.shorten()
 		}
-		a := r.wait(ctx, s.key, s.pending)
+		a := r.wait(patience.ctx, s.key, s.pending)
 		switch {
 		case a.off:
 			exist = true
@@ -160,6 +160,26 @@ func (r *Resolver) serversOf(ctx context.Context, steps []step, servers []server
 		}
 	}
 	return servers, exist, err
+}
+
+// patience is how long a series of look-ups is waited for: as long as ctx, and
+// once there is something to go on with no longer than grace.
+type patience struct {
+	ctx    context.Context
+	all    bool // wait for everything
+	cancel context.CancelFunc
+}
+
+func (p *patience) shorten() {
+	if p.cancel == nil && !p.all {
+		p.ctx, p.cancel = context.WithTimeout(p.ctx, grace)
+	}
+}
+
+func (p *patience) end() {
+	if p.cancel != nil {
+		p.cancel()
+	}
 }
 
 // addresses is the look-up of one host, both families.
@@ -191,7 +211,7 @@ func (a *addresses) settled() bool { return a.v4.settled() && a.v6.settled() }
 
 // waitAddresses calls each for every address, IPv4 first. If there is none it
 // returns why.
-func (r *Resolver) waitAddresses(ctx context.Context, a *addresses, host, network string, each func(netip.Addr)) error {
+func (r *Resolver) waitAddresses(patience *patience, a *addresses, host, network string, each func(netip.Addr)) error {
 	fits := func(addr netip.Addr) bool {
 		return network == "" || network == "ip" || addr.Is4() == (network == "ip4")
 	}
@@ -211,19 +231,17 @@ func (r *Resolver) waitAddresses(ctx context.Context, a *addresses, host, networ
 	}
 	var err4, err6 error
 	if a.ask4 {
-		got := r.wait(ctx, key{"", host, dns.TypeA}, a.v4)
+		got := r.wait(patience.ctx, key{"", host, dns.TypeA}, a.v4)
 		for _, addr := range got.addrs {
 			each(addr)
 		}
 		err4 = got.err
 		if err4 == nil && a.ask6 && !a.v6.settled() {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, grace)
-			defer cancel()
+			patience.shorten()
 		}
 	}
 	if a.ask6 {
-		got := r.wait(ctx, key{"", host, dns.TypeAAAA}, a.v6)
+		got := r.wait(patience.ctx, key{"", host, dns.TypeAAAA}, a.v6)
 		for _, addr := range got.addrs {
 			each(addr)
 		}
@@ -252,13 +270,13 @@ func (r *Resolver) locate(ctx context.Context, name string, servers []server) ([
 	}
 	hops := make([]Hop, 0, min(maxHops, len(servers)+1))
 	var errs error
+	patience := patience{ctx: ctx}
+	defer patience.end()
 	for i, s := range servers {
 		if len(hops) > 0 && !lookups[i].settled() {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, grace)
-			defer cancel()
+			patience.shorten()
 		}
-		err := r.waitAddresses(ctx, &lookups[i], s.host, r.network, func(a netip.Addr) {
+		err := r.waitAddresses(&patience, &lookups[i], s.host, r.network, func(a netip.Addr) {
 			hop := Hop{s.transport, netip.AddrPortFrom(a, s.port), name}
 			if len(hops) < maxHops && !slices.Contains(hops, hop) {
 				hops = append(hops, hop)
@@ -330,7 +348,7 @@ func (r *Resolver) addressesOf(ctx context.Context, domain string) ([]netip.Addr
 	}
 	var all []netip.Addr
 	for h, l := range lookups {
-		err := r.waitAddresses(ctx, l, h, "ip", func(a netip.Addr) { all = append(all, a) })
+		err := r.waitAddresses(&patience{ctx: ctx, all: true}, l, h, "ip", func(a netip.Addr) { all = append(all, a) })
 		if err != nil && failed == nil {
 			failed = err
 		}

@@ -12,8 +12,9 @@ import (
 
 // flight is one look-up that any number of callers wait for.
 type flight struct {
-	done   chan struct{} // closed once answer is set
-	answer *answer
+	done    chan struct{} // closed once answer is set
+	answer  *answer
+	started time.Time // by the system's clock, as timers run by it
 }
 
 // pending is a look-up begun: known at once, or in flight, or both if the
@@ -68,7 +69,7 @@ func (r *Resolver) ask(k key) pending {
 	if a := r.cache.get(k, now); a != nil && now.Before(a.expires) {
 		return pending{known: a}
 	}
-	f = &flight{done: make(chan struct{})}
+	f = &flight{done: make(chan struct{}), started: time.Now()}
 	r.flights[k] = f
 	r.running.Add(1) // under mu, so never after Close began to wait
 	go r.fly(k, f)
@@ -87,7 +88,7 @@ func (r *Resolver) wait(ctx context.Context, k key, p pending) *answer {
 	}
 	var late <-chan time.Time
 	if p.known != nil {
-		t := time.NewTimer(r.timeout)
+		t := time.NewTimer(r.timeout - time.Since(p.flight.started))
 		defer t.Stop()
 		late = t.C
 	}

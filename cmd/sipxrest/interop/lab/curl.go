@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -118,15 +119,48 @@ func parseStatus(a Answer) ([]Status, error) {
 // and nothing else, and returns them. A line of want that ends in * is a prefix.
 func (s *Service) AwaitStatus(path string, want ...string) []Status {
 	s.lab.tb.Helper()
+	var got []Status
+	s.await(func() string { return fmt.Sprintf("status lines of %s:\n  %q\nwant\n  %q", path, got, want) }, func() bool {
+		got = s.StatusLines(path)
+		return same(got, want)
+	})
+	return got
+}
+
+// AwaitDialogs polls the document of a call placed by INVITE until it lists
+// dialogs of these states, in any order.
+func (s *Service) AwaitDialogs(path string, want ...string) {
+	s.lab.tb.Helper()
+	var got []string
+	slices.Sort(want)
+	s.await(func() string { return fmt.Sprintf("dialogs of %s: %q, want %q", path, got, want) }, func() bool {
+		a := s.Trusted("GET", path+"?sipMethod=INVITE")
+		var doc struct {
+			XMLName xml.Name
+			Dialog  []struct {
+				State string `xml:"dialog-state"`
+			} `xml:"dialog"`
+		}
+		if err := xml.Unmarshal([]byte(a.Body), &doc); err != nil || a.Code != 200 || (doc.XMLName != xml.Name{Space: namespace, Local: "dialogs"}) {
+			s.lab.tb.Fatalf("GET %s: %d %q: %v", path, a.Code, a.Body, err)
+		}
+		got = nil
+		for _, d := range doc.Dialog {
+			got = append(got, d.State)
+		}
+		slices.Sort(got)
+		return slices.Equal(got, want)
+	})
+}
+
+// await polls ok and fails with what it says when Patience is over.
+func (s *Service) await(failure func() string, ok func() bool) {
+	s.lab.tb.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
-	for deadline := time.Now().Add(Patience); ; <-tick.C {
-		got := s.StatusLines(path)
-		if same(got, want) {
-			return got
-		}
+	for deadline := time.Now().Add(Patience); !ok(); <-tick.C {
 		if time.Now().After(deadline) {
-			s.lab.tb.Fatalf("status lines of %s:\n  %q\nwant\n  %q", path, got, want)
+			s.lab.tb.Fatalf("waited %v in vain: %s", Patience, failure())
 		}
 	}
 }

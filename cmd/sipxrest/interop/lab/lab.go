@@ -50,6 +50,18 @@ func Start(tb testing.TB, routes map[string]string) *Lab {
 	return l
 }
 
+// Run runs a subtest: what fails in it is told there, and what is started in
+// it ends with it. Subtests of a lab run one after another.
+func (l *Lab) Run(t *testing.T, name string, test func(t *testing.T)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		outer := l.tb
+		l.tb = t
+		defer func() { l.tb = outer }()
+		test(t)
+	})
+}
+
 // Need fails the test when a program is not installed: a test that is skipped
 // silently proves nothing.
 func Need(tb testing.TB, programs ...string) {

@@ -39,7 +39,7 @@ type Phone struct {
 	// Tone is the frequency of its audio in Hz.
 	Tone float64
 
-	tb   testing.TB
+	lab  *Lab
 	dir  string
 	ctrl *control
 }
@@ -91,7 +91,7 @@ ringback_disabled	yes
 // Phone starts a phone for user and waits until it is registered.
 func (l *Lab) Phone(user string, c PhoneConfig) *Phone {
 	l.tb.Helper()
-	p := &Phone{User: user, Tone: c.Tone, tb: l.tb, dir: filepath.Join(l.Dir, user)}
+	p := &Phone{User: user, Tone: c.Tone, lab: l, dir: filepath.Join(l.Dir, user)}
 	if p.Tone == 0 {
 		p.Tone = 400
 		if n, err := strconv.Atoi(user); err == nil {
@@ -154,20 +154,27 @@ func modulePath(tb testing.TB) string {
 
 // Dial makes the phone call user.
 func (p *Phone) Dial(user string) {
-	p.tb.Helper()
+	p.lab.tb.Helper()
 	p.command("dial", "sip:"+user+"@"+Domain)
 }
 
 // Answer takes the call that rings.
-func (p *Phone) Answer() { p.tb.Helper(); p.command("accept", "") }
+func (p *Phone) Answer() { p.lab.tb.Helper(); p.command("accept", "") }
 
 // HangUp ends the current call; a call that rings is refused with 486.
-func (p *Phone) HangUp() { p.tb.Helper(); p.command("hangup", "") }
+func (p *Phone) HangUp() { p.lab.tb.Helper(); p.command("hangup", "") }
+
+// HangUpCall ends one call of several.
+func (p *Phone) HangUpCall(id string) {
+	p.lab.tb.Helper()
+	p.command("callfind", id)
+	p.HangUp()
+}
 
 func (p *Phone) command(name, params string) {
-	p.tb.Helper()
+	p.lab.tb.Helper()
 	if err := p.ctrl.command(name, params); err != nil {
-		p.tb.Fatalf("phone %s: %s: %v", p.User, name, err)
+		p.lab.tb.Fatalf("phone %s: %s: %v", p.User, name, err)
 	}
 }
 
@@ -191,7 +198,7 @@ func (p *Phone) Calls() []Call { return p.ctrl.calls() }
 
 // Await waits until the phone has a call that fits, and returns it.
 func (p *Phone) Await(what string, fits func(Call) bool) Call {
-	p.tb.Helper()
+	p.lab.tb.Helper()
 	var found Call
 	err := p.ctrl.await(Patience, func(calls []Call) bool {
 		i := slices.IndexFunc(calls, fits)
@@ -201,20 +208,37 @@ func (p *Phone) Await(what string, fits func(Call) bool) Call {
 		return i >= 0
 	})
 	if err != nil {
-		p.tb.Fatalf("phone %s: %s: %v; its calls: %+v", p.User, what, err, p.Calls())
+		p.lab.tb.Fatalf("phone %s: %s: %v; its calls: %+v", p.User, what, err, p.Calls())
 	}
 	return found
 }
 
 // AwaitRinging waits until a call rings at the phone.
 func (p *Phone) AwaitRinging() Call {
-	p.tb.Helper()
+	p.lab.tb.Helper()
 	return p.Await("rings", func(c Call) bool { return c.State == "incoming" })
+}
+
+// AwaitNthCall waits until the phone has had more than n calls and returns
+// number n, counted from 0.
+func (p *Phone) AwaitNthCall(n int) Call {
+	p.lab.tb.Helper()
+	var call Call
+	err := p.ctrl.await(Patience, func(calls []Call) bool {
+		if len(calls) > n {
+			call = calls[n]
+		}
+		return len(calls) > n
+	})
+	if err != nil {
+		p.lab.tb.Fatalf("phone %s: call number %d: %v; its calls: %+v", p.User, n, err, p.Calls())
+	}
+	return call
 }
 
 // AwaitInCallWith waits until the phone talks to user.
 func (p *Phone) AwaitInCallWith(user string) Call {
-	p.tb.Helper()
+	p.lab.tb.Helper()
 	return p.Await("is in a call with "+user, func(c Call) bool {
 		return c.State == "established" && strings.HasPrefix(c.Peer, "sip:"+user+"@")
 	})
@@ -222,18 +246,18 @@ func (p *Phone) AwaitInCallWith(user string) Call {
 
 // AwaitClosed waits until the call is over.
 func (p *Phone) AwaitClosed(id string) Call {
-	p.tb.Helper()
+	p.lab.tb.Helper()
 	return p.Await("call "+id+" is over", func(c Call) bool { return c.ID == id && c.State == "closed" })
 }
 
 // AwaitOnHook waits until the phone has no call.
 func (p *Phone) AwaitOnHook() {
-	p.tb.Helper()
+	p.lab.tb.Helper()
 	err := p.ctrl.await(Patience, func(calls []Call) bool {
 		return !slices.ContainsFunc(calls, func(c Call) bool { return c.State != "closed" })
 	})
 	if err != nil {
-		p.tb.Fatalf("phone %s is off-hook: %v; its calls: %+v", p.User, err, p.Calls())
+		p.lab.tb.Fatalf("phone %s is off-hook: %v; its calls: %+v", p.User, err, p.Calls())
 	}
 }
 
@@ -242,12 +266,12 @@ var bitRate = regexp.MustCompile(`audio=(\d+)/(\d+)`)
 
 // AwaitAudio waits until the phone says that audio flows in both directions.
 func (p *Phone) AwaitAudio() {
-	p.tb.Helper()
+	p.lab.tb.Helper()
 	deadline := time.Now().Add(Patience)
 	for from := p.Mark(); ; {
 		m, err := p.AwaitLine(from, bitRate, time.Until(deadline))
 		if err != nil {
-			p.tb.Fatalf("phone %s: no audio both ways: %v", p.User, err)
+			p.lab.tb.Fatalf("phone %s: no audio both ways: %v", p.User, err)
 		}
 		sent, _ := strconv.Atoi(m[1])
 		received, _ := strconv.Atoi(m[2])
@@ -261,7 +285,7 @@ func (p *Phone) AwaitAudio() {
 // AwaitHears waits until one of the phone's recordings is the tone that other
 // sends.
 func (p *Phone) AwaitHears(other *Phone) {
-	p.tb.Helper()
+	p.lab.tb.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(Patience); ; <-tick.C {
@@ -270,7 +294,7 @@ func (p *Phone) AwaitHears(other *Phone) {
 			return
 		}
 		if time.Now().After(deadline) {
-			p.tb.Fatalf("phone %s does not hear the %.0f Hz of %s: share %.2f, %v", p.User, other.Tone, other.User, share, err)
+			p.lab.tb.Fatalf("phone %s does not hear the %.0f Hz of %s: share %.2f, %v", p.User, other.Tone, other.User, share, err)
 		}
 	}
 }

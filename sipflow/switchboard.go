@@ -1,4 +1,285 @@
 package sipflow
 
-// Call is one third-party call, run by one goroutine.
-type Call struct{ Spec }
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"hash/maphash"
+	"log/slog"
+	"runtime/debug"
+	"strings"
+	"sync"
+	"time"
+
+	"sipxrest/resolve"
+	"sipxrest/sipflow/wire"
+)
+
+// HangUpOn says when the REFER flow hangs up on the calling phone.
+type HangUpOn string
+
+const (
+	Progressing HangUpOn = "progress" // the called phone rings, or the outcome is known
+	Outcome     HangUpOn = "outcome"  // the outcome is known
+)
+
+// Config is what the switchboard needs to know. Zero values are replaced by
+// the defaults given.
+type Config struct {
+	Listen          []string      // "udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"; port 0 takes a free one
+	ExternalAddress string        // host for Via and Contact, when it is not the one listened on
+	OutboundProxies []string      // SIP URIs; default: RFC 3263 on the domain of the Request-URI
+	Realm           string        // the only realm that gets the agents' credentials; empty: any
+	HangUpOn        HangUpOn      // default Progressing
+	MaxRing         time.Duration // longest ringing, whatever a call asks for; default 1 h
+	MaxCalls        int           // calls at once; default 20,000
+	UserAgent       string        // User-Agent of the INVITEs; empty: none
+	Resolver        *resolve.Resolver
+	Network         Network // tests only
+}
+
+// Switchboard places calls and answers for them. Create it with New and run it
+// with Serve.
+type Switchboard struct {
+	cfg       Config
+	log       *slog.Logger
+	observers []func(Event)
+	resolver  *resolve.Resolver
+	proxies   []resolve.Target
+	transport transport
+	host      string // host of our first socket, for Call-ID and SDP
+	shards    [numShards]shard
+	seed      maphash.Seed // of the tags in answers outside of dialogs
+
+	ctx  context.Context // of every call
+	stop context.CancelCauseFunc
+
+	flows sync.WaitGroup // one per call
+	forks sync.WaitGroup // one per answer that is hung up on the side
+
+	mu       sync.Mutex // guards calls and draining; taken before a shard's
+	calls    map[Key]*Call
+	active   int
+	draining bool
+}
+
+// New binds the sockets. Nothing is read before Serve. The observers are told
+// of every call's events; they must return at once.
+func New(cfg Config, log *slog.Logger, observe ...func(Event)) (*Switchboard, error) {
+	cfg.HangUpOn = cmp.Or(cfg.HangUpOn, Progressing)
+	cfg.MaxRing = cmp.Or(cfg.MaxRing, time.Hour)
+	cfg.MaxCalls = cmp.Or(cfg.MaxCalls, 20_000)
+	sw := &Switchboard{cfg: cfg, log: log, observers: observe, resolver: cfg.Resolver,
+		calls: map[Key]*Call{}, seed: maphash.MakeSeed()}
+	if cfg.HangUpOn != Progressing && cfg.HangUpOn != Outcome {
+		return nil, fmt.Errorf("refer.hangup-on %q: want progress or outcome", cfg.HangUpOn)
+	}
+	for _, uri := range cfg.OutboundProxies {
+		t, err := targetOf(uri)
+		if err != nil {
+			return nil, fmt.Errorf("sip.outbound-proxy %q: %w", uri, err)
+		}
+		sw.proxies = append(sw.proxies, t)
+	}
+	for i := range sw.shards {
+		sw.shards[i].init()
+	}
+	sw.ctx, sw.stop = context.WithCancelCause(context.Background())
+	sw.transport = transport{log: log, net: cfg.Network, receive: sw.receive, malformed: sw.malformed}
+	if err := sw.transport.open(cfg.Listen, cfg.ExternalAddress); err != nil {
+		sw.transport.close()
+		return nil, err
+	}
+	hostPort := ""
+	if len(sw.transport.udp) > 0 {
+		hostPort = sw.transport.udp[0].host
+	} else {
+		hostPort = sw.transport.listeners[0].host
+	}
+	sw.host = strings.Trim(hostPort[:strings.LastIndexByte(hostPort, ':')], "[]")
+	return sw, nil
+}
+
+// Addrs are the addresses listened on, as Config.Listen writes them.
+func (sw *Switchboard) Addrs() []string {
+	var a []string
+	for _, s := range sw.transport.udp {
+		a = append(a, "udp:"+s.conn.LocalAddr().String())
+	}
+	for _, l := range sw.transport.listeners {
+		a = append(a, "tcp:"+l.Addr().String())
+	}
+	return a
+}
+
+// Serve reads the sockets until ctx ends, then hangs every call up and returns
+// once that is done, or ten seconds later: a phone that does not answer its
+// BYE must not keep the process.
+func (sw *Switchboard) Serve(ctx context.Context) error {
+	sw.transport.serve()
+	<-ctx.Done()
+	sw.Drain()
+	sw.stop(ErrDraining)
+	over := make(chan struct{})
+	go func() {
+		sw.flows.Wait()
+		sw.forks.Wait()
+		close(over)
+	}()
+	var err error
+	select {
+	case <-over:
+	case <-time.After(10 * time.Second):
+		err = fmt.Errorf("%d calls could not be hung up within 10 s: their phones do not answer", sw.Active())
+	}
+	for i := range sw.shards {
+		sw.shards[i].close()
+	}
+	sw.transport.close()
+	return err
+}
+
+// Drain refuses new calls from now on. Calls in progress go on.
+func (sw *Switchboard) Drain() {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	sw.draining = true
+}
+
+// Active is the number of calls in progress.
+func (sw *Switchboard) Active() int {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	return sw.active
+}
+
+// Place starts a call and returns once its first INVITE is with the transport.
+// A call that holds the same key is hung up and replaced. ctx bounds only the
+// time until then: the call outlives it.
+//
+// Errors: ErrDraining, ErrTooManyCalls, or ErrUnreachable when no next hop can
+// be resolved or reached before ctx ends. Nothing is left of the call then.
+func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, error) {
+	// Look the next hop up before anything is given up for the new call.
+	if _, err := sw.nextHops(ctx, "sip:"+spec.CallingUser); err != nil {
+		return nil, fmt.Errorf("place %s: %w: %w", spec.Key, ErrUnreachable, err)
+	}
+	c := &Call{Spec: spec, sw: sw, id: newID(), sent: make(chan error, 1), done: make(chan struct{})}
+	c.open.Store(1)
+	callCtx, stop := context.WithCancelCause(sw.ctx)
+	c.stop = stop
+	if err := sw.take(c); err != nil {
+		stop(err)
+		return nil, fmt.Errorf("place %s: %w", spec.Key, err)
+	}
+	go sw.run(callCtx, c, flow)
+	select {
+	case err := <-c.sent:
+		if err != nil {
+			return nil, fmt.Errorf("place %s: %w", spec.Key, err)
+		}
+		return c, nil
+	case <-ctx.Done():
+		err := fmt.Errorf("place %s: %w in time", spec.Key, ErrUnreachable)
+		stop(err)
+		return nil, err
+	}
+}
+
+// take gives the call its key. The one that held it is told to hang up.
+func (sw *Switchboard) take(c *Call) error {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	switch old := sw.calls[c.Key]; {
+	case sw.draining:
+		return ErrDraining
+	case old != nil:
+		old.stop(ErrReplaced)
+	case sw.active >= sw.cfg.MaxCalls:
+		return ErrTooManyCalls
+	}
+	sw.calls[c.Key] = c
+	sw.active++
+	sw.flows.Add(1)
+	// Under the lock, so that of two calls the later one is reported later.
+	c.observe(Event{Kind: Placed, Key: c.Key, At: time.Now()})
+	return nil
+}
+
+// run is the call's goroutine.
+func (sw *Switchboard) run(ctx context.Context, c *Call, flow Flow) {
+	defer sw.flows.Done()
+	defer close(c.done)
+	defer c.stop(nil)
+	defer func() {
+		if r := recover(); r != nil {
+			c.err = fmt.Errorf("internal fault: %v", r)
+			sw.log.Error("call failed", "call", c, "panic", r, "stack", string(debug.Stack()))
+		}
+		sw.mu.Lock()
+		sw.active--
+		if sw.calls[c.Key] == c {
+			delete(sw.calls, c.Key)
+		}
+		sw.mu.Unlock()
+		c.placed(c.placeError())
+		c.release()
+		c.settle()
+		sw.log.Debug("call over", "call", c, "err", c.err)
+	}()
+	c.err = flow(ctx, c)
+}
+
+// placeError is why a call ended before its first INVITE was out.
+func (c *Call) placeError() error {
+	if c.err == nil {
+		return errors.New("the flow placed no call")
+	}
+	return c.err
+}
+
+// Find returns the call in progress that holds a key, nil when there is none.
+func (sw *Switchboard) Find(key Key) *Call {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	return sw.calls[key]
+}
+
+func (sw *Switchboard) shard(id uint64) *shard { return &sw.shards[id%numShards] }
+
+// nextHops says where a request outside of a dialog goes.
+func (sw *Switchboard) nextHops(ctx context.Context, uri string) ([]resolve.Hop, error) {
+	if len(sw.proxies) == 0 {
+		return sw.hopsOf(ctx, uri)
+	}
+	if len(sw.proxies) == 1 {
+		return sw.resolver.Hops(ctx, sw.proxies[0])
+	}
+	var all []resolve.Hop
+	var failed error
+	for _, t := range sw.proxies {
+		hops, err := sw.resolver.Hops(ctx, t)
+		all, failed = append(all, hops...), errors.Join(failed, err)
+	}
+	if len(all) == 0 {
+		return nil, failed
+	}
+	return all, nil
+}
+
+func (sw *Switchboard) hopsOf(ctx context.Context, uri string) ([]resolve.Hop, error) {
+	t, err := targetOf(uri)
+	if err != nil {
+		return nil, err
+	}
+	return sw.resolver.Hops(ctx, t)
+}
+
+func targetOf(uri string) (resolve.Target, error) {
+	u, ok := wire.ParseURI([]byte(uri))
+	if !ok {
+		return resolve.Target{}, errors.New("not a SIP URI with a host, such as sip:192.0.2.1:5060")
+	}
+	return resolve.Target{Secure: u.Scheme == "sips", Host: cmp.Or(u.MAddr, u.Host), Port: u.Port, Transport: u.Transport}, nil
+}

@@ -1,0 +1,130 @@
+package sipflow
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"sipxrest/sipflow/wire"
+)
+
+// Call is one third-party call, run by one goroutine.
+type Call struct {
+	Spec
+
+	sw   *Switchboard
+	id   uint64
+	stop context.CancelCauseFunc
+	legs []*Leg        // owned by the call's goroutine
+	sent chan error    // nil once the first INVITE is out
+	out  bool          // sent has its value; owned by the call's goroutine
+	done chan struct{} // closed when the flow has returned
+	err  error         // valid after done
+	open atomic.Int32  // the flow, and husks whose NOTIFYs are still recorded
+}
+
+// Done is closed when the flow has returned: both phones are hung up, or on
+// their own.
+func (c *Call) Done() <-chan struct{} { return c.done }
+
+// Err is how the call ended, nil for one that was connected. It is valid once
+// Done is closed.
+func (c *Call) Err() error { return c.err }
+
+// LogValue names the call by its parties.
+func (c *Call) LogValue() slog.Value { return slog.StringValue(c.Key.String()) }
+
+// placed tells Place that the first INVITE is out, or why it is not.
+func (c *Call) placed(err error) {
+	if !c.out && c.sent != nil {
+		c.out = true
+		c.sent <- err
+	}
+}
+
+// note reports a status line. Empty ones say nothing.
+func (c *Call) note(l *Leg, method, text string, at time.Time) {
+	if text != "" {
+		c.observe(Event{Kind: Progress, Key: c.Key, At: at, CallID: l.callID, Method: method, Text: text})
+	}
+}
+
+func (c *Call) observe(e Event) {
+	if c.Observe != nil {
+		c.Observe(e)
+	}
+	for _, f := range c.sw.observers {
+		f(e)
+	}
+}
+
+// settle counts off the flow or a husk; after the last one nothing can follow.
+func (c *Call) settle() {
+	if c.open.Add(-1) == 0 {
+		c.observe(Event{Kind: Ended, Key: c.Key, At: time.Now(), Err: c.err})
+	}
+}
+
+// release lets go of the legs when the flow has returned. What the phones
+// still send is answered by husks.
+func (c *Call) release() {
+	for _, l := range c.legs {
+		s := c.sw.shard(l.id)
+		s.mu.Lock()
+		delete(s.legs, l.id)
+		for { // NOTIFYs that came during the last wait
+			e, ok := l.inbox.take()
+			if !ok {
+				break
+			}
+			l.meanwhile(e) //nolint:errcheck // a BYE now changes nothing
+		}
+		l.peer.mu.Lock()
+		if l.peer.confirmed && !s.closed {
+			h := &husk{id: l.id, callID: l.callID, seq: l.peer.seq}
+			if l.peer.subscribed {
+				h.call = c
+				c.open.Add(1)
+			}
+			s.husks[l.id] = h
+			h.timer.set(s, tEnd, h)
+		}
+		l.peer.mu.Unlock()
+		s.mu.Unlock()
+	}
+	c.legs = nil
+}
+
+// reasonFor is the Reason header line (RFC 3326) that tells a phone why it is
+// hung up; empty when there is nothing to tell.
+func (c *Call) reasonFor(err error) string {
+	var refused *StatusError
+	switch {
+	case errors.As(err, &refused):
+		return reasonLine(refused.Code, refused.Reason)
+	case errors.Is(err, errNoNotify):
+		return reasonLine(408, "No NOTIFY After REFER")
+	case errors.Is(err, errTimeout):
+		return reasonLine(408, "")
+	case errors.Is(err, ErrDraining):
+		return reasonLine(503, "Shutting Down")
+	}
+	return ""
+}
+
+func reasonLine(code int, text string) string {
+	if text == "" {
+		text = wire.Phrase(code)
+	}
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == '"' || r == '\\' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, text)
+	return "Reason: SIP;cause=" + strconv.Itoa(code) + `;text="` + text + "\"\r\n"
+}

@@ -1,0 +1,291 @@
+package sipflow
+
+import (
+	"errors"
+	"time"
+
+	"sipxrest/sipflow/wire"
+)
+
+// errTimeout ends a transaction that got no final response (timers B and F).
+var errTimeout = errors.New("no answer within 32 s")
+
+// maxForks bounds the answers of one INVITE that are hung up one by one.
+const maxForks = 50
+
+type txState uint8
+
+const (
+	calling    txState = iota // nothing received yet ("trying" for non-INVITE)
+	proceeding                // provisional response received
+	completed                 // INVITE: refused and acknowledged
+	accepted                  // INVITE: 2xx received (RFC 6026 §8.4)
+	terminated                // not in the table any more
+)
+
+// clientTx is a client transaction (RFC 3261 §17.1, RFC 6026). Its leg's shard
+// holds it by the id in its branch; all but the first block is guarded by the
+// shard's lock.
+//
+// A non-INVITE transaction leaves the table with its final response: a repeat
+// of that response is then a stray, which is dropped (§18.1.2), as timer K
+// would have done.
+type clientTx struct {
+	id      uint64 // in the branch
+	leg     *Leg   // gets the responses
+	method  string
+	path    path
+	seq     uint32
+	auth    string // the credentials it carried, for the ACK (RFC 3261 §22.1)
+	invite  bool
+	onEvent func(event) // instead of the leg's inbox
+
+	timer     timer
+	state     txState
+	abandoned bool // nobody waits for it: a 2xx is to be hung up
+	acked     bool // the 2xx has been acknowledged
+	forks     uint8
+	msg       []byte        // the request, until it needs no repeat
+	ack       []byte        // INVITE: our ACK if it cannot be made anew from the response
+	tag       string        // INVITE: remote tag of the dialog that was answered first
+	began     time.Duration // first sent
+	interval  time.Duration
+}
+
+// key tells CANCEL from the INVITE whose branch it shares (RFC 3261 §9.1).
+func (tx *clientTx) key() uint64 {
+	if tx.method == "CANCEL" {
+		return ^tx.id
+	}
+	return tx.id
+}
+
+// start sends the request and repeats it until it is answered.
+func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
+	s := sw.shard(tx.id)
+	tx.invite = tx.method == "INVITE"
+	tx.msg = msg
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return ErrDraining
+	}
+	s.clients[tx.key()] = tx
+	tx.began = s.now()
+	if tx.interval = t1; tx.path.link.reliable() {
+		tx.interval = tEnd
+	}
+	tx.timer.set(s, tx.interval, tx)
+	s.mu.Unlock()
+	if err := tx.path.send(msg); err != nil {
+		s.mu.Lock()
+		tx.remove(s)
+		s.mu.Unlock()
+		return err
+	}
+	return nil
+}
+
+func (tx *clientTx) remove(s *shard) {
+	tx.timer.stop()
+	if s.clients[tx.key()] == tx {
+		delete(s.clients, tx.key())
+	}
+	tx.state, tx.msg, tx.ack = terminated, nil, nil
+}
+
+// tell hands an event to whoever waits for the transaction.
+func (tx *clientTx) tell(e event, own bool) bool {
+	e.tx = tx
+	if tx.onEvent != nil {
+		tx.onEvent(e)
+		return true
+	}
+	return tx.leg == nil || tx.leg.inbox.put(e, own)
+}
+
+// expire implements expirer: it repeats the request, gives up, or forgets.
+func (tx *clientTx) expire(s *shard) func() {
+	if tx.state > calling && tx.invite {
+		if tx.state == proceeding && !tx.abandoned {
+			return nil // the ring time is the call's to watch
+		}
+		tx.remove(s)
+		return nil
+	}
+	elapsed := s.now() - tx.began
+	if elapsed >= tEnd {
+		tx.remove(s)
+		return func() { tx.tell(event{err: errTimeout}, true) }
+	}
+	// Timers A and E: doubled each time, E up to T2 and at T2 once there was a
+	// provisional response (RFC 3261 §17.1.2.2).
+	tx.interval *= 2
+	if !tx.invite && (tx.interval > t2 || tx.state == proceeding) {
+		tx.interval = t2
+	}
+	wait := tx.interval
+	if elapsed+wait > tEnd {
+		wait = t1 // the last repeat is at 63*T1
+	}
+	tx.timer.set(s, wait, tx)
+	msg, p := tx.msg, tx.path
+	return func() { p.send(msg) } //nolint:errcheck // as good as lost: the next repeat or the timeout follows
+}
+
+// onResponse matches a response to its transaction (RFC 3261 §17.1.3) and
+// moves that on.
+func (sw *Switchboard) onResponse(m *wire.Message, from path) {
+	via, ok := m.TopVia()
+	if !ok || len(via.Branch) != len(branchCookie)+16 {
+		return
+	}
+	id, ok := parseID(via.Branch[len(branchCookie):])
+	if !ok {
+		return
+	}
+	s := sw.shard(id)
+	key := id
+	if m.Method() == "CANCEL" {
+		key = ^id
+	}
+	if then := func() func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		tx := s.clients[key]
+		if tx == nil || tx.method != m.Method() || tx.seq != m.Seq() {
+			return nil
+		}
+		if tx.invite {
+			return tx.inviteResponse(sw, s, m)
+		}
+		return tx.response(s, m)
+	}(); then != nil {
+		then()
+	}
+}
+
+// response is the non-INVITE state machine (RFC 3261 §17.1.2).
+func (tx *clientTx) response(s *shard, m *wire.Message) func() {
+	if m.Code() < 200 {
+		tx.state = proceeding
+		return nil
+	}
+	// A full inbox: leave everything as if the response had been lost.
+	if tx.tell(event{msg: m}, false) {
+		tx.remove(s)
+	}
+	return nil
+}
+
+// inviteResponse is the INVITE state machine (RFC 3261 §17.1.1 with RFC 6026).
+func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) func() {
+	code := m.Code()
+	switch tx.state {
+	case calling, proceeding:
+		switch {
+		case code < 200:
+			if tx.state == calling {
+				tx.state = proceeding
+				tx.timer.stop()
+				if tx.abandoned {
+					tx.timer.set(s, tLate, tx)
+				}
+			}
+			if !tx.abandoned {
+				tx.tell(event{msg: m}, false)
+			}
+			return nil
+		case code < 300:
+			tag := string(wire.Tag(m.Get(wire.To)))
+			if !tx.abandoned {
+				if !tx.tell(event{msg: m}, false) {
+					return nil
+				}
+				tx.tag = tag
+				tx.leg.peer.confirm(tag)
+			}
+			tx.state, tx.msg = accepted, nil
+			tx.timer.set(s, tEnd, tx)
+			if tx.abandoned {
+				return tx.fork(sw, m)
+			}
+			return nil
+		}
+		if !tx.abandoned && !tx.tell(event{msg: m}, false) {
+			return nil
+		}
+		ack := refusalAck(tx.msg, m)
+		tx.state, tx.msg = completed, nil
+		if tx.path.link.reliable() {
+			tx.remove(s)
+		} else {
+			tx.ack = ack
+			tx.timer.set(s, tEnd, tx) // timer D
+		}
+		return func() { tx.path.send(ack) } //nolint:errcheck // the repeat of the response asks again
+	case completed:
+		if ack := tx.ack; code >= 300 {
+			return func() { tx.path.send(ack) } //nolint:errcheck
+		}
+	case accepted:
+		if code < 200 || code >= 300 {
+			return nil
+		}
+		if tx.tag != string(wire.Tag(m.Get(wire.To))) || tx.abandoned {
+			return tx.fork(sw, m)
+		}
+		if !tx.acked {
+			return nil // the flow has not sent its ACK yet; it will
+		}
+		return func() { sw.repeatAck(tx, m) }
+	}
+	return nil
+}
+
+// fork hangs up an answer that came from a further branch of the INVITE, or
+// too late (RFC 3261 §13.2.2.4).
+func (tx *clientTx) fork(sw *Switchboard, m *wire.Message) func() {
+	if tx.forks >= maxForks {
+		return nil
+	}
+	tx.forks++
+	return func() { sw.hangUpFork(tx, m) }
+}
+
+// abandon leaves an INVITE to itself: should it still be answered, the answer
+// is acknowledged and hung up.
+func (sw *Switchboard) abandon(tx *clientTx) {
+	s := sw.shard(tx.id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tx.abandoned = true
+	if tx.state == proceeding {
+		tx.timer.set(s, tLate, tx)
+	}
+}
+
+// acknowledged notes that the ACK of a 2xx went out on p, so that repeats of
+// the 2xx are answered with it. keep is the ACK, nil when it can be made anew
+// from the repeated response.
+func (sw *Switchboard) acknowledged(tx *clientTx, p path, keep []byte) {
+	s := sw.shard(tx.id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if tx.state == accepted {
+		tx.acked, tx.ack, tx.path = true, keep, p
+	}
+}
+
+// repeatAck answers a repeated 2xx.
+func (sw *Switchboard) repeatAck(tx *clientTx, m *wire.Message) {
+	s := sw.shard(tx.id)
+	s.mu.Lock()
+	ack, p := tx.ack, tx.path
+	s.mu.Unlock()
+	if ack == nil {
+		d := dialogOf(m)
+		ack = d.request(p.link, outgoing{method: "ACK"}, tx.seq, newID(), "")
+	}
+	p.send(ack) //nolint:errcheck // the next repeat asks again
+}

@@ -1,0 +1,192 @@
+package sipflow
+
+import (
+	"strconv"
+
+	"sipxrest/sipflow/wire"
+)
+
+// branchCookie begins every branch (RFC 3261 §8.1.1.7).
+const branchCookie = "z9hG4bK"
+
+// allow is what we answer within a dialog.
+const allow = "INVITE, ACK, OPTIONS, CANCEL, BYE, INFO, NOTIFY"
+
+// dialog is what a request within a dialog is made of (RFC 3261 §12). It holds
+// strings, not messages: a call lives on them for its whole length.
+type dialog struct {
+	callID string
+	local  string // our From, tag included
+	remote string // the phone's To, with its tag once there is one
+	target string // Request-URI: the remote target, or the first route of a strict one
+	routes string // Route header lines
+	next   string // URI of the first hop: the first route, else the target
+}
+
+// dialogOf is the dialog that a 2xx to our INVITE makes (RFC 3261 §12.1.2).
+// Without Contact the target is left empty.
+func dialogOf(res *wire.Message) dialog {
+	d := dialog{
+		callID: string(res.Get(wire.CallID)),
+		local:  string(res.Get(wire.From)),
+		remote: string(res.Get(wire.To)),
+	}
+	if uri, _ := wire.NameAddr(res.Get(wire.Contact)); len(uri) > 0 {
+		d.target = string(uri)
+	}
+	d.setRoutes(res)
+	return d
+}
+
+// setRoutes takes the route set from Record-Route, last first. When the first
+// router is a strict one (no lr), its URI is the Request-URI and the target
+// ends the routes (RFC 3261 §12.2.1.1).
+func (d *dialog) setRoutes(res *wire.Message) {
+	d.next = d.target
+	var set [][]byte
+	for v := range res.All(wire.RecordRoute) {
+		wire.Split(v, func(r []byte) bool {
+			if uri, _ := wire.NameAddr(r); len(uri) > 0 {
+				set = append(set, r)
+			}
+			return len(set) < 32
+		})
+	}
+	if len(set) == 0 {
+		return
+	}
+	first, _ := wire.NameAddr(set[len(set)-1])
+	d.next = string(first)
+	last := ""
+	if u, ok := wire.ParseURI(first); ok && !u.Loose {
+		last, d.target = "<"+d.target+">", string(first)
+		set = set[:len(set)-1]
+	}
+	n := len(last) + 12
+	for _, r := range set {
+		n += len("Route: \r\n") + len(r)
+	}
+	b := make([]byte, 0, n)
+	for i := len(set) - 1; i >= 0; i-- {
+		b = append(b, "Route: "...)
+		b = append(b, set[i]...)
+		b = append(b, "\r\n"...)
+	}
+	if last != "" {
+		b = wire.AppendField(b, "Route", last)
+	}
+	d.routes = string(b)
+}
+
+// outgoing is what one request has beyond its dialog.
+type outgoing struct {
+	method      string
+	header      string // further header lines, each ended by CRLF
+	contentType string
+	body        []byte
+}
+
+// request renders a request of the dialog. auth is a line of credentials.
+func (d *dialog) request(l link, r outgoing, seq uint32, branch uint64, auth string) []byte {
+	b := make([]byte, 0, 320+len(d.target)+len(d.local)+len(d.remote)+len(d.routes)+len(r.header)+len(auth)+len(r.body))
+	b = append(b, r.method...)
+	b = append(b, ' ')
+	b = append(b, d.target...)
+	b = append(b, " SIP/2.0\r\n"...)
+	b = appendVia(b, l, branch)
+	b = append(b, d.routes...)
+	b = append(b, "Max-Forwards: 70\r\nFrom: "...)
+	b = append(b, d.local...)
+	b = append(b, "\r\nTo: "...)
+	b = append(b, d.remote...)
+	b = append(b, "\r\nCall-ID: "...)
+	b = append(b, d.callID...)
+	b = append(b, "\r\nCSeq: "...)
+	b = strconv.AppendUint(b, uint64(seq), 10)
+	b = append(b, ' ')
+	b = append(b, r.method...)
+	b = append(b, "\r\n"...)
+	switch r.method {
+	case "INVITE", "REFER", "UPDATE", "SUBSCRIBE", "NOTIFY":
+		b = appendContact(b, l)
+	}
+	b = append(b, r.header...)
+	b = append(b, auth...)
+	if r.contentType != "" {
+		b = wire.AppendField(b, "Content-Type", r.contentType)
+	}
+	return wire.AppendBody(b, r.body)
+}
+
+func appendVia(b []byte, l link, branch uint64) []byte {
+	transport, host := l.local()
+	b = append(b, "Via: SIP/2.0/"...)
+	b = append(b, transport...)
+	b = append(b, ' ')
+	b = append(b, host...)
+	b = append(b, ";rport;branch="+branchCookie...)
+	b = appendID(b, branch)
+	return append(b, "\r\n"...)
+}
+
+// appendContact names us. sipXrest: the user part is callcontroller, because
+// sipXproxy lets a REFER through without a challenge only for that Contact.
+func appendContact(b []byte, l link) []byte {
+	transport, host := l.local()
+	b = append(b, "Contact: <sip:callcontroller@"...)
+	b = append(b, host...)
+	if transport == "TCP" {
+		b = append(b, ";transport=tcp"...)
+	} else {
+		b = append(b, ";transport=udp"...)
+	}
+	return append(b, ">\r\n"...)
+}
+
+// refusalAck is the ACK of a final response other than 2xx: it belongs to the
+// INVITE's transaction and takes branch, Request-URI and Route from it (RFC
+// 3261 §17.1.1.3).
+func refusalAck(invite []byte, res *wire.Message) []byte {
+	return fromInvite(invite, "ACK", res.Get(wire.To), "")
+}
+
+// cancelOf is the CANCEL of an INVITE (RFC 3261 §9.1).
+func cancelOf(invite []byte, header string) []byte {
+	return fromInvite(invite, "CANCEL", nil, header)
+}
+
+func fromInvite(invite []byte, method string, to []byte, header string) []byte {
+	m, err := wire.Parse(append([]byte(nil), invite...))
+	if err != nil {
+		panic("sipflow: our own INVITE cannot be read: " + err.Error())
+	}
+	if to == nil {
+		to = m.Get(wire.To)
+	}
+	b := make([]byte, 0, 512)
+	b = append(b, method...)
+	b = append(b, ' ')
+	b = append(b, m.URI()...)
+	b = append(b, " SIP/2.0\r\n"...)
+	m.Fields(func(id wire.Header, name, value []byte) bool {
+		switch id {
+		case wire.Via, wire.Route, wire.From, wire.CallID, wire.MaxForwards:
+			b = wire.AppendField(b, string(name), string(value))
+		case wire.Authorization, wire.ProxyAuthorization: // RFC 3261 §22.1
+			if method == "ACK" {
+				b = wire.AppendField(b, string(name), string(value))
+			}
+		case wire.To:
+			b = wire.AppendField(b, "To", string(to))
+		case wire.CSeq:
+			b = append(b, "CSeq: "...)
+			b = strconv.AppendUint(b, uint64(m.Seq()), 10)
+			b = append(b, ' ')
+			b = append(b, method...)
+			b = append(b, "\r\n"...)
+		}
+		return true
+	})
+	b = append(b, header...)
+	return wire.AppendBody(b, nil)
+}

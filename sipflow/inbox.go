@@ -1,0 +1,76 @@
+package sipflow
+
+import (
+	"context"
+	"sync"
+
+	"sipxrest/sipflow/wire"
+)
+
+// maxInbox bounds what peers can put into an inbox before the call's goroutine
+// has taken it out. A call that keeps up has one or two events waiting.
+const maxInbox = 64
+
+// An event is what a leg's goroutine waits for.
+type event struct {
+	tx       *clientTx     // the transaction that msg or err belongs to; nil for a request of the phone's
+	msg      *wire.Message // a response, or a request that was answered already
+	err      error         // why the transaction failed
+	hungUp   bool          // the phone sent BYE
+	progress *Notification // a NOTIFY of a REFER subscription
+}
+
+// An inbox keeps the events of one leg in wire order. Its reader is the call's
+// goroutine; its writers never wait.
+type inbox struct {
+	mu    sync.Mutex
+	queue []event
+	wake  chan struct{} // holds one token while queue may not be empty
+}
+
+// put adds an event. A peer's event (own is false) is refused when the inbox
+// is full, as if its packet had been lost.
+func (b *inbox) put(e event, own bool) bool {
+	b.mu.Lock()
+	if !own && len(b.queue) >= maxInbox {
+		b.mu.Unlock()
+		return false
+	}
+	b.queue = append(b.queue, e)
+	b.mu.Unlock()
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// next waits for the oldest event, or for ctx, whose cause is then the error.
+func (b *inbox) next(ctx context.Context) (event, error) {
+	for {
+		if e, ok := b.take(); ok {
+			return e, nil
+		}
+		select {
+		case <-b.wake:
+		case <-ctx.Done():
+			return event{}, context.Cause(ctx)
+		}
+	}
+}
+
+func (b *inbox) take() (event, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.queue) == 0 {
+		return event{}, false
+	}
+	e := b.queue[0]
+	if len(b.queue) == 1 {
+		b.queue = nil // a leg that waits keeps no array
+	} else {
+		b.queue[0] = event{}
+		b.queue = b.queue[1:]
+	}
+	return e, true
+}

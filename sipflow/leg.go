@@ -1,0 +1,455 @@
+package sipflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sipxrest/resolve"
+	"sipxrest/sipflow/wire"
+)
+
+// A Leg is our side (UAC) of one dialog with one phone. Its methods are called
+// from the goroutine of its Call; what a socket's reader touches is in inbox and peer.
+type Leg struct {
+	call *Call
+	id   uint64 // local tag
+	dialog
+	path    path // where requests in the dialog go; unset until it is known
+	cseq    uint32
+	first   string         // header lines of the first INVITE only
+	pending []Notification // NOTIFYs that came while something else was awaited
+	noted   string         // last provisional status line reported
+
+	inbox inbox
+	peer  peer
+}
+
+// newLeg prepares a call to a phone; nothing is sent. uri is the Request-URI,
+// to its address for the To field.
+func (c *Call) newLeg(uri, to string) *Leg {
+	l := &Leg{call: c, id: idIn(c.id)}
+	l.inbox.wake = make(chan struct{}, 1)
+	b := make([]byte, 0, 128)
+	b = appendNameAddr(b, c.AgentName, c.Key.Agent)
+	b = append(b, ";tag="...)
+	b = appendID(b, l.id)
+	local := len(b)
+	b = appendID(b, newID())
+	b = appendID(b, newID())
+	b = append(b, '@')
+	b = append(b, c.sw.host...)
+	s := string(b)
+	l.dialog = dialog{local: s[:local], callID: s[local:], remote: "<sip:" + to + ">", target: uri}
+	shard := c.sw.shard(l.id)
+	shard.mu.Lock()
+	if !shard.closed {
+		shard.legs[l.id] = l
+	}
+	shard.mu.Unlock()
+	c.legs = append(c.legs, l)
+	return l
+}
+
+// appendNameAddr appends "Name" <sip:aor>, the name escaped (RFC 3261 §25.1).
+func appendNameAddr(b []byte, name, aor string) []byte {
+	if name != "" {
+		b = append(b, '"')
+		for i := 0; i < len(name); i++ {
+			switch c := name[i]; {
+			case c == '"' || c == '\\':
+				b = append(b, '\\', c)
+			case c < ' ' || c == 0x7f: // dropped: it would end the line
+			default:
+				b = append(b, c)
+			}
+		}
+		b = append(b, `" `...)
+	}
+	b = append(b, "<sip:"...)
+	b = append(b, aor...)
+	return append(b, '>')
+}
+
+// hops says where the next request of the leg may go, in the order to try.
+func (l *Leg) hops(ctx context.Context) ([]resolve.Hop, error) {
+	sw := l.call.sw
+	if l.next == "" {
+		return sw.nextHops(ctx, l.target)
+	}
+	return sw.hopsOf(ctx, l.next)
+}
+
+// transact sends a request to one hop after another until one of them answers,
+// and waits with wait (RFC 3263 §4.3: a hop that cannot be reached, answers
+// 503 or not at all is passed over). Within a dialog that has a path it goes there.
+func (l *Leg) transact(ctx context.Context, r outgoing, credentials string,
+	wait func(context.Context, *clientTx) (*wire.Message, error)) (*wire.Message, *clientTx, error) {
+	sw := l.call.sw
+	if l.path.link != nil {
+		res, tx, err := l.try(ctx, l.path, r, credentials, wait)
+		if tx != nil || !l.path.link.reliable() {
+			return res, tx, err
+		}
+		l.path = path{} // the connection is gone: open another
+	}
+	hops, err := l.hops(ctx)
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	}
+	var failed error
+	for i, hop := range hops {
+		p, err := sw.transport.path(ctx, hop.Transport, hop.Addr)
+		if err == nil {
+			var res *wire.Message
+			var tx *clientTx
+			if res, tx, err = l.try(ctx, p, r, credentials, wait); tx != nil {
+				again := errors.Is(err, errTimeout) || (err == nil && res.Code() == 503)
+				if again {
+					sw.resolver.Failed(hop)
+				} else if err == nil {
+					sw.resolver.Succeeded(hop)
+				}
+				if !again || i == len(hops)-1 {
+					return res, tx, err
+				}
+				continue
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, nil, context.Cause(ctx)
+		}
+		sw.resolver.Failed(hop)
+		failed = errors.Join(failed, fmt.Errorf("%s: %w", hop, err))
+	}
+	return nil, nil, fmt.Errorf("%w: %w", ErrUnreachable, failed)
+}
+
+// try sends a request on one path. The transaction is nil when it could not be sent.
+func (l *Leg) try(ctx context.Context, p path, r outgoing, credentials string,
+	wait func(context.Context, *clientTx) (*wire.Message, error)) (*wire.Message, *clientTx, error) {
+	d := &l.dialog
+	if l.next == "" { // not in a dialog yet: name the hop as a loose route
+		first := l.dialog
+		first.routes = routeTo(p)
+		d = &first
+	}
+	tx := &clientTx{id: idIn(l.id), leg: l, method: r.method, path: p, seq: l.cseq, auth: credentials}
+	if err := l.call.sw.start(tx, d.request(p.link, r, l.cseq, tx.id, credentials)); err != nil {
+		return nil, nil, err
+	}
+	l.call.placed(nil)
+	res, err := wait(ctx, tx)
+	return res, tx, err
+}
+
+// routeTo preloads the route set with the next hop. sipXrest: it is numeric,
+// so that the proxy need not look itself up.
+func routeTo(p path) string {
+	b := append(make([]byte, 0, 64), "Route: <sip:"...)
+	b = p.to.AppendTo(b)
+	if p.link.reliable() {
+		b = append(b, ";transport=tcp"...)
+	}
+	return string(append(b, ";lr>\r\n"...))
+}
+
+// await returns the final response of a transaction. What else comes meanwhile
+// is kept or reported; a BYE ends the wait with ErrHungUp.
+func (l *Leg) await(ctx context.Context, tx *clientTx) (*wire.Message, error) {
+	for {
+		e, err := l.inbox.next(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if e.tx == tx && e.err != nil {
+			return nil, e.err
+		}
+		if e.tx == tx && e.msg.Code() >= 200 {
+			return e.msg, nil
+		}
+		if err := l.meanwhile(e); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// meanwhile takes an event that is not the one waited for.
+func (l *Leg) meanwhile(e event) error {
+	switch {
+	case e.hungUp:
+		return ErrHungUp
+	case e.progress != nil:
+		l.call.note(l, "NOTIFY", e.progress.Text, e.progress.At)
+		l.pending = append(l.pending, *e.progress)
+	case e.tx != nil && e.tx.invite && e.msg != nil:
+		l.noteResponse(e.msg)
+	}
+	return nil
+}
+
+// noteResponse reports a response to the INVITE; a provisional one that
+// repeats the one before says nothing new.
+func (l *Leg) noteResponse(m *wire.Message) {
+	line := m.StatusLine()
+	if m.Code() < 200 && line == l.noted {
+		return
+	}
+	l.noted = line
+	l.call.note(l, "INVITE", line, time.Now())
+}
+
+// do sends a request in the dialog, answers digest challenges, and returns its
+// 2xx. Any other final response is a *StatusError.
+func (l *Leg) do(ctx context.Context, r outgoing) (*wire.Message, error) {
+	a := auth{cred: &l.call.Credentials, realm: l.call.sw.cfg.Realm}
+	for {
+		l.cseq++
+		res, _, err := l.transact(ctx, r, a.lines(), l.await)
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", r.method, l.target, err)
+		}
+		if code := res.Code(); code == 401 || code == 407 {
+			if a.answer(res, r.method, l.target) {
+				continue
+			}
+		}
+		if res.Code() >= 300 {
+			return nil, statusError(r.method, res)
+		}
+		return res, nil
+	}
+}
+
+func statusError(method string, res *wire.Message) *StatusError {
+	return &StatusError{method, res.Code(), string(res.Reason())}
+}
+
+// An Answer is a 2xx to our INVITE that still needs its ACK.
+type Answer struct {
+	leg *Leg
+	tx  *clientTx
+	SDP []byte // the phone's session description, empty if it sent none
+}
+
+// Invite rings the phone with an offer and returns its answer. When ctx ends
+// first the INVITE is cancelled and the error is the context's cause; an
+// answer that crosses the CANCEL is acknowledged and hung up (RFC 3261 §9.1).
+// A refusal is a *StatusError.
+func (l *Leg) Invite(ctx context.Context, offer []byte) (*Answer, error) {
+	r := outgoing{method: "INVITE", header: l.first, body: offer}
+	if len(offer) > 0 {
+		r.contentType = sdpType
+	}
+	a := auth{cred: &l.call.Credentials, realm: l.call.sw.cfg.Realm}
+	for {
+		l.cseq++
+		res, tx, err := l.transact(ctx, r, a.lines(), l.awaitInvite)
+		if errors.Is(err, errTimeout) {
+			l.call.note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
+			return nil, &StatusError{"INVITE", 408, "Request Timeout"}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("INVITE %s: %w", l.target, err)
+		}
+		switch code := res.Code(); {
+		case code == 401 || code == 407:
+			if a.answer(res, "INVITE", l.target) {
+				continue
+			}
+			return nil, statusError("INVITE", res)
+		case code >= 300:
+			return nil, statusError("INVITE", res)
+		}
+		return &Answer{l, tx, res.Body()}, l.learn(ctx, res, tx)
+	}
+}
+
+// awaitInvite waits for the final response of an INVITE, and cancels it when
+// ctx ends.
+func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, error) {
+	provisional, cancelled := false, false
+	wait := ctx
+	var why error
+	cancel := func() {
+		cancelled = true
+		l.call.sw.cancel(tx, l.call.reasonFor(why))
+	}
+	for {
+		e, err := l.inbox.next(wait)
+		switch {
+		case err != nil && why == nil:
+			// Give up. CANCEL may only follow a provisional response (RFC 3261
+			// §9.1); without one the INVITE runs into its own timeout.
+			why = err
+			var stop context.CancelFunc
+			wait, stop = context.WithTimeout(context.WithoutCancel(ctx), tEnd)
+			defer stop()
+			if provisional {
+				cancel()
+			}
+			continue
+		case err != nil:
+			l.call.sw.abandon(tx)
+			return nil, why
+		case e.tx == tx && e.err != nil:
+			if why != nil {
+				l.call.note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
+				return nil, why
+			}
+			return nil, e.err
+		case e.tx != tx || e.msg == nil:
+			if err := l.meanwhile(e); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		l.noteResponse(e.msg)
+		code := e.msg.Code()
+		switch {
+		case code < 200:
+			provisional = true
+			if why != nil && !cancelled {
+				cancel()
+			}
+		case why == nil:
+			return e.msg, nil
+		case code < 300: // the phone was quicker than our CANCEL
+			if err := l.learn(wait, e.msg, tx); err == nil {
+				(&Answer{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // the BYE follows either way
+			}
+			l.Bye(wait, l.call.reasonFor(why)) //nolint:errcheck // the cause is why
+			return nil, why
+		default:
+			return nil, why
+		}
+	}
+}
+
+// cancel sends a CANCEL for an INVITE that has had a provisional response.
+func (sw *Switchboard) cancel(invite *clientTx, reason string) {
+	s := sw.shard(invite.id)
+	s.mu.Lock()
+	msg := invite.msg
+	s.mu.Unlock()
+	if msg == nil {
+		return // a final response has crossed
+	}
+	tx := &clientTx{id: invite.id, method: "CANCEL", path: invite.path, seq: invite.seq}
+	sw.start(tx, cancelOf(msg, reason)) //nolint:errcheck // without it the INVITE runs into its timeout
+}
+
+// learn makes the dialog from the 2xx (RFC 3261 §12.1.2).
+func (l *Leg) learn(ctx context.Context, res *wire.Message, tx *clientTx) error {
+	d := dialogOf(res)
+	var missing error
+	if d.target == "" {
+		// Nothing tells where the phone is: hang up the way the INVITE went.
+		d.target, d.next, d.routes = l.target, l.target, routeTo(tx.path)
+		missing = errors.New("the 200 to the INVITE has no Contact")
+		l.path = tx.path
+	}
+	// Our own parts stay as we wrote them, whatever came back.
+	d.callID, d.local = l.callID, l.local
+	l.dialog = d
+	if missing != nil {
+		(&Answer{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // the BYE follows either way
+		return missing
+	}
+	return l.findPath(ctx, tx)
+}
+
+// findPath settles where requests in the dialog go, the INVITE's connection
+// where it leads there (RFC 5923).
+func (l *Leg) findPath(ctx context.Context, tx *clientTx) error {
+	hops, err := l.hops(ctx)
+	if err != nil {
+		// sipXrest's phones may give a Contact that only their proxy can resolve.
+		l.path = tx.path
+		return nil
+	}
+	network := "udp"
+	if tx.path.link.reliable() {
+		network = "tcp"
+	}
+	for _, h := range hops {
+		if h.Addr == tx.path.to && h.Transport == network {
+			l.path = tx.path
+			return nil
+		}
+	}
+	for _, h := range hops {
+		var p path
+		if p, err = l.call.sw.transport.path(ctx, h.Transport, h.Addr); err == nil {
+			l.path = p
+			return nil
+		}
+	}
+	l.path = tx.path
+	return nil
+}
+
+// Ack acknowledges the answer, and again whenever the phone repeats it. It
+// carries the INVITE's credentials (RFC 3261 §22.1).
+func (a *Answer) Ack(sdp []byte) error {
+	l := a.leg
+	r := outgoing{method: "ACK", body: sdp}
+	if len(sdp) > 0 {
+		r.contentType = sdpType
+	}
+	ack := l.request(l.path.link, r, a.tx.seq, idIn(l.id), a.tx.auth)
+	err := l.path.send(ack)
+	if len(sdp) == 0 && a.tx.auth == "" {
+		l.call.sw.acknowledged(a.tx, l.path, nil)
+	} else {
+		l.call.sw.acknowledged(a.tx, l.path, ack)
+	}
+	if err != nil {
+		return fmt.Errorf("ACK %s: %w", l.target, err)
+	}
+	return nil
+}
+
+// Bye ends the dialog; reason is a Reason header line or empty. It does
+// nothing on a leg that was not answered or has been hung up already. It waits
+// at most 64*T1 (32 s) for the phone's answer.
+func (l *Leg) Bye(ctx context.Context, reason string) error {
+	if !l.peer.hangUp() {
+		return nil
+	}
+	ctx, stop := context.WithTimeout(ctx, tEnd)
+	defer stop()
+	_, err := l.do(ctx, outgoing{method: "BYE", header: reason})
+	if errors.Is(err, ErrHungUp) {
+		return nil // both hung up at once
+	}
+	return err
+}
+
+// While returns a context that ends when the phone hangs up, with cause
+// ErrHungUp, or with ctx.
+func (l *Leg) While(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	l.peer.whenHungUp(func() { cancel(ErrHungUp) })
+	return ctx, func() { cancel(nil) }
+}
+
+// hangUpFork acknowledges and hangs up an answer that no leg took.
+func (sw *Switchboard) hangUpFork(tx *clientTx, m *wire.Message) {
+	sw.forks.Go(func() {
+		ctx, stop := context.WithTimeout(context.WithoutCancel(sw.ctx), tEnd)
+		defer stop()
+		spec := tx.leg.call.Spec
+		spec.Observe = nil
+		l := &Leg{call: &Call{Spec: spec, sw: sw}, id: tx.leg.id, cseq: tx.seq}
+		l.inbox.wake = make(chan struct{}, 1)
+		l.dialog = tx.leg.dialog
+		l.peer.confirm("")
+		if err := l.learn(ctx, m, tx); err == nil {
+			fork := &clientTx{id: tx.id, seq: tx.seq, auth: tx.auth, state: terminated}
+			(&Answer{leg: l, tx: fork}).Ack(nil) //nolint:errcheck // asked for again with the repeated 200
+		}
+		l.Bye(ctx, "") //nolint:errcheck // there is nobody to tell
+	})
+}

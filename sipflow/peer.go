@@ -1,0 +1,304 @@
+package sipflow
+
+import (
+	"sync"
+	"time"
+
+	"sipxrest/sipflow/wire"
+)
+
+// peer is what a leg knows of the phone's requests. It belongs to the sockets'
+// readers, which answer at once, so that no phone waits for a call's goroutine.
+type peer struct {
+	mu         sync.Mutex
+	tag        string // the phone's tag
+	up         bool   // answered, and nobody has sent BYE
+	confirmed  bool   // answered
+	byed       bool   // the phone sent BYE
+	subscribed bool   // we sent REFER and its subscription is not over
+	seq        uint32 // highest CSeq of the phone
+	answered   [4]answer
+	next       int // where the next answer goes
+	version    uint64
+	reinvite   *reinvite
+	hungUp     func() // called once when the phone sends BYE
+}
+
+// answer is the memory of an in-dialog request that was answered at once: all
+// that a server transaction needs to answer its repeats (RFC 3261 §17.2.2),
+// since the response follows from the repeated request.
+type answer struct {
+	seq    uint32
+	method string
+	code   int
+}
+
+// confirm notes that the phone has answered.
+func (p *peer) confirm(tag string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.tag, p.up, p.confirmed = tag, true, true
+}
+
+// hangUp ends the dialog from our side. It is false when there is none.
+func (p *peer) hangUp() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was := p.up
+	p.up = false
+	return was
+}
+
+// subscribe expects the NOTIFYs of a REFER, which may come before its answer
+// (RFC 6665 §4.1.2.4).
+func (p *peer) subscribe() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.subscribed = true
+}
+
+func (p *peer) unsubscribe() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.subscribed = false
+}
+
+// whenHungUp has f called when the phone sends BYE, at once if it has.
+func (p *peer) whenHungUp(f func()) {
+	p.mu.Lock()
+	byed := p.byed
+	p.hungUp = f
+	p.mu.Unlock()
+	if byed {
+		f()
+	}
+}
+
+// onRequest answers a request within the leg's dialog. It runs in the
+// goroutine that read it, under the shard's lock. A Code of 0 is no answer.
+func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
+	p := &l.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.confirmed || string(m.Get(wire.CallID)) != l.callID || string(wire.Tag(m.Get(wire.From))) != p.tag {
+		return wire.Reply{Code: 481}
+	}
+	method, seq := m.Method(), m.Seq()
+	if method == "ACK" {
+		if p.reinvite != nil && p.reinvite.seq == seq {
+			p.reinvite.timer.stop()
+			p.reinvite = nil
+		}
+		return wire.Reply{}
+	}
+	if method == "CANCEL" { // whatever it is for has been answered (RFC 3261 §9.2)
+		return wire.Reply{Code: 200}
+	}
+	for _, a := range p.answered {
+		if a.code != 0 && a.seq == seq && a.method == method {
+			if p.reinvite != nil && method == "INVITE" {
+				p.reinvite.send()
+				return wire.Reply{}
+			}
+			return replyOf(a.code, from)
+		}
+	}
+	if seq <= p.seq && p.seq != 0 { // RFC 3261 §12.2.2
+		return wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"}
+	}
+	p.seq = seq
+	code := l.accept(s, m, from)
+	if code == 0 {
+		return wire.Reply{}
+	}
+	if code != 500 { // a 500 asks to come again
+		p.answered[p.next] = answer{seq, method, code}
+		p.next = (p.next + 1) % len(p.answered)
+	}
+	if code == 420 {
+		r = replyOf(code, from)
+		r.Header = "Unsupported: " + string(m.Get(wire.Require)) + "\r\n"
+		return r
+	}
+	return replyOf(code, from)
+}
+
+// accept does what the request asks and gives the code of its answer, 0 when
+// that is out already. p.mu is held.
+func (l *Leg) accept(s *shard, m *wire.Message, from path) int {
+	p := &l.peer
+	if m.Get(wire.Require) != nil {
+		return 420 // RFC 3261 §8.2.2.3: none of its extensions is of use here
+	}
+	switch m.Method() {
+	case "BYE":
+		if p.byed {
+			return 481
+		}
+		p.up, p.byed = false, true
+		l.inbox.put(event{hungUp: true}, true)
+		if f := p.hungUp; f != nil {
+			f()
+		}
+		return 200
+	case "NOTIFY":
+		return l.notified(m)
+	case "OPTIONS", "INFO":
+		return 200
+	case "INVITE":
+		return l.reinvited(s, m, from)
+	}
+	if wire.KnownMethod(m.Method()) {
+		return 405
+	}
+	return 501
+}
+
+// notified takes one NOTIFY of the REFER's subscription (RFC 3515 §2.4.4).
+func (l *Leg) notified(m *wire.Message) int {
+	p := &l.peer
+	if ev := m.Get(wire.Event); ev != nil && !isReferEvent(ev) {
+		return 489
+	}
+	if !p.subscribed {
+		return 481
+	}
+	n := notificationOf(m)
+	n.At = time.Now()
+	if !l.inbox.put(event{progress: &n}, false) {
+		return 500
+	}
+	if n.Terminated {
+		p.subscribed = false
+	}
+	return 200
+}
+
+// reinvited answers an offer of the phone: it may be put on hold, resume or
+// change its codecs, there is no media to change.
+func (l *Leg) reinvited(s *shard, m *wire.Message, from path) int {
+	p := &l.peer
+	if p.reinvite != nil { // the one before is not acknowledged yet (RFC 3261 §14.2)
+		return 500
+	}
+	if !p.up {
+		return 481
+	}
+	p.version = max(p.version, 1) + 1
+	_, host := from.link.local()
+	r := replyOf(200, from)
+	r.ContentType = sdpType
+	r.Body = heldAnswer(m.Body(), l.id, p.version, host)
+	via, _ := m.TopVia()
+	to := from
+	if !from.link.reliable() {
+		to.to = wire.SentByAddr(via, from.to)
+	}
+	p.reinvite = &reinvite{leg: l, path: to, seq: m.Seq(), began: s.now(), interval: t1,
+		msg: wire.AppendReply(make([]byte, 0, 1024), m, from.to, r)}
+	p.reinvite.send()
+	p.reinvite.timer.set(s, t1, p.reinvite)
+	return 0
+}
+
+// replyOf is the answer with the fields that its code wants.
+func replyOf(code int, from path) wire.Reply {
+	r := wire.Reply{Code: code}
+	switch code {
+	case 200, 202:
+		r.Header = string(appendContact(make([]byte, 0, 80), from.link)) + "Allow: " + allow + "\r\n"
+	case 405, 501:
+		r.Header = "Allow: " + allow + "\r\n"
+	case 489:
+		r.Header = "Allow-Events: refer\r\n"
+	case 500:
+		r.Header = "Retry-After: 1\r\n"
+	}
+	return r
+}
+
+// reinvite repeats our 200 to a re-INVITE until its ACK comes (RFC 3261
+// §13.3.1.4).
+type reinvite struct {
+	timer    timer
+	leg      *Leg
+	path     path
+	seq      uint32
+	msg      []byte
+	began    time.Duration
+	interval time.Duration
+}
+
+func (r *reinvite) send() { r.path.send(r.msg) } //nolint:errcheck // repeated until it is acknowledged
+
+// expire implements expirer.
+func (r *reinvite) expire(s *shard) func() {
+	if s.now()-r.began >= tEnd {
+		// No ACK. The dialog is as it was before; the call watches it.
+		r.leg.peer.mu.Lock()
+		r.leg.peer.reinvite = nil
+		r.leg.peer.mu.Unlock()
+		return nil
+	}
+	r.interval = min(2*r.interval, t2)
+	if !r.path.link.reliable() || r.interval == t2 {
+		r.timer.set(s, r.interval, r)
+	}
+	return r.send
+}
+
+// A husk answers for a leg that has ended: repeats of what it answered, late
+// NOTIFYs (RFC 5057), a BYE that crosses ours. It stays for 32 s.
+type husk struct {
+	timer  timer
+	id     uint64
+	callID string
+	seq    uint32
+	call   *Call // while NOTIFYs are still recorded
+}
+
+// expire implements expirer.
+func (h *husk) expire(s *shard) func() {
+	delete(s.husks, h.id)
+	h.over()
+	return nil
+}
+
+func (h *husk) over() {
+	if c := h.call; c != nil {
+		h.call = nil
+		c.settle()
+	}
+}
+
+func (h *husk) onRequest(m *wire.Message, from path) wire.Reply {
+	if string(m.Get(wire.CallID)) != h.callID {
+		return wire.Reply{Code: 481}
+	}
+	seq := m.Seq()
+	switch m.Method() {
+	case "ACK":
+		return wire.Reply{}
+	case "BYE":
+		return replyOf(200, from)
+	case "NOTIFY":
+		if seq > h.seq {
+			h.seq = seq
+			if h.call == nil {
+				return wire.Reply{Code: 481}
+			}
+			n := notificationOf(m)
+			if n.Text != "" {
+				h.call.observe(Event{Kind: Progress, Key: h.call.Key, At: time.Now(), CallID: h.callID, Method: "NOTIFY", Text: n.Text})
+			}
+			if n.Terminated {
+				h.over()
+			}
+		}
+		return replyOf(200, from)
+	}
+	if seq <= h.seq {
+		return replyOf(200, from)
+	}
+	return wire.Reply{Code: 481}
+}

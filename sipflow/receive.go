@@ -1,0 +1,154 @@
+package sipflow
+
+import (
+	"context"
+	"errors"
+	"hash/maphash"
+	"time"
+
+	"sipxrest/resolve"
+	"sipxrest/sipflow/wire"
+)
+
+// receive takes every message off the wire, in the goroutine that read it.
+func (sw *Switchboard) receive(m *wire.Message, from path) {
+	if !m.IsRequest() {
+		sw.onResponse(m, from)
+		return
+	}
+	if r := sw.onRequest(m, from); r.Code != 0 {
+		sw.answer(m, from, r)
+	}
+}
+
+// malformed refuses a request that cannot be read, where it can be told whom.
+func (sw *Switchboard) malformed(m *wire.Message, err *wire.ParseError, from path) {
+	sw.log.Debug("sip: malformed message", "from", from.to, "err", err)
+	if !m.IsRequest() || m.Method() == "" || m.Method() == "ACK" {
+		return
+	}
+	for _, h := range [...]wire.Header{wire.Via, wire.From, wire.To, wire.CallID, wire.CSeq} {
+		if m.Get(h) == nil {
+			return
+		}
+	}
+	sw.answer(m, from, wire.Reply{Code: err.Code, Reason: err.Reason})
+}
+
+// answer sends a response to where its request came from (RFC 3261 §18.2.2).
+func (sw *Switchboard) answer(m *wire.Message, from path, r wire.Reply) {
+	via, ok := m.TopVia()
+	if !ok {
+		return
+	}
+	if r.ToTag == "" {
+		r.ToTag = sw.tagFor(m)
+	}
+	to := from
+	if !from.link.reliable() {
+		to.to = wire.SentByAddr(via, from.to)
+	}
+	b := wire.AppendReply(make([]byte, 0, 512), m, from.to, r)
+	if err := to.send(b); err != nil {
+		sw.log.Debug("sip: answer not sent", "to", to.to, "err", err)
+	}
+}
+
+// tagFor is the To tag of an answer outside of a dialog. The same request gets
+// the same tag without our keeping anything of it (RFC 3261 §8.2.7).
+func (sw *Switchboard) tagFor(m *wire.Message) string {
+	var h maphash.Hash
+	h.SetSeed(sw.seed)
+	h.Write(m.Get(wire.CallID))
+	h.Write(m.Get(wire.From))
+	h.Write(m.Get(wire.CSeq))
+	return string(appendID(make([]byte, 0, 16), h.Sum64()))
+}
+
+// onRequest finds who answers for a request: a leg, what is left of one, or
+// nobody.
+func (sw *Switchboard) onRequest(m *wire.Message, from path) wire.Reply {
+	tag := wire.Tag(m.Get(wire.To))
+	if len(tag) == 0 {
+		return sw.outOfDialog(m, from)
+	}
+	if id, ok := parseID(tag); ok {
+		s := sw.shard(id)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if l := s.legs[id]; l != nil {
+			return l.onRequest(s, m, from)
+		}
+		if h := s.husks[id]; h != nil {
+			return h.onRequest(m, from)
+		}
+	}
+	if m.Method() == "ACK" {
+		return wire.Reply{}
+	}
+	return wire.Reply{Code: 481}
+}
+
+// outOfDialog answers what belongs to no call. Nothing is kept of it.
+func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
+	switch m.Method() {
+	case "ACK":
+		return wire.Reply{}
+	case "OPTIONS": // RFC 3261 §11.2
+		r := replyOf(200, from)
+		r.Header += "Accept: " + sdpType + "\r\n"
+		return r
+	case "INVITE":
+		return wire.Reply{Code: 404}
+	case "NOTIFY":
+		return wire.Reply{Code: 481, Reason: "Subscription does not exist"}
+	case "BYE", "CANCEL", "PRACK", "UPDATE", "INFO":
+		return wire.Reply{Code: 481}
+	}
+	if wire.KnownMethod(m.Method()) {
+		return replyOf(405, from)
+	}
+	return replyOf(501, from)
+}
+
+// Options sends an OPTIONS to a hop and returns the status of its answer: a
+// server that answers at all is alive (RFC 3261 §11). It waits as long as ctx,
+// at most 32 s.
+func (sw *Switchboard) Options(ctx context.Context, hop resolve.Hop) (code int, reason string, err error) {
+	p, err := sw.transport.path(ctx, hop.Transport, hop.Addr)
+	if err != nil {
+		return 0, "", err
+	}
+	target := "sip:" + hop.Addr.String()
+	tag := string(appendID(nil, newID()))
+	d := dialog{callID: string(appendID(nil, newID())) + "@" + sw.host, target: target, remote: "<" + target + ">",
+		local: "<sip:callcontroller@" + sw.host + ">;tag=" + tag}
+	type result struct {
+		code   int
+		reason string
+		err    error
+	}
+	done := make(chan result, 1)
+	tx := &clientTx{id: newID(), method: "OPTIONS", path: p, seq: 1, onEvent: func(e event) {
+		if e.err != nil {
+			done <- result{err: e.err}
+		} else {
+			done <- result{code: e.msg.Code(), reason: string(e.msg.Reason())}
+		}
+	}}
+	r := outgoing{method: "OPTIONS", header: "Accept: " + sdpType + "\r\n"}
+	if err := sw.start(tx, d.request(p.link, r, 1, tx.id, "")); err != nil {
+		return 0, "", err
+	}
+	select {
+	case r := <-done:
+		if errors.Is(r.err, errTimeout) {
+			return 0, "", ErrUnreachable
+		}
+		return r.code, r.reason, r.err
+	case <-ctx.Done():
+		return 0, "", context.Cause(ctx)
+	case <-time.After(tEnd):
+		return 0, "", ErrUnreachable
+	}
+}

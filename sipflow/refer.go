@@ -1,0 +1,193 @@
+package sipflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sipxrest/sipflow/wire"
+)
+
+const (
+	// notifyWait is how long the first NOTIFY of an accepted REFER is waited
+	// for (RFC 6665 §4.1.2.4, timer N).
+	notifyWait = 64 * t1
+	// outcomeWait is how long the following ones are: a phone that says 100
+	// and then only the outcome may ring the other one for minutes.
+	outcomeWait = 5 * time.Minute
+)
+
+var (
+	errNoNotify  = errors.New("the phone accepted the REFER but did not say what became of it")
+	errNoOutcome = errors.New("the phone ended the REFER's subscription without an outcome")
+)
+
+// Refer is the flow that rings the calling phone and then asks it to call the
+// other one (RFC 3515, RFC 5359 §2.4 seen from the transferor):
+//
+//	sipxrest             Calling              Called
+//	    | INVITE (placeholder) |                  |
+//	    |--------------------->|                  |
+//	    | 180, 200             |                  |
+//	    |<---------------------|                  |
+//	    | ACK, REFER (called)  |                  |
+//	    |--------------------->| INVITE           |
+//	    | 202                  |----------------->|
+//	    |<---------------------|              180 |
+//	    | NOTIFY 100           |<-----------------|
+//	    |<---------------------|                  |
+//	    | NOTIFY 180           |                  |
+//	    |<---------------------|                  |
+//	    | BYE                  |                  |
+//	    |--------------------->|          200/ACK |
+//	    |                      |<---------------->|
+func Refer(ctx context.Context, c *Call) (err error) {
+	calling := c.callingLeg()
+	answer, err := c.ring(ctx, calling, placeholder(calling.id, c.sw.host))
+	if err != nil {
+		return err
+	}
+	defer func() {
+		err = errors.Join(err, calling.Bye(context.WithoutCancel(ctx), c.reasonFor(err)))
+	}()
+	if err := answer.Ack(nil); err != nil {
+		return err
+	}
+	if err := calling.Refer(ctx, c.referTo(), c.CallingUser); err != nil {
+		return err
+	}
+	return calling.outcome(ctx, c.sw.cfg.HangUpOn)
+}
+
+// callingLeg prepares the call to the calling phone.
+func (c *Call) callingLeg() *Leg {
+	// sipXrest: sipXproxy reads these. The caller's voicemail must not take
+	// the call, nor may his forwarding unless asked for, and no music on hold.
+	uri := "sip:" + c.CallingUser + ";sipx-noroute=Voicemail"
+	if !c.ForwardingAllowed {
+		uri += ";sipx-userforward=false"
+	}
+	l := c.newLeg(uri+";sipxbridge-moh=false", c.CallingUser)
+	b := make([]byte, 0, 128)
+	if c.Subject != "" {
+		b = wire.AppendField(b, "Subject", c.Subject)
+	}
+	b = append(b, "Allow: "+allow+"\r\nAccept: "+sdpType+"\r\n"...)
+	if ua := c.sw.cfg.UserAgent; ua != "" {
+		b = wire.AppendField(b, "User-Agent", ua)
+	}
+	l.first = string(b)
+	return l
+}
+
+// referTo is the URI of the called party; a conference PIN is a header of it
+// (RFC 3261 §19.1.1).
+func (c *Call) referTo() string {
+	if c.ConfPIN == "" {
+		return "sip:" + c.CalledUser
+	}
+	return "sip:" + c.CalledUser + "?X-ConfPin=" + escapeHeaderValue(c.ConfPIN)
+}
+
+// escapeHeaderValue escapes for the header part of a URI (RFC 3261 §25.1, hvalue).
+func escapeHeaderValue(s string) string {
+	const hex = "0123456789ABCDEF"
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9',
+			c == '-', c == '_', c == '.', c == '!', c == '~', c == '*', c == '(', c == ')':
+			b = append(b, c)
+		default:
+			b = append(b, '%', hex[c>>4], hex[c&15])
+		}
+	}
+	return string(b)
+}
+
+// ring invites a phone for the call's timeout. An answer that comes too late
+// is hung up; the error is then ErrNoAnswer.
+func (c *Call) ring(ctx context.Context, l *Leg, offer []byte) (*Answer, error) {
+	limit := c.sw.cfg.MaxRing
+	if c.Timeout > 0 {
+		limit = min(limit, c.Timeout)
+	}
+	ctx, stop := context.WithTimeoutCause(ctx, limit, ErrNoAnswer)
+	defer stop()
+	return l.Invite(ctx, offer)
+}
+
+// Refer asks the phone to call target (RFC 3515 §2.4) and returns once the
+// REFER is accepted: by its answer, or by a NOTIFY that overtakes it. A
+// refusal is a *StatusError; ErrHungUp means the phone sent BYE first. It
+// waits at most 64*T1 (32 s).
+func (l *Leg) Refer(ctx context.Context, target, by string) error {
+	b := make([]byte, 0, 128)
+	b = wire.AppendField(b, "Refer-To", "<"+target+">")
+	b = wire.AppendField(b, "Referred-By", "<sip:"+by+">")
+	l.peer.subscribe()
+	_, err := l.do(ctx, outgoing{method: "REFER", header: string(b)})
+	if err == nil {
+		return nil
+	}
+	var refused *StatusError
+	if errors.As(err, &refused) {
+		l.peer.unsubscribe()
+		l.call.note(l, "REFER", fmt.Sprintf("SIP/2.0 %d %s", refused.Code, refused.Reason), time.Now())
+		return err
+	}
+	if errors.Is(err, errTimeout) {
+		if len(l.pending) > 0 { // its answers were lost, it was accepted all the same
+			return nil
+		}
+		l.peer.unsubscribe()
+		l.call.note(l, "REFER", "SIP/2.0 408 Request Timeout", time.Now())
+		return &StatusError{"REFER", 408, "Request Timeout"}
+	}
+	return err
+}
+
+// NextNotification waits for the phone's next NOTIFY. ErrHungUp means that it
+// sent BYE.
+func (l *Leg) NextNotification(ctx context.Context) (Notification, error) {
+	for len(l.pending) == 0 {
+		e, err := l.inbox.next(ctx)
+		if err != nil {
+			return Notification{}, err
+		}
+		if err := l.meanwhile(e); err != nil {
+			return Notification{}, err
+		}
+	}
+	n := l.pending[0]
+	l.pending = l.pending[1:]
+	return n, nil
+}
+
+// outcome follows an accepted REFER up to the point where we may hang up.
+func (l *Leg) outcome(ctx context.Context, on HangUpOn) error {
+	wait := notifyWait
+	for {
+		n, err := func() (Notification, error) {
+			ctx, stop := context.WithTimeoutCause(ctx, wait, errNoNotify)
+			defer stop()
+			return l.NextNotification(ctx)
+		}()
+		if err != nil {
+			return err
+		}
+		switch {
+		case n.Terminated && n.Code >= 300:
+			return &StatusError{"INVITE", n.Code, n.Reason} // the called phone's
+		case n.Terminated && n.Code < 200:
+			return errNoOutcome
+		case n.Terminated:
+			return nil
+		case on == Outcome:
+		case n.Code == 180 || n.Code == 183:
+			return nil // the two phones are on their own now
+		}
+		wait = outcomeWait
+	}
+}

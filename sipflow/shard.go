@@ -1,0 +1,84 @@
+package sipflow
+
+import (
+	"encoding/hex"
+	"math/rand/v2"
+	"sync"
+	"time"
+)
+
+// numShards divides the tables so that the goroutines that read the sockets,
+// run the calls and fire the timers seldom meet at a lock.
+const numShards = 16
+
+// shard holds the transactions and dialogs whose ids end in its number. A
+// leg's transactions live in its own shard.
+type shard struct {
+	start time.Time
+
+	mu      sync.Mutex // guards what follows; taken before a leg's own
+	clients map[uint64]*clientTx
+	legs    map[uint64]*Leg  // by local tag
+	husks   map[uint64]*husk // by local tag
+	lists   [len(delays)]timerList
+	closed  bool
+}
+
+func (s *shard) init() {
+	s.start = time.Now()
+	s.clients = map[uint64]*clientTx{}
+	s.legs = map[uint64]*Leg{}
+	s.husks = map[uint64]*husk{}
+	for i := range s.lists {
+		s.lists[i].shard, s.lists[i].delay = s, delays[i]
+	}
+}
+
+func (s *shard) now() time.Duration { return time.Since(s.start) }
+
+// close stops every timer and forgets everything.
+func (s *shard) close() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	for i := range s.lists {
+		if a := s.lists[i].alarm; a != nil {
+			a.Stop()
+		}
+	}
+	s.clients, s.legs, s.husks = nil, nil, nil
+}
+
+// newID draws the random part of a tag, branch or Call-ID: 64 bits of the
+// runtime's ChaCha8 generator, beyond the 32 that RFC 3261 §19.3 asks for, so
+// that an answer cannot be forged by one who does not see the request.
+func newID() uint64 { return rand.Uint64() }
+
+// idIn draws an id that belongs to the same shard as id.
+func idIn(id uint64) uint64 { return newID()&^(numShards-1) | id&(numShards-1) }
+
+func appendID(b []byte, id uint64) []byte {
+	var raw [8]byte
+	for i := range raw {
+		raw[i] = byte(id >> (56 - 8*i))
+	}
+	return hex.AppendEncode(b, raw[:])
+}
+
+// parseID reads 16 lower-case hexadecimal digits.
+func parseID(b []byte) (id uint64, ok bool) {
+	if len(b) != 16 {
+		return 0, false
+	}
+	for _, c := range b {
+		switch {
+		case c >= '0' && c <= '9':
+			id = id<<4 | uint64(c-'0')
+		case c >= 'a' && c <= 'f':
+			id = id<<4 | uint64(c-'a'+10)
+		default:
+			return 0, false
+		}
+	}
+	return id, true
+}

@@ -1,0 +1,359 @@
+package wire
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+)
+
+// MaxMessage is the largest message taken from any transport, in bytes: what
+// fits a UDP datagram.
+const MaxMessage = 65535
+
+// maxFields bounds the header fields of one message. RFC 4475's longest
+// message has 33; a flood of fields is an attack.
+const maxFields = 256
+
+// A Message is one SIP request or response. It owns its bytes and is read-only
+// once parsed; the slices it gives out point into it.
+type Message struct {
+	raw    []byte
+	fields []field
+	method string // requests, and the CSeq method of responses
+	code   int    // 0 for a request
+	// offsets into raw
+	uri, reason span
+	body        span
+}
+
+type span struct{ from, to uint16 }
+
+type field struct {
+	id    Header
+	name  span
+	value span
+}
+
+func (m *Message) cut(s span) []byte { return m.raw[s.from:s.to:s.to] }
+
+// A ParseError says why a message is not one, with the status that RFC 3261
+// gives for it where the sender can be told at all.
+type ParseError struct {
+	Code   int // 400, 505, 513
+	Reason string
+}
+
+func (e *ParseError) Error() string { return e.Reason }
+
+func bad(format string, a ...any) *ParseError {
+	return &ParseError{400, fmt.Sprintf(format, a...)}
+}
+
+// ErrKeepAlive reports a datagram that holds only CR, LF or NUL bytes, which
+// peers send to keep a NAT binding open (RFC 5626 §3.5.1).
+var ErrKeepAlive = errors.New("keep-alive")
+
+// Parse reads one datagram. It keeps data, which the caller must not use
+// again: folded lines are unfolded in place.
+//
+// On a *ParseError the message is returned too, as far as it could be read, so
+// that a request with Via, From, To, Call-ID and CSeq can still be refused.
+func Parse(data []byte) (*Message, error) {
+	data = bytes.TrimLeft(data, "\r\n\x00")
+	if len(data) == 0 {
+		return nil, ErrKeepAlive
+	}
+	m := &Message{raw: data}
+	if len(data) > MaxMessage {
+		m.raw = data[:MaxMessage]
+		return m, &ParseError{513, "Message Too Large"}
+	}
+	var store [24]field // most messages have fewer fields than this
+	m.fields = store[:0]
+	end, err := m.index()
+	m.fields = append([]field(nil), m.fields...)
+	if err != nil {
+		return m, err
+	}
+	m.body = span{uint16(end), uint16(len(data))}
+	return m, m.check()
+}
+
+// index finds the start line and the header fields, and returns where the body
+// begins.
+func (m *Message) index() (int, error) {
+	line, next := m.line(0)
+	if next < 0 {
+		return 0, bad("No End Of Start Line")
+	}
+	if err := m.startLine(line); err != nil {
+		return 0, err
+	}
+	for {
+		at := next
+		line, next = m.line(at)
+		if next < 0 {
+			return 0, bad("No Empty Line After The Header")
+		}
+		if line.from == line.to {
+			return next, nil
+		}
+		// A line that starts with blanks continues the field (RFC 3261 §7.3.1).
+		for next < len(m.raw) && (m.raw[next] == ' ' || m.raw[next] == '\t') {
+			for i := int(line.to); i < next; i++ {
+				m.raw[i] = ' '
+			}
+			var more span
+			more, next = m.line(next)
+			if next < 0 {
+				return 0, bad("No Empty Line After The Header")
+			}
+			line.to = more.to
+		}
+		if len(m.fields) == maxFields {
+			return 0, bad("Too Many Header Fields")
+		}
+		if err := m.field(line); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// line returns the line at offset i without its end, and where the next one
+// starts: -1 when no line end follows. A lone LF ends a line too.
+func (m *Message) line(i int) (span, int) {
+	n := bytes.IndexByte(m.raw[i:], '\n')
+	if n < 0 {
+		return span{}, -1
+	}
+	end := i + n
+	if n > 0 && m.raw[end-1] == '\r' {
+		return span{uint16(i), uint16(end - 1)}, end + 1
+	}
+	return span{uint16(i), uint16(end)}, end + 1
+}
+
+var version = []byte("SIP/2.0")
+
+func (m *Message) startLine(l span) error {
+	s := m.cut(l)
+	first := bytes.IndexByte(s, ' ')
+	if first <= 0 {
+		return bad("Malformed Start Line")
+	}
+	if head := s[:first]; len(head) > 4 && bytes.EqualFold(head[:4], version[:4]) {
+		return m.statusLine(l, head)
+	}
+	if !isToken(s[:first]) {
+		return bad("Malformed Method")
+	}
+	m.method = methodName(s[:first])
+	last := bytes.LastIndexByte(s, ' ')
+	if last <= first+1 {
+		return bad("Malformed Request Line")
+	}
+	m.uri = span{l.from + uint16(first) + 1, l.from + uint16(last)}
+	switch v := s[last+1:]; {
+	case bytes.EqualFold(v, version):
+	case len(v) > 4 && bytes.EqualFold(v[:4], version[:4]):
+		return &ParseError{505, "Version Not Supported"}
+	default:
+		return bad("Malformed Request Line")
+	}
+	for _, c := range m.cut(m.uri) {
+		// Blanks, quotes and angle brackets have no place in a Request-URI.
+		if c <= ' ' || c == '<' || c == '>' || c == '"' || c == 0x7f {
+			return bad("Malformed Request-URI")
+		}
+	}
+	return nil
+}
+
+func (m *Message) statusLine(l span, head []byte) error {
+	s := m.cut(l)[len(head)+1:]
+	code, ok := digits(s[:min(3, len(s))])
+	if !ok || len(s) < 3 || code < 100 || code > 699 || (len(s) > 3 && s[3] != ' ') {
+		return bad("Malformed Status Line")
+	}
+	if !bytes.EqualFold(head, version) {
+		return &ParseError{505, "Version Not Supported"}
+	}
+	m.code = int(code)
+	from := l.from + uint16(len(head)) + 1 + 3
+	m.reason = span{min(from+1, l.to), l.to}
+	return nil
+}
+
+func (m *Message) field(l span) error {
+	s := m.cut(l)
+	colon := bytes.IndexByte(s, ':')
+	if colon < 0 {
+		return bad("Header Field Without Colon")
+	}
+	name := bytes.TrimRight(s[:colon], " \t")
+	if len(name) == 0 || !isToken(name) {
+		return bad("Malformed Header Field Name")
+	}
+	from, to := int(l.from)+colon+1, int(l.to)
+	for from < to && (m.raw[from] == ' ' || m.raw[from] == '\t') {
+		from++
+	}
+	for to > from && (m.raw[to-1] == ' ' || m.raw[to-1] == '\t' || m.raw[to-1] == '\r') {
+		to--
+	}
+	m.fields = append(m.fields, field{
+		id:    lookup(name),
+		name:  span{l.from, l.from + uint16(len(name))},
+		value: span{uint16(from), uint16(to)},
+	})
+	return nil
+}
+
+// check looks for what RFC 3261 §8.1.1 makes mandatory and for what makes the
+// message ambiguous, and cuts the body to Content-Length.
+func (m *Message) check() error {
+	var seen [numHeaders]uint8
+	for i := range m.fields {
+		if id := m.fields[i].id; seen[id] < 2 {
+			seen[id]++
+		}
+	}
+	for _, id := range [...]Header{Via, From, To, CallID, CSeq} {
+		if seen[id] == 0 {
+			return bad("Missing %s", id)
+		}
+	}
+	for _, id := range [...]Header{From, To, CallID, CSeq, MaxForwards, ContentLength, ContentType} {
+		if seen[id] > 1 {
+			return bad("Repeated %s", id)
+		}
+	}
+	if len(m.Get(CallID)) == 0 {
+		return bad("Empty Call-ID")
+	}
+	if err := m.checkCSeq(); err != nil {
+		return err
+	}
+	for _, id := range [...]Header{From, To} {
+		if uri, _ := NameAddr(m.Get(id)); len(uri) == 0 {
+			return bad("Malformed %s", id)
+		}
+	}
+	if v := m.Get(MaxForwards); seen[MaxForwards] > 0 {
+		if n, ok := digits(v); !ok || n > 255 {
+			return bad("Malformed Max-Forwards")
+		}
+	}
+	if seen[ContentLength] > 0 {
+		n, ok := digits(m.Get(ContentLength))
+		if !ok {
+			return bad("Malformed Content-Length")
+		}
+		if n > uint64(m.body.to-m.body.from) {
+			return bad("Content-Length Exceeds The Message")
+		}
+		m.body.to = m.body.from + uint16(n) // RFC 3261 §18.3: what follows is discarded
+	}
+	return nil
+}
+
+func (m *Message) checkCSeq() error {
+	v := m.Get(CSeq)
+	i := bytes.IndexAny(v, " \t")
+	if i < 0 {
+		return bad("Malformed CSeq")
+	}
+	method := bytes.TrimLeft(v[i:], " \t")
+	if n, ok := digits(v[:i]); !ok || n >= 1<<31 || !isToken(method) {
+		return bad("Malformed CSeq")
+	}
+	if m.code != 0 {
+		m.method = methodName(method)
+	} else if string(method) != m.method {
+		return bad("CSeq Method Is Not The Request's")
+	}
+	return nil
+}
+
+// digits reads an unsigned decimal number of at most ten digits.
+func digits(s []byte) (uint64, bool) {
+	if len(s) == 0 || len(s) > 10 {
+		return 0, false
+	}
+	var n uint64
+	for _, c := range s {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		n = n*10 + uint64(c-'0')
+	}
+	return n, true
+}
+
+// IsRequest reports whether m is a request.
+func (m *Message) IsRequest() bool { return m.code == 0 }
+
+// Method is the request's method, or the CSeq method of a response.
+func (m *Message) Method() string { return m.method }
+
+// URI is the Request-URI.
+func (m *Message) URI() []byte { return m.cut(m.uri) }
+
+// Code is the status code, 0 for a request.
+func (m *Message) Code() int { return m.code }
+
+// Reason is the reason phrase of a response.
+func (m *Message) Reason() []byte { return m.cut(m.reason) }
+
+// StatusLine is the first line of a response as it was received.
+func (m *Message) StatusLine() string {
+	return "SIP/2.0 " + strconv.Itoa(m.code) + " " + string(m.Reason())
+}
+
+// Body is what follows the header, cut to Content-Length.
+func (m *Message) Body() []byte { return m.cut(m.body) }
+
+// Raw is the whole message.
+func (m *Message) Raw() []byte { return m.raw }
+
+// Seq is the CSeq number.
+func (m *Message) Seq() uint32 {
+	v := m.Get(CSeq)
+	if i := bytes.IndexAny(v, " \t"); i >= 0 {
+		v = v[:i]
+	}
+	n, _ := digits(v)
+	return uint32(n)
+}
+
+// Get is the value of the first field of that name, nil when there is none.
+func (m *Message) Get(h Header) []byte {
+	for i := range m.fields {
+		if m.fields[i].id == h {
+			return m.cut(m.fields[i].value)
+		}
+	}
+	return nil
+}
+
+// All calls yield with the value of each field of that name, in order. Values
+// joined by commas are not split: see Split.
+func (m *Message) All(h Header) func(yield func([]byte) bool) {
+	return func(yield func([]byte) bool) {
+		for i := range m.fields {
+			if m.fields[i].id == h && !yield(m.cut(m.fields[i].value)) {
+				return
+			}
+		}
+	}
+}
+
+// Fields calls yield with each field's name and value as they were received.
+func (m *Message) Fields(yield func(id Header, name, value []byte) bool) {
+	for i := range m.fields {
+		if f := m.fields[i]; !yield(f.id, m.cut(f.name), m.cut(f.value)) {
+			return
+		}
+	}
+}

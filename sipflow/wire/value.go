@@ -1,0 +1,256 @@
+package wire
+
+import (
+	"bytes"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// NameAddr takes a From, To, Contact, Route or Refer-To value apart: the URI
+// without its angle brackets, and the header parameters that follow it (RFC
+// 3261 §20.10: without brackets, parameters belong to the header field). uri
+// is nil when there is none.
+func NameAddr(v []byte) (uri, params []byte) {
+	i := 0
+	for i < len(v) && v[i] != '<' && v[i] != '"' {
+		if c := v[i]; c == ';' || c == ',' {
+			break
+		}
+		i++
+	}
+	if i < len(v) && v[i] == '"' { // quoted display name
+		for i++; i < len(v) && v[i] != '"'; i++ {
+			if v[i] == '\\' {
+				i++
+			}
+		}
+		if i >= len(v) {
+			return nil, nil
+		}
+		i++
+		for i < len(v) && (v[i] == ' ' || v[i] == '\t') {
+			i++
+		}
+		if i == len(v) || v[i] != '<' {
+			return nil, nil
+		}
+	}
+	if i < len(v) && v[i] == '<' {
+		n := bytes.IndexByte(v[i:], '>')
+		if n < 0 {
+			return nil, nil
+		}
+		uri = bytes.TrimSpace(v[i+1 : i+n])
+		params = v[i+n+1:]
+	} else {
+		uri = bytes.TrimSpace(v[:i])
+		params = v[i:]
+	}
+	if !bytes.Contains(uri, []byte(":")) {
+		return nil, nil
+	}
+	return uri, params
+}
+
+// Param is the value of a ;name=value parameter in a parameter list, without
+// quotes; ok tells a parameter without a value from none.
+func Param(params []byte, name string) (value []byte, ok bool) {
+	for len(params) > 0 {
+		i := bytes.IndexByte(params, ';')
+		if i < 0 {
+			return nil, false
+		}
+		params = params[i+1:]
+		end := paramEnd(params)
+		p := params[:end]
+		params = params[end:]
+		k, v, _ := bytes.Cut(p, []byte("="))
+		if equalFold(bytes.TrimSpace(k), name) {
+			v = bytes.TrimSpace(v)
+			if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
+				v = v[1 : len(v)-1]
+			}
+			return v, true
+		}
+	}
+	return nil, false
+}
+
+// paramEnd finds the ; or , that ends a parameter, outside of quotes.
+func paramEnd(p []byte) int {
+	quoted := false
+	for i := 0; i < len(p); i++ {
+		switch c := p[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case !quoted && (c == ';' || c == ','):
+			return i
+		}
+	}
+	return len(p)
+}
+
+// Tag is the tag of a From or To value, nil when it has none.
+func Tag(v []byte) []byte {
+	_, params := NameAddr(v)
+	t, _ := Param(params, "tag")
+	return t
+}
+
+// Split calls yield with each comma-separated element of a value, outside of
+// quotes and angle brackets (RFC 3261 §7.3.1).
+func Split(v []byte, yield func([]byte) bool) {
+	quoted, angle, from := false, false, 0
+	for i := 0; i < len(v); i++ {
+		switch c := v[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"' && !angle:
+			quoted = !quoted
+		case quoted:
+		case c == '<':
+			angle = true
+		case c == '>':
+			angle = false
+		case c == ',' && !angle:
+			if !yield(bytes.TrimSpace(v[from:i])) {
+				return
+			}
+			from = i + 1
+		}
+	}
+	if s := bytes.TrimSpace(v[from:]); len(s) > 0 {
+		yield(s)
+	}
+}
+
+// ViaValue is the topmost Via taken apart (RFC 3261 §20.42).
+type ViaValue struct {
+	Transport []byte // "UDP"
+	SentBy    []byte // host[:port]
+	Branch    []byte
+	RPort     bool // asks for RFC 3581
+	params    []byte
+}
+
+// TopVia reads the first Via of the message. ok is false when it is malformed.
+func (m *Message) TopVia() (v ViaValue, ok bool) {
+	s := m.Get(Via)
+	if i := topViaEnd(s); i < len(s) {
+		s = s[:i]
+	}
+	proto, rest, found := bytes.Cut(s, []byte{'/'})
+	if !found || !equalFold(bytes.TrimSpace(proto), "SIP") {
+		return v, false
+	}
+	ver, rest, found := bytes.Cut(rest, []byte{'/'})
+	if !found || string(bytes.TrimSpace(ver)) != "2.0" {
+		return v, false
+	}
+	rest = bytes.TrimLeft(rest, " \t")
+	i := bytes.IndexAny(rest, " \t")
+	if i <= 0 {
+		return v, false
+	}
+	v.Transport = rest[:i]
+	rest = rest[i:]
+	if j := bytes.IndexByte(rest, ';'); j >= 0 {
+		v.params = rest[j:]
+		rest = rest[:j]
+	}
+	v.SentBy = bytes.TrimSpace(rest)
+	if len(v.SentBy) == 0 || !isToken(v.Transport) {
+		return v, false
+	}
+	v.Branch, _ = Param(v.params, "branch")
+	if rp, has := Param(v.params, "rport"); has && len(rp) == 0 {
+		v.RPort = true
+	}
+	return v, true
+}
+
+func topViaEnd(s []byte) int {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted = !quoted
+		case c == ',' && !quoted:
+			return i
+		}
+	}
+	return len(s)
+}
+
+// URI is what routing needs of a SIP URI.
+type URI struct {
+	Scheme, User, Host string // lower-case scheme; Host without brackets
+	Port               int    // 0 when absent
+	Transport          string // lower case; "" when absent
+	MAddr              string
+	Loose              bool // ;lr
+}
+
+// ParseURI reads a sip, sips or tel URI as far as routing needs it. ok is
+// false when there is no host to send to.
+func ParseURI(s []byte) (u URI, ok bool) {
+	scheme, rest, found := strings.Cut(string(s), ":")
+	if !found {
+		return u, false
+	}
+	u.Scheme = strings.ToLower(scheme)
+	if u.Scheme != "sip" && u.Scheme != "sips" {
+		return u, false
+	}
+	if i := strings.IndexByte(rest, '@'); i >= 0 {
+		u.User, rest = rest[:i], rest[i+1:]
+	}
+	if i := strings.IndexByte(rest, '?'); i >= 0 {
+		rest = rest[:i]
+	}
+	host, params, _ := strings.Cut(rest, ";")
+	if params != "" {
+		p := []byte(";" + params)
+		t, _ := Param(p, "transport")
+		u.Transport = strings.ToLower(string(t))
+		ma, _ := Param(p, "maddr")
+		u.MAddr = string(ma)
+		_, u.Loose = Param(p, "lr")
+	}
+	if strings.HasPrefix(host, "[") {
+		end := strings.IndexByte(host, ']')
+		if end < 0 {
+			return u, false
+		}
+		u.Host = host[1:end]
+		host = host[end+1:]
+		if host != "" && host[0] != ':' {
+			return u, false
+		}
+		if a, err := netip.ParseAddr(u.Host); err != nil || !a.Is6() {
+			return u, false
+		}
+	} else if i := strings.IndexByte(host, ':'); i >= 0 {
+		u.Host, host = host[:i], host[i:]
+	} else {
+		u.Host, host = host, ""
+	}
+	if host != "" {
+		p, err := strconv.ParseUint(host[1:], 10, 16)
+		if err != nil || p == 0 {
+			return u, false
+		}
+		u.Port = int(p)
+	}
+	for i := 0; i < len(u.Host); i++ {
+		if c := u.Host[i]; c <= ' ' || c >= 0x7f || strings.IndexByte("<>\"/?#@,\\", c) >= 0 {
+			return u, false
+		}
+	}
+	return u, u.Host != ""
+}

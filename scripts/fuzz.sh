@@ -28,7 +28,7 @@ fuzz() { # package target
 export -f fuzz
 
 # go test -list builds every package's tests: ask only where there is a target.
-packages=$(git grep -lE --untracked '^func Fuzz' -- '*_test.go' | xargs -r -n1 dirname | sort -u | sed 's|^|./|')
+packages=$(grep -rlE --include='*_test.go' '^func Fuzz' . | xargs -r -n1 dirname | sort -u)
 targets=
 for p in $packages; do
 	list=$(go test -list '^Fuzz' "$p") || die "fuzz: $p: $list"

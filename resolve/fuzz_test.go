@@ -61,7 +61,7 @@ func FuzzInterpret(f *testing.F) {
 
 // FuzzParseHost reads what a stranger's URI has as its host.
 func FuzzParseHost(f *testing.F) {
-	for _, s := range []string{"pbx.example.", "[2001:db8::1]", "192.0.2.1", "fe80::1%eth0", "127.1", "a..b", "x\r\ny"} {
+	for _, s := range []string{"pbx.example.", "[2001:db8::1]", "192.0.2.1", "fe80::1%eth0", "127.1", "a..b", "00..", strings.Repeat("0", 2000), "x\r\ny"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

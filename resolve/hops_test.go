@@ -202,7 +202,7 @@ func TestErrorSaysWhatWasAskedAndWhy(t *testing.T) {
 }
 
 func TestOddNumbersAreNoAddress(t *testing.T) {
-	for _, host := range []string{"127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.01", "1.2.3.4.5", "[127.0.0.1", "::1]",
+	for _, host := range []string{"127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.01", "1.2.3.4.5", "00..", "pbx.example..", "[127.0.0.1", "::1]",
 		"127.0.0.1\x00", "bücher.example", strings.Repeat("a", 64) + ".example", strings.Repeat("a.", 200) + "example", ".", "a b", "%31"} {
 		r := newResolver(t, Config{Exchange: func(_ context.Context, q *dns.Msg, _ string) (*dns.Msg, error) {
 			t.Errorf("%q: asked %v", host, q.Question)

@@ -39,9 +39,7 @@ func (t Target) String() string {
 		b.WriteByte('s')
 	}
 	b.WriteByte(':')
-	if len(t.Host) > maxHostName {
-		b.WriteString(quoteHost(t.Host))
-	} else if strings.Contains(t.Host, ":") && !strings.HasPrefix(t.Host, "[") {
+	if strings.Contains(t.Host, ":") && !strings.HasPrefix(t.Host, "[") {
 		b.WriteString("[" + printable(t.Host) + "]")
 	} else {
 		b.WriteString(printable(t.Host))
@@ -194,6 +192,9 @@ func parseHost(s string) (string, netip.Addr, error) {
 			return "", netip.Addr{}, fmt.Errorf("%w: host %s has a label longer than 63 characters", ErrTarget, quoteHost(s))
 		}
 	}
+	if label == 0 {
+		return "", netip.Addr{}, fmt.Errorf("%w: host %s has an empty label", ErrTarget, quoteHost(s))
+	}
 	return strings.ToLower(name), netip.Addr{}, nil
 }
 
@@ -214,6 +215,9 @@ func quoteHost(s string) string {
 
 // printable returns s if it may stand in a log line as it is, else quoted.
 func printable(s string) string {
+	if len(s) > maxHostName {
+		return quoteHost(s)
+	}
 	for i := 0; i < len(s); i++ {
 		if s[i] <= ' ' || s[i] >= 0x7f || s[i] == '"' || s[i] == '\\' {
 			return quoteHost(s)

@@ -78,10 +78,14 @@ func (c *certificate) fingerprint() string {
 // without checking, so nobody looks after it.
 const selfSignedLife = 10 * 365 * 24 * time.Hour
 
+func selfSignedFiles(dir string) (cert, key string) {
+	return filepath.Join(dir, "self-signed.crt"), filepath.Join(dir, "self-signed.key")
+}
+
 // selfSigned answers the files of the certificate kept in dir. It makes them
 // when they are missing or expire within a month.
 func selfSigned(dir string, names []string, now time.Time) (cert, key string, made bool, err error) {
-	cert, key = filepath.Join(dir, "self-signed.crt"), filepath.Join(dir, "self-signed.key")
+	cert, key = selfSignedFiles(dir)
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	switch {
 	case err == nil && pair.Leaf.NotAfter.After(now.AddDate(0, 1, 0)):

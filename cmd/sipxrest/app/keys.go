@@ -196,7 +196,7 @@ func listeners(p *[]HTTPListener) func(value) error {
 			if item.Kind != yaml.MappingNode {
 				return &lineError{item.Line, errors.New(`write the listener as {listen: ":6667", auth: pin}`)}
 			}
-			l, err := listener(item, v.dir)
+			l, err := oneListener(item, v.dir)
 			if err != nil {
 				return err
 			}
@@ -207,7 +207,7 @@ func listeners(p *[]HTTPListener) func(value) error {
 	}
 }
 
-func listener(n *yaml.Node, dir string) (l HTTPListener, err error) {
+func oneListener(n *yaml.Node, dir string) (l HTTPListener, err error) {
 	var t TLS
 	w := walk{dir: dir, keys: []key{
 		{"listen", false, text(&l.Listen)},

@@ -35,7 +35,7 @@ func (c *Config) Validate() error {
 		v.check("users", errors.New("missing: "+cmp.Or(c.usersHint, "name the file with the users, such as users: [users.yaml]")))
 	}
 	v.span("call.timeout", c.Call.Timeout, time.Second, time.Hour)
-	v.span("call.result-cache-time", c.Call.ResultCacheTime, 0, 24*time.Hour)
+	v.span("call.result-cache-time", c.Call.ResultCacheTime, time.Second, 24*time.Hour)
 	v.span("drain", c.Drain, 0, time.Hour)
 	v.word("refer.hangup-on", c.Refer.HangUpOn, "progress", "outcome")
 	v.word("log.level", c.Log.Level, "debug", "info", "warn", "error")
@@ -60,6 +60,14 @@ func (c *Config) Origin(key string) string {
 		return o + ": " + key
 	}
 	return key
+}
+
+// at puts where key was set before an error that names the key itself.
+func (c *Config) at(key string, err error) error {
+	if o := c.origin[key]; o != "" {
+		return fmt.Errorf("%s: %w", o, err)
+	}
+	return err
 }
 
 type checks struct {

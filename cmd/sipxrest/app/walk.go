@@ -119,8 +119,20 @@ func follow(n *yaml.Node) *yaml.Node {
 	return n
 }
 
+// Nearest answers the candidate that word most likely stands for, or "" if it
+// is one of them or like none.
+func Nearest(word string, candidates []string) string {
+	if slices.Contains(candidates, word) {
+		return ""
+	}
+	return nearest(word, candidates)
+}
+
 // nearest answers the candidate that word most likely stands for, or "".
 func nearest(word string, candidates []string) string {
+	if word == "" {
+		return ""
+	}
 	word = strings.ToLower(strings.ReplaceAll(word, "_", "-"))
 	best, least := "", 1+max(1, len(word)/3)
 	for _, c := range candidates {

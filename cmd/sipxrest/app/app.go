@@ -1,0 +1,291 @@
+package app
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"log/slog"
+	"net/netip"
+	"strings"
+	"sync"
+	"time"
+
+	"sipxrest/callcontroller"
+	"sipxrest/resolve"
+	"sipxrest/restauth"
+	"sipxrest/sipflow"
+)
+
+// App is the whole service. New binds every socket, Run serves.
+type App struct {
+	cfg Config
+	log *slog.Logger
+
+	users      *restauth.Users
+	resolver   *resolve.Resolver
+	peers      domainPeers
+	sw         *sipflow.Switchboard
+	controller *callcontroller.Controller
+
+	listeners    []*listener
+	certificates []*certificate // every one in use, once
+	ownCert      *certificate   // the self-signed one, if in use
+
+	now     chan struct{} // closed by HangUp
+	nowOnce sync.Once
+}
+
+// New checks the configuration, reads the users and the certificates and
+// binds every socket. Its error names the key at fault. An App that is not
+// run must be closed.
+func New(cfg Config, log *slog.Logger) (*App, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	a := &App{cfg: cfg, log: log, now: make(chan struct{})}
+	if err := a.open(); err != nil {
+		a.Close()
+		return nil, err
+	}
+	return a, nil
+}
+
+func (a *App) open() (err error) {
+	cfg, log := a.cfg, a.log
+	if a.users, err = loadUsers(&cfg); err != nil {
+		return err
+	}
+	if a.resolver, err = newResolver(&cfg); err != nil {
+		return err
+	}
+	if a.sw, err = newSwitchboard(&cfg, a.resolver, log); err != nil {
+		return err
+	}
+	gate, err := restauth.New(restauth.Config{
+		Realm:          cfg.Realm,
+		Domain:         cfg.Domain,
+		Trusted:        prefixes(cfg.Trusted),
+		DomainAddrs:    a.peers.addresses,
+		ReverseProxies: prefixes(cfg.ReverseProxies),
+		AllowPinless:   cfg.AllowPinless,
+		AllowedOrigins: cfg.AllowedOrigins,
+	}, a.users, log)
+	if err != nil {
+		return err
+	}
+	a.controller = callcontroller.New(callcontroller.Config{
+		Domain:          cfg.Domain,
+		Timeout:         cfg.Call.Timeout,
+		ResultCacheTime: cfg.Call.ResultCacheTime,
+	}, a.sw, a.users, gate, log)
+	return a.bindHTTP(gate, a.controller.Handler())
+}
+
+func loadUsers(cfg *Config) (*restauth.Users, error) {
+	users, err := restauth.LoadUsers(restauth.UsersConfig{Domain: cfg.Domain, Realm: cfg.Realm, Files: cfg.Users})
+	if err != nil {
+		return nil, cfg.at("users", err)
+	}
+	return users, nil
+}
+
+// newResolver answers a resolver for the transports and the address families
+// that the service can send with.
+func newResolver(cfg *Config) (*resolve.Resolver, error) {
+	rc := resolve.Config{Network: "ip"}
+	v4, v6 := false, false
+	for _, l := range sipListen(cfg) {
+		transport, addr, _ := strings.Cut(l, ":")
+		rc.Transports = append(rc.Transports, transport)
+		if ap, err := netip.ParseAddrPort(addr); err == nil {
+			v4 = v4 || ap.Addr().Is4()
+			v6 = v6 || ap.Addr().Is6()
+		}
+	}
+	switch {
+	case v4 && !v6:
+		rc.Network = "ip4"
+	case v6 && !v4:
+		rc.Network = "ip6"
+	}
+	for _, s := range cfg.DNS.Servers {
+		if a, err := netip.ParseAddr(s); err == nil {
+			s = netip.AddrPortFrom(a, 53).String()
+		}
+		rc.Servers = append(rc.Servers, s)
+	}
+	return resolve.New(rc)
+}
+
+// sipListen answers the SIP sockets: those configured, or the default ones on
+// the address from which the outbound proxy is reached.
+func sipListen(cfg *Config) []string {
+	if len(cfg.SIP.Listen) > 0 {
+		return cfg.SIP.Listen
+	}
+	proxy := ""
+	if len(cfg.SIP.OutboundProxy) > 0 {
+		_, proxy, _ = strings.Cut(cfg.SIP.OutboundProxy[0], ":")
+		proxy, _, _ = strings.Cut(proxy, ";")
+		if ap, err := netip.ParseAddrPort(proxy); err == nil {
+			proxy = ap.Addr().String()
+		}
+	}
+	at := netip.AddrPortFrom(addressTowards(proxy), 6050).String()
+	return []string{"udp:" + at, "tcp:" + at}
+}
+
+func newSwitchboard(cfg *Config, r *resolve.Resolver, log *slog.Logger) (*sipflow.Switchboard, error) {
+	sc := sipflow.Config{
+		Listen:          sipListen(cfg),
+		OutboundProxies: cfg.SIP.OutboundProxy,
+		Realm:           cfg.Realm,
+		ExternalAddress: cfg.SIP.ExternalAddress,
+		HangUpOn:        sipflow.HangUpOn(cfg.Refer.HangUpOn),
+		Resolver:        r,
+		MaxCalls:        cfg.Limits.Calls,
+		UserAgent:       cmp.Or(cfg.SIP.UserAgent, "sipxrest"),
+	}
+	sw, err := sipflow.New(sc, log)
+	if err != nil {
+		key, _, _ := strings.Cut(err.Error(), " ") // sipflow's errors begin with the key
+		return nil, cfg.at(key, explainBind(err))
+	}
+	return sw, nil
+}
+
+// Addrs answers the bound addresses: the HTTP listeners as URLs in the order
+// of the configuration, then the SIP sockets as "udp:127.0.0.1:6050".
+func (a *App) Addrs() []string {
+	var out []string
+	for _, l := range a.listeners {
+		out = append(out, l.url)
+	}
+	return append(out, a.sw.Addrs()...)
+}
+
+// Reload reads the users and the certificates again. What cannot be read
+// stays as it was; the error says why.
+func (a *App) Reload() error {
+	notify("RELOADING=1\n" + monotonic())
+	errs := []error{a.users.Reload()}
+	for _, c := range a.certificates {
+		errs = append(errs, c.reload())
+	}
+	notify("READY=1")
+	err := errors.Join(errs...)
+	if err != nil {
+		a.log.Error("reload failed, the old ones stay in use", "error", err)
+		return err
+	}
+	a.log.Info("reloaded", "users", a.users.Len(), "certificates", len(a.certificates))
+	return nil
+}
+
+// Run serves until ctx ends, then drains: new calls are refused, those in
+// progress may end by themselves until the drain limit or HangUp, then they
+// are hung up. It returns when everything has ended, with an error only if a
+// part failed.
+func (a *App) Run(ctx context.Context) error {
+	tuneGC()
+	p := newParts()
+	calls, hangUp := context.WithCancel(context.Background())
+	defer hangUp()
+	service, stop := context.WithCancel(context.Background())
+	defer stop()
+
+	p.start("SIP", func() error { return a.sw.Serve(calls) })
+	p.start("call records", func() error { a.controller.Run(service); return nil })
+	p.start("users", func() error {
+		if err := a.users.Watch(service, a.log); err != nil {
+			a.log.Warn("changed users are read only on SIGHUP", "error", err)
+		}
+		return nil
+	})
+	if trustsDomain(&a.cfg) {
+		first := make(chan struct{})
+		p.start("trusted peers", func() error {
+			a.peers.refresh(service, a.resolver, a.cfg.Domain, a.log, first)
+			return nil
+		})
+		// A trusted peer's request right after the start should not be refused;
+		// DNS that does not answer should not keep the others waiting.
+		waitFor(first, 500*time.Millisecond)
+	}
+	for _, l := range a.listeners {
+		p.start("HTTP", l.serve)
+	}
+	a.greet()
+
+	var failed error
+	select {
+	case failed = <-p.failed:
+		a.log.Error("a part of the service failed, shutting down", "error", failed)
+	case <-ctx.Done():
+		a.drain(p)
+	}
+	notify("STOPPING=1")
+	a.sw.Drain()
+	hangUp()
+	p.wait("SIP")
+	a.shutdownHTTP()
+	stop()
+	p.waitAll()
+	a.resolver.Close()
+	select {
+	case err := <-p.failed: // a call could not be hung up
+		failed = errors.Join(failed, err)
+	default:
+	}
+	a.log.Info("sipxrest has ended")
+	return failed
+}
+
+// greet says that the service serves, where, and what should be better.
+func (a *App) greet() {
+	for _, w := range append(a.users.Warnings(), a.cfg.warnings()...) {
+		a.log.Warn(w)
+	}
+	a.log.Info("sipxrest serves", "addresses", a.Addrs(), "domain", a.cfg.Domain, "users", a.users.Len())
+	notify("READY=1")
+}
+
+// drain refuses new calls and waits for those in progress.
+func (a *App) drain(p *parts) {
+	notify("STOPPING=1")
+	a.sw.Drain()
+	a.log.Info("shutting down: no new calls are taken", "calls", a.sw.Active(), "drain", a.cfg.Drain)
+	limit := time.NewTimer(a.cfg.Drain)
+	defer limit.Stop()
+	look := time.NewTicker(50 * time.Millisecond)
+	defer look.Stop()
+	for a.sw.Active() > 0 {
+		select {
+		case <-look.C:
+			continue
+		case <-limit.C:
+			a.log.Warn("calls are still in progress at the drain limit and are hung up", "calls", a.sw.Active())
+		case <-a.now:
+			a.log.Warn("calls in progress are hung up at once", "calls", a.sw.Active())
+		case err := <-p.failed:
+			a.log.Error("a part of the service failed while draining", "error", err)
+		}
+		return
+	}
+}
+
+// HangUp ends the draining: calls in progress are hung up at once.
+func (a *App) HangUp() { a.nowOnce.Do(func() { close(a.now) }) }
+
+// Close releases what New took. It is for an App that is not run.
+func (a *App) Close() {
+	a.closeHTTP()
+	if a.sw != nil {
+		ended, cancel := context.WithCancel(context.Background())
+		cancel()
+		_ = a.sw.Serve(ended) // closes the sockets
+	}
+	if a.resolver != nil {
+		a.resolver.Close()
+	}
+}

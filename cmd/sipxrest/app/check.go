@@ -1,0 +1,311 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+
+	"sipxrest/resolve"
+	"sipxrest/sipflow"
+)
+
+// Levels of a finding.
+const (
+	levelOK      = "ok"
+	levelNote    = "note"
+	levelProblem = "problem"
+)
+
+// optionsWait is how long a proxy may take to answer OPTIONS.
+const optionsWait = 4 * time.Second
+
+// A finding is one thing that Check has to say.
+type finding struct {
+	Level string `json:"level"`
+	About string `json:"about"`
+	Text  string `json:"text"`
+}
+
+// A checker collects findings and prints each as it comes.
+type checker struct {
+	ctx      context.Context
+	out      io.Writer
+	json     bool
+	problems int
+}
+
+func (c *checker) say(level, about, format string, args ...any) {
+	f := finding{level, about, fmt.Sprintf(format, args...)}
+	if level == levelProblem {
+		c.problems++
+	}
+	if c.json {
+		_ = json.NewEncoder(c.out).Encode(f)
+		return
+	}
+	fmt.Fprintf(c.out, "%-8s %-13s %s\n", f.Level, f.About, f.Text)
+}
+
+// Check tries out what a configuration says and prints what it finds, one
+// finding a line, as JSON objects if asJSON. It binds other ports than the
+// service, which may be running. It answers whether there was no problem.
+func Check(ctx context.Context, src Source, out io.Writer, asJSON bool) bool {
+	c := &checker{ctx: ctx, out: out, json: asJSON}
+	cfg, err := Load(src)
+	if err != nil {
+		for _, e := range flatten(err) {
+			c.say(levelProblem, "configuration", "%v", e)
+		}
+	} else {
+		c.say(levelOK, "configuration", "domain %s, realm %s", cfg.Domain, cfg.Realm)
+		for _, w := range cfg.warnings() {
+			c.say(levelNote, "configuration", "%s", w)
+		}
+		c.users(&cfg)
+		c.certificates(&cfg)
+		c.network(&cfg)
+	}
+	if !asJSON {
+		switch c.problems {
+		case 0:
+			fmt.Fprintln(out, "\nNo problem found.")
+		case 1:
+			fmt.Fprintln(out, "\n1 problem.")
+		default:
+			fmt.Fprintf(out, "\n%d problems.\n", c.problems)
+		}
+	}
+	return c.problems == 0
+}
+
+// flatten answers the errors that were joined.
+func flatten(err error) []error {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var out []error
+	for _, e := range joined.Unwrap() {
+		out = append(out, flatten(e)...)
+	}
+	return out
+}
+
+func (c *checker) users(cfg *Config) {
+	users, err := loadUsers(cfg)
+	if err != nil {
+		c.say(levelProblem, "users", "%v", err)
+		return
+	}
+	if users.Len() == 0 {
+		c.say(levelProblem, "users", "%s: there are no users in %s, so nobody can call", cfg.Origin("users"), strings.Join(cfg.Users, ", "))
+		return
+	}
+	c.say(levelOK, "users", "%s in %s", count(users.Len(), "user"), strings.Join(cfg.Users, ", "))
+	for _, w := range users.Warnings() {
+		c.say(levelNote, "users", "%s", w)
+	}
+}
+
+func (c *checker) certificates(cfg *Config) {
+	for i, l := range cfg.HTTP {
+		if l.TLS == nil {
+			continue
+		}
+		t, about := *l.TLS, fmt.Sprintf("listener %d", i+1)
+		if t.Cert == "" {
+			t.Cert, t.Key = selfSignedFiles(cfg.DataDir)
+			if _, err := os.Stat(t.Cert); err != nil {
+				c.dataDir(cfg)
+				c.say(levelOK, about, "%s: a self-signed certificate will be made in %s", l.Listen, cfg.DataDir)
+				continue
+			}
+		}
+		cert := &certificate{cert: t.Cert, key: t.Key}
+		if err := cert.reload(); err != nil {
+			c.say(levelProblem, about, "%s: %v", cfg.Origin("http"), err)
+			continue
+		}
+		end := cert.leaf().NotAfter
+		switch left := time.Until(end); {
+		case left < 0:
+			c.say(levelProblem, about, "%s: certificate %s has expired on %s: renew it", l.Listen, t.Cert, end.Format(time.DateOnly))
+		case left < 30*24*time.Hour:
+			c.say(levelNote, about, "%s: certificate %s expires on %s", l.Listen, t.Cert, end.Format(time.DateOnly))
+		default:
+			c.say(levelOK, about, "%s: certificate %s until %s, SHA-256 %s", l.Listen, t.Cert, end.Format(time.DateOnly), cert.fingerprint())
+		}
+	}
+}
+
+// dataDir checks that a certificate can be put into the data directory.
+func (c *checker) dataDir(cfg *Config) {
+	dir := cfg.DataDir
+	for {
+		info, err := os.Stat(dir)
+		if err == nil {
+			if !info.IsDir() || !writable(dir) {
+				c.say(levelProblem, "data-dir", "%s: %s cannot be written to: make it this user's, or choose another", cfg.Origin("data-dir"), dir)
+			}
+			return
+		}
+		if parent := filepath.Dir(dir); parent != dir {
+			dir = parent
+			continue
+		}
+		return
+	}
+}
+
+// network checks DNS, the proxies and the trusted peers.
+func (c *checker) network(cfg *Config) {
+	// Port 0: the service may hold the configured ones.
+	probe := *cfg
+	probe.SIP.Listen = nil
+	for _, l := range sipListen(cfg) {
+		probe.SIP.Listen = append(probe.SIP.Listen, l[:strings.LastIndexByte(l, ':')]+":0")
+	}
+	resolver, err := newResolver(&probe)
+	if err != nil {
+		c.say(levelProblem, "DNS", "%v", err)
+		return
+	}
+	defer resolver.Close()
+	c.proxies(&probe, resolver)
+	c.trusted(cfg, resolver)
+}
+
+func (c *checker) proxies(cfg *Config, resolver *resolve.Resolver) {
+	sw, err := newSwitchboard(cfg, resolver, slog.New(slog.DiscardHandler))
+	if err != nil {
+		c.say(levelProblem, "SIP", "%v", err)
+		return
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 1)
+	go func() { ended <- sw.Serve(ctx) }()
+	defer func() { cancel(); <-ended }()
+
+	uris := cfg.SIP.OutboundProxy
+	if len(uris) == 0 {
+		uris = []string{"sip:" + cfg.Domain}
+	}
+	for _, uri := range uris {
+		hops, err := c.hops(resolver, uri)
+		if err != nil {
+			if len(cfg.SIP.OutboundProxy) == 0 {
+				c.say(levelProblem, "DNS", "%v: the proxies of the domain cannot be found: set sip.outbound-proxy, or add SRV records to DNS", err)
+			} else {
+				c.say(levelProblem, "DNS", "%s: %v", cfg.Origin("sip.outbound-proxy"), err)
+			}
+			continue
+		}
+		for _, hop := range hops {
+			c.options(sw, uri, hop)
+		}
+	}
+}
+
+func (c *checker) hops(resolver *resolve.Resolver, uri string) ([]resolve.Hop, error) {
+	target, err := proxyTarget(uri)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
+	defer cancel()
+	return resolver.Hops(ctx, target)
+}
+
+// proxyTarget reads a SIP URI that checkProxy has passed.
+func proxyTarget(uri string) (resolve.Target, error) {
+	if err := checkProxy(uri); err != nil {
+		return resolve.Target{}, err
+	}
+	scheme, rest, _ := strings.Cut(uri, ":")
+	t := resolve.Target{Secure: scheme == "sips"}
+	hostport, params, _ := strings.Cut(rest, ";")
+	t.Host = hostport
+	if i := strings.LastIndexByte(hostport, ':'); i >= 0 && !strings.HasSuffix(hostport, "]") {
+		t.Host = hostport[:i]
+		t.Port, _ = strconv.Atoi(hostport[i+1:])
+	}
+	for p := range strings.SplitSeq(params, ";") {
+		if v, ok := strings.CutPrefix(strings.ToLower(p), "transport="); ok {
+			t.Transport = v
+		}
+	}
+	return t, nil
+}
+
+func (c *checker) options(sw *sipflow.Switchboard, uri string, hop resolve.Hop) {
+	ctx, cancel := context.WithTimeout(c.ctx, optionsWait)
+	defer cancel()
+	code, reason, err := sw.Options(ctx, hop)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		c.say(levelProblem, "proxy", "%s: %v does not answer OPTIONS within %v: is it running, and does a firewall let SIP through both ways?", uri, hop, optionsWait)
+	case err != nil:
+		c.say(levelProblem, "proxy", "%s: %v: %v", uri, hop, err)
+	case code >= 500 && code < 600:
+		c.say(levelProblem, "proxy", "%s: %v answers OPTIONS with %d %s: it does not serve", uri, hop, code, reason)
+	default:
+		c.say(levelOK, "proxy", "%s: %v answers OPTIONS with %d %s", uri, hop, code, reason)
+	}
+}
+
+func (c *checker) trusted(cfg *Config, resolver *resolve.Resolver) {
+	var peers []string
+	for _, s := range cfg.Trusted {
+		if s != wordDomain {
+			peers = append(peers, s)
+			continue
+		}
+		list, err := lookUpPeers(c.ctx, resolver, cfg.Domain)
+		switch {
+		case err != nil:
+			c.say(levelNote, "trusted", "domain: %v: nobody is trusted for it", err)
+		case len(list) == 0:
+			c.say(levelNote, "trusted", "domain: all proxies of %s are on this machine: loopback is not trusted unless you list 127.0.0.0/8", cfg.Domain)
+		default:
+			peers = append(peers, addressList(list)+" (domain)")
+		}
+	}
+	if len(peers) == 0 {
+		c.say(levelOK, "trusted", "nobody: every caller needs a PIN")
+		return
+	}
+	c.say(levelOK, "trusted", "no PIN is asked of %s", strings.Join(peers, ", "))
+}
+
+func addressList(list []netip.Addr) string {
+	text := make([]string, len(list))
+	for i, a := range list {
+		text[i] = a.String()
+	}
+	return strings.Join(text, ", ")
+}
+
+func count(n int, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return strconv.Itoa(n) + " " + what + "s"
+}
+
+// writable says whether a file can be made in dir.
+func writable(dir string) bool {
+	f, err := os.CreateTemp(dir, ".new-*")
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return os.Remove(f.Name()) == nil
+}

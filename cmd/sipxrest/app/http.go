@@ -1,0 +1,167 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"syscall"
+	"time"
+
+	"sipxrest/restauth"
+)
+
+// Limits of one HTTP exchange. A request is one line and a few header fields
+// and its body is ignored, so all of them are short. A handler that answers
+// for longer (an event stream) lifts them with http.ResponseController.
+const (
+	readHeaderTimeout = 5 * time.Second
+	readTimeout       = 10 * time.Second
+	writeTimeout      = 30 * time.Second
+	idleTimeout       = 60 * time.Second
+	maxHeaderBytes    = 16 << 10
+	maxBodyBytes      = 64 << 10
+)
+
+// A listener is one bound item of "http".
+type listener struct {
+	server *http.Server
+	socket net.Listener
+	url    string
+}
+
+// bindHTTP opens every HTTP listener. After a fault none is open.
+func (a *App) bindHTTP(gate *restauth.Gate, h http.Handler) (err error) {
+	defer func() {
+		if err != nil {
+			a.closeHTTP()
+		}
+	}()
+	exempt := prefixes(a.cfg.ReverseProxies)
+	for i, l := range a.cfg.HTTP {
+		policy, err := restauth.ParsePolicy(l.Auth)
+		if err != nil {
+			return fmt.Errorf("%s: listener %d: %w", a.cfg.Origin("http"), i+1, err)
+		}
+		var tlsConfig *tls.Config
+		scheme := "http://"
+		if l.TLS != nil {
+			cert, err := a.certificateFor(*l.TLS)
+			if err != nil {
+				return fmt.Errorf("%s: listener %d: %w", a.cfg.Origin("http"), i+1, err)
+			}
+			tlsConfig = cert.config(l.TLS.MinVersion)
+			scheme = "https://"
+		}
+		socket, err := net.Listen("tcp", l.Listen)
+		if err != nil {
+			return fmt.Errorf("%s: listener %d: %w", a.cfg.Origin("http"), i+1, explainBind(err))
+		}
+		a.listeners = append(a.listeners, &listener{
+			server: &http.Server{
+				Handler:           bounded(gate.Listener(policy, l.TLS != nil, h)),
+				TLSConfig:         tlsConfig,
+				ReadHeaderTimeout: readHeaderTimeout,
+				ReadTimeout:       readTimeout,
+				WriteTimeout:      writeTimeout,
+				IdleTimeout:       idleTimeout,
+				MaxHeaderBytes:    maxHeaderBytes,
+				ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+			},
+			socket: newLimitListener(socket, a.cfg.Limits.Connections, exempt, a.log),
+			url:    scheme + socket.Addr().String(),
+		})
+	}
+	return nil
+}
+
+// explainBind adds to a bind error what to do about it.
+func explainBind(err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return fmt.Errorf("%w: another program (another sipxrest?) has this port: stop it or choose another", err)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return fmt.Errorf("%w: this machine has the addresses %v", err, ownAddresses())
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%w: ports below 1024 need a privilege: choose a higher one", err)
+	}
+	return err
+}
+
+// bounded limits a request's body, which no handler of the call resource reads.
+func bounded(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength != 0 {
+			r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// serve answers requests until the listener is closed.
+func (l *listener) serve() error {
+	var err error
+	if l.server.TLSConfig != nil {
+		err = l.server.ServeTLS(l.socket, "", "")
+	} else {
+		err = l.server.Serve(l.socket)
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", l.url, err)
+}
+
+// shutdownHTTP lets requests in progress finish, for a moment.
+func (a *App) shutdownHTTP() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	for _, l := range a.listeners {
+		_ = l.server.Shutdown(ctx) // closeHTTP ends what is left
+	}
+	a.closeHTTP()
+}
+
+func (a *App) closeHTTP() {
+	for _, l := range a.listeners {
+		_ = l.server.Close()
+		_ = l.socket.Close() // a socket that was never served is unknown to its server
+	}
+}
+
+// certificateFor answers a certificate, the same for the same files.
+func (a *App) certificateFor(t TLS) (*certificate, error) {
+	for _, c := range a.certificates {
+		if t.Cert != "" && c.cert == t.Cert && c.key == t.Key || t.Cert == "" && c == a.ownCert {
+			return c, nil
+		}
+	}
+	c, made, err := openCertificate(t, a.cfg.DataDir, certificateNames(&a.cfg))
+	if err != nil {
+		return nil, err
+	}
+	if made {
+		a.log.Info("self-signed certificate made: clients must accept it (curl -k), or configure your own by tls.cert and tls.key",
+			"file", c.cert, "sha256", c.fingerprint())
+	}
+	if t.Cert == "" {
+		a.ownCert = c
+	}
+	a.certificates = append(a.certificates, c)
+	return c, nil
+}
+
+func prefixes(list []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range list {
+		if p, err := parsePrefix(s); err == nil { // Validate has refused the others
+			out = append(out, p)
+		}
+	}
+	return out
+}

@@ -1,0 +1,92 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync/atomic"
+	"time"
+
+	"sipxrest/resolve"
+)
+
+// domainPeers are the addresses for which the word "domain" stands in
+// "trusted": those of the domain's SIP proxies.
+type domainPeers struct{ current atomic.Pointer[[]netip.Addr] }
+
+const (
+	// peersEvery is how often the addresses are asked for; the resolver's cache
+	// answers until their TTL is over.
+	peersEvery = 15 * time.Second
+	// peersKept is how long addresses stay trusted while DNS does not answer.
+	peersKept = time.Hour
+)
+
+func trustsDomain(cfg *Config) bool { return slices.Contains(cfg.Trusted, wordDomain) }
+
+// addresses answers the addresses, nil before they are known.
+func (p *domainPeers) addresses() []netip.Addr {
+	if list := p.current.Load(); list != nil {
+		return *list
+	}
+	return nil
+}
+
+// refresh keeps the addresses current until ctx ends. It closes first after
+// the first attempt.
+func (p *domainPeers) refresh(ctx context.Context, r *resolve.Resolver, domain string, log *slog.Logger, first chan<- struct{}) {
+	tick := time.NewTicker(peersEvery)
+	defer tick.Stop()
+	var known time.Time
+	failing := false
+	for {
+		list, err := lookUpPeers(ctx, r, domain)
+		switch {
+		case ctx.Err() != nil:
+		case err == nil:
+			known = time.Now()
+			if failing || !slices.Equal(list, p.addresses()) {
+				log.Info("trusted peers of the domain", "domain", domain, "addresses", list)
+			}
+			failing = false
+			p.current.Store(&list)
+		default:
+			if !failing {
+				log.Warn("the domain's SIP proxies cannot be looked up: without a PIN only the other trusted peers are let in", "error", err)
+			}
+			failing = true
+			if time.Since(known) > peersKept {
+				p.current.Store(nil)
+			}
+		}
+		if first != nil {
+			close(first)
+			first = nil
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// lookUpPeers asks DNS for the addresses of the domain's proxies. Loopback is
+// left out: DNS must not make every program on this machine trusted.
+func lookUpPeers(ctx context.Context, r *resolve.Resolver, domain string) ([]netip.Addr, error) {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	all, err := r.Addresses(ctx, domain)
+	if err != nil {
+		return nil, err
+	}
+	var list []netip.Addr
+	for _, a := range all {
+		if a = a.Unmap(); !a.IsLoopback() {
+			list = append(list, a)
+		}
+	}
+	slices.SortFunc(list, netip.Addr.Compare)
+	return slices.Compact(list), nil
+}

@@ -1,0 +1,142 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/alecthomas/kong"
+
+	"sipxrest/cmd/sipxrest/app"
+)
+
+// world is what a command sees of its surroundings; tests make their own.
+type world struct {
+	stdin          io.Reader
+	stdout, stderr io.Writer
+	environ        []string
+}
+
+// cli is the command line.
+type cli struct {
+	Serve   serveCommand   `cmd:"" default:"withargs" help:"Serve. This is the default command."`
+	Check   checkCommand   `cmd:"" help:"Say in plain words what is wrong with the configuration, the users, DNS and the proxy."`
+	User    userCommand    `cmd:"" help:"Help with the users' file."`
+	Version versionCommand `cmd:"" help:"Print the version."`
+}
+
+const description = `Third-party call control over HTTP: POST /callcontroller/201/202 makes 201's phone ring and, once it is answered, call 202.
+
+    sipxrest serve --example-config > sipxrest.yaml   write a configuration
+    sipxrest check                                    is it right?
+    sipxrest                                          serve`
+
+// configFlags are the flags of every command that reads the configuration.
+type configFlags struct {
+	Config        string   `short:"c" placeholder:"FILE" help:"Configuration. Default: sipxrest.yaml here or in /etc/sipxrest."`
+	ConfDir       string   `placeholder:"DIR" help:"Read the files of a sipX installation, such as /etc/sipxpbx."`
+	Domain        string   `placeholder:"NAME" help:"SIP domain whose users call."`
+	Realm         string   `placeholder:"NAME" help:"Digest realm. Default: the domain."`
+	DataDir       string   `placeholder:"DIR" help:"Folder for the self-signed certificate."`
+	Users         []string `placeholder:"FILE" help:"File with the users: users.yaml or validusers.xml."`
+	SIPListen     []string `name:"sip-listen" placeholder:"udp:IP:PORT" help:"SIP sockets."`
+	OutboundProxy []string `placeholder:"URI" help:"Where every SIP request goes, such as sip:192.0.2.1:5060."`
+	LogLevel      string   `placeholder:"LEVEL" help:"debug, info, warn or error."`
+	LogFormat     string   `placeholder:"FORMAT" help:"text or json."`
+	Set           []string `sep:"none" placeholder:"KEY=VALUE" help:"Any other key, such as --set call.timeout=90s. A list is YAML text."`
+}
+
+// source answers where the configuration comes from.
+func (f *configFlags) source(w world) (app.Source, error) {
+	src := app.Source{File: f.Config, ConfDir: f.ConfDir, Environ: w.environ}
+	for _, s := range []app.Setting{
+		{Flag: "--domain", Key: "domain", Value: f.Domain},
+		{Flag: "--realm", Key: "realm", Value: f.Realm},
+		{Flag: "--data-dir", Key: "data-dir", Value: f.DataDir},
+		{Flag: "--users", Key: "users", Value: yamlList(f.Users)},
+		{Flag: "--sip-listen", Key: "sip.listen", Value: yamlList(f.SIPListen)},
+		{Flag: "--outbound-proxy", Key: "sip.outbound-proxy", Value: yamlList(f.OutboundProxy)},
+		{Flag: "--log-level", Key: "log.level", Value: f.LogLevel},
+		{Flag: "--log-format", Key: "log.format", Value: f.LogFormat},
+	} {
+		if s.Value != "" {
+			src.Set = append(src.Set, s)
+		}
+	}
+	for _, s := range f.Set {
+		key, val, ok := strings.Cut(s, "=")
+		if !ok {
+			return src, fmt.Errorf("--set %s: write KEY=VALUE, such as --set call.timeout=90s", s)
+		}
+		src.Set = append(src.Set, app.Setting{Flag: "--set", Key: key, Value: val})
+	}
+	return src, nil
+}
+
+// yamlList writes a list as YAML text, "" for none.
+func yamlList(items []string) string {
+	if len(items) == 0 {
+		return ""
+	}
+	quoted := make([]string, len(items))
+	for i, s := range items {
+		quoted[i] = strconv.Quote(s)
+	}
+	return "[" + strings.Join(quoted, ", ") + "]"
+}
+
+// errFailed ends a command that has said why by itself.
+var errFailed = errors.New("failed")
+
+// Exit codes.
+const (
+	exitOK = iota
+	exitFailed
+	exitUsage
+)
+
+// run parses the command line, runs the command and answers the exit code.
+func run(args []string, w world) int {
+	var c cli
+	exited, code := false, exitOK
+	parser, err := kong.New(&c,
+		kong.Name("sipxrest"),
+		kong.Description(description),
+		kong.Writers(w.stdout, w.stderr),
+		kong.Exit(func(n int) { exited, code = true, n }),
+		kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: false}),
+	)
+	if err != nil {
+		fmt.Fprintln(w.stderr, "sipxrest:", err)
+		return exitUsage
+	}
+	ctx, err := parser.Parse(args)
+	if exited { // --help
+		return code
+	}
+	if err != nil {
+		if best := app.Nearest(firstWord(args), []string{"serve", "check", "user", "version"}); best != "" {
+			err = fmt.Errorf("%w: did you mean sipxrest %s?", err, best)
+		}
+		fmt.Fprintf(w.stderr, "sipxrest: %v\nSee sipxrest --help.\n", err)
+		return exitUsage
+	}
+	ctx.Bind(w)
+	if err := ctx.Run(); err != nil {
+		if !errors.Is(err, errFailed) {
+			fmt.Fprintln(w.stderr, "sipxrest:", err)
+		}
+		return exitFailed
+	}
+	return exitOK
+}
+
+// firstWord answers the argument that stands where a command should.
+func firstWord(args []string) string {
+	if len(args) == 0 || strings.HasPrefix(args[0], "-") {
+		return ""
+	}
+	return args[0]
+}

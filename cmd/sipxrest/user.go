@@ -1,0 +1,102 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"sipxrest/cmd/sipxrest/app"
+)
+
+type userCommand struct {
+	Hash hashCommand `cmd:"" help:"Hash a user's PIN and SIP password for the users' file."`
+}
+
+type hashCommand struct {
+	User        string `arg:"" help:"User name, as in users.yaml."`
+	Realm       string `placeholder:"NAME" help:"Digest realm. Default: that of the configuration."`
+	Config      string `short:"c" placeholder:"FILE" help:"Configuration to take the realm from."`
+	PIN         string `name:"pin" placeholder:"PIN" help:"The PIN. Others on this machine may see it while the command runs."`
+	SIPPassword string `name:"sip-password" placeholder:"SECRET" help:"The SIP password. Others on this machine may see it while the command runs."`
+}
+
+// Help is what user hash --help adds.
+func (*hashCommand) Help() string {
+	return `Without --pin and --sip-password both are asked for; nothing is shown while they
+are typed. From a pipe the first line is the PIN, the second the SIP password.
+An empty one is left out. The hashes hold for this user name and realm only.
+
+Examples:
+
+  sipxrest user hash 201 --realm pbx.example
+  printf '1234\nsecret\n' | sipxrest user hash 201 --realm pbx.example >> users.yaml`
+}
+
+// Run prints a user with hashed secrets.
+func (c *hashCommand) Run(w world) error {
+	if c.User == "" || strings.ContainsAny(c.User, ":@\"") {
+		return fmt.Errorf("%q is not a user name: write it without domain, colon and quotes", c.User)
+	}
+	realm := c.Realm
+	if realm == "" {
+		cfg, err := app.Load(app.Source{File: c.Config, Environ: w.environ})
+		if realm = cfg.Realm; realm == "" {
+			realm = cfg.Domain
+		}
+		if realm == "" {
+			return fmt.Errorf("the realm is unknown, add --realm NAME (%w)", err)
+		}
+	}
+	pin, password := c.PIN, c.SIPPassword
+	if pin == "" && password == "" {
+		var err error
+		if pin, password, err = askSecrets(w); err != nil {
+			return err
+		}
+	}
+	if pin == "" && password == "" {
+		return errors.New("neither a PIN nor a SIP password was given")
+	}
+	_, err := io.WriteString(w.stdout, app.HashedUser(c.User, realm, pin, password))
+	return err
+}
+
+// askSecrets asks for both secrets, twice each at a terminal.
+func askSecrets(w world) (pin, password string, err error) {
+	in := bufio.NewReader(w.stdin)
+	file, _ := w.stdin.(*os.File)
+	ask := func(what string) (string, error) {
+		var answers [2]string
+		for i, again := range []string{"", " again"} {
+			shown := file == nil || !isTerminal(file)
+			if !shown {
+				fmt.Fprintf(w.stderr, "%s%s: ", what, again)
+				restore, err := hideInput(file)
+				if err != nil {
+					return "", err
+				}
+				defer restore()
+			}
+			line, err := in.ReadString('\n')
+			if err != nil && (err != io.EOF) {
+				return "", fmt.Errorf("%s: %w", what, err)
+			}
+			answers[i] = strings.TrimRight(line, "\r\n")
+			if shown || answers[i] == "" && i == 0 {
+				return answers[0], nil
+			}
+		}
+		if answers[0] != answers[1] {
+			return "", fmt.Errorf("%s: the two differ", what)
+		}
+		return answers[0], nil
+	}
+	if pin, err = ask("PIN (empty for none)"); err != nil {
+		return "", "", err
+	}
+	password, err = ask("SIP password (empty for none)")
+	return pin, password, err
+}

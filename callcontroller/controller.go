@@ -1,0 +1,131 @@
+// Package callcontroller is the HTTP resource that sipXecs portals call to
+// have two phones connected: POST /callcontroller/{calling}/{called} places a
+// call, GET tells how it goes.
+//
+// It is compatible with sipXrest down to the documents' layout; where a comment
+// begins with "sipXrest:" a quirk is kept for the sake of its clients.
+package callcontroller
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"strconv"
+	"sync/atomic"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"sipxrest/restauth"
+	"sipxrest/sipflow"
+)
+
+// The call setup methods of the sipMethod parameter.
+const (
+	methodRefer  = "refer"
+	methodInvite = "invite"
+)
+
+// Config says how calls are placed that do not say it themselves.
+type Config struct {
+	// Domain is that of a user without one. Required.
+	Domain string
+	// Timeout is how long the calling phone is alerted. Default 180 s.
+	Timeout time.Duration
+	// ResultCacheTime is how long the record of a call is kept after its last
+	// event. Default 180 s.
+	ResultCacheTime time.Duration
+	// MaxRecords bounds the records: while there are more, that of a call that
+	// ends is given up at once. Default 500,000, some 700 MB.
+	MaxRecords int
+	// Services are listed on the page at / after callcontroller.
+	Services []Service
+}
+
+// Service is a line of the page at /.
+type Service struct {
+	Prefix      string // "/callcontroller"
+	Security    string // who may use it, in sipXrest's words "LOCAL-AND-REMOTE"
+	Description string
+}
+
+// Controller serves the call controller. Its methods may be called from any
+// goroutine.
+type Controller struct {
+	cfg     Config
+	users   *restauth.Users
+	gate    *restauth.Gate
+	log     *slog.Logger
+	records *records
+
+	// flows are the call setup methods that there are.
+	flows map[string]sipflow.Flow
+	// place is Switchboard.Place, or what a test has in its place.
+	place func(context.Context, sipflow.Spec, sipflow.Flow) error
+
+	boot string // differs for each process, so that its ETags do
+	seq  atomic.Uint64
+}
+
+// New answers a controller that places its calls through sw for the users,
+// let in by gate. Run must be running as long as it serves.
+func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *restauth.Gate, log *slog.Logger) *Controller {
+	if cfg.Timeout == 0 {
+		cfg.Timeout = 180 * time.Second
+	}
+	if cfg.ResultCacheTime == 0 {
+		cfg.ResultCacheTime = 180 * time.Second
+	}
+	if cfg.MaxRecords == 0 {
+		cfg.MaxRecords = 500_000
+	}
+	return &Controller{
+		cfg:     cfg,
+		users:   users,
+		gate:    gate,
+		log:     log,
+		records: newRecords(cfg.MaxRecords),
+		flows:   map[string]sipflow.Flow{methodRefer: sipflow.Refer},
+		place: func(ctx context.Context, spec sipflow.Spec, flow sipflow.Flow) error {
+			_, err := sw.Place(ctx, spec, flow)
+			return err
+		},
+		boot: strconv.FormatUint(rand.Uint64(), 36),
+	}
+}
+
+// Run removes expired records until ctx ends.
+func (c *Controller) Run(ctx context.Context) {
+	ticker := time.NewTicker(sweepEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			if n := c.records.sweep(); n > 0 {
+				c.log.Warn("too many call records: results were given up early; raise the limit or lower resultCacheTime", "given_up", n, "limit", c.cfg.MaxRecords)
+			}
+		}
+	}
+}
+
+// Handler answers the router with callcontroller, its redirect prefix and the
+// page at /. Unknown paths are 404.
+func (c *Controller) Handler() http.Handler {
+	r := mux.NewRouter().
+		UseEncodedPath(). // a %2F belongs to the user
+		SkipClean(true)   // a redirect would turn POST into GET
+	for _, path := range []string{"/{calling}/{called}", "/{calling}/{called}/"} {
+		r.Path("/callcontroller" + path).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			c.serve(w, r, c.gate.Authorize)
+		})
+		// Newer portals come this way; sipXconfig let users act for themselves only.
+		r.Path("/sipxconfig/rest/my/redirect/callcontroller" + path).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			c.serve(w, r, c.gate.AuthorizeSelf)
+		})
+	}
+	r.Path("/").Handler(newCatalogue(c.cfg.Services))
+	return r
+}

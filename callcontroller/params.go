@@ -1,0 +1,188 @@
+package callcontroller
+
+import (
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	maxTimeout         = 3600  // seconds
+	maxResultCacheTime = 86400 // seconds
+	maxSubject         = 200   // characters
+	maxConfPIN         = 64    // bytes
+)
+
+// param is one query parameter. Its value is decoded when it is used: what
+// nobody reads may be malformed.
+type param struct {
+	raw   string
+	given bool
+}
+
+// value is the decoded value; without an escape that is valid, the raw one
+// and false.
+func (p param) value() (string, bool) {
+	if !strings.ContainsAny(p.raw, "%+") {
+		return p.raw, true
+	}
+	v, err := url.QueryUnescape(p.raw)
+	if err != nil {
+		return p.raw, false
+	}
+	return v, true
+}
+
+// params are the parameters that callcontroller knows.
+type params struct {
+	agent, sipMethod, action, target param
+	timeout, resultCacheTime         param
+	subject, isForwardingAllowed     param
+	confpin                          param
+}
+
+// parseParams reads a query string. Of a parameter given twice the first
+// counts; unknown ones are passed over.
+func parseParams(query string) (p params) {
+	for query != "" {
+		var pair string
+		pair, query, _ = strings.Cut(query, "&")
+		name, value, _ := strings.Cut(pair, "=")
+		if strings.ContainsAny(name, "%+") {
+			var err error
+			if name, err = url.QueryUnescape(name); err != nil {
+				continue
+			}
+		}
+		var to *param
+		switch name {
+		case "agent":
+			to = &p.agent
+		case "sipMethod":
+			to = &p.sipMethod
+		case "action":
+			to = &p.action
+		case "target":
+			to = &p.target
+		case "timeout":
+			to = &p.timeout
+		case "resultCacheTime":
+			to = &p.resultCacheTime
+		case "subject":
+			to = &p.subject
+		case "isForwardingAllowed":
+			to = &p.isForwardingAllowed
+		case "confpin":
+			to = &p.confpin
+		default:
+			continue
+		}
+		if !to.given {
+			*to = param{value, true}
+		}
+	}
+	return p
+}
+
+// refusal is an answer that says no: the HTTP status, and the code and text of
+// the processing-status document. Code and status differ where sipXrest's did.
+type refusal struct {
+	status, code int
+	text         string
+}
+
+// badParameter refuses a parameter with sipXrest's words. The value is cut:
+// nobody gets back more than he may need to recognise it.
+func badParameter(name, value string) *refusal {
+	return &refusal{400, 400, "Bad parameter " + name + " = " + clip(value)}
+}
+
+// seconds reads a number of seconds from 0 to limit, ifAbsent without one.
+func seconds(name string, p param, limit int, ifAbsent time.Duration) (time.Duration, *refusal) {
+	if p.raw == "" {
+		return ifAbsent, nil
+	}
+	text, ok := p.value()
+	n, err := strconv.Atoi(text)
+	if !ok || err != nil || n < 0 || n > limit {
+		return 0, badParameter(name, text)
+	}
+	return time.Duration(n) * time.Second, nil
+}
+
+// printable reads a text without control characters of at most limit
+// characters, or bytes.
+func printable(name string, p param, limit int, count func(string) int) (string, *refusal) {
+	text, ok := p.value()
+	if !ok || !utf8.ValidString(text) || count(text) > limit || strings.IndexFunc(text, unicode.IsControl) >= 0 {
+		return "", badParameter(name, text)
+	}
+	return text, nil
+}
+
+func byteCount(s string) int { return len(s) }
+
+// order is a POST that is well-formed.
+type order struct {
+	transfer          bool
+	target            party  // of a transfer
+	method            string // "refer" or "invite"
+	methodGiven       string // as the client wrote it
+	timeout, keep     time.Duration
+	subject, confPIN  string
+	forwardingAllowed bool
+}
+
+// parseOrder checks the parameters of a POST, in sipXrest's order.
+func (c *Controller) parseOrder(p *params) (o order, r *refusal) {
+	if o.timeout, r = seconds("timeout", p.timeout, maxTimeout, c.cfg.Timeout); r != nil {
+		return o, r
+	}
+	if o.keep, r = seconds("resultCacheTime", p.resultCacheTime, maxResultCacheTime, c.cfg.ResultCacheTime); r != nil {
+		return o, r
+	}
+	switch action, _ := p.action.value(); {
+	case action == "", strings.EqualFold(action, "call"):
+		given, _ := p.sipMethod.value()
+		o.methodGiven = given
+		switch {
+		case given == "", strings.EqualFold(given, methodRefer):
+			o.method = methodRefer
+		case strings.EqualFold(given, methodInvite):
+			o.method = methodInvite
+		}
+		if c.flows[o.method] == nil {
+			return o, methodNotSupported(given)
+		}
+	case strings.EqualFold(action, "transfer"):
+		o.transfer = true
+		text, ok := p.target.value()
+		if text == "" {
+			return o, &refusal{400, 400, "Need a transfer target parameter"}
+		}
+		if ok {
+			o.target, ok = parseParty(text, c.cfg.Domain)
+		}
+		if !ok {
+			return o, badParameter("target", text)
+		}
+	default:
+		return o, badParameter("action", action)
+	}
+	if o.subject, r = printable("subject", p.subject, maxSubject, utf8.RuneCountInString); r != nil {
+		return o, r
+	}
+	if o.confPIN, r = printable("confpin", p.confpin, maxConfPIN, byteCount); r != nil {
+		return o, r
+	}
+	forwarding, _ := p.isForwardingAllowed.value()
+	o.forwardingAllowed = strings.EqualFold(forwarding, "true")
+	return o, nil
+}
+
+func methodNotSupported(given string) *refusal {
+	return &refusal{406, 406, "Call Setup Method " + clip(given) + " not supported"}
+}

@@ -1,0 +1,159 @@
+package callcontroller
+
+import (
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"sipxrest/schema"
+	"sipxrest/sipflow"
+)
+
+const (
+	firstLines = 50  // lines of a call's beginning that are kept
+	lastLines  = 150 // lines of its end that are kept
+	maxText    = 2048
+)
+
+// record is what a GET tells of one call. Its call's goroutine writes it,
+// GETs read it. Finished records stay for minutes by the ten thousands, so it
+// holds no maps and shares its strings.
+type record struct {
+	c      *Controller
+	seq    uint64 // differs for each record of the process
+	method string // methodRefer or methodInvite: decides the document's form
+	keep   time.Duration
+
+	mu      sync.Mutex
+	version uint32 // changes whenever the document does
+	ended   bool
+	oldest  uint8  // of the last lines: where in lines[firstLines:] they begin
+	dropped uint32 // lines that are not kept
+	lines   []line
+}
+
+// line is a schema.StatusLine in half the space.
+type line struct {
+	at             int64 // milliseconds since 1970
+	callID, method string
+	text           string
+}
+
+// observe is the record's sipflow.Spec.Observe.
+func (r *record) observe(e sipflow.Event) {
+	switch e.Kind {
+	case sipflow.Placed:
+		r.c.records.take(e.Key, r)
+	case sipflow.Progress:
+		r.add(e)
+	case sipflow.Ended:
+		r.end()
+		r.c.records.release(e.Key, r)
+		if r.dropped > 0 { // nothing follows Ended: no lock
+			r.c.log.Info("status lines of the call were dropped", "key", e.Key.String(), "dropped", r.dropped)
+		}
+	}
+}
+
+// add appends a line. Strings are copied, for the event's may be parts of a
+// whole SIP message.
+func (r *record) add(e sipflow.Event) {
+	text := trim(e.Text)
+	if text == "" {
+		return // a NOTIFY without a body
+	}
+	l := line{at: e.At.UnixMilli(), method: intern(e.Method), text: intern(text)}
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.version++
+	if n := len(r.lines); n > 0 && r.lines[n-1].callID == e.CallID {
+		l.callID = r.lines[n-1].callID
+	} else {
+		l.callID = strings.Clone(e.CallID)
+	}
+	if len(r.lines) < firstLines+lastLines {
+		if r.lines == nil {
+			r.lines = make([]line, 0, 8) // a usual call has 6
+		}
+		r.lines = append(r.lines, l)
+		return
+	}
+	r.lines[firstLines+int(r.oldest)] = l
+	r.oldest = (r.oldest + 1) % lastLines
+	r.dropped++
+}
+
+// trim cuts white space off and the text down to maxText.
+func trim(text string) string {
+	text = strings.TrimFunc(text, func(r rune) bool { return r <= ' ' })
+	if len(text) > maxText {
+		cut := maxText
+		for cut > maxText-utf8.UTFMax && !utf8.RuneStart(text[cut]) {
+			cut--
+		}
+		text = text[:cut]
+	}
+	return text
+}
+
+// end marks the call as over and gives back the memory that was held for
+// further lines.
+func (r *record) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.ended = true
+	if spare := cap(r.lines) - len(r.lines); spare > 0 {
+		r.lines = append(make([]line, 0, len(r.lines)), r.lines...)
+	}
+}
+
+func (r *record) inProgress() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return !r.ended
+}
+
+// appendLines appends the record's lines in wire order to dst and returns the
+// version that they are.
+func (r *record) appendLines(dst []schema.StatusLine) ([]schema.StatusLine, uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for i := range r.lines {
+		if i >= firstLines && r.oldest > 0 {
+			i = firstLines + (i-firstLines+int(r.oldest))%lastLines
+		}
+		l := &r.lines[i]
+		dst = append(dst, schema.StatusLine{At: time.UnixMilli(l.at), CallID: l.callID, Method: l.method, Text: l.text})
+	}
+	return dst, r.version
+}
+
+// intern answers a string that does not hold a message in memory: a shared one
+// for the texts that nearly every call has, else a copy.
+func intern(s string) string {
+	if known, ok := usual[s]; ok {
+		return known
+	}
+	return strings.Clone(s)
+}
+
+var usual = func() map[string]string {
+	m := make(map[string]string)
+	for _, s := range []string{
+		"INVITE", "NOTIFY", "REFER",
+		"SIP/2.0 100 Trying", "SIP/2.0 100 Giving a try", "SIP/2.0 100 trying -- your call is important to us",
+		"SIP/2.0 180 Ringing", "SIP/2.0 181 Call Is Being Forwarded", "SIP/2.0 182 Queued", "SIP/2.0 183 Session Progress",
+		"SIP/2.0 200 OK", "SIP/2.0 202 Accepted",
+		"SIP/2.0 401 Unauthorized", "SIP/2.0 403 Forbidden", "SIP/2.0 404 Not Found", "SIP/2.0 405 Method Not Allowed",
+		"SIP/2.0 407 Proxy Authentication Required", "SIP/2.0 408 Request Timeout",
+		"SIP/2.0 480 Temporarily Unavailable", "SIP/2.0 480 Temporarily unavailable", "SIP/2.0 481 Call/Transaction Does Not Exist",
+		"SIP/2.0 486 Busy Here", "SIP/2.0 487 Request Terminated", "SIP/2.0 488 Not Acceptable Here", "SIP/2.0 491 Request Pending",
+		"SIP/2.0 500 Server Internal Error", "SIP/2.0 501 Not Implemented", "SIP/2.0 503 Service Unavailable",
+		"SIP/2.0 600 Busy Everywhere", "SIP/2.0 603 Decline",
+	} {
+		m[s] = s
+	}
+	return m
+}()

@@ -1,0 +1,265 @@
+package callcontroller
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"sipxrest/restauth"
+	"sipxrest/schema"
+	"sipxrest/sipflow"
+)
+
+// placeTimeout bounds the wait of a POST for its first INVITE to go out.
+const placeTimeout = 5 * time.Second
+
+// authorize is restauth.Gate.Authorize, or its stricter sister.
+type authorize func(w http.ResponseWriter, r *http.Request, agent string) (*restauth.User, bool)
+
+// serve answers a request for one call. The order is sipXrest's: who is
+// asking, what for, does the agent exist, are the parameters right.
+func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize authorize) {
+	vars := mux.Vars(r)
+	// net/http has refused escapes that are none.
+	callingText, _ := url.PathUnescape(vars["calling"])
+	calledText, _ := url.PathUnescape(vars["called"])
+	p := parseParams(r.URL.RawQuery)
+
+	agentName, agentText, escaped := "callingUser", callingText, true
+	if p.agent.raw != "" {
+		agentName = "agent"
+		agentText, escaped = p.agent.value()
+	}
+	agentText = withoutScheme(agentText)
+	user, ok := authorize(w, r, agentText)
+	if !ok {
+		return
+	}
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost:
+	default: // DELETE, as long as there is no call that it could end
+		w.Header()["Allow"] = allowed
+		refuse(w, r, &refusal{405, 405, "Method " + clip(r.Method) + " not allowed"})
+		return
+	}
+
+	var agent party
+	if user != nil {
+		agent, ok = parseParty(user.Identity, c.cfg.Domain)
+	}
+	if user == nil || !ok {
+		if _, ok := parseParty(agentText, c.cfg.Domain); !ok || !escaped {
+			refuse(w, r, badParameter(agentName, agentText))
+			return
+		}
+		refuse(w, r, &refusal{403, 403, "could not find credentials for " + agentText})
+		return
+	}
+	calling, ok := parseParty(callingText, c.cfg.Domain)
+	if !ok {
+		refuse(w, r, badParameter("callingUser", callingText))
+		return
+	}
+	called, ok := parseParty(calledText, c.cfg.Domain)
+	if !ok {
+		refuse(w, r, badParameter("calledUser", calledText))
+		return
+	}
+	key := sipflow.Key{Agent: agent.aor(), Calling: c.keyOf(calling), Called: c.keyOf(called)}
+	if r.Method != http.MethodPost {
+		c.get(w, r, key, &p)
+		return
+	}
+	order, refused := c.parseOrder(&p)
+	if refused == nil {
+		refused = c.post(key, user, calling, called, &order)
+	}
+	if refused != nil {
+		refuse(w, r, refused)
+		return
+	}
+	w.WriteHeader(http.StatusOK)
+}
+
+// keyOf is the name of p in a key: a user of ours is the same by each alias.
+func (c *Controller) keyOf(p party) string {
+	if strings.EqualFold(p.host, c.cfg.Domain) {
+		if user, ok := c.users.Lookup(p.user); ok {
+			if identity, ok := parseParty(user.Identity, c.cfg.Domain); ok {
+				p = identity
+			}
+		}
+	}
+	return p.aor()
+}
+
+// post does what a POST orders.
+func (c *Controller) post(key sipflow.Key, agent *restauth.User, calling, called party, o *order) *refusal {
+	if o.transfer {
+		return &refusal{406, 403, "Call not found."} // sipXrest: 403 in the document
+	}
+	if o.method == methodInvite {
+		if r := c.records.find(key); r != nil && r.method == methodInvite && r.inProgress() {
+			return &refusal{406, 403, "Call in progress " + clip(o.methodGiven) + " not supported"}
+		}
+	}
+	r := &record{c: c, seq: c.seq.Add(1), method: o.method, keep: o.keep}
+	// Not the request's context: a client that goes away keeps its call.
+	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
+	defer cancel()
+	err := c.place(ctx, sipflow.Spec{
+		Key:               key,
+		AgentName:         agent.DisplayName,
+		CallingUser:       calling.wire(),
+		CalledUser:        called.wire(),
+		Subject:           o.subject,
+		ConfPIN:           o.confPIN,
+		ForwardingAllowed: o.forwardingAllowed,
+		Timeout:           o.timeout,
+		Credentials: sipflow.Credentials{
+			Username: agent.Name, Password: agent.SIPPassword, HA1: agent.SIPHA1, HA1SHA256: agent.SIPHA1SHA256,
+		},
+		Observe: r.observe,
+	}, c.flows[o.method])
+	if err == nil {
+		return nil
+	}
+	for _, f := range faults {
+		if errors.Is(err, f.err) {
+			c.log.Warn("call not placed", "key", key.String(), "error", err)
+			return &f.answer
+		}
+	}
+	c.log.Error("call not placed", "key", key.String(), "error", err)
+	return &refusal{500, 500, "The call could not be placed: an internal error, see the log of the service"}
+}
+
+// faults maps what can go wrong with a call to its answer.
+var faults = []struct {
+	err    error
+	answer refusal
+}{
+	{sipflow.ErrUnreachable, refusal{502, 502, "The SIP server of the calling user cannot be reached"}},
+	{context.DeadlineExceeded, refusal{502, 502, "The SIP server of the calling user cannot be reached in time"}},
+	{sipflow.ErrTooManyCalls, refusal{503, 503, "Too many calls at once, try again later"}},
+	{sipflow.ErrDraining, refusal{503, 503, "The service is shutting down, try again later"}},
+}
+
+// get answers how the call of key goes.
+func (c *Controller) get(w http.ResponseWriter, r *http.Request, key sipflow.Key, p *params) {
+	b := buffers.Get().(*buffer)
+	defer b.release()
+	rec := c.records.find(key)
+	var method, etag string
+	if rec == nil {
+		// sipXrest: any method but REFER asks for dialogs.
+		method, _ = p.sipMethod.value()
+		if method == "" || strings.EqualFold(method, methodRefer) {
+			method, etag = methodRefer, `"lines"`
+		} else {
+			etag = `"dialogs"`
+		}
+	} else {
+		method = rec.method
+		var version uint32
+		b.lines, version = rec.appendLines(b.lines[:0])
+		b.text = append(b.text[:0], '"')
+		b.text = append(b.text, c.boot...)
+		b.text = append(b.text, '-')
+		b.text = strconv.AppendUint(b.text, rec.seq, 36)
+		b.text = append(b.text, '-')
+		b.text = strconv.AppendUint(b.text, uint64(version), 36)
+		b.text = append(b.text, '"')
+		etag = string(b.text)
+	}
+	h := w.Header()
+	h["Etag"] = []string{etag}
+	h["Cache-Control"] = noCache
+	if matches(r.Header["If-None-Match"], etag) {
+		w.WriteHeader(http.StatusNotModified)
+		return
+	}
+	if method == methodRefer {
+		b.text = schema.AppendStatusLines(b.text[:0], b.lines)
+	} else {
+		b.text = schema.AppendDialogs(b.text[:0], nil)
+	}
+	b.write(w, r, http.StatusOK)
+}
+
+// matches says whether the entity tags of If-None-Match name etag (RFC 9110
+// §13.1.2, weak comparison).
+func matches(fields []string, etag string) bool {
+	for _, field := range fields {
+		for field != "" {
+			var tag string
+			tag, field, _ = strings.Cut(field, ",")
+			tag = strings.TrimPrefix(strings.TrimSpace(tag), "W/")
+			if tag == etag || tag == "*" {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// refuse answers with the processing-status document.
+func refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
+	if why.status == http.StatusServiceUnavailable {
+		w.Header()["Retry-After"] = retryAfter
+	}
+	b := buffers.Get().(*buffer)
+	defer b.release()
+	b.text = schema.AppendProcessingStatus(b.text[:0], why.code, why.text)
+	b.write(w, r, why.status)
+}
+
+// Header values that are the same for all answers.
+var (
+	contentType = []string{"text/xml; charset=UTF-8"}
+	noCache     = []string{"no-cache"}
+	allowed     = []string{"GET, HEAD, POST"}
+	retryAfter  = []string{"5"}
+)
+
+// buffer is what rendering an answer needs.
+type buffer struct {
+	text  []byte
+	lines []schema.StatusLine
+}
+
+var buffers = sync.Pool{New: func() any { return &buffer{text: make([]byte, 0, 2048)} }}
+
+// release gives b back, unless one long document has made it big.
+func (b *buffer) release() {
+	clear(b.lines)
+	b.lines = b.lines[:0]
+	if cap(b.text) <= 64<<10 {
+		buffers.Put(b)
+	}
+}
+
+func (b *buffer) write(w http.ResponseWriter, r *http.Request, status int) {
+	h := w.Header()
+	h["Content-Type"] = contentType
+	h["Content-Length"] = []string{strconv.Itoa(len(b.text))}
+	w.WriteHeader(status)
+	if r.Method != http.MethodHead {
+		_, _ = w.Write(b.text) // nobody is left to be told
+	}
+}
+
+// clip shortens what a client sent for an answer.
+func clip(s string) string {
+	if len(s) > maxUser {
+		return strings.ToValidUTF8(s[:maxUser], "") + "…"
+	}
+	return s
+}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -30,7 +31,7 @@ type outgoing struct {
 	tx        *clientTx
 	d         *dialog // the first that answered
 	on        func(*sip.Response)
-	tried     bool // credentials sent
+	tries     int  // with credentials
 	ringing   bool // a provisional response came
 	cancelled bool
 	done      bool
@@ -96,8 +97,8 @@ func (o *outgoing) response(res *sip.Response) {
 		o.on(res)
 	case res.StatusCode < 300:
 		o.accepted(res)
-	case (res.StatusCode == 401 || res.StatusCode == 407) && !o.tried && !o.cancelled:
-		o.tried = true
+	case mayRetry(res, o.tries) && !o.cancelled:
+		o.tries++
 		p.notef("<- %d %s", res.StatusCode, res.Reason)
 		if next, err := p.authorize(o.req, res, o.req.CSeq().SeqNo+1); err == nil {
 			o.req = next
@@ -154,6 +155,23 @@ func (o *outgoing) cancel() {
 	}
 }
 
+// mayRetry reports whether res asks for credentials that it may get: once, and
+// once more if the nonce was stale (RFC 7616 §3.3).
+func mayRetry(res *sip.Response, tries int) bool {
+	if res.StatusCode != 401 && res.StatusCode != 407 {
+		return false
+	}
+	if tries != 1 {
+		return tries == 0
+	}
+	for _, h := range append(res.GetHeaders("WWW-Authenticate"), res.GetHeaders("Proxy-Authenticate")...) {
+		if p, ok := digestParams(h.Value()); ok && strings.EqualFold(p["stale"], "true") {
+			return true
+		}
+	}
+	return false
+}
+
 // authorize is req once more with credentials for the challenges in res.
 func (p *Phone) authorize(req *sip.Request, res *sip.Response, cseq uint32) (*sip.Request, error) {
 	ask, give := "Proxy-Authenticate", "Proxy-Authorization"
@@ -186,7 +204,7 @@ func (p *Phone) authorize(req *sip.Request, res *sip.Response, cseq uint32) (*si
 // response, nil for none.
 func (p *Phone) ask(req *sip.Request, to netip.AddrPort, nextCSeq func() uint32, on func(*sip.Response)) *clientTx {
 	p.notef("-> %s", req.Method)
-	tried := false
+	tries := 0
 	var final func(*sip.Response)
 	final = func(res *sip.Response) {
 		switch {
@@ -194,8 +212,8 @@ func (p *Phone) ask(req *sip.Request, to netip.AddrPort, nextCSeq func() uint32,
 			p.notef("no answer to %s", req.Method)
 		case res.StatusCode < 200:
 			return
-		case (res.StatusCode == 401 || res.StatusCode == 407) && !tried:
-			tried = true
+		case mayRetry(res, tries):
+			tries++
 			p.notef("<- %d %s", res.StatusCode, res.Reason)
 			if next, err := p.authorize(req, res, nextCSeq()); err == nil {
 				p.notef("-> %s", next.Method)
@@ -257,7 +275,7 @@ func (p *Phone) act(d *dialog, a Action, on func(*sip.Response)) {
 		p.ask(req, to, d.nextCSeq, on)
 		return
 	}
-	cseq, tried, first := req.CSeq().SeqNo, false, true
+	cseq, tries, first := req.CSeq().SeqNo, 0, true
 	p.notef("-> INVITE")
 	var response func(*sip.Response)
 	response = func(res *sip.Response) {
@@ -269,8 +287,8 @@ func (p *Phone) act(d *dialog, a Action, on func(*sip.Response)) {
 				d.target = c.Address
 			}
 			p.ack(d, cseq)
-		case res != nil && (res.StatusCode == 401 || res.StatusCode == 407) && !tried:
-			tried = true
+		case res != nil && mayRetry(res, tries):
+			tries++
 			cseq = d.nextCSeq()
 			if next, err := p.authorize(req, res, cseq); err == nil {
 				d.own = p.endpoint.send(next, to, response)

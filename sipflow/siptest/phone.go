@@ -184,7 +184,7 @@ func (p *Phone) ConnectedTo(q *Phone) bool {
 }
 
 // Wait returns once cond holds. It asks again after everything that happens to
-// the phone, so cond may look at this phone only.
+// this phone, and only then.
 func (p *Phone) Wait(ctx context.Context, cond func() bool) error {
 	for {
 		p.mu.Lock()

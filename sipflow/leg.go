@@ -262,7 +262,10 @@ func (l *Leg) Invite(ctx context.Context, offer []byte) (*Answer, error) {
 		case code >= 300:
 			return nil, statusError("INVITE", res)
 		}
-		return &Answer{l, tx, res.Body()}, l.learn(ctx, res, tx)
+		if err := l.learn(ctx, res, tx); err != nil {
+			return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
+		}
+		return &Answer{l, tx, res.Body()}, nil
 	}
 }
 
@@ -413,12 +416,12 @@ func (a *Answer) Ack(sdp []byte) error {
 
 // Bye ends the dialog; reason is a Reason header line or empty. It does
 // nothing on a leg that was not answered or has been hung up already. It waits
-// at most 64*T1 (32 s) for the phone's answer.
+// at most 65*T1 (32.5 s) for the phone's answer, a challenge included.
 func (l *Leg) Bye(ctx context.Context, reason string) error {
 	if !l.peer.hangUp() {
 		return nil
 	}
-	ctx, stop := context.WithTimeout(ctx, tEnd)
+	ctx, stop := context.WithTimeout(ctx, tEnd+t1) // the transaction's own timeout comes first
 	defer stop()
 	_, err := l.do(ctx, outgoing{method: "BYE", header: reason})
 	if errors.Is(err, ErrHungUp) {

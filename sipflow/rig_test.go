@@ -1,0 +1,160 @@
+package sipflow
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"sipxrest/resolve"
+	"sipxrest/sipflow/siptest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// Addresses of the tests' network.
+const (
+	ourAddr    = "10.0.0.1:5060"
+	phoneAddr  = "10.0.0.2:5060"
+	calledAddr = "10.0.0.3:5060"
+	proxyAddr  = "10.0.0.9:5060"
+)
+
+// rig is a switchboard on a network in memory.
+type rig struct {
+	t    *testing.T
+	net  *siptest.Network
+	sw   *Switchboard
+	stop func()
+
+	mu     sync.Mutex
+	lines  []string // "INVITE SIP/2.0 180 Ringing"
+	ended  int
+	placed int
+	late   bool // an event came after Ended
+}
+
+// newRig starts a switchboard that sends everything to hop.
+func newRig(t *testing.T, n *siptest.Network, hop string, adjust ...func(*Config)) *rig {
+	t.Helper()
+	n.Name(ourAddr, "sipxrest")
+	res, err := resolve.New(resolve.Config{Servers: []string{"10.0.0.53:53"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := Config{Listen: []string{"udp:" + ourAddr, "tcp:" + ourAddr}, Realm: "sipx.test", Resolver: res,
+		Network: Network{
+			ListenUDP: func(a string) (PacketConn, error) { return n.Listen(a), nil },
+			ListenTCP: func(a string) (net.Listener, error) { return n.ListenTCP(a), nil },
+			DialTCP: func(ctx context.Context, addr string) (net.Conn, error) {
+				return n.DialContext(ctx, "tcp", addr)
+			},
+		}}
+	if hop != "" {
+		cfg.OutboundProxies = []string{"sip:" + hop}
+	}
+	for _, f := range adjust {
+		f(&cfg)
+	}
+	r := &rig{t: t, net: n}
+	if r.sw, err = New(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), r.observe); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- r.sw.Serve(ctx) }()
+	r.stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-served; err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+		res.Close()
+	})
+	synctest.Wait()
+	return r
+}
+
+func (r *rig) observe(e Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch e.Kind {
+	case Placed:
+		r.placed++
+	case Ended:
+		r.ended++
+	case Progress:
+		r.lines = append(r.lines, e.Method+" "+strings.TrimPrefix(e.Text, "SIP/2.0 "))
+		if r.ended >= r.placed {
+			r.late = true
+		}
+	}
+}
+
+func (r *rig) status() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.lines, ", ")
+}
+
+// spec is agent 200 connecting 201 to 202.
+func spec(adjust ...func(*Spec)) Spec {
+	s := Spec{
+		Key:       Key{Agent: "200@sipx.test", Calling: "201@sipx.test", Called: "202@sipx.test"},
+		AgentName: `Alice "A" Agent`, CallingUser: "201@sipx.test", CalledUser: "202@sipx.test",
+		Timeout: 20 * time.Second, Credentials: Credentials{Username: "200", Password: "secret"},
+	}
+	for _, f := range adjust {
+		f(&s)
+	}
+	return s
+}
+
+// place starts a call, which must succeed.
+func (r *rig) place(s Spec) *Call {
+	r.t.Helper()
+	c, err := r.sw.Place(r.t.Context(), s, Refer)
+	if err != nil {
+		r.t.Fatalf("Place: %v", err)
+	}
+	return c
+}
+
+// empty checks that nothing is left of any call once everything has expired.
+func (r *rig) empty() {
+	r.t.Helper()
+	time.Sleep(4 * time.Minute)
+	synctest.Wait()
+	r.sw.mu.Lock()
+	if r.sw.active != 0 || len(r.sw.calls) != 0 {
+		r.t.Errorf("%d calls are still active", r.sw.active)
+	}
+	r.sw.mu.Unlock()
+	for i := range r.sw.shards {
+		s := &r.sw.shards[i]
+		s.mu.Lock()
+		if len(s.clients)+len(s.legs)+len(s.husks) != 0 {
+			r.t.Errorf("shard %d keeps %d transactions, %d legs, %d husks", i, len(s.clients), len(s.legs), len(s.husks))
+		}
+		for j := range s.lists {
+			if s.lists[j].head != nil {
+				r.t.Errorf("shard %d keeps a timer of %v", i, s.lists[j].delay)
+			}
+		}
+		s.mu.Unlock()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended != r.placed {
+		r.t.Errorf("%d calls placed, %d ended", r.placed, r.ended)
+	}
+	if r.late {
+		r.t.Error("an event came after the call's end was reported")
+	}
+}

@@ -1,7 +1,6 @@
 package siptest
 
 import (
-	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -284,91 +283,4 @@ func (p *Phone) receiveCancel(cancel, invite *serverTx) {
 	d.stop()
 	p.respond(cancel, 200, d.localTag)
 	p.respond(invite, 487, d.localTag)
-}
-
-func (p *Phone) receiveReinvite(d *dialog, tx *serverTx) {
-	r, invite := p.script.Reinvite, tx.req.Method == sip.INVITE
-	if r.Silent {
-		return
-	}
-	if d.own != nil && invite {
-		p.respond(tx, 491, d.localTag)
-		return
-	}
-	if d.reinvite != nil && invite {
-		p.respond(tx, 500, d.localTag, sip.NewHeader("Retry-After", "3"))
-		return
-	}
-	if c := tx.req.Contact(); c != nil {
-		d.target = c.Address
-	}
-	if invite {
-		d.reinvite = tx
-		if r.After > 0 {
-			p.respond(tx, 100, "")
-		}
-	}
-	reply := func() {
-		if tx.final != 0 || d.state == ended {
-			return
-		}
-		d.reinvite = nil
-		if r.Status >= 300 {
-			p.respond(tx, r.Status, d.localTag)
-			return
-		}
-		body := ""
-		if !r.NoSDP && (invite || len(tx.req.Body()) > 0) {
-			if body = r.SDP; body == "" {
-				body = p.usualSDP(d)
-			}
-		}
-		res := p.response(tx, orDefault(r.Status, 200), d.localTag, body, sip.NewHeader("Contact", p.contact()))
-		if invite {
-			p.accept(d, tx, res)
-			return
-		}
-		p.notef("-> %d %s", res.StatusCode, res.Reason)
-		tx.respond(res)
-	}
-	if r.After > 0 {
-		d.timers = append(d.timers, p.after(r.After, reply))
-		return
-	}
-	reply()
-}
-
-func (p *Phone) receiveBye(d *dialog, tx *serverTx) {
-	p.byeReason = strings.Join(headersOf(tx.req, "Reason"), ", ")
-	if p.script.Bye.Silent {
-		return
-	}
-	d.stop()
-	if d.invite != nil && d.invite.final == 0 {
-		p.respond(d.invite, 487, d.localTag)
-	}
-	p.respond(tx, orDefault(p.script.Bye.Status, 200), d.localTag)
-}
-
-// answerOther answers what needs no call.
-func (p *Phone) answerOther(tx *serverTx, tag string) {
-	code, scripted := p.script.Answers[tx.req.Method]
-	if !scripted {
-		switch tx.req.Method {
-		case sip.OPTIONS, sip.INFO, sip.MESSAGE, sip.NOTIFY, sip.PRACK:
-			code = 200
-		case sip.BYE:
-			code = 481
-		case sip.SUBSCRIBE, sip.PUBLISH:
-			code = 489
-		case sip.REFER, sip.UPDATE:
-			code = 403
-		default:
-			code = 405
-		}
-	}
-	if code < 0 {
-		return
-	}
-	p.respond(tx, code, tag, sip.NewHeader("Allow", allow))
 }

@@ -1,7 +1,6 @@
 package siptest
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -308,107 +307,4 @@ func (p *Phone) act(d *dialog, a Action, on func(*sip.Response)) {
 		on(res)
 	}
 	d.own = p.endpoint.send(req, to, response)
-}
-
-// Call calls uri ("sip:202@sipx.test") and returns once the called party has
-// answered and the ACK is sent. The end of ctx cancels the call. A refusal
-// wraps [ErrRefused].
-func (p *Phone) Call(ctx context.Context, uri string, with ...sip.Header) error {
-	var target sip.Uri
-	if err := sip.ParseUri(uri, &target); err != nil {
-		return fmt.Errorf("call %s: %w", uri, err)
-	}
-	done := make(chan error, 1)
-	p.mu.Lock()
-	o := p.invite(target, func(res *sip.Response) {
-		switch {
-		case res == nil || res.StatusCode >= 300:
-			done <- refusal(sip.INVITE, res)
-		case res.StatusCode >= 200:
-			done <- nil
-		}
-	}, with...)
-	p.mu.Unlock()
-	select {
-	case err := <-done:
-		return err
-	case <-ctx.Done():
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		o.cancel()
-		return fmt.Errorf("call %s: %w", uri, context.Cause(ctx))
-	}
-}
-
-// Do sends a request within the newest call that is up and returns the final
-// response of whatever status. Action.After is ignored.
-func (p *Phone) Do(ctx context.Context, a Action) (*sip.Response, error) {
-	done := make(chan *sip.Response, 1)
-	p.mu.Lock()
-	i := len(p.dialogs) - 1
-	for i >= 0 && p.dialogs[i].state != confirmed {
-		i--
-	}
-	if i < 0 {
-		p.mu.Unlock()
-		return nil, fmt.Errorf("%s: the phone is in no call", a.Method)
-	}
-	if a.Method == sip.BYE {
-		p.dialogs[i].stop()
-	}
-	p.act(p.dialogs[i], a, func(res *sip.Response) { done <- res })
-	p.mu.Unlock()
-	select {
-	case res := <-done:
-		if res == nil {
-			return nil, refusal(a.Method, nil)
-		}
-		return res, nil
-	case <-ctx.Done():
-		return nil, fmt.Errorf("%s: %w", a.Method, context.Cause(ctx))
-	}
-}
-
-// HangUp puts the phone on hook: BYE to each call that is up, CANCEL to each
-// that it makes, 603 to each that rings. It does not wait for answers.
-func (p *Phone) HangUp() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for _, o := range p.calls {
-		o.cancel()
-	}
-	for _, d := range p.dialogs {
-		switch d.state {
-		case confirmed:
-			p.bye(d, Action{})
-		case early:
-			d.stop()
-			p.respond(d.invite, 603, d.localTag)
-		}
-	}
-}
-
-// Register registers the phone's address at Account.Proxy for an hour
-// (RFC 3261 §10), answering a challenge.
-func (p *Phone) Register(ctx context.Context) error {
-	done := make(chan *sip.Response, 1)
-	p.mu.Lock()
-	req := sip.NewRequest(sip.REGISTER, sip.Uri{Scheme: "sip", Host: p.account.Domain})
-	req.AppendHeader(sip.NewHeader("From", withTag("<"+p.AOR()+">", newTag())))
-	req.AppendHeader(sip.NewHeader("To", "<"+p.AOR()+">"))
-	req.AppendHeader(sip.NewHeader("Call-ID", newTag()))
-	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.REGISTER})
-	req.AppendHeader(sip.NewHeader("Contact", p.contact()))
-	req.AppendHeader(sip.NewHeader("Expires", "3600"))
-	p.ask(req, p.nextHop(req.Recipient), func() uint32 { return 2 }, func(res *sip.Response) { done <- res })
-	p.mu.Unlock()
-	select {
-	case res := <-done:
-		if res == nil || res.StatusCode >= 300 {
-			return refusal(sip.REGISTER, res)
-		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("REGISTER: %w", context.Cause(ctx))
-	}
 }

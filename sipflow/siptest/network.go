@@ -138,8 +138,11 @@ func (n *Network) arrive(p Packet) {
 	p.N = n.arrived
 	dst := n.conns[p.To]
 	n.mu.Unlock()
-	p.Lost = dst == nil || (n.Drop != nil && n.Drop(p)) || !dst.push(p)
-	n.record(p)
+	p.Lost = dst == nil || (n.Drop != nil && n.Drop(p)) || dst.full()
+	n.record(p) // first, so that who has read a packet finds it in the record
+	if !p.Lost {
+		dst.in <- p // never waits: only we write, and it was not full
+	}
 	if n.Duplicate != nil && !p.Copy && !p.Lost && n.Duplicate(p) {
 		p.Copy = true
 		n.queue.after(0, p.From.String(), func() { n.arrive(p) })

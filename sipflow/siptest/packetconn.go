@@ -60,18 +60,13 @@ func (n *Network) Listen(addr string) *PacketConn {
 	return c
 }
 
-// push hands the packet to the socket; false means it is full or closed.
-func (c *PacketConn) push(p Packet) bool {
+// full reports whether a packet that arrives now is lost, as at a real socket.
+func (c *PacketConn) full() bool {
 	select {
 	case <-c.closed:
-		return false
-	default:
-	}
-	select {
-	case c.in <- p:
 		return true
 	default:
-		return false
+		return len(c.in) == cap(c.in)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -80,7 +81,8 @@ users: [%[2]s/users.yaml]
 `
 
 // Service starts sipxrest for the users 201 to 209 (201 has the alias bob) and
-// waits until it serves. more are further lines of its configuration.
+// waits until it serves. more are further lines of its configuration; without
+// a "drain:" among them it hangs up at once when it is stopped.
 func (l *Lab) Service(more ...string) *Service {
 	l.tb.Helper()
 	program := build(l.tb)
@@ -95,6 +97,9 @@ func (l *Lab) Service(more ...string) *Service {
 	l.write("users.yaml", users.String())
 	addr := func() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(Ports(l.tb, 1))) }
 	sip, secure, plain, internal := addr(), addr(), addr(), addr()
+	if !slices.ContainsFunc(more, func(line string) bool { return strings.HasPrefix(line, "drain:") }) {
+		more = append(more, "drain: 0s")
+	}
 	config := l.write("sipxrest.yaml", fmt.Sprintf(serviceConfig, Domain, l.Dir, sip, l.Proxy.Addr, secure, plain, internal, TrustedIP)+
 		strings.Join(more, "\n")+"\n")
 	s := &Service{lab: l, SIP: sip, Secure: "https://" + secure, Plain: "http://" + plain, Internal: "http://" + internal}
@@ -103,4 +108,12 @@ func (l *Lab) Service(more ...string) *Service {
 		l.tb.Fatalf("%v\n%s", err, strings.Join(s.Lines(), "\n"))
 	}
 	return s
+}
+
+// AwaitDraining waits until the service says that it shuts down.
+func (s *Service) AwaitDraining() {
+	s.lab.tb.Helper()
+	if _, err := s.AwaitLine(0, regexp.MustCompile(`shutting down`), Patience); err != nil {
+		s.lab.tb.Fatal(err)
+	}
 }

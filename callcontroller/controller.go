@@ -37,7 +37,7 @@ type Config struct {
 	// event. Default 180 s.
 	ResultCacheTime time.Duration
 	// MaxRecords bounds the records: while there are more, that of a call that
-	// ends is given up at once. Default 500,000, some 700 MB.
+	// ends is given up at once. Default 500,000, some 300 MB.
 	MaxRecords int
 	// Services are listed on the page at / after callcontroller.
 	Services []Service
@@ -117,14 +117,17 @@ func (c *Controller) Handler() http.Handler {
 	r := mux.NewRouter().
 		UseEncodedPath(). // a %2F belongs to the user
 		SkipClean(true)   // a redirect would turn POST into GET
-	for _, path := range []string{"/{calling}/{called}", "/{calling}/{called}/"} {
-		r.Path("/callcontroller" + path).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			c.serve(w, r, c.gate.Authorize)
-		})
+	for _, route := range []struct {
+		prefix    string
+		authorize authorize
+	}{
+		{"/callcontroller", c.gate.Authorize},
 		// Newer portals come this way; sipXconfig let users act for themselves only.
-		r.Path("/sipxconfig/rest/my/redirect/callcontroller" + path).HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			c.serve(w, r, c.gate.AuthorizeSelf)
-		})
+		{"/sipxconfig/rest/my/redirect/callcontroller", c.gate.AuthorizeSelf},
+	} {
+		serve := func(w http.ResponseWriter, r *http.Request) { c.serve(w, r, route.authorize) }
+		r.Path(route.prefix + "/{calling}/{called}").HandlerFunc(serve)
+		r.Path(route.prefix + "/{calling}/{called}/").HandlerFunc(serve)
 	}
 	r.Path("/").Handler(newCatalogue(c.cfg.Services))
 	return r

@@ -48,10 +48,10 @@ func (r *record) observe(e sipflow.Event) {
 	case sipflow.Progress:
 		r.add(e)
 	case sipflow.Ended:
-		r.end()
+		dropped := r.end()
 		r.c.records.release(e.Key, r)
-		if r.dropped > 0 { // nothing follows Ended: no lock
-			r.c.log.Info("status lines of the call were dropped", "key", e.Key.String(), "dropped", r.dropped)
+		if dropped > 0 {
+			r.c.log.Info("status lines of the call were dropped", "key", e.Key.String(), "dropped", dropped)
 		}
 	}
 }
@@ -98,15 +98,16 @@ func trim(text string) string {
 	return text
 }
 
-// end marks the call as over and gives back the memory that was held for
-// further lines.
-func (r *record) end() {
+// end marks the call as over, gives back the memory that was held for further
+// lines, and answers how many were not kept.
+func (r *record) end() uint32 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
 	if spare := cap(r.lines) - len(r.lines); spare > 0 {
 		r.lines = append(make([]line, 0, len(r.lines)), r.lines...)
 	}
+	return r.dropped
 }
 
 func (r *record) inProgress() bool {

@@ -228,4 +228,3 @@ func TestWhatAPostAsksFor(t *testing.T) {
 		})
 	}
 }
-

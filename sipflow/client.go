@@ -212,7 +212,7 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 			}
 			return nil
 		}
-		if !tx.abandoned && !tx.tell(event{msg: m}, false) {
+		if !tx.abandoned && tx.leg.inbox.full() {
 			return nil
 		}
 		ack := refusalAck(tx.msg, m)
@@ -223,7 +223,13 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 			tx.ack = ack
 			tx.timer.set(s, tEnd, tx) // timer D
 		}
-		return func() { tx.path.send(ack) } //nolint:errcheck // the repeat of the response asks again
+		tell := !tx.abandoned
+		return func() {
+			tx.path.send(ack) //nolint:errcheck // the repeat of the response asks again
+			if tell {         // after the ACK: what the call sends next must not overtake it
+				tx.tell(event{msg: m}, true)
+			}
+		}
 	case completed:
 		if ack := tx.ack; code >= 300 {
 			return func() { tx.path.send(ack) } //nolint:errcheck

@@ -45,6 +45,13 @@ func (b *inbox) put(e event, own bool) bool {
 	return true
 }
 
+// full reports whether peers have put in as much as they may.
+func (b *inbox) full() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.queue) >= maxInbox
+}
+
 // next waits for the oldest event, or for ctx, whose cause is then the error.
 func (b *inbox) next(ctx context.Context) (event, error) {
 	for {

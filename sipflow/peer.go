@@ -108,12 +108,14 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 	}
 	p.seq = seq
 	code := l.accept(s, m, from)
-	if code == 0 {
-		return wire.Reply{}
-	}
+	sent := code < 0
+	code = max(code, -code)
 	if code != 500 { // a 500 asks to come again
 		p.answered[p.next] = answer{seq, method, code}
 		p.next = (p.next + 1) % len(p.answered)
+	}
+	if sent {
+		return wire.Reply{}
 	}
 	if code == 420 {
 		r = replyOf(code, from)
@@ -123,8 +125,8 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 	return replyOf(code, from)
 }
 
-// accept does what the request asks and gives the code of its answer, 0 when
-// that is out already. p.mu is held.
+// accept does what the request asks and gives the code of its answer,
+// negated when that is out already. p.mu is held.
 func (l *Leg) accept(s *shard, m *wire.Message, from path) int {
 	p := &l.peer
 	if m.Get(wire.Require) != nil {
@@ -136,13 +138,14 @@ func (l *Leg) accept(s *shard, m *wire.Message, from path) int {
 			return 481
 		}
 		p.up, p.byed = false, true
+		code := l.answerFirst(m, from, 200)
 		l.inbox.put(event{hungUp: true}, true)
 		if f := p.hungUp; f != nil {
 			f()
 		}
-		return 200
+		return code
 	case "NOTIFY":
-		return l.notified(m)
+		return l.notified(m, from)
 	case "OPTIONS", "INFO":
 		return 200
 	case "INVITE":
@@ -155,7 +158,7 @@ func (l *Leg) accept(s *shard, m *wire.Message, from path) int {
 }
 
 // notified takes one NOTIFY of the REFER's subscription (RFC 3515 §2.4.4).
-func (l *Leg) notified(m *wire.Message) int {
+func (l *Leg) notified(m *wire.Message, from path) int {
 	p := &l.peer
 	if ev := m.Get(wire.Event); ev != nil && !isReferEvent(ev) {
 		return 489
@@ -165,13 +168,25 @@ func (l *Leg) notified(m *wire.Message) int {
 	}
 	n := notificationOf(m)
 	n.At = time.Now()
-	if !l.inbox.put(event{progress: &n}, false) {
+	if l.inbox.full() {
 		return 500
 	}
 	if n.Terminated {
 		p.subscribed = false
 	}
-	return 200
+	code := l.answerFirst(m, from, 200)
+	l.inbox.put(event{progress: &n}, true)
+	return code
+}
+
+// answerFirst sends an answer before the call's goroutine can act on the
+// request. On a stream, whose peer may read slowly, it is left to the caller.
+func (l *Leg) answerFirst(m *wire.Message, from path, code int) int {
+	if from.link.reliable() {
+		return code
+	}
+	l.call.sw.answer(m, from, replyOf(code, from))
+	return -code
 }
 
 // reinvited answers an offer of the phone: it may be put on hold, resume or
@@ -198,7 +213,7 @@ func (l *Leg) reinvited(s *shard, m *wire.Message, from path) int {
 		msg: wire.AppendReply(make([]byte, 0, 1024), m, from.to, r)}
 	p.reinvite.send()
 	p.reinvite.timer.set(s, t1, p.reinvite)
-	return 0
+	return -200
 }
 
 // replyOf is the answer with the fields that its code wants.

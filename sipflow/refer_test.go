@@ -165,7 +165,7 @@ var scenarios = []scenario{
 
 	{name: "replaced-while-ringing", script: siptest.Script{Ring: 8 * time.Second},
 		during: func(r *rig) { time.Sleep(3 * time.Second); r.place(spec()) },
-		status: "INVITE 180 Ringing, INVITE 180 Ringing, INVITE 487 Request Terminated, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK",
+		status: "INVITE 180 Ringing, INVITE 487 Request Terminated, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK",
 		err:    ErrReplaced.Error()},
 	{name: "replaced-when-answered", cfg: func(c *Config) { c.HangUpOn = Outcome },
 		during: func(r *rig) { time.Sleep(500 * time.Millisecond); r.place(spec()) },

@@ -169,14 +169,15 @@ func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, 
 	c.open.Store(1)
 	callCtx, stop := context.WithCancelCause(sw.ctx)
 	c.stop = stop
-	if err := sw.take(c); err != nil {
+	old, err := sw.take(c)
+	if err != nil {
 		stop(err)
 		return nil, fmt.Errorf("place %s: %w", spec.Key, err)
 	}
-	go sw.run(callCtx, c, flow)
+	go sw.run(callCtx, c, old, flow)
 	select {
 	case err := <-c.sent:
-		if err != nil {
+		if err != nil && !errors.Is(err, ErrReplaced) { // the phone rings for the call that came after
 			return nil, fmt.Errorf("place %s: %w", spec.Key, err)
 		}
 		return c, nil
@@ -188,27 +189,32 @@ func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, 
 }
 
 // take gives the call its key. The one that held it is told to hang up.
-func (sw *Switchboard) take(c *Call) error {
+func (sw *Switchboard) take(c *Call) (old *Call, err error) {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
-	switch old := sw.calls[c.Key]; {
+	old = sw.calls[c.Key]
+	switch {
 	case sw.draining:
-		return ErrDraining
+		return nil, ErrDraining
 	case old != nil:
 		old.stop(ErrReplaced)
 	case sw.active >= sw.cfg.MaxCalls:
-		return ErrTooManyCalls
+		return nil, ErrTooManyCalls
 	}
 	sw.calls[c.Key] = c
 	sw.active++
 	sw.flows.Add(1)
 	// Under the lock, so that of two calls the later one is reported later.
 	c.observe(Event{Kind: Placed, Key: c.Key, At: time.Now()})
-	return nil
+	return old, nil
 }
 
+// replaceWait is how long a new call waits for the one that it replaces, so
+// that a phone with one line is free again when it rings.
+const replaceWait = 2 * t1
+
 // run is the call's goroutine.
-func (sw *Switchboard) run(ctx context.Context, c *Call, flow Flow) {
+func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 	defer sw.flows.Done()
 	defer close(c.done)
 	defer c.stop(nil)
@@ -228,6 +234,15 @@ func (sw *Switchboard) run(ctx context.Context, c *Call, flow Flow) {
 		c.settle()
 		sw.log.Debug("call over", "call", c, "err", c.err)
 	}()
+	if old != nil {
+		select {
+		case <-old.done:
+		case <-time.After(replaceWait):
+		case <-ctx.Done():
+			c.err = context.Cause(ctx)
+			return
+		}
+	}
 	c.err = flow(ctx, c)
 }
 

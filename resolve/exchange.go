@@ -43,9 +43,6 @@ func exchangeUDP(ctx context.Context, q *dns.Msg, server string) (m *dns.Msg, tr
 		if err != nil {
 			return nil, false, err
 		}
-		if n < 12 || binary.BigEndian.Uint16(buf) != q.Id {
-			continue
-		}
 		m := new(dns.Msg)
 		err = m.Unpack(buf[:n])
 		if err != nil && !m.Truncated || !answers(m, q) {

@@ -76,6 +76,9 @@ func FuzzParseHost(f *testing.F) {
 			return
 		}
 		if addr.IsValid() {
+			if !usable(addr) || addr.Zone() != "" || strings.ContainsAny(host, "\r\n\x00") {
+				t.Errorf("%q is the address %v", host, addr)
+			}
 			return
 		}
 		if _, ok := dns.IsDomainName("_sips._tcp." + host + "."); !ok {

@@ -52,6 +52,9 @@ var pbx = []string{
 	`naptr.example. 60 NAPTR 5 10 "u" "E2U+sip" "!^.*$!sip:x@evil.example!" .`,
 	`naptr.example. 60 NAPTR 5 10 "s" "SIP+D2U" "!x!y!" _sip._udp.evil.example.`,
 	`naptr.example. 60 NAPTR 5 10 "s" "SIP+D2U" "" .`,
+	`naptr.example. 60 NAPTR 5 10 "a" "SIP+D2U" "" _sip._udp.evil.example.`,
+	`_sip._udp.evil.example. 60 SRV 1 0 5060 evil.example.`,
+	`evil.example. 60 A 203.0.113.66`,
 	`_sip._udp.naptr.example. 60 SRV 1 0 5060 one.example.`,
 	`_sip._tcp.elsewhere.example. 60 SRV 1 0 5062 two.example.`,
 	`_sips._tcp.naptr.example. 60 SRV 1 0 5061 three.example.`,
@@ -202,7 +205,8 @@ func TestErrorSaysWhatWasAskedAndWhy(t *testing.T) {
 }
 
 func TestOddNumbersAreNoAddress(t *testing.T) {
-	for _, host := range []string{"127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.01", "1.2.3.4.5", "00..", "pbx.example..", "[127.0.0.1", "::1]",
+	for _, host := range []string{"127.1", "2130706433", "0x7f000001", "0177.0.0.1", "127.0.0.01", "1.2.3.4.5", "00..", "pbx.example..",
+		"fe80::1%eth0", "[::%\r\nx]", "[127.0.0.1", "::1]",
 		"127.0.0.1\x00", "bücher.example", strings.Repeat("a", 64) + ".example", strings.Repeat("a.", 200) + "example", ".", "a b", "%31"} {
 		r := newResolver(t, Config{Exchange: func(_ context.Context, q *dns.Msg, _ string) (*dns.Msg, error) {
 			t.Errorf("%q: asked %v", host, q.Question)
@@ -278,6 +282,60 @@ func TestAThousandRecordsGiveSixteenHops(t *testing.T) {
 	}
 	if asked := z.questions(); len(asked) > 3+1+16 { // the truncated SRV question twice
 		t.Errorf("asked %d questions", len(asked))
+	}
+}
+
+func TestManyNAPTRRecordsAskFewQuestions(t *testing.T) {
+	var lines []string
+	for i := range 30 {
+		lines = append(lines, fmt.Sprintf(`many.example. 60 NAPTR %d 1 "s" "SIP+D2U" "" n%d.example.`, i, i))
+	}
+	z := newZone(t, append(lines, "many.example. 60 A 192.0.2.1")...)
+	r := newResolver(t, Config{Exchange: z.exchange, Network: "ip4"})
+	wantHops(t, mustHops(t, r, Target{Host: "many.example"}), "udp:192.0.2.1:5060")
+	if asked := z.questions(); len(asked) > maxSteps+4 {
+		t.Errorf("asked %v", asked)
+	}
+}
+
+func TestDomainThatIsOffIsOffInTheHostsFileToo(t *testing.T) {
+	r := newResolver(t, Config{Exchange: newZone(t, pbx...).exchange,
+		Hosts: map[string][]netip.Addr{"off.example": {netip.MustParseAddr("192.0.2.1")}}})
+	if hops, err := r.Hops(t.Context(), Target{Host: "off.example"}); !errors.Is(err, ErrOff) {
+		t.Errorf("got %v, %v", hops, err)
+	}
+}
+
+func TestRecordSetsAreBounded(t *testing.T) {
+	var rec records
+	for i := range 1000 {
+		for _, text := range []string{"x. 60 SRV %d 1 5060 t.example.", `x. 60 NAPTR %d 1 "s" "SIP+D2U" "" t.example.`} {
+			rr, err := dns.NewRR(fmt.Sprintf(text, 1000-i))
+			if err != nil {
+				t.Fatal(err)
+			}
+			rec.add(rr)
+		}
+		rec.add(&dns.A{A: []byte{10, 0, byte(i >> 8), byte(i)}})
+	}
+	rec.bound()
+	if len(rec.srv) != maxSRV || len(rec.naptr) != maxNAPTR || len(rec.addrs) != maxAddrs || rec.srv[0].priority != 1 || rec.naptr[0].order != 1 {
+		t.Errorf("%d SRV, %d NAPTR, %d addresses", len(rec.srv), len(rec.naptr), len(rec.addrs))
+	}
+}
+
+func TestManyAddressesGiveSixteenHopsOnceEach(t *testing.T) {
+	lines := []string{
+		`_sip._udp.farm.example. 60 SRV 1 1 5060 a.example.`, `_sip._udp.farm.example. 60 SRV 2 1 5060 b.example.`,
+		`_sip._udp.farm.example. 60 SRV 3 1 5060 c.example.`}
+	for i := range 10 {
+		lines = append(lines, fmt.Sprintf("a.example. 60 A 192.0.2.%d", i), fmt.Sprintf("b.example. 60 A 192.0.2.%d", i),
+			fmt.Sprintf("c.example. 60 A 198.51.100.%d", i))
+	}
+	r := newResolver(t, Config{Exchange: newZone(t, lines...).exchange, Network: "ip4"})
+	hops := mustHops(t, r, Target{Host: "farm.example"})
+	if len(hops) != 16 || hops[9] != "udp:192.0.2.9:5060" || hops[10] != "udp:198.51.100.0:5060" {
+		t.Errorf("got %d hops: %v", len(hops), hops)
 	}
 }
 

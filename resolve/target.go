@@ -161,7 +161,7 @@ func parseHost(s string) (string, netip.Addr, error) {
 	top := name[strings.LastIndexByte(name, '.')+1:]
 	if strings.IndexByte(numeric, ':') >= 0 || top != "" && top[0] >= '0' && top[0] <= '9' {
 		a, err := netip.ParseAddr(numeric)
-		if err != nil {
+		if err != nil || a.Zone() != "" { // a zone is any text, and means nothing on another machine
 			return "", netip.Addr{}, fmt.Errorf("%w: host %s is neither a name nor an address", ErrTarget, quoteHost(s))
 		}
 		if a = a.Unmap(); !usable(a) {

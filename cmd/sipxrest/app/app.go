@@ -246,8 +246,8 @@ func (a *App) greet() {
 	for _, w := range append(a.users.Warnings(), a.cfg.warnings()...) {
 		a.log.Warn(w)
 	}
-	a.log.Info("sipxrest serves", "addresses", a.Addrs(), "domain", a.cfg.Domain, "users", a.users.Len())
 	notify("READY=1")
+	a.log.Info("sipxrest serves", "addresses", a.Addrs(), "domain", a.cfg.Domain, "users", a.users.Len())
 }
 
 // drain refuses new calls and waits for those in progress.

@@ -23,7 +23,6 @@ import (
 type service struct {
 	*App
 	t       *testing.T
-	dir     string
 	log     *logLines
 	signals chan os.Signal
 	ended   chan error

@@ -39,6 +39,7 @@ type checker struct {
 	ctx      context.Context
 	out      io.Writer
 	json     bool
+	wait     time.Duration // for an answer to OPTIONS
 	problems int
 }
 
@@ -58,7 +59,11 @@ func (c *checker) say(level, about, format string, args ...any) {
 // finding a line, as JSON objects if asJSON. It binds other ports than the
 // service, which may be running. It answers whether there was no problem.
 func Check(ctx context.Context, src Source, out io.Writer, asJSON bool) bool {
-	c := &checker{ctx: ctx, out: out, json: asJSON}
+	c := &checker{ctx: ctx, out: out, json: asJSON, wait: optionsWait}
+	return c.run(src)
+}
+
+func (c *checker) run(src Source) bool {
 	cfg, err := Load(src)
 	if err != nil {
 		for _, e := range flatten(err) {
@@ -73,14 +78,14 @@ func Check(ctx context.Context, src Source, out io.Writer, asJSON bool) bool {
 		c.certificates(&cfg)
 		c.network(&cfg)
 	}
-	if !asJSON {
+	if !c.json {
 		switch c.problems {
 		case 0:
-			fmt.Fprintln(out, "\nNo problem found.")
+			fmt.Fprintln(c.out, "\nNo problem found.")
 		case 1:
-			fmt.Fprintln(out, "\n1 problem.")
+			fmt.Fprintln(c.out, "\n1 problem.")
 		default:
-			fmt.Fprintf(out, "\n%d problems.\n", c.problems)
+			fmt.Fprintf(c.out, "\n%d problems.\n", c.problems)
 		}
 	}
 	return c.problems == 0
@@ -124,7 +129,9 @@ func (c *checker) certificates(cfg *Config) {
 		if t.Cert == "" {
 			t.Cert, t.Key = selfSignedFiles(cfg.DataDir)
 			if _, err := os.Stat(t.Cert); err != nil {
-				c.dataDir(cfg)
+				if !c.dataDir(cfg) {
+					continue
+				}
 				c.say(levelOK, about, "%s: a self-signed certificate will be made in %s", l.Listen, cfg.DataDir)
 				continue
 			}
@@ -146,22 +153,23 @@ func (c *checker) certificates(cfg *Config) {
 	}
 }
 
-// dataDir checks that a certificate can be put into the data directory.
-func (c *checker) dataDir(cfg *Config) {
+// dataDir says whether a certificate can be put into the data directory.
+func (c *checker) dataDir(cfg *Config) bool {
 	dir := cfg.DataDir
 	for {
 		info, err := os.Stat(dir)
 		if err == nil {
 			if !info.IsDir() || !writable(dir) {
 				c.say(levelProblem, "data-dir", "%s: %s cannot be written to: make it this user's, or choose another", cfg.Origin("data-dir"), dir)
+				return false
 			}
-			return
+			return true
 		}
-		if parent := filepath.Dir(dir); parent != dir {
-			dir = parent
-			continue
+		parent := filepath.Dir(dir) // serve makes what is missing
+		if parent == dir {
+			return true
 		}
-		return
+		dir = parent
 	}
 }
 
@@ -246,12 +254,12 @@ func proxyTarget(uri string) (resolve.Target, error) {
 }
 
 func (c *checker) options(sw *sipflow.Switchboard, uri string, hop resolve.Hop) {
-	ctx, cancel := context.WithTimeout(c.ctx, optionsWait)
+	ctx, cancel := context.WithTimeout(c.ctx, c.wait)
 	defer cancel()
 	code, reason, err := sw.Options(ctx, hop)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		c.say(levelProblem, "proxy", "%s: %v does not answer OPTIONS within %v: is it running, and does a firewall let SIP through both ways?", uri, hop, optionsWait)
+		c.say(levelProblem, "proxy", "%s: %v does not answer OPTIONS within %v: is it running, and does a firewall let SIP through both ways?", uri, hop, c.wait)
 	case err != nil:
 		c.say(levelProblem, "proxy", "%s: %v: %v", uri, hop, err)
 	case code >= 500 && code < 600:

@@ -112,9 +112,9 @@ func orList(words []string) string {
 func checkDomain(d string) error {
 	switch {
 	case d == "":
-		return errors.New("missing: name the SIP domain whose users call, such as domain: pbx.example")
+		return errors.New("missing: name the SIP domain whose users call, such as pbx.example")
 	case strings.HasPrefix(d, "sip:") || strings.HasPrefix(d, "sips:"):
-		return fmt.Errorf("%q: write the domain without sip:", d)
+		return fmt.Errorf("%q: write the domain without sip: before it", d)
 	case !isHost(d):
 		return fmt.Errorf("%q is not a domain name: write it as in user@domain, without port or path", d)
 	}

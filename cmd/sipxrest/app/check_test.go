@@ -1,0 +1,121 @@
+package app
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"sipxrest/sipflow/siptest"
+)
+
+// checked answers what a check of the configuration file prints. Everything
+// that may take time is short.
+func checked(t *testing.T, file string) (ok bool, out string) {
+	t.Helper()
+	var b strings.Builder
+	c := &checker{ctx: t.Context(), out: &b, wait: 200 * time.Millisecond}
+	ok = c.run(Source{File: file})
+	return ok, b.String()
+}
+
+func wants(t *testing.T, out string, lines ...string) {
+	t.Helper()
+	for _, want := range lines {
+		if !strings.Contains(strings.Join(strings.Fields(out), " "), want) {
+			t.Errorf("it does not say %q:\n%s", want, out)
+		}
+	}
+}
+
+func TestCheckFindsNothingWrongWithAServiceThatCanWork(t *testing.T) {
+	_, proxy := phone(t, siptest.Script{})
+	dir := t.TempDir()
+	write(t, dir, "users.yaml", usersYAML)
+	file := write(t, dir, "sipxrest.yaml", minimal+fmt.Sprintf(`
+data-dir: data
+sip: {listen: [udp:127.0.0.1:6050], outbound-proxy: [sip:%s]}
+trusted: [10.0.0.0/8]
+`, proxy))
+	// The service's own port being taken does not matter.
+	if taken, err := net.ListenPacket("udp", "127.0.0.1:6050"); err == nil {
+		defer taken.Close()
+	}
+	ok, out := checked(t, file)
+	wants(t, out, "ok configuration domain sipx.test", "ok users 1 user in", "ok listener 1 :6666: a self-signed certificate will be made",
+		"ok proxy sip:"+proxy+": udp:"+proxy+" answers OPTIONS with 200 OK", "ok trusted no PIN is asked of 10.0.0.0/8", "No problem found.")
+	if !ok {
+		t.Error("it says that there are problems")
+	}
+	if _, err := os.Stat(filepath.Join(dir, "data")); err == nil {
+		t.Error("check made the data directory")
+	}
+}
+
+func TestCheckSaysWhatIsWrong(t *testing.T) {
+	_, failing := phone(t, siptest.Script{Answers: map[sip.RequestMethod]int{sip.OPTIONS: 503}})
+	_, mute := phone(t, siptest.Script{Answers: map[sip.RequestMethod]int{sip.OPTIONS: -1}})
+	dns := nameServer(t)
+	expired, key, err := makeSelfSigned(nil, time.Now().Add(-selfSignedLife-time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	soon, soonKey, err := makeSelfSigned(nil, time.Now().Add(-selfSignedLife+48*time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	write(t, dir, "users.yaml", "- {usr: x}")
+	write(t, dir, "none.yaml", "[]")
+	write(t, dir, "old.crt", string(expired))
+	write(t, dir, "old.key", string(key))
+	write(t, dir, "soon.crt", string(soon))
+	write(t, dir, "soon.key", string(soonKey))
+	file := write(t, dir, "sipxrest.yaml", minimal+fmt.Sprintf(`
+sip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s, sip:%s, sip:nowhere.test]}
+dns: {servers: ["%s"]}
+http:
+- {listen: ":1", tls: {cert: old.crt, key: old.key, min-version: "1.0"}}
+- {listen: ":2", tls: {cert: soon.crt, key: soon.key}}
+- {listen: ":3", tls: {cert: no.crt, key: no.key}}
+- {listen: ":4", tls: {}}
+data-dir: users.yaml/data
+trusted: [0.0.0.0/0]
+allow-pinless: true
+`, failing, mute, dns))
+	ok, out := checked(t, file)
+	if ok {
+		t.Error("it finds no problem")
+	}
+	wants(t, out,
+		"problem users "+file+":2: "+dir+"/users.yaml:1",
+		"problem listener 1 :1: certificate "+dir+"/old.crt has expired on",
+		"note listener 2 :2: certificate "+dir+"/soon.crt expires on",
+		"problem listener 3 "+file+":6: http: certificate "+dir+"/no.crt",
+		"problem data-dir "+file+":11: data-dir: "+dir+"/users.yaml cannot be written to",
+		"problem proxy sip:"+failing+": udp:"+failing+" answers OPTIONS with 503",
+		"problem proxy sip:"+mute+": udp:"+mute+" does not answer OPTIONS within",
+		"problem DNS "+file+":4: sip.outbound-proxy: ",
+		"tls.min-version: TLS before 1.2 is not safe",
+		"0.0.0.0/0 lets everybody call",
+		"allow-pinless: everybody can call",
+		"7 problems.")
+
+	file = write(t, dir, "other.yaml", fmt.Sprintf("domain: nowhere.test\nusers: [none.yaml]\nsip: {listen: [udp:127.0.0.1:0]}\ndns: {servers: [%q]}\n", dns))
+	_, out = checked(t, file)
+	wants(t, out, "problem users "+file+":2: users: there are no users", "the proxies of the domain cannot be found: set sip.outbound-proxy",
+		"note trusted domain:", "ok trusted nobody: every caller needs a PIN")
+}
+
+func TestCheckOfNoConfigurationSaysHowToWriteOne(t *testing.T) {
+	t.Chdir(t.TempDir())
+	ok, out := checked(t, "")
+	if ok || !strings.Contains(out, "sipxrest serve --example-config > sipxrest.yaml") || !strings.Contains(out, "1 problem.") {
+		t.Errorf("ok %v:\n%s", ok, out)
+	}
+}

@@ -39,7 +39,7 @@ func TestDeadServerIsPassedOver(t *testing.T) {
 	z := newZone(t, pbx...)
 	alive := serve(t, z)
 	c := newClock()
-	r := newResolver(t, Config{Servers: []string{dead, alive}, Timeout: 50 * time.Millisecond, Now: c.now, Network: "ip4"})
+	r := newResolver(t, Config{Servers: []string{dead, alive}, Timeout: 300 * time.Millisecond, Now: c.now, Network: "ip4"})
 	wantHops(t, mustHops(t, r, Target{Host: "plain.example"}), "udp:192.0.2.9:5060")
 
 	// It is not waited for again: the order is the other one now.

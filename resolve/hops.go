@@ -32,7 +32,7 @@ type server struct {
 //
 // Without ctx's end it takes at most some seconds; once one server is known the
 // others are waited for 200 ms only. The error says in words which look-up
-// failed, and is one of the Err values of this package.
+// failed, and is one of the Err values of this package or the cause of ctx's end.
 func (r *Resolver) Hops(ctx context.Context, t Target) ([]Hop, error) {
 	hops, err := r.hops(ctx, t)
 	if err != nil {

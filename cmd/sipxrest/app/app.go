@@ -98,8 +98,8 @@ func newResolver(cfg *Config) (*resolve.Resolver, error) {
 		transport, addr, _ := strings.Cut(l, ":")
 		rc.Transports = append(rc.Transports, transport)
 		if ap, err := netip.ParseAddrPort(addr); err == nil {
-			v4 = v4 || ap.Addr().Is4()
 			v6 = v6 || ap.Addr().Is6()
+			v4 = v4 || ap.Addr().Is4() || ap.Addr().IsUnspecified() // [::] takes both
 		}
 	}
 	switch {

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -380,5 +381,27 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	cancel()
 	if err := a.Run(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestAPanicIsAnsweredAndLogged(t *testing.T) {
+	log := newLogLines()
+	h := guarded(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret internals") }), slog.New(slog.NewTextHandler(log, nil)))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("POST", callPath, nil))
+	if body := w.Body.String(); w.Code != 500 || !strings.Contains(body, "<error-code>500</error-code>") || strings.Contains(body, "secret") {
+		t.Errorf("%d %s", w.Code, body)
+	}
+	if !strings.Contains(log.String(), "secret internals") || !strings.Contains(log.String(), "app_test.go") {
+		t.Errorf("log:\n%s", log)
+	}
+}
+
+func TestABodyIsBounded(t *testing.T) {
+	var err error
+	h := guarded(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, err = io.Copy(io.Discard, r.Body) }), slog.New(slog.DiscardHandler))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", callPath, strings.NewReader(strings.Repeat("x", maxBodyBytes+1))))
+	if err == nil {
+		t.Error("a body of any length is read")
 	}
 }

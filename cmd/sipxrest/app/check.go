@@ -232,13 +232,13 @@ func (c *checker) hops(resolver *resolve.Resolver, uri string) ([]resolve.Hop, e
 	return resolver.Hops(ctx, target)
 }
 
-// proxyTarget reads a SIP URI that checkProxy has passed.
+// proxyTarget reads a proxy's SIP URI.
 func proxyTarget(uri string) (resolve.Target, error) {
 	if err := checkProxy(uri); err != nil {
 		return resolve.Target{}, err
 	}
-	scheme, rest, _ := strings.Cut(uri, ":")
-	t := resolve.Target{Secure: scheme == "sips"}
+	_, rest, _ := strings.Cut(uri, ":")
+	var t resolve.Target
 	hostport, params, _ := strings.Cut(rest, ";")
 	t.Host = hostport
 	if i := strings.LastIndexByte(hostport, ':'); i >= 0 && !strings.HasSuffix(hostport, "]") {

@@ -11,6 +11,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"sipxrest/restauth"
 )
 
 // write puts a file into the test's folder and answers its name.
@@ -123,6 +125,9 @@ func TestConfigurationFaultsNameThePlaceAndTheFix(t *testing.T) {
 		{"socket twice", minimal + "sip: {listen: ['udp:127.0.0.1:1', 'udp:127.0.0.1:1']}", `is there twice`},
 		{"proxy without scheme", minimal + "sip: {outbound-proxy: 10.0.0.1}", `write a SIP URI, such as sip:192.0.2.1:5060`},
 		{"proxy port", minimal + "sip: {outbound-proxy: 'sip:a.test:99999'}", `"99999" is not a port`},
+		{"proxy by TLS", minimal + "sip: {outbound-proxy: 'sips:a.test'}", `there is no TLS towards the proxy`},
+		{"proxy parameter", minimal + "sip: {outbound-proxy: 'sip:a.test;maddr=1.2.3.4'}", `only ;transport=udp, ;transport=tcp and ;lr`},
+		{"proxy transport", minimal + "sip: {listen: ['udp:127.0.0.1:1'], outbound-proxy: 'sip:a.test;transport=tcp'}", `sip.listen has no tcp socket: add tcp:ADDRESS:PORT`},
 		{"proxy with user", minimal + "sip: {outbound-proxy: 'sip:u@a.test'}", `neither a host name nor an address`},
 		{"policy", minimal + "http: [{listen: ':1', auth: trusted-or-pins}]", `:3: http: listener 1: auth: "trusted-or-pins" is unknown: did you mean "trusted-or-pin"?`},
 		{"no listen", minimal + "http: [{auth: pin}]", `listener 1: listen: missing`},
@@ -287,4 +292,14 @@ func FuzzReadFile(f *testing.F) {
 		file := write(t, t.TempDir(), "sipxrest.yaml", text)
 		_, _ = Load(Source{File: file}) // an error is an answer, a panic is not
 	})
+}
+
+func TestThePackagedUsersLoad(t *testing.T) {
+	users, err := restauth.LoadUsers(restauth.UsersConfig{Domain: "pbx.example", Files: []string{"../../../packaging/users.yaml"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if u, ok := users.Lookup("bob"); !ok || u.Name != "201" || !u.HasPIN() || u.SIPPassword == "" {
+		t.Errorf("got %v", u)
+	}
 }

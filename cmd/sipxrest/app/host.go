@@ -5,19 +5,9 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"runtime/debug"
 	"strconv"
 	"strings"
 )
-
-// tuneGC lets the heap grow more between collections than Go does by itself:
-// calls are many small objects that live for minutes. GOGC, when set, wins;
-// GOMEMLIMIT is Go's own business.
-func tuneGC() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(300)
-	}
-}
 
 // ownAddresses lists this machine's addresses that phones may reach, loopback
 // only if there is no other.

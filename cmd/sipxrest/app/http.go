@@ -10,10 +10,12 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"runtime/debug"
 	"syscall"
 	"time"
 
 	"sipxrest/restauth"
+	"sipxrest/schema"
 )
 
 // Limits of one HTTP exchange. A request is one line and a few header fields
@@ -64,7 +66,7 @@ func (a *App) bindHTTP(gate *restauth.Gate, h http.Handler) (err error) {
 		}
 		a.listeners = append(a.listeners, &listener{
 			server: &http.Server{
-				Handler:           bounded(gate.Listener(policy, l.TLS != nil, h)),
+				Handler:           guarded(gate.Listener(policy, l.TLS != nil, h), a.log),
 				TLSConfig:         tlsConfig,
 				ReadHeaderTimeout: readHeaderTimeout,
 				ReadTimeout:       readTimeout,
@@ -93,12 +95,27 @@ func explainBind(err error) error {
 	return err
 }
 
-// bounded limits a request's body, which no handler of the call resource reads.
-func bounded(h http.Handler) http.Handler {
+// guarded bounds a request's body, which no handler of the call resource
+// reads, and answers 500 for a handler that panics: the client gets an answer,
+// the operator the stack.
+func guarded(h http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength != 0 {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
 		}
+		defer func() {
+			fault := recover()
+			if fault == nil {
+				return
+			}
+			if fault == http.ErrAbortHandler { // how a handler cuts its connection
+				panic(fault)
+			}
+			log.Error("panic while answering", "method", r.Method, "path", r.URL.Path, "panic", fault, "stack", string(debug.Stack()))
+			w.Header().Set("Content-Type", "text/xml; charset=UTF-8")
+			w.WriteHeader(http.StatusInternalServerError)
+			_, _ = w.Write(schema.AppendProcessingStatus(nil, http.StatusInternalServerError, "Internal error"))
+		}()
 		h.ServeHTTP(w, r)
 	})
 }

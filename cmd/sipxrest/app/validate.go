@@ -155,7 +155,12 @@ func (v *checks) sip() {
 		v.check("sip.listen", err)
 	}
 	for _, s := range v.c.SIP.OutboundProxy {
-		v.check("sip.outbound-proxy", checkProxy(s))
+		err := checkProxy(s)
+		if t, _ := proxyTarget(s); err == nil && t.Transport != "" && len(v.c.SIP.Listen) > 0 &&
+			!slices.ContainsFunc(v.c.SIP.Listen, func(l string) bool { return strings.HasPrefix(l, t.Transport+":") }) {
+			err = fmt.Errorf("%q: sip.listen has no %s socket: add %s:ADDRESS:PORT to it", s, t.Transport, t.Transport)
+		}
+		v.check("sip.outbound-proxy", err)
 	}
 	if h := v.c.SIP.ExternalAddress; h != "" && !isHost(h) {
 		v.check("sip.external-address", fmt.Errorf("%q is neither a host name nor an address; the port is that of sip.listen", h))
@@ -183,8 +188,8 @@ func checkSIPListen(s string) error {
 // checkProxy wants a SIP URI without a user.
 func checkProxy(s string) error {
 	rest, ok := strings.CutPrefix(s, "sip:")
-	if !ok {
-		rest, ok = strings.CutPrefix(s, "sips:")
+	if strings.HasPrefix(s, "sips:") {
+		return fmt.Errorf("%q: there is no TLS towards the proxy: write sip: and use a network that is safe", s)
 	}
 	if !ok {
 		return fmt.Errorf("%q: write a SIP URI, such as sip:192.0.2.1:5060", s)
@@ -200,8 +205,11 @@ func checkProxy(s string) error {
 	if !isHost(host) || strings.Contains(host, ":") && !strings.HasPrefix(host, "[") {
 		return fmt.Errorf("%q: %q is neither a host name nor an address", s, host)
 	}
-	if strings.ContainsAny(params, "<>?\" \r\n") {
-		return fmt.Errorf("%q: only parameters such as ;transport=tcp may follow the host", s)
+	for p := range strings.SplitSeq(params, ";") {
+		name, val, _ := strings.Cut(strings.ToLower(p), "=")
+		if p != "" && name != "lr" && (name != "transport" || val != "udp" && val != "tcp") {
+			return fmt.Errorf("%q: only ;transport=udp, ;transport=tcp and ;lr may follow the host", s)
+		}
 	}
 	return nil
 }

@@ -140,7 +140,6 @@ func (o *outgoing) accepted(res *sip.Response) {
 			p.begin(d)
 		}
 	}
-	p.notef("call up")
 }
 
 func (o *outgoing) cancel() {
@@ -226,7 +225,6 @@ func (p *Phone) ask(req *sip.Request, to netip.AddrPort, nextCSeq func() uint32,
 			p.answers = append(p.answers, res)
 		}
 		on(res)
-		p.notef("%s is over", req.Method)
 	}
 	return p.endpoint.send(req, to, final)
 }

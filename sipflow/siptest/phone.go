@@ -204,8 +204,8 @@ func (p *Phone) Wait(ctx context.Context, cond func() bool) error {
 // AOR is the phone's address of record, "sip:201@sipx.test".
 func (p *Phone) AOR() string { return "sip:" + p.account.User + "@" + p.account.Domain }
 
-// notef adds a line to the log and wakes those who Wait. mu is held, as in
-// everything below.
+// notef adds a line to the log and lets those who Wait look again, once mu is
+// free. mu is held, as in everything below.
 func (p *Phone) notef(format string, args ...any) {
 	p.log = append(p.log, fmt.Sprintf(format, args...))
 	close(p.changed)

@@ -1,0 +1,164 @@
+// Package demo shows the service at work without any installation: it starts a
+// SIP proxy, two phones that answer by themselves and the service, all on
+// loopback and on free ports, places a call over HTTPS and explains it.
+package demo
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/emiago/sipgo/sip"
+
+	"sipxrest/sipflow/siptest"
+)
+
+// Options are what a user may choose.
+type Options struct {
+	// Keep leaves everything running after the call, for calls by curl, until
+	// the context ends.
+	Keep bool
+	// Log gets the service's own log; nil for none.
+	Log *slog.Logger
+}
+
+// patience is how long the call may take, and the start before it.
+const patience = 20 * time.Second
+
+// settle is how long the phones may need to see what the document tells already.
+const settle = 3 * time.Second
+
+// talk is how long the phones talk to each other in calls by curl.
+const talk = 15 * time.Second
+
+// ErrNotConnected means that the call came to its end, but the phones did not
+// come to talk to each other, or the service did not leave the call.
+var ErrNotConnected = errors.New("the phones were not connected")
+
+// Run plays the demo and explains it on out, whose errors are ignored:
+//
+//	POST → sipxrest → INVITE → 201 rings, answers
+//	       sipxrest → REFER  → 201: "call 202"
+//	                           201 → INVITE → 202 rings, answers
+//	       sipxrest ← NOTIFY ← 201: "202 rings"
+//	       sipxrest → BYE    → 201: its own call; 201 and 202 talk
+//
+// It returns nil only if 201 and 202 were connected with each other and the
+// service had left the call. When it returns, everything is stopped and its
+// files are removed.
+func Run(ctx context.Context, opts Options, out io.Writer) (err error) {
+	s, err := newStage(ctx, opts.Log, out)
+	if err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	s.introduce()
+	if err := s.call(ctx); err != nil {
+		return fmt.Errorf("demo: %w", err)
+	}
+	if opts.Keep {
+		s.keep(ctx)
+	}
+	return nil
+}
+
+func (s *stage) say(format string, args ...any) { fmt.Fprintf(s.out, format+"\n", args...) }
+
+func (s *stage) introduce() {
+	s.say("sipxrest demo: one HTTP request makes two phones call each other.\n")
+	s.say("1. A SIP proxy for the domain %s listens on udp:%s. It asks everybody for a password.", domain, s.proxy.Addr())
+	s.say("2. The phones 201 and 202 have registered with it. Each rings for a second, then answers by itself.")
+	s.say("3. sipxrest serves on %s (with a self-signed certificate) and on %s.", s.https, s.http)
+}
+
+// call places one call as a client would, and looks whether it came up.
+func (s *stage) call(ctx context.Context) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, fmt.Errorf("not done after %v", patience))
+	defer cancel()
+	s.say("4. The user 201, whose PIN is %s, asks for a call to 202:\n", pin)
+	s.say("   %s\n", curl("-k", "POST", s.https))
+	began := time.Now()
+	if err := s.post(ctx); err != nil {
+		return err
+	}
+	s.say("   200 OK: sipxrest calls 201. How the call goes can be read at any time, here it is as it grows:\n")
+	s.say("   %s\n", curl("-k", "GET", s.https))
+	if err := s.watch(ctx); err != nil {
+		return err
+	}
+	s.say("\n5. What the phones say:\n")
+	if !s.connected(ctx) {
+		return fmt.Errorf("%w\n201 saw: %s\n202 saw: %s", ErrNotConnected,
+			strings.Join(s.calling.Log(), ", "), strings.Join(s.called.Log(), ", "))
+	}
+	s.say("\nThe call came up within %.1f s.", time.Since(began).Seconds())
+	return nil
+}
+
+// connected asks the phones whether it is true what the status document says.
+func (s *stage) connected(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, settle)
+	defer cancel()
+	all := true
+	check := func(what string, phone *siptest.Phone, cond func() bool) {
+		answer := "yes"
+		if err := phone.Wait(ctx, cond); err != nil {
+			answer, all = "no ", false
+		}
+		s.say("   %s  %s", answer, what)
+	}
+	check("202 was called by 201", s.called, s.calledBy201)
+	check("201 and 202 are talking to each other", s.called, func() bool { return s.called.ConnectedTo(s.calling) })
+	check("sipxrest has hung up its own call with 201", s.calling, func() bool {
+		return len(s.calling.Requests(sip.BYE)) > 0 && s.calling.Dialogs() == 1
+	})
+	return all
+}
+
+// calledBy201 reports whether 202 was called by 201, and not by sipxrest in
+// the name of 201: only a phone that was referred says so.
+func (s *stage) calledBy201() bool {
+	for _, invite := range s.called.Requests(sip.INVITE) {
+		by := invite.GetHeader("Referred-By")
+		if invite.From().Address.User == "201" && by != nil && strings.Contains(by.Value(), "sip:201@"+domain) {
+			return true
+		}
+	}
+	return false
+}
+
+// keep leaves the stage to the user until ctx ends, and tells what the phones do.
+func (s *stage) keep(ctx context.Context) {
+	s.called.SetScript(siptest.Script{Ring: ring, HangUpAfter: talk})
+	s.called.HangUp()
+	_ = s.calling.Wait(ctx, s.calling.OnHook) // only for the sake of what is printed
+	s.say("\nEverything keeps running until Ctrl-C. Place a call, see how it goes, or use the plain port with Digest:\n")
+	s.say("   %s", curl("-k", "POST", s.https))
+	s.say("   %s", curl("-k", "GET", s.https))
+	s.say("   %s\n", curl("--digest", "POST", s.http))
+	s.say("202 hangs up %v after it has answered. What the phones see:\n", talk)
+	var both sync.WaitGroup
+	for _, p := range []*siptest.Phone{s.calling, s.called} {
+		both.Go(func() { s.follow(ctx, p) })
+	}
+	both.Wait()
+	s.say("\nStopped.")
+}
+
+// follow prints what a phone sees from now on.
+func (s *stage) follow(ctx context.Context, p *siptest.Phone) {
+	user, _, _ := strings.Cut(strings.TrimPrefix(p.AOR(), "sip:"), "@")
+	seen := len(p.Log())
+	for p.Wait(ctx, func() bool { return len(p.Log()) > seen }) == nil {
+		log := p.Log()
+		for _, line := range log[seen:] {
+			s.say("   %s  %s  %s", time.Now().Format(time.TimeOnly), user, line)
+		}
+		seen = len(log)
+	}
+}

@@ -44,9 +44,16 @@ type Lab struct {
 // a fixed address (ip:port) instead of a registered phone.
 func Start(tb testing.TB, routes map[string]string) *Lab {
 	tb.Helper()
+	return StartWorkers(tb, routes, 1)
+}
+
+// StartWorkers is Start with a number of UDP workers in the proxy: with more
+// than one, messages that follow each other closely change places.
+func StartWorkers(tb testing.TB, routes map[string]string, workers int) *Lab {
+	tb.Helper()
 	Need(tb, "kamailio", "baresip", "sipp", "curl")
 	l := &Lab{tb: tb, Dir: folder(tb)}
-	l.Proxy = startProxy(l, routes)
+	l.Proxy = startProxy(l, routes, workers)
 	return l
 }
 

@@ -24,7 +24,7 @@ type Proxy struct {
 }
 
 // startProxy starts Kamailio and waits until it answers.
-func startProxy(l *Lab, routes map[string]string) *Proxy {
+func startProxy(l *Lab, routes map[string]string, workers int) *Proxy {
 	l.tb.Helper()
 	port := Ports(l.tb, 1)
 	p := &Proxy{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
@@ -34,7 +34,7 @@ func startProxy(l *Lab, routes map[string]string) *Proxy {
 		fmt.Fprintf(&fixed, "\tif ($rU == %q) {\n\t\t$du = \"sip:%s\";\n\t\troute(RELAY);\n\t}\n", user, routes[user])
 	}
 	config := l.write("kamailio.cfg", strings.NewReplacer(
-		"@PORT@", strconv.Itoa(port), "@PASSWORD@", Password, "@ROUTES@", fixed.String()).Replace(kamailioConfig))
+		"@PORT@", strconv.Itoa(port), "@WORKERS@", strconv.Itoa(workers), "@PASSWORD@", Password, "@ROUTES@", fixed.String()).Replace(kamailioConfig))
 
 	// In the foreground (-DD), logging to stderr (-E); -Y keeps its control
 	// sockets out of /run, which needs root.

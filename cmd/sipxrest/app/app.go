@@ -77,6 +77,7 @@ func (a *App) open() (err error) {
 		Domain:          cfg.Domain,
 		Timeout:         cfg.Call.Timeout,
 		ResultCacheTime: cfg.Call.ResultCacheTime,
+		MaxRecords:      cfg.Limits.Records,
 	}, a.sw, a.users, gate, log)
 	return a.bindHTTP(gate, a.controller.Handler())
 }

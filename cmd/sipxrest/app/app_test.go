@@ -327,6 +327,27 @@ func TestEveryExchangeHasItsLimits(t *testing.T) {
 	}
 }
 
+func TestOldTLSVersionsAreServedOnlyOnRequest(t *testing.T) {
+	_, addr := phone(t, siptest.Script{})
+	cfg := testConfig(t, addr)
+	cfg.HTTP[1].TLS = &TLS{MinVersion: "1.0"}
+	s := start(t, cfg)
+	for i, want := range []bool{false, true} {
+		c, err := tls.Dial("tcp", strings.TrimPrefix(s.Addrs()[i], "https://"), &tls.Config{
+			InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11,
+		})
+		if got := err == nil; got != want {
+			t.Errorf("listener %d: TLS 1.1 served %v, want %v (%v)", i+1, got, want, err)
+		}
+		if err == nil {
+			c.Close()
+		}
+	}
+	if len(s.certificates) != 1 {
+		t.Errorf("the listeners have %d self-signed certificates, want the same", len(s.certificates))
+	}
+}
+
 func TestAHugeHeaderIsRefused(t *testing.T) {
 	_, addr := phone(t, siptest.Script{})
 	s := start(t, testConfig(t, addr))

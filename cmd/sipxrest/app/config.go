@@ -99,6 +99,7 @@ type Refer struct {
 // Limits is the section "limits".
 type Limits struct {
 	Calls       int // calls at once
+	Records     int // records of calls, running and finished
 	Connections int // HTTP connections at once, on each listener
 }
 
@@ -127,7 +128,7 @@ func Default() Config {
 		Trusted: []string{wordDomain},
 		Call:    Call{Timeout: 180 * time.Second, ResultCacheTime: 180 * time.Second},
 		Refer:   Refer{HangUpOn: "progress", Fallback: true},
-		Limits:  Limits{Calls: 20000, Connections: 10000},
+		Limits:  Limits{Calls: 20000, Records: 500000, Connections: 10000},
 		Log:     Log{Level: "info", Format: "text"},
 		Drain:   30 * time.Second,
 	}

@@ -54,7 +54,7 @@ allow-pinless: true
 users: [users.yaml, /etc/sipxpbx/validusers.xml]
 call: {timeout: 90s, result-cache-time: 5m}
 refer: {hangup-on: outcome, fallback: false}
-limits: {calls: 10, connections: 20}
+limits: {calls: 10, records: 30, connections: 20}
 log: {level: debug, format: json}
 drain: 1m
 dns: {servers: ["127.0.0.1:5353"]}
@@ -84,7 +84,7 @@ dns: {servers: ["127.0.0.1:5353"]}
 		Users:          []string{filepath.Join(dir, "users.yaml"), "/etc/sipxpbx/validusers.xml"},
 		Call:           Call{90 * time.Second, 5 * time.Minute},
 		Refer:          Refer{HangUpOn: "outcome"},
-		Limits:         Limits{10, 20},
+		Limits:         Limits{10, 30, 20},
 		Log:            Log{"debug", "json"},
 		Drain:          time.Minute,
 		DNS:            DNS{[]string{"127.0.0.1:5353"}},

@@ -47,6 +47,7 @@ func (c *Config) keys() []key {
 		{"refer.hangup-on", false, text(&c.Refer.HangUpOn)},
 		{"refer.fallback", false, truth(&c.Refer.Fallback)},
 		{"limits.calls", false, number(&c.Limits.Calls)},
+		{"limits.records", false, number(&c.Limits.Records)},
 		{"limits.connections", false, number(&c.Limits.Connections)},
 		{"log.level", false, text(&c.Log.Level)},
 		{"log.format", false, text(&c.Log.Format)},

@@ -22,6 +22,7 @@ type world struct {
 // cli is the command line.
 type cli struct {
 	Serve   serveCommand   `cmd:"" default:"withargs" help:"Serve. This is the default command."`
+	Demo    demoCommand    `cmd:"" help:"Make a call between two phones on this machine and explain it."`
 	Check   checkCommand   `cmd:"" help:"Say in plain words what is wrong with the configuration, the users, DNS and the proxy."`
 	User    userCommand    `cmd:"" help:"Help with the users' file."`
 	Version versionCommand `cmd:"" help:"Print the version."`
@@ -31,6 +32,7 @@ const description = `Third-party call control over HTTP: POST /callcontroller/20
 
     sipxrest serve --example-config > sipxrest.yaml   write a configuration
     sipxrest check                                    is it right?
+    sipxrest demo                                     see a call being made
     sipxrest                                          serve`
 
 // configFlags are the flags of every command that reads the configuration.
@@ -117,7 +119,7 @@ func run(args []string, w world) int {
 		return code
 	}
 	if err != nil {
-		if best := app.Nearest(firstWord(args), []string{"serve", "check", "user", "version"}); best != "" {
+		if best := app.Nearest(firstWord(args), []string{"serve", "demo", "check", "user", "version"}); best != "" {
 			err = fmt.Errorf("%w: did you mean sipxrest %s?", err, best)
 		}
 		fmt.Fprintf(w.stderr, "sipxrest: %v\nSee sipxrest --help.\n", err)

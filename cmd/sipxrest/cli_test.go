@@ -20,7 +20,7 @@ func command(stdin string, environ []string, args ...string) (code int, stdout, 
 }
 
 func TestEveryCommandHasHelpWithExamples(t *testing.T) {
-	for _, args := range []string{"", "serve", "check", "user hash"} {
+	for _, args := range []string{"", "serve", "demo", "check", "user hash"} {
 		code, out, _ := command("", nil, append(strings.Fields(args), "--help")...)
 		if code != 0 || !strings.Contains(out, "sipxrest "+args) || strings.Count(out, "    sipxrest ") < 1 {
 			t.Errorf("%s --help: code %d\n%s", args, code, out)
@@ -65,8 +65,8 @@ func TestTheExampleIsPrinted(t *testing.T) {
 func TestFlagsBeatTheEnvironment(t *testing.T) {
 	t.Chdir(t.TempDir())
 	_, out, _ := command("", []string{"SIPXREST_DOMAIN=env.test", "SIPXREST_REALM=env.test"},
-		"check", "--domain", "flag.test", "--users", "a.yaml,b.yaml", "--sip-listen", "udp:127.0.0.1:1",
-		"--outbound-proxy", "sip:127.0.0.1:1", "--set", "trusted=[]", "--set", "http=[{listen: ':1'}]")
+		"check", "--domain", "flag.test", "--users", "a.yaml,b.yaml", "--sip-listen", "tcp:127.0.0.1:1",
+		"--outbound-proxy", "sip:127.0.0.1:1;transport=tcp", "--set", "trusted=[]", "--set", "http=[{listen: ':1'}]")
 	if !strings.Contains(out, "domain flag.test, realm env.test") {
 		t.Errorf("got %s", out)
 	}

@@ -29,5 +29,7 @@
 // once. Close every phone and proxy before the bubble ends; the network itself
 // needs no closing.
 //
-// Over real sockets the same phones work with [NewPhone] and a *net.UDPConn.
+// Over real sockets the same phones work with [NewPhone] and a *net.UDPConn. A
+// phone remembers all that it saw: it is for tests and demonstrations, not for
+// weeks. Phones and proxy speak UDP only; TCP of the [Network] is for others.
 package siptest

@@ -1,0 +1,95 @@
+package app
+
+import (
+	"crypto/tls"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"time"
+
+	"sipxrest/sipflow/siptest"
+)
+
+func TestEveryExchangeHasItsLimits(t *testing.T) {
+	_, addr := phone(t, siptest.Script{})
+	a, err := New(testConfig(t, addr), slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer a.Close()
+	for _, l := range a.listeners {
+		s := l.server
+		if s.ReadHeaderTimeout == 0 || s.ReadTimeout == 0 || s.WriteTimeout == 0 || s.IdleTimeout == 0 || s.MaxHeaderBytes != 16<<10 {
+			t.Errorf("%s: a limit is missing: %+v", l.url, s)
+		}
+		if s.TLSConfig != nil && s.TLSConfig.MinVersion != tls.VersionTLS12 {
+			t.Errorf("%s: TLS from version %x", l.url, s.TLSConfig.MinVersion)
+		}
+	}
+}
+
+func TestOldTLSVersionsAreServedOnlyOnRequest(t *testing.T) {
+	_, addr := phone(t, siptest.Script{})
+	cfg := testConfig(t, addr)
+	cfg.HTTP[1].TLS = &TLS{MinVersion: "1.0"}
+	s := start(t, cfg)
+	for i, want := range []bool{false, true} {
+		c, err := tls.Dial("tcp", strings.TrimPrefix(s.Addrs()[i], "https://"), &tls.Config{
+			InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11,
+		})
+		if got := err == nil; got != want {
+			t.Errorf("listener %d: TLS 1.1 served %v, want %v (%v)", i+1, got, want, err)
+		}
+		if err == nil {
+			c.Close()
+		}
+	}
+	if len(s.certificates) != 1 {
+		t.Errorf("the listeners have %d self-signed certificates, want the same", len(s.certificates))
+	}
+}
+
+func TestAHugeHeaderIsRefused(t *testing.T) {
+	_, addr := phone(t, siptest.Script{})
+	s := start(t, testConfig(t, addr))
+	c, err := net.Dial("tcp", strings.TrimPrefix(s.Addrs()[1], "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
+	go func() {
+		_, _ = fmt.Fprintf(c, "GET / HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n", strings.Repeat("x", 64<<10))
+	}()
+	answer, _ := io.ReadAll(c)
+	if !strings.HasPrefix(string(answer), "HTTP/1.1 431 ") {
+		t.Errorf("answer %q", answer)
+	}
+}
+
+func TestAPanicIsAnsweredAndLogged(t *testing.T) {
+	log := newLogLines()
+	h := guarded(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret internals") }), slog.New(slog.NewTextHandler(log, nil)))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest("POST", callPath, nil))
+	if body := w.Body.String(); w.Code != 500 || !strings.Contains(body, "<error-code>500</error-code>") || strings.Contains(body, "secret") {
+		t.Errorf("%d %s", w.Code, body)
+	}
+	if !strings.Contains(log.String(), "secret internals") || !strings.Contains(log.String(), "http_test.go") {
+		t.Errorf("log:\n%s", log)
+	}
+}
+
+func TestABodyIsBounded(t *testing.T) {
+	var err error
+	h := guarded(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, err = io.Copy(io.Discard, r.Body) }), slog.New(slog.DiscardHandler))
+	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", callPath, strings.NewReader(strings.Repeat("x", maxBodyBytes+1))))
+	if err == nil {
+		t.Error("a body of any length is read")
+	}
+}

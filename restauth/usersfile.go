@@ -110,6 +110,11 @@ func yamlUser(node *yaml.Node) (e entry, line int, err error) {
 	}
 	for i := 0; i+1 < len(node.Content); i += 2 {
 		key, value := node.Content[i], node.Content[i+1]
+		for j := 0; j < i; j += 2 {
+			if node.Content[j].Value == key.Value {
+				return e, key.Line, fmt.Errorf("%.40s: given twice", key.Value)
+			}
+		}
 		if key.Value == "aliases" {
 			if e.Aliases, line, err = yamlAliases(value); err != nil {
 				return e, line, err

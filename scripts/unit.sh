@@ -5,8 +5,7 @@ scripts/gofmt.sh
 go vet ./...
 go vet -tags interop ./cmd/sipxrest/interop/...
 race=-race
-# The race detector needs cgo, which needs a C compiler and the C library's headers.
-if ! CGO_ENABLED=1 go build -race runtime/cgo 2>/dev/null; then
+if ! has_race; then
 	race=
 	echo "unit: no C compiler (make setup installs gcc): these tests run WITHOUT the race detector" >&2
 fi

@@ -39,7 +39,7 @@ func TestReferConnectsTwoPhones(t *testing.T) {
 	called.AwaitHears(calling)
 
 	lines := s.AwaitStatus(call201to202, challenged, trying, ringing, answered, referred, "NOTIFY 200 OK")
-	first := calling.Calls()[0]
+	first := calling.AwaitNthCall(0)
 	for _, line := range lines {
 		if line.CallID != first.ID {
 			t.Errorf("line %v has Call-ID %s, the phone was called with %s", line, line.CallID, first.ID)
@@ -66,7 +66,7 @@ func TestCallOverTCPPhones(t *testing.T) {
 	calling.AwaitInCallWith("202")
 	called.AwaitInCallWith("201")
 	s.AwaitStatus(call201to202, challenged, trying, ringing, answered, referred, "NOTIFY 200 OK")
-	calling.AwaitClosed(calling.Calls()[0].ID)
+	calling.AwaitClosed(calling.AwaitNthCall(0).ID)
 }
 
 func TestOutcomesOfTheCalledPhone(t *testing.T) {
@@ -102,7 +102,7 @@ func TestOutcomesOfTheCalledPhone(t *testing.T) {
 				test.during()
 			}
 			s.AwaitStatus(path, challenged, trying, ringing, answered, referred, test.outcome)
-			calling.AwaitClosed(calling.Calls()[calls].ID)
+			calling.AwaitClosed(calling.AwaitNthCall(calls).ID)
 			calling.AwaitOnHook()
 			if test.reason != "" {
 				if _, err := calling.AwaitLine(from, regexp.MustCompile(test.reason), lab.Patience); err != nil {
@@ -211,7 +211,7 @@ func TestCallingHangsUpWhileCalledRings(t *testing.T) {
 	l.Run(t, "the service's call", func(t *testing.T) {
 		s.Post(call201to202)
 		called.AwaitRinging()
-		first := calling.Calls()[0].ID
+		first := calling.AwaitNthCall(0).ID
 		from := calling.Mark()
 		calling.HangUpCall(first)
 		calling.AwaitClosed(first)

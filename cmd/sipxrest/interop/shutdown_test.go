@@ -45,7 +45,7 @@ func TestTerminationHangsUp(t *testing.T) {
 		if err := s.Wait(lab.Patience); err != nil {
 			t.Errorf("end of the service: %v", err)
 		}
-		calling.AwaitClosed(calling.Calls()[calls].ID)
+		calling.AwaitClosed(calling.AwaitNthCall(calls).ID)
 		manual.HangUp() // the phones' own call is theirs to end
 		calling.AwaitOnHook()
 		manual.AwaitOnHook()

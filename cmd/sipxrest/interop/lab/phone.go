@@ -194,7 +194,11 @@ type Call struct {
 }
 
 // Calls returns all calls since the phone was started, oldest first.
-func (p *Phone) Calls() []Call { return p.ctrl.calls() }
+func (p *Phone) Calls() []Call {
+	// The response comes after the events of all that the phone has done before.
+	p.ctrl.command("listcalls", "")
+	return p.ctrl.calls()
+}
 
 // Await waits until the phone has a call that fits, and returns it.
 func (p *Phone) Await(what string, fits func(Call) bool) Call {
@@ -253,6 +257,7 @@ func (p *Phone) AwaitClosed(id string) Call {
 // AwaitOnHook waits until the phone has no call.
 func (p *Phone) AwaitOnHook() {
 	p.lab.tb.Helper()
+	p.Calls() // or else a call that has begun might not be known yet
 	err := p.ctrl.await(Patience, func(calls []Call) bool {
 		return !slices.ContainsFunc(calls, func(c Call) bool { return c.State != "closed" })
 	})

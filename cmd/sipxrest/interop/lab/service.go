@@ -37,7 +37,7 @@ var built struct {
 }
 
 // build returns the path of sipxrest: that of $SIPXREST, or one built from the
-// working tree once for all tests.
+// working tree once for all tests, with the race detector if $LAB_RACE is set.
 func build(tb testing.TB) string {
 	tb.Helper()
 	built.Do(func() {
@@ -49,7 +49,11 @@ func build(tb testing.TB) string {
 			return
 		}
 		built.path = filepath.Join(built.dir, "sipxrest")
-		if out, err := exec.Command("go", "build", "-o", built.path, "sipxrest/cmd/sipxrest").CombinedOutput(); err != nil {
+		args := []string{"build", "-o", built.path}
+		if os.Getenv("LAB_RACE") != "" {
+			args = append(args, "-race")
+		}
+		if out, err := exec.Command("go", append(args, "sipxrest/cmd/sipxrest")...).CombinedOutput(); err != nil {
 			built.err = fmt.Errorf("go build sipxrest/cmd/sipxrest: %w\n%s", err, out)
 		}
 	})
@@ -65,6 +69,10 @@ func Clean() {
 		os.RemoveAll(built.dir)
 	}
 }
+
+// crash is what no log of the service may hold. A password is among it: PINs
+// and HA1 are not for logs.
+var crash = regexp.MustCompile(`DATA RACE|^panic:|^fatal error:|"?\b(pin|sip-password|ha1)"?[=:] ?"?` + Password + `\b`)
 
 const serviceConfig = `domain: %[1]s
 realm: %[1]s
@@ -103,6 +111,14 @@ func (l *Lab) Service(more ...string) *Service {
 	config := l.write("sipxrest.yaml", fmt.Sprintf(serviceConfig, Domain, l.Dir, sip, l.Proxy.Addr, secure, plain, internal, TrustedIP)+
 		strings.Join(more, "\n")+"\n")
 	s := &Service{lab: l, SIP: sip, Secure: "https://" + secure, Plain: "http://" + plain, Internal: "http://" + internal}
+	tb := l.tb
+	tb.Cleanup(func() { // runs when it has been stopped
+		for _, line := range s.Lines() {
+			if crash.MatchString(line) {
+				tb.Errorf("sipxrest: %s: see its log", line)
+			}
+		}
+	})
 	s.Process = start(l.tb, "sipxrest", l.Dir, program, "serve", "--config", config)
 	if _, err := s.AwaitLine(0, regexp.MustCompile(`sipxrest serves`), Patience); err != nil {
 		l.tb.Fatalf("%v\n%s", err, strings.Join(s.Lines(), "\n"))

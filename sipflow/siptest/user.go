@@ -87,7 +87,12 @@ func (p *Phone) HangUp() {
 
 // Register registers the phone's address at Account.Proxy for an hour
 // (RFC 3261 §10), answering a challenge.
-func (p *Phone) Register(ctx context.Context) error {
+func (p *Phone) Register(ctx context.Context) error { return p.register(ctx, "3600") }
+
+// Unregister takes the registration back.
+func (p *Phone) Unregister(ctx context.Context) error { return p.register(ctx, "0") }
+
+func (p *Phone) register(ctx context.Context, expires string) error {
 	done := make(chan *sip.Response, 1)
 	p.mu.Lock()
 	req := sip.NewRequest(sip.REGISTER, sip.Uri{Scheme: "sip", Host: p.account.Domain})
@@ -96,7 +101,7 @@ func (p *Phone) Register(ctx context.Context) error {
 	req.AppendHeader(sip.NewHeader("Call-ID", newTag()))
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: 1, MethodName: sip.REGISTER})
 	req.AppendHeader(sip.NewHeader("Contact", p.contact()))
-	req.AppendHeader(sip.NewHeader("Expires", "3600"))
+	req.AppendHeader(sip.NewHeader("Expires", expires))
 	p.ask(req, p.nextHop(req.Recipient), func() uint32 { return 2 }, func(res *sip.Response) { done <- res })
 	p.mu.Unlock()
 	select {

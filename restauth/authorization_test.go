@@ -1,0 +1,71 @@
+package restauth
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestParseDigest(t *testing.T) {
+	want := credentials{
+		username: "201", realm: "sipx.test", nonce: "n", uri: "/a?b=c,d", response: "r",
+		algorithm: "MD5", qop: "auth", cnonce: "c", nc: "0000000a", count: 10,
+	}
+	for name, text := range map[string]string{
+		"usual":     `username="201", realm="sipx.test", nonce="n", uri="/a?b=c,d", response="r", algorithm=MD5, qop=auth, nc=0000000a, cnonce="c"`,
+		"quoted":    `username="201",realm="sipx.test",nonce="n",uri="/a?b=c,d",response="r",algorithm="MD5",qop="auth",nc="0000000a",cnonce="c"`,
+		"names":     `USERNAME="201", Realm="sipx.test", nOnce="n", URI="/a?b=c,d", Response="r", ALGORITHM=MD5, QOP=auth, NC=0000000a, CNonce="c"`,
+		"spaces":    "  username = \"201\" ,\trealm=\"sipx.test\",, nonce=\"n\" , uri=\"/a?b=c,d\",response= \"r\", algorithm=MD5, qop=auth, nc=0000000a, cnonce=\"c\" ,",
+		"bare":      `username=201, realm=sipx.test, nonce=n, uri="/a?b=c,d", response=r, algorithm=MD5, qop=auth, nc=0000000a, cnonce=c`,
+		"escapes":   `username="\2\01", realm="si\px.test", nonce="n", uri="/a?b=c,d", response="r", algorithm=MD5, qop=auth, nc=0000000a, cnonce="c"`,
+		"unknown":   `opaque="o, username=x", username="201", realm="sipx.test", x=, nonce="n", uri="/a?b=c,d", response="r", algorithm=MD5, qop=auth, nc=0000000a, cnonce="c"`,
+		"rearrange": `cnonce="c", nc=0000000a, qop=auth, algorithm=MD5, response="r", uri="/a?b=c,d", nonce="n", realm="sipx.test", username="201"`,
+	} {
+		got, err := parseDigest(text)
+		if err != nil || got != want {
+			t.Errorf("%s: %+v, %v", name, got, err)
+		}
+	}
+}
+
+func TestParseDigestRefuses(t *testing.T) {
+	const base = `username="201", realm="r", nonce="n", uri="/", response="x"`
+	if _, err := parseDigest(base); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{
+		"", "a=", "a", "=", `"`, `username="201`, `username="201\`, base + ` x="1"`, base + ", =x", base + `, y="a"b`,
+		base + ", username=202", base + `, URI="/b"`,
+		base + ", qop=auth", base + ", qop=auth, nc=00000001", base + ", qop=auth, cnonce=c, nc=1", base + ", qop=auth, cnonce=c, nc=0000000g",
+		base + ", qop=auth, cnonce=c, nc=-0000001", base + ", qop=auth, cnonce=c, nc=+0000001", base + ", qop=auth, cnonce=c, nc=00000000",
+		base + ", qop=auth-int, cnonce=c, nc=00000001", base + `, qop="auth,auth-int", cnonce=c, nc=00000001`,
+		strings.Replace(base, "201", "2\x0001", 1), strings.Replace(base, "201", "2\\\r01", 1), strings.Replace(base, "201", "2\n01", 1),
+		base + ", x=" + strings.Repeat("y", maxAuthorization), strings.Repeat(",", maxAuthorization+1),
+	} {
+		if c, err := parseDigest(text); err == nil {
+			t.Errorf("%.100q: accepted as %+v", text, c)
+		}
+	}
+}
+
+func FuzzAuthorization(f *testing.F) {
+	f.Add(`Digest username="201", realm="sipx.test", nonce="n", uri="/x", response="r", algorithm=MD5, qop=auth, nc=0000000a, cnonce="c"`)
+	f.Add(`Digest a=`)
+	f.Add(`digest username="\`)
+	f.Add(`Basic MjAxOjEyMw==`)
+	f.Add(`Digest ,,,`)
+	g := newGate(f, Config{})
+	h := g.on(TrustedOrPIN, true)
+	f.Fuzz(func(t *testing.T, header string) {
+		if name, params := scheme(header); strings.EqualFold(name, "Digest") {
+			if c, err := parseDigest(params); err == nil && (c.username == "" || c.uri == "" || c.qop != "" && c.count == 0) {
+				t.Errorf("incomplete: %+v", c)
+			}
+		}
+		g.clock.advance(guessWindow)
+		r := with(request("POST", "/x"), header)
+		_, secret, _ := r.BasicAuth()
+		if res := do(h, r); res.StatusCode != 401 && secret != "123" {
+			t.Errorf("status %d", res.StatusCode)
+		}
+	})
+}

@@ -1,12 +1,14 @@
 #!/bin/bash
 # gofmt, vet and every test that needs no other program, with the race detector.
 . "$(dirname "$0")/lib.sh"
-scripts/gofmt.sh
-go vet ./...
-go vet -tags interop ./cmd/sipxrest/interop/...
+failed=0 # a blank too many must not hide what the tests say
+scripts/gofmt.sh || failed=1
+go vet ./... || failed=1
+go vet -tags interop ./cmd/sipxrest/interop/... || failed=1
 race=-race
 if ! has_race; then
 	race=
 	echo "unit: no C compiler (make setup installs gcc): these tests run WITHOUT the race detector" >&2
 fi
-CGO_ENABLED=$([ -n "$race" ] && echo 1 || echo 0) go test $race -timeout 5m ./...
+CGO_ENABLED=$([ -n "$race" ] && echo 1 || echo 0) go test $race -timeout 5m ./... || failed=1
+exit $failed

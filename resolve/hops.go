@@ -63,7 +63,17 @@ func (r *Resolver) hops(ctx context.Context, t Target) ([]Hop, error) {
 	if t.Port == 0 {
 		direct.port = defaultPort(fallback)
 	}
-	if addr.IsValid() || t.Port != 0 {
+	if addr.IsValid() { // most targets within a call
+		return []Hop{{direct.transport, netip.AddrPortFrom(addr, direct.port), host}}, nil
+	}
+	return r.lookUp(ctx, t, named, direct)
+}
+
+// lookUp is for a target whose host is a name. direct is the name itself at
+// the port that t says or implies.
+func (r *Resolver) lookUp(ctx context.Context, t Target, named string, direct server) ([]Hop, error) {
+	host := direct.host
+	if t.Port != 0 {
 		return r.locate(ctx, host, []server{direct})
 	}
 

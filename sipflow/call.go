@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sipxrest/resolve"
 	"sipxrest/sipflow/wire"
 )
 
@@ -19,9 +20,9 @@ type Call struct {
 	sw   *Switchboard
 	id   uint64
 	stop context.CancelCauseFunc
-	legs []*Leg        // owned by the call's goroutine
-	sent chan error    // nil once the first INVITE is out
-	out  bool          // sent has its value; owned by the call's goroutine
+	legs []*Leg        // owned by the call's goroutine, as the next two
+	hops []resolve.Hop // of the first INVITE
+	sent chan error    // waits for the first INVITE; nil once it is out
 	done chan struct{} // closed when the flow has returned
 	err  error         // valid after done
 	open atomic.Int32  // the flow, and husks whose NOTIFYs are still recorded
@@ -40,9 +41,9 @@ func (c *Call) LogValue() slog.Value { return slog.StringValue(c.Key.String()) }
 
 // placed tells Place that the first INVITE is out, or why it is not.
 func (c *Call) placed(err error) {
-	if !c.out && c.sent != nil {
-		c.out = true
+	if c.sent != nil {
 		c.sent <- err
+		c.sent = nil
 	}
 }
 

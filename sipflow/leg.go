@@ -72,76 +72,114 @@ func appendNameAddr(b []byte, name, aor string) []byte {
 	return append(b, '>')
 }
 
-// hops says where the next request of the leg may go, in the order to try.
-func (l *Leg) hops(ctx context.Context) ([]resolve.Hop, error) {
-	sw := l.call.sw
-	if l.next == "" {
-		return sw.nextHops(ctx, l.target)
-	}
-	return sw.hopsOf(ctx, l.next)
+// attempt is one request on its way: over several hops until one of them
+// answers (RFC 3263 §4.3), and again with credentials when it is challenged.
+type attempt struct {
+	outgoing
+	leg    *Leg
+	auth   auth
+	hops   []resolve.Hop // still to be tried
+	hop    resolve.Hop   // of the transaction at work; unset on the dialog's own path
+	routed bool          // hops has been filled
+	failed error         // why the hops before could not be used
 }
 
-// transact sends a request to one hop after another until one of them answers,
-// and waits with wait (RFC 3263 §4.3: a hop that cannot be reached, answers
-// 503 or not at all is passed over). Within a dialog that has a path it goes there.
-func (l *Leg) transact(ctx context.Context, r outgoing, credentials string,
-	wait func(context.Context, *clientTx) (*wire.Message, error)) (*wire.Message, *clientTx, error) {
-	sw := l.call.sw
+func (l *Leg) newAttempt(r outgoing) *attempt {
+	return &attempt{outgoing: r, leg: l, auth: auth{cred: &l.call.Credentials, realm: l.call.sw.cfg.Realm}}
+}
+
+// send starts a transaction at the next hop that can be reached. Within a
+// dialog that has a path it goes there.
+func (a *attempt) send(ctx context.Context) (*clientTx, error) {
+	l, sw := a.leg, a.leg.call.sw
 	if l.path.link != nil {
-		res, tx, err := l.try(ctx, l.path, r, credentials, wait)
-		if tx != nil || !l.path.link.reliable() {
-			return res, tx, err
+		tx, err := a.start(l.path)
+		if err == nil || !l.path.link.reliable() {
+			return tx, err
 		}
 		l.path = path{} // the connection is gone: open another
 	}
-	hops, err := l.hops(ctx)
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+	if !a.routed {
+		hops, err := l.hops(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+		}
+		a.hops, a.routed = hops, true
 	}
-	var failed error
-	for i, hop := range hops {
-		p, err := sw.transport.path(ctx, hop.Transport, hop.Addr)
+	for len(a.hops) > 0 {
+		a.hop, a.hops = a.hops[0], a.hops[1:]
+		p, err := sw.transport.path(ctx, a.hop.Transport, a.hop.Addr)
 		if err == nil {
-			var res *wire.Message
 			var tx *clientTx
-			if res, tx, err = l.try(ctx, p, r, credentials, wait); tx != nil {
-				again := errors.Is(err, errTimeout) || (err == nil && res.Code() == 503)
-				if again {
-					sw.resolver.Failed(hop)
-				} else if err == nil {
-					sw.resolver.Succeeded(hop)
-				}
-				if !again || i == len(hops)-1 {
-					return res, tx, err
-				}
-				continue
+			if tx, err = a.start(p); err == nil {
+				return tx, nil
 			}
 		}
 		if ctx.Err() != nil {
-			return nil, nil, context.Cause(ctx)
+			return nil, context.Cause(ctx)
 		}
-		sw.resolver.Failed(hop)
-		failed = errors.Join(failed, fmt.Errorf("%s: %w", hop, err))
+		sw.resolver.Failed(a.hop)
+		a.failed = errors.Join(a.failed, fmt.Errorf("%s: %w", a.hop, err))
 	}
-	return nil, nil, fmt.Errorf("%w: %w", ErrUnreachable, failed)
+	return nil, fmt.Errorf("%w: %w", ErrUnreachable, a.failed)
 }
 
-// try sends a request on one path. The transaction is nil when it could not be sent.
-func (l *Leg) try(ctx context.Context, p path, r outgoing, credentials string,
-	wait func(context.Context, *clientTx) (*wire.Message, error)) (*wire.Message, *clientTx, error) {
+// start sends the request on one path.
+func (a *attempt) start(p path) (*clientTx, error) {
+	l := a.leg
 	d := &l.dialog
 	if l.next == "" { // not in a dialog yet: name the hop as a loose route
 		first := l.dialog
 		first.routes = routeTo(p)
 		d = &first
 	}
-	tx := &clientTx{id: idIn(l.id), leg: l, method: r.method, path: p, seq: l.cseq, auth: credentials}
-	if err := l.call.sw.start(tx, d.request(p.link, r, l.cseq, tx.id, credentials)); err != nil {
-		return nil, nil, err
+	credentials := a.auth.lines()
+	tx := &clientTx{id: idIn(l.id), leg: l, method: a.method, path: p, seq: l.cseq, auth: credentials}
+	msg := d.request(p.link, a.outgoing, l.cseq, tx.id, credentials)
+	a.body = msg[len(msg)-len(a.body):] // keeps one copy of it, not two, while the phone rings
+	if err := l.call.sw.start(tx, msg); err != nil {
+		return nil, err
 	}
 	l.call.placed(nil)
-	res, err := wait(ctx, tx)
-	return res, tx, err
+	return tx, nil
+}
+
+// again reports whether the request is to be sent once more: to the next hop
+// after a timeout or a 503, or with credentials.
+func (a *attempt) again(res *wire.Message, err error) bool {
+	unusable := errors.Is(err, errTimeout) || (err == nil && res.Code() == 503)
+	if a.hop.Transport != "" {
+		if unusable {
+			a.leg.call.sw.resolver.Failed(a.hop)
+			if len(a.hops) > 0 {
+				a.failed = errors.Join(a.failed, fmt.Errorf("%s: %w", a.hop, err))
+				return true
+			}
+		} else if err == nil {
+			a.leg.call.sw.resolver.Succeeded(a.hop)
+		}
+	}
+	if err != nil || (res.Code() != 401 && res.Code() != 407) || !a.auth.answer(res, a.method, a.leg.target) {
+		return false
+	}
+	if a.hop.Transport != "" { // the hop that challenged, and no other, gets the answer
+		a.hops = append([]resolve.Hop{a.hop}, a.hops...)
+	}
+	a.leg.cseq++ // RFC 3261 §22.2
+	return true
+}
+
+// hops says where the next request of the leg may go, in the order to try.
+func (l *Leg) hops(ctx context.Context) ([]resolve.Hop, error) {
+	sw := l.call.sw
+	if l.next != "" {
+		return sw.hopsOf(ctx, l.next)
+	}
+	if first := l.call.hops; first != nil {
+		l.call.hops = nil // Place has looked them up
+		return first, nil
+	}
+	return sw.nextHops(ctx, l.target)
 }
 
 // routeTo preloads the route set with the next hop. sipXrest: it is numeric,
@@ -203,17 +241,19 @@ func (l *Leg) noteResponse(m *wire.Message) {
 // do sends a request in the dialog, answers digest challenges, and returns its
 // 2xx. Any other final response is a *StatusError.
 func (l *Leg) do(ctx context.Context, r outgoing) (*wire.Message, error) {
-	a := auth{cred: &l.call.Credentials, realm: l.call.sw.cfg.Realm}
+	l.cseq++
+	a := l.newAttempt(r)
 	for {
-		l.cseq++
-		res, _, err := l.transact(ctx, r, a.lines(), l.await)
+		tx, err := a.send(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("%s %s: %w", r.method, l.target, err)
 		}
-		if code := res.Code(); code == 401 || code == 407 {
-			if a.answer(res, r.method, l.target) {
-				continue
-			}
+		res, err := l.await(ctx, tx)
+		if a.again(res, err) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%s %s: %w", r.method, l.target, err)
 		}
 		if res.Code() >= 300 {
 			return nil, statusError(r.method, res)
@@ -242,31 +282,36 @@ func (l *Leg) Invite(ctx context.Context, offer []byte) (*Answer, error) {
 	if len(offer) > 0 {
 		r.contentType = sdpType
 	}
-	a := auth{cred: &l.call.Credentials, realm: l.call.sw.cfg.Realm}
+	l.cseq++
+	a := l.newAttempt(r)
 	for {
-		l.cseq++
-		res, tx, err := l.transact(ctx, r, a.lines(), l.awaitInvite)
-		if errors.Is(err, errTimeout) {
-			l.call.note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
-			return nil, &StatusError{"INVITE", 408, "Request Timeout"}
-		}
+		tx, err := a.send(ctx)
 		if err != nil {
 			return nil, fmt.Errorf("INVITE %s: %w", l.target, err)
 		}
-		switch code := res.Code(); {
-		case code == 401 || code == 407:
-			if a.answer(res, "INVITE", l.target) {
-				continue
-			}
-			return nil, statusError("INVITE", res)
-		case code >= 300:
-			return nil, statusError("INVITE", res)
+		res, err := l.awaitInvite(ctx, tx)
+		if !a.again(res, err) {
+			return l.answer(ctx, tx, res, err)
 		}
-		if err := l.learn(ctx, res, tx); err != nil {
-			return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
-		}
-		return &Answer{l, tx, res.Body()}, nil
 	}
+}
+
+// answer is what the end of an INVITE transaction means for the call.
+func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err error) (*Answer, error) {
+	if errors.Is(err, errTimeout) {
+		l.call.note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
+		return nil, &StatusError{"INVITE", 408, "Request Timeout"}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("INVITE %s: %w", l.target, err)
+	}
+	if res.Code() >= 300 {
+		return nil, statusError("INVITE", res)
+	}
+	if err := l.learn(ctx, res, tx); err != nil {
+		return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
+	}
+	return &Answer{l, tx, res.Body()}, nil
 }
 
 // awaitInvite waits for the final response of an INVITE, and cancels it when
@@ -441,7 +486,7 @@ func (l *Leg) While(ctx context.Context) (context.Context, context.CancelFunc) {
 // hangUpFork acknowledges and hangs up an answer that no leg took.
 func (sw *Switchboard) hangUpFork(tx *clientTx, m *wire.Message) {
 	sw.forks.Go(func() {
-		ctx, stop := context.WithTimeout(context.WithoutCancel(sw.ctx), tEnd)
+		ctx, stop := context.WithTimeout(context.Background(), tEnd)
 		defer stop()
 		spec := tx.leg.call.Spec
 		spec.Observe = nil

@@ -52,9 +52,6 @@ type Switchboard struct {
 	shards    [numShards]shard
 	seed      maphash.Seed // of the tags in answers outside of dialogs
 
-	ctx  context.Context // of every call
-	stop context.CancelCauseFunc
-
 	flows sync.WaitGroup // one per call
 	forks sync.WaitGroup // one per answer that is hung up on the side
 
@@ -85,7 +82,6 @@ func New(cfg Config, log *slog.Logger, observe ...func(Event)) (*Switchboard, er
 	for i := range sw.shards {
 		sw.shards[i].init()
 	}
-	sw.ctx, sw.stop = context.WithCancelCause(context.Background())
 	sw.transport = transport{log: log, net: cfg.Network, receive: sw.receive, malformed: sw.malformed}
 	if err := sw.transport.open(cfg.Listen, cfg.ExternalAddress); err != nil {
 		sw.transport.close()
@@ -119,8 +115,7 @@ func (sw *Switchboard) Addrs() []string {
 func (sw *Switchboard) Serve(ctx context.Context) error {
 	sw.transport.serve()
 	<-ctx.Done()
-	sw.Drain()
-	sw.stop(ErrDraining)
+	sw.stopCalls()
 	over := make(chan struct{})
 	go func() {
 		sw.flows.Wait()
@@ -147,6 +142,17 @@ func (sw *Switchboard) Drain() {
 	sw.draining = true
 }
 
+// stopCalls refuses new calls and hangs up those in progress. A call that was
+// replaced and is not over yet has been stopped already.
+func (sw *Switchboard) stopCalls() {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	sw.draining = true
+	for _, c := range sw.calls {
+		c.stop(ErrDraining)
+	}
+}
+
 // Active is the number of calls in progress.
 func (sw *Switchboard) Active() int {
 	sw.mu.Lock()
@@ -162,12 +168,14 @@ func (sw *Switchboard) Active() int {
 // be resolved or reached before ctx ends. Nothing is left of the call then.
 func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, error) {
 	// Look the next hop up before anything is given up for the new call.
-	if _, err := sw.nextHops(ctx, "sip:"+spec.CallingUser); err != nil {
+	hops, err := sw.nextHops(ctx, "sip:"+spec.CallingUser)
+	if err != nil {
 		return nil, fmt.Errorf("place %s: %w: %w", spec.Key, ErrUnreachable, err)
 	}
-	c := &Call{Spec: spec, sw: sw, id: newID(), sent: make(chan error, 1), done: make(chan struct{})}
+	sent := make(chan error, 1)
+	c := &Call{Spec: spec, sw: sw, id: newID(), hops: hops, sent: sent, done: make(chan struct{})}
 	c.open.Store(1)
-	callCtx, stop := context.WithCancelCause(sw.ctx)
+	callCtx, stop := context.WithCancelCause(context.Background())
 	c.stop = stop
 	old, err := sw.take(c)
 	if err != nil {
@@ -176,7 +184,7 @@ func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, 
 	}
 	go sw.run(callCtx, c, old, flow)
 	select {
-	case err := <-c.sent:
+	case err := <-sent:
 		if err != nil && !errors.Is(err, ErrReplaced) { // the phone rings for the call that came after
 			return nil, fmt.Errorf("place %s: %w", spec.Key, err)
 		}

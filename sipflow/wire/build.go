@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"bytes"
 	"net/netip"
 	"strconv"
 )
@@ -96,29 +97,33 @@ func appendTopVia(b []byte, req *Message, v []byte, source netip.AddrPort) []byt
 	if !via.RPort {
 		b = append(b, top...)
 		if !sentFrom(via.SentBy, source) {
-			b = append(b, ";received="...)
-			b = source.Addr().Unmap().AppendTo(b)
+			b = appendReceived(b, source)
 		}
 		return append(b, rest...)
 	}
 	// rport without a value becomes rport=port.
-	const word = "rport"
-	for i := 0; i+len(word) <= len(top); i++ {
-		if i > 0 && (top[i-1] == ';' || top[i-1] == ' ') && equalFold(top[i:i+len(word)], word) {
-			b = append(b, top[:i+len(word)]...)
-			b = append(b, '=')
+	i := bytes.IndexByte(top, ';')
+	b = append(b, top[:i]...)
+	filled := false
+	for p := top[i:]; len(p) > 0; {
+		end := 1 + paramEnd(p[1:])
+		name, _, _ := bytes.Cut(p[1:end], []byte("="))
+		if !filled && equalFold(bytes.TrimSpace(name), "rport") {
+			filled = true
+			b = append(b, ";rport="...)
 			b = strconv.AppendUint(b, uint64(source.Port()), 10)
-			tail := top[i+len(word):]
-			if len(tail) > 0 && tail[0] == '=' {
-				tail = tail[1:]
-			}
-			b = append(b, tail...)
-			break
+		} else {
+			b = append(b, p[:end]...)
 		}
+		p = p[end:]
 	}
-	b = append(b, ";received="...)
-	b = source.Addr().Unmap().AppendTo(b)
+	b = appendReceived(b, source)
 	return append(b, rest...)
+}
+
+func appendReceived(b []byte, source netip.AddrPort) []byte {
+	b = append(b, ";received="...)
+	return source.Addr().Unmap().WithZone("").AppendTo(b)
 }
 
 func sentFrom(sentBy []byte, source netip.AddrPort) bool {

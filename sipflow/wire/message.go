@@ -81,23 +81,28 @@ func Parse(data []byte) (*Message, error) {
 }
 
 // index finds the start line and the header fields, and returns where the body
-// begins.
-func (m *Message) index() (int, error) {
+// begins. It goes on after the first error, which it returns: the answer to a
+// malformed request needs the fields that follow.
+func (m *Message) index() (end int, err error) {
+	keep := func(e error) {
+		if err == nil {
+			err = e
+		}
+	}
 	line, next := m.line(0)
 	if next < 0 {
 		return 0, bad("No End Of Start Line")
 	}
-	if err := m.startLine(line); err != nil {
-		return 0, err
-	}
+	keep(m.startLine(line))
 	for {
 		at := next
 		line, next = m.line(at)
 		if next < 0 {
-			return 0, bad("No Empty Line After The Header")
+			keep(bad("No Empty Line After The Header"))
+			return 0, err
 		}
 		if line.from == line.to {
-			return next, nil
+			return next, err
 		}
 		// A line that starts with blanks continues the field (RFC 3261 §7.3.1).
 		for next < len(m.raw) && (m.raw[next] == ' ' || m.raw[next] == '\t') {
@@ -107,16 +112,16 @@ func (m *Message) index() (int, error) {
 			var more span
 			more, next = m.line(next)
 			if next < 0 {
-				return 0, bad("No Empty Line After The Header")
+				keep(bad("No Empty Line After The Header"))
+				return 0, err
 			}
 			line.to = more.to
 		}
 		if len(m.fields) == maxFields {
-			return 0, bad("Too Many Header Fields")
-		}
-		if err := m.field(line); err != nil {
+			keep(bad("Too Many Header Fields"))
 			return 0, err
 		}
+		keep(m.field(line))
 	}
 }
 
@@ -161,11 +166,8 @@ func (m *Message) startLine(l span) error {
 	default:
 		return bad("Malformed Request Line")
 	}
-	for _, c := range m.cut(m.uri) {
-		// Blanks, quotes and angle brackets have no place in a Request-URI.
-		if c <= ' ' || c == '<' || c == '>' || c == '"' || c == 0x7f {
-			return bad("Malformed Request-URI")
-		}
+	if !oneWord(m.cut(m.uri)) {
+		return bad("Malformed Request-URI")
 	}
 	return nil
 }
@@ -178,6 +180,9 @@ func (m *Message) statusLine(l span, head []byte) error {
 	}
 	if !bytes.EqualFold(head, version) {
 		return &ParseError{505, "Version Not Supported"}
+	}
+	if bytes.IndexByte(s, '\r') >= 0 {
+		return bad("Malformed Status Line")
 	}
 	m.code = int(code)
 	from := l.from + uint16(len(head)) + 1 + 3
@@ -201,6 +206,11 @@ func (m *Message) field(l span) error {
 	}
 	for to > from && (m.raw[to-1] == ' ' || m.raw[to-1] == '\t' || m.raw[to-1] == '\r') {
 		to--
+	}
+	if bytes.IndexByte(m.raw[from:to], '\r') >= 0 {
+		// Some read a lone CR as the end of a line: whoever got this value from
+		// us would see a field that we do not.
+		return bad("Carriage Return In A Header Field")
 	}
 	m.fields = append(m.fields, field{
 		id:    lookup(name),

@@ -86,5 +86,10 @@ func contentLength(head []byte) (int, error) {
 	if !ok || n > MaxMessage {
 		return 0, ErrFraming
 	}
+	for v := range m.All(ContentLength) {
+		if other, ok := digits(v); !ok || other != n {
+			return 0, ErrFraming // each reader would see other messages
+		}
+	}
 	return int(n), nil
 }

@@ -47,16 +47,28 @@ func NameAddr(v []byte) (uri, params []byte) {
 		uri = bytes.TrimSpace(v[:i])
 		params = v[i:]
 	}
-	if !bytes.Contains(uri, []byte(":")) {
+	if bytes.IndexByte(uri, ':') < 0 || !oneWord(uri) {
 		return nil, nil
 	}
 	return uri, params
 }
 
+// oneWord reports whether a URI holds nothing that would end it where it is
+// written next: in a request line, in angle brackets or in quotes.
+func oneWord(uri []byte) bool {
+	for _, c := range uri {
+		if c <= ' ' || c == '<' || c == '>' || c == '"' || c == 0x7f {
+			return false
+		}
+	}
+	return true
+}
+
 // Param is the value of a ;name=value parameter in a parameter list, without
-// quotes; ok tells a parameter without a value from none.
+// quotes; ok tells a parameter without a value from none. The list ends at a
+// comma, where the next element of the header field begins.
 func Param(params []byte, name string) (value []byte, ok bool) {
-	for len(params) > 0 {
+	for len(params) > 0 && params[0] != ',' {
 		i := bytes.IndexByte(params, ';')
 		if i < 0 {
 			return nil, false

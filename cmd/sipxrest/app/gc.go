@@ -2,14 +2,58 @@ package app
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
+	"runtime/metrics"
 )
 
-// tuneGC lets the heap grow more between collections than Go does by itself:
-// calls are many small objects that live for minutes. GOGC, when set, wins;
-// GOMEMLIMIT is Go's own business.
+// Calls are many small objects that live for minutes. The usual doubling of
+// the heap between collections would collect a small heap too often and keep
+// as much garbage as calls in a large one, so the room for garbage is a
+// share of what lives, within bounds.
+const (
+	minSlack   = 48 << 20 // bytes; below it collecting costs more than it gives
+	slackShare = 4        // of the live heap, one part in so many
+)
+
+// tuneGC sets the room for garbage anew after each collection. GOGC, when set
+// in the environment, wins; GOMEMLIMIT is Go's own business.
 func tuneGC() {
-	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(300)
+	if os.Getenv("GOGC") != "" {
+		return
 	}
+	t := &gcTuner{sample: []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}}}
+	t.adjust()
+	t.afterNext()
+}
+
+type gcTuner struct {
+	sample  []metrics.Sample
+	percent int
+}
+
+// afterNext has adjust run after the next collection: the cleanup of an object
+// that nobody refers to runs then.
+func (t *gcTuner) afterNext() {
+	type sentinel struct{ _ *byte }
+	runtime.AddCleanup(new(sentinel), func(t *gcTuner) {
+		t.adjust()
+		t.afterNext()
+	}, t)
+}
+
+func (t *gcTuner) adjust() {
+	metrics.Read(t.sample)
+	live := t.sample[0].Value.Uint64() + t.sample[1].Value.Uint64()
+	if p := gcPercent(live); p < t.percent*9/10 || p > t.percent*11/10 { // each change stops the world
+		t.percent = p
+		debug.SetGCPercent(p)
+	}
+}
+
+// gcPercent is the GOGC that leaves the right room above live bytes.
+func gcPercent(live uint64) int {
+	live = max(live, 4<<20) // the runtime's own floor
+	slack := max(live/slackShare, minSlack)
+	return int(min(slack*100/live, 1600))
 }

@@ -19,6 +19,7 @@ const (
 // tuneGC sets the room for garbage anew after each collection. GOGC, when set
 // in the environment, wins; GOMEMLIMIT is Go's own business.
 func tuneGC() {
+	debug.FreeOSMemory() // what reading the users' files left behind
 	if os.Getenv("GOGC") != "" {
 		return
 	}

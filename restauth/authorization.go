@@ -38,9 +38,6 @@ func scheme(header string) (name, rest string) {
 // passed over. It takes qop=auth with cnonce and nc, or none of the three as
 // in RFC 2069.
 func parseDigest(params string) (c credentials, err error) {
-	if len(params) > maxAuthorization {
-		return c, errTooLong
-	}
 	seen := 0
 	for rest := skipSeparators(params); rest != ""; {
 		var name, value string

@@ -39,7 +39,6 @@ func TestParseDigestRefuses(t *testing.T) {
 		base + ", qop=auth, cnonce=c, nc=-0000001", base + ", qop=auth, cnonce=c, nc=+0000001", base + ", qop=auth, cnonce=c, nc=00000000",
 		base + ", qop=auth-int, cnonce=c, nc=00000001", base + `, qop="auth,auth-int", cnonce=c, nc=00000001`,
 		strings.Replace(base, "201", "2\x0001", 1), strings.Replace(base, "201", "2\\\r01", 1), strings.Replace(base, "201", "2\n01", 1),
-		base + ", x=" + strings.Repeat("y", maxAuthorization), strings.Repeat(",", maxAuthorization+1),
 	} {
 		if c, err := parseDigest(text); err == nil {
 			t.Errorf("%.100q: accepted as %+v", text, c)

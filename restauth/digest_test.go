@@ -84,8 +84,8 @@ func TestSpoiltDigestIsRefused(t *testing.T) {
 		{"nc is zero", func(d *digest) string { d.nc = "00000000"; return d.String() }, errSyntax.Error()},
 		{"the original's nonce", func(d *digest) string { d.nonce = "null"; return d.String() }, bodyStale},
 		{"a made-up nonce", func(d *digest) string { d.nonce = strings.Repeat("A", 43); return d.String() }, bodyStale},
-		{"a nonce with another signature", func(d *digest) string { d.nonce = d.nonce[:42] + "A"; return d.String() }, bodyStale},
-		{"a nonce with another time", func(d *digest) string { d.nonce = "B" + d.nonce[1:]; return d.String() }, bodyStale},
+		{"a nonce with another signature", func(d *digest) string { d.nonce = flip(d.nonce, 30); return d.String() }, bodyStale},
+		{"a nonce with another time", func(d *digest) string { d.nonce = flip(d.nonce, 5); return d.String() }, bodyStale},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := newGate(t, Config{})
@@ -106,6 +106,15 @@ func TestSpoiltDigestIsRefused(t *testing.T) {
 			wantStatus(t, do(h, with(request("POST", target), untouched)), 200)
 		})
 	}
+}
+
+// flip changes the character at i.
+func flip(text string, i int) string {
+	c := "A"
+	if text[i] == 'A' {
+		c = "B"
+	}
+	return text[:i] + c + text[i+1:]
 }
 
 func TestRequestTargetForms(t *testing.T) {
@@ -186,6 +195,12 @@ func TestNonceEndsWithItsListenerAndItsTime(t *testing.T) {
 	// wrong PIN on an old nonce is just wrong
 	d.pin = "999"
 	wantBody(t, do(one, with(request("POST", "/x"), d.String())), 401, bodyMismatch)
+
+	// a nonce that nobody used ends as well
+	unused := request("POST", "/x")
+	header = digestFor(unused, challenged(t, one), 1).String()
+	g.clock.advance(nonceLife)
+	wantBody(t, do(one, with(unused, header)), 401, bodyStale)
 
 	// another process has another key
 	again := newGate(t, Config{}).on(PIN, false)
@@ -297,12 +312,15 @@ func TestBasicOnlyOverTLS(t *testing.T) {
 	}
 }
 
-func TestOtherSchemesCountAsNone(t *testing.T) {
+func TestHeadersThatAreNoCredentials(t *testing.T) {
 	h := newGate(t, Config{}).on(PIN, true)
 	for _, header := range []string{"", "Bearer abc", "Negotiate", "NTLM TlRMTVNTUAAB", "garbage"} {
 		for range 15 {
 			wantBody(t, do(h, with(request("POST", "/x"), header)), 401, bodyNone)
 		}
+	}
+	for _, header := range []string{"Basic MjAxOjEyMw==" + strings.Repeat("=", maxAuthorization), "Digest " + strings.Repeat(",", maxAuthorization)} {
+		wantBody(t, do(h, with(request("POST", "/x"), header)), 401, errTooLong.Error())
 	}
 	r := request("POST", "/x")
 	r.Header["Authorization"] = []string{digestFor(r, challenged(t, h), 1).String(), "Digest x=y"}

@@ -25,6 +25,7 @@ func TestForeignPagesAreRefused(t *testing.T) {
 		{"allowed host as a prefix", "POST", "https://portal.example.evil.example", "", 403},
 		{"sandboxed page", "POST", "null", "", 403},
 		{"form without Origin", "POST", "", "cross-site", 403},
+		{"own page over plain HTTP", "POST", "http://pbx.example:6666", "cross-site", 403},
 		{"typed in by the user", "POST", "", "none", 200},
 		{"foreign page reads", "GET", "https://evil.example", "cross-site", 401}, // in vain: no CORS header
 	} {

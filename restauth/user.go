@@ -102,19 +102,20 @@ func (u *User) can(alg algorithm) bool {
 }
 
 // ha1 answers the hash of username, realm and PIN for the username text that
-// a client used. Without a user, a PIN, or a hash of that text the answer is
-// computed from decoy and matches nothing; it costs the same, so that neither
-// the answer nor its time tell whether the user exists.
+// a client used; a stored hash is that of the user name whatever the text.
+// Without a user or a PIN the answer is computed from decoy and matches
+// nothing; it costs the same, so that neither the answer nor its time tell
+// whether the user exists.
 func (u *User) ha1(alg algorithm, username, realm, decoy string) string {
 	secret, stored := decoy, ""
 	if u != nil {
-		if u.pin.clear != "" {
+		switch {
+		case u.pin.clear != "":
 			secret = u.pin.clear
-		} else if username == u.Name {
+		case alg.name == algSHA256.name:
+			stored = u.pin.sha256
+		default:
 			stored = u.pin.md5
-			if alg.name == algSHA256.name {
-				stored = u.pin.sha256
-			}
 		}
 	}
 	computed := alg.hash(username + ":" + realm + ":" + secret)

@@ -248,6 +248,34 @@ func TestWatchFollowsLinks(t *testing.T) {
 	}
 }
 
+func TestWatchSeesWhatALinkLeadsTo(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	target := writeUsers(t, elsewhere, "- {user: a}")
+	file := filepath.Join(dir, "users.yaml")
+	if err := os.Symlink(target, file); err != nil {
+		t.Fatal(err)
+	}
+	users, err := LoadUsers(UsersConfig{Domain: testDomain, Files: []string{file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := lines{slog.NewTextHandler(io.Discard, nil), make(chan string, 10)}
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- users.Watch(ctx, slog.New(log)) }()
+	for _, name := range []string{"bb", "ccc"} { // the first may come before watching
+		writeUsers(t, elsewhere, "- {user: "+name+"}")
+		<-log.ch
+		if _, ok := users.Lookup(name); !ok {
+			t.Fatalf("user %s is not there", name)
+		}
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestSecretsAreNotShown(t *testing.T) {
 	users := loadUsers(t, `- {user: "201", pin: geheim, sip-password: geheim, aliases: [x]}`)
 	user, _ := users.Lookup("201")

@@ -75,7 +75,7 @@ func (r *record) add(e sipflow.Event) {
 	}
 	if len(r.lines) < firstLines+lastLines {
 		if r.lines == nil {
-			r.lines = make([]line, 0, 8) // a usual call has 6
+			r.lines = make([]line, 0, 3) // while it rings; doubled, it holds a usual call
 		}
 		r.lines = append(r.lines, l)
 		return

@@ -31,8 +31,9 @@ const (
 // of that response is then a stray, which is dropped (§18.1.2), as timer K
 // would have done.
 type clientTx struct {
-	id      uint64 // in the branch
-	leg     *Leg   // gets the responses
+	id      uint64  // in the branch
+	leg     *Leg    // gets the responses
+	of      *dialog // as the request was rendered from it; immutable
 	method  string
 	path    path
 	seq     uint32
@@ -186,7 +187,7 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 		switch {
 		case code < 200:
 			if tx.state == calling {
-				tx.state = proceeding
+				tx.state, tx.msg = proceeding, nil // no repeats any more
 				tx.timer.stop()
 				if tx.abandoned {
 					tx.timer.set(s, tLate, tx)
@@ -215,7 +216,7 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 		if !tx.abandoned && tx.leg.inbox.full() {
 			return nil
 		}
-		ack := refusalAck(tx.msg, m)
+		ack := tx.refusalAck(m)
 		tx.state, tx.msg = completed, nil
 		if tx.path.link.reliable() {
 			tx.remove(s)

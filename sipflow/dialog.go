@@ -144,49 +144,15 @@ func appendContact(b []byte, l link) []byte {
 }
 
 // refusalAck is the ACK of a final response other than 2xx: it belongs to the
-// INVITE's transaction and takes branch, Request-URI and Route from it (RFC
-// 3261 §17.1.1.3).
-func refusalAck(invite []byte, res *wire.Message) []byte {
-	return fromInvite(invite, "ACK", res.Get(wire.To), "")
+// INVITE's transaction and takes branch, Request-URI, Route and credentials
+// from it (RFC 3261 §17.1.1.3, §22.1).
+func (tx *clientTx) refusalAck(res *wire.Message) []byte {
+	d := *tx.of
+	d.remote = string(res.Get(wire.To))
+	return d.request(tx.path.link, outgoing{method: "ACK"}, tx.seq, tx.id, tx.auth)
 }
 
-// cancelOf is the CANCEL of an INVITE (RFC 3261 §9.1).
-func cancelOf(invite []byte, header string) []byte {
-	return fromInvite(invite, "CANCEL", nil, header)
-}
-
-func fromInvite(invite []byte, method string, to []byte, header string) []byte {
-	m, err := wire.Parse(append([]byte(nil), invite...))
-	if err != nil {
-		panic("sipflow: our own INVITE cannot be read: " + err.Error())
-	}
-	if to == nil {
-		to = m.Get(wire.To)
-	}
-	b := make([]byte, 0, 512)
-	b = append(b, method...)
-	b = append(b, ' ')
-	b = append(b, m.URI()...)
-	b = append(b, " SIP/2.0\r\n"...)
-	m.Fields(func(id wire.Header, name, value []byte) bool {
-		switch id {
-		case wire.Via, wire.Route, wire.From, wire.CallID, wire.MaxForwards:
-			b = wire.AppendField(b, string(name), string(value))
-		case wire.Authorization, wire.ProxyAuthorization: // RFC 3261 §22.1
-			if method == "ACK" {
-				b = wire.AppendField(b, string(name), string(value))
-			}
-		case wire.To:
-			b = wire.AppendField(b, "To", string(to))
-		case wire.CSeq:
-			b = append(b, "CSeq: "...)
-			b = strconv.AppendUint(b, uint64(m.Seq()), 10)
-			b = append(b, ' ')
-			b = append(b, method...)
-			b = append(b, "\r\n"...)
-		}
-		return true
-	})
-	b = append(b, header...)
-	return wire.AppendBody(b, nil)
+// cancelRequest is the CANCEL of an INVITE (RFC 3261 §9.1).
+func (tx *clientTx) cancelRequest(header string) []byte {
+	return tx.of.request(tx.path.link, outgoing{method: "CANCEL", header: header}, tx.seq, tx.id, "")
 }

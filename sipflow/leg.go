@@ -127,16 +127,17 @@ func (a *attempt) send(ctx context.Context) (*clientTx, error) {
 // start sends the request on one path.
 func (a *attempt) start(p path) (*clientTx, error) {
 	l := a.leg
-	d := &l.dialog
-	if l.next == "" { // not in a dialog yet: name the hop as a loose route
-		first := l.dialog
-		first.routes = routeTo(p)
-		d = &first
+	d := l.dialog
+	if d.next == "" { // not in a dialog yet: name the hop as a loose route
+		d.routes = routeTo(p)
 	}
 	credentials := a.auth.lines()
 	tx := &clientTx{id: idIn(l.id), leg: l, method: a.method, path: p, seq: l.cseq, auth: credentials}
+	if a.method == "INVITE" {
+		of := d
+		tx.of = &of
+	}
 	msg := d.request(p.link, a.outgoing, l.cseq, tx.id, credentials)
-	a.body = msg[len(msg)-len(a.body):] // keeps one copy of it, not two, while the phone rings
 	if err := l.call.sw.start(tx, msg); err != nil {
 		return nil, err
 	}
@@ -379,13 +380,14 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 func (sw *Switchboard) cancel(invite *clientTx, reason string) {
 	s := sw.shard(invite.id)
 	s.mu.Lock()
-	msg := invite.msg
+	crossed := invite.state != proceeding // by a final response
+	p := invite.path
 	s.mu.Unlock()
-	if msg == nil {
-		return // a final response has crossed
+	if crossed {
+		return
 	}
-	tx := &clientTx{id: invite.id, method: "CANCEL", path: invite.path, seq: invite.seq}
-	sw.start(tx, cancelOf(msg, reason)) //nolint:errcheck // without it the INVITE runs into its timeout
+	tx := &clientTx{id: invite.id, method: "CANCEL", path: p, seq: invite.seq}
+	sw.start(tx, invite.cancelRequest(reason)) //nolint:errcheck // without it the INVITE runs into its timeout
 }
 
 // learn makes the dialog from the 2xx (RFC 3261 §12.1.2).

@@ -27,10 +27,10 @@ type peer struct {
 // answer is the memory of an in-dialog request that was answered at once: all
 // that a server transaction needs to answer its repeats (RFC 3261 §17.2.2),
 // since the response follows from the repeated request.
+// CSeq numbers do not repeat within a dialog, but in CANCEL and ACK.
 type answer struct {
-	seq    uint32
-	method string
-	code   int
+	seq  uint32
+	code int16
 }
 
 // confirm notes that the phone has answered.
@@ -95,12 +95,12 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 		return wire.Reply{Code: 200}
 	}
 	for _, a := range p.answered {
-		if a.code != 0 && a.seq == seq && a.method == method {
+		if a.code != 0 && a.seq == seq {
 			if p.reinvite != nil && method == "INVITE" {
 				p.reinvite.send()
 				return wire.Reply{}
 			}
-			return replyOf(a.code, from)
+			return replyOf(int(a.code), from)
 		}
 	}
 	if seq <= p.seq && p.seq != 0 { // RFC 3261 §12.2.2
@@ -111,7 +111,7 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 	sent := code < 0
 	code = max(code, -code)
 	if code != 500 { // a 500 asks to come again
-		p.answered[p.next] = answer{seq, method, code}
+		p.answered[p.next] = answer{seq, int16(code)}
 		p.next = (p.next + 1) % len(p.answered)
 	}
 	if sent {

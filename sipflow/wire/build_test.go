@@ -62,7 +62,7 @@ func TestReplyMirrorsTheRequest(t *testing.T) {
 		{Reply{Code: 499, ToTag: "ours", Reason: "Because"}, "SIP/2.0 499 Because" + top + rest + "Content-Length: 0\r\n\r\n"},
 		{Reply{Code: 499, ToTag: "ours"}, "SIP/2.0 499 Unknown" + top + rest + "Content-Length: 0\r\n\r\n"},
 		{Reply{Code: 200, ToTag: "ours", Header: "Allow: BYE\r\n", ContentType: "text/plain", Body: []byte("hi")},
-			"SIP/2.0 200 OK" + top + routes + rest[:len(rest)] + "Record-Route: <sip:r;lr>\r\nAllow: BYE\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi"},
+			"SIP/2.0 200 OK" + top + routes + rest + "Record-Route: <sip:r;lr>\r\nAllow: BYE\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi"},
 	} {
 		if got := string(AppendReply([]byte(nil), req, from, c.r)); got != c.want {
 			t.Errorf("got\n%s\nwant\n%s", got, c.want)

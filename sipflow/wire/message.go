@@ -69,10 +69,12 @@ func Parse(data []byte) (*Message, error) {
 		m.raw = data[:MaxMessage]
 		return m, &ParseError{513, "Message Too Large"}
 	}
-	var store [24]field // most messages have fewer fields than this
-	m.fields = store[:0]
+	head := data
+	if i := bytes.Index(data, []byte("\r\n\r\n")); i > 0 {
+		head = data[:i]
+	}
+	m.fields = make([]field, 0, min(bytes.Count(head, []byte{'\n'}), maxFields))
 	end, err := m.index()
-	m.fields = append([]field(nil), m.fields...)
 	if err != nil {
 		return m, err
 	}

@@ -16,10 +16,13 @@ const (
 	// outcomeWait is how long the following ones are: a phone that says 100
 	// and then only the outcome may ring the other one for minutes.
 	outcomeWait = 5 * time.Minute
+	// ackLead is the head start of an ACK before the request that follows it.
+	ackLead = 20 * time.Millisecond
 )
 
 var (
 	errNoNotify  = errors.New("the phone accepted the REFER but did not say what became of it")
+	errLead      = errors.New("the ACK has had its lead")
 	errNoOutcome = errors.New("the phone ended the REFER's subscription without an outcome")
 )
 
@@ -52,6 +55,9 @@ func Refer(ctx context.Context, c *Call) (err error) {
 		err = errors.Join(err, calling.Bye(context.WithoutCancel(ctx), c.reasonFor(err)))
 	}()
 	if err := answer.Ack(nil); err != nil {
+		return err
+	}
+	if err := calling.letAckPass(ctx); err != nil {
 		return err
 	}
 	if err := calling.Refer(ctx, c.referTo(), c.CallingUser); err != nil {
@@ -116,6 +122,30 @@ func (c *Call) ring(ctx context.Context, l *Leg, offer []byte) (*Answer, error) 
 	ctx, stop := context.WithTimeoutCause(ctx, limit, ErrNoAnswer)
 	defer stop()
 	return l.Invite(ctx, offer)
+}
+
+// letAckPass waits a moment where proxies are between us and the phone. They
+// hand messages to several processes, so that a REFER sent right after the ACK
+// arrives before it in one call of ten, and there are phones that then take
+// the reported outcome of their call from the wrong one.
+func (l *Leg) letAckPass(ctx context.Context) error {
+	if l.routes == "" {
+		return nil
+	}
+	lead, stop := context.WithTimeoutCause(ctx, ackLead, errLead)
+	defer stop()
+	for {
+		e, err := l.inbox.next(lead)
+		if err == nil {
+			err = l.meanwhile(e)
+		}
+		if errors.Is(err, errLead) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
 }
 
 // Refer asks the phone to call target (RFC 3515 §2.4) and returns once the

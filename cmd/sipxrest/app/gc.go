@@ -12,7 +12,7 @@ import (
 // as much garbage as calls in a large one, so the room for garbage is a
 // share of what lives, within bounds.
 const (
-	minSlack   = 48 << 20 // bytes; below it collecting costs more than it gives
+	minSlack   = 32 << 20 // bytes; below it collecting costs more than it gives
 	slackShare = 4        // of the live heap, one part in so many
 )
 

@@ -92,7 +92,7 @@ func appendTopVia(b []byte, req *Message, v []byte, source netip.AddrPort) []byt
 	if !ok || !source.IsValid() {
 		return append(b, v...)
 	}
-	end := topViaEnd(v)
+	end := elementEnd(v)
 	top, rest := v[:end], v[end:]
 	if !via.RPort {
 		b = append(b, top...)

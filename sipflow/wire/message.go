@@ -248,7 +248,7 @@ func (m *Message) check() error {
 		return err
 	}
 	for _, id := range [...]Header{From, To} {
-		if uri, _ := NameAddr(m.Get(id)); len(uri) == 0 {
+		if !oneAddress(m.Get(id)) {
 			return bad("Malformed %s", id)
 		}
 	}
@@ -268,6 +268,14 @@ func (m *Message) check() error {
 		m.body.to = m.body.from + uint16(n) // RFC 3261 §18.3: what follows is discarded
 	}
 	return nil
+}
+
+// oneAddress reports whether a From or To value is one address with parameters
+// and nothing else: what follows could hide the tag.
+func oneAddress(v []byte) bool {
+	uri, params := NameAddr(v)
+	params = bytes.TrimLeft(params, " \t")
+	return len(uri) > 0 && (len(params) == 0 || params[0] == ';') && elementEnd(params) == len(params)
 }
 
 func (m *Message) checkCSeq() error {

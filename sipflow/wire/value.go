@@ -151,7 +151,7 @@ type ViaValue struct {
 // TopVia reads the first Via of the message. ok is false when it is malformed.
 func (m *Message) TopVia() (v ViaValue, ok bool) {
 	s := m.Get(Via)
-	if i := topViaEnd(s); i < len(s) {
+	if i := elementEnd(s); i < len(s) {
 		s = s[:i]
 	}
 	proto, rest, found := bytes.Cut(s, []byte{'/'})
@@ -159,7 +159,7 @@ func (m *Message) TopVia() (v ViaValue, ok bool) {
 		return v, false
 	}
 	ver, rest, found := bytes.Cut(rest, []byte{'/'})
-	if !found || string(bytes.TrimSpace(ver)) != "2.0" {
+	if !found || !isToken(bytes.TrimSpace(ver)) { // a later version is told by 505, which needs the Via
 		return v, false
 	}
 	rest = bytes.TrimLeft(rest, " \t")
@@ -184,7 +184,8 @@ func (m *Message) TopVia() (v ViaValue, ok bool) {
 	return v, true
 }
 
-func topViaEnd(s []byte) int {
+// elementEnd finds the comma that ends an element of a list, outside of quotes.
+func elementEnd(s []byte) int {
 	quoted := false
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {

@@ -85,6 +85,7 @@ func (c *Call) release() {
 			l.meanwhile(e) //nolint:errcheck // a BYE now changes nothing
 		}
 		l.peer.mu.Lock()
+		l.peer.acknowledged()
 		if l.peer.confirmed && !s.closed {
 			h := &husk{id: l.id, callID: l.callID, seq: l.peer.seq}
 			if l.peer.subscribed {

@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"strings"
 	"sync"
 	"time"
 
@@ -86,22 +87,26 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 	method, seq := m.Method(), m.Seq()
 	if method == "ACK" {
 		if p.reinvite != nil && p.reinvite.seq == seq {
-			p.reinvite.timer.stop()
-			p.reinvite = nil
+			p.acknowledged()
 		}
 		return wire.Reply{}
 	}
-	if method == "CANCEL" { // whatever it is for has been answered (RFC 3261 §9.2)
-		return wire.Reply{Code: 200}
-	}
 	for _, a := range p.answered {
-		if a.code != 0 && a.seq == seq {
-			if p.reinvite != nil && method == "INVITE" {
-				p.reinvite.send()
-				return wire.Reply{}
-			}
-			return replyOf(int(a.code), from)
+		switch {
+		case a.code == 0 || a.seq != seq:
+			continue
+		case method == "CANCEL": // of what has been answered: it has no effect (RFC 3261 §9.2)
+			return wire.Reply{Code: 200}
+		case method != "INVITE" || a.code != 200:
+			return again(m, int(a.code), from)
+		case p.reinvite != nil && p.reinvite.seq == seq:
+			return p.reinvite.reply
+		default: // acknowledged: a late copy (RFC 6026 §8.7)
+			return wire.Reply{}
 		}
+	}
+	if method == "CANCEL" {
+		return wire.Reply{Code: 481}
 	}
 	if seq <= p.seq && p.seq != 0 { // RFC 3261 §12.2.2
 		return wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"}
@@ -114,15 +119,31 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 		p.answered[p.next] = answer{seq, int16(code)}
 		p.next = (p.next + 1) % len(p.answered)
 	}
-	if sent {
+	switch {
+	case sent:
 		return wire.Reply{}
+	case code == 200 && method == "INVITE":
+		return p.reinvite.reply
 	}
+	return again(m, code, from)
+}
+
+// again is the answer that a request gets, and each repeat of it.
+func again(m *wire.Message, code int, from path) wire.Reply {
 	if code == 420 {
-		r = replyOf(code, from)
-		r.Header = "Unsupported: " + string(m.Get(wire.Require)) + "\r\n"
-		return r
+		return badExtension(m)
 	}
 	return replyOf(code, from)
+}
+
+// badExtension refuses a request for the extensions that it requires (RFC 3261
+// §8.2.2.3): none of them is of use here.
+func badExtension(m *wire.Message) wire.Reply {
+	all := make([]string, 0, 1)
+	for v := range m.All(wire.Require) {
+		all = append(all, string(v))
+	}
+	return wire.Reply{Code: 420, Header: "Unsupported: " + strings.Join(all, ", ") + "\r\n"}
 }
 
 // accept does what the request asks and gives the code of its answer,
@@ -130,7 +151,7 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 func (l *Leg) accept(s *shard, m *wire.Message, from path) int {
 	p := &l.peer
 	if m.Get(wire.Require) != nil {
-		return 420 // RFC 3261 §8.2.2.3: none of its extensions is of use here
+		return 420
 	}
 	switch m.Method() {
 	case "BYE":
@@ -138,6 +159,7 @@ func (l *Leg) accept(s *shard, m *wire.Message, from path) int {
 			return 481
 		}
 		p.up, p.byed = false, true
+		p.acknowledged()
 		code := l.answerFirst(m, from, 200)
 		l.inbox.put(event{hungUp: true}, true)
 		if f := p.hungUp; f != nil {
@@ -209,11 +231,18 @@ func (l *Leg) reinvited(s *shard, m *wire.Message, from path) int {
 	if !from.link.reliable() {
 		to.to = wire.SentByAddr(via, from.to)
 	}
-	p.reinvite = &reinvite{leg: l, path: to, seq: m.Seq(), began: s.now(), interval: t1,
+	p.reinvite = &reinvite{leg: l, path: to, seq: m.Seq(), began: s.now(), interval: t1, reply: r,
 		msg: wire.AppendReply(make([]byte, 0, 1024), m, from.to, r)}
-	p.reinvite.send()
 	p.reinvite.timer.set(s, t1, p.reinvite)
-	return -200
+	return 200
+}
+
+// acknowledged ends the repeats of our 200. The shard's lock and mu are held.
+func (p *peer) acknowledged() {
+	if p.reinvite != nil {
+		p.reinvite.timer.stop()
+		p.reinvite = nil
+	}
 }
 
 // replyOf is the answer with the fields that its code wants.
@@ -232,14 +261,15 @@ func replyOf(code int, from path) wire.Reply {
 	return r
 }
 
-// reinvite repeats our 200 to a re-INVITE until its ACK comes (RFC 3261
-// §13.3.1.4).
+// reinvite repeats our 200 to a re-INVITE until its ACK comes, over TCP too,
+// for a proxy may go on by UDP (RFC 3261 §13.3.1.4).
 type reinvite struct {
 	timer    timer
 	leg      *Leg
 	path     path
 	seq      uint32
-	msg      []byte
+	reply    wire.Reply
+	msg      []byte // reply as it is sent
 	began    time.Duration
 	interval time.Duration
 }
@@ -256,9 +286,7 @@ func (r *reinvite) expire(s *shard) func() {
 		return nil
 	}
 	r.interval = min(2*r.interval, t2)
-	if !r.path.link.reliable() || r.interval == t2 {
-		r.timer.set(s, r.interval, r)
-	}
+	r.timer.set(s, r.interval, r)
 	return r.send
 }
 
@@ -301,6 +329,9 @@ func (h *husk) onRequest(m *wire.Message, from path) wire.Reply {
 			h.seq = seq
 			if h.call == nil {
 				return wire.Reply{Code: 481}
+			}
+			if ev := m.Get(wire.Event); ev != nil && !isReferEvent(ev) {
+				return replyOf(489, from)
 			}
 			n := notificationOf(m)
 			if n.Text != "" {

@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"hash/maphash"
@@ -16,7 +17,8 @@ func (sw *Switchboard) receive(m *wire.Message, from path) {
 		sw.onResponse(m, from)
 		return
 	}
-	if r := sw.onRequest(m, from); r.Code != 0 {
+	// An ACK has no answer, wherever it belongs (RFC 3261 §17).
+	if r := sw.onRequest(m, from); r.Code != 0 && m.Method() != "ACK" {
 		sw.answer(m, from, r)
 	}
 }
@@ -91,6 +93,14 @@ func (sw *Switchboard) onRequest(m *wire.Message, from path) wire.Reply {
 
 // outOfDialog answers what belongs to no call. Nothing is kept of it.
 func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
+	scheme, _, _ := bytes.Cut(m.URI(), []byte{':'})
+	switch method := m.Method(); {
+	case method == "ACK", method == "CANCEL":
+	case !bytes.EqualFold(scheme, []byte("sip")) && !bytes.EqualFold(scheme, []byte("sips")) && !bytes.EqualFold(scheme, []byte("tel")):
+		return wire.Reply{Code: 416}
+	case m.Get(wire.Require) != nil: // RFC 3261 §8.2.2.3
+		return badExtension(m)
+	}
 	switch m.Method() {
 	case "ACK":
 		return wire.Reply{}

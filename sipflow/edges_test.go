@@ -1,0 +1,221 @@
+package sipflow
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/wire"
+)
+
+// stranger renders a request that belongs to no call.
+func stranger(method, header string, replace ...string) string {
+	return strings.NewReplacer(replace...).Replace(fmt.Sprintf("%s sip:x@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP phone.lan:5066;branch=z9hG4bKs;rport\r\n"+
+		"From: <sip:s@evil.example>;tag=s\r\nTo: <sip:x@10.0.0.1>\r\nCall-ID: stranger\r\nCSeq: 1 %s\r\n%sContent-Length: 0\r\n\r\n", method, method, header))
+}
+
+func TestStrangersAreAnswered(t *testing.T) {
+	const tagged = "To: <sip:x@10.0.0.1>;tag=0123456789abcdef"
+	for _, c := range []struct {
+		name, msg string
+		code      int // 0: no answer
+		has       string
+	}{
+		{"OPTIONS", stranger("OPTIONS", ""), 200, "Accept: application/sdp"},
+		{"OPTIONS says what we allow", stranger("OPTIONS", ""), 200, "Allow: " + allow},
+		{"OPTIONS with an unknown extension", stranger("OPTIONS", "Require: a, b\r\nRequire: c\r\n"), 420, "Unsupported: a, b, c"},
+		{"INVITE", stranger("INVITE", ""), 404, ""},
+		{"INVITE with a foreign scheme", stranger("INVITE", "", "sip:x@10.0.0.1 SIP", "soap.beep://10.0.0.1 SIP"), 416, ""},
+		{"NOTIFY", stranger("NOTIFY", "Event: refer\r\n"), 481, "481 Subscription does not exist"},
+		{"BYE", stranger("BYE", ""), 481, ""},
+		{"BYE with a tag", stranger("BYE", "", "To: <sip:x@10.0.0.1>", tagged), 481, ""},
+		{"BYE with a tag that is not ours", stranger("BYE", "", "To: <sip:x@10.0.0.1>", "To: <sip:x@10.0.0.1>;tag=x"), 481, ""},
+		{"CANCEL", stranger("CANCEL", ""), 481, ""},
+		{"REGISTER", stranger("REGISTER", ""), 405, "Allow: " + allow},
+		{"SUBSCRIBE", stranger("SUBSCRIBE", ""), 405, "Allow: " + allow},
+		{"FOO", stranger("FOO", ""), 501, "Allow: " + allow},
+		{"ACK", stranger("ACK", ""), 0, ""},
+		{"ACK with a tag", stranger("ACK", "", "To: <sip:x@10.0.0.1>", tagged), 0, ""},
+		{"ACK that is malformed", stranger("ACK", "nonsense\r\n"), 0, ""},
+		{"malformed", stranger("OPTIONS", "nonsense\r\n"), 400, "400 Header Field Without Colon"},
+		{"fault before the fields", stranger("OPTIONS", "", " SIP/2.0\r\nVia", " SIP/3.0\r\nVia"), 505, "CSeq: 1 OPTIONS"},
+		{"blank in the Request-URI", stranger("INVITE", "", "sip:x@10.0.0.1 SIP", "sip:x@10.0.0.1; lr SIP"), 400, "CSeq: 1 INVITE"},
+		{"Content-Length too long", stranger("OPTIONS", "", "Length: 0", "Length: 9"), 400, ""},
+		{"malformed, nobody to tell: no Call-ID", stranger("OPTIONS", "", "Call-ID: stranger\r\n", ""), 0, ""},
+		{"malformed, nobody to tell: no Via", stranger("OPTIONS", "", "Via: ", "X: "), 0, ""},
+		{"Via that cannot be read", stranger("OPTIONS", "", "SIP/2.0/UDP phone", "SIP/2.0 phone"), 0, ""},
+		{"response of nobody's", "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK0123456789abcdef\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n", 0, ""},
+		{"malformed response", "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK0123456789abcdef\r\nnonsense\r\nFrom: <sip:a@b>\r\nTo: <sip:a@b>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n", 0, ""},
+		{"response of a later version", "SIP/3.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK0123456789abcdef\r\nFrom: <sip:a@b>\r\nTo: <sip:a@b>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n", 0, ""},
+		{"keep-alive", "\r\n\r\n", 0, ""},
+		{"garbage", "\x16\x03\x01\x02\x00\x01", 0, ""},
+		{"nothing", "", 0, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := siptest.NewNetwork()
+				r := newRig(t, n, phoneAddr)
+				defer r.stop()
+				p := rawUDP(t, n, "10.0.0.66:4711")
+				m := p.wants(c.code, c.msg)
+				if m == nil {
+					return
+				}
+				if !strings.Contains(string(m.Raw()), c.has) {
+					t.Errorf("the answer has no %q:\n%s", c.has, m.Raw())
+				}
+				if len(wire.Tag(m.Get(wire.To))) == 0 {
+					t.Errorf("the answer has no To tag:\n%s", m.Raw())
+				}
+				if got := string(m.Get(wire.Via)); got != "SIP/2.0/UDP phone.lan:5066;branch=z9hG4bKs;rport=4711;received=10.0.0.66" {
+					t.Errorf("Via %s", got)
+				}
+				if again := p.ask(c.msg); again == nil || string(again.Raw()) != string(m.Raw()) {
+					t.Errorf("the repeat was answered otherwise:\n%s", again.Raw())
+				}
+				r.empty()
+			})
+		})
+	}
+}
+
+// A peer that does not ask for rport gets its answer at the port of its Via.
+func TestAnswersGoToThePortOfTheVia(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		r := newRig(t, n, phoneAddr)
+		defer r.stop()
+		sender, listener := rawUDP(t, n, "10.0.0.66:4711"), rawUDP(t, n, "10.0.0.66:5066")
+		sender.wants(0, stranger("OPTIONS", "", ";rport", ""))
+		if m := listener.read(time.Second); m == nil || m.Code() != 200 {
+			t.Errorf("the port of the Via got %s", show(m))
+		}
+	})
+}
+
+// Each message of RFC 4475 by UDP, TCP and TCP byte by byte; after each a
+// good OPTIONS is answered.
+func TestTortureMessagesOverTheWire(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("..", "testdata", "torture", "*.dat"))
+	if err != nil || len(files) != 49 {
+		t.Fatal(len(files), err)
+	}
+	// Who sent these can be told; the RFC allows or demands the code.
+	answered := map[string]int{"badvers": 505, "clerr": 400, "ltgtruri": 400, "lwsruri": 400, "lwsstart": 400, "trws": 400, "mcl01": 400,
+		"mismatch01": 400, "mismatch02": 400, "multi01": 400, "ncl": 400, "quotbal": 400, "scalar02": 400, "baddn": 400, "insuf": 0, "bext01": 420, "unkscm": 416, "novelsc": 416,
+		"unreason": 0, "noreason": 0, "bcast": 0, "bigcode": 0, "scalarlg": 0, "inv2543": 404, "wsinv": 481, "zeromf": 200, "esc02": 501, "intmeth": 501}
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".dat")
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := siptest.NewNetwork()
+				r := newRig(t, n, phoneAddr)
+				defer r.stop()
+				var seen []siptest.Packet
+				at := len(n.Packets())
+				sender := rawUDP(t, n, "10.0.0.66:5060")
+				sender.send(string(data))
+				time.Sleep(time.Second)
+				seen = n.Packets()[at:]
+				code := 0
+				for _, p := range seen {
+					if s := p.Status(); s != 0 && p.From.String() == ourAddr {
+						code = s
+					}
+				}
+				if want, ok := answered[name]; ok && code != want {
+					t.Errorf("answered %d, want %d", code, want)
+				}
+				for _, step := range []int{len(data), 1} {
+					c, err := n.DialFrom("10.0.0.66")(t.Context(), "tcp", ourAddr)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for i := 0; i < len(data); i += step {
+						if _, err := c.Write(data[i:min(i+step, len(data))]); err != nil {
+							break // we were told and cut off
+						}
+					}
+					time.Sleep(time.Second)
+					c.Close()
+				}
+				rawUDP(t, n, "10.0.0.67:5060").wants(200, stranger("OPTIONS", ""))
+				r.empty()
+			})
+		})
+	}
+}
+
+// inCall runs a test with a phone that has accepted the REFER.
+func inCall(t *testing.T, f func(t *testing.T, r *rig, c *Call, p *rawPhone)) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		n.Forget = true
+		r := newRig(t, n, phoneAddr, func(c *Config) { c.HangUpOn = Outcome })
+		defer r.stop()
+		p := rawUDP(t, n, phoneAddr)
+		c := r.place(spec())
+		p.answerAndAccept()
+		f(t, r, c, p)
+		<-c.Done()
+		r.empty()
+	})
+}
+
+// ends lets the call end well, which shows that it is unharmed.
+func ends(t *testing.T, c *Call, p *rawPhone, seq int) {
+	t.Helper()
+	p.wants(200, p.notify(seq, "200 OK", "terminated"))
+	p.hungUp()
+	<-c.Done()
+	if c.Err() != nil {
+		t.Errorf("the call ended with %v", c.Err())
+	}
+}
+
+// What does not belong to the dialog does not touch it (RFC 3261 §12.2.2).
+func TestForgedRequestsLeaveTheCallAlone(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		msg  func(p *rawPhone) string
+		code int
+	}{
+		{"NOTIFY with a wrong From tag", func(p *rawPhone) string { return p.notify(10, "200 OK", "terminated", "tag=phone", "tag=evil") }, 481},
+		{"NOTIFY without a From tag", func(p *rawPhone) string { return p.notify(10, "200 OK", "terminated", ";tag=phone", "") }, 481},
+		{"NOTIFY with a wrong Call-ID", func(p *rawPhone) string { return p.notify(10, "200 OK", "terminated", "Call-ID: ", "Call-ID: x") }, 481},
+		{"NOTIFY with a wrong To tag", func(p *rawPhone) string {
+			tag := string(wire.Tag(p.invite.Get(wire.From)))
+			return p.notify(10, "200 OK", "terminated", tag, "f"+tag[1:15]+"f")
+		}, 481},
+		{"NOTIFY of another event", func(p *rawPhone) string {
+			return p.notify(10, "200 OK", "terminated", "Event: refer", "Event: dialog")
+		}, 489},
+		{"BYE with a wrong From tag", func(p *rawPhone) string { return p.inDialog("BYE", 10, "", "", "tag=phone", "tag=evil") }, 481},
+		{"BYE with a wrong Call-ID", func(p *rawPhone) string { return p.inDialog("BYE", 10, "", "", "Call-ID: ", "Call-ID: x") }, 481},
+		{"BYE with an unknown extension", func(p *rawPhone) string { return p.inDialog("BYE", 10, "Require: x\r\n", "") }, 420},
+		{"CANCEL of what was answered", func(p *rawPhone) string { return p.inDialog("CANCEL", 10, "", "") }, 481},
+		{"ACK with a wrong From tag", func(p *rawPhone) string { return p.inDialog("ACK", 1, "", "", "tag=phone", "tag=evil") }, 0},
+		{"ACK with a wrong Call-ID", func(p *rawPhone) string { return p.inDialog("ACK", 1, "", "", "Call-ID: ", "Call-ID: x") }, 0},
+		{"ACK of nothing", func(p *rawPhone) string { return p.inDialog("ACK", 9, "", "") }, 0},
+		{"malformed NOTIFY", func(p *rawPhone) string { return p.notify(10, "200 OK", "terminated", "Event: refer", "Event refer") }, 400},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			inCall(t, func(t *testing.T, r *rig, call *Call, p *rawPhone) {
+				p.wants(c.code, c.msg(p))
+				if c.code == 420 {
+					p.wants(c.code, c.msg(p)) // and so is its repeat
+				}
+				ends(t, call, p, 20)
+			})
+		})
+	}
+}

@@ -219,3 +219,71 @@ func TestForgedRequestsLeaveTheCallAlone(t *testing.T) {
 		})
 	}
 }
+
+// A 200 to a re-INVITE is repeated until its ACK comes, as often as RFC 3261
+// §13.3.1.4 says, by any transport.
+func TestReinviteIsAnsweredUntilItIsAcknowledged(t *testing.T) {
+	for _, transport := range []string{"UDP", "TCP"} {
+		t.Run(transport, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := siptest.NewNetwork()
+				hop := phoneAddr
+				var p *rawPhone
+				if transport == "TCP" {
+					hop += ";transport=tcp"
+					p = rawTCP(t, n, phoneAddr)
+				} else {
+					p = rawUDP(t, n, phoneAddr)
+				}
+				r := newRig(t, n, hop, func(c *Config) { c.HangUpOn = Outcome })
+				defer r.stop()
+				c := r.place(spec())
+				if transport == "TCP" {
+					p.accept()
+				}
+				p.answerAndAccept()
+				p.wants(200, p.notify(1, "100 Trying", "active"))
+
+				offer := "v=0\r\no=- 1 1 IN IP4 10.0.0.2\r\ns=-\r\nc=IN IP4 10.0.0.2\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\nm=video 5000 RTP/AVP 99\r\n"
+				const sdp = "Content-Type: application/sdp\r\n"
+				hold := p.inDialog("INVITE", 2, sdp, offer)
+				ok := p.wants(200, hold)
+				if body := string(ok.Body()); !strings.Contains(body, "m=audio 2222 RTP/AVP 8\r\n") || !strings.Contains(body, "m=video 0 RTP/AVP 99\r\n") {
+					t.Errorf("answer %s", body)
+				}
+				p.wants(500, p.inDialog("INVITE", 3, sdp, offer)) // RFC 3261 §14.2
+				if again := p.wants(200, hold); string(again.Raw()) != string(ok.Raw()) {
+					t.Errorf("the repeat was answered otherwise: %s", again.Raw())
+				}
+				repeats, from := 0, time.Now()
+				for m := p.read(5 * time.Second); m != nil; m = p.read(5 * time.Second) {
+					if string(m.Raw()) != string(ok.Raw()) {
+						t.Fatalf("got %s", show(m))
+					}
+					repeats++
+				}
+				// at 0.5, 1.5, 3.5, 7.5, ... 31.5 s; the last read waits 5 s
+				if took := time.Since(from); repeats < 9 || repeats > 11 || took < 30*time.Second || took > 40*time.Second {
+					t.Errorf("%d repeats in %v", repeats, took)
+				}
+
+				// The dialog goes on, and the next one is acknowledged.
+				p.wants(200, p.inDialog("INVITE", 4, "", ""))
+				p.send(p.inDialog("ACK", 4, "", ""))
+				if m := p.read(10 * time.Second); m != nil {
+					t.Errorf("after the ACK came %s", show(m))
+				}
+				p.wants(0, p.inDialog("INVITE", 4, "", "")) // a late copy
+				p.wants(200, p.inDialog("INVITE", 5, "", ""))
+				p.send(p.inDialog("ACK", 4, "", "")) // acknowledges nothing
+				p.wants(200, p.notify(6, "200 OK", "terminated"))
+				p.hungUp()
+				<-c.Done()
+				for m := p.read(time.Minute); m != nil; m = p.read(time.Minute) {
+					t.Errorf("after the end came %s", show(m))
+				}
+				r.empty()
+			})
+		})
+	}
+}

@@ -180,16 +180,18 @@ func (p *rawPhone) notify(seq int, line, state string, replace ...string) string
 }
 
 // ask sends a request and returns its response, nil when none comes. Requests
-// that come meanwhile are kept for expect.
+// that come meanwhile are kept for expect, other responses are not.
 func (p *rawPhone) ask(msg string) *wire.Message {
 	p.t.Helper()
 	p.send(msg)
-	for {
-		m := p.read(3 * time.Second)
-		if m == nil || !m.IsRequest() {
+	for by := time.Now().Add(3 * time.Second); ; {
+		m := p.read(time.Until(by))
+		if m == nil || (!m.IsRequest() && strings.Contains(msg, "CSeq: "+string(m.Get(wire.CSeq))+"\r\n")) {
 			return m
 		}
-		p.queue = append(p.queue, m)
+		if m.IsRequest() {
+			p.queue = append(p.queue, m)
+		}
 	}
 }
 

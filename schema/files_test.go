@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -223,12 +224,27 @@ func TestSipxrestConfig(t *testing.T) {
 	}
 }
 
+func TestErrorsDoNotQuoteAWholeFile(t *testing.T) {
+	long := strings.Repeat("\xa6", 4000)
+	for name, in := range map[string]string{
+		"name":         "<validusers>\n<" + long + "></validusers>",
+		"closing name": "<validusers>\n</" + strings.Repeat("x", 4000) + ">",
+		"version":      `<?xml version="` + strings.Repeat("9", 4000) + `"?><validusers/>`,
+		"encoding":     `<?xml version="1.0" encoding="` + strings.Repeat("x", 4000) + `"?><validusers/>`,
+	} {
+		_, err := ReadValidUsers(strings.NewReader(in))
+		if err == nil || len(err.Error()) > 300 || !utf8.ValidString(err.Error()) || !strings.Contains(err.Error(), "line ") {
+			t.Errorf("%s: %.600v", name, err)
+		}
+	}
+}
+
 func FuzzReadValidUsers(f *testing.F) {
 	f.Add([]byte(sample(f, "4.2/validusers.xml")))
 	f.Add([]byte(`<items type="validusers"><item><identity>sip:1@x</identity><alias>a</alias></item></items>`))
 	f.Fuzz(func(t *testing.T, in []byte) {
 		users, err := ReadValidUsers(bytes.NewReader(in))
-		if err != nil && (users != nil || len(err.Error()) > 500) {
+		if err != nil && (users != nil || len(err.Error()) > 500 || !utf8.ValidString(err.Error())) {
 			t.Errorf("got %v, %v", users, err)
 		}
 		for _, u := range users {

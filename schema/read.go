@@ -93,22 +93,34 @@ func readChildren(r io.Reader, roots []string, child func(el *etree.Element, lin
 	return nil
 }
 
-// readError names the line of what the XML reader refused, without quoting it.
+// readError names the line of what the XML reader refused. The reader's own
+// words are cut: some quote a whole name, however long the file has it.
 func readError(dec *xml.Decoder, err error) error {
 	var syntax *xml.SyntaxError
 	if errors.As(err, &syntax) {
-		return fmt.Errorf("line %d: not well-formed XML: %s", syntax.Line, syntax.Msg)
+		return fmt.Errorf("line %d: not well-formed XML: %s", syntax.Line, shorten(syntax.Msg, maxReason))
 	}
 	line, _ := dec.InputPos()
+	if text := err.Error(); len(text) > maxReason {
+		return fmt.Errorf("line %d: %s", line, shorten(text, maxReason))
+	}
 	return fmt.Errorf("line %d: %w", line, err)
 }
 
+const (
+	maxName   = 40  // bytes of a name from a file in an error
+	maxReason = 200 // bytes of the XML reader's own error
+)
+
 // clip keeps a name from a file short enough for an error.
-func clip(s string) string {
-	if len(s) > 40 {
-		return strings.ToValidUTF8(s[:40], "") + "…"
+func clip(s string) string { return shorten(s, maxName) }
+
+// shorten cuts s to n bytes and makes it UTF-8.
+func shorten(s string, n int) string {
+	if len(s) > n {
+		s = strings.ToValidUTF8(s[:n], "") + "…"
 	}
-	return s
+	return strings.ToValidUTF8(s, "\uFFFD")
 }
 
 // text is the character data of el as xsd:normalizedString has it: line ends

@@ -146,7 +146,7 @@ func FuzzStatusDocuments(f *testing.F) {
 		at %= 1 << 50
 		read := func(doc []byte) *etree.Element {
 			d := etree.NewDocument()
-				if err := d.ReadFromBytes(doc); err != nil {
+			if err := d.ReadFromBytes(doc); err != nil {
 				t.Fatalf("%v in %q", err, doc)
 			}
 			return d.Root()

@@ -45,6 +45,12 @@ func (u *User) GoString() string { return u.String() }
 // HasPIN says whether the user can prove who he is.
 func (u *User) HasPIN() bool { return u.pin != pin{} }
 
+// HasSIPSecret says whether a SIP proxy's digest challenge can be answered for
+// the user.
+func (u *User) HasSIPSecret() bool {
+	return u.SIPPassword != "" || u.SIPHA1 != "" || u.SIPHA1SHA256 != ""
+}
+
 // pin is what is stored of a user's PIN. The zero value is a user without
 // one, whom no PIN matches.
 type pin struct {

@@ -3,6 +3,7 @@ package restauth
 import (
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -67,6 +68,19 @@ func (u *Users) Reload() error {
 
 // Len is the number of users.
 func (u *Users) Len() int { return len(u.now.Load().users) }
+
+// All yields the users in the order of the files: those there were when the
+// iteration began, whatever is reloaded meanwhile.
+func (u *Users) All() iter.Seq[*User] {
+	return func(yield func(*User) bool) {
+		users := u.now.Load().users
+		for i := range users {
+			if !yield(&users[i]) {
+				return
+			}
+		}
+	}
+}
 
 // Lookup finds a user by user name or alias, with or without the domain. As
 // in SIP, user names are case-sensitive and the domain is not.

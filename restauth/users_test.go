@@ -71,6 +71,46 @@ func TestValidUsers(t *testing.T) {
 	}
 }
 
+func TestAllUsersTellWhichSecretsTheyHave(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "users.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write(`
+- {user: both, aliases: [b], pin: "1", sip-password: x}
+- {user: none}
+- {user: ha1, ha1: "` + md5sum("x") + `"}
+- {user: sha256, pin-hash: "` + md5sum("x") + `", ha1-sha256: "` + sha256Hex("x") + `"}
+`)
+	users, err := LoadUsers(UsersConfig{Domain: testDomain, Files: []string{file}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := func() (got string) {
+		for u := range users.All() {
+			got += fmt.Sprintf("%s %v %v\n", u.Name, u.HasPIN(), u.HasSIPSecret())
+			if u.Name == "both" { // what is reloaded meanwhile is for the next time
+				write("- {user: new}")
+				if err := users.Reload(); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		return got
+	}
+	if got, want := all(), "both true true\nnone false false\nha1 false true\nsha256 true true\n"; got != want {
+		t.Errorf("got\n%swant\n%s", got, want)
+	}
+	if got, want := all(), "new false false\n"; got != want {
+		t.Errorf("after the reload %q, want %q", got, want)
+	}
+	for range users.All() {
+		break // ends the iteration, and does not panic
+	}
+}
+
 func TestBrokenUsersFileNamesThePlace(t *testing.T) {
 	for _, c := range []struct{ name, yaml, want string }{
 		{"unknown key", "- {user: a}\n- user: b\n  sip-pasword: x", `users.yaml:3: unknown key "sip-pasword": did you mean sip-password?`},

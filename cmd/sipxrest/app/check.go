@@ -118,6 +118,48 @@ func (c *checker) users(cfg *Config) {
 	for _, w := range users.Warnings() {
 		c.say(levelNote, "users", "%s", w)
 	}
+	var noPIN, noSecret someNames
+	for u := range users.All() {
+		if !u.HasPIN() {
+			noPIN.add(u.Name)
+		}
+		if !u.HasSIPSecret() {
+			noSecret.add(u.Name)
+		}
+	}
+	switch {
+	case noPIN.count == 0:
+	case cfg.AllowPinless:
+		c.say(levelNote, "users", "%s without a PIN, in whose name everybody can call (allow-pinless): %s", count(noPIN.count, "user"), noPIN)
+	default:
+		c.say(levelNote, "users", "%s without a PIN, in whose name only trusted peers can call: %s", count(noPIN.count, "user"), noPIN)
+	}
+	if noSecret.count > 0 {
+		c.say(levelNote, "users", "%s without a SIP password, whose calls fail where the proxy asks for one: %s", count(noSecret.count, "user"), noSecret)
+	}
+}
+
+// maxNamed is how many users a finding names.
+const maxNamed = 5
+
+// someNames counts users and keeps the first names.
+type someNames struct {
+	count int
+	first []string
+}
+
+func (n *someNames) add(name string) {
+	if n.count++; n.count <= maxNamed {
+		n.first = append(n.first, name)
+	}
+}
+
+func (n someNames) String() string {
+	text := strings.Join(n.first, ", ")
+	if more := n.count - len(n.first); more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
 }
 
 func (c *checker) certificates(cfg *Config) {

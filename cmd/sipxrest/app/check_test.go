@@ -112,6 +112,36 @@ allow-pinless: true
 		"note trusted domain:", "ok trusted nobody: every caller needs a PIN")
 }
 
+func TestCheckNamesUsersWhoCannotCall(t *testing.T) {
+	_, proxy := phone(t, siptest.Script{})
+	dir := t.TempDir()
+	config := minimal + fmt.Sprintf("sip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}\ntrusted: []\n", proxy)
+	file := write(t, dir, "sipxrest.yaml", config)
+	const one = "- {user: \"201\", pin: \"1\", sip-password: x}\n"
+
+	write(t, dir, "users.yaml", one)
+	if _, out := checked(t, file); strings.Contains(out, "without") {
+		t.Errorf("it finds fault with a user who has everything:\n%s", out)
+	}
+
+	write(t, dir, "users.yaml", one+"- {user: \"202\", sip-password: x}\n- {user: \"203\", pin: \"1\"}\n")
+	ok, out := checked(t, file)
+	wants(t, out, "note users 1 user without a PIN, in whose name only trusted peers can call: 202",
+		"note users 1 user without a SIP password, whose calls fail where the proxy asks for one: 203")
+	if !ok {
+		t.Error("a user without a PIN can be meant: it is no problem")
+	}
+
+	var many strings.Builder
+	for i := range 7 {
+		fmt.Fprintf(&many, "- {user: a%d, sip-password: x}\n", i)
+	}
+	write(t, dir, "users.yaml", many.String())
+	write(t, dir, "sipxrest.yaml", config+"allow-pinless: true\n")
+	_, out = checked(t, file)
+	wants(t, out, "7 users without a PIN, in whose name everybody can call (allow-pinless): a0, a1, a2, a3, a4 and 2 more")
+}
+
 func TestCheckOfNoConfigurationSaysHowToWriteOne(t *testing.T) {
 	t.Chdir(t.TempDir())
 	ok, out := checked(t, "")

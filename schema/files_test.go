@@ -227,7 +227,8 @@ func TestSipxrestConfig(t *testing.T) {
 func TestErrorsDoNotQuoteAWholeFile(t *testing.T) {
 	long := strings.Repeat("\xa6", 4000)
 	for name, in := range map[string]string{
-		"name":         "<validusers>\n<" + long + "></validusers>",
+		"entity":       "<validusers>\n&gt" + strings.Repeat("r", 4000),
+		"directive":    "<validusers>\n<!\x1b" + long + "></validusers>",
 		"closing name": "<validusers>\n</" + strings.Repeat("x", 4000) + ">",
 		"version":      `<?xml version="` + strings.Repeat("9", 4000) + `"?><validusers/>`,
 		"encoding":     `<?xml version="1.0" encoding="` + strings.Repeat("x", 4000) + `"?><validusers/>`,

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/beevik/etree"
@@ -48,7 +49,7 @@ func readChildren(r io.Reader, roots []string, child func(el *etree.Element, lin
 		switch t := tok.(type) {
 		case xml.Directive:
 			line, _ := dec.InputPos()
-			return fmt.Errorf("line %d: document type declarations are not read: remove <!%.20s…>", line, t)
+			return fmt.Errorf("line %d: document type declarations are not read: remove <!%s>", line, clip(string(t)))
 		case xml.StartElement:
 			pos, _ := dec.InputPos()
 			switch {
@@ -115,12 +116,17 @@ const (
 // clip keeps a name from a file short enough for an error.
 func clip(s string) string { return shorten(s, maxName) }
 
-// shorten cuts s to n bytes and makes it UTF-8.
+// shorten cuts s to n bytes and makes it printable UTF-8.
 func shorten(s string, n int) string {
 	if len(s) > n {
 		s = strings.ToValidUTF8(s[:n], "") + "…"
 	}
-	return strings.ToValidUTF8(s, "\uFFFD")
+	return strings.Map(func(r rune) rune { // Map gives U+FFFD for what is not UTF-8
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, s)
 }
 
 // text is the character data of el as xsd:normalizedString has it: line ends

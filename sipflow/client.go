@@ -154,7 +154,7 @@ func (sw *Switchboard) onResponse(m *wire.Message, from path) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		tx := s.clients[key]
-		if tx == nil || tx.method != m.Method() || tx.seq != m.Seq() {
+		if tx == nil || tx.method != m.Method() || tx.seq != m.Seq() || !tx.leg.owns(m) {
 			return nil
 		}
 		if tx.invite {
@@ -164,6 +164,16 @@ func (sw *Switchboard) onResponse(m *wire.Message, from path) {
 	}(); then != nil {
 		then()
 	}
+}
+
+// owns reports whether a response is to a request of the leg's. It is where
+// there is no leg: CANCEL and OPTIONS leave nothing to mistake.
+func (l *Leg) owns(m *wire.Message) bool {
+	if l == nil {
+		return true
+	}
+	id, ok := parseID(wire.Tag(m.Get(wire.From)))
+	return ok && id == l.id && string(m.Get(wire.CallID)) == l.callID
 }
 
 // response is the non-INVITE state machine (RFC 3261 §17.1.2).

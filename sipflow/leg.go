@@ -153,6 +153,9 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 		if unusable {
 			a.leg.call.sw.resolver.Failed(a.hop)
 			if len(a.hops) > 0 {
+				if err == nil {
+					err = statusError(a.method, res)
+				}
 				a.failed = errors.Join(a.failed, fmt.Errorf("%s: %w", a.hop, err))
 				return true
 			}
@@ -221,6 +224,9 @@ func (l *Leg) meanwhile(e event) error {
 		return ErrHungUp
 	case e.progress != nil:
 		l.call.note(l, "NOTIFY", e.progress.Text, e.progress.At)
+		if len(l.pending) == maxInbox { // of a flood the last one counts: it may be the outcome
+			l.pending = l.pending[:maxInbox-1]
+		}
 		l.pending = append(l.pending, *e.progress)
 	case e.tx != nil && e.tx.invite && e.msg != nil:
 		l.noteResponse(e.msg)
@@ -272,6 +278,8 @@ type Answer struct {
 	leg *Leg
 	tx  *clientTx
 	SDP []byte // the phone's session description, empty if it sent none
+
+	keepAck bool // the ACK cannot be made anew from the answer
 }
 
 // Invite rings the phone with an offer and returns its answer. When ctx ends
@@ -312,7 +320,7 @@ func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err e
 	if err := l.learn(ctx, res, tx); err != nil {
 		return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
 	}
-	return &Answer{l, tx, res.Body()}, nil
+	return &Answer{leg: l, tx: tx, SDP: res.Body()}, nil
 }
 
 // awaitInvite waits for the final response of an INVITE, and cancels it when
@@ -341,10 +349,20 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 			continue
 		case err != nil:
 			l.call.sw.abandon(tx)
+			// From now on answers are hung up on the side; one may have come
+			// in the last moment.
+			for e, ok := l.inbox.take(); ok; e, ok = l.inbox.take() {
+				if e.tx == tx && e.msg != nil && e.msg.Code()/100 == 2 {
+					l.noteResponse(e.msg)
+					l.hangUpAnswer(context.WithoutCancel(ctx), tx, e.msg, why)
+				}
+			}
 			return nil, why
 		case e.tx == tx && e.err != nil:
 			if why != nil {
-				l.call.note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
+				if errors.Is(e.err, errTimeout) {
+					l.call.note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
+				}
 				return nil, why
 			}
 			return nil, e.err
@@ -365,15 +383,20 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 		case why == nil:
 			return e.msg, nil
 		case code < 300: // the phone was quicker than our CANCEL
-			if err := l.learn(wait, e.msg, tx); err == nil {
-				(&Answer{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // the BYE follows either way
-			}
-			l.Bye(wait, l.call.reasonFor(why)) //nolint:errcheck // the cause is why
+			l.hangUpAnswer(wait, tx, e.msg, why)
 			return nil, why
 		default:
 			return nil, why
 		}
 	}
+}
+
+// hangUpAnswer acknowledges and hangs up an answer that nobody wants any more.
+func (l *Leg) hangUpAnswer(ctx context.Context, tx *clientTx, res *wire.Message, why error) {
+	if err := l.learn(ctx, res, tx); err == nil {
+		(&Answer{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // the BYE follows either way
+	}
+	l.Bye(ctx, l.call.reasonFor(why)) //nolint:errcheck // the cause is why
 }
 
 // cancel sends a CANCEL for an INVITE that has had a provisional response.
@@ -400,11 +423,11 @@ func (l *Leg) learn(ctx context.Context, res *wire.Message, tx *clientTx) error 
 		missing = errors.New("the 200 to the INVITE has no Contact")
 		l.path = tx.path
 	}
-	// Our own parts stay as we wrote them, whatever came back.
-	d.callID, d.local = l.callID, l.local
-	l.dialog = d
+	// Our own parts stay as we wrote them, whatever came back; callID is read
+	// by the sockets' readers.
+	l.remote, l.target, l.routes, l.next = d.remote, d.target, d.routes, d.next
 	if missing != nil {
-		(&Answer{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // the BYE follows either way
+		(&Answer{leg: l, tx: tx, keepAck: true}).Ack(nil) //nolint:errcheck // the BYE follows either way
 		return missing
 	}
 	return l.findPath(ctx, tx)
@@ -450,7 +473,7 @@ func (a *Answer) Ack(sdp []byte) error {
 	}
 	ack := l.request(l.path.link, r, a.tx.seq, idIn(l.id), a.tx.auth)
 	err := l.path.send(ack)
-	if len(sdp) == 0 && a.tx.auth == "" {
+	if len(sdp) == 0 && a.tx.auth == "" && !a.keepAck {
 		l.call.sw.acknowledged(a.tx, l.path, nil)
 	} else {
 		l.call.sw.acknowledged(a.tx, l.path, ack)
@@ -487,6 +510,11 @@ func (l *Leg) While(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // hangUpFork acknowledges and hangs up an answer that no leg took.
 func (sw *Switchboard) hangUpFork(tx *clientTx, m *wire.Message) {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	if sw.forksOver {
+		return
+	}
 	sw.forks.Go(func() {
 		ctx, stop := context.WithTimeout(context.Background(), tEnd)
 		defer stop()
@@ -494,7 +522,7 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, m *wire.Message) {
 		spec.Observe = nil
 		l := &Leg{call: &Call{Spec: spec, sw: sw}, id: tx.leg.id, cseq: tx.seq}
 		l.inbox.wake = make(chan struct{}, 1)
-		l.dialog = tx.leg.dialog
+		l.dialog = *tx.of
 		l.peer.confirm("")
 		if err := l.learn(ctx, m, tx); err == nil {
 			fork := &clientTx{id: tx.id, seq: tx.seq, auth: tx.auth, state: terminated}

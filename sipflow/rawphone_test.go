@@ -100,14 +100,14 @@ func (p *rawPhone) read(d time.Duration) *wire.Message {
 // expect returns the next request, which must be of that method.
 func (p *rawPhone) expect(method string) *wire.Message {
 	p.t.Helper()
-	m := p.request1()
+	m := p.expect1()
 	if m == nil || m.Method() != method {
 		p.t.Fatalf("got %s, want %s", show(m), method)
 	}
 	return m
 }
 
-func (p *rawPhone) request1() *wire.Message {
+func (p *rawPhone) expect1() *wire.Message {
 	if len(p.queue) > 0 {
 		m := p.queue[0]
 		p.queue = p.queue[1:]

@@ -36,10 +36,18 @@ func (s *shard) init() {
 
 func (s *shard) now() time.Duration { return time.Since(s.start) }
 
-// close stops every timer and forgets everything.
+// close stops every timer and forgets everything. Who waits for an answer is
+// told that there will be none.
 func (s *shard) close() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
+	for _, tx := range s.clients {
+		tx.timer.stop()
+		defer tx.tell(event{err: ErrDraining}, true)
+	}
+	for _, h := range s.husks {
+		h.over()
+	}
+	defer s.mu.Unlock() // before anybody is told
 	s.closed = true
 	for i := range s.lists {
 		if a := s.lists[i].alarm; a != nil {

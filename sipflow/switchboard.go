@@ -55,10 +55,11 @@ type Switchboard struct {
 	flows sync.WaitGroup // one per call
 	forks sync.WaitGroup // one per answer that is hung up on the side
 
-	mu       sync.Mutex // guards calls and draining; taken before a shard's
-	calls    map[Key]*Call
-	active   int
-	draining bool
+	mu        sync.Mutex // guards calls and draining; taken before a shard's
+	calls     map[Key]*Call
+	active    int
+	draining  bool
+	forksOver bool // no fork is hung up any more
 }
 
 // New binds the sockets. Nothing is read before Serve. The observers are told
@@ -119,6 +120,9 @@ func (sw *Switchboard) Serve(ctx context.Context) error {
 	over := make(chan struct{})
 	go func() {
 		sw.flows.Wait()
+		sw.mu.Lock()
+		sw.forksOver = true // nothing may be added to what is waited for
+		sw.mu.Unlock()
 		sw.forks.Wait()
 		close(over)
 	}()
@@ -132,6 +136,10 @@ func (sw *Switchboard) Serve(ctx context.Context) error {
 		sw.shards[i].close()
 	}
 	sw.transport.close()
+	select {
+	case <-over:
+	case <-time.After(time.Second): // a name server that does not answer may hold one up
+	}
 	return err
 }
 
@@ -204,10 +212,11 @@ func (sw *Switchboard) take(c *Call) (old *Call, err error) {
 	switch {
 	case sw.draining:
 		return nil, ErrDraining
+	case old == nil && sw.active >= sw.cfg.MaxCalls,
+		sw.active >= 2*sw.cfg.MaxCalls: // the replaced ones may take half a minute to end
+		return nil, ErrTooManyCalls
 	case old != nil:
 		old.stop(ErrReplaced)
-	case sw.active >= sw.cfg.MaxCalls:
-		return nil, ErrTooManyCalls
 	}
 	sw.calls[c.Key] = c
 	sw.active++
@@ -243,13 +252,16 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 		sw.log.Debug("call over", "call", c, "err", c.err)
 	}()
 	if old != nil {
+		// Not cut short when this call is replaced in its turn: the one after
+		// it waits for the phone that rings for the first.
 		select {
 		case <-old.done:
 		case <-time.After(replaceWait):
-		case <-ctx.Done():
-			c.err = context.Cause(ctx)
-			return
 		}
+	}
+	if ctx.Err() != nil {
+		c.err = context.Cause(ctx)
+		return
 	}
 	c.err = flow(ctx, c)
 }

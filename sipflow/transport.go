@@ -430,7 +430,10 @@ func (t *transport) readStream(s *stream) {
 	}()
 	from := path{s, s.remote}
 	r := bufio.NewReaderSize(s.conn, 4096)
-	pong := func() error { return s.send([]byte("\r\n"), s.remote) }
+	pong := func() error {
+		s.conn.SetReadDeadline(time.Now().Add(streamIdle)) //nolint:errcheck // the read tells
+		return s.send([]byte("\r\n"), s.remote)
+	}
 	for {
 		s.conn.SetReadDeadline(time.Now().Add(streamIdle)) //nolint:errcheck // the read tells
 		m, err := wire.ReadMessage(r, pong)

@@ -116,17 +116,18 @@ const (
 // clip keeps a name from a file short enough for an error.
 func clip(s string) string { return shorten(s, maxName) }
 
-// shorten cuts s to n bytes and makes it printable UTF-8.
+// shorten cuts s to n bytes and drops what is not printable UTF-8.
 func shorten(s string, n int) string {
+	more := ""
 	if len(s) > n {
-		s = strings.ToValidUTF8(s[:n], "") + "…"
+		s, more = s[:n], "…"
 	}
-	return strings.Map(func(r rune) rune { // Map gives U+FFFD for what is not UTF-8
+	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '
 		}
 		return r
-	}, s)
+	}, strings.ToValidUTF8(s, "")) + more
 }
 
 // text is the character data of el as xsd:normalizedString has it: line ends

@@ -20,7 +20,7 @@ type peer struct {
 	seq        uint32 // highest CSeq of the phone
 	answered   [4]answer
 	next       int // where the next answer goes
-	version    uint64
+	version    uint64 // of our last o= line, 0 before the first
 	reinvite   *reinvite
 	hungUp     func() // called once when the phone sends BYE
 }
@@ -48,6 +48,24 @@ func (p *peer) hangUp() bool {
 	was := p.up
 	p.up = false
 	return was
+}
+
+// versionNow is the version of our last session description, 0 before the first.
+func (p *peer) versionNow() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.version
+}
+
+// nextVersion is the version of our next session description: a new one when
+// it differs from the last (RFC 3264 §8).
+func (p *peer) nextVersion(differs bool) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if differs || p.version == 0 {
+		p.version++
+	}
+	return p.version
 }
 
 // subscribe expects the NOTIFYs of a REFER, which may come before its answer
@@ -221,11 +239,10 @@ func (l *Leg) reinvited(s *shard, m *wire.Message, from path) int {
 	if !p.up {
 		return 481
 	}
-	p.version = max(p.version, 1) + 1
-	_, host := from.link.local()
+	p.version++
 	r := replyOf(200, from)
 	r.ContentType = sdpType
-	r.Body = heldAnswer(m.Body(), l.id, p.version, host)
+	r.Body = heldAnswer(m.Body(), l.id, p.version, l.call.sw.host)
 	via, _ := m.TopVia()
 	to := from
 	if !from.link.reliable() {

@@ -47,7 +47,7 @@ var (
 //	    |                      |<---------------->|
 func Refer(ctx context.Context, c *Call) (err error) {
 	calling := c.callingLeg()
-	answer, err := c.ring(ctx, calling, placeholder(calling.id, c.sw.host))
+	answer, err := c.ringPlaceholder(ctx, calling)
 	if err != nil {
 		return err
 	}
@@ -115,13 +115,35 @@ func escapeHeaderValue(s string) string {
 // ring invites a phone for the call's timeout. An answer that comes too late
 // is hung up; the error is then ErrNoAnswer.
 func (c *Call) ring(ctx context.Context, l *Leg, offer []byte) (*Answer, error) {
+	ctx, stop := context.WithTimeoutCause(ctx, c.ringTime(), ErrNoAnswer)
+	defer stop()
+	return l.Invite(ctx, offer)
+}
+
+// ringTime is how long a phone of the call is alerted.
+func (c *Call) ringTime() time.Duration {
 	limit := c.sw.cfg.MaxRing
 	if c.Timeout > 0 {
 		limit = min(limit, c.Timeout)
 	}
-	ctx, stop := context.WithTimeoutCause(ctx, limit, ErrNoAnswer)
+	return limit
+}
+
+// ringPlaceholder rings the calling phone, which is offered audio that nobody
+// sends. A phone that refuses that offer is offered the same on hold (RFC 3725
+// §4.4 lets the first description be a dummy, and some phones read it closely).
+func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Answer, error) {
+	ctx, stop := context.WithTimeoutCause(ctx, c.ringTime(), ErrNoAnswer)
 	defer stop()
-	return l.Invite(ctx, offer)
+	answer, err := l.Invite(ctx, placeholder(l.id, l.peer.nextVersion(true), c.sw.host))
+	var refused *StatusError
+	if errors.As(err, &refused) {
+		switch refused.Code {
+		case 400, 415, 488:
+			return l.Invite(ctx, heldAnswer(nil, l.id, l.peer.nextVersion(true), c.sw.host))
+		}
+	}
+	return answer, err
 }
 
 // letAckPass waits a moment where proxies are between us and the phone. They

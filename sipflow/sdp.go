@@ -2,7 +2,6 @@ package sipflow
 
 import (
 	"bytes"
-	"net"
 	"strconv"
 	"strings"
 )
@@ -34,22 +33,14 @@ func appendAddr(b []byte, host string) []byte {
 
 // placeholder is the offer that rings the calling phone: audio that nobody
 // sends. sipXrest: the text is the original's to the byte.
-func placeholder(session uint64, hostPort string) []byte {
-	host, _, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		host = hostPort
-	}
-	b := appendOrigin(make([]byte, 0, 192), session>>1, 1, host)
+func placeholder(session, version uint64, host string) []byte {
+	b := appendOrigin(make([]byte, 0, 192), session>>1, version, host)
 	return append(b, "m=audio 2222 RTP/AVP 0 101\r\na=sendrecv\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n"...)
 }
 
 // heldAnswer answers a phone's offer with every stream inactive: there is no
 // media here. Each m= line of the offer has its own in the answer (RFC 3264 §6).
-func heldAnswer(offer []byte, session, version uint64, hostPort string) []byte {
-	host, _, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		host = hostPort
-	}
+func heldAnswer(offer []byte, session, version uint64, host string) []byte {
 	b := appendOrigin(make([]byte, 0, 192), session>>1, version, host)
 	if len(offer) == 0 {
 		return append(b, "m=audio 2222 RTP/AVP 0 101\r\na=inactive\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n"...)

@@ -21,6 +21,7 @@ type Leg struct {
 	first   string         // header lines of the first INVITE only
 	pending []Notification // NOTIFYs that came while something else was awaited
 	noted   string         // last provisional status line reported
+	media   *media         // of a leg that is joined with another
 
 	inbox inbox
 	peer  peer

@@ -119,7 +119,7 @@ func (a *attempt) send(ctx context.Context) (*clientTx, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		sw.resolver.Failed(a.hop)
+		sw.failed(a.hop)
 		a.failed = errors.Join(a.failed, fmt.Errorf("%s: %w", a.hop, err))
 	}
 	return nil, fmt.Errorf("%w: %w", ErrUnreachable, a.failed)
@@ -152,7 +152,7 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 	unusable := errors.Is(err, errTimeout) || (err == nil && res.Code() == 503)
 	if a.hop.Transport != "" {
 		if unusable {
-			a.leg.call.sw.resolver.Failed(a.hop)
+			a.leg.call.sw.failed(a.hop)
 			if len(a.hops) > 0 {
 				if err == nil {
 					err = statusError(a.method, res)
@@ -161,7 +161,7 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 				return true
 			}
 		} else if err == nil {
-			a.leg.call.sw.resolver.Succeeded(a.hop)
+			a.leg.call.sw.worked(a.hop)
 		}
 	}
 	if err != nil || (res.Code() != 401 && res.Code() != 407) || !a.auth.answer(res, a.method, a.leg.target) {

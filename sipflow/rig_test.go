@@ -29,10 +29,11 @@ const (
 
 // rig is a switchboard on a network in memory.
 type rig struct {
-	t    *testing.T
-	net  *siptest.Network
-	sw   *Switchboard
-	stop func()
+	t        *testing.T
+	net      *siptest.Network
+	sw       *Switchboard
+	stop     func()
+	shutdown func() error // stop, for a test that wants the error
 
 	mu     sync.Mutex
 	lines  []string // "INVITE SIP/2.0 180 Ringing"
@@ -70,13 +71,16 @@ func newRig(t *testing.T, n *siptest.Network, hop string, adjust ...func(*Config
 	ctx, cancel := context.WithCancel(t.Context())
 	served := make(chan error, 1)
 	go func() { served <- r.sw.Serve(ctx) }()
-	r.stop = sync.OnceFunc(func() {
+	r.shutdown = sync.OnceValue(func() error {
+		defer res.Close()
 		cancel()
-		if err := <-served; err != nil {
+		return <-served
+	})
+	r.stop = func() {
+		if err := r.shutdown(); err != nil {
 			t.Errorf("Serve: %v", err)
 		}
-		res.Close()
-	})
+	}
 	synctest.Wait()
 	return r
 }

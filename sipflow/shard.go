@@ -45,6 +45,7 @@ func (s *shard) close() {
 		defer tx.tell(event{err: ErrDraining}, true)
 	}
 	for _, h := range s.husks {
+		h.timer.stop()
 		h.over()
 	}
 	defer s.mu.Unlock() // before anybody is told

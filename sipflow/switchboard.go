@@ -47,6 +47,7 @@ type Switchboard struct {
 	observers []func(Event)
 	resolver  *resolve.Resolver
 	proxies   []resolve.Target
+	avoided   avoided
 	transport transport
 	host      string // host of our first socket, for Call-ID and SDP
 	shards    [numShards]shard
@@ -300,7 +301,7 @@ func (sw *Switchboard) nextHops(ctx context.Context, uri string) ([]resolve.Hop,
 	if len(all) == 0 {
 		return nil, failed
 	}
-	return all, nil
+	return sw.avoided.last(all), nil
 }
 
 func (sw *Switchboard) hopsOf(ctx context.Context, uri string) ([]resolve.Hop, error) {

@@ -47,6 +47,9 @@ type timerList struct {
 // set starts or restarts a timer. d must be one of delays; the shard's lock is held.
 func (t *timer) set(s *shard, d time.Duration, owner expirer) {
 	t.stop()
+	if s.closed {
+		return
+	}
 	for i := range s.lists {
 		if l := &s.lists[i]; l.delay == d {
 			t.list, t.at, t.owner = l, s.now()+d, owner

@@ -24,10 +24,12 @@ type challenge struct {
 // parseChallenge reads a challenge. Parameter names and the scheme may have
 // any case, values may be quoted or not.
 func parseChallenge(s string) (c challenge, ok bool) {
-	scheme, rest, found := strings.Cut(strings.TrimSpace(s), " ")
-	if !found || !strings.EqualFold(scheme, "Digest") {
+	s = strings.TrimSpace(s)
+	i := strings.IndexAny(s, " \t")
+	if i < 0 || !strings.EqualFold(s[:i], "Digest") {
 		return c, false
 	}
+	rest := s[i:]
 	for rest = strings.TrimLeft(rest, " \t,"); rest != ""; rest = strings.TrimLeft(rest, " \t,") {
 		name, after, found := strings.Cut(rest, "=")
 		if !found {
@@ -178,7 +180,7 @@ func (a *auth) answer(res *wire.Message, method, uri string) bool {
 	if res.Code() == 407 {
 		in, out, line = wire.ProxyAuthenticate, "Proxy-Authorization: ", &a.proxy
 	}
-	if a.tries >= maxChallenges || a.cred == nil {
+	if a.tries >= maxChallenges || a.cred == nil || a.realm == "" {
 		return false
 	}
 	a.tries++

@@ -30,7 +30,7 @@ type Config struct {
 	Listen          []string      // "udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"; port 0 takes a free one
 	ExternalAddress string        // host for Via and Contact, when it is not the one listened on
 	OutboundProxies []string      // SIP URIs; default: RFC 3263 on the domain of the Request-URI
-	Realm           string        // the only realm that gets the agents' credentials; empty: any
+	Realm           string        // the only realm that gets the agents' credentials; empty: none does
 	HangUpOn        HangUpOn      // default Progressing
 	MaxRing         time.Duration // longest ringing, whatever a call asks for; default 1 h
 	MaxCalls        int           // calls at once; default 20,000

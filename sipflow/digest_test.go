@@ -1,0 +1,315 @@
+package sipflow
+
+import (
+	"bytes"
+	"crypto/md5"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"reflect"
+	"strings"
+	"testing"
+
+	"sipxrest/sipflow/wire"
+)
+
+func TestParseChallenge(t *testing.T) {
+	for _, c := range []struct {
+		in   string
+		want challenge
+		ok   bool
+	}{
+		{`Digest realm="sipx.test", nonce="n"`, challenge{realm: "sipx.test", nonce: "n"}, true},
+		{`Digest realm=sipx.test,nonce=n.1`, challenge{realm: "sipx.test", nonce: "n.1"}, true},
+		{"  dIGEST\tREALM = \"r\" ,\t NoNce=\"n\" , ALGORITHM=md5 , Stale=TRUE ,", challenge{realm: "r", nonce: "n", algorithm: "md5", stale: true}, true},
+		{`Digest nonce="a, b=c, realm=x", realm="r"`, challenge{realm: "r", nonce: "a, b=c, realm=x"}, true},
+		{`Digest nonce="a\"b\\c\d", realm="r"`, challenge{realm: "r", nonce: `a"b\cd`}, true},
+		{`Digest nonce="n", qop="auth-int, AUTH", opaque="o", algorithm="SHA-256"`,
+			challenge{nonce: "n", qop: []string{"auth-int", "auth"}, opaque: "o", algorithm: "SHA-256"}, true},
+		{`Digest nonce="n", qop=auth, stale=false, domain="sip:a sip:b", x-new="y"`, challenge{nonce: "n", qop: []string{"auth"}}, true},
+		{`Digest ,, nonce="n",,`, challenge{nonce: "n"}, true},
+		{`Digest realm="r"`, challenge{}, false},
+		{`Digest nonce=""`, challenge{}, false},
+		{`Digest nonce="open`, challenge{}, false},
+		{`Digest nonce="open\`, challenge{}, false},
+		{`Digest nonce`, challenge{}, false},
+		{`Digest`, challenge{}, false},
+		{`Digestnonce="n"`, challenge{}, false},
+		{`Basic realm="r"`, challenge{}, false},
+		{`Basic nonce="n"`, challenge{}, false},
+		{``, challenge{}, false},
+	} {
+		got, ok := parseChallenge(c.in)
+		if ok != c.ok || (ok && !reflect.DeepEqual(got, c.want)) {
+			t.Errorf("%s:\n got %+v, %v\nwant %+v", c.in, got, ok, c.want)
+		}
+	}
+}
+
+// The examples of RFC 2617 §3.5 and RFC 7616 §3.9.1, and what RFC 2069 makes of
+// the former.
+func TestDigestVectors(t *testing.T) {
+	old := Credentials{Username: "Mufasa", Password: "Circle Of Life"}
+	cred := Credentials{Username: "Mufasa", Password: "Circle of Life"}
+	const cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
+	const rfc2617 = `Digest realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093"`
+	const rfc7616 = `Digest realm="http-auth@example.org", nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", ` +
+		`opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"`
+	for _, c := range []struct {
+		challenge string
+		cred      Credentials
+		cnonce    string
+		response  string
+	}{
+		{rfc2617, old, "0a4f113b", "670fd8c2df070c60b045671b8b24ff02"},
+		{rfc2617, Credentials{Username: "Mufasa", Password: "CircleOfLife"}, "", "1949323746fe6a43ef61f9606e7febea"},
+		{rfc2617 + `, qop="auth,auth-int"`, old, "0a4f113b", "6629fae49393a05397450978507c4ef1"},
+		{rfc7616 + `, qop="auth, auth-int", algorithm=MD5`, cred, cnonce, "8ca523f5e9506fed4657c9700eebdbec"},
+		{rfc7616 + `, qop="auth, auth-int", algorithm=SHA-256`, cred, cnonce, "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"},
+		{rfc7616 + `, qop="auth", algorithm=MD5`, Credentials{Username: "Mufasa", HA1: "3D78807DEFE7DE2157E2B0B6573A855F"}, cnonce, "8ca523f5e9506fed4657c9700eebdbec"},
+		{rfc7616 + `, qop="auth", algorithm=SHA-256`,
+			Credentials{Username: "Mufasa", HA1: "wrong", HA1SHA256: "7987c64c30e25f1b74be53f966b49b90f2808aa92faf9a00262392d7b4794232"}, cnonce,
+			"753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"},
+		{rfc7616 + `, qop="auth", algorithm=MD5-sess`, cred, cnonce, "e783283f46242139c486a698fec7211d"},
+		{rfc7616 + `, qop="auth", algorithm=SHA-256-sess`, cred, cnonce, "2fd51b3a77ad75bad6afad6003e818d767133c46d9e2749e7f5232ae1ea3efd7"},
+		{rfc7616 + `, algorithm=MD5-sess`, cred, cnonce, "37a7f42db2090a3fcac4e26e747d4fc8"},
+	} {
+		ch, ok := parseChallenge(c.challenge)
+		if !ok {
+			t.Fatalf("%s is no challenge", c.challenge)
+		}
+		value, ok := ch.respond(&c.cred, "GET", "/dir/index.html", c.cnonce)
+		if !ok || !strings.Contains(value, `response="`+c.response+`"`) {
+			t.Errorf("%s:\n got %s, %v\nwant %s", c.challenge, value, ok, c.response)
+		}
+		// What is sent can be read as what was meant.
+		back, ok := parseChallenge(value)
+		if !ok || back.nonce != ch.nonce || back.realm != ch.realm || back.opaque != ch.opaque || back.algorithm != ch.algorithm {
+			t.Errorf("%s reads as %+v", value, back)
+		}
+		if hasQOP := strings.Contains(value, "qop=auth, nc=00000001"); hasQOP != (ch.qop != nil) {
+			t.Errorf("qop in %s", value)
+		}
+		if needs := ch.qop != nil || strings.HasSuffix(ch.algorithm, "-sess"); strings.Contains(value, `cnonce="`+c.cnonce+`"`) != needs {
+			t.Errorf("cnonce in %s", value)
+		}
+	}
+}
+
+// refusal is a 401 or 407 with these challenges.
+func refusal(t testing.TB, code int, challenges ...string) *wire.Message {
+	t.Helper()
+	name := "WWW-Authenticate"
+	if code == 407 {
+		name = "Proxy-Authenticate"
+	}
+	s := fmt.Sprintf("SIP/2.0 %d No\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a>\r\nTo: <sip:b>\r\nCall-ID: x\r\nCSeq: 1 BYE\r\n", code)
+	for _, c := range challenges {
+		s += name + ": " + c + "\r\n"
+	}
+	m, err := wire.Parse([]byte(s + "\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func ha1(hash string) string {
+	if hash == "MD5" {
+		s := md5.Sum([]byte("200:sipx.test:secret"))
+		return hex.EncodeToString(s[:])
+	}
+	s := sha256.Sum256([]byte("200:sipx.test:secret"))
+	return hex.EncodeToString(s[:])
+}
+
+// Which of several challenges is answered, and which must not be.
+func TestWhichChallengeIsAnswered(t *testing.T) {
+	digest := func(algorithm, rest string) string {
+		return `Digest realm="sipx.test", nonce="n", algorithm=` + algorithm + rest
+	}
+	clear, md5Only, shaOnly := Credentials{Username: "200", Password: "secret"}, Credentials{Username: "200", HA1: ha1("MD5")}, Credentials{Username: "200", HA1SHA256: ha1("SHA-256")}
+	for _, c := range []struct {
+		name       string
+		challenges []string
+		cred       Credentials
+		has        string // "" for no answer
+	}{
+		{"the topmost that we can do", []string{digest("SHA-512-256", ""), digest("SHA-256", ""), digest("MD5", "")}, clear, "algorithm=SHA-256"},
+		{"in the server's order", []string{digest("MD5", ""), digest("SHA-256", "")}, clear, "algorithm=MD5"},
+		{"an MD5 hash does no SHA-256", []string{digest("SHA-256", ""), digest("MD5", "")}, md5Only, "algorithm=MD5"},
+		{"an MD5 hash and nothing else asked", []string{digest("SHA-256", "")}, md5Only, ""},
+		{"a SHA-256 hash does no MD5", []string{digest("MD5", ""), digest("SHA-256", "")}, shaOnly, "algorithm=SHA-256"},
+		{"no algorithm is MD5", []string{`Digest realm="sipx.test", nonce="n"`}, md5Only, `response="`},
+		{"auth-int alone", []string{digest("MD5", `, qop="auth-int"`)}, clear, ""},
+		{"auth-int first", []string{digest("MD5", `, qop="auth-int,auth"`)}, clear, "qop=auth,"},
+		{"unknown algorithm", []string{digest("AKAv1-MD5", "")}, clear, ""},
+		{"algorithm with more behind it", []string{digest(`"MD5, x=y"`, "")}, clear, ""},
+		{"another realm", []string{`Digest realm="evil.example", nonce="n"`}, clear, ""},
+		{"our realm in other case is another", []string{`Digest realm="SIPX.test", nonce="n"`}, clear, ""},
+		{"no realm", []string{`Digest nonce="n"`}, clear, ""},
+		{"another realm first", []string{`Digest realm="evil.example", nonce="x"`, digest("MD5", "")}, clear, `nonce="n"`},
+		{"Basic", []string{`Basic realm="sipx.test"`}, clear, ""},
+		{"Basic first", []string{`Basic realm="sipx.test"`, digest("MD5", "")}, clear, `nonce="n"`},
+		{"no secret", []string{digest("MD5", "")}, Credentials{Username: "200"}, ""},
+		{"no challenge", nil, clear, ""},
+		{"control character in the nonce", []string{"Digest realm=\"sipx.test\", nonce=\"n\x01\""}, clear, ""},
+		{"control character in the opaque", []string{"Digest realm=\"sipx.test\", nonce=\"n\", opaque=\"\x7f\""}, clear, ""},
+		{"quotes in the nonce", []string{`Digest realm="sipx.test", nonce="a\"b\\c"`}, clear, `nonce="a\"b\\c"`},
+	} {
+		for _, code := range []int{401, 407} {
+			a := auth{cred: &c.cred, realm: "sipx.test"}
+			ok := a.answer(refusal(t, code, c.challenges...), "BYE", "sip:b")
+			if ok != (c.has != "") || (a.lines() != "") != ok {
+				t.Errorf("%s: answered %v with %q", c.name, ok, a.lines())
+				continue
+			}
+			want := map[int]string{401: "Authorization: Digest ", 407: "Proxy-Authorization: Digest "}[code]
+			if ok && (!strings.HasPrefix(a.lines(), want) || !strings.Contains(a.lines(), c.has) || strings.Count(a.lines(), "\r\n") != 1) {
+				t.Errorf("%s: %d is answered with %q, want %s", c.name, code, a.lines(), c.has)
+			}
+		}
+	}
+	a := auth{cred: &clear}
+	if a.answer(refusal(t, 401, digest("MD5", ""), `Digest realm="", nonce="n"`), "BYE", "sip:b") {
+		t.Error("credentials without a realm that may have them")
+	}
+	if a := (auth{realm: "sipx.test"}); a.answer(refusal(t, 401, digest("MD5", "")), "BYE", "sip:b") {
+		t.Error("credentials of nobody")
+	}
+}
+
+// A CR or LF that came in a challenge, by whatever way, is never sent.
+func TestLineEndsOfAChallengeAreNotSent(t *testing.T) {
+	cred := Credentials{Username: "200", Password: "secret"}
+	for _, evil := range []string{"n\r\nBye: x", "n\rBye: x", "n\nBye: x", "n\r\n Bye: x"} {
+		for _, param := range []string{"nonce", "opaque", "algorithm", "x"} {
+			b := []byte(fmt.Sprintf("SIP/2.0 401 No\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a>\r\nTo: <sip:b>\r\nCall-ID: x\r\nCSeq: 1 BYE\r\n"+
+				"WWW-Authenticate: Digest realm=\"sipx.test\", nonce=\"1\", %s=\"%s\"\r\n\r\n", param, evil))
+			m, _ := wire.Parse(b) // may well be refused; we look at what comes of it
+			a := auth{cred: &cred, realm: "sipx.test"}
+			a.answer(m, "BYE", "sip:b")
+			if s := strings.TrimSuffix(a.lines(), "\r\n"); strings.ContainsAny(s, "\r\n") {
+				t.Errorf("%s=%q is answered with %q", param, evil, s)
+			}
+		}
+	}
+}
+
+// A server that refuses again and again does not keep us busy.
+func TestChallengesEnd(t *testing.T) {
+	cred := Credentials{Username: "200", Password: "secret"}
+	a := auth{cred: &cred, realm: "sipx.test"}
+	if !a.answer(refusal(t, 401, `Digest realm="sipx.test", nonce="1"`), "BYE", "sip:b") {
+		t.Fatal("not answered")
+	}
+	if a.answer(refusal(t, 401, `Digest realm="sipx.test", nonce="1", stale=true`), "BYE", "sip:b") {
+		t.Error("the same nonce was used again")
+	}
+	a = auth{cred: &cred, realm: "sipx.test"}
+	n := 0
+	for a.answer(refusal(t, 401, fmt.Sprintf(`Digest realm="sipx.test", nonce="%d", stale=true`, n)), "BYE", "sip:b") {
+		if n++; n > maxChallenges {
+			t.Fatal("no end")
+		}
+	}
+	if n != maxChallenges {
+		t.Errorf("%d challenges were answered, want %d", n, maxChallenges)
+	}
+	// A proxy and the phone behind it may each ask once.
+	a = auth{cred: &cred, realm: "sipx.test"}
+	if !a.answer(refusal(t, 407, `Digest realm="sipx.test", nonce="p"`), "BYE", "sip:b") || !a.answer(refusal(t, 401, `Digest realm="sipx.test", nonce="w"`), "BYE", "sip:b") {
+		t.Fatal("not answered")
+	}
+	if s := a.lines(); !strings.Contains(s, "Proxy-Authorization: ") || !strings.Contains(s, "\r\nAuthorization: ") {
+		t.Errorf("sent %q", s)
+	}
+}
+
+func TestSecretsAreNotLogged(t *testing.T) {
+	c := Credentials{Username: "200", Password: "secret", HA1: "deadbeef", HA1SHA256: "cafe"}
+	if s := c.LogValue().String(); s != "[redacted]" {
+		t.Errorf("logged as %s", s)
+	}
+}
+
+// FuzzChallenge: whatever a server asks, one clean line is the answer, or none.
+func FuzzChallenge(f *testing.F) {
+	for _, s := range []string{`Digest realm="sipx.test", nonce="n", qop="auth,auth-int", algorithm=MD5-sess, opaque="o", stale=true`,
+		`digest realm=sipx.test,nonce=n`, `Digest realm="sipx.test", nonce="a\"b\\"`, `Basic realm="x"`, `Digest nonce="open`} {
+		f.Add(s)
+	}
+	cred := Credentials{Username: `2"0\0`, Password: "secret"}
+	f.Fuzz(func(t *testing.T, s string) {
+		c, ok := parseChallenge(s)
+		if !ok {
+			return
+		}
+		if c.nonce == "" || len(c.nonce)+len(c.realm)+len(c.opaque)+len(c.algorithm) > len(s) {
+			t.Fatalf("%q is %+v", s, c)
+		}
+		value, ok := c.respond(&cred, "BYE", "sip:b", "c")
+		if !ok {
+			return
+		}
+		back, ok := parseChallenge(value)
+		if !ok || back.nonce != c.nonce || back.realm != c.realm || back.opaque != c.opaque || back.algorithm != c.algorithm {
+			t.Fatalf("%q reads as %+v, want %+v", value, back, c)
+		}
+		m, err := wire.Parse([]byte("SIP/2.0 401 No\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a>\r\nTo: <sip:b>\r\nCall-ID: x\r\nCSeq: 1 BYE\r\nWWW-Authenticate: " + s + "\r\n\r\n"))
+		if err != nil {
+			return
+		}
+		a := auth{cred: &cred, realm: "sipx.test"}
+		a.answer(m, "BYE", "sip:b")
+		if line := strings.TrimSuffix(a.lines(), "\r\n"); hasControl(line) {
+			t.Fatalf("answered with %q", line)
+		}
+	})
+}
+
+// FuzzSipfrag: a body has a status line in it or has not.
+func FuzzSipfrag(f *testing.F) {
+	for _, s := range []string{"SIP/2.0 200 OK\r\n", "SIP/2.0 486 Busy Here\r\nContact: <sip:x>\r\n", "sip/2.0  180", "SIP/2.0 100 Trying\nx", "<xml/>", "SIP/2.0 99999 x", ""} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, body []byte) {
+		code, reason := parseSipfrag(body)
+		if code == 0 {
+			if reason != "" {
+				t.Fatalf("reason %q without a code", reason)
+			}
+			return
+		}
+		if code < 100 || code > 699 || strings.ContainsAny(reason, "\r\n") || len(reason) > 128 {
+			t.Fatalf("%q is %d %q", body, code, reason)
+		}
+		if !bytes.Contains(body, []byte(fmt.Sprint(code))) || !bytes.EqualFold(body[:8], []byte("SIP/2.0 ")) {
+			t.Fatalf("%q is %d", body, code)
+		}
+		if line := reasonLine(code, reason); strings.Count(line, "\r\n") != 1 || strings.Count(line, `"`) != 2 || hasControl(strings.TrimSuffix(line, "\r\n")) {
+			t.Fatalf("Reason line %q", line)
+		}
+	})
+}
+
+func TestSipfrag(t *testing.T) {
+	for _, c := range []struct {
+		body   string
+		code   int
+		reason string
+	}{
+		{"SIP/2.0 200 OK\r\n", 200, "OK"},
+		{"SIP/2.0 200 OK", 200, "OK"},
+		{"SIP/2.0 486 Busy Here\r\nContact: <sip:x>\r\n", 486, "Busy Here"},
+		{"SIP/2.0 180 Ringing\nx", 180, "Ringing"},
+		{"sip/2.0 180", 180, ""},
+		{"SIP/2.0 503 " + strings.Repeat("x", 70000), 503, strings.Repeat("x", 128)},
+		{"SIP/2.0 99 x", 0, ""}, {"SIP/2.0 700 x", 0, ""}, {"SIP/2.0 2000", 0, ""}, {"SIP/2.0 -20", 0, ""}, {"SIP/3.0 200 OK", 0, ""},
+		{"INVITE sip:x SIP/2.0", 0, ""}, {"\r\nSIP/2.0 200 OK", 0, ""}, {"<x>SIP/2.0 200 OK</x>", 0, ""}, {"", 0, ""}, {"\x00", 0, ""}, {strings.Repeat("x", 70000), 0, ""},
+	} {
+		if code, reason := parseSipfrag([]byte(c.body)); code != c.code || reason != c.reason {
+			t.Errorf("%.40q is %d %q, want %d %q", c.body, code, reason, c.code, c.reason)
+		}
+	}
+}

@@ -52,6 +52,8 @@ func (a *App) bindHTTP(gate *restauth.Gate, h http.Handler) (err error) {
 		}
 		var tlsConfig *tls.Config
 		scheme := "http://"
+		var protocols http.Protocols
+		protocols.SetHTTP1(true)
 		if l.TLS != nil {
 			cert, err := a.certificateFor(*l.TLS)
 			if err != nil {
@@ -59,6 +61,8 @@ func (a *App) bindHTTP(gate *restauth.Gate, h http.Handler) (err error) {
 			}
 			tlsConfig = cert.config(l.TLS.MinVersion)
 			scheme = "https://"
+			// HTTP/2 ends connections of older TLS (RFC 9113 §9.2), but clients may offer both.
+			protocols.SetHTTP2(tlsVersions[l.TLS.MinVersion] >= tls.VersionTLS12)
 		}
 		socket, err := net.Listen("tcp", l.Listen)
 		if err != nil {
@@ -68,6 +72,7 @@ func (a *App) bindHTTP(gate *restauth.Gate, h http.Handler) (err error) {
 			server: &http.Server{
 				Handler:           guarded(gate.Listener(policy, l.TLS != nil, h), a.log),
 				TLSConfig:         tlsConfig,
+				Protocols:         &protocols,
 				ReadHeaderTimeout: readHeaderTimeout,
 				ReadTimeout:       readTimeout,
 				WriteTimeout:      writeTimeout,

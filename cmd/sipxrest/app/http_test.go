@@ -41,11 +41,15 @@ func TestOldTLSVersionsAreServedOnlyOnRequest(t *testing.T) {
 	for i, want := range []bool{false, true} {
 		c, err := tls.Dial("tcp", strings.TrimPrefix(s.Addrs()[i], "https://"), &tls.Config{
 			InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11,
+			NextProtos: []string{"h2", "http/1.1"}, // as curl offers them
 		})
 		if got := err == nil; got != want {
 			t.Errorf("listener %d: TLS 1.1 served %v, want %v (%v)", i+1, got, want, err)
 		}
 		if err == nil {
+			if p := c.ConnectionState().NegotiatedProtocol; p != "http/1.1" {
+				t.Errorf("listener %d: %q is spoken over TLS 1.1", i+1, p)
+			}
 			c.Close()
 		}
 	}

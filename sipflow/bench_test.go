@@ -1,0 +1,251 @@
+package sipflow
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/netip"
+	"runtime"
+	"strconv"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"sipxrest/resolve"
+	"sipxrest/sipflow/wire"
+)
+
+// cannedPeer is a socket whose other end answers at once, from the bytes of
+// the request, so that a benchmark measures sipflow and little else.
+type cannedPeer struct {
+	rings  bool // answers INVITE with 180 only
+	in     chan []byte
+	free   chan []byte
+	once   sync.Once
+	closed chan struct{}
+	lost   atomic.Int64
+}
+
+var cannedAddr = netip.MustParseAddrPort("10.0.0.2:5060")
+
+func newCannedPeer(rings bool) *cannedPeer {
+	p := &cannedPeer{rings: rings, in: make(chan []byte, 1<<16), free: make(chan []byte, 1<<12), closed: make(chan struct{})}
+	for range cap(p.free) {
+		p.free <- make([]byte, 0, 1024)
+	}
+	return p
+}
+
+func (p *cannedPeer) LocalAddr() net.Addr { return &net.UDPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 5060} }
+
+func (p *cannedPeer) Close() error {
+	p.once.Do(func() { close(p.closed) })
+	return nil
+}
+
+func (p *cannedPeer) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
+	select {
+	case m := <-p.in:
+		n := copy(b, m)
+		select {
+		case p.free <- m[:0]:
+		default:
+		}
+		return n, cannedAddr, nil
+	case <-p.closed:
+		return 0, netip.AddrPort{}, net.ErrClosed
+	}
+}
+
+// reply puts one message into the socket, as a network would: never waiting.
+func (p *cannedPeer) reply(parts ...[]byte) {
+	var b []byte
+	select {
+	case b = <-p.free:
+	default:
+		b = make([]byte, 0, 1024)
+	}
+	for _, s := range parts {
+		b = append(b, s...)
+	}
+	select {
+	case p.in <- b:
+	default:
+		p.lost.Add(1)
+	}
+}
+
+// line is the header line of that name, its end included.
+func line(b []byte, name string) []byte {
+	i := bytes.Index(b, []byte("\r\n"+name+": "))
+	if i < 0 {
+		return nil
+	}
+	b = b[i+2:]
+	return b[:bytes.IndexByte(b, '\n')+1]
+}
+
+var (
+	cannedContact = []byte("Contact: <sip:201@10.0.0.2:5060>\r\n")
+	cannedEnd     = []byte("Content-Length: 0\r\n\r\n")
+	cannedTag     = []byte(";tag=phone\r\n")
+)
+
+func (p *cannedPeer) WriteToUDPAddrPort(b []byte, _ netip.AddrPort) (int, error) {
+	if bytes.HasPrefix(b, []byte("SIP/2.0 ")) || bytes.HasPrefix(b, []byte("ACK ")) {
+		return len(b), nil
+	}
+	via, from, to, id, cseq := line(b, "Via"), line(b, "From"), line(b, "To"), line(b, "Call-ID"), line(b, "CSeq")
+	tag := []byte("\r\n")
+	if !bytes.Contains(to, []byte(";tag=")) {
+		tag = cannedTag
+	}
+	response := func(status string, cseq []byte) {
+		p.reply([]byte(status), via, from, to[:len(to)-2], tag, id, cseq, cannedContact, cannedEnd)
+	}
+	notify := func(seq, state, body string) {
+		p.reply([]byte("NOTIFY sip:callcontroller@10.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKn\r\nFrom: "), to[4:len(to)-2], tag,
+			[]byte("To: "), from[6:], id, []byte("CSeq: "+seq+" NOTIFY\r\nEvent: refer\r\nSubscription-State: "+state+
+				"\r\nContent-Type: message/sipfrag\r\nContent-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"+body))
+	}
+	switch {
+	case bytes.HasPrefix(b, []byte("INVITE ")):
+		response("SIP/2.0 180 Ringing\r\n", cseq)
+		if !p.rings {
+			response("SIP/2.0 200 OK\r\n", cseq)
+		}
+	case bytes.HasPrefix(b, []byte("CANCEL ")):
+		response("SIP/2.0 200 OK\r\n", cseq)
+		response("SIP/2.0 487 Request Terminated\r\n", bytes.Replace(cseq, []byte("CANCEL"), []byte("INVITE"), 1))
+	case bytes.HasPrefix(b, []byte("REFER ")):
+		response("SIP/2.0 202 Accepted\r\n", cseq)
+		notify("1", "active;expires=60", "SIP/2.0 180 Ringing\r\n")
+	case bytes.HasPrefix(b, []byte("BYE ")):
+		response("SIP/2.0 200 OK\r\n", cseq)
+		notify("2", "terminated;reason=noresource", "SIP/2.0 200 OK\r\n")
+	default:
+		response("SIP/2.0 200 OK\r\n", cseq)
+	}
+	return len(b), nil
+}
+
+// canned runs a switchboard whose only peer is canned. stop waits for its end.
+func canned(b *testing.B, rings bool) (sw *Switchboard, p *cannedPeer, stop func()) {
+	b.Helper()
+	res, err := resolve.New(resolve.Config{Servers: []string{"10.0.0.53:53"}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	p = newCannedPeer(rings)
+	sw, err = New(Config{Listen: []string{"udp:10.0.0.1:5060"}, Realm: "sipx.test", Resolver: res, MaxCalls: 1 << 20,
+		OutboundProxies: []string{"sip:10.0.0.2:5060"},
+		Network:         Network{ListenUDP: func(string) (PacketConn, error) { return p, nil }},
+	}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	if err != nil {
+		b.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	served := make(chan error, 1)
+	go func() { served <- sw.Serve(ctx) }()
+	return sw, p, func() {
+		cancel()
+		if err := <-served; err != nil {
+			b.Error(err)
+		}
+		res.Close()
+		if n := p.lost.Load(); n > 0 {
+			b.Errorf("%d messages were lost", n)
+		}
+	}
+}
+
+func cannedSpec(i int64) Spec {
+	s := spec()
+	s.Key.Called = strconv.FormatInt(i, 10) + "@sipx.test"
+	return s
+}
+
+// BenchmarkReferCall is a whole call: Place, INVITE, 180, 200, ACK, REFER, 202,
+// NOTIFY, BYE, and the last NOTIFY. Its allocations are the calls' and the few
+// of the peer.
+func BenchmarkReferCall(b *testing.B) {
+	sw, _, stop := canned(b, false)
+	defer stop()
+	var next atomic.Int64
+	b.ReportAllocs()
+	b.SetParallelism(8)
+	b.ResetTimer()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			c, err := sw.Place(context.Background(), cannedSpec(next.Add(1)), Refer)
+			if err != nil {
+				b.Error(err)
+				return
+			}
+			<-c.Done()
+			if c.Err() != nil {
+				b.Error(c.Err())
+				return
+			}
+		}
+	})
+}
+
+// inUse is the memory that is held, stacks included.
+func inUse() uint64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return m.HeapAlloc + m.StackInuse
+}
+
+// BenchmarkCallMemory tells what one call holds while it rings, and what is
+// left of one for the half minute after its end.
+func BenchmarkCallMemory(b *testing.B) {
+	const calls = 20_000
+	for _, c := range []struct {
+		name  string
+		rings bool
+	}{{"ringing", true}, {"husk", false}} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				sw, p, stop := canned(b, c.rings)
+				before := inUse()
+				for i := range int64(calls) {
+					call, err := sw.Place(context.Background(), cannedSpec(i), Refer)
+					if err != nil {
+						b.Fatal(err)
+					}
+					if !c.rings {
+						<-call.Done()
+					}
+				}
+				for len(p.in) > 0 {
+					runtime.Gosched()
+				}
+				b.ReportMetric(float64(inUse()-before)/calls, "B/call")
+				runtime.KeepAlive(sw)
+				stop()
+			}
+		})
+	}
+}
+
+// BenchmarkStrangersOptions is the answer to a request outside of any call.
+func BenchmarkStrangersOptions(b *testing.B) {
+	sw, _, stop := canned(b, false)
+	defer stop()
+	msg := []byte(stranger("OPTIONS", ""))
+	from := path{sw.transport.udp[0], cannedAddr}
+	b.ReportAllocs()
+	for b.Loop() {
+		m, err := wire.Parse(bytes.Clone(msg))
+		if err != nil {
+			b.Fatal(err)
+		}
+		sw.receive(m, from)
+	}
+}

@@ -287,3 +287,33 @@ func TestReinviteIsAnsweredUntilItIsAcknowledged(t *testing.T) {
 		})
 	}
 }
+
+// What comes in the same instant as the answer finds the dialog there.
+func TestRequestsRightBehindTheAnswer(t *testing.T) {
+	for _, method := range []string{"INFO", "BYE"} {
+		t.Run(method, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := siptest.NewNetwork()
+				r := newRig(t, n, phoneAddr, func(c *Config) { c.HangUpOn = Outcome })
+				defer r.stop()
+				p := rawUDP(t, n, phoneAddr)
+				c := r.place(spec())
+				p.invite = p.expect("INVITE")
+				p.wants(481, p.inDialog("INFO", 1, "", "")) // not yet answered: there is no dialog
+				p.send(p.response(p.invite, 200, p.contact(), ""))
+				p.wants(200, p.inDialog(method, 2, "", ""))
+				p.expect("ACK")
+				if method == "BYE" {
+					<-c.Done()
+					if c.Err() == nil || !strings.Contains(c.Err().Error(), ErrHungUp.Error()) {
+						t.Errorf("ended with %v", c.Err())
+					}
+				} else {
+					p.send(p.response(p.expect("REFER"), 202, p.contact(), ""))
+					ends(t, c, p, 3)
+				}
+				r.empty()
+			})
+		})
+	}
+}

@@ -275,6 +275,7 @@ func TestReinviteIsAnsweredUntilItIsAcknowledged(t *testing.T) {
 				}
 				p.wants(0, p.inDialog("INVITE", 4, "", "")) // a late copy
 				p.wants(200, p.inDialog("INVITE", 5, "", ""))
+				p.wants(0, p.inDialog("INVITE", 4, "", "")) // a later one: not its answer
 				p.send(p.inDialog("ACK", 4, "", "")) // acknowledges nothing
 				p.wants(200, p.notify(6, "200 OK", "terminated"))
 				p.hungUp()
@@ -294,14 +295,14 @@ func TestRequestsRightBehindTheAnswer(t *testing.T) {
 		t.Run(method, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := siptest.NewNetwork()
-				r := newRig(t, n, phoneAddr, func(c *Config) { c.HangUpOn = Outcome })
+				r := newRig(t, n, phoneAddr+";transport=tcp", func(c *Config) { c.HangUpOn = Outcome })
 				defer r.stop()
-				p := rawUDP(t, n, phoneAddr)
+				p := rawTCP(t, n, phoneAddr)
 				c := r.place(spec())
+				p.accept()
 				p.invite = p.expect("INVITE")
 				p.wants(481, p.inDialog("INFO", 1, "", "")) // not yet answered: there is no dialog
-				p.send(p.response(p.invite, 200, p.contact(), ""))
-				p.wants(200, p.inDialog(method, 2, "", ""))
+				p.wants(200, p.response(p.invite, 200, p.contact(), "")+p.inDialog(method, 2, "", ""))
 				p.expect("ACK")
 				if method == "BYE" {
 					<-c.Done()

@@ -496,3 +496,30 @@ func TestOptionsTellsWhetherAHopIsAlive(t *testing.T) {
 		r.empty()
 	})
 }
+
+// An answer that comes in the very instant in which we stop waiting for it is
+// acknowledged and hung up, whoever is first.
+func TestAnswerComesAsTheWaitEnds(t *testing.T) {
+	for i := range 40 {
+		synctest.Test(t, func(t *testing.T) {
+			n := siptest.NewNetwork()
+			r := newRig(t, n, phoneAddr)
+			defer r.stop()
+			p := rawUDP(t, n, phoneAddr)
+			began := time.Now()
+			c := r.place(spec()) // rings for 20 s, and is waited for 32 s more
+			p.invite = p.expect("INVITE")
+			p.send(p.response(p.invite, 180, "", ""))
+			p.send(p.response(p.expect("CANCEL"), 200, "", "")) // and rings on
+			time.Sleep(time.Until(began.Add(20*time.Second + tEnd - siptest.DefaultDelay + time.Duration(i-20)*100*time.Nanosecond)))
+			p.send(p.response(p.invite, 200, p.contact(), ""))
+			p.expect("ACK")
+			p.hungUp()
+			<-c.Done()
+			if !errors.Is(c.Err(), ErrNoAnswer) {
+				t.Errorf("ended with %v", c.Err())
+			}
+			r.empty()
+		})
+	}
+}

@@ -276,7 +276,7 @@ func TestReinviteIsAnsweredUntilItIsAcknowledged(t *testing.T) {
 				p.wants(0, p.inDialog("INVITE", 4, "", "")) // a late copy
 				p.wants(200, p.inDialog("INVITE", 5, "", ""))
 				p.wants(0, p.inDialog("INVITE", 4, "", "")) // a later one: not its answer
-				p.send(p.inDialog("ACK", 4, "", "")) // acknowledges nothing
+				p.send(p.inDialog("ACK", 4, "", ""))        // acknowledges nothing
 				p.wants(200, p.notify(6, "200 OK", "terminated"))
 				p.hungUp()
 				<-c.Done()

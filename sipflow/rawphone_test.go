@@ -19,7 +19,6 @@ type rawPhone struct {
 	t    *testing.T
 	via  string // sent-protocol and sent-by
 	port string // host:port
-	seq  int
 	peer netip.AddrPort
 
 	udp      *siptest.PacketConn

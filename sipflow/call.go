@@ -1,11 +1,13 @@
 package sipflow
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -23,9 +25,14 @@ type Call struct {
 	legs []*Leg        // owned by the call's goroutine, as the next two
 	hops []resolve.Hop // of the first INVITE
 	sent chan error    // waits for the first INVITE; nil once it is out
+	wake chan struct{} // of the legs' inboxes
 	done chan struct{} // closed when the flow has returned
 	err  error         // valid after done
-	open atomic.Int32  // the flow, and husks whose NOTIFYs are still recorded
+	open atomic.Int32  // the flow, husks whose NOTIFYs are recorded, legs hung up on the side
+
+	mu     sync.Mutex          // one event is told at a time
+	isUp   atomic.Bool         // bridged: orders is there
+	orders chan *transferOrder // of the client
 }
 
 // Done is closed when the flow has returned: both phones are hung up, or on
@@ -55,12 +62,37 @@ func (c *Call) note(l *Leg, method, text string, at time.Time) {
 }
 
 func (c *Call) observe(e Event) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	if c.Observe != nil {
 		c.Observe(e)
 	}
 	for _, f := range c.sw.observers {
 		f(e)
 	}
+}
+
+// early reports the dialog that a provisional response makes.
+func (c *Call) early(l *Leg, m *wire.Message) {
+	if l.state == Calling && m.Code() > 100 && m.Code() < 200 {
+		if tag := wire.Tag(m.Get(wire.To)); len(tag) > 0 {
+			l.earlyTag = string(tag)
+			c.dialled(l, Early)
+		}
+	}
+}
+
+// dialled reports a dialog's state when it is a new one.
+func (c *Call) dialled(l *Leg, state DialogState) {
+	if c.Method != MethodInvite || l.state == state || l.state == Terminated {
+		return
+	}
+	l.state = state
+	d := Dialog{Leg: l.id, ID: "null", Local: "sip:" + c.Key.Agent, Remote: "sip:" + l.party, State: state}
+	if tag := cmp.Or(string(wire.Tag([]byte(l.remote))), l.earlyTag); tag != "" {
+		d.ID = strings.ToLower(l.callID + ":" + string(appendID(nil, l.id)) + ":" + tag)
+	}
+	c.observe(Event{Kind: Dialled, Key: c.Key, At: time.Now(), CallID: l.callID, Dialog: d})
 }
 
 // settle counts off the flow or a husk; after the last one nothing can follow.
@@ -74,31 +106,40 @@ func (c *Call) settle() {
 // still send is answered by husks.
 func (c *Call) release() {
 	for _, l := range c.legs {
-		s := c.sw.shard(l.id)
-		s.mu.Lock()
-		delete(s.legs, l.id)
-		for { // NOTIFYs that came during the last wait
-			e, ok := l.inbox.take()
-			if !ok {
-				break
-			}
-			l.meanwhile(e) //nolint:errcheck // a BYE now changes nothing
-		}
-		l.peer.mu.Lock()
-		l.peer.acknowledged()
-		if l.peer.confirmed && !s.closed {
-			h := &husk{id: l.id, callID: l.callID, seq: l.peer.seq}
-			if l.peer.subscribed {
-				h.call = c
-				c.open.Add(1)
-			}
-			s.husks[l.id] = h
-			h.timer.set(s, tEnd, h)
-		}
-		l.peer.mu.Unlock()
-		s.mu.Unlock()
+		c.releaseLeg(l)
 	}
 	c.legs = nil
+}
+
+func (c *Call) releaseLeg(l *Leg) {
+	s := c.sw.shard(l.id)
+	s.mu.Lock()
+	delete(s.legs, l.id)
+	for { // NOTIFYs that came during the last wait
+		e, ok := l.inbox.take()
+		if !ok {
+			break
+		}
+		l.meanwhile(e) //nolint:errcheck // a BYE now changes nothing
+	}
+	l.peer.mu.Lock()
+	l.peer.acknowledged()
+	if l.peer.confirmed && !s.closed {
+		h := &husk{id: l.id, callID: l.callID, seq: l.peer.seq}
+		if l.peer.subscribed {
+			h.call = c
+			c.open.Add(1)
+		}
+		s.husks[l.id] = h
+		h.timer.set(s, tEnd, h)
+	}
+	for _, tx := range l.peer.open {
+		tx.timer.stop()
+	}
+	l.peer.open = nil
+	l.peer.mu.Unlock()
+	s.mu.Unlock()
+	c.dialled(l, Terminated)
 }
 
 // reasonFor is the Reason header line (RFC 3326) that tells a phone why it is
@@ -110,8 +151,10 @@ func (c *Call) reasonFor(err error) string {
 		return reasonLine(refused.Code, refused.Reason)
 	case errors.Is(err, errNoNotify):
 		return reasonLine(408, "No NOTIFY After REFER")
-	case errors.Is(err, errTimeout):
+	case errors.Is(err, errTimeout), errors.Is(err, errExpired), errors.Is(err, errNoAck):
 		return reasonLine(408, "")
+	case errors.Is(err, errNoSDP):
+		return reasonLine(488, "")
 	case errors.Is(err, ErrDraining):
 		return reasonLine(503, "Shutting Down")
 	}

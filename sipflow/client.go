@@ -39,6 +39,7 @@ type clientTx struct {
 	seq     uint32
 	auth    string // the credentials it carried, for the ACK (RFC 3261 §22.1)
 	invite  bool
+	inside  bool        // sent within an established dialog
 	onEvent func(event) // instead of the leg's inbox
 
 	timer     timer
@@ -209,18 +210,19 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 			return nil
 		case code < 300:
 			tag := string(wire.Tag(m.Get(wire.To)))
-			if !tx.abandoned {
-				if !tx.tell(event{msg: m}, false) {
-					return nil
-				}
-				tx.tag = tag
-				tx.leg.peer.confirm(tag)
+			if !tx.abandoned && tx.leg.inbox.full() {
+				return nil
 			}
 			tx.state, tx.msg = accepted, nil
 			tx.timer.set(s, tEnd, tx)
 			if tx.abandoned {
 				return tx.fork(sw, m)
 			}
+			tx.tag = tag
+			if !tx.inside {
+				tx.leg.peer.confirm(tag) // before the call can hang up
+			}
+			tx.tell(event{msg: m}, true)
 			return nil
 		}
 		if !tx.abandoned && tx.leg.inbox.full() {
@@ -261,13 +263,25 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 }
 
 // fork hangs up an answer that came from a further branch of the INVITE, or
-// too late (RFC 3261 §13.2.2.4).
+// too late (RFC 3261 §13.2.2.4). One to an INVITE within a dialog is only
+// acknowledged: the dialog has an owner, or has ended.
 func (tx *clientTx) fork(sw *Switchboard, m *wire.Message) func() {
+	if tx.inside {
+		return func() { sw.repeatAck(tx, m) }
+	}
 	if tx.forks >= maxForks {
 		return nil
 	}
 	tx.forks++
 	return func() { sw.hangUpFork(tx, m) }
+}
+
+// ringing reports whether an INVITE has had a provisional response.
+func (sw *Switchboard) ringing(tx *clientTx) bool {
+	s := sw.shard(tx.id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return tx.state == proceeding
 }
 
 // abandon leaves an INVITE to itself: should it still be answered, the answer

@@ -18,6 +18,9 @@ type event struct {
 	err      error         // why the transaction failed
 	hungUp   bool          // the phone sent BYE
 	progress *Notification // a NOTIFY of a REFER subscription
+	in       *serverTx     // a request that waits for an answer, or what became of it:
+	cancel   bool          // the phone cancelled it
+	ack      *wire.Message // the phone acknowledged our 2xx
 }
 
 // An inbox keeps the events of one leg in wire order. Its reader is the call's
@@ -25,7 +28,7 @@ type event struct {
 type inbox struct {
 	mu    sync.Mutex
 	queue []event
-	wake  chan struct{} // holds one token while queue may not be empty
+	wake  chan struct{} // holds one token while queue may not be empty; shared by a call's legs
 }
 
 // put adds an event. A peer's event (own is false) is refused when the inbox
@@ -37,12 +40,23 @@ func (b *inbox) put(e event, own bool) bool {
 		return false
 	}
 	b.queue = append(b.queue, e)
+	wake := b.wake
 	b.mu.Unlock()
 	select {
-	case b.wake <- struct{}{}:
+	case wake <- struct{}{}:
 	default:
 	}
 	return true
+}
+
+// own gives the inbox a wake-up of its own: its leg leaves the call's goroutine.
+func (b *inbox) own() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.wake = make(chan struct{}, 1)
+	if len(b.queue) > 0 {
+		b.wake <- struct{}{}
+	}
 }
 
 // full reports whether peers have put in as much as they may.

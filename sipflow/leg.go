@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -16,12 +17,15 @@ type Leg struct {
 	call *Call
 	id   uint64 // local tag
 	dialog
-	path    path // where requests in the dialog go; unset until it is known
-	cseq    uint32
-	first   string         // header lines of the first INVITE only
-	pending []Notification // NOTIFYs that came while something else was awaited
-	noted   string         // last provisional status line reported
-	media   *media         // of a leg that is joined with another
+	path     path // where requests in the dialog go; unset until it is known
+	cseq     uint32
+	first    string         // header lines of the first INVITE only
+	pending  []Notification // NOTIFYs that came while something else was awaited
+	noted    string         // last provisional status line reported
+	joint    *joint         // of a leg that is joined with another
+	state    DialogState    // as it was reported last
+	party    string         // user@host that is called
+	earlyTag string         // the phone's tag before it answered
 
 	inbox inbox
 	peer  peer
@@ -31,7 +35,7 @@ type Leg struct {
 // to its address for the To field.
 func (c *Call) newLeg(uri, to string) *Leg {
 	l := &Leg{call: c, id: idIn(c.id)}
-	l.inbox.wake = make(chan struct{}, 1)
+	l.inbox.wake = c.wake
 	b := make([]byte, 0, 128)
 	b = appendNameAddr(b, c.AgentName, c.Key.Agent)
 	b = append(b, ";tag="...)
@@ -49,7 +53,9 @@ func (c *Call) newLeg(uri, to string) *Leg {
 		shard.legs[l.id] = l
 	}
 	shard.mu.Unlock()
+	l.party = to
 	c.legs = append(c.legs, l)
+	c.dialled(l, Calling)
 	return l
 }
 
@@ -83,6 +89,8 @@ type attempt struct {
 	hop    resolve.Hop   // of the transaction at work; unset on the dialog's own path
 	routed bool          // hops has been filled
 	failed error         // why the hops before could not be used
+	// insisted: an extension that the phone insists on has been added
+	insisted bool
 }
 
 func (l *Leg) newAttempt(r outgoing) *attempt {
@@ -133,7 +141,7 @@ func (a *attempt) start(p path) (*clientTx, error) {
 		d.routes = routeTo(p)
 	}
 	credentials := a.auth.lines()
-	tx := &clientTx{id: idIn(l.id), leg: l, method: a.method, path: p, seq: l.cseq, auth: credentials}
+	tx := &clientTx{id: idIn(l.id), leg: l, method: a.method, path: p, seq: l.cseq, auth: credentials, inside: d.next != ""}
 	if a.method == "INVITE" {
 		of := d
 		tx.of = &of
@@ -164,7 +172,28 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 			a.leg.call.sw.worked(a.hop)
 		}
 	}
-	if err != nil || (res.Code() != 401 && res.Code() != 407) || !a.auth.answer(res, a.method, a.leg.target) {
+	if err != nil {
+		return false
+	}
+	switch res.Code() {
+	case 401, 407:
+		if !a.auth.answer(res, a.method, a.leg.target) {
+			return false
+		}
+	case 421: // RFC 3262 §3: the phone insists on reliable provisional responses
+		if a.insisted || a.method != "INVITE" || !bytes.EqualFold(bytes.TrimSpace(res.Get(wire.Require)), []byte("100rel")) {
+			return false
+		}
+		a.insisted = true
+		a.header += "Supported: 100rel\r\n"
+	case 422: // RFC 4028 §6: its session interval is longer
+		floor, ok := minSE(res)
+		if a.insisted || !ok {
+			return false
+		}
+		a.insisted = true
+		a.header = withSession(a.header, floor)
+	default:
 		return false
 	}
 	if a.hop.Transport != "" { // the hop that challenged, and no other, gets the answer
@@ -229,8 +258,10 @@ func (l *Leg) meanwhile(e event) error {
 			l.pending = l.pending[:maxInbox-1]
 		}
 		l.pending = append(l.pending, *e.progress)
-	case e.tx != nil && e.tx.invite && e.msg != nil:
+	case e.tx != nil && e.tx.invite && !e.tx.inside && e.msg != nil:
 		l.noteResponse(e.msg)
+	case l.joint != nil: // the bridge's, which is busy with this leg or the other
+		l.joint.deferred = append(l.joint.deferred, e)
 	}
 	return nil
 }
@@ -244,6 +275,7 @@ func (l *Leg) noteResponse(m *wire.Message) {
 	}
 	l.noted = line
 	l.call.note(l, "INVITE", line, time.Now())
+	l.call.early(l, m)
 }
 
 // do sends a request in the dialog, answers digest challenges, and returns its
@@ -268,6 +300,17 @@ func (l *Leg) do(ctx context.Context, r outgoing) (*wire.Message, error) {
 		}
 		return res, nil
 	}
+}
+
+// requires reports whether a message requires an option tag.
+func requires(m *wire.Message, option string) (found bool) {
+	for v := range m.All(wire.Require) {
+		wire.Split(v, func(tag []byte) bool {
+			found = found || string(bytes.ToLower(tag)) == option
+			return !found
+		})
+	}
+	return found
 }
 
 func statusError(method string, res *wire.Message) *StatusError {
@@ -318,16 +361,20 @@ func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err e
 	if res.Code() >= 300 {
 		return nil, statusError("INVITE", res)
 	}
-	if err := l.learn(ctx, res, tx); err != nil {
+	if tx.inside {
+		l.heed(res)
+	} else if err := l.learn(ctx, res, tx); err != nil {
 		return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
 	}
-	return &Answer{leg: l, tx: tx, SDP: res.Body()}, nil
+	l.startTimer(res)
+	return &Answer{leg: l, tx: tx, SDP: bodyOf(res)}, nil
 }
 
 // awaitInvite waits for the final response of an INVITE, and cancels it when
 // ctx ends.
 func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, error) {
-	provisional, cancelled := false, false
+	provisional, cancelled := l.call.sw.ringing(tx), false
+	var reliable string // RSeq of the last one that was acknowledged
 	wait := ctx
 	var why error
 	cancel := func() {
@@ -369,17 +416,24 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 			return nil, e.err
 		case e.tx != tx || e.msg == nil:
 			if err := l.meanwhile(e); err != nil {
+				l.call.sw.abandon(tx)
 				return nil, err
 			}
 			continue
 		}
-		l.noteResponse(e.msg)
+		if !tx.inside {
+			l.noteResponse(e.msg)
+		}
 		code := e.msg.Code()
 		switch {
 		case code < 200:
 			provisional = true
 			if why != nil && !cancelled {
 				cancel()
+			}
+			if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != reliable && requires(e.msg, "100rel") {
+				reliable = rseq
+				l.prack(e.msg, tx, l.joined().answerEarly(ctx, l, e.msg))
 			}
 		case why == nil:
 			return e.msg, nil
@@ -394,6 +448,10 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 
 // hangUpAnswer acknowledges and hangs up an answer that nobody wants any more.
 func (l *Leg) hangUpAnswer(ctx context.Context, tx *clientTx, res *wire.Message, why error) {
+	if tx.inside { // the BYE is its owner's
+		(&Answer{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // see there
+		return
+	}
 	if err := l.learn(ctx, res, tx); err == nil {
 		(&Answer{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // the BYE follows either way
 	}
@@ -427,6 +485,7 @@ func (l *Leg) learn(ctx context.Context, res *wire.Message, tx *clientTx) error 
 	// Our own parts stay as we wrote them, whatever came back; callID is read
 	// by the sockets' readers.
 	l.remote, l.target, l.routes, l.next = d.remote, d.target, d.routes, d.next
+	l.call.dialled(l, Confirmed)
 	if missing != nil {
 		(&Answer{leg: l, tx: tx, keepAck: true}).Ack(nil) //nolint:errcheck // the BYE follows either way
 		return missing
@@ -468,6 +527,11 @@ func (l *Leg) findPath(ctx context.Context, tx *clientTx) error {
 // carries the INVITE's credentials (RFC 3261 §22.1).
 func (a *Answer) Ack(sdp []byte) error {
 	l := a.leg
+	if l.path.link == nil { // the phone has moved
+		ctx, stop := context.WithTimeout(context.Background(), placeTime)
+		defer stop()
+		l.findPath(ctx, a.tx) //nolint:errcheck // falls back to the INVITE's path
+	}
 	r := outgoing{method: "ACK", body: sdp}
 	if len(sdp) > 0 {
 		r.contentType = sdpType
@@ -494,6 +558,9 @@ func (l *Leg) Bye(ctx context.Context, reason string) error {
 	}
 	ctx, stop := context.WithTimeout(ctx, tEnd+t1) // the transaction's own timeout comes first
 	defer stop()
+	if l.joint != nil {
+		reason += l.joint.byeHeader
+	}
 	_, err := l.do(ctx, outgoing{method: "BYE", header: reason})
 	if errors.Is(err, ErrHungUp) {
 		return nil // both hung up at once

@@ -19,10 +19,13 @@ type peer struct {
 	subscribed bool   // we sent REFER and its subscription is not over
 	seq        uint32 // highest CSeq of the phone
 	answered   [4]answer
-	next       int // where the next answer goes
+	next       int    // where the next answer goes
 	version    uint64 // of our last o= line, 0 before the first
 	reinvite   *reinvite
 	hungUp     func() // called once when the phone sends BYE
+	relayed    bool   // requests go to the call's goroutine, which joins two phones
+	inviting   int    // our INVITEs that are pending in the dialog
+	open       []*serverTx
 }
 
 // answer is the memory of an in-dialog request that was answered at once: all
@@ -103,6 +106,9 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 		return wire.Reply{Code: 481}
 	}
 	method, seq := m.Method(), m.Seq()
+	if tx := p.opened(seq); tx != nil {
+		return tx.again(m)
+	}
 	if method == "ACK" {
 		if p.reinvite != nil && p.reinvite.seq == seq {
 			p.acknowledged()
@@ -130,12 +136,17 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 		return wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"}
 	}
 	p.seq = seq
+	if p.relayed && method != "BYE" && !p.byed && p.up {
+		if r = l.open(m, from); r.Code >= 200 && r.Code != 500 {
+			p.remember(seq, r.Code)
+		}
+		return r
+	}
 	code := l.accept(s, m, from)
 	sent := code < 0
 	code = max(code, -code)
 	if code != 500 { // a 500 asks to come again
-		p.answered[p.next] = answer{seq, int16(code)}
-		p.next = (p.next + 1) % len(p.answered)
+		p.remember(seq, code)
 	}
 	switch {
 	case sent:
@@ -144,6 +155,12 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 		return p.reinvite.reply
 	}
 	return again(m, code, from)
+}
+
+// remember keeps how a request was answered. p.mu is held.
+func (p *peer) remember(seq uint32, code int) {
+	p.answered[p.next] = answer{seq, int16(code)}
+	p.next = (p.next + 1) % len(p.answered)
 }
 
 // again is the answer that a request gets, and each repeat of it.
@@ -179,7 +196,7 @@ func (l *Leg) accept(s *shard, m *wire.Message, from path) int {
 		p.up, p.byed = false, true
 		p.acknowledged()
 		code := l.answerFirst(m, from, 200)
-		l.inbox.put(event{hungUp: true}, true)
+		l.inbox.put(event{hungUp: true, msg: m}, true)
 		if f := p.hungUp; f != nil {
 			f()
 		}

@@ -22,7 +22,7 @@ const (
 
 var (
 	errNoNotify  = errors.New("the phone accepted the REFER but did not say what became of it")
-	errLead      = errors.New("the ACK has had its lead")
+	errPaused    = errors.New("the pause is over")
 	errNoOutcome = errors.New("the phone ended the REFER's subscription without an outcome")
 )
 
@@ -75,16 +75,29 @@ func (c *Call) callingLeg() *Leg {
 		uri += ";sipx-userforward=false"
 	}
 	l := c.newLeg(uri+";sipxbridge-moh=false", c.CallingUser)
-	b := make([]byte, 0, 128)
-	if c.Subject != "" {
-		b = wire.AppendField(b, "Subject", c.Subject)
+	l.first = c.inviteHeader(c.Subject, "")
+	return l
+}
+
+// inviteHeader is what the first INVITE to a phone says beyond its dialog.
+func (c *Call) inviteHeader(subject, confPIN string) string {
+	b := make([]byte, 0, 192)
+	if subject != "" {
+		b = wire.AppendField(b, "Subject", subject)
 	}
-	b = append(b, "Allow: "+allow+"\r\nAccept: "+sdpType+"\r\n"...)
+	if confPIN != "" { // not in the Request-URI: no headers are allowed there
+		b = wire.AppendField(b, "X-ConfPin", confPIN)
+	}
+	if c.Method == MethodInvite {
+		b = append(b, "Allow: "+allowBridged+"\r\nSupported: timer\r\n"...)
+	} else {
+		b = append(b, "Allow: "+allow+"\r\n"...)
+	}
+	b = append(b, "Accept: "+sdpType+"\r\n"...)
 	if ua := c.sw.cfg.UserAgent; ua != "" {
 		b = wire.AppendField(b, "User-Agent", ua)
 	}
-	l.first = string(b)
-	return l
+	return string(b)
 }
 
 // referTo is the URI of the called party; a conference PIN is a header of it
@@ -154,14 +167,19 @@ func (l *Leg) letAckPass(ctx context.Context) error {
 	if l.routes == "" {
 		return nil
 	}
-	lead, stop := context.WithTimeoutCause(ctx, ackLead, errLead)
+	return l.pause(ctx, ackLead)
+}
+
+// pause waits. ErrHungUp means that the phone sent BYE.
+func (l *Leg) pause(ctx context.Context, d time.Duration) error {
+	wait, stop := context.WithTimeoutCause(ctx, d, errPaused)
 	defer stop()
 	for {
-		e, err := l.inbox.next(lead)
+		e, err := l.inbox.next(wait)
 		if err == nil {
 			err = l.meanwhile(e)
 		}
-		if errors.Is(err, errLead) {
+		if errors.Is(err, errPaused) {
 			return nil
 		}
 		if err != nil {

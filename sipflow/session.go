@@ -9,24 +9,30 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// media is what a leg's phone and we said last of the session (RFC 3264), so
-// that the next offer or answer continues it. Legs that only see our
-// placeholder have none. It belongs to the call's goroutine.
-type media struct {
+// joint is what a leg keeps when it is joined with another. A leg whose phone
+// is referred has none. It belongs to the call's goroutine.
+type joint struct {
+	// What the phone and we said last of the session (RFC 3264): the next
+	// offer or answer continues it.
 	sent   string // our last description without its o= line
 	lines  int    // m= lines of it; there may never be fewer (RFC 3264 §8)
 	remote []byte // the phone's last description
+
+	timer     sessionTimer
+	deferred  []event     // came while another leg was busy
+	byeHeader string      // header lines of our BYE: the reasons of the other phone
+	early     *earlyOffer // joins the media before the phone answers
 }
 
-// session is the leg's media state, made when it is first needed.
-func (l *Leg) session() *media {
-	if l.media == nil {
-		l.media = &media{}
+// joined is the leg's joint, made when it is first needed.
+func (l *Leg) joined() *joint {
+	if l.joint == nil {
+		l.joint = &joint{}
 		if l.peer.versionNow() > 0 {
-			l.media.lines = 1 // the placeholder's
+			l.joint.lines = 1 // the placeholder's
 		}
 	}
-	return l.media
+	return l.joint
 }
 
 // isSDP reports whether a Content-Type is a session description.
@@ -54,7 +60,7 @@ func (l *Leg) describe(body []byte) []byte {
 	if err := d.Unmarshal(body); err != nil {
 		return body
 	}
-	md := l.session()
+	md := l.joined()
 	for i := len(d.MediaDescriptions); i < md.lines; i++ {
 		d.MediaDescriptions = append(d.MediaDescriptions, &sdp.MediaDescription{
 			MediaName: sdp.MediaName{Media: "audio", Protos: []string{"RTP", "AVP"}, Formats: []string{"0"}},
@@ -128,6 +134,6 @@ func withoutOrigin(b []byte) string {
 // heard keeps the phone's description for a transfer.
 func (l *Leg) heard(body []byte) {
 	if len(body) > 0 {
-		l.session().remote = append([]byte(nil), body...)
+		l.joined().remote = append([]byte(nil), body...)
 	}
 }

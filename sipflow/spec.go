@@ -28,10 +28,19 @@ type Credentials struct {
 // LogValue keeps the secrets out of every log.
 func (c Credentials) LogValue() slog.Value { return slog.StringValue("[redacted]") }
 
+// The ways to join two phones.
+const (
+	MethodRefer  = "REFER"  // the calling phone is referred to the other
+	MethodInvite = "INVITE" // both are called and bridged
+)
+
 // Spec is what a client asks for.
 type Spec struct {
 	Key
 
+	// Method is how the client wants the phones joined: MethodRefer or
+	// MethodInvite. A call by INVITE is not replaced by another.
+	Method string
 	// AgentName is the display name in From; empty for none.
 	AgentName string
 	// CallingUser, CalledUser are user@host as the client wrote them, escaped
@@ -61,9 +70,35 @@ const (
 	Placed EventKind = iota
 	// Progress: Event.Text is one more status line of the call.
 	Progress
+	// Dialled: Event.Dialog is new or has a new state. Only calls by INVITE
+	// report it.
+	Dialled
+	// Moved: after a transfer the call holds Event.Key in place of the key that
+	// it held before.
+	Moved
 	// Ended: nothing follows, neither from the call nor from its phones.
 	Ended
 )
+
+// DialogState is a dialog's state in the words of the original's documents.
+type DialogState string
+
+// States of a dialog (RFC 3261 §12).
+const (
+	Calling    DialogState = "null"
+	Early      DialogState = "Early Dialog"
+	Confirmed  DialogState = "Confirmed Dialog"
+	Terminated DialogState = "Terminated Dialog"
+)
+
+// Dialog is one of a call's dialogs.
+type Dialog struct {
+	Leg    uint64 // tells the dialogs of a call apart
+	ID     string // call-id:local-tag:remote-tag, lower case; "null" before there is a dialog
+	Local  string // URI of the agent
+	Remote string // URI of the phone that was called
+	State  DialogState
+}
 
 // An Event is one thing that happened to a call. Events of one call are
 // delivered one at a time, in wire order.
@@ -74,6 +109,7 @@ type Event struct {
 	CallID string // SIP Call-ID of the leg concerned
 	Method string // "INVITE", "NOTIFY", "REFER"
 	Text   string // a status line ("SIP/2.0 180 Ringing") or a NOTIFY body
+	Dialog Dialog // Dialled
 	Err    error  // Ended: nil when the call was connected
 }
 
@@ -90,6 +126,9 @@ var (
 	ErrTooManyCalls = errors.New("too many calls at once")
 	ErrUnreachable  = errors.New("no SIP next hop can be reached")
 	ErrNoCall       = errors.New("no such call")
+	ErrInProgress   = errors.New("a call of these parties is in progress")
+	ErrTransferring = errors.New("the call is being transferred already")
+	ErrHungUpByUser = errors.New("hung up by its client")
 )
 
 // StatusError is a final response other than 2xx.

@@ -58,6 +58,7 @@ type Switchboard struct {
 
 	mu        sync.Mutex // guards calls and draining; taken before a shard's
 	calls     map[Key]*Call
+	bridges   map[*Call][2]*Leg // the two ends of each bridged call
 	active    int
 	draining  bool
 	forksOver bool // no fork is hung up any more
@@ -70,7 +71,7 @@ func New(cfg Config, log *slog.Logger, observe ...func(Event)) (*Switchboard, er
 	cfg.MaxRing = cmp.Or(cfg.MaxRing, time.Hour)
 	cfg.MaxCalls = cmp.Or(cfg.MaxCalls, 20_000)
 	sw := &Switchboard{cfg: cfg, log: log, observers: observe, resolver: cfg.Resolver,
-		calls: map[Key]*Call{}, seed: maphash.MakeSeed()}
+		calls: map[Key]*Call{}, bridges: map[*Call][2]*Leg{}, seed: maphash.MakeSeed()}
 	if cfg.HangUpOn != Progressing && cfg.HangUpOn != Outcome {
 		return nil, fmt.Errorf("refer.hangup-on %q: want progress or outcome", cfg.HangUpOn)
 	}
@@ -173,7 +174,8 @@ func (sw *Switchboard) Active() int {
 // A call that holds the same key is hung up and replaced. ctx bounds only the
 // time until then: the call outlives it.
 //
-// Errors: ErrDraining, ErrTooManyCalls, or ErrUnreachable when no next hop can
+// Errors: ErrInProgress when both are calls by INVITE, ErrDraining,
+// ErrTooManyCalls, or ErrUnreachable when no next hop can
 // be resolved or reached before ctx ends. Nothing is left of the call then.
 func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, error) {
 	// Look the next hop up before anything is given up for the new call.
@@ -182,7 +184,7 @@ func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, 
 		return nil, fmt.Errorf("place %s: %w: %w", spec.Key, ErrUnreachable, err)
 	}
 	sent := make(chan error, 1)
-	c := &Call{Spec: spec, sw: sw, id: newID(), hops: hops, sent: sent, done: make(chan struct{})}
+	c := &Call{Spec: spec, sw: sw, id: newID(), hops: hops, sent: sent, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	c.open.Store(1)
 	callCtx, stop := context.WithCancelCause(context.Background())
 	c.stop = stop
@@ -216,6 +218,8 @@ func (sw *Switchboard) take(c *Call) (old *Call, err error) {
 	case old == nil && sw.active >= sw.cfg.MaxCalls,
 		sw.active >= 2*sw.cfg.MaxCalls: // the replaced ones may take half a minute to end
 		return nil, ErrTooManyCalls
+	case old != nil && old.Method == MethodInvite && c.Method == MethodInvite:
+		return nil, ErrInProgress
 	case old != nil:
 		old.stop(ErrReplaced)
 	}

@@ -1,0 +1,47 @@
+package sipflow
+
+import "time"
+
+// bridged enters a call into the list of those that can be transferred.
+func (sw *Switchboard) bridged(c *Call, b *bridge) bool {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	if sw.draining && sw.calls[c.Key] != c {
+		return false
+	}
+	sw.bridges[c] = [2]*Leg{b.calling, b.called}
+	if c.orders == nil {
+		c.orders = make(chan *transferOrder)
+	}
+	c.isUp.Store(true)
+	return true
+}
+
+func (sw *Switchboard) unbridged(c *Call) {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	c.isUp.Store(false)
+	delete(sw.bridges, c)
+}
+
+// moved gives a call the key that it has after a transfer. A call that held
+// it is hung up.
+func (sw *Switchboard) moved(c *Call, b *bridge, to Key) {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	sw.bridges[c] = [2]*Leg{b.calling, b.called}
+	if to == c.Key {
+		return
+	}
+	if sw.calls[c.Key] == c {
+		delete(sw.calls, c.Key)
+	}
+	if old := sw.calls[to]; old != nil {
+		old.stop(ErrReplaced)
+	}
+	sw.calls[to] = c
+	c.mu.Lock()
+	c.Key = to
+	c.mu.Unlock()
+	c.observe(Event{Kind: Moved, Key: to, At: time.Now()})
+}

@@ -1,0 +1,180 @@
+package sipflow
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"sipxrest/sipflow/wire"
+)
+
+var errNoSDP = errors.New("the phone answered without a session description")
+
+// Invite is the flow that calls both phones and joins them, in control of the
+// call until it ends (RFC 3725 §4.4, flow IV):
+//
+//	Calling               sipxrest               Called
+//	    | INVITE (placeholder) |                     |
+//	    |<---------------------|                     |
+//	    | 180, 200             |                     |
+//	    |--------------------->|                     |
+//	    |                  ACK | INVITE (no offer)   |
+//	    |<---------------------|-------------------->|
+//	    |                      |   180, 200 (offer B)|
+//	    | INVITE (offer B)     |<--------------------|
+//	    |<---------------------|                     |
+//	    | 200 (answer A)       |                     |
+//	    |--------------------->|                     |
+//	    |                  ACK | ACK (answer A)      |
+//	    |<---------------------|-------------------->|
+//	    |<================== media =================>|
+func Invite(ctx context.Context, c *Call) (err error) {
+	calling := c.callingLeg()
+	answer, err := c.ringPlaceholder(ctx, calling)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.hangUp(ctx, calling, err)) }()
+	if err := answer.Ack(nil); err != nil {
+		return err
+	}
+	if len(answer.SDP) == 0 {
+		return errNoSDP
+	}
+	return c.connect(ctx, calling)
+}
+
+// hangUp ends a leg and tells the phone why.
+func (c *Call) hangUp(ctx context.Context, l *Leg, why error) error {
+	reason := c.reasonFor(why)
+	if errors.Is(why, ErrNoAnswer) {
+		reason = reasonLine(408, "No Answer")
+	}
+	return l.Bye(context.WithoutCancel(ctx), reason)
+}
+
+// connect calls the called phone for a calling one that has answered, and
+// stays between them. It leaves the calling leg to its caller.
+func (c *Call) connect(ctx context.Context, calling *Leg) (err error) {
+	// A calling phone that hangs up ends every wait for the called one.
+	waiting, stop := calling.While(ctx)
+	defer stop()
+	called := c.calledLeg()
+	early := &earlyOffer{calling: calling}
+	called.joined().early = early
+	offer, err := c.ring(waiting, called, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.hangUp(ctx, called, err)) }()
+	if early.answered {
+		if err := offer.Ack(nil); err != nil {
+			return err
+		}
+		return c.bridge(ctx, calling, called)
+	}
+	if len(offer.SDP) == 0 {
+		return errors.Join(errNoSDP, offer.Ack(nil))
+	}
+	called.heard(offer.SDP)
+	answer, err := calling.reinvite(waiting, calling.describe(offer.SDP))
+	if err != nil {
+		return errors.Join(err, offer.Ack(called.refuse(offer.SDP)))
+	}
+	// The answer to B first: B repeats its 200 until then.
+	if err := errors.Join(offer.Ack(called.describe(fit(answer.SDP, offer.SDP))), answer.Ack(nil)); err != nil {
+		return err
+	}
+	calling.heard(answer.SDP)
+	return c.bridge(ctx, calling, called)
+}
+
+// calledLeg prepares the call to the called phone.
+func (c *Call) calledLeg() *Leg {
+	uri := "sip:" + c.CalledUser + ";sipx-noroute=Voicemail"
+	if !c.ForwardingAllowed {
+		uri += ";sipx-userforward=false"
+	}
+	l := c.newLeg(uri+";sipxbridge-moh=false", c.CalledUser)
+	l.first = c.inviteHeader(c.Subject, c.ConfPIN)
+	return l
+}
+
+// reinvite sends an INVITE within the dialog and returns its answer, which
+// needs its ACK. When the phone's own crosses it (491) it is sent again a
+// little later (RFC 3261 §14.1: 2.1 to 4 s for the owner of the Call-ID).
+func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Answer, error) {
+	l.peer.invites(1)
+	defer l.peer.invites(-1)
+	first := l.first
+	l.first = "Allow: " + allowBridged + "\r\nSupported: timer\r\n"
+	defer func() { l.first = first }()
+	for try := 0; ; try++ {
+		answer, err := l.Invite(ctx, offer)
+		if err == nil && len(offer) > 0 && len(answer.SDP) == 0 {
+			return nil, errors.Join(errNoSDP, answer.Ack(nil))
+		}
+		var refused *StatusError
+		if !errors.As(err, &refused) || refused.Code != 491 || try == 3 {
+			return answer, err
+		}
+		wait := 2100*time.Millisecond + time.Duration(rand.Int64N(int64(1900*time.Millisecond)))
+		if err := l.pause(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
+}
+
+// invites counts our INVITEs that are pending in the dialog: a crossing one of
+// the phone's gets 491 (RFC 3261 §14.2).
+func (p *peer) invites(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inviting += n
+}
+
+// earlyOffer joins the media before the called phone answers, when it insists
+// on reliable provisional responses (RFC 3262 §5: the first of them carries
+// the offer, and its PRACK our answer).
+type earlyOffer struct {
+	calling  *Leg
+	answered bool
+}
+
+// answerEarly answers the offer in a reliable provisional response, if it has
+// one that is new.
+func (j *joint) answerEarly(ctx context.Context, called *Leg, m *wire.Message) []byte {
+	e, offer := j.early, bodyOf(m)
+	if e == nil || offer == nil || e.answered {
+		return nil
+	}
+	e.answered = true
+	called.heard(offer)
+	answer, err := e.calling.reinvite(ctx, e.calling.describe(offer))
+	if err != nil {
+		return called.refuse(offer)
+	}
+	answer.Ack(nil) //nolint:errcheck // repeated with the repeated 200
+	e.calling.heard(answer.SDP)
+	return called.describe(fit(answer.SDP, offer))
+}
+
+// prack acknowledges a reliable provisional response (RFC 3262 §4). sdp
+// answers an offer in it.
+func (l *Leg) prack(m *wire.Message, invite *clientTx, sdp []byte) {
+	d := dialogOf(m)
+	d.callID, d.local = l.callID, l.local
+	if d.target == "" {
+		d.target, d.routes = l.target, routeTo(invite.path)
+	}
+	l.cseq++
+	r := outgoing{method: "PRACK", body: sdp,
+		header: "RAck: " + string(m.Get(wire.RSeq)) + " " + string(m.Get(wire.CSeq)) + "\r\n"}
+	if len(sdp) > 0 {
+		r.contentType = sdpType
+	}
+	// Nobody waits for its answer: it is repeated until there is one.
+	tx := &clientTx{id: idIn(l.id), method: "PRACK", path: invite.path, seq: l.cseq}
+	l.call.sw.start(tx, d.request(invite.path.link, r, l.cseq, tx.id, "")) //nolint:errcheck
+}

@@ -1,0 +1,148 @@
+package sipflow
+
+import (
+	"errors"
+	"time"
+
+	"sipxrest/sipflow/wire"
+)
+
+// errNoAck ends a dialog whose phone never acknowledged our 2xx.
+var errNoAck = errors.New("the phone did not acknowledge our answer")
+
+// maxOpen bounds the requests of one phone that wait for an answer.
+const maxOpen = 16
+
+// serverTx is a server transaction (RFC 3261 §17.2, RFC 6026): a request of
+// the phone's that is relayed, so that its answer is not known at once. Its
+// leg's peer holds it by CSeq until its repeats cannot come any more.
+type serverTx struct {
+	leg    *Leg
+	req    *wire.Message
+	method string
+	seq    uint32
+	path   path // where it came from
+
+	// Guarded by the leg's peer.mu; the timer by the shard's lock.
+	timer    timer
+	reply    wire.Reply // the latest, for repeats of the request; Code 0: none yet
+	began    time.Duration
+	interval time.Duration
+	done     bool // has its final response
+}
+
+// open takes a request to be relayed. It runs in the reader, with the shard's
+// lock and p.mu held. The reply is what is to be said at once.
+func (l *Leg) open(m *wire.Message, from path) wire.Reply {
+	p := &l.peer
+	if l.inbox.full() || len(p.open) >= maxOpen {
+		return replyOf(500, from)
+	}
+	tx := &serverTx{leg: l, req: m, method: m.Method(), seq: m.Seq(), path: from}
+	if tx.method == "INVITE" {
+		if p.inviting > 0 {
+			return wire.Reply{Code: 491} // RFC 3261 §14.2: ours is pending
+		}
+		for _, o := range p.open {
+			if o.method == "INVITE" {
+				return replyOf(500, from) // §14.2: one after the other
+			}
+		}
+		tx.reply = wire.Reply{Code: 100}
+	}
+	p.open = append(p.open, tx)
+	l.inbox.put(event{in: tx}, true)
+	return tx.reply
+}
+
+// opened finds the transaction of a request that is a repeat, an ACK or a
+// CANCEL. p.mu is held.
+func (p *peer) opened(seq uint32) *serverTx {
+	for _, tx := range p.open {
+		if tx.seq == seq {
+			return tx
+		}
+	}
+	return nil
+}
+
+// again answers what concerns a transaction that is open already.
+func (tx *serverTx) again(m *wire.Message) wire.Reply {
+	p := &tx.leg.peer
+	switch m.Method() {
+	case tx.method:
+		return tx.reply
+	case "CANCEL":
+		if !tx.done && tx.method == "INVITE" {
+			tx.leg.inbox.put(event{in: tx, cancel: true}, true)
+		}
+		return wire.Reply{Code: 200}
+	case "ACK":
+		if tx.done && tx.method == "INVITE" {
+			tx.timer.stop()
+			p.forget(tx)
+			p.remember(tx.seq, tx.reply.Code)
+			if tx.reply.Code < 300 {
+				tx.leg.inbox.put(event{in: tx, ack: m}, true)
+			}
+		}
+	}
+	return wire.Reply{}
+}
+
+// forget drops a transaction. p.mu is held.
+func (p *peer) forget(tx *serverTx) {
+	for i, o := range p.open {
+		if o == tx {
+			p.open = append(p.open[:i], p.open[i+1:]...)
+			return
+		}
+	}
+}
+
+// respond answers the request. A provisional response may be followed by
+// others; after the final one nothing is sent but its repeats.
+func (tx *serverTx) respond(r wire.Reply) {
+	l := tx.leg
+	s := l.call.sw.shard(l.id)
+	s.mu.Lock()
+	l.peer.mu.Lock()
+	send := !tx.done && !s.closed
+	if send {
+		tx.reply = r
+		if r.Code >= 200 {
+			// A response of a non-INVITE is kept for its repeats (timer J). One of
+			// an INVITE is repeated until its ACK comes: a 2xx over every transport
+			// (RFC 3261 §13.3.1.4), the others by timer G.
+			tx.done, tx.began, tx.interval = true, s.now(), tEnd
+			if tx.method == "INVITE" {
+				tx.interval = t1
+			}
+			tx.timer.set(s, tx.interval, tx)
+		}
+	}
+	l.peer.mu.Unlock()
+	s.mu.Unlock()
+	if send {
+		l.call.sw.answer(tx.req, tx.path, r)
+	}
+}
+
+// expire implements expirer.
+func (tx *serverTx) expire(s *shard) func() {
+	p := &tx.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if tx.method != "INVITE" || s.now()-tx.began >= tEnd {
+		p.forget(tx)
+		p.remember(tx.seq, tx.reply.Code)
+		if tx.method == "INVITE" && tx.reply.Code < 300 {
+			tx.leg.inbox.put(event{in: tx, err: errNoAck}, true)
+		}
+		return nil
+	}
+	tx.interval = min(2*tx.interval, t2)
+	tx.timer.set(s, tx.interval, tx)
+	r := tx.reply
+	return func() { tx.leg.call.sw.answer(tx.req, tx.path, r) }
+}

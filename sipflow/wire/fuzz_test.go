@@ -108,7 +108,7 @@ func FuzzParse(f *testing.F) {
 		if len(want) == 0 {
 			want = []byte("t")
 		}
-		if !bytes.Contains(m.Get(To), []byte(`"`)) && !bytes.Equal(Tag(r.Get(To)), want) {
+		if !bytes.Equal(Tag(r.Get(To)), want) {
 			t.Fatalf("the answer's To is %q, the request's %q", r.Get(To), m.Get(To))
 		}
 	})

@@ -275,7 +275,7 @@ func (m *Message) check() error {
 func oneAddress(v []byte) bool {
 	uri, params := NameAddr(v)
 	params = bytes.TrimLeft(params, " \t")
-	return len(uri) > 0 && (len(params) == 0 || params[0] == ';') && elementEnd(params) == len(params)
+	return len(uri) > 0 && (len(params) == 0 || params[0] == ';') && elementEnd(params) == len(params) && balanced(params)
 }
 
 func (m *Message) checkCSeq() error {

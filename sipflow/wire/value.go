@@ -154,6 +154,9 @@ func (m *Message) TopVia() (v ViaValue, ok bool) {
 	if i := elementEnd(s); i < len(s) {
 		s = s[:i]
 	}
+	if !balanced(s) {
+		return v, false
+	}
 	proto, rest, found := bytes.Cut(s, []byte{'/'})
 	if !found || !equalFold(bytes.TrimSpace(proto), "SIP") {
 		return v, false
@@ -198,6 +201,20 @@ func elementEnd(s []byte) int {
 		}
 	}
 	return len(s)
+}
+
+// balanced reports whether every quoted string ends: what is appended to one
+// that does not would become part of it.
+func balanced(s []byte) bool {
+	quoted := false
+	for i := 0; i < len(s); i++ {
+		if quoted && s[i] == '\\' {
+			i++
+		} else if s[i] == '"' {
+			quoted = !quoted
+		}
+	}
+	return !quoted
 }
 
 // URI is what routing needs of a SIP URI.

@@ -119,6 +119,7 @@ func TestTopVia(t *testing.T) {
 		{"SIP/2.0/UDP 10.0.0.2;rport=99;branch=z", "UDP", "10.0.0.2", "z", false, true},
 		{"SIP/2.0/UDP 10.0.0.2;x=\"a,;branch=y\";branch=z, SIP/2.0/UDP 10.0.0.3;branch=w", "UDP", "10.0.0.2", "z", false, true},
 		{"SIP/2.0/UDP 10.0.0.2,SIP/2.0/UDP 10.0.0.3;branch=w;rport", "UDP", "10.0.0.2", "", false, true},
+		{"SIP/2.0/UDP 10.0.0.2;x=\"open;branch=z", "", "", "", false, false},
 		{"SIP/2.0/UDP", "", "", "", false, false},
 		{"SIP/2.0/UDP ;branch=z", "", "", "", false, false},
 		{"SIP/2.0/ 10.0.0.2", "", "", "", false, false},

@@ -37,6 +37,7 @@ type rig struct {
 
 	mu     sync.Mutex
 	lines  []string // "INVITE SIP/2.0 180 Ringing"
+	states []string // "201 Early Dialog"
 	ended  int
 	placed int
 	late   bool // an event came after Ended
@@ -93,6 +94,9 @@ func (r *rig) observe(e Event) {
 		r.placed++
 	case Ended:
 		r.ended++
+	case Dialled:
+		user, _, _ := strings.Cut(strings.TrimPrefix(e.Dialog.Remote, "sip:"), "@")
+		r.states = append(r.states, user+" "+string(e.Dialog.State))
 	case Progress:
 		r.lines = append(r.lines, e.Method+" "+strings.TrimPrefix(e.Text, "SIP/2.0 "))
 		if r.ended >= r.placed {

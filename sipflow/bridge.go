@@ -48,7 +48,7 @@ func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
 	if !c.sw.bridged(c, b) {
 		return ErrDraining
 	}
-	defer func() { err = errors.Join(err, b.end(ctx, err)) }()
+	defer func() { b.end(ctx, err) }()
 	for _, l := range []*Leg{calling, called} {
 		l.peer.relay(true)
 	}
@@ -350,7 +350,7 @@ func (r *relay) cancel() {
 
 // end leaves nothing half-done: what phones wait for is answered, what we
 // asked them is given up.
-func (b *bridge) end(ctx context.Context, why error) error {
+func (b *bridge) end(ctx context.Context, why error) {
 	b.call.sw.unbridged(b.call)
 	for _, r := range b.relays {
 		if r.in != nil {
@@ -370,9 +370,8 @@ func (b *bridge) end(ctx context.Context, why error) error {
 		l.peer.relay(false)
 	}
 	if b.transferred { // its calling leg is not the one that the flow hangs up
-		return b.call.hangUp(ctx, b.calling, why)
+		b.call.hangUp(ctx, b.calling, why)
 	}
-	return nil
 }
 
 // drop answers for a leg that leaves the bridge.

@@ -22,13 +22,14 @@ type Call struct {
 	sw   *Switchboard
 	id   uint64
 	stop context.CancelCauseFunc
-	legs []*Leg        // owned by the call's goroutine, as the next two
-	hops []resolve.Hop // of the first INVITE
-	sent chan error    // waits for the first INVITE; nil once it is out
-	wake chan struct{} // of the legs' inboxes
-	done chan struct{} // closed when the flow has returned
-	err  error         // valid after done
-	open atomic.Int32  // the flow, husks whose NOTIFYs are recorded, legs hung up on the side
+	legs []*Leg         // owned by the call's goroutine, as the next three
+	byes []func() error // wait for the answers to our BYEs
+	hops []resolve.Hop  // of the first INVITE
+	sent chan error     // waits for the first INVITE; nil once it is out
+	wake chan struct{}  // of the legs' inboxes
+	done chan struct{}  // closed when the flow has returned
+	err  error          // valid after done
+	open atomic.Int32   // the flow, husks whose NOTIFYs are recorded, legs hung up on the side
 
 	mu     sync.Mutex          // one event is told at a time
 	isUp   atomic.Bool         // bridged: orders is there
@@ -108,7 +109,7 @@ func (c *Call) release() {
 	for _, l := range c.legs {
 		c.releaseLeg(l)
 	}
-	c.legs = nil
+	c.legs, c.byes = nil, nil
 }
 
 func (c *Call) releaseLeg(l *Leg) {

@@ -35,7 +35,7 @@ func Invite(ctx context.Context, c *Call) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.hangUp(ctx, calling, err)) }()
+	defer func() { c.hangUp(ctx, calling, err) }()
 	if err := answer.Ack(nil); err != nil {
 		return err
 	}
@@ -45,13 +45,14 @@ func Invite(ctx context.Context, c *Call) (err error) {
 	return c.connect(ctx, calling)
 }
 
-// hangUp ends a leg and tells the phone why.
-func (c *Call) hangUp(ctx context.Context, l *Leg, why error) error {
+// hangUp ends a leg and tells the phone why. Its answer is waited for when the
+// flow is over, so that both phones are hung up at once.
+func (c *Call) hangUp(ctx context.Context, l *Leg, why error) {
 	reason := c.reasonFor(why)
 	if errors.Is(why, ErrNoAnswer) {
 		reason = reasonLine(408, "No Answer")
 	}
-	return l.Bye(context.WithoutCancel(ctx), reason)
+	c.byes = append(c.byes, l.startBye(context.WithoutCancel(ctx), reason))
 }
 
 // connect calls the called phone for a calling one that has answered, and
@@ -67,7 +68,7 @@ func (c *Call) connect(ctx context.Context, calling *Leg) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, c.hangUp(ctx, called, err)) }()
+	defer func() { c.hangUp(ctx, called, err) }()
 	if early.answered {
 		if err := offer.Ack(nil); err != nil {
 			return err

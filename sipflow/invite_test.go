@@ -78,6 +78,9 @@ func (bc *bridgeCase) run(t *testing.T, n *siptest.Network, strict bool) {
 	}
 	if bc.hangUp > 0 {
 		time.Sleep(bc.hangUp)
+		if now := r.sw.Find(c.Key); now != nil {
+			c = now // one that took the key
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		if err := r.sw.HangUp(ctx, c.Key); err != nil && strict {
 			t.Errorf("HangUp: %v", err)
@@ -264,8 +267,26 @@ var bridgeCases = []bridgeCase{
 			time.Sleep(5 * time.Second)
 			transferTo(t, r, "203", ErrNoCall)
 		}},
+	{name: "refer-refused-phones-are-bridged", flow: Refer, spec: byRefer, cfg: fallback, hangUp: 20 * time.Second, err: ErrHungUpByUser.Error(),
+		calling: siptest.Script{Refer: siptest.Refer{Status: 405}}, called: siptest.Script{Ring: time.Second},
+		status: "INVITE 180 Ringing, INVITE 200 OK, REFER 405 Method Not Allowed, INVITE 180 Ringing, INVITE 200 OK"},
+	{name: "refer-unanswered-phones-are-bridged", flow: Refer, spec: byRefer, cfg: fallback, hangUp: time.Minute, err: ErrHungUpByUser.Error(),
+		calling: siptest.Script{Refer: siptest.Refer{Silent: true}},
+		status:  "INVITE 180 Ringing, INVITE 200 OK, REFER 408 Request Timeout, INVITE 180 Ringing, INVITE 200 OK"},
+	{name: "refer-refused-before-is-not-tried-again", flow: Refer, spec: byRefer, cfg: fallback, hangUp: 20 * time.Second, err: ErrHungUpByUser.Error(),
+		calling: siptest.Script{Refer: siptest.Refer{Status: 603}},
+		during: func(t *testing.T, r *rig, p *phones, c *Call) {
+			time.Sleep(5 * time.Second)
+			if _, err := r.sw.Place(t.Context(), spec(byRefer), Refer); err != nil {
+				t.Error(err)
+			}
+		}},
 	{name: "client-hangs-up-while-called-rings", called: siptest.Script{NeverAnswer: true}, hangUp: 5 * time.Second, err: ErrHungUpByUser.Error()},
 }
+
+func byRefer(s *Spec) { s.Method = MethodRefer }
+
+func fallback(c *Config) { c.Fallback = true }
 
 func held(host string) string {
 	return fmt.Sprintf("v=0\r\no=- 7 8 IN IP4 %s\r\ns=-\r\nc=IN IP4 %s\r\nt=0 0\r\nm=audio 40000 RTP/AVP 0\r\na=sendonly\r\n", host, host)

@@ -17,15 +17,17 @@ type Leg struct {
 	call *Call
 	id   uint64 // local tag
 	dialog
-	path     path // where requests in the dialog go; unset until it is known
-	cseq     uint32
-	first    string         // header lines of the first INVITE only
-	pending  []Notification // NOTIFYs that came while something else was awaited
-	noted    string         // last provisional status line reported
-	joint    *joint         // of a leg that is joined with another
-	state    DialogState    // as it was reported last
-	party    string         // user@host that is called
-	earlyTag string         // the phone's tag before it answered
+	path    path // where requests in the dialog go; unset until it is known
+	cseq    uint32
+	first   string         // header lines of the first INVITE only
+	pending []Notification // NOTIFYs that came while something else was awaited
+	noted   string         // last provisional status line reported
+	joint   *joint         // of a leg that is joined with another
+	state   DialogState    // as it was reported last
+	party   string         // user@host that is called
+	// userAgent is what the phone calls itself in its answer.
+	userAgent string
+	earlyTag  string // the phone's tag before it answered
 
 	inbox inbox
 	peer  peer
@@ -283,22 +285,27 @@ func (l *Leg) noteResponse(m *wire.Message) {
 func (l *Leg) do(ctx context.Context, r outgoing) (*wire.Message, error) {
 	l.cseq++
 	a := l.newAttempt(r)
+	tx, err := a.send(ctx)
+	return a.finish(ctx, tx, err)
+}
+
+// finish waits for the answer to what was sent, and sends it again as long as
+// that makes sense.
+func (a *attempt) finish(ctx context.Context, tx *clientTx, err error) (*wire.Message, error) {
 	for {
-		tx, err := a.send(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", r.method, l.target, err)
+			return nil, fmt.Errorf("%s %s: %w", a.method, a.leg.target, err)
 		}
-		res, err := l.await(ctx, tx)
-		if a.again(res, err) {
-			continue
+		var res *wire.Message
+		res, err = a.leg.await(ctx, tx)
+		switch {
+		case a.again(res, err):
+			tx, err = a.send(ctx)
+		case err == nil && res.Code() >= 300:
+			return nil, statusError(a.method, res)
+		case err == nil:
+			return res, nil
 		}
-		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", r.method, l.target, err)
-		}
-		if res.Code() >= 300 {
-			return nil, statusError(r.method, res)
-		}
-		return res, nil
 	}
 }
 
@@ -485,6 +492,9 @@ func (l *Leg) learn(ctx context.Context, res *wire.Message, tx *clientTx) error 
 	// Our own parts stay as we wrote them, whatever came back; callID is read
 	// by the sockets' readers.
 	l.remote, l.target, l.routes, l.next = d.remote, d.target, d.routes, d.next
+	if l.call.sw.cfg.Fallback {
+		l.userAgent = agentOf(res)
+	}
 	l.call.dialled(l, Confirmed)
 	if missing != nil {
 		(&Answer{leg: l, tx: tx, keepAck: true}).Ack(nil) //nolint:errcheck // the BYE follows either way
@@ -496,6 +506,9 @@ func (l *Leg) learn(ctx context.Context, res *wire.Message, tx *clientTx) error 
 // findPath settles where requests in the dialog go, the INVITE's connection
 // where it leads there (RFC 5923).
 func (l *Leg) findPath(ctx context.Context, tx *clientTx) error {
+	// The ACK waits for this.
+	ctx, stop := context.WithTimeout(ctx, t1)
+	defer stop()
 	hops, err := l.hops(ctx)
 	if err != nil {
 		// sipXrest's phones may give a Contact that only their proxy can resolve.
@@ -553,19 +566,30 @@ func (a *Answer) Ack(sdp []byte) error {
 // nothing on a leg that was not answered or has been hung up already. It waits
 // at most 65*T1 (32.5 s) for the phone's answer, a challenge included.
 func (l *Leg) Bye(ctx context.Context, reason string) error {
+	return l.startBye(ctx, reason)()
+}
+
+// startBye sends the BYE. What it returns waits for the phone's answer: two
+// phones are hung up at once, the one that is gone does not keep the other.
+func (l *Leg) startBye(ctx context.Context, reason string) (wait func() error) {
 	if !l.peer.hangUp() {
-		return nil
+		return func() error { return nil }
 	}
-	ctx, stop := context.WithTimeout(ctx, tEnd+t1) // the transaction's own timeout comes first
-	defer stop()
 	if l.joint != nil {
 		reason += l.joint.byeHeader
 	}
-	_, err := l.do(ctx, outgoing{method: "BYE", header: reason})
-	if errors.Is(err, ErrHungUp) {
+	// The transaction's own timeout comes first.
+	ctx, stop := context.WithTimeout(ctx, tEnd+t1)
+	l.cseq++
+	a := l.newAttempt(outgoing{method: "BYE", header: reason})
+	tx, err := a.send(ctx)
+	return func() error {
+		defer stop()
+		if _, err := a.finish(ctx, tx, err); !errors.Is(err, ErrHungUp) {
+			return err
+		}
 		return nil // both hung up at once
 	}
-	return err
 }
 
 // While returns a context that ends when the phone hangs up, with cause

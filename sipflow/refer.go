@@ -45,22 +45,31 @@ var (
 //	    | BYE                  |                  |
 //	    |--------------------->|          200/ACK |
 //	    |                      |<---------------->|
+//
+// A phone that refuses the REFER, or does not answer it, stays in the call and
+// is bridged with the other one as Invite does.
 func Refer(ctx context.Context, c *Call) (err error) {
 	calling := c.callingLeg()
 	answer, err := c.ringPlaceholder(ctx, calling)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		err = errors.Join(err, calling.Bye(context.WithoutCancel(ctx), c.reasonFor(err)))
-	}()
+	defer func() { c.hangUp(ctx, calling, err) }()
 	if err := answer.Ack(nil); err != nil {
 		return err
 	}
 	if err := calling.letAckPass(ctx); err != nil {
 		return err
 	}
+	phone := phoneKey{c.CallingUser, calling.userAgent}
+	if c.sw.cfg.Fallback && c.sw.phones.refusesRefer(phone) {
+		return c.connect(ctx, calling)
+	}
 	if err := calling.Refer(ctx, c.referTo(), c.CallingUser); err != nil {
+		if c.sw.cfg.Fallback && cannotRefer(err) {
+			c.sw.phones.remember(phone)
+			return c.connect(ctx, calling)
+		}
 		return err
 	}
 	return calling.outcome(ctx, c.sw.cfg.HangUpOn)

@@ -51,8 +51,13 @@ func (l *Leg) open(m *wire.Message, from path) wire.Reply {
 		tx.reply = wire.Reply{Code: 100}
 	}
 	p.open = append(p.open, tx)
+	now := tx.reply
+	if now.Code != 0 && !from.link.reliable() { // before the call's goroutine can answer
+		l.call.sw.answer(m, from, now)
+		now = wire.Reply{}
+	}
 	l.inbox.put(event{in: tx}, true)
-	return tx.reply
+	return now
 }
 
 // opened finds the transaction of a request that is a repeat, an ACK or a

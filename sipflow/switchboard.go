@@ -32,6 +32,7 @@ type Config struct {
 	OutboundProxies []string      // SIP URIs; default: RFC 3263 on the domain of the Request-URI
 	Realm           string        // the only realm that gets the agents' credentials; empty: none does
 	HangUpOn        HangUpOn      // default Progressing
+	Fallback        bool          // bridge a phone that refuses REFER
 	MaxRing         time.Duration // longest ringing, whatever a call asks for; default 1 h
 	MaxCalls        int           // calls at once; default 20,000
 	UserAgent       string        // User-Agent of the INVITEs; empty: none
@@ -51,6 +52,7 @@ type Switchboard struct {
 	transport transport
 	host      string // host of our first socket, for Call-ID and SDP
 	shards    [numShards]shard
+	phones    phoneMemory
 	seed      maphash.Seed // of the tags in answers outside of dialogs
 
 	flows sync.WaitGroup // one per call
@@ -65,7 +67,8 @@ type Switchboard struct {
 }
 
 // New binds the sockets. Nothing is read before Serve. The observers are told
-// of every call's events; they must return at once.
+// of every call's events; they must return at once and not call the switchboard,
+// whose locks may be held.
 func New(cfg Config, log *slog.Logger, observe ...func(Event)) (*Switchboard, error) {
 	cfg.HangUpOn = cmp.Or(cfg.HangUpOn, Progressing)
 	cfg.MaxRing = cmp.Or(cfg.MaxRing, time.Hour)
@@ -269,6 +272,9 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 		return
 	}
 	c.err = flow(ctx, c)
+	for _, wait := range c.byes {
+		c.err = errors.Join(c.err, wait())
+	}
 }
 
 // placeError is why a call ended before its first INVITE was out.

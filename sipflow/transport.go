@@ -40,6 +40,8 @@ const (
 	streamIdle = 10 * time.Minute
 	// streamWrite bounds a write to a peer that reads slowly.
 	streamWrite = 5 * time.Second
+	// dialTime bounds the opening of a connection.
+	dialTime = 2 * time.Second
 	// maxStreams bounds the open stream connections.
 	maxStreams = 4096
 )
@@ -378,7 +380,10 @@ func (t *transport) dial(ctx context.Context, to netip.AddrPort) (*stream, error
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
 		}
 	}
-	c, err := dial(ctx, to.String())
+	// A host that swallows what is sent to it must leave time for the next.
+	limited, stop := context.WithTimeout(ctx, dialTime)
+	defer stop()
+	c, err := dial(limited, to.String())
 	if err != nil {
 		return nil, err
 	}

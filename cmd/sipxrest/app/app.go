@@ -143,6 +143,7 @@ func newSwitchboard(cfg *Config, r *resolve.Resolver, log *slog.Logger) (*sipflo
 		Realm:           cfg.Realm,
 		ExternalAddress: cfg.SIP.ExternalAddress,
 		HangUpOn:        sipflow.HangUpOn(cfg.Refer.HangUpOn),
+		Fallback:        cfg.Refer.Fallback,
 		Resolver:        r,
 		MaxCalls:        cfg.Limits.Calls,
 		UserAgent:       cmp.Or(cfg.SIP.UserAgent, "sipxrest"),

@@ -38,7 +38,7 @@ func TestPlaceWithoutANextHop(t *testing.T) {
 			c.OutboundProxies = append(c.OutboundProxies, "sip:"+proxyAddr+";transport=tcp")
 		}},
 		{name: "no socket reaches it", hop: "[2001:db8::1]:5060", says: "no UDP socket"},
-		{name: "the proxy swallows the connection", hop: phoneAddr + ";transport=tcp", hurry: 5 * time.Second, says: "in time", adjust: func(c *Config) {
+		{name: "the proxy swallows the connection", hop: phoneAddr + ";transport=tcp", hurry: 5 * time.Second, says: "context deadline exceeded", adjust: func(c *Config) {
 			c.Network.DialTCP = func(ctx context.Context, addr string) (net.Conn, error) {
 				<-ctx.Done()
 				return nil, context.Cause(ctx)

@@ -116,6 +116,9 @@ func (c *Call) releaseLeg(l *Leg) {
 	s := c.sw.shard(l.id)
 	s.mu.Lock()
 	delete(s.legs, l.id)
+	if l.accepted != nil {
+		l.accepted.letGo()
+	}
 	for { // NOTIFYs that came during the last wait
 		e, ok := l.inbox.take()
 		if !ok {

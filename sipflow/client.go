@@ -31,18 +31,20 @@ const (
 // of that response is then a stray, which is dropped (§18.1.2), as timer K
 // would have done.
 type clientTx struct {
-	id      uint64  // in the branch
-	leg     *Leg    // gets the responses
-	of      *dialog // as the request was rendered from it; immutable
-	method  string
-	path    path
-	seq     uint32
-	auth    string // the credentials it carried, for the ACK (RFC 3261 §22.1)
-	invite  bool
-	inside  bool        // sent within an established dialog
-	onEvent func(event) // instead of the leg's inbox
+	id       uint64 // in the branch
+	callID   string // of the leg; "" when there is none
+	localTag uint64 // likewise
+	method   string
+	path     path
+	seq      uint32
+	auth     string // the credentials it carried, for the ACK (RFC 3261 §22.1)
+	invite   bool
+	inside   bool        // sent within an established dialog
+	onEvent  func(event) // instead of the leg's inbox
 
 	timer     timer
+	leg       *Leg    // gets the responses; nil when it has ended
+	of        *dialog // as an INVITE was rendered from it; immutable, nil once it is answered
 	state     txState
 	abandoned bool // nobody waits for it: a 2xx is to be hung up
 	acked     bool // the 2xx has been acknowledged
@@ -155,7 +157,7 @@ func (sw *Switchboard) onResponse(m *wire.Message, from path) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		tx := s.clients[key]
-		if tx == nil || tx.method != m.Method() || tx.seq != m.Seq() || !tx.leg.owns(m) {
+		if tx == nil || tx.method != m.Method() || tx.seq != m.Seq() || !tx.owns(m) {
 			return nil
 		}
 		if tx.invite {
@@ -167,14 +169,20 @@ func (sw *Switchboard) onResponse(m *wire.Message, from path) {
 	}
 }
 
-// owns reports whether a response is to a request of the leg's. It is where
-// there is no leg: CANCEL and OPTIONS leave nothing to mistake.
-func (l *Leg) owns(m *wire.Message) bool {
-	if l == nil {
+// owns reports whether a response is to a request of the transaction's dialog.
+// It is where there is no leg: CANCEL and OPTIONS leave nothing to mistake.
+func (tx *clientTx) owns(m *wire.Message) bool {
+	if tx.callID == "" {
 		return true
 	}
 	id, ok := parseID(wire.Tag(m.Get(wire.From)))
-	return ok && id == l.id && string(m.Get(wire.CallID)) == l.callID
+	return ok && id == tx.localTag && string(m.Get(wire.CallID)) == tx.callID
+}
+
+// letGo parts an answered INVITE from its leg, which has ended: what is still
+// to come needs the response only. s.mu is held.
+func (tx *clientTx) letGo() {
+	tx.leg, tx.auth = nil, ""
 }
 
 // response is the non-INVITE state machine (RFC 3261 §17.1.2).
@@ -213,7 +221,7 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 			if !tx.abandoned && tx.leg.inbox.full() {
 				return nil
 			}
-			tx.state, tx.msg = accepted, nil
+			tx.state, tx.msg, tx.of = accepted, nil, nil
 			tx.timer.set(s, tEnd, tx)
 			if tx.abandoned {
 				return tx.fork(sw, m)
@@ -229,18 +237,22 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 			return nil
 		}
 		ack := tx.refusalAck(m)
-		tx.state, tx.msg = completed, nil
+		tx.state, tx.msg, tx.of = completed, nil, nil
 		if tx.path.link.reliable() {
 			tx.remove(s)
 		} else {
 			tx.ack = ack
 			tx.timer.set(s, tEnd, tx) // timer D
 		}
-		tell := !tx.abandoned
+		leg := tx.leg
+		tx.leg = nil
+		if tx.abandoned {
+			leg = nil
+		}
 		return func() {
 			tx.path.send(ack) //nolint:errcheck // the repeat of the response asks again
-			if tell {         // after the ACK: what the call sends next must not overtake it
-				tx.tell(event{msg: m}, true)
+			if leg != nil {   // after the ACK: what the call sends next must not overtake it
+				leg.inbox.put(event{tx: tx, msg: m}, true)
 			}
 		}
 	case completed:
@@ -273,7 +285,13 @@ func (tx *clientTx) fork(sw *Switchboard, m *wire.Message) func() {
 		return nil
 	}
 	tx.forks++
-	return func() { sw.hangUpFork(tx, m) }
+	var spec Spec
+	if tx.leg != nil { // the call is not over: its agent's credentials are known
+		spec = tx.leg.call.Spec
+		spec.Observe = nil
+	}
+	auth := tx.auth
+	return func() { sw.hangUpFork(tx, m, spec, auth) }
 }
 
 // ringing reports whether an INVITE has had a provisional response.

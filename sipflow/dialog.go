@@ -153,6 +153,6 @@ func (tx *clientTx) refusalAck(res *wire.Message) []byte {
 }
 
 // cancelRequest is the CANCEL of an INVITE (RFC 3261 §9.1).
-func (tx *clientTx) cancelRequest(header string) []byte {
-	return tx.of.request(tx.path.link, outgoing{method: "CANCEL", header: header}, tx.seq, tx.id, "")
+func (tx *clientTx) cancelRequest(of *dialog, header string) []byte {
+	return of.request(tx.path.link, outgoing{method: "CANCEL", header: header}, tx.seq, tx.id, "")
 }

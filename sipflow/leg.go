@@ -17,14 +17,15 @@ type Leg struct {
 	call *Call
 	id   uint64 // local tag
 	dialog
-	path    path // where requests in the dialog go; unset until it is known
-	cseq    uint32
-	first   string         // header lines of the first INVITE only
-	pending []Notification // NOTIFYs that came while something else was awaited
-	noted   string         // last provisional status line reported
-	joint   *joint         // of a leg that is joined with another
-	state   DialogState    // as it was reported last
-	party   string         // user@host that is called
+	path     path // where requests in the dialog go; unset until it is known
+	cseq     uint32
+	first    string         // header lines of the first INVITE only
+	pending  []Notification // NOTIFYs that came while something else was awaited
+	noted    string         // last provisional status line reported
+	accepted *clientTx      // the INVITE that made the dialog
+	joint    *joint         // of a leg that is joined with another
+	state    DialogState    // as it was reported last
+	party    string         // user@host that is called
 	// userAgent is what the phone calls itself in its answer.
 	userAgent string
 	earlyTag  string // the phone's tag before it answered
@@ -143,7 +144,8 @@ func (a *attempt) start(p path) (*clientTx, error) {
 		d.routes = routeTo(p)
 	}
 	credentials := a.auth.lines()
-	tx := &clientTx{id: idIn(l.id), leg: l, method: a.method, path: p, seq: l.cseq, auth: credentials, inside: d.next != ""}
+	tx := &clientTx{id: idIn(l.id), leg: l, callID: l.callID, localTag: l.id, method: a.method, path: p, seq: l.cseq,
+		auth: credentials, inside: d.next != ""}
 	if a.method == "INVITE" {
 		of := d
 		tx.of = &of
@@ -470,13 +472,13 @@ func (sw *Switchboard) cancel(invite *clientTx, reason string) {
 	s := sw.shard(invite.id)
 	s.mu.Lock()
 	crossed := invite.state != proceeding // by a final response
-	p := invite.path
+	p, of := invite.path, invite.of
 	s.mu.Unlock()
 	if crossed {
 		return
 	}
 	tx := &clientTx{id: invite.id, method: "CANCEL", path: p, seq: invite.seq}
-	sw.start(tx, invite.cancelRequest(reason)) //nolint:errcheck // without it the INVITE runs into its timeout
+	sw.start(tx, invite.cancelRequest(of, reason)) //nolint:errcheck // without it the INVITE runs into its timeout
 }
 
 // learn makes the dialog from the 2xx (RFC 3261 §12.1.2).
@@ -492,6 +494,7 @@ func (l *Leg) learn(ctx context.Context, res *wire.Message, tx *clientTx) error 
 	// Our own parts stay as we wrote them, whatever came back; callID is read
 	// by the sockets' readers.
 	l.remote, l.target, l.routes, l.next = d.remote, d.target, d.routes, d.next
+	l.accepted = tx
 	if l.call.sw.cfg.Fallback {
 		l.userAgent = agentOf(res)
 	}
@@ -601,7 +604,7 @@ func (l *Leg) While(ctx context.Context) (context.Context, context.CancelFunc) {
 }
 
 // hangUpFork acknowledges and hangs up an answer that no leg took.
-func (sw *Switchboard) hangUpFork(tx *clientTx, m *wire.Message) {
+func (sw *Switchboard) hangUpFork(tx *clientTx, m *wire.Message, spec Spec, auth string) {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
 	if sw.forksOver {
@@ -610,14 +613,12 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, m *wire.Message) {
 	sw.forks.Go(func() {
 		ctx, stop := context.WithTimeout(context.Background(), tEnd)
 		defer stop()
-		spec := tx.leg.call.Spec
-		spec.Observe = nil
-		l := &Leg{call: &Call{Spec: spec, sw: sw}, id: tx.leg.id, cseq: tx.seq}
+		l := &Leg{call: &Call{Spec: spec, sw: sw}, id: tx.localTag, cseq: tx.seq}
 		l.inbox.wake = make(chan struct{}, 1)
-		l.dialog = *tx.of
+		l.dialog = dialogOf(m)
 		l.peer.confirm("")
 		if err := l.learn(ctx, m, tx); err == nil {
-			fork := &clientTx{id: tx.id, seq: tx.seq, auth: tx.auth, state: terminated}
+			fork := &clientTx{id: tx.id, seq: tx.seq, auth: auth, state: terminated}
 			(&Answer{leg: l, tx: fork}).Ack(nil) //nolint:errcheck // asked for again with the repeated 200
 		}
 		l.Bye(ctx, "") //nolint:errcheck // there is nobody to tell

@@ -18,7 +18,7 @@ func newCatalogue(more []Service) catalogue {
 		Prefix:   "/callcontroller",
 		Security: "LOCAL-AND-REMOTE",
 		Description: "Third-party call control. Invoke this using the URI " +
-			"/callcontroller/{callingParty}/{calledParty}?agent={agent}: POST places a call, GET tells its status.",
+			"/callcontroller/{callingParty}/{calledParty}?agent={agent}: POST places or transfers a call, GET tells its status, DELETE hangs it up.",
 	}}, more...) {
 		b.WriteString("<li>\n<b> URI Prefix : " + html.EscapeString(s.Prefix) + "</b>\n</li>\n")
 		b.WriteString("<li><b>Security :</b>" + html.EscapeString(s.Security) + "</li>\n")

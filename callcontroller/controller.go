@@ -1,6 +1,6 @@
 // Package callcontroller is the HTTP resource that sipXecs portals call to
 // have two phones connected: POST /callcontroller/{calling}/{called} places a
-// call, GET tells how it goes.
+// call, GET tells how it goes, DELETE ends it.
 //
 // It is compatible with sipXrest down to the documents' layout; where a comment
 // begins with "sipXrest:" a quirk is kept for the sake of its clients.
@@ -61,8 +61,10 @@ type Controller struct {
 
 	// flows are the call setup methods that there are.
 	flows map[string]sipflow.Flow
-	// place is Switchboard.Place, or what a test has in its place.
-	place func(context.Context, sipflow.Spec, sipflow.Flow) error
+	// The switchboard's methods, or what a test has in their place.
+	place    func(context.Context, sipflow.Spec, sipflow.Flow) error
+	transfer func(ctx context.Context, key, to sipflow.Key, target string) error
+	hangUp   func(context.Context, sipflow.Key) error
 
 	boot string // differs for each process, so that its ETags do
 	seq  atomic.Uint64
@@ -86,12 +88,16 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 		gate:    gate,
 		log:     log,
 		records: newRecords(cfg.MaxRecords),
-		flows:   map[string]sipflow.Flow{methodRefer: sipflow.Refer},
+		flows:   map[string]sipflow.Flow{methodRefer: sipflow.Refer, methodInvite: sipflow.Invite},
 		place: func(ctx context.Context, spec sipflow.Spec, flow sipflow.Flow) error {
 			_, err := sw.Place(ctx, spec, flow)
 			return err
 		},
-		boot: strconv.FormatUint(rand.Uint64(), 36),
+		transfer: func(ctx context.Context, key, to sipflow.Key, target string) error {
+			return sw.Transfer(ctx, key, to, target)
+		},
+		hangUp: func(ctx context.Context, key sipflow.Key) error { return sw.HangUp(ctx, key) },
+		boot:   strconv.FormatUint(rand.Uint64(), 36),
 	}
 }
 

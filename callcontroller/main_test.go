@@ -40,9 +40,11 @@ type bench struct {
 	gate    *restauth.Gate
 	handler http.Handler // as on a listener with trusted-or-pin
 
-	mu    sync.Mutex
-	specs []sipflow.Spec
-	fail  error
+	mu     sync.Mutex
+	specs  []sipflow.Spec
+	orders []string // "transfer KEY to KEY by TARGET", "hang up KEY"
+	fail   error    // of the next calls
+	refuse error    // of the next orders
 }
 
 func newBench(t testing.TB, cfg Config, log io.Writer) *bench {
@@ -67,7 +69,7 @@ func newBench(t testing.TB, cfg Config, log io.Writer) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bench{Controller: New(cfg, nil, users, gate, logger), gate: gate}
+	b := &bench{Controller: New(cfg, nil, users, gate, logger), gate: gate, refuse: sipflow.ErrNoCall}
 	b.place = func(_ context.Context, spec sipflow.Spec, _ sipflow.Flow) error {
 		b.mu.Lock()
 		defer b.mu.Unlock()
@@ -78,6 +80,16 @@ func newBench(t testing.TB, cfg Config, log io.Writer) *bench {
 		spec.Observe(sipflow.Event{Kind: sipflow.Placed, Key: spec.Key, At: time.Now()})
 		return nil
 	}
+	ordered := func(what string) error {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.orders = append(b.orders, what)
+		return b.refuse
+	}
+	b.transfer = func(_ context.Context, key, to sipflow.Key, target string) error {
+		return ordered("transfer " + key.String() + " to " + to.String() + " by " + target)
+	}
+	b.hangUp = func(_ context.Context, key sipflow.Key) error { return ordered("hang up " + key.String()) }
 	b.handler = gate.Listener(restauth.TrustedOrPIN, true, b.Handler())
 	return b
 }

@@ -153,9 +153,8 @@ func (c *Controller) parseOrder(p *params) (o order, r *refusal) {
 			o.method = methodRefer
 		case strings.EqualFold(given, methodInvite):
 			o.method = methodInvite
-		}
-		if c.flows[o.method] == nil {
-			return o, methodNotSupported(given)
+		default:
+			return o, &refusal{406, 406, "Call Setup Method " + clip(given) + " not supported"}
 		}
 	case strings.EqualFold(action, "transfer"):
 		o.transfer = true
@@ -181,8 +180,4 @@ func (c *Controller) parseOrder(p *params) (o order, r *refusal) {
 	forwarding, _ := p.isForwardingAllowed.value()
 	o.forwardingAllowed = strings.EqualFold(forwarding, "true")
 	return o, nil
-}
-
-func methodNotSupported(given string) *refusal {
-	return &refusal{406, 406, "Call Setup Method " + clip(given) + " not supported"}
 }

@@ -67,32 +67,6 @@ func TestAPostWaitsAtMostFiveSecondsAndOutlivesItsClient(t *testing.T) {
 	}
 }
 
-func TestASecondInviteOfARunningCallIsRefused(t *testing.T) {
-	b := newBench(t, Config{}, nil)
-	b.flows[methodInvite] = b.flows[methodRefer]
-	if w := b.do("POST", "/callcontroller/201/202?sipMethod=invite"); w.Code != 200 {
-		t.Fatal(w.Code)
-	}
-	first := b.last(t)
-	w := b.do("POST", "/callcontroller/bob/202?sipMethod=InVite")
-	if w.Code != 406 || w.Body.String() != xmlError("403", "Call in progress InVite not supported") {
-		t.Errorf("%d %s", w.Code, w.Body)
-	}
-	if w := b.do("GET", "/callcontroller/201/202"); w.Body.String() != emptyDialogs {
-		t.Errorf("the document has not the form of the call's method: %s", w.Body)
-	}
-	end(first)
-	if w := b.do("POST", "/callcontroller/201/202?sipMethod=invite"); w.Code != 200 {
-		t.Errorf("after the call has ended: %d", w.Code)
-	}
-	if w := b.do("POST", "/callcontroller/201/202"); w.Code != 200 {
-		t.Errorf("refer over invite: %d", w.Code)
-	}
-	if w := b.do("POST", "/callcontroller/201/202?sipMethod=invite"); w.Code != 200 {
-		t.Errorf("invite over refer: %d", w.Code)
-	}
-}
-
 func TestStrangersNeedThePINOfTheAgent(t *testing.T) {
 	b := newBench(t, Config{}, nil)
 	for _, tt := range []struct {
@@ -108,6 +82,9 @@ func TestStrangersNeedThePINOfTheAgent(t *testing.T) {
 		{"own PIN", "198.51.100.1:1", "/callcontroller/201/202", "201", "123", 200},
 		{"own PIN, by alias", "198.51.100.1:1", "/callcontroller/bob/202", "bob", "123", 200},
 		{"agent's PIN", "198.51.100.1:1", "/callcontroller/201/202?agent=alice", "alice", "4711", 200},
+		{"DELETE without a PIN", "198.51.100.1:1", "DELETE /callcontroller/201/202", "", "", 401},
+		{"DELETE with the PIN of another", "198.51.100.1:1", "DELETE /callcontroller/201/202", "202", "9", 401},
+		{"transfer without a PIN", "198.51.100.1:1", "/callcontroller/201/202?action=transfer&target=203", "", "", 401},
 		{"then the method", "198.51.100.1:1", "PUT /callcontroller/201/202", "201", "123", 405},
 		{"trusted", trustedPeer, "/callcontroller/201/202", "", "", 200},
 		{"the redirect trusts nobody", trustedPeer, "/sipxconfig/rest/my/redirect/callcontroller/201/202", "", "", 401},
@@ -129,6 +106,9 @@ func TestStrangersNeedThePINOfTheAgent(t *testing.T) {
 			b.handler.ServeHTTP(w, r)
 			if w.Code != tt.status {
 				t.Errorf("%d %s", w.Code, w.Body)
+			}
+			if len(b.orders) > 0 {
+				t.Errorf("done: %q", b.orders)
 			}
 			if placed := b.placed() > before; placed != (tt.status == 200) {
 				t.Errorf("placed: %v", placed)

@@ -28,8 +28,9 @@ type record struct {
 	mu      sync.Mutex
 	version uint32 // changes whenever the document does
 	ended   bool
-	oldest  uint8  // of the last lines: where in lines[firstLines:] they begin
-	dropped uint32 // lines that are not kept
+	run     *running // nil once it is of no use
+	oldest  uint8    // of the last lines: where in lines[firstLines:] they begin
+	dropped uint32   // lines that are not kept
 	lines   []line
 }
 
@@ -44,12 +45,24 @@ type line struct {
 func (r *record) observe(e sipflow.Event) {
 	switch e.Kind {
 	case sipflow.Placed:
+		r.run = &running{keys: []sipflow.Key{e.Key}}
 		r.c.records.take(e.Key, r)
 	case sipflow.Progress:
-		r.add(e)
+		if r.method == methodRefer { // else nobody can read it
+			r.add(e)
+		}
+	case sipflow.Dialled:
+		r.dialled(e)
+	case sipflow.Moved:
+		if old, ok := r.moved(e.Key); ok {
+			r.c.records.release(old, r)
+		}
+		r.c.records.take(e.Key, r)
 	case sipflow.Ended:
-		dropped := r.end()
-		r.c.records.release(e.Key, r)
+		keys, dropped := r.end()
+		for _, key := range keys {
+			r.c.records.release(key, r)
+		}
 		if dropped > 0 {
 			r.c.log.Info("status lines of the call were dropped", "key", e.Key.String(), "dropped", dropped)
 		}
@@ -98,22 +111,22 @@ func trim(text string) string {
 	return text
 }
 
-// end marks the call as over, gives back the memory that was held for further
-// lines, and answers how many were not kept.
-func (r *record) end() uint32 {
+// end marks the call as over and gives back the memory that was held for
+// more. It answers the keys that the call has held, and how many lines were
+// not kept.
+func (r *record) end() ([]sipflow.Key, uint32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
+	var keys []sipflow.Key
+	if r.run != nil {
+		keys, r.run.keys = r.run.keys, nil
+	}
+	r.unlist(time.Now())
 	if spare := cap(r.lines) - len(r.lines); spare > 0 {
 		r.lines = append(make([]line, 0, len(r.lines)), r.lines...)
 	}
-	return r.dropped
-}
-
-func (r *record) inProgress() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return !r.ended
+	return keys, r.dropped
 }
 
 // appendLines appends the record's lines in wire order to dst and returns the

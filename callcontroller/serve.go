@@ -1,14 +1,11 @@
 package callcontroller
 
 import (
-	"context"
-	"errors"
 	"net/http"
 	"net/url"
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/gorilla/mux"
 
@@ -16,9 +13,6 @@ import (
 	"sipxrest/schema"
 	"sipxrest/sipflow"
 )
-
-// placeTimeout bounds the wait of a POST for its first INVITE to go out.
-const placeTimeout = 5 * time.Second
 
 // authorize is restauth.Gate.Authorize, or its stricter sister.
 type authorize func(w http.ResponseWriter, r *http.Request, agent string) (*restauth.User, bool)
@@ -43,8 +37,8 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 		return
 	}
 	switch r.Method {
-	case http.MethodGet, http.MethodHead, http.MethodPost:
-	default: // DELETE, as long as there is no call that it could end
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete:
+	default:
 		w.Header()["Allow"] = allowed
 		refuse(w, r, &refusal{405, 405, "Method " + clip(r.Method) + " not allowed"})
 		return
@@ -73,13 +67,23 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 		return
 	}
 	key := sipflow.Key{Agent: agent.aor(), Calling: c.keyOf(calling), Called: c.keyOf(called)}
-	if r.Method != http.MethodPost {
+	var refused *refusal
+	switch r.Method {
+	case http.MethodPost:
+		var o order
+		if o, refused = c.parseOrder(&p); refused != nil {
+			break
+		}
+		if o.transfer {
+			refused = c.postTransfer(key, &o)
+		} else {
+			refused = c.postCall(key, user, calling, called, &o)
+		}
+	case http.MethodDelete:
+		refused = c.delete(key)
+	default:
 		c.get(w, r, key, &p)
 		return
-	}
-	order, refused := c.parseOrder(&p)
-	if refused == nil {
-		refused = c.post(key, user, calling, called, &order)
 	}
 	if refused != nil {
 		refuse(w, r, refused)
@@ -100,58 +104,6 @@ func (c *Controller) keyOf(p party) string {
 	return p.aor()
 }
 
-// post does what a POST orders.
-func (c *Controller) post(key sipflow.Key, agent *restauth.User, calling, called party, o *order) *refusal {
-	if o.transfer {
-		return &refusal{406, 403, "Call not found."} // sipXrest: 403 in the document
-	}
-	if o.method == methodInvite {
-		if r := c.records.find(key); r != nil && r.method == methodInvite && r.inProgress() {
-			return &refusal{406, 403, "Call in progress " + clip(o.methodGiven) + " not supported"}
-		}
-	}
-	r := &record{c: c, seq: c.seq.Add(1), method: o.method, keep: o.keep}
-	// Not the request's context: a client that goes away keeps its call.
-	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
-	defer cancel()
-	err := c.place(ctx, sipflow.Spec{
-		Key:               key,
-		AgentName:         agent.DisplayName,
-		CallingUser:       calling.wire(),
-		CalledUser:        called.wire(),
-		Subject:           o.subject,
-		ConfPIN:           o.confPIN,
-		ForwardingAllowed: o.forwardingAllowed,
-		Timeout:           o.timeout,
-		Credentials: sipflow.Credentials{
-			Username: agent.Name, Password: agent.SIPPassword, HA1: agent.SIPHA1, HA1SHA256: agent.SIPHA1SHA256,
-		},
-		Observe: r.observe,
-	}, c.flows[o.method])
-	if err == nil {
-		return nil
-	}
-	for _, f := range faults {
-		if errors.Is(err, f.err) {
-			c.log.Warn("call not placed", "key", key.String(), "error", err)
-			return &f.answer
-		}
-	}
-	c.log.Error("call not placed", "key", key.String(), "error", err)
-	return &refusal{500, 500, "The call could not be placed: an internal error, see the log of the service"}
-}
-
-// faults maps what can go wrong with a call to its answer.
-var faults = []struct {
-	err    error
-	answer refusal
-}{
-	{sipflow.ErrUnreachable, refusal{502, 502, "The SIP server of the calling user cannot be reached"}},
-	{context.DeadlineExceeded, refusal{502, 502, "The SIP server of the calling user cannot be reached in time"}},
-	{sipflow.ErrTooManyCalls, refusal{503, 503, "Too many calls at once, try again later"}},
-	{sipflow.ErrDraining, refusal{503, 503, "The service is shutting down, try again later"}},
-}
-
 // get answers how the call of key goes.
 func (c *Controller) get(w http.ResponseWriter, r *http.Request, key sipflow.Key, p *params) {
 	b := buffers.Get().(*buffer)
@@ -169,7 +121,11 @@ func (c *Controller) get(w http.ResponseWriter, r *http.Request, key sipflow.Key
 	} else {
 		method = rec.method
 		var version uint32
-		b.lines, version = rec.appendLines(b.lines[:0])
+		if method == methodRefer {
+			b.lines, version = rec.appendLines(b.lines[:0])
+		} else {
+			b.dialogs, version = rec.appendDialogs(b.dialogs[:0])
+		}
 		b.text = append(b.text[:0], '"')
 		b.text = append(b.text, c.boot...)
 		b.text = append(b.text, '-')
@@ -189,7 +145,7 @@ func (c *Controller) get(w http.ResponseWriter, r *http.Request, key sipflow.Key
 	if method == methodRefer {
 		b.text = schema.AppendStatusLines(b.text[:0], b.lines)
 	} else {
-		b.text = schema.AppendDialogs(b.text[:0], nil)
+		b.text = schema.AppendDialogs(b.text[:0], b.dialogs)
 	}
 	b.write(w, r, http.StatusOK)
 }
@@ -225,14 +181,15 @@ func refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
 var (
 	contentType = []string{"text/xml; charset=UTF-8"}
 	noCache     = []string{"no-cache"}
-	allowed     = []string{"GET, HEAD, POST"}
+	allowed     = []string{"GET, HEAD, POST, DELETE"}
 	retryAfter  = []string{"5"}
 )
 
 // buffer is what rendering an answer needs.
 type buffer struct {
-	text  []byte
-	lines []schema.StatusLine
+	text    []byte
+	lines   []schema.StatusLine
+	dialogs []schema.Dialog
 }
 
 var buffers = sync.Pool{New: func() any { return &buffer{text: make([]byte, 0, 2048)} }}
@@ -241,6 +198,8 @@ var buffers = sync.Pool{New: func() any { return &buffer{text: make([]byte, 0, 2
 func (b *buffer) release() {
 	clear(b.lines)
 	b.lines = b.lines[:0]
+	clear(b.dialogs)
+	b.dialogs = b.dialogs[:0]
 	if cap(b.text) <= 64<<10 {
 		buffers.Put(b)
 	}

@@ -33,7 +33,7 @@ func TestAnswers(t *testing.T) {
 		{"get ignores the rest", "GET", "/callcontroller/201/209?timeout=abc&subject=%00&action=foo&confpin=%zz", 200, emptyLines},
 		{"get by PIN-less caller, agent given", "GET", "/callcontroller/nobody/209?agent=202", 200, emptyLines},
 
-		{"invite", "POST", "/callcontroller/201/202?sipMethod=Invite", 406, xmlError("406", "Call Setup Method Invite not supported")},
+		{"post invite, any case", "POST", "/callcontroller/201/202?sipMethod=InVite", 200, ""},
 		{"unknown method", "POST", "/callcontroller/201/202?sipMethod=FOO", 406, xmlError("406", "Call Setup Method FOO not supported")},
 		{"method with markup", "POST", "/callcontroller/201/202?sipMethod=%3Cb%3E%26", 406, xmlError("406", "Call Setup Method &lt;b&gt;&amp; not supported")},
 		{"long method", "POST", "/callcontroller/201/202?sipMethod=" + long, 406, xmlError("406", "Call Setup Method "+cut+" not supported")},
@@ -85,7 +85,9 @@ func TestAnswers(t *testing.T) {
 
 		{"put", "PUT", "/callcontroller/201/202", 405, xmlError("405", "Method PUT not allowed")},
 		{"put, before the agent", "PUT", "/callcontroller/nobody/202", 405, xmlError("405", "Method PUT not allowed")},
-		{"delete", "DELETE", "/callcontroller/201/202", 405, xmlError("405", "Method DELETE not allowed")},
+		{"delete without a call", "DELETE", "/callcontroller/201/202?timeout=abc", 404, xmlError("404", "Call not found.")},
+		{"delete, unknown agent", "DELETE", "/callcontroller/nobody/202", 403, xmlError("403", "could not find credentials for nobody")},
+		{"delete, bad user", "DELETE", "/callcontroller/201/a%3Bb", 400, xmlError("400", "Bad parameter calledUser = a;b")},
 		{"options", "OPTIONS", "/callcontroller/201/202", 405, xmlError("405", "Method OPTIONS not allowed")},
 		{"trace", "TRACE", "/callcontroller/201/202", 405, xmlError("405", "Method TRACE not allowed")},
 		{"unknown method of HTTP", "FOO", "/callcontroller/201/202", 405, xmlError("405", "Method FOO not allowed")},
@@ -106,7 +108,7 @@ func TestAnswers(t *testing.T) {
 			if b.placed() != wantPlaced {
 				t.Errorf("%d calls were placed, want %d", b.placed(), wantPlaced)
 			}
-			if got := w.Header().Get("Allow"); (got == "GET, HEAD, POST") != (tt.status == 405) {
+			if got := w.Header().Get("Allow"); (got == "GET, HEAD, POST, DELETE") != (tt.status == 405) {
 				t.Errorf("Allow: %q", got)
 			}
 		})
@@ -170,6 +172,7 @@ func TestWhatAPostAsksFor(t *testing.T) {
 	base := sipflow.Spec{
 		Key:         sipflow.Key{Agent: "201@sipx.test", Calling: "201@sipx.test", Called: "202@sipx.test"},
 		AgentName:   `Bob "B" Caller`,
+		Method:      sipflow.MethodRefer,
 		CallingUser: "201@sipx.test", CalledUser: "202@sipx.test",
 		Timeout: 180 * time.Second, Credentials: bob,
 	}
@@ -179,6 +182,7 @@ func TestWhatAPostAsksFor(t *testing.T) {
 		want   sipflow.Spec
 	}{
 		{"201/202", base},
+		{"201/202?sipMethod=invite", with(func(s *sipflow.Spec) { s.Method = sipflow.MethodInvite })},
 		{"201/202?callingParty=203&calledParty=204&target=x", base},
 		{"bob/202", with(func(s *sipflow.Spec) { s.CallingUser = "bob@sipx.test" })},
 		{"201@sipx.test/202@SIPX.test", with(func(s *sipflow.Spec) { s.CalledUser = "202@SIPX.test" })},

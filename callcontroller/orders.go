@@ -1,0 +1,97 @@
+package callcontroller
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"sipxrest/restauth"
+	"sipxrest/sipflow"
+)
+
+// placeTimeout bounds the wait of a POST for its first INVITE to go out, and
+// of a DELETE for the phones to be hung up.
+const placeTimeout = 5 * time.Second
+
+// postCall places a call.
+func (c *Controller) postCall(key sipflow.Key, agent *restauth.User, calling, called party, o *order) *refusal {
+	r := &record{c: c, seq: c.seq.Add(1), method: o.method, keep: o.keep}
+	spec := sipflow.Spec{
+		Key:               key,
+		Method:            sipflow.MethodRefer,
+		AgentName:         agent.DisplayName,
+		CallingUser:       calling.wire(),
+		CalledUser:        called.wire(),
+		Subject:           o.subject,
+		ConfPIN:           o.confPIN,
+		ForwardingAllowed: o.forwardingAllowed,
+		Timeout:           o.timeout,
+		Credentials: sipflow.Credentials{
+			Username: agent.Name, Password: agent.SIPPassword, HA1: agent.SIPHA1, HA1SHA256: agent.SIPHA1SHA256,
+		},
+		Observe: r.observe,
+	}
+	if o.method == methodInvite {
+		spec.Method = sipflow.MethodInvite
+	}
+	// Not the request's context: a client that goes away keeps its call.
+	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
+	defer cancel()
+	err := c.place(ctx, spec, c.flows[o.method])
+	if errors.Is(err, sipflow.ErrInProgress) {
+		return &refusal{406, 403, "Call in progress " + clip(o.methodGiven) + " not supported"} // sipXrest: 403 in the document
+	}
+	return c.explain(key, err, "placed", "calling user")
+}
+
+// postTransfer has another phone take the calling one's place.
+func (c *Controller) postTransfer(key sipflow.Key, o *order) *refusal {
+	to := key
+	to.Calling = c.keyOf(o.target)
+	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
+	defer cancel()
+	err := c.transfer(ctx, key, to, o.target.wire())
+	switch {
+	case errors.Is(err, sipflow.ErrNoCall):
+		return &refusal{406, 403, "Call not found."} // sipXrest: 403 in the document
+	case errors.Is(err, sipflow.ErrTransferring):
+		return &refusal{406, 403, "Transfer in progress."}
+	}
+	return c.explain(key, err, "transferred", "target")
+}
+
+// delete hangs a call up.
+func (c *Controller) delete(key sipflow.Key) *refusal {
+	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
+	defer cancel()
+	err := c.hangUp(ctx, key)
+	if errors.Is(err, sipflow.ErrNoCall) {
+		return &refusal{404, 404, "Call not found."}
+	}
+	return c.explain(key, err, "hung up", "calling user")
+}
+
+// explain answers why a call was not what ("placed"), and logs it. whose phone
+// was to be called is said where it matters.
+func (c *Controller) explain(key sipflow.Key, err error, what, whose string) *refusal {
+	level := slog.LevelWarn
+	var answer refusal
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, sipflow.ErrUnreachable):
+		answer = refusal{502, 502, "The SIP server of the " + whose + " cannot be reached"}
+	case errors.Is(err, context.DeadlineExceeded):
+		answer = refusal{502, 502, "The SIP server of the " + whose + " cannot be reached in time"}
+	case errors.Is(err, sipflow.ErrTooManyCalls):
+		answer = refusal{503, 503, "Too many calls at once, try again later"}
+	case errors.Is(err, sipflow.ErrDraining):
+		answer = refusal{503, 503, "The service is shutting down, try again later"}
+	default:
+		level = slog.LevelError
+		answer = refusal{500, 500, "The call could not be " + what + ": an internal error, see the log of the service"}
+	}
+	c.log.Log(context.Background(), level, "call not "+what, "key", key.String(), "error", err)
+	return &answer
+}

@@ -197,6 +197,7 @@ func (a *App) Run(ctx context.Context) error {
 	defer stop()
 
 	p.start("SIP", func() error { return a.sw.Serve(calls) })
+	p.start("processors", func() error { tuneProcs(service); return nil })
 	p.start("call records", func() error { a.controller.Run(service); return nil })
 	p.start("users", func() error {
 		if err := a.users.Watch(service, a.log); err != nil {

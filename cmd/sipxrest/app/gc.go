@@ -9,11 +9,13 @@ import (
 
 // Calls are many small objects that live for minutes. The usual doubling of
 // the heap between collections would collect a small heap too often and keep
-// as much garbage as calls in a large one, so the room for garbage is a
-// share of what lives, within bounds.
+// as much garbage as calls in a large one. So a small heap gets the room for
+// garbage that keeps collecting below a twentieth of the CPU time, and the
+// more lives in it, the less there is on top.
 const (
-	minSlack   = 32 << 20 // bytes; below it collecting costs more than it gives
-	slackShare = 4        // of the live heap, one part in so many
+	smallHeap  = 160 << 20 // bytes, garbage included, that are never too many
+	minSlack   = 32 << 20  // room for garbage in a larger heap ...
+	slackShare = 6         // ... or one part in so many of what lives
 )
 
 // tuneGC sets the room for garbage anew after each collection. GOGC, when set
@@ -56,5 +58,8 @@ func (t *gcTuner) adjust() {
 func gcPercent(live uint64) int {
 	live = max(live, 4<<20) // the runtime's own floor
 	slack := max(live/slackShare, minSlack)
+	if live+slack < smallHeap {
+		slack = smallHeap - live
+	}
 	return int(min(slack*100/live, 1600))
 }

@@ -31,6 +31,7 @@ type Call struct {
 	err  error          // valid after done
 	open atomic.Int32   // the flow, husks whose NOTIFYs are recorded, legs hung up on the side
 
+	ending atomic.Bool         // hung up by the client, or the flow has returned
 	mu     sync.Mutex          // one event is told at a time
 	isUp   atomic.Bool         // bridged: orders is there
 	orders chan *transferOrder // of the client

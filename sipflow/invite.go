@@ -53,6 +53,7 @@ func (c *Call) hangUp(ctx context.Context, l *Leg, why error) {
 		reason = reasonLine(408, "No Answer")
 	}
 	c.byes = append(c.byes, l.startBye(context.WithoutCancel(ctx), reason))
+	c.dialled(l, Terminated) // whatever it answers (RFC 3261 §15.1.1)
 }
 
 // connect calls the called phone for a calling one that has answered, and

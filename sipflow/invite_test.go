@@ -154,7 +154,7 @@ func transferTo(t *testing.T, r *rig, user string, want error) {
 
 var bridgeCases = []bridgeCase{
 	{name: "bridged-client-hangs-up", calling: siptest.Script{Ring: time.Second}, called: siptest.Script{Ring: time.Second}, hangUp: time.Minute,
-		dialogs: up + ", 201 Terminated Dialog, 202 Terminated Dialog", err: ErrHungUpByUser.Error()},
+		dialogs: up + ", 202 Terminated Dialog, 201 Terminated Dialog", err: ErrHungUpByUser.Error()},
 	{name: "bridged-calling-hangs-up", calling: siptest.Script{HangUpAfter: 10 * time.Second,
 		HangUp: siptest.Action{Header: []sip.Header{sip.NewHeader("Reason", `Q.850;cause=16`)}}},
 		dialogs: up + ", 201 Terminated Dialog, 202 Terminated Dialog"},
@@ -231,7 +231,7 @@ var bridgeCases = []bridgeCase{
 		during: func(t *testing.T, r *rig, p *phones, c *Call) {
 			time.Sleep(5 * time.Second)
 			transferTo(t, r, "203", nil)
-		}, dialogs: up + ", 203 null, 203 Early Dialog, 203 Terminated Dialog, 201 Terminated Dialog, 202 Terminated Dialog"},
+		}, dialogs: up + ", 203 null, 203 Early Dialog, 203 Terminated Dialog, 202 Terminated Dialog, 201 Terminated Dialog"},
 	{name: "transfer-target-does-not-answer", third: &siptest.Script{NeverAnswer: true}, hangUp: time.Minute, err: ErrHungUpByUser.Error(),
 		during: func(t *testing.T, r *rig, p *phones, c *Call) {
 			time.Sleep(5 * time.Second)

@@ -221,7 +221,7 @@ func (sw *Switchboard) take(c *Call) (old *Call, err error) {
 	case old == nil && sw.active >= sw.cfg.MaxCalls,
 		sw.active >= 2*sw.cfg.MaxCalls: // the replaced ones may take half a minute to end
 		return nil, ErrTooManyCalls
-	case old != nil && old.Method == MethodInvite && c.Method == MethodInvite:
+	case old != nil && old.Method == MethodInvite && c.Method == MethodInvite && !old.ending.Load():
 		return nil, ErrInProgress
 	case old != nil:
 		old.stop(ErrReplaced)
@@ -272,6 +272,7 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 		return
 	}
 	c.err = flow(ctx, c)
+	c.ending.Store(true) // a phone that does not answer its BYE keeps nobody from the next call
 	for _, wait := range c.byes {
 		c.err = errors.Join(c.err, wait())
 	}

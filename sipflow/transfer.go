@@ -65,6 +65,7 @@ func (sw *Switchboard) HangUp(ctx context.Context, key Key) error {
 	if c == nil {
 		return ErrNoCall
 	}
+	c.ending.Store(true)
 	c.stop(ErrHungUpByUser)
 	select {
 	case <-c.done:

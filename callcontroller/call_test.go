@@ -19,44 +19,65 @@ import (
 	"sipxrest/sipflow/siptest"
 )
 
+const (
+	ourAddr   = "10.0.0.1:5060"
+	phoneAddr = "10.0.0.2:5060"
+	proxyAddr = "10.0.0.9:5060"
+)
+
+// world is a bench whose controller has a real switchboard, which sends
+// everything to hop on a network in memory. It must be closed.
+type world struct {
+	*bench
+	net   *siptest.Network
+	sw    *sipflow.Switchboard
+	close func()
+}
+
+func newWorld(t *testing.T, hop string, observe ...func(sipflow.Event)) *world {
+	t.Helper()
+	n := siptest.NewNetwork()
+	resolver, err := resolve.New(resolve.Config{Servers: []string{"10.0.0.53:53"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sw, err := sipflow.New(sipflow.Config{
+		Listen: []string{"udp:" + ourAddr}, Realm: "sipx.test", OutboundProxies: []string{"sip:" + hop}, Resolver: resolver, Fallback: true,
+		Network: sipflow.Network{
+			ListenUDP: func(a string) (sipflow.PacketConn, error) { return n.Listen(a), nil },
+			ListenTCP: func(a string) (net.Listener, error) { return n.ListenTCP(a), nil },
+			DialTCP:   func(ctx context.Context, a string) (net.Conn, error) { return n.DialContext(ctx, "tcp", a) },
+		},
+	}, slog.New(slog.NewTextHandler(io.Discard, nil)), observe...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	served := make(chan error, 1)
+	go func() { served <- sw.Serve(ctx) }()
+	w := &world{bench: newBench(t, Config{}, nil), net: n, sw: sw}
+	w.Controller = New(w.cfg, sw, w.users, w.gate, w.log)
+	w.handler = w.bench.gate.Listener(restauth.TrustedOrPIN, true, w.Handler())
+	w.close = func() {
+		stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+		resolver.Close()
+	}
+	return w
+}
+
 // TestACallThroughTheSwitchboard places a call over HTTP to a scripted phone
 // that challenges the agent, and reads its status to the end of its record.
 func TestACallThroughTheSwitchboard(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		const ours, phones = "10.0.0.1:5060", "10.0.0.2:5060"
-		n := siptest.NewNetwork()
-		phone := n.Phone("201", phones, siptest.Script{Ring: 2 * time.Second, Challenge: siptest.Challenge{
+		b := newWorld(t, phoneAddr)
+		defer b.close()
+		phone := b.net.Phone("201", phoneAddr, siptest.Script{Ring: 2 * time.Second, Challenge: siptest.Challenge{
 			Methods: []sip.RequestMethod{"INVITE", "REFER", "BYE"}, Realm: "sipx.test", User: "200", Password: "secret200",
 		}})
 		defer phone.Close()
-		resolver, err := resolve.New(resolve.Config{Servers: []string{"10.0.0.53:53"}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resolver.Close()
-		sw, err := sipflow.New(sipflow.Config{
-			Listen: []string{"udp:" + ours}, Realm: "sipx.test", OutboundProxies: []string{"sip:" + phones}, Resolver: resolver,
-			Network: sipflow.Network{
-				ListenUDP: func(a string) (sipflow.PacketConn, error) { return n.Listen(a), nil },
-				ListenTCP: func(a string) (net.Listener, error) { return n.ListenTCP(a), nil },
-				DialTCP:   func(ctx context.Context, a string) (net.Conn, error) { return n.DialContext(ctx, "tcp", a) },
-			},
-		}, slog.New(slog.NewTextHandler(io.Discard, nil)))
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, stop := context.WithCancel(t.Context())
-		served := make(chan error, 1)
-		go func() { served <- sw.Serve(ctx) }()
-		defer func() {
-			stop()
-			if err := <-served; err != nil {
-				t.Error(err)
-			}
-		}()
-		b := newBench(t, Config{}, nil)
-		c := New(b.cfg, sw, b.users, b.gate, b.log)
-		b.handler = b.gate.Listener(restauth.TrustedOrPIN, true, c.Handler())
 
 		answered := make(chan *httptest.ResponseRecorder, 1)
 		go func() {
@@ -98,7 +119,7 @@ func TestACallThroughTheSwitchboard(t *testing.T) {
 		if got := get(); got != nil {
 			t.Errorf("the record outlived its time: %q", got)
 		}
-		sw.Drain()
+		b.sw.Drain()
 		if w := b.do("POST", "/callcontroller/201/202"); w.Code != 503 {
 			t.Errorf("while draining: %d %s", w.Code, w.Body)
 		}

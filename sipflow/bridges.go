@@ -6,7 +6,7 @@ import "time"
 func (sw *Switchboard) bridged(c *Call, b *bridge) bool {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
-	if sw.draining && sw.calls[c.Key] != c {
+	if sw.draining && sw.calls[c.Holds()] != c {
 		return false
 	}
 	sw.bridges[c] = [2]*Leg{b.calling, b.called}
@@ -30,18 +30,20 @@ func (sw *Switchboard) moved(c *Call, b *bridge, to Key) {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
 	sw.bridges[c] = [2]*Leg{b.calling, b.called}
-	if to == c.Key {
+	from := c.Holds()
+	if to == from {
 		return
 	}
-	if sw.calls[c.Key] == c {
-		delete(sw.calls, c.Key)
+	if sw.calls[from] != c {
+		return // replaced: it is about to end
 	}
+	delete(sw.calls, from)
 	if old := sw.calls[to]; old != nil {
 		old.stop(ErrReplaced)
 	}
 	sw.calls[to] = c
 	c.mu.Lock()
-	c.Key = to
-	c.mu.Unlock()
-	c.observe(Event{Kind: Moved, Key: to, At: time.Now()})
+	defer c.mu.Unlock()
+	c.moved = &to
+	c.tell(Event{Kind: Moved, At: time.Now()})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -32,7 +33,8 @@ type Call struct {
 	open atomic.Int32   // the flow, husks whose NOTIFYs are recorded, legs hung up on the side
 
 	ending atomic.Bool         // hung up by the client, or the flow has returned
-	mu     sync.Mutex          // one event is told at a time
+	mu     sync.Mutex          // one event is told at a time; guards moved
+	moved  *Key                // that the call holds since its last transfer
 	isUp   atomic.Bool         // bridged: orders is there
 	orders chan *transferOrder // of the client
 }
@@ -46,7 +48,21 @@ func (c *Call) Done() <-chan struct{} { return c.done }
 func (c *Call) Err() error { return c.err }
 
 // LogValue names the call by its parties.
-func (c *Call) LogValue() slog.Value { return slog.StringValue(c.Key.String()) }
+func (c *Call) LogValue() slog.Value { return slog.StringValue(c.Holds().String()) }
+
+// Holds is the key that the call holds: Spec.Key, until a transfer moves it.
+func (c *Call) Holds() Key {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.holds()
+}
+
+func (c *Call) holds() Key {
+	if c.moved != nil {
+		return *c.moved
+	}
+	return c.Key
+}
 
 // placed tells Place that the first INVITE is out, or why it is not.
 func (c *Call) placed(err error) {
@@ -59,13 +75,20 @@ func (c *Call) placed(err error) {
 // note reports a status line. Empty ones say nothing.
 func (c *Call) note(l *Leg, method, text string, at time.Time) {
 	if text != "" {
-		c.observe(Event{Kind: Progress, Key: c.Key, At: at, CallID: l.callID, Method: method, Text: text})
+		c.observe(Event{Kind: Progress, At: at, CallID: l.callID, Method: method, Text: text})
 	}
 }
 
+// observe tells of an event under the key that the call holds.
 func (c *Call) observe(e Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.tell(e)
+}
+
+// tell is observe with c.mu held.
+func (c *Call) tell(e Event) {
+	e.Key = c.holds()
 	if c.Observe != nil {
 		c.Observe(e)
 	}
@@ -77,7 +100,7 @@ func (c *Call) observe(e Event) {
 // early reports the dialog that a provisional response makes.
 func (c *Call) early(l *Leg, m *wire.Message) {
 	if l.state == Calling && m.Code() > 100 && m.Code() < 200 {
-		if tag := wire.Tag(m.Get(wire.To)); len(tag) > 0 {
+		if tag := m.ToTag(); len(tag) > 0 {
 			l.earlyTag = string(tag)
 			c.dialled(l, Early)
 		}
@@ -94,13 +117,13 @@ func (c *Call) dialled(l *Leg, state DialogState) {
 	if tag := cmp.Or(string(wire.Tag([]byte(l.remote))), l.earlyTag); tag != "" {
 		d.ID = strings.ToLower(l.callID + ":" + string(appendID(nil, l.id)) + ":" + tag)
 	}
-	c.observe(Event{Kind: Dialled, Key: c.Key, At: time.Now(), CallID: l.callID, Dialog: d})
+	c.observe(Event{Kind: Dialled, At: time.Now(), CallID: l.callID, Dialog: d})
 }
 
 // settle counts off the flow or a husk; after the last one nothing can follow.
 func (c *Call) settle() {
 	if c.open.Add(-1) == 0 {
-		c.observe(Event{Kind: Ended, Key: c.Key, At: time.Now(), Err: c.err})
+		c.observe(Event{Kind: Ended, At: time.Now(), Err: c.err})
 	}
 }
 
@@ -113,13 +136,47 @@ func (c *Call) release() {
 	c.legs, c.byes = nil, nil
 }
 
+// dismiss hangs a leg up on the side, while the call goes on with others.
+func (c *Call) dismiss(l *Leg, reason string) {
+	c.aside(l, func() {
+		l.Bye(context.Background(), reason) //nolint:errcheck // there is nobody to tell
+	})
+}
+
+// aside hands a leg to a goroutine of its own, which ends it. The call's own
+// must not touch it any more.
+func (c *Call) aside(l *Leg, end func()) {
+	c.remove(l)
+	l.inbox.own()
+	if l.joint != nil {
+		l.joint.early = nil // it would need the other leg
+	}
+	c.open.Add(1)
+	c.sw.forks.Go(func() {
+		end()
+		c.releaseLeg(l)
+		c.settle()
+	})
+}
+
+// letGo releases a leg before the call's end: its phone has hung up, or was
+// never reached.
+func (c *Call) letGo(l *Leg) {
+	c.remove(l)
+	c.releaseLeg(l)
+}
+
+// remove takes a leg out of the call's hands.
+func (c *Call) remove(l *Leg) {
+	c.dialled(l, Terminated)
+	l.gone = true
+	c.legs = slices.DeleteFunc(c.legs, func(o *Leg) bool { return o == l })
+}
+
 func (c *Call) releaseLeg(l *Leg) {
 	s := c.sw.shard(l.id)
 	s.mu.Lock()
 	delete(s.legs, l.id)
-	if l.accepted != nil {
-		l.accepted.letGo()
-	}
 	for { // NOTIFYs that came during the last wait
 		e, ok := l.inbox.take()
 		if !ok {
@@ -130,13 +187,13 @@ func (c *Call) releaseLeg(l *Leg) {
 	l.peer.mu.Lock()
 	l.peer.acknowledged()
 	if l.peer.confirmed && !s.closed {
-		h := &husk{id: l.id, callID: l.callID, seq: l.peer.seq}
+		s.bury(l, l.peer.subscribed)
 		if l.peer.subscribed {
-			h.call = c
+			h := &husk{id: l.id, callID: l.callID, seq: l.peer.seq, call: c}
 			c.open.Add(1)
+			s.husks[l.id] = h
+			h.timer.set(s, tEnd, h)
 		}
-		s.husks[l.id] = h
-		h.timer.set(s, tEnd, h)
 	}
 	for _, tx := range l.peer.open {
 		tx.timer.stop()

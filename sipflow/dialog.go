@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"strconv"
+	"strings"
 
 	"sipxrest/sipflow/wire"
 )
@@ -21,6 +22,24 @@ type dialog struct {
 	target string // Request-URI: the remote target, or the first route of a strict one
 	routes string // Route header lines
 	next   string // URI of the first hop: the first route, else the target
+	strict bool   // the first router takes no loose routes: the remote target is the last route
+}
+
+// retarget gives the dialog the phone's new address (RFC 3261 §12.2.1.2).
+func (d *dialog) retarget(uri string) (moved bool) {
+	switch {
+	case d.strict:
+		if i := strings.LastIndex(d.routes, "Route: "); i >= 0 {
+			d.routes = d.routes[:i] + "Route: <" + uri + ">\r\n"
+		}
+	case d.target == uri:
+	case d.next == d.target: // no route set: the next hop moves, too
+		d.target, d.next = uri, uri
+		return true
+	default:
+		d.target = uri
+	}
+	return false
 }
 
 // dialogOf is the dialog that a 2xx to our INVITE makes (RFC 3261 §12.1.2).
@@ -59,7 +78,7 @@ func (d *dialog) setRoutes(res *wire.Message) {
 	d.next = string(first)
 	last := ""
 	if u, ok := wire.ParseURI(first); ok && !u.Loose {
-		last, d.target = "<"+d.target+">", string(first)
+		last, d.target, d.strict = "<"+d.target+">", string(first), true
 		set = set[:len(set)-1]
 	}
 	n := len(last) + 12

@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"math/rand/v2"
@@ -48,6 +49,9 @@ func Invite(ctx context.Context, c *Call) (err error) {
 // hangUp ends a leg and tells the phone why. Its answer is waited for when the
 // flow is over, so that both phones are hung up at once.
 func (c *Call) hangUp(ctx context.Context, l *Leg, why error) {
+	if l.gone {
+		return
+	}
 	reason := c.reasonFor(why)
 	if errors.Is(why, ErrNoAnswer) {
 		reason = reasonLine(408, "No Answer")
@@ -62,15 +66,21 @@ func (c *Call) connect(ctx context.Context, calling *Leg) (err error) {
 	// A calling phone that hangs up ends every wait for the called one.
 	waiting, stop := calling.While(ctx)
 	defer stop()
+	waiting, fail := context.WithCancelCause(waiting)
+	defer fail(nil)
 	called := c.calledLeg()
-	early := &earlyOffer{calling: calling}
+	early := &earlyOffer{calling: calling, fail: fail}
 	called.joined().early = early
 	offer, err := c.ring(waiting, called, nil)
 	if err != nil {
 		return err
 	}
+	called.joint.early = nil
 	defer func() { c.hangUp(ctx, called, err) }()
 	if early.answered {
+		if err := context.Cause(waiting); err != nil {
+			return errors.Join(err, offer.Ack(nil))
+		}
 		if err := offer.Ack(nil); err != nil {
 			return err
 		}
@@ -85,7 +95,7 @@ func (c *Call) connect(ctx context.Context, calling *Leg) (err error) {
 		return errors.Join(err, offer.Ack(called.refuse(offer.SDP)))
 	}
 	// The answer to B first: B repeats its 200 until then.
-	if err := errors.Join(offer.Ack(called.describe(fit(answer.SDP, offer.SDP))), answer.Ack(nil)); err != nil {
+	if err := errors.Join(offer.Ack(called.answerTo(offer.SDP, answer.SDP)), answer.Ack(nil)); err != nil {
 		return err
 	}
 	calling.heard(answer.SDP)
@@ -99,7 +109,7 @@ func (c *Call) calledLeg() *Leg {
 		uri += ";sipx-userforward=false"
 	}
 	l := c.newLeg(uri+";sipxbridge-moh=false", c.CalledUser)
-	l.first = c.inviteHeader(c.Subject, c.ConfPIN)
+	l.first = c.inviteHeader(c.Subject, c.ConfPIN, true)
 	return l
 }
 
@@ -109,11 +119,13 @@ func (c *Call) calledLeg() *Leg {
 func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Answer, error) {
 	l.peer.invites(1)
 	defer l.peer.invites(-1)
-	first := l.first
-	l.first = "Allow: " + allowBridged + "\r\nSupported: timer\r\n"
-	defer func() { l.first = first }()
+	l.first = "Allow: " + allowBridged + "\r\n" + l.sessionHeader()
 	for try := 0; ; try++ {
-		answer, err := l.Invite(ctx, offer)
+		answer, err := func() (*Answer, error) {
+			ctx, stop := context.WithTimeoutCause(ctx, inviteTime, &StatusError{"INVITE", 408, "Request Timeout"})
+			defer stop()
+			return l.Invite(ctx, offer)
+		}()
 		if err == nil && len(offer) > 0 && len(answer.SDP) == 0 {
 			return nil, errors.Join(errNoSDP, answer.Ack(nil))
 		}
@@ -126,6 +138,13 @@ func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Answer, error) {
 			return nil, err
 		}
 	}
+}
+
+// invitePending reports whether an INVITE of ours is pending in the dialog.
+func (p *peer) invitePending() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.inviting > 0
 }
 
 // invites counts our INVITEs that are pending in the dialog: a crossing one of
@@ -142,12 +161,16 @@ func (p *peer) invites(n int) {
 type earlyOffer struct {
 	calling  *Leg
 	answered bool
+	fail     context.CancelCauseFunc // ends the call: the calling phone cannot do what is offered
 }
 
 // answerEarly answers the offer in a reliable provisional response, if it has
 // one that is new.
 func (j *joint) answerEarly(ctx context.Context, called *Leg, m *wire.Message) []byte {
 	e, offer := j.early, bodyOf(m)
+	if e == nil && offer != nil { // it answers the offer in our INVITE
+		j.inEarly = bytes.Clone(offer)
+	}
 	if e == nil || offer == nil || e.answered {
 		return nil
 	}
@@ -155,11 +178,12 @@ func (j *joint) answerEarly(ctx context.Context, called *Leg, m *wire.Message) [
 	called.heard(offer)
 	answer, err := e.calling.reinvite(ctx, e.calling.describe(offer))
 	if err != nil {
+		e.fail(err)
 		return called.refuse(offer)
 	}
 	answer.Ack(nil) //nolint:errcheck // repeated with the repeated 200
 	e.calling.heard(answer.SDP)
-	return called.describe(fit(answer.SDP, offer))
+	return called.answerTo(offer, answer.SDP)
 }
 
 // prack acknowledges a reliable provisional response (RFC 3262 §4). sdp

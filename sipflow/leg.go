@@ -29,6 +29,7 @@ type Leg struct {
 	// userAgent is what the phone calls itself in its answer.
 	userAgent string
 	earlyTag  string // the phone's tag before it answered
+	gone      bool   // handed to another goroutine, or released
 
 	inbox inbox
 	peer  peer
@@ -312,8 +313,11 @@ func (a *attempt) finish(ctx context.Context, tx *clientTx, err error) (*wire.Me
 }
 
 // requires reports whether a message requires an option tag.
-func requires(m *wire.Message, option string) (found bool) {
-	for v := range m.All(wire.Require) {
+func requires(m *wire.Message, option string) bool { return lists(m, wire.Require, option) }
+
+// lists reports whether a header field of option tags has one of them.
+func lists(m *wire.Message, h wire.Header, option string) (found bool) {
+	for v := range m.All(h) {
 		wire.Split(v, func(tag []byte) bool {
 			found = found || string(bytes.ToLower(tag)) == option
 			return !found
@@ -352,6 +356,9 @@ func (l *Leg) Invite(ctx context.Context, offer []byte) (*Answer, error) {
 			return nil, fmt.Errorf("INVITE %s: %w", l.target, err)
 		}
 		res, err := l.awaitInvite(ctx, tx)
+		if l.gone {
+			return nil, err
+		}
 		if !a.again(res, err) {
 			return l.answer(ctx, tx, res, err)
 		}
@@ -376,7 +383,11 @@ func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err e
 		return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
 	}
 	l.startTimer(res)
-	return &Answer{leg: l, tx: tx, SDP: bodyOf(res)}, nil
+	answer := &Answer{leg: l, tx: tx, SDP: bodyOf(res)}
+	if answer.SDP == nil && l.joint != nil {
+		answer.SDP = l.joint.inEarly
+	}
+	return answer, nil
 }
 
 // awaitInvite waits for the final response of an INVITE, and cancels it when
@@ -393,6 +404,18 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 	for {
 		e, err := l.inbox.next(wait)
 		switch {
+		case err != nil && why == nil && l.joint != nil && l.joint.early != nil:
+			// The other phone must not wait for what this one says to that.
+			l.call.sw.cancel(tx, l.call.reasonFor(err))
+			l.call.aside(l, func() { l.giveUp(tx, err) })
+			return nil, err
+		case err != nil && why == nil && tx.inside:
+			// The BYE is to follow at once.
+			if provisional {
+				l.call.sw.cancel(tx, "")
+			}
+			l.call.sw.abandon(tx)
+			return nil, err
 		case err != nil && why == nil:
 			// Give up. CANCEL may only follow a provisional response (RFC 3261
 			// §9.1); without one the INVITE runs into its own timeout.
@@ -442,7 +465,11 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 			}
 			if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != reliable && requires(e.msg, "100rel") {
 				reliable = rseq
-				l.prack(e.msg, tx, l.joined().answerEarly(ctx, l, e.msg))
+				var answer []byte
+				if why == nil && l.joint != nil {
+					answer = l.joint.answerEarly(ctx, l, e.msg)
+				}
+				l.prack(e.msg, tx, answer)
 			}
 		case why == nil:
 			return e.msg, nil
@@ -452,6 +479,15 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 		default:
 			return nil, why
 		}
+	}
+}
+
+// giveUp cancels an INVITE that has been sent. why is what ends it.
+func (l *Leg) giveUp(tx *clientTx, why error) {
+	ended, stop := context.WithCancelCause(context.Background())
+	stop(why)
+	if res, err := l.awaitInvite(ended, tx); err == nil && res.Code() < 300 {
+		l.hangUpAnswer(context.Background(), tx, res, why) // it was in the inbox already
 	}
 }
 
@@ -467,14 +503,18 @@ func (l *Leg) hangUpAnswer(ctx context.Context, tx *clientTx, res *wire.Message,
 	l.Bye(ctx, l.call.reasonFor(why)) //nolint:errcheck // the cause is why
 }
 
-// cancel sends a CANCEL for an INVITE that has had a provisional response.
+// cancel sends the CANCEL of an INVITE that has had a provisional response,
+// once.
 func (sw *Switchboard) cancel(invite *clientTx, reason string) {
 	s := sw.shard(invite.id)
 	s.mu.Lock()
-	crossed := invite.state != proceeding // by a final response
+	late := invite.state != proceeding || invite.cancelled // a final response has crossed it, or it is out
 	p, of := invite.path, invite.of
+	if !late {
+		invite.cancelled = true
+	}
 	s.mu.Unlock()
-	if crossed {
+	if late {
 		return
 	}
 	tx := &clientTx{id: invite.id, method: "CANCEL", path: p, seq: invite.seq}
@@ -493,7 +533,7 @@ func (l *Leg) learn(ctx context.Context, res *wire.Message, tx *clientTx) error 
 	}
 	// Our own parts stay as we wrote them, whatever came back; callID is read
 	// by the sockets' readers.
-	l.remote, l.target, l.routes, l.next = d.remote, d.target, d.routes, d.next
+	l.remote, l.target, l.routes, l.next, l.strict = d.remote, d.target, d.routes, d.next, d.strict
 	l.accepted = tx
 	if l.call.sw.cfg.Fallback {
 		l.userAgent = agentOf(res)

@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"bytes"
 	"strings"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ type peer struct {
 	answered   [4]answer
 	next       int    // where the next answer goes
 	version    uint64 // of our last o= line, 0 before the first
+	media      int    // m= lines of our answer to a re-INVITE
 	reinvite   *reinvite
 	hungUp     func() // called once when the phone sends BYE
 	relayed    bool   // requests go to the call's goroutine, which joins two phones
@@ -58,6 +60,13 @@ func (p *peer) versionNow() uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.version
+}
+
+// mediaLines are the m= lines of an answer that the reader gave.
+func (p *peer) mediaLines() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.media
 }
 
 // nextVersion is the version of our next session description: a new one when
@@ -102,7 +111,7 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 	p := &l.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.confirmed || string(m.Get(wire.CallID)) != l.callID || string(wire.Tag(m.Get(wire.From))) != p.tag {
+	if !p.confirmed || string(m.Get(wire.CallID)) != l.callID || string(m.FromTag()) != p.tag {
 		return wire.Reply{Code: 481}
 	}
 	method, seq := m.Method(), m.Seq()
@@ -256,10 +265,14 @@ func (l *Leg) reinvited(s *shard, m *wire.Message, from path) int {
 	if !p.up {
 		return 481
 	}
+	if p.inviting > 0 { // ours is pending (RFC 3261 §14.2)
+		return 491
+	}
 	p.version++
 	r := replyOf(200, from)
 	r.ContentType = sdpType
 	r.Body = heldAnswer(m.Body(), l.id, p.version, l.call.sw.host)
+	p.media = max(p.media, bytes.Count(r.Body, []byte("\nm=")))
 	via, _ := m.TopVia()
 	to := from
 	if !from.link.reliable() {
@@ -324,8 +337,9 @@ func (r *reinvite) expire(s *shard) func() {
 	return r.send
 }
 
-// A husk answers for a leg that has ended: repeats of what it answered, late
-// NOTIFYs (RFC 5057), a BYE that crosses ours. It stays for 32 s.
+// A husk answers for a leg that has ended while the subscription of its REFER
+// goes on: late NOTIFYs are recorded (RFC 5057). It stays for 32 s. See ended
+// for legs without.
 type husk struct {
 	timer  timer
 	id     uint64
@@ -369,7 +383,7 @@ func (h *husk) onRequest(m *wire.Message, from path) wire.Reply {
 			}
 			n := notificationOf(m)
 			if n.Text != "" {
-				h.call.observe(Event{Kind: Progress, Key: h.call.Key, At: time.Now(), CallID: h.callID, Method: "NOTIFY", Text: n.Text})
+				h.call.observe(Event{Kind: Progress, At: time.Now(), CallID: h.callID, Method: "NOTIFY", Text: n.Text})
 			}
 			if n.Terminated {
 				h.over()
@@ -377,8 +391,11 @@ func (h *husk) onRequest(m *wire.Message, from path) wire.Reply {
 		}
 		return replyOf(200, from)
 	}
-	if seq <= h.seq {
-		return replyOf(200, from)
+	switch {
+	case seq > h.seq:
+		return wire.Reply{Code: 481}
+	case m.Method() == "INVITE": // ended with the call (RFC 3261 §15.1.2)
+		return wire.Reply{Code: 487}
 	}
-	return wire.Reply{Code: 481}
+	return replyOf(200, from)
 }

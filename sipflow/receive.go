@@ -70,7 +70,7 @@ func (sw *Switchboard) tagFor(m *wire.Message) string {
 // onRequest finds who answers for a request: a leg, what is left of one, or
 // nobody.
 func (sw *Switchboard) onRequest(m *wire.Message, from path) wire.Reply {
-	tag := wire.Tag(m.Get(wire.To))
+	tag := m.ToTag()
 	if len(tag) == 0 {
 		return sw.outOfDialog(m, from)
 	}
@@ -83,6 +83,9 @@ func (sw *Switchboard) onRequest(m *wire.Message, from path) wire.Reply {
 		}
 		if h := s.husks[id]; h != nil {
 			return h.onRequest(m, from)
+		}
+		if d, ok := s.ended.dialogs[id]; ok {
+			return d.onRequest(&s.ended, m, from)
 		}
 	}
 	if m.Method() == "ACK" {

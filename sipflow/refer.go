@@ -84,12 +84,12 @@ func (c *Call) callingLeg() *Leg {
 		uri += ";sipx-userforward=false"
 	}
 	l := c.newLeg(uri+";sipxbridge-moh=false", c.CallingUser)
-	l.first = c.inviteHeader(c.Subject, "")
+	l.first = c.inviteHeader(c.Subject, "", c.Method == MethodInvite)
 	return l
 }
 
 // inviteHeader is what the first INVITE to a phone says beyond its dialog.
-func (c *Call) inviteHeader(subject, confPIN string) string {
+func (c *Call) inviteHeader(subject, confPIN string, bridged bool) string {
 	b := make([]byte, 0, 192)
 	if subject != "" {
 		b = wire.AppendField(b, "Subject", subject)
@@ -97,7 +97,7 @@ func (c *Call) inviteHeader(subject, confPIN string) string {
 	if confPIN != "" { // not in the Request-URI: no headers are allowed there
 		b = wire.AppendField(b, "X-ConfPin", confPIN)
 	}
-	if c.Method == MethodInvite {
+	if bridged {
 		b = append(b, "Allow: "+allowBridged+"\r\nSupported: timer\r\n"...)
 	} else {
 		b = append(b, "Allow: "+allow+"\r\n"...)

@@ -33,17 +33,38 @@ func (l *Leg) startTimer(res *wire.Message) {
 		return // a referred phone is not kept
 	}
 	t := &l.joined().timer
-	if interval, refresher := sessionExpires(res); interval > 0 {
-		t.interval, t.ours = max(interval, minSession), refresher == "uac"
+	interval, refresher := sessionExpires(res)
+	t.interval, t.ours = 0, refresher != "uas" // none in the answer: the session has no end (§7.2)
+	if interval > 0 {
+		t.interval = max(interval, minSession)
 	}
-	if v := res.Get(wire.Allow); v != nil {
-		t.update = bytes.Contains(v, []byte("UPDATE"))
+	if res.Get(wire.Allow) != nil {
+		t.update = false
+		for v := range res.All(wire.Allow) {
+			t.update = t.update || bytes.Contains(v, []byte("UPDATE"))
+		}
 	}
 	t.restart()
 }
 
+// sessionHeader is what our INVITE or UPDATE in the dialog says of the timer:
+// it goes on as it is (RFC 4028 §7.4).
+func (l *Leg) sessionHeader() string {
+	const supported = "Supported: timer\r\n"
+	t := &l.joined().timer
+	if t.interval == 0 {
+		return supported
+	}
+	refresher := "uas"
+	if t.ours {
+		refresher = "uac"
+	}
+	return supported + "Session-Expires: " + strconv.Itoa(int(t.interval/time.Second)) + ";refresher=" + refresher + "\r\n"
+}
+
 func (t *sessionTimer) restart() {
 	if t.interval == 0 {
+		t.due = time.Time{}
 		return
 	}
 	wait := t.interval / 2 // RFC 4028 §10: the refresher at half of it
@@ -53,17 +74,24 @@ func (t *sessionTimer) restart() {
 	t.due = time.Now().Add(wait)
 }
 
+// tooBrief refuses a session interval (RFC 4028 §9).
+var tooBrief = wire.Reply{Code: 422, Header: "Min-SE: 90\r\n"}
+
 // sessionAnswer is what our 2xx to a phone's INVITE or UPDATE says of the
 // session timer: what the phone asked for, itself as the refresher unless it
-// named us (RFC 4028 §9).
+// named us or cannot (RFC 4028 §9).
 func (l *Leg) sessionAnswer(req *wire.Message) string {
+	t := &l.joined().timer
 	interval, refresher := sessionExpires(req)
 	if interval == 0 {
-		l.joined().timer.restart()
+		if !t.ours { // it does not keep the session any more
+			t.interval = 0
+		}
+		t.restart()
 		return ""
 	}
-	t := &l.joined().timer
-	t.interval, t.ours = max(interval, minSession), refresher == "uas"
+	t.interval = interval
+	t.ours = refresher == "uas" || !supports(req, "timer")
 	t.restart()
 	h := "Session-Expires: " + strconv.Itoa(int(t.interval/time.Second)) + ";refresher="
 	if t.ours {
@@ -86,6 +114,9 @@ func sessionExpires(m *wire.Message) (interval time.Duration, refresher string) 
 	r, _ := wire.Param(append([]byte{';'}, params...), "refresher")
 	return time.Duration(min(n, 1<<22)) * time.Second, string(bytes.ToLower(r))
 }
+
+// supports reports whether a message says that its sender knows an option tag.
+func supports(m *wire.Message, option string) bool { return lists(m, wire.Supported, option) }
 
 // minSE reads the Min-SE of a 422, in seconds.
 func minSE(res *wire.Message) (seconds uint64, ok bool) {
@@ -122,6 +153,9 @@ func (b *bridge) setClock() {
 	if b.transfer != nil {
 		sooner(b.transfer.until)
 	}
+	for _, r := range b.relays {
+		sooner(r.until)
+	}
 	if due.IsZero() {
 		b.clock.Stop()
 		return
@@ -132,11 +166,14 @@ func (b *bridge) setClock() {
 // tick does what is due.
 func (b *bridge) tick(ctx context.Context) error {
 	now := time.Now()
-	if t := b.transfer; t != nil && !now.Before(t.until) {
-		b.call.aside(t.target, func() { // its 487 must not keep the bridge waiting
-			t.giveUp(ErrNoAnswer)
-		})
+	if t := b.transfer; t != nil && !t.until.IsZero() && !now.Before(t.until) {
+		t.giveUp(b.call, ErrNoAnswer)
 		return b.transferFailed(t)
+	}
+	for i := len(b.relays) - 1; i >= 0; i-- {
+		if r := b.relays[i]; !r.until.IsZero() && !now.Before(r.until) {
+			b.overdue(r)
+		}
 	}
 	for _, l := range [...]*Leg{b.calling, b.called} {
 		if l == nil {
@@ -158,26 +195,28 @@ func (b *bridge) tick(ctx context.Context) error {
 func (b *bridge) refresh(ctx context.Context, l *Leg) {
 	t := &l.joint.timer
 	t.due = time.Now().Add(t.interval / 4) // should this one come to nothing
-	if l.invitePending() {
+	other := b.other(l)
+	if other == nil || !l.peer.idle() { // the INVITE under way refreshes the session as well
 		return
 	}
-	seconds := strconv.Itoa(int(t.interval / time.Second))
-	out := outgoing{method: "UPDATE", header: "Supported: timer\r\nSession-Expires: " + seconds + ";refresher=uac\r\n"}
+	r := &relay{to: l}
+	out := outgoing{method: "UPDATE", header: l.sessionHeader()}
 	if !t.update {
-		out.method = "INVITE"
-		out.header += "Allow: " + allowBridged + "\r\n"
-		if other := b.other(l); other != nil && len(other.joined().remote) > 0 {
-			out.contentType, out.body = sdpType, l.describe(other.joined().remote)
+		if len(other.joined().remote) == 0 {
+			return
 		}
-		l.peer.invites(1)
+		out.method, out.contentType, out.body = "INVITE", sdpType, l.describe(other.joint.remote)
+		out.header += "Allow: " + allowBridged + "\r\n"
+		r.until = time.Now().Add(inviteTime)
+		r.count(1)
 	}
 	l.cseq++
-	r := &relay{to: l, attempt: l.newAttempt(out)}
+	r.attempt = l.newAttempt(out)
 	b.send(ctx, r)
 }
 
 // refreshed takes the answer to a refresh of ours.
-func (b *bridge) refreshed(ctx context.Context, r *relay, method string, e event) error {
+func (b *bridge) refreshed(r *relay, method string, e event) error {
 	if e.err != nil {
 		return errExpired
 	}
@@ -190,6 +229,9 @@ func (b *bridge) refreshed(ctx context.Context, r *relay, method string, e event
 		}
 	case code == 481 || code == 408: // RFC 4028 §10
 		return statusError(method, e.msg)
+	case method == "UPDATE": // it takes none after all
+		r.to.joint.timer.update = false
+		r.to.joint.timer.due = time.Now()
 	}
 	return nil
 }

@@ -2,9 +2,270 @@ package sipflow
 
 import (
 	"bytes"
+	"context"
+	"time"
 
 	"sipxrest/sipflow/wire"
 )
+
+const (
+	// maxRelays bounds the requests that are on their way between two phones.
+	maxRelays = 2 * maxOpen
+	// maxRelayedHeader bounds the fields that are copied, in bytes.
+	maxRelayedHeader = 8192
+	// inviteTime is how long a phone may think about an INVITE within a call. It
+	// is longer than the transaction's own timeout, which comes first when the
+	// phone says nothing at all.
+	inviteTime = tEnd + t2
+)
+
+// relay is one request on its way from a phone to the other.
+type relay struct {
+	in          *serverTx // nil for a session refresh of ours
+	from, to    *Leg
+	attempt     *attempt
+	tx          *clientTx
+	until       time.Time // INVITE: when it is given up
+	provisional bool      // tx has had a response
+	cancelled   bool      // by the phone that sent it
+	answer      *Answer   // the far 2xx to an INVITE, until the near ACK comes
+	counted     bool      // among the far leg's pending INVITEs
+}
+
+// relay sends a phone's request on to the other one.
+func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
+	if in.method == "INVITE" || in.method == "UPDATE" {
+		if interval, _ := sessionExpires(in.req); interval > 0 && interval < minSession {
+			in.respond(tooBrief)
+			return
+		}
+	}
+	if in.method == "UPDATE" && len(in.req.Body()) == 0 {
+		// It only says that the phone is still there, and where: each leg has
+		// a session timer of its own.
+		from.heed(in.req)
+		r := replyOf(200, in.path)
+		r.Header = string(appendContact(nil, in.path.link)) + "Allow: " + allowBridged + "\r\n" + from.sessionAnswer(in.req)
+		in.respond(r)
+		return
+	}
+	to := b.other(from)
+	if to == nil || len(b.relays) >= maxRelays {
+		in.respond(wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"})
+		return
+	}
+	if in.method == "INVITE" && to.peer.invitePending() {
+		// RFC 3261 §14.1: only one at a time within a dialog.
+		in.respond(wire.Reply{Code: 491})
+		return
+	}
+	from.heed(in.req)
+	r := &relay{in: in, from: from, to: to}
+	out := outgoing{method: in.method, header: relayedHeader(in.req), body: in.req.Body()}
+	if len(out.body) > 0 {
+		out.contentType = string(in.req.Get(wire.ContentType))
+		if offer := bodyOf(in.req); offer != nil && refreshes(in.method) {
+			out.body = to.describe(offer)
+		}
+	}
+	switch in.method {
+	case "REFER":
+		out.header += b.call.sw.referredHeader(in.req)
+	case "INVITE":
+		r.until = time.Now().Add(inviteTime)
+		r.count(1)
+		out.header += "Allow: " + allowBridged + "\r\n" + to.sessionHeader()
+	case "UPDATE":
+		out.header += "Allow: " + allowBridged + "\r\n" + to.sessionHeader()
+	}
+	to.cseq++
+	r.attempt = to.newAttempt(out)
+	b.send(ctx, r)
+}
+
+// refreshes reports whether a request may carry an offer.
+func refreshes(method string) bool { return method == "INVITE" || method == "UPDATE" }
+
+// send starts the relayed request, or its next attempt.
+func (b *bridge) send(ctx context.Context, r *relay) {
+	ctx, stop := context.WithTimeout(ctx, placeTime)
+	defer stop()
+	tx, err := r.attempt.send(ctx)
+	if err != nil {
+		b.call.sw.log.Debug("sip: not relayed", "call", b.call, "method", r.attempt.method, "err", err)
+		b.finish(r)
+		if r.in != nil {
+			r.in.respond(wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"})
+		}
+		return
+	}
+	if r.tx == nil {
+		b.relays = append(b.relays, r)
+	}
+	r.tx, r.provisional = tx, false
+}
+
+// finish takes a relay off the list.
+func (b *bridge) finish(r *relay) {
+	for i, o := range b.relays {
+		if o == r {
+			b.relays = append(b.relays[:i], b.relays[i+1:]...)
+			break
+		}
+	}
+	r.count(-1)
+}
+
+// count enters an INVITE among the pending ones of its leg, or takes it out.
+func (r *relay) count(n int) {
+	if r.counted != (n > 0) {
+		r.counted = n > 0
+		r.to.peer.invites(n)
+	}
+}
+
+// answered takes the far phone's response to a relayed request.
+func (b *bridge) answered(ctx context.Context, r *relay, e event) error {
+	if e.msg != nil && e.msg.Code() < 200 {
+		if r.cancelled && !r.provisional {
+			b.call.sw.cancel(r.tx, "")
+		}
+		r.provisional = true
+		if e.msg.Code() > 100 && r.in != nil {
+			r.in.respond(b.relayedReply(r, e.msg))
+		}
+		return nil
+	}
+	if !r.cancelled && r.attempt.again(e.msg, e.err) {
+		b.send(ctx, r)
+		return nil
+	}
+	method := r.attempt.method
+	if r.in == nil {
+		b.finish(r)
+		return b.refreshed(r, method, e)
+	}
+	if e.err != nil {
+		b.finish(r)
+		if r.cancelled {
+			r.in.respond(wire.Reply{Code: 487})
+		} else {
+			r.in.respond(wire.Reply{Code: 408})
+		}
+		if refreshes(method) { // RFC 3261 §12.2.1.2
+			return &StatusError{method, 408, "Request Timeout"}
+		}
+		return nil
+	}
+	code := e.msg.Code()
+	if code < 300 {
+		r.to.heed(e.msg)
+		if refreshes(method) {
+			r.to.startTimer(e.msg)
+			r.from.heard(bodyOf(r.in.req)) // an offer that was refused changes nothing
+		}
+	}
+	if method == "INVITE" && code < 300 {
+		r.answer, r.until = &Answer{leg: r.to, tx: r.tx, SDP: bodyOf(e.msg)}, time.Time{}
+		r.in.respond(b.relayedReply(r, e.msg))
+		if len(r.in.req.Body()) > 0 { // no answer is to come with the near ACK
+			b.finish(r)
+			return r.answer.Ack(nil)
+		}
+		return nil
+	}
+	b.finish(r)
+	if r.cancelled && (code == 401 || code == 407 || code == 421 || code == 422) {
+		r.in.respond(wire.Reply{Code: 487}) // would have been sent again
+	} else {
+		r.in.respond(b.relayedReply(r, e.msg))
+	}
+	if code == 481 && refreshes(method) { // RFC 5057: its dialog is gone
+		return statusError(method, e.msg)
+	}
+	return nil
+}
+
+// relayedReply is the far phone's response as the near one gets it.
+func (b *bridge) relayedReply(r *relay, m *wire.Message) wire.Reply {
+	code, method := m.Code(), r.in.method
+	reply := wire.Reply{Code: code, Reason: string(m.Reason()), Header: relayedHeader(m), Body: m.Body()}
+	if code < 300 {
+		switch method {
+		case "INVITE", "UPDATE":
+			reply.Header += "Allow: " + allowBridged + "\r\n"
+			fallthrough
+		case "SUBSCRIBE", "REFER", "NOTIFY":
+			reply.Header += string(appendContact(nil, r.in.path.link))
+		}
+	}
+	if len(reply.Body) > 0 {
+		reply.ContentType = string(m.Get(wire.ContentType))
+		if answer := bodyOf(m); answer != nil && code < 300 && refreshes(method) {
+			if offer := bodyOf(r.in.req); offer != nil {
+				reply.Body = r.from.answerTo(offer, answer)
+			} else {
+				reply.Body = r.from.describe(answer)
+			}
+			if code >= 200 {
+				r.to.heard(answer)
+			}
+		}
+	}
+	if code < 300 && code >= 200 && refreshes(method) {
+		reply.Header += r.from.sessionAnswer(r.in.req)
+	}
+	return reply
+}
+
+// acknowledged sends the near phone's ACK on. One without a description has
+// been sent already.
+func (b *bridge) acknowledged(in *serverTx, ack *wire.Message) error {
+	for _, r := range b.relays {
+		if r.in != in || r.answer == nil {
+			continue
+		}
+		b.finish(r)
+		answer := bodyOf(ack)
+		if answer == nil || r.answer.SDP == nil {
+			return r.answer.Ack(nil)
+		}
+		r.from.heard(answer)
+		return r.answer.Ack(r.to.answerTo(r.answer.SDP, answer))
+	}
+	return nil
+}
+
+// cancel passes a phone's CANCEL of its INVITE on (RFC 3261 §9.1).
+func (r *relay) cancel() {
+	if r.cancelled || r.answer != nil {
+		return
+	}
+	r.cancelled = true
+	if r.provisional {
+		r.to.call.sw.cancel(r.tx, "")
+	}
+}
+
+// giveUp leaves the far phone with nothing that waits for us.
+func (r *relay) giveUp() {
+	switch {
+	case r.answer != nil:
+		r.answer.Ack(r.to.refuse(r.answer.SDP)) //nolint:errcheck // hung up, or described anew, next
+	case r.attempt.method == "INVITE":
+		r.to.call.sw.abandon(r.tx)
+	}
+}
+
+// overdue gives an INVITE up that a phone does not decide about.
+func (b *bridge) overdue(r *relay) {
+	b.call.sw.cancel(r.tx, "")
+	r.giveUp()
+	b.finish(r)
+	if r.in != nil {
+		r.in.respond(wire.Reply{Code: 408})
+	}
+}
 
 // relayedHeader copies what a bridged message says beyond its own dialog. The
 // fields of the transaction, the dialog, the route and the session timer
@@ -38,9 +299,6 @@ func relayedHeader(m *wire.Message) string {
 	return string(b)
 }
 
-// maxRelayedHeader bounds the fields that are copied, in bytes.
-const maxRelayedHeader = 8192
-
 // withoutOptions takes out the option tags that a bridge cannot pass on.
 func withoutOptions(tags []byte) []byte {
 	var kept [][]byte
@@ -53,16 +311,4 @@ func withoutOptions(tags []byte) []byte {
 		return true
 	})
 	return bytes.Join(kept, []byte(", "))
-}
-
-// referredHeader is the Refer-To of a REFER that is passed on. A Replaces in
-// it that names a leg of another bridged call of ours names, for the phone
-// that gets it, the far leg of that call: only that one has a dialog which can
-// be replaced (RFC 3891, RFC 5589 §7).
-func (sw *Switchboard) referredHeader(m *wire.Message) string {
-	v := m.Get(wire.ReferTo)
-	if v == nil {
-		return ""
-	}
-	return "Refer-To: " + sw.translateReplaces(string(v)) + "\r\n"
 }

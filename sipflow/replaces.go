@@ -36,12 +36,30 @@ func (sw *Switchboard) translateReplaces(value string) string {
 		return value
 	}
 	replaces := far.callID + ";to-tag=" + far.tag + ";from-tag=" + far.localTag
-	return value[:i] + param + escapeHeaderValue(replaces) + value[end:]
+	// Who sends it knows the far phone by our address, or by the agent's name.
+	rest := value[i:from] + escapeHeaderValue(replaces) + value[end:]
+	open, query := strings.LastIndexByte(value[:i], '<'), strings.LastIndexByte(value[:i], '?')
+	if query < 0 {
+		return value
+	}
+	return value[:open+1] + "sip:" + far.party + value[query:i] + rest
+}
+
+// referredHeader is the Refer-To of a REFER that is passed on. A Replaces in
+// it that names a leg of another bridged call of ours names, for the phone
+// that gets it, the far leg of that call: only that one has a dialog which can
+// be replaced (RFC 3891, RFC 5589 §7).
+func (sw *Switchboard) referredHeader(m *wire.Message) string {
+	v := m.Get(wire.ReferTo)
+	if v == nil {
+		return ""
+	}
+	return "Refer-To: " + sw.translateReplaces(string(v)) + "\r\n"
 }
 
 // farDialog names the dialog of the phone at the other end, as that phone sees
 // itself: it is the one that was called.
-type farDialog struct{ callID, localTag, tag string }
+type farDialog struct{ callID, localTag, tag, party string }
 
 // farLeg finds the bridge that one of our legs belongs to.
 func (sw *Switchboard) farLeg(callID string, localTag []byte) *farDialog {
@@ -71,5 +89,5 @@ func (sw *Switchboard) farLeg(callID string, localTag []byte) *farDialog {
 	}
 	far.peer.mu.Lock()
 	defer far.peer.mu.Unlock()
-	return &farDialog{callID: far.callID, localTag: string(appendID(nil, far.id)), tag: far.peer.tag}
+	return &farDialog{callID: far.callID, localTag: string(appendID(nil, far.id)), tag: far.peer.tag, party: far.party}
 }

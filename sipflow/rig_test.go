@@ -147,6 +147,9 @@ func (r *rig) empty() {
 	for i := range r.sw.shards {
 		s := &r.sw.shards[i]
 		s.mu.Lock()
+		if n := len(s.ended.dialogs) + len(s.ended.invites) + len(s.ended.queue); n != 0 {
+			r.t.Errorf("shard %d remembers %d ended dialogs and INVITEs", i, n)
+		}
 		if len(s.clients)+len(s.legs)+len(s.husks) != 0 {
 			r.t.Errorf("shard %d keeps %d transactions, %d legs, %d husks", i, len(s.clients), len(s.legs), len(s.husks))
 		}

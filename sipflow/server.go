@@ -24,19 +24,33 @@ type serverTx struct {
 	path   path // where it came from
 
 	// Guarded by the leg's peer.mu; the timer by the shard's lock.
-	timer    timer
-	reply    wire.Reply // the latest, for repeats of the request; Code 0: none yet
-	began    time.Duration
-	interval time.Duration
-	done     bool // has its final response
+	timer     timer
+	reply     wire.Reply // the latest, for repeats of the request; Code 0: none yet
+	began     time.Duration
+	interval  time.Duration
+	done      bool // has its final response
+	cancelled bool // the call's goroutine has been told
 }
 
 // open takes a request to be relayed. It runs in the reader, with the shard's
 // lock and p.mu held. The reply is what is to be said at once.
 func (l *Leg) open(m *wire.Message, from path) wire.Reply {
 	p := &l.peer
-	if l.inbox.full() || len(p.open) >= maxOpen {
+	waiting, oldest := 0, (*serverTx)(nil)
+	for _, o := range p.open {
+		if !o.done {
+			waiting++
+		} else if oldest == nil && o.method != "INVITE" {
+			oldest = o
+		}
+	}
+	if l.inbox.full() || waiting >= maxOpen {
 		return replyOf(500, from)
+	}
+	if len(p.open) >= 2*maxOpen && oldest != nil { // somebody dials fast: of the answered ones the latest are kept
+		oldest.timer.stop()
+		p.forget(oldest)
+		p.remember(oldest.seq, oldest.reply.Code)
 	}
 	tx := &serverTx{leg: l, req: m, method: m.Method(), seq: m.Seq(), path: from}
 	if tx.method == "INVITE" {
@@ -44,7 +58,7 @@ func (l *Leg) open(m *wire.Message, from path) wire.Reply {
 			return wire.Reply{Code: 491} // RFC 3261 §14.2: ours is pending
 		}
 		for _, o := range p.open {
-			if o.method == "INVITE" {
+			if o.method == "INVITE" && (!o.done || o.reply.Code < 300) {
 				return replyOf(500, from) // §14.2: one after the other
 			}
 		}
@@ -78,7 +92,8 @@ func (tx *serverTx) again(m *wire.Message) wire.Reply {
 	case tx.method:
 		return tx.reply
 	case "CANCEL":
-		if !tx.done && tx.method == "INVITE" {
+		if !tx.done && !tx.cancelled && tx.method == "INVITE" {
+			tx.cancelled = true
 			tx.leg.inbox.put(event{in: tx, cancel: true}, true)
 		}
 		return wire.Reply{Code: 200}
@@ -93,6 +108,31 @@ func (tx *serverTx) again(m *wire.Message) wire.Reply {
 		}
 	}
 	return wire.Reply{}
+}
+
+// waiting are the transactions that have no final response yet.
+func (p *peer) waiting() (all []*serverTx) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, tx := range p.open {
+		if !tx.done {
+			all = append(all, tx)
+		}
+	}
+	return all
+}
+
+// idle reports whether no INVITE is pending in the dialog, neither ours nor
+// the phone's.
+func (p *peer) idle() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, tx := range p.open {
+		if tx.method == "INVITE" && (!tx.done || tx.reply.Code < 300) {
+			return false
+		}
+	}
+	return p.inviting == 0
 }
 
 // forget drops a transaction. p.mu is held.
@@ -118,9 +158,9 @@ func (tx *serverTx) respond(r wire.Reply) {
 		if r.Code >= 200 {
 			// A response of a non-INVITE is kept for its repeats (timer J). One of
 			// an INVITE is repeated until its ACK comes: a 2xx over every transport
-			// (RFC 3261 §13.3.1.4), the others by timer G.
+			// (RFC 3261 §13.3.1.4), the others by timer G, which streams do without.
 			tx.done, tx.began, tx.interval = true, s.now(), tEnd
-			if tx.method == "INVITE" {
+			if tx.method == "INVITE" && (r.Code < 300 || !tx.path.link.reliable()) {
 				tx.interval = t1
 			}
 			tx.timer.set(s, tx.interval, tx)

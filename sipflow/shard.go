@@ -20,6 +20,7 @@ type shard struct {
 	clients map[uint64]*clientTx
 	legs    map[uint64]*Leg  // by local tag
 	husks   map[uint64]*husk // by local tag
+	ended   ended
 	lists   [len(delays)]timerList
 	closed  bool
 }
@@ -29,6 +30,7 @@ func (s *shard) init() {
 	s.clients = map[uint64]*clientTx{}
 	s.legs = map[uint64]*Leg{}
 	s.husks = map[uint64]*husk{}
+	s.ended.init()
 	for i := range s.lists {
 		s.lists[i].shard, s.lists[i].delay = s, delays[i]
 	}
@@ -56,6 +58,8 @@ func (s *shard) close() {
 		}
 	}
 	s.clients, s.legs, s.husks = nil, nil, nil
+	s.ended.sweep.stop()
+	s.ended.dialogs, s.ended.invites, s.ended.queue = nil, nil, nil
 }
 
 // newID draws the random part of a tag, branch or Call-ID: 64 bits of the

@@ -230,7 +230,7 @@ func (sw *Switchboard) take(c *Call) (old *Call, err error) {
 	sw.active++
 	sw.flows.Add(1)
 	// Under the lock, so that of two calls the later one is reported later.
-	c.observe(Event{Kind: Placed, Key: c.Key, At: time.Now()})
+	c.observe(Event{Kind: Placed, At: time.Now()})
 	return old, nil
 }
 
@@ -250,8 +250,8 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 		}
 		sw.mu.Lock()
 		sw.active--
-		if sw.calls[c.Key] == c {
-			delete(sw.calls, c.Key)
+		if key := c.Holds(); sw.calls[key] == c {
+			delete(sw.calls, key)
 		}
 		sw.mu.Unlock()
 		c.placed(c.placeError())

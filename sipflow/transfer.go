@@ -18,13 +18,14 @@ type transferOrder struct {
 // transfer is the phone that is to take the calling phone's place, while it
 // rings.
 type transfer struct {
-	order       *transferOrder
-	target      *Leg
-	attempt     *attempt
-	tx          *clientTx
-	provisional bool
-	offer       []byte
-	until       time.Time
+	order    *transferOrder
+	target   *Leg
+	attempt  *attempt
+	tx       *clientTx
+	offer    []byte
+	until    time.Time // when it is given up
+	reliable string    // RSeq of the last provisional response that was acknowledged
+	answer   *Answer   // acknowledged; the two are joined when the called phone is free for it
 }
 
 // Transfer replaces the calling phone of a bridged call by another: target
@@ -80,13 +81,13 @@ func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error 
 		return ErrTransferring
 	}
 	c := b.call
-	offer := b.called.joined().remote
+	offer := unheld(b.called.joined().remote)
 	if len(offer) == 0 || b.calling == nil {
 		return ErrNoCall
 	}
 	// sipXrest: without sipxbridge-moh, unlike the other two.
 	l := c.newLeg("sip:"+order.target+";sipx-noroute=Voicemail;sipx-userforward=false", order.target)
-	l.first = c.inviteHeader("", "")
+	l.first = c.inviteHeader("", "", true)
 	t := &transfer{order: order, target: l, offer: offer, until: time.Now().Add(c.ringTime())}
 	l.cseq++
 	t.attempt = l.newAttempt(outgoing{method: "INVITE", header: l.first, contentType: sdpType, body: l.describe(offer)})
@@ -94,7 +95,7 @@ func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error 
 	defer stop()
 	var err error
 	if t.tx, err = t.attempt.send(reach); err != nil {
-		c.dialled(l, Terminated)
+		c.letGo(l)
 		return err
 	}
 	b.transfer = t
@@ -104,54 +105,31 @@ func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error 
 // transferEvent takes what the target's phone answers.
 func (b *bridge) transferEvent(ctx context.Context, e event) error {
 	t := b.transfer
-	if e.tx != t.tx {
+	switch {
+	case e.hungUp: // it was answered, and thought better of it
+		return b.transferFailed(t)
+	case e.tx != t.tx || t.answer != nil:
 		return nil
-	}
-	if e.msg != nil && e.msg.Code() < 200 {
-		t.provisional = true
+	case e.msg != nil && e.msg.Code() < 200:
 		b.call.early(t.target, e.msg)
+		if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != t.reliable && requires(e.msg, "100rel") {
+			t.reliable = rseq
+			t.target.joined().answerEarly(ctx, t.target, e.msg)
+			t.target.prack(e.msg, t.tx, nil)
+		}
 		return nil
-	}
-	if t.attempt.again(e.msg, e.err) {
+	case t.attempt.again(e.msg, e.err):
+		reach, stop := context.WithTimeout(ctx, placeTime)
+		defer stop()
 		var err error
-		if t.tx, err = t.attempt.send(ctx); err != nil {
+		if t.tx, err = t.attempt.send(reach); err != nil {
 			return b.transferFailed(t)
 		}
 		return nil
-	}
-	if e.err != nil || e.msg.Code() >= 300 {
+	case e.err != nil || e.msg.Code() >= 300:
 		return b.transferFailed(t)
 	}
-	return b.transferAnswered(ctx, t, e.msg)
-}
-
-// transferFailed leaves the call as it was.
-func (b *bridge) transferFailed(t *transfer) error {
-	b.transfer = nil
-	b.call.dialled(t.target, Terminated)
-	if b.calling == nil { // hung up in the hope of the transfer
-		return ErrHungUp
-	}
-	return nil
-}
-
-// transferAnswered puts the target in the calling phone's place:
-//
-//	Target                sipxrest               Called        Calling
-//	    | 200 (answer T)       |                    |              |
-//	    |--------------------->| INVITE (offer T)   |              |
-//	    |                  ACK |------------------->|              |
-//	    |<---------------------|       200 (answer) |              |
-//	    |                      |<-------------------|              |
-//	    |                      | ACK                |              |
-//	    |                      |------------------->|              |
-//	    | INVITE (only if the  | BYE                |              |
-//	    |   answer is another) |---------------------------------->|
-//	    |<---------------------|                                   |
-func (b *bridge) transferAnswered(ctx context.Context, t *transfer, res *wire.Message) error {
-	l, c := t.target, b.call
-	b.transfer = nil
-	answer, err := l.answer(ctx, t.tx, res, nil)
+	answer, err := t.target.answer(ctx, t.tx, e.msg, nil)
 	if err != nil {
 		return b.transferFailed(t)
 	}
@@ -160,24 +138,57 @@ func (b *bridge) transferAnswered(ctx context.Context, t *transfer, res *wire.Me
 		err = errNoSDP
 	}
 	if err != nil {
-		c.dismiss(l, c.reasonFor(err))
+		b.call.dismiss(t.target, b.call.reasonFor(err))
 		return b.transferFailed(t)
 	}
-	l.heard(answer.SDP)
-	joined, err := b.called.reinvite(ctx, b.called.describe(answer.SDP))
+	t.target.heard(answer.SDP)
+	t.answer, t.until = answer, time.Time{}
+	return nil
+}
+
+// transferFailed leaves the call as it was.
+func (b *bridge) transferFailed(t *transfer) error {
+	b.transfer = nil
+	if !t.target.gone {
+		b.call.letGo(t.target)
+	}
+	if b.calling == nil { // hung up in the hope of the transfer
+		return ErrHungUp
+	}
+	return nil
+}
+
+// join puts the target, which has answered, in the calling phone's place:
+//
+//	Target                sipxrest               Called        Calling
+//	    | 200 (answer T)       |                    |              |
+//	    |--------------------->|                    |              |
+//	    |                  ACK | INVITE (offer T)   |              |
+//	    |<---------------------|------------------->|              |
+//	    |                      |       200 (answer) |              |
+//	    |                      |<-------------------|              |
+//	    |                      | ACK                |              |
+//	    |                      |------------------->|              |
+//	    | INVITE (only if the  | BYE                |              |
+//	    |   answer is another) |---------------------------------->|
+//	    |<---------------------|                                   |
+func (b *bridge) join(ctx context.Context, t *transfer) error {
+	l, c, answered := t.target, b.call, t.answer.SDP
+	b.transfer = nil
+	joined, err := b.called.reinvite(ctx, b.called.describe(answered))
+	if err == nil {
+		err = joined.Ack(nil)
+	}
 	if err != nil {
 		c.dismiss(l, c.reasonFor(err))
-		if errors.Is(err, ErrHungUp) || ctx.Err() != nil {
-			return err
+		var refused *StatusError
+		if ctx.Err() != nil || errors.Is(err, ErrHungUp) || errors.As(err, &refused) && (refused.Code == 408 || refused.Code == 481) {
+			return err // with the called phone the call ends
 		}
 		return b.transferFailed(t)
 	}
-	if err := joined.Ack(nil); err != nil {
-		c.dismiss(l, "")
-		return err
-	}
 	b.called.heard(joined.SDP)
-	if again := fit(joined.SDP, answer.SDP); !sameMedia(again, t.offer) {
+	if again := fit(joined.SDP, answered); !sameMedia(again, t.offer) {
 		// The called phone answered otherwise than it had offered.
 		if last, err := l.reinvite(ctx, l.describe(again)); err == nil {
 			last.Ack(nil) //nolint:errcheck // repeated with the repeated 200
@@ -197,34 +208,13 @@ func (b *bridge) transferAnswered(ctx context.Context, t *transfer, res *wire.Me
 	return nil
 }
 
-// giveUp cancels the transfer of a bridge that has ended.
-func (t *transfer) giveUp(why error) {
-	ended, stop := context.WithCancelCause(context.Background())
-	stop(why)
-	t.target.awaitInvite(ended, t.tx) //nolint:errcheck // why is all that it can say
-}
-
-// dismiss hangs a leg up on the side, while the call goes on with others.
-func (c *Call) dismiss(l *Leg, reason string) {
-	c.aside(l, func() {
-		l.Bye(context.Background(), reason) //nolint:errcheck // there is nobody to tell
-	})
-}
-
-// aside hands a leg to a goroutine of its own, which ends it.
-func (c *Call) aside(l *Leg, end func()) {
-	c.dialled(l, Terminated)
-	l.inbox.own()
-	for i, o := range c.legs {
-		if o == l {
-			c.legs = append(c.legs[:i], c.legs[i+1:]...)
-			break
-		}
+// giveUp cancels the transfer on the side: its answer must not keep the others
+// waiting.
+func (t *transfer) giveUp(c *Call, why error) {
+	if t.answer != nil {
+		c.dismiss(t.target, c.reasonFor(why))
+		return
 	}
-	c.open.Add(1)
-	c.sw.forks.Go(func() {
-		end()
-		c.releaseLeg(l)
-		c.settle()
-	})
+	c.sw.cancel(t.tx, c.reasonFor(why))
+	c.aside(t.target, func() { t.target.giveUp(t.tx, why) })
 }

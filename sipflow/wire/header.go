@@ -136,12 +136,17 @@ func isToken(b []byte) bool {
 		return false
 	}
 	for _, c := range b {
-		switch {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9':
-		case c == '-', c == '.', c == '!', c == '%', c == '*', c == '_', c == '+', c == '`', c == '\'', c == '~':
-		default:
+		if !tokenChar[c] {
 			return false
 		}
 	}
 	return true
 }
+
+// tokenChar holds the characters of a token (RFC 3261 §25.1).
+var tokenChar = func() (t [256]bool) {
+	for _, c := range []byte("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-.!%*_+`'~") {
+		t[c] = true
+	}
+	return t
+}()

@@ -15,6 +15,9 @@ const MaxMessage = 65535
 // message has 33; a flood of fields is an attack.
 const maxFields = 256
 
+// maxIndexed fields are found by name without a search.
+const maxIndexed = 255
+
 // A Message is one SIP request or response. It owns its bytes and is read-only
 // once parsed; the slices it gives out point into it.
 type Message struct {
@@ -25,6 +28,12 @@ type Message struct {
 	// offsets into raw
 	uri, reason span
 	body        span
+	first       [numHeaders]uint8 // the first field of each name, counted from 1
+	usual       [16]field         // room for the fields of most messages
+	// What nearly every reader asks for, taken apart once.
+	via            ViaValue
+	viaOK          bool
+	fromTag, toTag []byte
 }
 
 type span struct{ from, to uint16 }
@@ -69,12 +78,10 @@ func Parse(data []byte) (*Message, error) {
 		m.raw = data[:MaxMessage]
 		return m, &ParseError{513, "Message Too Large"}
 	}
-	head := data
-	if i := bytes.Index(data, []byte("\r\n\r\n")); i > 0 {
-		head = data[:i]
-	}
-	m.fields = make([]field, 0, min(bytes.Count(head, []byte{'\n'}), maxFields))
+	m.fields = m.usual[:0]
 	end, err := m.index()
+	m.via, m.viaOK = m.topVia()
+	m.fromTag, m.toTag = Tag(m.Get(From)), Tag(m.Get(To))
 	if err != nil {
 		return m, err
 	}
@@ -198,7 +205,10 @@ func (m *Message) field(l span) error {
 	if colon < 0 {
 		return bad("Header Field Without Colon")
 	}
-	name := bytes.TrimRight(s[:colon], " \t")
+	name := s[:colon]
+	for len(name) > 0 && (name[len(name)-1] == ' ' || name[len(name)-1] == '\t') {
+		name = name[:len(name)-1]
+	}
 	if len(name) == 0 || !isToken(name) {
 		return bad("Malformed Header Field Name")
 	}
@@ -214,8 +224,12 @@ func (m *Message) field(l span) error {
 		// us would see a field that we do not.
 		return bad("Carriage Return In A Header Field")
 	}
+	id := lookup(name)
+	if m.first[id] == 0 && len(m.fields) < maxIndexed {
+		m.first[id] = uint8(len(m.fields) + 1)
+	}
 	m.fields = append(m.fields, field{
-		id:    lookup(name),
+		id:    id,
 		name:  span{l.from, l.from + uint16(len(name))},
 		value: span{uint16(from), uint16(to)},
 	})
@@ -274,17 +288,22 @@ func (m *Message) check() error {
 // and nothing else: what follows could hide the tag.
 func oneAddress(v []byte) bool {
 	uri, params := NameAddr(v)
-	params = bytes.TrimLeft(params, " \t")
+	for len(params) > 0 && (params[0] == ' ' || params[0] == '\t') {
+		params = params[1:]
+	}
 	return len(uri) > 0 && (len(params) == 0 || params[0] == ';') && elementEnd(params) == len(params) && balanced(params)
 }
 
 func (m *Message) checkCSeq() error {
 	v := m.Get(CSeq)
-	i := bytes.IndexAny(v, " \t")
+	i := indexBlank(v)
 	if i < 0 {
 		return bad("Malformed CSeq")
 	}
-	method := bytes.TrimLeft(v[i:], " \t")
+	method := v[i+1:]
+	for len(method) > 0 && (method[0] == ' ' || method[0] == '\t') {
+		method = method[1:]
+	}
 	if n, ok := digits(v[:i]); !ok || n >= 1<<31 || !isToken(method) {
 		return bad("Malformed CSeq")
 	}
@@ -294,6 +313,15 @@ func (m *Message) checkCSeq() error {
 		return bad("CSeq Method Is Not The Request's")
 	}
 	return nil
+}
+
+func indexBlank(s []byte) int {
+	for i, c := range s {
+		if c == ' ' || c == '\t' {
+			return i
+		}
+	}
+	return -1
 }
 
 // digits reads an unsigned decimal number of at most ten digits.
@@ -340,7 +368,7 @@ func (m *Message) Raw() []byte { return m.raw }
 // Seq is the CSeq number.
 func (m *Message) Seq() uint32 {
 	v := m.Get(CSeq)
-	if i := bytes.IndexAny(v, " \t"); i >= 0 {
+	if i := indexBlank(v); i >= 0 {
 		v = v[:i]
 	}
 	n, _ := digits(v)
@@ -349,13 +377,24 @@ func (m *Message) Seq() uint32 {
 
 // Get is the value of the first field of that name, nil when there is none.
 func (m *Message) Get(h Header) []byte {
-	for i := range m.fields {
-		if m.fields[i].id == h {
-			return m.cut(m.fields[i].value)
+	if i := m.first[h]; i > 0 {
+		return m.cut(m.fields[i-1].value)
+	}
+	if len(m.fields) > maxIndexed {
+		for i := range m.fields[maxIndexed:] {
+			if f := &m.fields[maxIndexed+i]; f.id == h {
+				return m.cut(f.value)
+			}
 		}
 	}
 	return nil
 }
+
+// FromTag is the tag of From, nil when it has none.
+func (m *Message) FromTag() []byte { return m.fromTag }
+
+// ToTag is the tag of To, nil when it has none.
+func (m *Message) ToTag() []byte { return m.toTag }
 
 // All calls yield with the value of each field of that name, in order. Values
 // joined by commas are not split: see Split.

@@ -148,8 +148,10 @@ type ViaValue struct {
 	params    []byte
 }
 
-// TopVia reads the first Via of the message. ok is false when it is malformed.
-func (m *Message) TopVia() (v ViaValue, ok bool) {
+// TopVia is the first Via of the message. ok is false when it is malformed.
+func (m *Message) TopVia() (v ViaValue, ok bool) { return m.via, m.viaOK }
+
+func (m *Message) topVia() (v ViaValue, ok bool) {
 	s := m.Get(Via)
 	if i := elementEnd(s); i < len(s) {
 		s = s[:i]
@@ -165,8 +167,10 @@ func (m *Message) TopVia() (v ViaValue, ok bool) {
 	if !found || !isToken(bytes.TrimSpace(ver)) { // a later version is told by 505, which needs the Via
 		return v, false
 	}
-	rest = bytes.TrimLeft(rest, " \t")
-	i := bytes.IndexAny(rest, " \t")
+	for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') {
+		rest = rest[1:]
+	}
+	i := indexBlank(rest)
 	if i <= 0 {
 		return v, false
 	}
@@ -189,6 +193,12 @@ func (m *Message) TopVia() (v ViaValue, ok bool) {
 
 // elementEnd finds the comma that ends an element of a list, outside of quotes.
 func elementEnd(s []byte) int {
+	if bytes.IndexByte(s, '"') < 0 {
+		if i := bytes.IndexByte(s, ','); i >= 0 {
+			return i
+		}
+		return len(s)
+	}
 	quoted := false
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
@@ -206,6 +216,9 @@ func elementEnd(s []byte) int {
 // balanced reports whether every quoted string ends: what is appended to one
 // that does not would become part of it.
 func balanced(s []byte) bool {
+	if bytes.IndexByte(s, '"') < 0 {
+		return true
+	}
 	quoted := false
 	for i := 0; i < len(s); i++ {
 		if quoted && s[i] == '\\' {

@@ -1,0 +1,127 @@
+package sipflow
+
+import (
+	"hash/maphash"
+	"time"
+
+	"sipxrest/sipflow/wire"
+)
+
+// ended is what a shard keeps, for 32 s, of dialogs that are over: enough to
+// answer what was under way. Thousands end each second, so an entry holds
+// hashes in place of strings and no pointer that the garbage collector would
+// have to follow.
+type ended struct {
+	seed    maphash.Seed
+	dialogs map[uint64]endedDialog // by local tag
+	invites map[uint64]endedInvite // by the id in the branch
+	queue   []endedEntry           // in the order of their end
+	sweep   timer
+}
+
+type endedDialog struct {
+	callID uint64 // hash
+	seq    uint32 // highest CSeq of the phone
+}
+
+// endedInvite stands for an INVITE whose 2xx made a dialog that is over (the
+// Accepted state of RFC 6026 §8.4).
+type endedInvite struct {
+	callID, tag uint64 // hashes of Call-ID and remote tag
+	localTag    uint64
+	seq         uint32
+	forks       uint8
+}
+
+type endedEntry struct {
+	at             time.Duration
+	dialog, invite uint64 // keys; 0: none
+}
+
+func (e *ended) init() {
+	e.seed = maphash.MakeSeed()
+	e.dialogs, e.invites = map[uint64]endedDialog{}, map[uint64]endedInvite{}
+}
+
+// bury enters a leg that ends. husked legs answer requests themselves. The
+// shard's lock is held.
+func (s *shard) bury(l *Leg, husked bool) {
+	e := &s.ended
+	var entry endedEntry
+	if !husked {
+		entry.dialog = l.id
+		e.dialogs[l.id] = endedDialog{callID: maphash.String(e.seed, l.callID), seq: l.peer.seq}
+	}
+	if tx := l.accepted; tx != nil && tx.ack != nil {
+		tx.leg = nil // its ACK cannot be made anew: the transaction stays
+	} else if tx != nil && tx.state == accepted {
+		entry.invite = tx.id
+		e.invites[tx.id] = endedInvite{callID: maphash.String(e.seed, tx.callID), tag: maphash.String(e.seed, tx.tag),
+			localTag: tx.localTag, seq: tx.seq, forks: tx.forks}
+		tx.remove(s)
+	}
+	if entry == (endedEntry{}) {
+		return
+	}
+	entry.at = s.now()
+	e.queue = append(e.queue, entry)
+	if len(e.queue) == 1 {
+		e.sweep.set(s, tEnd, e)
+	}
+}
+
+// expire implements expirer: it forgets what is older than 32 s.
+func (e *ended) expire(s *shard) func() {
+	limit := s.now() - tEnd
+	n := 0
+	for n < len(e.queue) && e.queue[n].at <= limit {
+		delete(e.dialogs, e.queue[n].dialog)
+		delete(e.invites, e.queue[n].invite)
+		n++
+	}
+	e.queue = append(e.queue[:0], e.queue[n:]...)
+	if len(e.queue) > 0 {
+		e.sweep.set(s, 2*t1, e)
+	} else {
+		e.queue = nil
+	}
+	return nil
+}
+
+// onRequest answers a request within a dialog that is over: repeats of what
+// the leg answered, a BYE that crossed ours.
+func (d endedDialog) onRequest(e *ended, m *wire.Message, from path) wire.Reply {
+	switch {
+	case maphash.Bytes(e.seed, m.Get(wire.CallID)) != d.callID:
+		return wire.Reply{Code: 481}
+	case m.Method() == "ACK":
+		return wire.Reply{}
+	case m.Method() == "BYE" || m.Seq() <= d.seq:
+		return replyOf(200, from)
+	}
+	return wire.Reply{Code: 481}
+}
+
+// onLate takes a response to an INVITE that has no transaction any more.
+// Repeats of its 2xx are acknowledged, 2xx of further branches hung up (RFC
+// 3261 §13.2.2.4). The shard's lock is held; the rest is to be done after it.
+func (e *ended) onLate(sw *Switchboard, id uint64, m *wire.Message, from path) func() {
+	inv, ok := e.invites[id]
+	if !ok || m.Method() != "INVITE" || m.Code() < 200 || m.Code() > 299 || m.Seq() != inv.seq ||
+		maphash.Bytes(e.seed, m.Get(wire.CallID)) != inv.callID {
+		return nil
+	}
+	if tag, ok := parseID(m.FromTag()); !ok || tag != inv.localTag {
+		return nil
+	}
+	tx := &clientTx{id: id, callID: string(m.Get(wire.CallID)), localTag: inv.localTag, method: "INVITE", path: from, seq: inv.seq}
+	if maphash.Bytes(e.seed, m.ToTag()) == inv.tag {
+		return func() { sw.repeatAck(tx, m) }
+	}
+	if inv.forks >= maxForks {
+		return nil
+	}
+	inv.forks++
+	e.invites[id] = inv
+	return func() { sw.hangUpFork(tx, m, Spec{}, "") }
+}

@@ -100,7 +100,7 @@ func (c *Call) tell(e Event) {
 // early reports the dialog that a provisional response makes.
 func (c *Call) early(l *Leg, m *wire.Message) {
 	if l.state == Calling && m.Code() > 100 && m.Code() < 200 {
-		if tag := wire.Tag(m.Get(wire.To)); len(tag) > 0 {
+		if tag := m.ToTag(); len(tag) > 0 {
 			l.earlyTag = string(tag)
 			c.dialled(l, Early)
 		}
@@ -177,9 +177,6 @@ func (c *Call) releaseLeg(l *Leg) {
 	s := c.sw.shard(l.id)
 	s.mu.Lock()
 	delete(s.legs, l.id)
-	if l.accepted != nil {
-		l.accepted.letGo()
-	}
 	for { // NOTIFYs that came during the last wait
 		e, ok := l.inbox.take()
 		if !ok {
@@ -190,13 +187,13 @@ func (c *Call) releaseLeg(l *Leg) {
 	l.peer.mu.Lock()
 	l.peer.acknowledged()
 	if l.peer.confirmed && !s.closed {
-		h := &husk{id: l.id, callID: l.callID, seq: l.peer.seq}
+		s.bury(l, l.peer.subscribed)
 		if l.peer.subscribed {
-			h.call = c
+			h := &husk{id: l.id, callID: l.callID, seq: l.peer.seq, call: c}
 			c.open.Add(1)
+			s.husks[l.id] = h
+			h.timer.set(s, tEnd, h)
 		}
-		s.husks[l.id] = h
-		h.timer.set(s, tEnd, h)
 	}
 	for _, tx := range l.peer.open {
 		tx.timer.stop()

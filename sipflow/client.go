@@ -44,7 +44,7 @@ type clientTx struct {
 
 	timer     timer
 	leg       *Leg    // gets the responses; nil when it has ended
-	of        *dialog // as an INVITE was rendered from it; immutable, nil once it is answered
+	of        *dialog // as an INVITE was rendered from it; immutable, nil once it is refused
 	state     txState
 	abandoned bool // nobody waits for it: a 2xx is to be hung up
 	cancelled bool // the CANCEL is out
@@ -158,7 +158,10 @@ func (sw *Switchboard) onResponse(m *wire.Message, from path) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		tx := s.clients[key]
-		if tx == nil || tx.method != m.Method() || tx.seq != m.Seq() || !tx.owns(m) {
+		if tx == nil {
+			return s.ended.onLate(sw, id, m, from)
+		}
+		if tx.method != m.Method() || tx.seq != m.Seq() || !tx.owns(m) {
 			return nil
 		}
 		if tx.invite {
@@ -176,14 +179,8 @@ func (tx *clientTx) owns(m *wire.Message) bool {
 	if tx.callID == "" {
 		return true
 	}
-	id, ok := parseID(wire.Tag(m.Get(wire.From)))
+	id, ok := parseID(m.FromTag())
 	return ok && id == tx.localTag && string(m.Get(wire.CallID)) == tx.callID
-}
-
-// letGo parts an answered INVITE from its leg, which has ended: what is still
-// to come needs the response only. s.mu is held.
-func (tx *clientTx) letGo() {
-	tx.leg, tx.auth = nil, ""
 }
 
 // response is the non-INVITE state machine (RFC 3261 §17.1.2).
@@ -218,11 +215,11 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 			}
 			return nil
 		case code < 300:
-			tag := string(wire.Tag(m.Get(wire.To)))
+			tag := string(m.ToTag())
 			if !tx.abandoned && tx.leg.inbox.full() {
 				return nil
 			}
-			tx.state, tx.msg, tx.of = accepted, nil, nil
+			tx.state, tx.msg = accepted, nil
 			tx.timer.set(s, tEnd, tx)
 			if tx.abandoned {
 				return tx.fork(sw, m)
@@ -267,7 +264,7 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 		if code < 200 || code >= 300 {
 			return nil
 		}
-		if tx.tag != string(wire.Tag(m.Get(wire.To))) || tx.abandoned {
+		if tx.tag != string(m.ToTag()) || tx.abandoned {
 			return tx.fork(sw, m)
 		}
 		if !tx.acked {
@@ -341,6 +338,10 @@ func (sw *Switchboard) repeatAck(tx *clientTx, m *wire.Message) {
 	s.mu.Unlock()
 	if ack == nil {
 		d := dialogOf(m)
+		if d.target == "" { // no Contact: the way that the INVITE went
+			uri, _ := wire.NameAddr(m.Get(wire.To))
+			d.target, d.routes = string(uri), routeTo(p)
+		}
 		ack = d.request(p.link, outgoing{method: "ACK"}, tx.seq, newID(), "")
 	}
 	p.send(ack) //nolint:errcheck // the next repeat asks again

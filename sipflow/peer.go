@@ -111,7 +111,7 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 	p := &l.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.confirmed || string(m.Get(wire.CallID)) != l.callID || string(wire.Tag(m.Get(wire.From))) != p.tag {
+	if !p.confirmed || string(m.Get(wire.CallID)) != l.callID || string(m.FromTag()) != p.tag {
 		return wire.Reply{Code: 481}
 	}
 	method, seq := m.Method(), m.Seq()
@@ -337,8 +337,9 @@ func (r *reinvite) expire(s *shard) func() {
 	return r.send
 }
 
-// A husk answers for a leg that has ended: repeats of what it answered, late
-// NOTIFYs (RFC 5057), a BYE that crosses ours. It stays for 32 s.
+// A husk answers for a leg that has ended while the subscription of its REFER
+// goes on: late NOTIFYs are recorded (RFC 5057). It stays for 32 s. See ended
+// for legs without.
 type husk struct {
 	timer  timer
 	id     uint64

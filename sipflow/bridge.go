@@ -20,12 +20,13 @@ const placeTime = 5 * time.Second
 // goroutine: one loop over what either phone sends, what the client orders,
 // and the clock.
 type bridge struct {
-	call     *Call
-	calling  *Leg // nil once it has hung up during a transfer
-	called   *Leg
-	relays   []*relay
-	transfer *transfer
-	clock    *time.Timer // for the session timers and the waits that have an end
+	call      *Call
+	calling   *Leg // nil once it has hung up during a transfer
+	called    *Leg
+	relays    []*relay
+	transfer  *transfer
+	referrals []referral  // latest last
+	clock     *time.Timer // for the session timers and the waits that have an end
 
 	transferred bool // the calling leg is one that a transfer brought
 }

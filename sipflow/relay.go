@@ -71,6 +71,8 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 	switch in.method {
 	case "REFER":
 		out.header += b.call.sw.referredHeader(in.req)
+	case "NOTIFY", "SUBSCRIBE":
+		out.header += b.eventHeader(from, in.req)
 	case "INVITE":
 		r.until = time.Now().Add(inviteTime)
 		r.count(1)
@@ -103,6 +105,7 @@ func (b *bridge) send(ctx context.Context, r *relay) {
 		b.relays = append(b.relays, r)
 	}
 	r.tx, r.provisional = tx, false
+	b.referred(r)
 }
 
 // finish takes a relay off the list.
@@ -284,8 +287,8 @@ func relayedHeader(m *wire.Message) string {
 			}
 		case wire.Allow:
 			return true // ours is said for both
-		case wire.ReferTo:
-			return true // see referredHeader
+		case wire.ReferTo, wire.Event:
+			return true // see referredHeader, eventHeader
 		}
 		if len(b)+len(name)+len(value) > maxRelayedHeader {
 			return false

@@ -189,18 +189,6 @@ func TestCallingHangsUpWhenReferred(t *testing.T) {
 	}
 }
 
-func TestCallingKnowsNoRefer(t *testing.T) {
-	t.Parallel()
-	port := lab.Ports(t, 1)
-	l := lab.Start(t, map[string]string{"205": net.JoinHostPort("127.0.0.1", strconv.Itoa(port))})
-	s := l.Service()
-	peer := l.SIPp("no_refer", port, 1)
-
-	s.Post("/callcontroller/205/202")
-	l.SIPpPassed(peer)
-	s.AwaitStatus("/callcontroller/205/202", challenged, trying, "INVITE 200 OK", "REFER 405 Method Not Allowed")
-}
-
 func TestCallingHangsUpWhileCalledRings(t *testing.T) {
 	t.Parallel()
 	l := lab.Start(t, nil)

@@ -50,6 +50,19 @@ func TestTerminationHangsUp(t *testing.T) {
 		calling.AwaitOnHook()
 		manual.AwaitOnHook()
 	})
+	l.Run(t, "while the phones talk through it", func(t *testing.T) {
+		s := l.Service("drain: 200ms")
+		s.Post(call201to203 + byInvite)
+		manual.AwaitRinging()
+		manual.Answer()
+		inCall(calling, manual)
+		terminate(s)
+		if err := s.Wait(lab.Patience); err != nil {
+			t.Errorf("end of the service: %v", err)
+		}
+		calling.AwaitOnHook()
+		manual.AwaitOnHook()
+	})
 	l.Run(t, "at the second signal, whatever the drain limit", func(t *testing.T) {
 		s := l.Service("drain: 1h")
 		s.Post("/callcontroller/203/201")

@@ -134,7 +134,11 @@ func (s *Service) AwaitDialogs(path string, want ...string) {
 	var got []string
 	slices.Sort(want)
 	s.await(func() string { return fmt.Sprintf("dialogs of %s: %q, want %q", path, got, want) }, func() bool {
-		a := s.Trusted("GET", path+"?sipMethod=INVITE")
+		query := "?sipMethod=INVITE"
+		if strings.Contains(path, "?") {
+			query = ""
+		}
+		a := s.Trusted("GET", path+query)
 		var doc struct {
 			XMLName xml.Name
 			Dialog  []struct {

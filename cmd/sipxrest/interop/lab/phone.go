@@ -171,6 +171,16 @@ func (p *Phone) HangUpCall(id string) {
 	p.HangUp()
 }
 
+// Hold puts the current call on hold, Resume takes it back.
+func (p *Phone) Hold()   { p.lab.tb.Helper(); p.command("hold", "") }
+func (p *Phone) Resume() { p.lab.tb.Helper(); p.command("resume", "") }
+
+// Transfer refers the other side of the current call to user.
+func (p *Phone) Transfer(user string) {
+	p.lab.tb.Helper()
+	p.command("transfer", "sip:"+user+"@"+Domain)
+}
+
 func (p *Phone) command(name, params string) {
 	p.lab.tb.Helper()
 	if err := p.ctrl.command(name, params); err != nil {
@@ -272,15 +282,26 @@ var bitRate = regexp.MustCompile(`audio=(\d+)/(\d+)`)
 // AwaitAudio waits until the phone says that audio flows in both directions.
 func (p *Phone) AwaitAudio() {
 	p.lab.tb.Helper()
+	p.awaitRates("audio both ways", func(sent, received int) bool { return sent > 32000 && received > 32000 }) // G.711 is 64000
+}
+
+// AwaitNothingHeard waits until the phone says that no audio comes.
+func (p *Phone) AwaitNothingHeard() {
+	p.lab.tb.Helper()
+	p.awaitRates("silence", func(_, received int) bool { return received == 0 })
+}
+
+func (p *Phone) awaitRates(what string, ok func(sent, received int) bool) {
+	p.lab.tb.Helper()
 	deadline := time.Now().Add(Patience)
 	for from := p.Mark(); ; {
 		m, err := p.AwaitLine(from, bitRate, time.Until(deadline))
 		if err != nil {
-			p.lab.tb.Fatalf("phone %s: no audio both ways: %v", p.User, err)
+			p.lab.tb.Fatalf("phone %s: no %s: %v", p.User, what, err)
 		}
 		sent, _ := strconv.Atoi(m[1])
 		received, _ := strconv.Atoi(m[2])
-		if sent > 32000 && received > 32000 { // G.711 is 64000
+		if ok(sent, received) {
 			return
 		}
 		from = p.Mark()

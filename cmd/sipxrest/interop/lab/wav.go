@@ -35,8 +35,12 @@ func tone(hz float64, seconds int) []byte {
 	return b.Bytes()
 }
 
+// audible is the mean square of samples, a hundredth of a tone's, below which
+// a recording is silent.
+const audible = 8000 * 8000 / 2 / 100
+
 // Heard says how much of a recording's energy is at hz, from 0 (silence or
-// other sounds) to about 1 (nothing else), measured over its loudest half second.
+// other sounds) to about 1 (nothing else), in the half second where it is most.
 func Heard(path string, hz float64) (float64, error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -56,7 +60,7 @@ func Heard(path string, hz float64) (float64, error) {
 	if len(samples) < window {
 		return 0, errors.New("recording shorter than half a second")
 	}
-	var best, share float64
+	var best float64
 	for at := 0; at+window <= len(samples); at += window / 2 {
 		energy, at := 0.0, samples[at:at+window]
 		var re, im float64
@@ -65,9 +69,9 @@ func Heard(path string, hz float64) (float64, error) {
 			sin, cos := math.Sincos(2 * math.Pi * hz * float64(n) / sampleRate)
 			re, im = re+s*cos, im+s*sin
 		}
-		if energy > best {
-			best, share = energy, 2*(re*re+im*im)/(float64(window)*energy)
+		if energy > audible*window {
+			best = max(best, 2*(re*re+im*im)/(float64(window)*energy))
 		}
 	}
-	return share, nil
+	return best, nil
 }

@@ -23,6 +23,7 @@ func TestHeardTellsTonesApart(t *testing.T) {
 	}{
 		{"the tone", tone(420, 1), 0.95, 1.05},
 		{"the tone after silence", late, 0.95, 1.05},
+		{"the tone after another's", append(tone(410, 1), tone(420, 1)[44:]...), 0.95, 1.05},
 		{"the next phone's tone", tone(410, 1), 0, 0.05},
 		{"silence", append(tone(420, 0), make([]byte, 16000)...), 0, 0},
 	} {

@@ -96,6 +96,8 @@ func (d endedDialog) onRequest(e *ended, m *wire.Message, from path) wire.Reply 
 		return wire.Reply{Code: 481}
 	case m.Method() == "ACK":
 		return wire.Reply{}
+	case m.Method() == "INVITE" && m.Seq() <= d.seq: // it ended with the call (RFC 3261 §15.1.2)
+		return wire.Reply{Code: 487}
 	case m.Method() == "BYE" || m.Seq() <= d.seq:
 		return replyOf(200, from)
 	}

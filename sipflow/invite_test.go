@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -35,6 +36,7 @@ type bridgeCase struct {
 	status  string // status lines, of calls by REFER
 	err     string
 	offHook bool // a phone's own fault keeps it off-hook
+	stuck   bool // a phone that says nothing keeps Serve for its 10 s
 }
 
 // phones are the phones of a bridgeCase.
@@ -59,7 +61,11 @@ func (bc *bridgeCase) run(t *testing.T, n *siptest.Network, strict bool) {
 			bc.cfg(c)
 		}
 	})
-	defer r.stop()
+	defer func() {
+		if err := r.shutdown(); err != nil && strict && !bc.stuck {
+			t.Errorf("Serve: %v", err)
+		}
+	}()
 	flow := bc.flow
 	if flow == nil {
 		flow = Invite
@@ -82,7 +88,7 @@ func (bc *bridgeCase) run(t *testing.T, n *siptest.Network, strict bool) {
 			c = now // one that took the key
 		}
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-		if err := r.sw.HangUp(ctx, c.Key); err != nil && strict {
+		if err := r.sw.HangUp(ctx, c.Holds()); err != nil && strict {
 			t.Errorf("HangUp: %v", err)
 		}
 		cancel()
@@ -294,7 +300,7 @@ func held(host string) string {
 
 // Each way a bridged call can go, message by message.
 func TestBridgedCalls(t *testing.T) {
-	for _, bc := range bridgeCases {
+	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases) {
 		t.Run(bc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := siptest.NewNetwork()
@@ -307,7 +313,7 @@ func TestBridgedCalls(t *testing.T) {
 
 // Each again with each of its messages lost once.
 func TestBridgedCallsSurviveLoss(t *testing.T) {
-	for _, bc := range bridgeCases {
+	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases) {
 		t.Run(bc.name, func(t *testing.T) {
 			t.Parallel()
 			flowtest.LoseEach(t, func(t *testing.T, n *siptest.Network) { bc.run(t, n, false) })

@@ -135,7 +135,7 @@ func (sw *Switchboard) Serve(ctx context.Context) error {
 	select {
 	case <-over:
 	case <-time.After(10 * time.Second):
-		err = fmt.Errorf("%d calls could not be hung up within 10 s: their phones do not answer", sw.Active())
+		err = fmt.Errorf("not every phone could be hung up within 10 s: those of %d calls, and such as had been given up, do not answer", sw.Active())
 	}
 	for i := range sw.shards {
 		sw.shards[i].close()

@@ -13,8 +13,8 @@ const (
 	// notifyWait is how long the first NOTIFY of an accepted REFER is waited
 	// for (RFC 6665 §4.1.2.4, timer N).
 	notifyWait = 64 * t1
-	// outcomeWait is how long the following ones are: a phone that says 100
-	// and then only the outcome may ring the other one for minutes.
+	// outcomeWait is how long all that follow are: a phone that says 100 and
+	// then only the outcome may ring the other one for minutes.
 	outcomeWait = 5 * time.Minute
 	// ackLead is the head start of an ACK before the request that follows it.
 	ackLead = 20 * time.Millisecond
@@ -246,16 +246,13 @@ func (l *Leg) NextNotification(ctx context.Context) (Notification, error) {
 
 // outcome follows an accepted REFER up to the point where we may hang up.
 func (l *Leg) outcome(ctx context.Context, on HangUpOn) error {
-	wait := notifyWait
+	n, err := l.notification(ctx, notifyWait)
+	if err != nil {
+		return err
+	}
+	wait, stop := context.WithTimeoutCause(ctx, outcomeWait, errNoNotify)
+	defer stop()
 	for {
-		n, err := func() (Notification, error) {
-			ctx, stop := context.WithTimeoutCause(ctx, wait, errNoNotify)
-			defer stop()
-			return l.NextNotification(ctx)
-		}()
-		if err != nil {
-			return err
-		}
 		switch {
 		case n.Terminated && n.Code >= 300:
 			return &StatusError{"INVITE", n.Code, n.Reason} // the called phone's
@@ -267,6 +264,15 @@ func (l *Leg) outcome(ctx context.Context, on HangUpOn) error {
 		case n.Code == 180 || n.Code == 183:
 			return nil // the two phones are on their own now
 		}
-		wait = outcomeWait
+		if n, err = l.NextNotification(wait); err != nil {
+			return err
+		}
 	}
+}
+
+// notification waits for the next NOTIFY at most so long.
+func (l *Leg) notification(ctx context.Context, most time.Duration) (Notification, error) {
+	ctx, stop := context.WithTimeoutCause(ctx, most, errNoNotify)
+	defer stop()
+	return l.NextNotification(ctx)
 }

@@ -138,9 +138,8 @@ func (c *Call) release() {
 
 // dismiss hangs a leg up on the side, while the call goes on with others.
 func (c *Call) dismiss(l *Leg, reason string) {
-	c.aside(l, func() {
-		l.Bye(context.Background(), reason) //nolint:errcheck // there is nobody to tell
-	})
+	answered := l.startBye(context.Background(), reason)
+	c.aside(l, func() { answered() }) //nolint:errcheck // there is nobody to tell
 }
 
 // aside hands a leg to a goroutine of its own, which ends it. The call's own

@@ -34,6 +34,7 @@ type Message struct {
 	via            ViaValue
 	viaOK          bool
 	fromTag, toTag []byte
+	fromOK, toOK   bool // one address each
 }
 
 type span struct{ from, to uint16 }
@@ -81,7 +82,8 @@ func Parse(data []byte) (*Message, error) {
 	m.fields = m.usual[:0]
 	end, err := m.index()
 	m.via, m.viaOK = m.topVia()
-	m.fromTag, m.toTag = Tag(m.Get(From)), Tag(m.Get(To))
+	m.fromTag, m.fromOK = oneAddress(m.Get(From))
+	m.toTag, m.toOK = oneAddress(m.Get(To))
 	if err != nil {
 		return m, err
 	}
@@ -261,10 +263,11 @@ func (m *Message) check() error {
 	if err := m.checkCSeq(); err != nil {
 		return err
 	}
-	for _, id := range [...]Header{From, To} {
-		if !oneAddress(m.Get(id)) {
-			return bad("Malformed %s", id)
-		}
+	if !m.fromOK {
+		return bad("Malformed From")
+	}
+	if !m.toOK {
+		return bad("Malformed To")
 	}
 	if v := m.Get(MaxForwards); seen[MaxForwards] > 0 {
 		if n, ok := digits(v); !ok || n > 255 {
@@ -284,14 +287,15 @@ func (m *Message) check() error {
 	return nil
 }
 
-// oneAddress reports whether a From or To value is one address with parameters
-// and nothing else: what follows could hide the tag.
-func oneAddress(v []byte) bool {
+// oneAddress is the tag of a From or To value. ok reports whether the value is
+// one address with parameters and nothing else: what follows could hide a tag.
+func oneAddress(v []byte) (tag []byte, ok bool) {
 	uri, params := NameAddr(v)
+	tag, _ = Param(params, "tag")
 	for len(params) > 0 && (params[0] == ' ' || params[0] == '\t') {
 		params = params[1:]
 	}
-	return len(uri) > 0 && (len(params) == 0 || params[0] == ';') && elementEnd(params) == len(params) && balanced(params)
+	return tag, len(uri) > 0 && (len(params) == 0 || params[0] == ';') && elementEnd(params) == len(params) && balanced(params)
 }
 
 func (m *Message) checkCSeq() error {

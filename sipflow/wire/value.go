@@ -77,8 +77,17 @@ func Param(params []byte, name string) (value []byte, ok bool) {
 		end := paramEnd(params)
 		p := params[:end]
 		params = params[end:]
-		k, v, _ := bytes.Cut(p, []byte("="))
-		if equalFold(bytes.TrimSpace(k), name) {
+		k, v := p, []byte(nil)
+		if i := bytes.IndexByte(p, '='); i >= 0 {
+			k, v = p[:i], p[i+1:]
+		}
+		if len(k) < len(name) { // blanks around it can only make it longer
+			continue
+		}
+		if len(k) != len(name) {
+			k = bytes.TrimSpace(k)
+		}
+		if equalFold(k, name) {
 			v = bytes.TrimSpace(v)
 			if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
 				v = v[1 : len(v)-1]

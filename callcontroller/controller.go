@@ -37,7 +37,8 @@ type Config struct {
 	// event. Default 180 s.
 	ResultCacheTime time.Duration
 	// MaxRecords bounds the records: while there are more, that of a call that
-	// ends is given up at once. Default 500,000, some 300 MB.
+	// ends is given up at once. Default 500,000, some 600 bytes each
+	// (300 MB).
 	MaxRecords int
 	// Services are listed on the page at / after callcontroller.
 	Services []Service

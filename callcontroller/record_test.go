@@ -261,7 +261,7 @@ func TestTooManyRecordsAreGivenUpEarly(t *testing.T) {
 
 // memoryPerRecord is what a finished record costs, in bytes, with the cache's
 // part.
-func memoryPerRecord(t testing.TB, n int) float64 {
+func memoryPerRecord(t testing.TB, method string, n int) float64 {
 	b := newBench(t, Config{}, nil)
 	heap := func() uint64 {
 		var m runtime.MemStats
@@ -273,8 +273,17 @@ func memoryPerRecord(t testing.TB, n int) float64 {
 	before := heap()
 	for i := range n {
 		key := sipflow.Key{Agent: "201@sipx.test", Calling: "201@sipx.test", Called: strconv.Itoa(i) + "@sipx.test"}
-		r := &record{c: b.Controller, seq: uint64(i), method: methodRefer, keep: time.Hour}
+		r := &record{c: b.Controller, seq: uint64(i), method: method, keep: time.Hour}
 		r.observe(sipflow.Event{Kind: sipflow.Placed, Key: key})
+		for leg := range uint64(2) {
+			if method == methodRefer {
+				break
+			}
+			for _, state := range []sipflow.DialogState{sipflow.Calling, sipflow.Early, sipflow.Confirmed, sipflow.Terminated} {
+				r.observe(sipflow.Event{Kind: sipflow.Dialled, Key: key, At: time.Now(), Dialog: sipflow.Dialog{Leg: leg, State: state,
+					ID: strings.Repeat("x", 80), Local: "sip:" + key.Agent, Remote: "sip:" + key.Called}})
+			}
+		}
 		for _, e := range [][2]string{
 			{"INVITE", "SIP/2.0 100 Trying"}, {"INVITE", "SIP/2.0 180 Ringing"}, {"INVITE", "SIP/2.0 200 OK"},
 			{"NOTIFY", "SIP/2.0 100 Trying"}, {"NOTIFY", "SIP/2.0 180 Ringing"}, {"NOTIFY", "SIP/2.0 200 Alles gut " + strconv.Itoa(i)},
@@ -298,9 +307,11 @@ func TestAFinishedRecordIsSmall(t *testing.T) {
 	if testing.Short() {
 		n = 10_000
 	}
-	if got := memoryPerRecord(t, n); got > 1024 {
-		t.Errorf("a finished record of 6 lines costs %.0f bytes", got)
-	} else {
-		t.Logf("a finished record of 6 lines costs %.0f bytes", got)
+	for _, method := range []string{methodRefer, methodInvite} {
+		if got := memoryPerRecord(t, method, n); got > 1024 {
+			t.Errorf("a finished record of 6 lines, or 2 dialogs, costs %.0f bytes by %s", got, method)
+		} else {
+			t.Logf("a finished record of 6 lines, or 2 dialogs, costs %.0f bytes by %s", got, method)
+		}
 	}
 }

@@ -86,19 +86,19 @@ func (r *record) appendDialogs(dst []schema.Dialog) ([]schema.Dialog, uint32) {
 	return dst, r.version
 }
 
-// moved adds the key that the call holds after a transfer, and answers the one
-// that is given up when there are too many.
-func (r *record) moved(to sipflow.Key) (tooMany sipflow.Key, ok bool) {
+// moved adds the key that the call holds after a transfer, and answers those
+// that are given up because there are too many. ok is false when the call is over.
+func (r *record) moved(to sipflow.Key) (tooMany []sipflow.Key, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.run == nil {
-		return tooMany, false
+	if r.run == nil || r.ended {
+		return nil, false
 	}
 	keys := slices.DeleteFunc(r.run.keys, func(k sipflow.Key) bool { return k == to })
-	if ok = len(keys) == maxKeys; ok {
-		tooMany = keys[0]
-		keys = slices.Delete(keys, 0, 1)
+	if n := len(keys) + 1 - maxKeys; n > 0 {
+		tooMany = slices.Clone(keys[:n])
+		keys = slices.Delete(keys, 0, n)
 	}
 	r.run.keys = append(keys, to)
-	return tooMany, ok
+	return tooMany, true
 }

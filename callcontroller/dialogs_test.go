@@ -433,3 +433,62 @@ func TestACallThatIsTransferredWithoutEndStaysBounded(t *testing.T) {
 		}
 	}
 }
+
+func TestEachStateOfADialogHasItsETag(t *testing.T) {
+	b := newBench(t, Config{}, nil)
+	b.do("POST", "/callcontroller/201/202?sipMethod=invite")
+	etag := b.do("GET", "/callcontroller/201/202").Header().Get("ETag")
+	for _, state := range []sipflow.DialogState{sipflow.Calling, sipflow.Early, sipflow.Confirmed, sipflow.Terminated} {
+		tell(b.last(t), 1, "null", "sip:201@sipx.test", state)
+		w := b.do("GET", "/callcontroller/201/202", "If-None-Match", etag)
+		if w.Code != 200 || w.Header().Get("ETag") == etag {
+			t.Errorf("%s: %d, ETag %s", state, w.Code, w.Header().Get("ETag"))
+		}
+		etag = w.Header().Get("ETag")
+	}
+}
+
+func TestACallThatMovesToAndFroHoldsEachKeyOnce(t *testing.T) {
+	b := newBench(t, Config{}, nil)
+	b.do("POST", "/callcontroller/201/202?sipMethod=invite")
+	spec := b.last(t)
+	r, other := b.records.find(spec.Key), spec.Key
+	other.Calling = "203@sipx.test"
+	for range 2 * maxKeys {
+		spec.Observe(sipflow.Event{Kind: sipflow.Moved, Key: other, At: time.Now()})
+		spec.Observe(sipflow.Event{Kind: sipflow.Moved, Key: spec.Key, At: time.Now()})
+	}
+	if len(r.run.keys) != 2 {
+		t.Errorf("%v", r.run.keys)
+	}
+}
+
+func TestAnEndedCallGivesUpWhatOnlyARunningOneNeeds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{}, nil)
+		for _, method := range []string{methodRefer, methodInvite} {
+			b.do("POST", "/callcontroller/201/202?sipMethod="+method)
+			spec := b.last(t)
+			r := b.records.find(spec.Key)
+			if method == methodInvite {
+				tell(spec, 1, "null", "sip:201@sipx.test", sipflow.Terminated)
+			}
+			end(spec)
+			if (r.run == nil) != (method == methodRefer) {
+				t.Errorf("%s: %v", method, r.run)
+			}
+			time.Sleep(listTerminated)
+			b.do("GET", "/callcontroller/201/202")
+			if r.run != nil {
+				t.Errorf("%s, 8 s later: %v", method, r.run)
+			}
+			tell(spec, 2, "null", "sip:201@sipx.test", sipflow.Calling) // too late, and no fault
+			late := spec.Key
+			late.Calling = "203@sipx.test"
+			spec.Observe(sipflow.Event{Kind: sipflow.Moved, Key: late, At: time.Now()})
+			if b.records.find(late) != nil {
+				t.Errorf("%s: a call that is over took a key", method)
+			}
+		}
+	})
+}

@@ -54,10 +54,13 @@ func (r *record) observe(e sipflow.Event) {
 	case sipflow.Dialled:
 		r.dialled(e)
 	case sipflow.Moved:
-		if old, ok := r.moved(e.Key); ok {
-			r.c.records.release(old, r)
+		old, ok := r.moved(e.Key)
+		for _, key := range old {
+			r.c.records.release(key, r)
 		}
-		r.c.records.take(e.Key, r)
+		if ok {
+			r.c.records.take(e.Key, r)
+		}
 	case sipflow.Ended:
 		keys, dropped := r.end()
 		for _, key := range keys {

@@ -5,17 +5,19 @@ import (
 	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
+	"time"
 )
 
 // Calls are many small objects that live for minutes. The usual doubling of
 // the heap between collections would collect a small heap too often and keep
-// as much garbage as calls in a large one. So a small heap gets the room for
-// garbage that keeps collecting below a twentieth of the CPU time, and the
-// more lives in it, the less there is on top.
+// as much garbage as calls in a large one. So the room for garbage follows
+// what is thrown away: about a second's worth, which keeps collecting at a few
+// hundredths of the CPU time at any load.
 const (
-	smallHeap  = 160 << 20 // bytes, garbage included, that are never too many
-	minSlack   = 32 << 20  // room for garbage in a larger heap ...
-	slackShare = 6         // ... or one part in so many of what lives
+	gcEvery    = time.Second // between collections, about
+	minSlack   = 24 << 20    // bytes of garbage that are always allowed
+	maxSlack   = 128 << 20   // and never exceeded in a heap smaller than slackShare times that
+	slackShare = 8           // a larger heap gets one part in so many of what lives
 )
 
 // tuneGC sets the room for garbage anew after each collection. GOGC, when set
@@ -25,14 +27,20 @@ func tuneGC() {
 	if os.Getenv("GOGC") != "" {
 		return
 	}
-	t := &gcTuner{sample: []metrics.Sample{{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}}}
+	t := &gcTuner{at: time.Now(), sample: []metrics.Sample{
+		{Name: "/gc/heap/live:bytes"}, {Name: "/gc/scan/stack:bytes"}, {Name: "/gc/heap/allocs:bytes"},
+	}}
+	metrics.Read(t.sample)
+	t.allocated = t.sample[2].Value.Uint64()
 	t.adjust()
 	t.afterNext()
 }
 
 type gcTuner struct {
-	sample  []metrics.Sample
-	percent int
+	sample    []metrics.Sample
+	percent   int
+	at        time.Time
+	allocated uint64
 }
 
 // afterNext has adjust run after the next collection: the cleanup of an object
@@ -48,18 +56,22 @@ func (t *gcTuner) afterNext() {
 func (t *gcTuner) adjust() {
 	metrics.Read(t.sample)
 	live := t.sample[0].Value.Uint64() + t.sample[1].Value.Uint64()
-	if p := gcPercent(live); p < t.percent*9/10 || p > t.percent*11/10 { // each change stops the world
+	allocated, now := t.sample[2].Value.Uint64(), time.Now()
+	var rate float64 // bytes allocated between collections, at gcEvery
+	if took := now.Sub(t.at); took > 0 {
+		rate = float64(allocated-t.allocated) * float64(gcEvery) / float64(took)
+	}
+	t.allocated, t.at = allocated, now
+	if p := gcPercent(live, uint64(rate)); p < t.percent*9/10 || p > t.percent*11/10 { // each change stops the world
 		t.percent = p
 		debug.SetGCPercent(p)
 	}
 }
 
-// gcPercent is the GOGC that leaves the right room above live bytes.
-func gcPercent(live uint64) int {
+// gcPercent is the GOGC that leaves the right room above live bytes, when so
+// many are allocated within gcEvery.
+func gcPercent(live, rate uint64) int {
 	live = max(live, 4<<20) // the runtime's own floor
-	slack := max(live/slackShare, minSlack)
-	if live+slack < smallHeap {
-		slack = smallHeap - live
-	}
+	slack := max(min(rate, maxSlack), minSlack, live/slackShare)
 	return int(min(slack*100/live, 1600))
 }

@@ -26,7 +26,7 @@ func TestProcessorsFollowTheLoad(t *testing.T) {
 	for range procsCalm - 1 {
 		tuner.next(0.5)
 	}
-	tuner.next(6) // busy in between: the calm begins anew
+	tuner.next(5) // busy in between: the calm begins anew
 	if got := tuner.next(0.5); got != 7 {
 		t.Fatalf("%d processors, want 7", got)
 	}
@@ -39,14 +39,13 @@ func TestProcessorsFollowTheLoad(t *testing.T) {
 }
 
 func TestRoomForGarbage(t *testing.T) {
-	for _, c := range []struct {
-		live uint64 // MiB
-		want uint64 // MiB on top
-	}{{10, 150}, {100, 60}, {150, 32}, {600, 100}} {
+	for _, c := range []struct{ live, rate, want uint64 }{ // MiB
+		{20, 0, 24}, {20, 60, 60}, {100, 500, 128}, {100, 10, 24}, {1600, 10, 200},
+	} {
 		live := c.live << 20
-		slack := live * uint64(gcPercent(live)) / 100
-		if d := int64(slack>>20) - int64(c.want); d < -8 || d > 8 {
-			t.Errorf("%d MiB live: %d MiB for garbage, want about %d", c.live, slack>>20, c.want)
+		slack := live * uint64(gcPercent(live, c.rate<<20)) / 100
+		if d := int64(slack>>20) - int64(c.want); d < -16 || d > 16 {
+			t.Errorf("%d MiB live, %d MiB allocated: %d MiB for garbage, want about %d", c.live, c.rate, slack>>20, c.want)
 		}
 	}
 }

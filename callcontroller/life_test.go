@@ -348,4 +348,3 @@ func TestOfManyInvitesAtOnceOneIsPlaced(t *testing.T) {
 		time.Sleep(time.Minute)
 	})
 }
-

@@ -7,6 +7,10 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
+// errLost ends a transaction whose connection has ended before any response
+// (RFC 3261 §17.1.4).
+var errLost = errors.New("the connection was closed before an answer came")
+
 // errTimeout ends a transaction that got no final response (timers B and F).
 var errTimeout = errors.New("no answer within 32 s")
 
@@ -70,6 +74,9 @@ func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
 	s := sw.shard(tx.id)
 	tx.invite = tx.method == "INVITE"
 	tx.msg = msg
+	if c, ok := tx.path.link.(*stream); ok {
+		c.used.Store(true)
+	}
 	s.mu.Lock()
 	if s.closed {
 		s.mu.Unlock()
@@ -89,6 +96,27 @@ func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
 		return err
 	}
 	return nil
+}
+
+// lost fails the transactions that had no response over a connection that has
+// ended. Where there was one, the rest may come over another connection
+// (RFC 3261 §18.2.2).
+func (sw *Switchboard) lost(l link) {
+	for i := range sw.shards {
+		s := &sw.shards[i]
+		var failed []*clientTx
+		s.mu.Lock()
+		for _, tx := range s.clients {
+			if tx.state == calling && tx.path.link == l {
+				failed = append(failed, tx)
+				tx.remove(s)
+			}
+		}
+		s.mu.Unlock()
+		for _, tx := range failed {
+			tx.tell(event{err: errLost}, true)
+		}
+	}
 }
 
 func (tx *clientTx) remove(s *shard) {

@@ -93,7 +93,8 @@ type attempt struct {
 	hop    resolve.Hop   // of the transaction at work; unset on the dialog's own path
 	routed bool          // hops has been filled
 	failed error         // why the hops before could not be used
-	// insisted: an extension that the phone insists on has been added
+	// insisted: an extension that the phone insists on has been added, or a
+	// BYE sent over another connection
 	insisted bool
 }
 
@@ -162,7 +163,7 @@ func (a *attempt) start(p path) (*clientTx, error) {
 // again reports whether the request is to be sent once more: to the next hop
 // after a timeout or a 503, or with credentials.
 func (a *attempt) again(res *wire.Message, err error) bool {
-	unusable := errors.Is(err, errTimeout) || (err == nil && res.Code() == 503)
+	unusable := errors.Is(err, errTimeout) || errors.Is(err, errLost) || (err == nil && res.Code() == 503)
 	if a.hop.Transport != "" {
 		if unusable {
 			a.leg.call.sw.failed(a.hop)
@@ -175,6 +176,15 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 			}
 		} else if err == nil {
 			a.leg.call.sw.worked(a.hop)
+		}
+	}
+	if errors.Is(err, errLost) && a.leg.next != "" && !a.insisted {
+		switch a.method {
+		case "BYE", "INVITE", "UPDATE": // asked for twice they do no harm
+			a.insisted = true
+			a.leg.path = path{} // over another connection
+			a.leg.cseq++
+			return true
 		}
 	}
 	if err != nil {
@@ -594,6 +604,14 @@ func (a *Answer) Ack(sdp []byte) error {
 	}
 	ack := l.request(l.path.link, r, a.tx.seq, idIn(l.id), a.tx.auth)
 	err := l.path.send(ack)
+	if err != nil && l.path.link.reliable() { // the answer came over another connection
+		ctx, stop := context.WithTimeout(context.Background(), placeTime)
+		defer stop()
+		if p, dialled := l.call.sw.transport.path(ctx, "tcp", l.path.to); dialled == nil {
+			l.path = p
+			err = p.send(ack)
+		}
+	}
 	if len(sdp) == 0 && a.tx.auth == "" && !a.keepAck {
 		l.call.sw.acknowledged(a.tx, l.path, nil)
 	} else {

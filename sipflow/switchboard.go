@@ -88,7 +88,7 @@ func New(cfg Config, log *slog.Logger, observe ...func(Event)) (*Switchboard, er
 	for i := range sw.shards {
 		sw.shards[i].init()
 	}
-	sw.transport = transport{log: log, net: cfg.Network, receive: sw.receive, malformed: sw.malformed}
+	sw.transport = transport{log: log, net: cfg.Network, receive: sw.receive, malformed: sw.malformed, lost: sw.lost}
 	if err := sw.transport.open(cfg.Listen, cfg.ExternalAddress); err != nil {
 		sw.transport.close()
 		return nil, err

@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sipxrest/sipflow/wire"
@@ -71,6 +72,8 @@ type transport struct {
 	log     *slog.Logger
 	net     Network
 	receive func(m *wire.Message, from path)
+	// lost is told of a connection that has ended and had requests of ours.
+	lost func(l link)
 	// malformed is told of what cannot be read: m is what could be.
 	malformed func(m *wire.Message, err *wire.ParseError, from path)
 
@@ -350,6 +353,8 @@ type stream struct {
 	remote netip.AddrPort
 	host   string // our sent-by
 
+	used atomic.Bool // requests of ours went over it
+
 	mu sync.Mutex // one message at a time is written
 }
 
@@ -432,6 +437,9 @@ func (t *transport) readStream(s *stream) {
 			delete(t.streams, s.remote)
 		}
 		t.mu.Unlock()
+		if s.used.Load() { // strangers' connections come and go without a look at every transaction
+			t.lost(s)
+		}
 	}()
 	from := path{s, s.remote}
 	r := bufio.NewReaderSize(s.conn, 4096)

@@ -45,7 +45,8 @@ bench: ## Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 	@echo; echo "Load, side by side with Kamailio and SIPp: bench/run.sh all kamailio-url sipxrest sipp (see bench/README.md)"
 
-soak: ## calls at RATE (300) per second for SOAK (1800) seconds, then what they leave in memory
+soak: ## 10,000 calls that go wrong; then calls at RATE (300) per second for SOAK (1800) seconds, and what they leave in memory
+	go test -timeout 30m ./sipflow -run '^TestSoak$$' -soak 10000 -soak.seed $$RANDOM$$RANDOM
 	bench/run.sh step sipxrest $(RATE) $(SOAK)
 	bench/run.sh leak sipxrest
 

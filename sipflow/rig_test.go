@@ -143,6 +143,9 @@ func (r *rig) empty() {
 	if r.sw.active != 0 || len(r.sw.calls) != 0 {
 		r.t.Errorf("%d calls are still active", r.sw.active)
 	}
+	if n := len(r.sw.bridges); n != 0 {
+		r.t.Errorf("%d bridges are kept", n)
+	}
 	r.sw.mu.Unlock()
 	for i := range r.sw.shards {
 		s := &r.sw.shards[i]

@@ -62,7 +62,7 @@ func (u *Users) Watch(ctx context.Context, log *slog.Logger) error {
 				return nil
 			}
 			// Events were lost: look for ourselves.
-			log.Warn("watch users", "err", err)
+			log.Warn("watch users", "error", err)
 			if due == nil {
 				due = time.After(settle)
 			}
@@ -74,7 +74,7 @@ func (u *Users) Watch(ctx context.Context, log *slog.Logger) error {
 			}
 			last = states
 			if err := u.Reload(); err != nil {
-				log.Error("users not reloaded, the old ones stay", "err", err)
+				log.Error("users not reloaded, the old ones stay", "error", err)
 				continue
 			}
 			log.Info("users reloaded", "users", u.Len())

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,6 +27,8 @@ type cli struct {
 	Check   checkCommand   `cmd:"" help:"Say in plain words what is wrong with the configuration, the users, DNS and the proxy."`
 	User    userCommand    `cmd:"" help:"Help with the users' file."`
 	Version versionCommand `cmd:"" help:"Print the version."`
+
+	VersionFlag kong.VersionFlag `name:"version" hidden:"" help:"Print the version."`
 }
 
 const description = `Third-party call control over HTTP: POST /callcontroller/201/202 makes 201's phone ring and, once it is answered, call 202.
@@ -106,6 +109,7 @@ func run(args []string, w world) int {
 	parser, err := kong.New(&c,
 		kong.Name("sipxrest"),
 		kong.Description(description),
+		kong.Vars{"version": app.Version()},
 		kong.Writers(w.stdout, w.stderr),
 		kong.Exit(func(n int) { exited, code = true, n }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: false}),
@@ -114,15 +118,22 @@ func run(args []string, w world) int {
 		fmt.Fprintln(w.stderr, "sipxrest:", err)
 		return exitUsage
 	}
+	if firstWord(args) == "help" {
+		args = append(args[1:len(args):len(args)], "--help")
+	}
 	ctx, err := parser.Parse(args)
-	if exited { // --help
+	if exited { // --help, --version
 		return code
 	}
 	if err != nil {
-		if best := app.Nearest(firstWord(args), []string{"serve", "demo", "check", "user", "version"}); best != "" {
+		help := "sipxrest"
+		commands, word := []string{"serve", "demo", "check", "user", "version"}, firstWord(args)
+		if slices.Contains(commands, word) {
+			help += " " + word
+		} else if best := app.Nearest(word, commands); best != "" {
 			err = fmt.Errorf("%w: did you mean sipxrest %s?", err, best)
 		}
-		fmt.Fprintf(w.stderr, "sipxrest: %v\nSee sipxrest --help.\n", err)
+		fmt.Fprintf(w.stderr, "sipxrest: %v\nSee %s --help.\n", err, help)
 		return exitUsage
 	}
 	ctx.Bind(w)

@@ -28,6 +28,15 @@ func TestEveryCommandHasHelpWithExamples(t *testing.T) {
 	}
 }
 
+func TestHelpIsACommandToo(t *testing.T) {
+	for _, args := range []string{"", "user hash"} {
+		_, want, _ := command("", nil, append(strings.Fields(args), "--help")...)
+		if code, out, _ := command("", nil, append([]string{"help"}, strings.Fields(args)...)...); code != 0 || out != want {
+			t.Errorf("sipxrest help %s: code %d\n%s", args, code, out)
+		}
+	}
+}
+
 func TestWrongCommandLinesAreExplained(t *testing.T) {
 	t.Chdir(t.TempDir())
 	for _, tt := range []struct {
@@ -43,6 +52,8 @@ func TestWrongCommandLinesAreExplained(t *testing.T) {
 		{"", 1, "sipxrest serve --example-config > sipxrest.yaml"},
 		{"serve --config nowhere.yaml", 1, "nowhere.yaml"},
 		{"user hash", 2, "<user>"},
+		{"user hash", 2, "See sipxrest user --help."},
+		{"serve --foo", 2, "See sipxrest serve --help."},
 		{"user hash 201@a.test --realm x --pin 1", 1, "is not a user name"},
 		{"user hash 201 --pin 1", 1, "add --realm NAME"},
 		{"user hash 201 --realm x", 1, "neither a PIN nor a SIP password"},
@@ -104,8 +115,10 @@ func TestOnlyGivenSecretsAreHashed(t *testing.T) {
 }
 
 func TestTheVersionIsOneLine(t *testing.T) {
-	if code, out, _ := command("", nil, "version"); code != 0 || !strings.HasPrefix(out, "sipxrest ") || strings.Count(out, "\n") != 1 {
-		t.Errorf("code %d, %q", code, out)
+	for _, arg := range []string{"version", "--version"} {
+		if code, out, _ := command("", nil, arg); code != 0 || !strings.HasPrefix(out, "sipxrest ") || strings.Count(out, "\n") != 1 {
+			t.Errorf("%s: code %d, %q", arg, code, out)
+		}
 	}
 }
 

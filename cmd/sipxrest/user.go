@@ -46,6 +46,9 @@ func (c *hashCommand) Run(w world) error {
 		if realm = cfg.Realm; realm == "" {
 			realm = cfg.Domain
 		}
+		if realm == "" && errors.Is(err, app.ErrNoConfig) {
+			return errors.New("the realm is unknown, for there is no configuration here: add --realm NAME or --config FILE")
+		}
 		if realm == "" {
 			return fmt.Errorf("the realm is unknown, add --realm NAME (%w)", err)
 		}

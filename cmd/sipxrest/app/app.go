@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"strings"
@@ -250,12 +251,17 @@ func (a *App) greet() {
 		a.log.Warn(w)
 	}
 	notify("READY=1")
-	a.log.Info("sipxrest serves", "addresses", a.Addrs(), "domain", a.cfg.Domain, "users", a.users.Len())
+	a.log.Info("sipxrest serves", "addresses", a.Addrs(), "domain", a.cfg.Domain, "users", a.users.Len(),
+		"config", a.cfg.source(), "version", strings.TrimPrefix(Version(), "sipxrest "))
 }
+
+// stopWait is for what comes after draining: hanging up, and closing.
+const stopWait = 60 * time.Second
 
 // drain refuses new calls and waits for those in progress.
 func (a *App) drain(p *parts) {
-	notify("STOPPING=1")
+	// So long may calls go on: systemd's own limit is for a service that does not say.
+	notify(fmt.Sprintf("STOPPING=1\nEXTEND_TIMEOUT_USEC=%d", (a.cfg.Drain + stopWait).Microseconds()))
 	a.sw.Drain()
 	a.log.Info("shutting down: no new calls are taken", "calls", a.sw.Active(), "drain", a.cfg.Drain)
 	limit := time.NewTimer(a.cfg.Drain)

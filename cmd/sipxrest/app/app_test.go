@@ -323,7 +323,7 @@ func TestSystemdIsToldEveryChange(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = socket.SetReadDeadline(time.Now().Add(5 * time.Second))
-	for _, want := range []string{"READY=1", "RELOADING=1\nMONOTONIC_USEC=", "READY=1", "STOPPING=1"} {
+	for _, want := range []string{"READY=1", "RELOADING=1\nMONOTONIC_USEC=", "READY=1", "STOPPING=1\nEXTEND_TIMEOUT_USEC="} {
 		buf := make([]byte, 256)
 		n, err := socket.Read(buf)
 		if err != nil || !strings.HasPrefix(string(buf[:n]), want) {

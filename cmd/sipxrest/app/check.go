@@ -3,9 +3,11 @@ package app
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -70,12 +72,12 @@ func (c *checker) run(src Source) bool {
 			c.say(levelProblem, "configuration", "%v", e)
 		}
 	} else {
-		c.say(levelOK, "configuration", "domain %s, realm %s", cfg.Domain, cfg.Realm)
+		c.say(levelOK, "configuration", "domain %s, realm %s, from %s", cfg.Domain, cfg.Realm, cfg.source())
 		for _, w := range cfg.warnings() {
 			c.say(levelNote, "configuration", "%s", w)
 		}
 		c.users(&cfg)
-		c.certificates(&cfg)
+		c.listeners(&cfg)
 		c.network(&cfg)
 	}
 	if !c.json {
@@ -115,6 +117,11 @@ func (c *checker) users(cfg *Config) {
 		return
 	}
 	c.say(levelOK, "users", "%s in %s", count(users.Len(), "user"), strings.Join(cfg.Users, ", "))
+	for _, file := range cfg.Users {
+		if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o004 != 0 {
+			c.say(levelNote, "users", "everybody on this machine can read the secrets in %s: chmod o-r, and let the service's group read it", file)
+		}
+	}
 	for _, w := range users.Warnings() {
 		c.say(levelNote, "users", "%s", w)
 	}
@@ -162,12 +169,19 @@ func (n someNames) String() string {
 	return text
 }
 
-func (c *checker) certificates(cfg *Config) {
+// listeners tries the addresses and the certificates.
+func (c *checker) listeners(cfg *Config) {
 	for i, l := range cfg.HTTP {
-		if l.TLS == nil {
+		about := fmt.Sprintf("listener %d", i+1)
+		if err := canBind(l.Listen); err != nil {
+			c.say(levelProblem, about, "%s: listen on %s: %v", cfg.Origin("http"), l.Listen, explainBind(err))
 			continue
 		}
-		t, about := *l.TLS, fmt.Sprintf("listener %d", i+1)
+		if l.TLS == nil {
+			c.say(levelOK, about, "%s: plain HTTP, auth %s", l.Listen, l.Auth)
+			continue
+		}
+		t := *l.TLS
 		if t.Cert == "" {
 			t.Cert, t.Key = selfSignedFiles(cfg.DataDir)
 			if _, err := os.Stat(t.Cert); err != nil {
@@ -193,6 +207,24 @@ func (c *checker) certificates(cfg *Config) {
 			c.say(levelOK, about, "%s: certificate %s until %s, SHA-256 %s", l.Listen, t.Cert, end.Format(time.DateOnly), cert.fingerprint())
 		}
 	}
+}
+
+// canBind says whether this machine has the address. It takes another port,
+// for the service may hold that one.
+func canBind(address string) error {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return err
+	}
+	socket, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
+	if err != nil {
+		var syscallErr *os.SyscallError
+		if errors.As(err, &syscallErr) { // without the port that was not meant
+			return syscallErr
+		}
+		return err
+	}
+	return socket.Close()
 }
 
 // dataDir says whether a certificate can be put into the data directory.
@@ -221,6 +253,11 @@ func (c *checker) network(cfg *Config) {
 	probe := *cfg
 	probe.SIP.Listen = nil
 	for _, l := range sipListen(cfg) {
+		_, address, _ := strings.Cut(l, ":")
+		if err := canBind(address); err != nil {
+			c.say(levelProblem, "SIP", "%s: listen on %s: %v", cfg.Origin("sip.listen"), l, explainBind(err))
+			return
+		}
 		probe.SIP.Listen = append(probe.SIP.Listen, l[:strings.LastIndexByte(l, ':')]+":0")
 	}
 	resolver, err := newResolver(&probe)

@@ -112,6 +112,41 @@ allow-pinless: true
 		"note trusted domain:", "ok trusted nobody: every caller needs a PIN")
 }
 
+func TestCheckTriesTheAddresses(t *testing.T) {
+	dir := t.TempDir()
+	users := write(t, dir, "users.yaml", usersYAML)
+	if err := os.Chmod(users, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	file := write(t, dir, "sipxrest.yaml", minimal+`
+sip: {listen: ["udp:192.0.2.222:6050"]}
+http:
+- {listen: "192.0.2.222:6666"}
+- {listen: ":6667"}
+trusted: []
+`)
+	_, out := checked(t, file)
+	wants(t, out,
+		"ok configuration domain sipx.test, realm sipx.test, from "+file,
+		"note users everybody on this machine can read the secrets in "+users,
+		"problem listener 1 "+file+":5: http: listen on 192.0.2.222:6666: bind: cannot assign requested address: this machine has",
+		"ok listener 2 :6667: plain HTTP, auth pin",
+		"problem SIP "+file+":4: sip.listen: listen on udp:192.0.2.222:6050: bind: cannot assign requested address: this machine has",
+		"2 problems.")
+}
+
+func TestCheckOfSomethingElseIsShort(t *testing.T) {
+	dir := t.TempDir()
+	_, out := checked(t, write(t, dir, "passwd", strings.Repeat("a: b\n", 3)+"\tc"))
+	wants(t, out, "indent with spaces, YAML takes no tabs", "1 problem.")
+	var text strings.Builder
+	for i := range 25 {
+		fmt.Fprintf(&text, "x%dy: 1\n", i)
+	}
+	_, out = checked(t, write(t, dir, "other", text.String()))
+	wants(t, out, "/other: 15 more faults: is it a configuration?", "11 problems.")
+}
+
 func TestCheckNamesUsersWhoCannotCall(t *testing.T) {
 	_, proxy := phone(t, siptest.Script{})
 	dir := t.TempDir()

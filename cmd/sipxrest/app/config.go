@@ -43,6 +43,8 @@ type Config struct {
 
 	// origin says where a key was set ("sipxrest.yaml:7"), for messages.
 	origin map[string]string
+	// sources names the files and folders that were read, for messages.
+	sources []string
 	// usersHint says why a sipX installation brought no users.
 	usersHint string
 }

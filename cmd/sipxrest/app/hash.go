@@ -14,7 +14,7 @@ import (
 // secret has no hash.
 func HashedUser(user, realm, pin, sipPassword string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "- user: %s\n", strconv.Quote(user))
+	fmt.Fprintf(&b, "- user: %s # hashes for the realm %q\n", strconv.Quote(user), realm)
 	add := func(secret, md5Key, sha256Key string) {
 		if secret == "" {
 			return

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -40,6 +41,9 @@ var defaultFiles = []string{"sipxrest.yaml", "/etc/sipxrest/sipxrest.yaml"}
 // maxFile bounds the configuration file, in bytes.
 const maxFile = 1 << 20
 
+// maxFaults is how many faults of the configuration file are told.
+const maxFaults = 10
+
 // Load reads a configuration from all its sources and validates it. The error
 // holds one line for each fault, with the place where it was set.
 func Load(src Source) (Config, error) {
@@ -59,9 +63,11 @@ func Load(src Source) (Config, error) {
 	}
 	var errs []error
 	if confDir != "" {
+		cfg.sources = append(cfg.sources, confDir)
 		errs = append(errs, cfg.readConfDir(confDir))
 	}
 	if file != "" {
+		cfg.sources = append(cfg.sources, file)
 		errs = append(errs, cfg.readFile(file))
 	}
 	errs = append(errs, cfg.readEnviron(src.Environ), cfg.readSettings(src.Set))
@@ -94,6 +100,9 @@ func (c *Config) readFile(name string) error {
 	}
 	var doc yaml.Node
 	if err := yaml.Unmarshal(data, &doc); err != nil {
+		if bytes.Contains(data, []byte("\n\t")) {
+			err = fmt.Errorf("%w: indent with spaces, YAML takes no tabs", err)
+		}
 		return fmt.Errorf("%s: %w", name, err)
 	}
 	if len(doc.Content) == 0 {
@@ -108,7 +117,11 @@ func (c *Config) readFile(name string) error {
 	}}
 	w.mapping("", root)
 	var errs []error
-	for _, e := range w.errs {
+	for i, e := range w.errs {
+		if i == maxFaults {
+			errs = append(errs, fmt.Errorf("%s: %d more faults: is it a configuration?", name, len(w.errs)-i))
+			break
+		}
 		errs = append(errs, fmt.Errorf("%s:%d: %w", name, e.line, e.err))
 	}
 	return errors.Join(errs...)

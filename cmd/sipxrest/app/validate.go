@@ -63,6 +63,14 @@ func (c *Config) Origin(key string) string {
 	return key
 }
 
+// source answers what was read, for people.
+func (c *Config) source() string {
+	if len(c.sources) == 0 {
+		return "environment and command line"
+	}
+	return strings.Join(c.sources, " and ")
+}
+
 // at puts where key was set before an error that names the key itself.
 func (c *Config) at(key string, err error) error {
 	if o := c.origin[key]; o != "" {

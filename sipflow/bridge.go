@@ -202,7 +202,7 @@ func (b *bridge) end(ctx context.Context, why error) {
 		l.peer.relay(false)
 		l.refuseOpen()
 	}
-	if b.transferred { // its calling leg is not the one that the flow hangs up
+	if b.transferred && b.calling != nil { // its calling leg is not the one that the flow hangs up
 		b.call.hangUp(ctx, b.calling, why)
 	}
 }

@@ -120,6 +120,21 @@ var transferCases = []bridgeCase{
 				t.Logf("second transfer: %v", err)
 			}
 		})},
+	{name: "transfer-twice-and-the-first-target-leaves", third: &siptest.Script{},
+		during: after(5*time.Second, func(t *testing.T, r *rig, p *phones, c *Call) {
+			transfer203(t, r, p, c)
+			time.Sleep(5 * time.Second)
+			p.calling.SetScript(siptest.Script{NeverAnswer: true})
+			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			defer cancel()
+			if err := r.sw.Transfer(ctx, c.Holds(), spec().Key, "201@sipx.test"); err != nil {
+				t.Logf("second transfer: %v", err)
+			}
+			time.Sleep(time.Second)
+			p.third.HangUp()
+			time.Sleep(time.Second)
+			p.called.HangUp()
+		})},
 	{name: "transfer-to-the-calling-phone-itself", hangUp: 20 * time.Second, err: ErrHungUpByUser.Error(),
 		during: after(5*time.Second, func(t *testing.T, r *rig, _ *phones, _ *Call) { transferTo(t, r, "201", nil) })},
 	{name: "transfer-while-one-is-on-its-way", third: &siptest.Script{Ring: 5 * time.Second}, hangUp: 20 * time.Second, err: ErrHungUpByUser.Error(),

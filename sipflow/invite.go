@@ -191,7 +191,9 @@ func (j *joint) answerEarly(ctx context.Context, called *Leg, m *wire.Message) [
 func (l *Leg) prack(m *wire.Message, invite *clientTx, sdp []byte) {
 	d := dialogOf(m)
 	d.callID, d.local = l.callID, l.local
-	if d.target == "" {
+	if invite.inside {
+		d = l.dialog
+	} else if d.target == "" {
 		d.target, d.routes = l.target, routeTo(invite.path)
 	}
 	l.cseq++

@@ -27,6 +27,7 @@ type relay struct {
 	tx          *clientTx
 	until       time.Time // INVITE: when it is given up
 	provisional bool      // tx has had a response
+	reliable    string    // RSeq of the last one that was acknowledged
 	cancelled   bool      // by the phone that sent it
 	answer      *Answer   // the far 2xx to an INVITE, until the near ACK comes
 	counted     bool      // among the far leg's pending INVITEs
@@ -134,6 +135,10 @@ func (b *bridge) answered(ctx context.Context, r *relay, e event) error {
 			b.call.sw.cancel(r.tx, "")
 		}
 		r.provisional = true
+		if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != r.reliable && requires(e.msg, "100rel") {
+			r.reliable = rseq
+			r.to.prack(e.msg, r.tx, nil)
+		}
 		if e.msg.Code() > 100 && r.in != nil {
 			r.in.respond(b.relayedReply(r, e.msg))
 		}

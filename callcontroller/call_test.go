@@ -34,7 +34,7 @@ type world struct {
 	close func()
 }
 
-func newWorld(t *testing.T, hop string, observe ...func(sipflow.Event)) *world {
+func newWorld(t *testing.T, hop string, observe ...func(*sipflow.Event)) *world {
 	t.Helper()
 	n := siptest.NewNetwork()
 	resolver, err := resolve.New(resolve.Config{Servers: []string{"10.0.0.53:53"}})

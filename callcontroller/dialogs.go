@@ -32,14 +32,14 @@ type dialog struct {
 }
 
 // dialled takes the new state of a dialog.
-func (r *record) dialled(e sipflow.Event) {
+func (r *record) dialled(e *sipflow.Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.run == nil {
 		return // the call is over
 	}
 	r.unlist(e.At)
-	d := dialog{Dialog: e.Dialog}
+	d := dialog{Dialog: *e.Dialog}
 	if d.State == sipflow.Terminated {
 		d.until = e.At.Add(listTerminated)
 	}

@@ -31,8 +31,8 @@ func capturedDialogs(t *testing.T, capture string) []string {
 var dialogEntry = regexp.MustCompile(`(?s)<dialog-id>(.*?)</dialog-id>\s*<local-party>(.*?)</local-party>\s*<remote-party>(.*?)</remote-party>\s*<dialog-state>(.*?)</dialog-state>`)
 
 func tell(spec sipflow.Spec, leg uint64, id, remote string, state sipflow.DialogState) {
-	spec.Observe(sipflow.Event{Kind: sipflow.Dialled, Key: spec.Key, At: time.Now(),
-		Dialog: sipflow.Dialog{Leg: leg, ID: id, Local: "sip:201@sipx.test", Remote: remote, State: state}})
+	spec.Observe(&sipflow.Event{Kind: sipflow.Dialled, Key: spec.Key, At: time.Now(),
+		Dialog: &sipflow.Dialog{Leg: leg, ID: id, Local: "sip:201@sipx.test", Remote: remote, State: state}})
 }
 
 // TestDialogsAreWhatTheCapturesShow tells a call's dialogs to the controller
@@ -44,8 +44,8 @@ func TestDialogsAreWhatTheCapturesShow(t *testing.T) {
 			b.do("POST", "/callcontroller/201/202?sipMethod=invite")
 			spec := b.last(t)
 			for i, f := range dialogEntry.FindAllStringSubmatch(want, -1) {
-				spec.Observe(sipflow.Event{Kind: sipflow.Dialled, Key: spec.Key, At: time.Now(),
-					Dialog: sipflow.Dialog{Leg: uint64(i), ID: f[1], Local: f[2], Remote: f[3], State: sipflow.DialogState(f[4])}})
+				spec.Observe(&sipflow.Event{Kind: sipflow.Dialled, Key: spec.Key, At: time.Now(),
+					Dialog: &sipflow.Dialog{Leg: uint64(i), ID: f[1], Local: f[2], Remote: f[3], State: sipflow.DialogState(f[4])}})
 			}
 			for _, query := range []string{"", "?sipMethod=invite", "?sipMethod=refer"} {
 				if diff := cmp.Diff(want, b.do("GET", "/callcontroller/201/202"+query).Body.String()); diff != "" {
@@ -67,7 +67,7 @@ func TestACallThatIsTransferredWithoutEndStaysBounded(t *testing.T) {
 			tell(spec, uint64(i-1), "null", "sip:x@sipx.test", sipflow.Terminated)
 		}
 		key.Calling = fmt.Sprintf("%d@sipx.test", 300+i)
-		spec.Observe(sipflow.Event{Kind: sipflow.Moved, Key: key, At: time.Now()})
+		spec.Observe(&sipflow.Event{Kind: sipflow.Moved, Key: key, At: time.Now()})
 	}
 	r := b.records.find(key)
 	if r == nil || len(r.run.dialogs) != maxDialogs || len(r.run.keys) != maxKeys {
@@ -76,7 +76,7 @@ func TestACallThatIsTransferredWithoutEndStaysBounded(t *testing.T) {
 	if r.run.dialogs[0].Leg != 0 {
 		t.Error("a dialog that is up was given up for one that has ended")
 	}
-	spec.Observe(sipflow.Event{Kind: sipflow.Moved, Key: spec.Key, At: time.Now()})
+	spec.Observe(&sipflow.Event{Kind: sipflow.Moved, Key: spec.Key, At: time.Now()})
 	if b.records.find(spec.Key) != r || len(r.run.keys) != maxKeys {
 		t.Errorf("back at its first key: %d keys", len(r.run.keys))
 	}
@@ -89,7 +89,7 @@ func TestACallThatIsTransferredWithoutEndStaysBounded(t *testing.T) {
 	if running != maxKeys {
 		t.Errorf("%d keys of the running call do not expire, want %d", running, maxKeys)
 	}
-	spec.Observe(sipflow.Event{Kind: sipflow.Ended, Key: spec.Key, At: time.Now()})
+	spec.Observe(&sipflow.Event{Kind: sipflow.Ended, Key: spec.Key, At: time.Now()})
 	for text, item := range b.records.cache.Items() {
 		if item.Expiration == 0 {
 			t.Errorf("%s does not expire", text)
@@ -118,8 +118,8 @@ func TestACallThatMovesToAndFroHoldsEachKeyOnce(t *testing.T) {
 	r, other := b.records.find(spec.Key), spec.Key
 	other.Calling = "203@sipx.test"
 	for range 2 * maxKeys {
-		spec.Observe(sipflow.Event{Kind: sipflow.Moved, Key: other, At: time.Now()})
-		spec.Observe(sipflow.Event{Kind: sipflow.Moved, Key: spec.Key, At: time.Now()})
+		spec.Observe(&sipflow.Event{Kind: sipflow.Moved, Key: other, At: time.Now()})
+		spec.Observe(&sipflow.Event{Kind: sipflow.Moved, Key: spec.Key, At: time.Now()})
 	}
 	if len(r.run.keys) != 2 {
 		t.Errorf("%v", r.run.keys)
@@ -148,7 +148,7 @@ func TestAnEndedCallGivesUpWhatOnlyARunningOneNeeds(t *testing.T) {
 			tell(spec, 2, "null", "sip:201@sipx.test", sipflow.Calling) // too late, and no fault
 			late := spec.Key
 			late.Calling = "203@sipx.test"
-			spec.Observe(sipflow.Event{Kind: sipflow.Moved, Key: late, At: time.Now()})
+			spec.Observe(&sipflow.Event{Kind: sipflow.Moved, Key: late, At: time.Now()})
 			if b.records.find(late) != nil {
 				t.Errorf("%s: a call that is over took a key", method)
 			}

@@ -79,7 +79,7 @@ func TestTheLifeOfADialogsDocument(t *testing.T) {
 		var w *world
 		var seen readings
 		read := func() { seen.add(anonymous(t, w.do("GET", "/callcontroller/201/202?sipMethod=invite").Body.String())) }
-		w = newWorld(t, proxyAddr, func(e sipflow.Event) {
+		w = newWorld(t, proxyAddr, func(e *sipflow.Event) {
 			if e.Kind == sipflow.Dialled {
 				read()
 			}

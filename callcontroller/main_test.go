@@ -77,7 +77,7 @@ func newBench(t testing.TB, cfg Config, log io.Writer) *bench {
 			return b.fail
 		}
 		b.specs = append(b.specs, spec)
-		spec.Observe(sipflow.Event{Kind: sipflow.Placed, Key: spec.Key, At: time.Now()})
+		spec.Observe(&sipflow.Event{Kind: sipflow.Placed, Key: spec.Key, At: time.Now()})
 		return nil
 	}
 	ordered := func(what string) error {
@@ -124,11 +124,11 @@ func (b *bench) placed() int {
 
 // progress reports a line of the call of spec.
 func progress(spec sipflow.Spec, method, text string) {
-	spec.Observe(sipflow.Event{Kind: sipflow.Progress, Key: spec.Key, At: time.Now(), CallID: "id@192.0.2.9", Method: method, Text: text})
+	spec.Observe(&sipflow.Event{Kind: sipflow.Progress, Key: spec.Key, At: time.Now(), CallID: "id@192.0.2.9", Method: method, Text: text})
 }
 
 func end(spec sipflow.Spec) {
-	spec.Observe(sipflow.Event{Kind: sipflow.Ended, Key: spec.Key, At: time.Now()})
+	spec.Observe(&sipflow.Event{Kind: sipflow.Ended, Key: spec.Key, At: time.Now()})
 }
 
 func xmlError(code, text string) string {

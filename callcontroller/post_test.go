@@ -193,7 +193,7 @@ func TestManyPostsAtOnceLeaveOneRecord(t *testing.T) {
 func BenchmarkPost(b *testing.B) {
 	c := newBench(b, Config{}, nil)
 	c.place = func(_ context.Context, spec sipflow.Spec, _ sipflow.Flow) error {
-		spec.Observe(sipflow.Event{Kind: sipflow.Placed, Key: spec.Key})
+		spec.Observe(&sipflow.Event{Kind: sipflow.Placed, Key: spec.Key})
 		return nil
 	}
 	r := httptest.NewRequest("POST", "/callcontroller/201/202?sipMethod=REFER&agent=200&timeout=30&subject=Click%20to%20call", nil)

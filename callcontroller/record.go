@@ -42,7 +42,7 @@ type line struct {
 }
 
 // observe is the record's sipflow.Spec.Observe.
-func (r *record) observe(e sipflow.Event) {
+func (r *record) observe(e *sipflow.Event) {
 	switch e.Kind {
 	case sipflow.Placed:
 		r.run = &running{keys: []sipflow.Key{e.Key}}
@@ -74,7 +74,7 @@ func (r *record) observe(e sipflow.Event) {
 
 // add appends a line. Strings are copied, for the event's may be parts of a
 // whole SIP message.
-func (r *record) add(e sipflow.Event) {
+func (r *record) add(e *sipflow.Event) {
 	text := trim(e.Text)
 	if text == "" {
 		return // a NOTIFY without a body

@@ -38,7 +38,7 @@ func TestStatusIsWhatTheCapturesShow(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				spec.Observe(sipflow.Event{Kind: sipflow.Progress, Key: spec.Key, At: time.UnixMilli(ms), CallID: f[2], Method: f[3], Text: "\r\n" + f[4] + "\r\n\r\n"})
+				spec.Observe(&sipflow.Event{Kind: sipflow.Progress, Key: spec.Key, At: time.UnixMilli(ms), CallID: f[2], Method: f[3], Text: "\r\n" + f[4] + "\r\n\r\n"})
 				want = strings.Replace(want, ">"+f[4]+"<", ">"+escape.Replace(f[4])+"<", 1)
 			}
 			got := b.do("GET", "/callcontroller/201/202")
@@ -181,7 +181,7 @@ func TestACallThatTookNoKeyLeavesTheRecordAlone(t *testing.T) {
 	b.do("POST", "/callcontroller/201/202")
 	progress(b.last(t), "INVITE", "SIP/2.0 100 Trying")
 	stranger := &record{c: b.Controller}
-	stranger.observe(sipflow.Event{Kind: sipflow.Ended, Key: b.last(t).Key})
+	stranger.observe(&sipflow.Event{Kind: sipflow.Ended, Key: b.last(t).Key})
 	if got := texts(b.do("GET", "/callcontroller/201/202").Body.String()); len(got) != 1 {
 		t.Errorf("%q", got)
 	}
@@ -274,13 +274,13 @@ func memoryPerRecord(t testing.TB, method string, n int) float64 {
 	for i := range n {
 		key := sipflow.Key{Agent: "201@sipx.test", Calling: "201@sipx.test", Called: strconv.Itoa(i) + "@sipx.test"}
 		r := &record{c: b.Controller, seq: uint64(i), method: method, keep: time.Hour}
-		r.observe(sipflow.Event{Kind: sipflow.Placed, Key: key})
+		r.observe(&sipflow.Event{Kind: sipflow.Placed, Key: key})
 		for leg := range uint64(2) {
 			if method == methodRefer {
 				break
 			}
 			for _, state := range []sipflow.DialogState{sipflow.Calling, sipflow.Early, sipflow.Confirmed, sipflow.Terminated} {
-				r.observe(sipflow.Event{Kind: sipflow.Dialled, Key: key, At: time.Now(), Dialog: sipflow.Dialog{Leg: leg, State: state,
+				r.observe(&sipflow.Event{Kind: sipflow.Dialled, Key: key, At: time.Now(), Dialog: &sipflow.Dialog{Leg: leg, State: state,
 					ID: strings.Repeat("x", 80), Local: "sip:" + key.Agent, Remote: "sip:" + key.Called}})
 			}
 		}
@@ -290,12 +290,12 @@ func memoryPerRecord(t testing.TB, method string, n int) float64 {
 		} {
 			// As from the wire: parts of a message that must not be held.
 			msg := strings.Repeat("x", 600) + e[1] + strconv.Itoa(i) + "@192.0.2.9"
-			r.observe(sipflow.Event{
+			r.observe(&sipflow.Event{
 				Kind: sipflow.Progress, Key: key, At: time.Now(), Method: e[0],
 				CallID: msg[600+len(e[1]):], Text: msg[600 : 600+len(e[1])],
 			})
 		}
-		r.observe(sipflow.Event{Kind: sipflow.Ended, Key: key})
+		r.observe(&sipflow.Event{Kind: sipflow.Ended, Key: key})
 	}
 	used := heap() - before
 	runtime.KeepAlive(b)

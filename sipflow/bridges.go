@@ -45,5 +45,5 @@ func (sw *Switchboard) moved(c *Call, b *bridge, to Key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.moved = &to
-	c.tell(Event{Kind: Moved, At: time.Now()})
+	c.tell(&Event{Kind: Moved, At: time.Now()})
 }

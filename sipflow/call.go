@@ -75,19 +75,19 @@ func (c *Call) placed(err error) {
 // note reports a status line. Empty ones say nothing.
 func (c *Call) note(l *Leg, method, text string, at time.Time) {
 	if text != "" {
-		c.observe(Event{Kind: Progress, At: at, CallID: l.callID, Method: method, Text: text})
+		c.observe(&Event{Kind: Progress, At: at, CallID: l.callID, Method: method, Text: text})
 	}
 }
 
 // observe tells of an event under the key that the call holds.
-func (c *Call) observe(e Event) {
+func (c *Call) observe(e *Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.tell(e)
 }
 
 // tell is observe with c.mu held.
-func (c *Call) tell(e Event) {
+func (c *Call) tell(e *Event) {
 	e.Key = c.holds()
 	if c.Observe != nil {
 		c.Observe(e)
@@ -113,17 +113,17 @@ func (c *Call) dialled(l *Leg, state DialogState) {
 		return
 	}
 	l.state = state
-	d := Dialog{Leg: l.id, ID: "null", Local: "sip:" + c.Key.Agent, Remote: "sip:" + l.party, State: state}
+	d := &Dialog{Leg: l.id, ID: "null", Local: "sip:" + c.Key.Agent, Remote: "sip:" + l.party, State: state}
 	if tag := cmp.Or(string(wire.Tag([]byte(l.remote))), l.earlyTag); tag != "" {
 		d.ID = strings.ToLower(l.callID + ":" + string(appendID(nil, l.id)) + ":" + tag)
 	}
-	c.observe(Event{Kind: Dialled, At: time.Now(), CallID: l.callID, Dialog: d})
+	c.observe(&Event{Kind: Dialled, At: time.Now(), CallID: l.callID, Dialog: d})
 }
 
 // settle counts off the flow or a husk; after the last one nothing can follow.
 func (c *Call) settle() {
 	if c.open.Add(-1) == 0 {
-		c.observe(Event{Kind: Ended, At: time.Now(), Err: c.err})
+		c.observe(&Event{Kind: Ended, At: time.Now(), Err: c.err})
 	}
 }
 

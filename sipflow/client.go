@@ -370,7 +370,7 @@ func (sw *Switchboard) repeatAck(tx *clientTx, m *wire.Message) {
 			uri, _ := wire.NameAddr(m.Get(wire.To))
 			d.target, d.routes = string(uri), routeTo(p)
 		}
-		ack = d.request(p.link, outgoing{method: "ACK"}, tx.seq, newID(), "")
+		ack = d.request(p.link, &outgoing{method: "ACK"}, tx.seq, newID(), "")
 	}
 	p.send(ack) //nolint:errcheck // the next repeat asks again
 }

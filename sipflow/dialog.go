@@ -97,6 +97,11 @@ func (d *dialog) setRoutes(res *wire.Message) {
 	d.routes = string(b)
 }
 
+func (d *dialog) copy() *dialog {
+	c := *d
+	return &c
+}
+
 // outgoing is what one request has beyond its dialog.
 type outgoing struct {
 	method      string
@@ -106,7 +111,7 @@ type outgoing struct {
 }
 
 // request renders a request of the dialog. auth is a line of credentials.
-func (d *dialog) request(l link, r outgoing, seq uint32, branch uint64, auth string) []byte {
+func (d *dialog) request(l link, r *outgoing, seq uint32, branch uint64, auth string) []byte {
 	b := make([]byte, 0, 304+len(d.target)+len(d.local)+len(d.remote)+len(d.routes)+len(r.header)+len(auth)+len(r.body))
 	b = append(b, r.method...)
 	b = append(b, ' ')
@@ -168,10 +173,10 @@ func appendContact(b []byte, l link) []byte {
 func (tx *clientTx) refusalAck(res *wire.Message) []byte {
 	d := *tx.of
 	d.remote = string(res.Get(wire.To))
-	return d.request(tx.path.link, outgoing{method: "ACK"}, tx.seq, tx.id, tx.auth)
+	return d.request(tx.path.link, &outgoing{method: "ACK"}, tx.seq, tx.id, tx.auth)
 }
 
 // cancelRequest is the CANCEL of an INVITE (RFC 3261 §9.1).
 func (tx *clientTx) cancelRequest(of *dialog, header string) []byte {
-	return of.request(tx.path.link, outgoing{method: "CANCEL", header: header}, tx.seq, tx.id, "")
+	return of.request(tx.path.link, &outgoing{method: "CANCEL", header: header}, tx.seq, tx.id, "")
 }

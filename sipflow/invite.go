@@ -204,5 +204,5 @@ func (l *Leg) prack(m *wire.Message, invite *clientTx, sdp []byte) {
 	}
 	// Nobody waits for its answer: it is repeated until there is one.
 	tx := &clientTx{id: idIn(l.id), method: "PRACK", path: invite.path, seq: l.cseq}
-	l.call.sw.start(tx, d.request(invite.path.link, r, l.cseq, tx.id, "")) //nolint:errcheck
+	l.call.sw.start(tx, d.request(invite.path.link, &r, l.cseq, tx.id, "")) //nolint:errcheck
 }

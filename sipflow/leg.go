@@ -98,8 +98,15 @@ type attempt struct {
 	insisted bool
 }
 
-func (l *Leg) newAttempt(r outgoing) *attempt {
-	return &attempt{outgoing: r, leg: l, auth: auth{cred: &l.call.Credentials, realm: l.call.sw.cfg.Realm}}
+// Functions on the way to a wait build in place and leave what is rare to
+// others: a waiting call's stack is 4 KiB or, past that, 8.
+//
+//go:noinline
+func (l *Leg) newAttempt(r *outgoing) *attempt {
+	a := new(attempt)
+	a.outgoing, a.leg = *r, l
+	a.auth.cred, a.auth.realm = &l.call.Credentials, l.call.sw.cfg.Realm
+	return a
 }
 
 // send starts a transaction at the next hop that can be reached. Within a
@@ -116,7 +123,7 @@ func (a *attempt) send(ctx context.Context) (*clientTx, error) {
 	if !a.routed {
 		hops, err := l.hops(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrUnreachable, err)
+			return nil, unreachable(err)
 		}
 		a.hops, a.routed = hops, true
 	}
@@ -132,28 +139,39 @@ func (a *attempt) send(ctx context.Context) (*clientTx, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		sw.failed(a.hop)
-		a.failed = errors.Join(a.failed, fmt.Errorf("%s: %w", a.hop, err))
+		a.passOver(err)
 	}
-	return nil, fmt.Errorf("%w: %w", ErrUnreachable, a.failed)
+	return nil, unreachable(a.failed)
 }
+
+// passOver notes that the hop cannot be used.
+//
+//go:noinline
+func (a *attempt) passOver(err error) {
+	a.leg.call.sw.failed(a.hop)
+	a.failed = errors.Join(a.failed, fmt.Errorf("%s: %w", a.hop, err))
+}
+
+//go:noinline
+func unreachable(err error) error { return fmt.Errorf("%w: %w", ErrUnreachable, err) }
 
 // start sends the request on one path.
 func (a *attempt) start(p path) (*clientTx, error) {
 	l := a.leg
-	d := l.dialog
-	if d.next == "" { // not in a dialog yet: name the hop as a loose route
-		d.routes = routeTo(p)
+	of := &l.dialog
+	if l.next == "" || a.method == "INVITE" {
+		of = l.dialog.copy()
 	}
-	credentials := a.auth.lines()
-	tx := &clientTx{id: idIn(l.id), leg: l, callID: l.callID, localTag: l.id, method: a.method, path: p, seq: l.cseq,
-		auth: credentials, inside: d.next != ""}
+	if l.next == "" { // not in a dialog yet: name the hop as a loose route
+		of.routes = routeTo(p)
+	}
+	tx := new(clientTx)
+	tx.id, tx.leg, tx.callID, tx.localTag = idIn(l.id), l, l.callID, l.id
+	tx.method, tx.path, tx.seq, tx.auth, tx.inside = a.method, p, l.cseq, a.auth.lines(), l.next != ""
 	if a.method == "INVITE" {
-		of := d
-		tx.of = &of
+		tx.of = of
 	}
-	msg := d.request(p.link, a.outgoing, l.cseq, tx.id, credentials)
-	if err := l.call.sw.start(tx, msg); err != nil {
+	if err := l.call.sw.start(tx, of.request(p.link, &a.outgoing, l.cseq, tx.id, tx.auth)); err != nil {
 		return nil, err
 	}
 	l.call.placed(nil)
@@ -295,7 +313,7 @@ func (l *Leg) noteResponse(m *wire.Message) {
 
 // do sends a request in the dialog, answers digest challenges, and returns its
 // 2xx. Any other final response is a *StatusError.
-func (l *Leg) do(ctx context.Context, r outgoing) (*wire.Message, error) {
+func (l *Leg) do(ctx context.Context, r *outgoing) (*wire.Message, error) {
 	l.cseq++
 	a := l.newAttempt(r)
 	tx, err := a.send(ctx)
@@ -307,7 +325,7 @@ func (l *Leg) do(ctx context.Context, r outgoing) (*wire.Message, error) {
 func (a *attempt) finish(ctx context.Context, tx *clientTx, err error) (*wire.Message, error) {
 	for {
 		if err != nil {
-			return nil, fmt.Errorf("%s %s: %w", a.method, a.leg.target, err)
+			return nil, a.leg.failed(a.method, err)
 		}
 		var res *wire.Message
 		res, err = a.leg.await(ctx, tx)
@@ -336,6 +354,13 @@ func lists(m *wire.Message, h wire.Header, option string) (found bool) {
 	return found
 }
 
+// failed says what a request to the phone came to.
+//
+//go:noinline
+func (l *Leg) failed(method string, err error) error {
+	return fmt.Errorf("%s %s: %w", method, l.target, err)
+}
+
 func statusError(method string, res *wire.Message) *StatusError {
 	return &StatusError{method, res.Code(), string(res.Reason())}
 }
@@ -359,11 +384,11 @@ func (l *Leg) Invite(ctx context.Context, offer []byte) (*Answer, error) {
 		r.contentType = sdpType
 	}
 	l.cseq++
-	a := l.newAttempt(r)
+	a := l.newAttempt(&r)
 	for {
 		tx, err := a.send(ctx)
 		if err != nil {
-			return nil, fmt.Errorf("INVITE %s: %w", l.target, err)
+			return nil, l.failed("INVITE", err)
 		}
 		res, err := l.awaitInvite(ctx, tx)
 		if l.gone {
@@ -382,7 +407,7 @@ func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err e
 		return nil, &StatusError{"INVITE", 408, "Request Timeout"}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("INVITE %s: %w", l.target, err)
+		return nil, l.failed("INVITE", err)
 	}
 	if res.Code() >= 300 {
 		return nil, statusError("INVITE", res)
@@ -602,7 +627,7 @@ func (a *Answer) Ack(sdp []byte) error {
 	if len(sdp) > 0 {
 		r.contentType = sdpType
 	}
-	ack := l.request(l.path.link, r, a.tx.seq, idIn(l.id), a.tx.auth)
+	ack := l.request(l.path.link, &r, a.tx.seq, idIn(l.id), a.tx.auth)
 	err := l.path.send(ack)
 	if err != nil && l.path.link.reliable() { // the answer came over another connection
 		ctx, stop := context.WithTimeout(context.Background(), placeTime)
@@ -642,7 +667,7 @@ func (l *Leg) startBye(ctx context.Context, reason string) (wait func() error) {
 	// The transaction's own timeout comes first.
 	ctx, stop := context.WithTimeout(ctx, tEnd+t1)
 	l.cseq++
-	a := l.newAttempt(outgoing{method: "BYE", header: reason})
+	a := l.newAttempt(&outgoing{method: "BYE", header: reason})
 	tx, err := a.send(ctx)
 	return func() error {
 		defer stop()

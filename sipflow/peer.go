@@ -383,7 +383,7 @@ func (h *husk) onRequest(m *wire.Message, from path) wire.Reply {
 			}
 			n := notificationOf(m)
 			if n.Text != "" {
-				h.call.observe(Event{Kind: Progress, At: time.Now(), CallID: h.callID, Method: "NOTIFY", Text: n.Text})
+				h.call.observe(&Event{Kind: Progress, At: time.Now(), CallID: h.callID, Method: "NOTIFY", Text: n.Text})
 			}
 			if n.Terminated {
 				h.over()

@@ -150,7 +150,7 @@ func (sw *Switchboard) Options(ctx context.Context, hop resolve.Hop) (code int, 
 		}
 	}}
 	r := outgoing{method: "OPTIONS", header: "Accept: " + sdpType + "\r\n"}
-	if err := sw.start(tx, d.request(p.link, r, 1, tx.id, "")); err != nil {
+	if err := sw.start(tx, d.request(p.link, &r, 1, tx.id, "")); err != nil {
 		return 0, "", err
 	}
 	select {

@@ -206,7 +206,7 @@ func (l *Leg) Refer(ctx context.Context, target, by string) error {
 	b = wire.AppendField(b, "Refer-To", "<"+target+">")
 	b = wire.AppendField(b, "Referred-By", "<sip:"+by+">")
 	l.peer.subscribe()
-	_, err := l.do(ctx, outgoing{method: "REFER", header: string(b)})
+	_, err := l.do(ctx, &outgoing{method: "REFER", header: string(b)})
 	if err == nil {
 		return nil
 	}

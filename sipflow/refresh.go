@@ -211,7 +211,7 @@ func (b *bridge) refresh(ctx context.Context, l *Leg) {
 		r.count(1)
 	}
 	l.cseq++
-	r.attempt = l.newAttempt(out)
+	r.attempt = l.newAttempt(&out)
 	b.send(ctx, r)
 }
 

@@ -82,7 +82,7 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 		out.header += "Allow: " + allowBridged + "\r\n" + to.sessionHeader()
 	}
 	to.cseq++
-	r.attempt = to.newAttempt(out)
+	r.attempt = to.newAttempt(&out)
 	b.send(ctx, r)
 }
 

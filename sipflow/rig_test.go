@@ -86,7 +86,7 @@ func newRig(t *testing.T, n *siptest.Network, hop string, adjust ...func(*Config
 	return r
 }
 
-func (r *rig) observe(e Event) {
+func (r *rig) observe(e *Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch e.Kind {

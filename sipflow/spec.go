@@ -58,8 +58,9 @@ type Spec struct {
 	// Credentials are the agent's SIP secret.
 	Credentials Credentials
 	// Observe, when set, is told what happens to this call, in wire order,
-	// before the switchboard's own observers. It must return at once.
-	Observe func(Event)
+	// before the switchboard's own observers. It must return at once, and may
+	// not keep the event.
+	Observe func(*Event)
 }
 
 // EventKind says what an Event reports.
@@ -106,11 +107,11 @@ type Event struct {
 	Kind   EventKind
 	Key    Key
 	At     time.Time
-	CallID string // SIP Call-ID of the leg concerned
-	Method string // "INVITE", "NOTIFY", "REFER"
-	Text   string // a status line ("SIP/2.0 180 Ringing") or a NOTIFY body
-	Dialog Dialog // Dialled
-	Err    error  // Ended: nil when the call was connected
+	CallID string  // SIP Call-ID of the leg concerned
+	Method string  // "INVITE", "NOTIFY", "REFER"
+	Text   string  // a status line ("SIP/2.0 180 Ringing") or a NOTIFY body
+	Dialog *Dialog // Dialled; nil else
+	Err    error   // Ended: nil when the call was connected
 }
 
 // A Flow runs one call from its first INVITE to its last BYE, in the call's

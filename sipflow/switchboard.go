@@ -45,7 +45,7 @@ type Config struct {
 type Switchboard struct {
 	cfg       Config
 	log       *slog.Logger
-	observers []func(Event)
+	observers []func(*Event)
 	resolver  *resolve.Resolver
 	proxies   []resolve.Target
 	avoided   avoided
@@ -69,7 +69,7 @@ type Switchboard struct {
 // New binds the sockets. Nothing is read before Serve. The observers are told
 // of every call's events; they must return at once and not call the switchboard,
 // whose locks may be held.
-func New(cfg Config, log *slog.Logger, observe ...func(Event)) (*Switchboard, error) {
+func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, error) {
 	cfg.HangUpOn = cmp.Or(cfg.HangUpOn, Progressing)
 	cfg.MaxRing = cmp.Or(cfg.MaxRing, time.Hour)
 	cfg.MaxCalls = cmp.Or(cfg.MaxCalls, 20_000)
@@ -230,7 +230,7 @@ func (sw *Switchboard) take(c *Call) (old *Call, err error) {
 	sw.active++
 	sw.flows.Add(1)
 	// Under the lock, so that of two calls the later one is reported later.
-	c.observe(Event{Kind: Placed, At: time.Now()})
+	c.observe(&Event{Kind: Placed, At: time.Now()})
 	return old, nil
 }
 

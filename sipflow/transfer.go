@@ -90,7 +90,7 @@ func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error 
 	l.first = c.inviteHeader("", "", true)
 	t := &transfer{order: order, target: l, offer: offer, until: time.Now().Add(c.ringTime())}
 	l.cseq++
-	t.attempt = l.newAttempt(outgoing{method: "INVITE", header: l.first, contentType: sdpType, body: l.describe(offer)})
+	t.attempt = l.newAttempt(&outgoing{method: "INVITE", header: l.first, contentType: sdpType, body: l.describe(offer)})
 	reach, stop := context.WithTimeout(ctx, placeTime)
 	defer stop()
 	var err error

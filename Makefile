@@ -6,7 +6,7 @@ export FUZZTIME ?= 10m
 SOAK ?= 1800
 RATE ?= 300
 
-.PHONY: help setup build demo check unit interop fuzz-short fuzz test bench soak clean
+.PHONY: help setup build install demo check unit interop fuzz-short fuzz test bench soak clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -16,6 +16,9 @@ setup: ## install what the interop tests need (Kamailio, baresip, SIPp, curl) by
 
 build: ## bin/sipxrest
 	go build -trimpath -o bin/sipxrest ./cmd/sipxrest
+
+install: ## bin/sipxrest, the systemd unit and an example configuration into the system, or below DESTDIR
+	@scripts/install.sh
 
 demo: build ## sipxrest with everything it needs in one process, to try it
 	bin/sipxrest demo

@@ -188,7 +188,7 @@ func (c *checker) listeners(cfg *Config) {
 				if !c.dataDir(cfg) {
 					continue
 				}
-				c.say(levelOK, about, "%s: a self-signed certificate will be made in %s", l.Listen, cfg.DataDir)
+				c.say(levelOK, about, "%s: a self-signed certificate will be made in %s%s", l.Listen, cfg.DataDir, orStateDir(cfg))
 				continue
 			}
 		}
@@ -225,6 +225,15 @@ func canBind(address string) error {
 		return err
 	}
 	return socket.Close()
+}
+
+// orStateDir answers what the data directory is when systemd starts the
+// service, but not when an operator runs check.
+func orStateDir(cfg *Config) string {
+	if cfg.origin["data-dir"] != "" || os.Getenv("STATE_DIRECTORY") != "" {
+		return ""
+	}
+	return " (started by systemd: in /var/lib/sipxrest)"
 }
 
 // dataDir says whether a certificate can be put into the data directory.

@@ -1,0 +1,19 @@
+#!/bin/bash
+# Installs bin/sipxrest for systemd. Configuration that is there already stays.
+# DESTDIR=dir installs into a folder for a package, and touches nothing else.
+. "$(dirname "$0")/lib.sh"
+root=${DESTDIR:-}
+[ -x bin/sipxrest ] || die "bin/sipxrest is missing: run make build first"
+
+install -D bin/sipxrest "$root/usr/bin/sipxrest"
+install -D -m 644 packaging/sipxrest.sysusers "$root/usr/lib/sysusers.d/sipxrest.conf"
+install -D -m 644 packaging/sipxrest.service "$root/usr/lib/systemd/system/sipxrest.service"
+[ -n "$root" ] || systemd-sysusers
+etc=$root/etc/sipxrest
+[ -e "$etc/sipxrest.yaml" ] || install -D -m 644 packaging/sipxrest.yaml "$etc/sipxrest.yaml"
+if [ ! -e "$etc/users.yaml" ]; then
+	install -D -m 640 packaging/users.yaml "$etc/users.yaml"
+	[ -n "$root" ] || chgrp sipxrest "$etc/users.yaml" # it holds secrets
+fi
+[ -n "$root" ] || [ ! -d /run/systemd/system ] || systemctl daemon-reload
+echo "Now: edit /etc/sipxrest/sipxrest.yaml and users.yaml, then sipxrest check, then systemctl enable --now sipxrest"

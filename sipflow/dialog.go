@@ -112,7 +112,7 @@ type outgoing struct {
 
 // request renders a request of the dialog. auth is a line of credentials.
 func (d *dialog) request(l link, r *outgoing, seq uint32, branch uint64, auth string) []byte {
-	b := make([]byte, 0, 304+len(d.target)+len(d.local)+len(d.remote)+len(d.routes)+len(r.header)+len(auth)+len(r.body))
+	b := make([]byte, 0, 320+len(d.callID)+len(d.target)+len(d.local)+len(d.remote)+len(d.routes)+len(r.header)+len(auth)+len(r.body))
 	b = append(b, r.method...)
 	b = append(b, ' ')
 	b = append(b, d.target...)

@@ -414,7 +414,7 @@ func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err e
 	}
 	if tx.inside {
 		l.heed(res)
-	} else if err := l.learn(ctx, res, tx); err != nil {
+	} else if err := l.learn(res, tx); err != nil {
 		return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
 	}
 	l.startTimer(res)
@@ -532,7 +532,7 @@ func (l *Leg) hangUpAnswer(ctx context.Context, tx *clientTx, res *wire.Message,
 		(&Answer{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // see there
 		return
 	}
-	if err := l.learn(ctx, res, tx); err == nil {
+	if err := l.learn(res, tx); err == nil {
 		(&Answer{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // the BYE follows either way
 	}
 	l.Bye(ctx, l.call.reasonFor(why)) //nolint:errcheck // the cause is why
@@ -557,7 +557,7 @@ func (sw *Switchboard) cancel(invite *clientTx, reason string) {
 }
 
 // learn makes the dialog from the 2xx (RFC 3261 §12.1.2).
-func (l *Leg) learn(ctx context.Context, res *wire.Message, tx *clientTx) error {
+func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
 	d := dialogOf(res)
 	var missing error
 	if d.target == "" {
@@ -578,20 +578,19 @@ func (l *Leg) learn(ctx context.Context, res *wire.Message, tx *clientTx) error 
 		(&Answer{leg: l, tx: tx, keepAck: true}).Ack(nil) //nolint:errcheck // the BYE follows either way
 		return missing
 	}
-	return l.findPath(ctx, tx)
+	return nil
 }
 
 // findPath settles where requests in the dialog go, the INVITE's connection
 // where it leads there (RFC 5923).
-func (l *Leg) findPath(ctx context.Context, tx *clientTx) error {
+func (l *Leg) findPath(tx *clientTx) {
+	l.path = tx.path
 	// The ACK waits for this.
-	ctx, stop := context.WithTimeout(ctx, t1)
+	ctx, stop := context.WithTimeout(context.Background(), t1)
 	defer stop()
 	hops, err := l.hops(ctx)
 	if err != nil {
-		// sipXrest's phones may give a Contact that only their proxy can resolve.
-		l.path = tx.path
-		return nil
+		return // phones may give a Contact that only their proxy can resolve
 	}
 	network := "udp"
 	if tx.path.link.reliable() {
@@ -599,29 +598,23 @@ func (l *Leg) findPath(ctx context.Context, tx *clientTx) error {
 	}
 	for _, h := range hops {
 		if h.Addr == tx.path.to && h.Transport == network {
-			l.path = tx.path
-			return nil
+			return
 		}
 	}
 	for _, h := range hops {
-		var p path
-		if p, err = l.call.sw.transport.path(ctx, h.Transport, h.Addr); err == nil {
+		if p, err := l.call.sw.transport.path(ctx, h.Transport, h.Addr); err == nil {
 			l.path = p
-			return nil
+			return
 		}
 	}
-	l.path = tx.path
-	return nil
 }
 
 // Ack acknowledges the answer, and again whenever the phone repeats it. It
 // carries the INVITE's credentials (RFC 3261 §22.1).
 func (a *Answer) Ack(sdp []byte) error {
 	l := a.leg
-	if l.path.link == nil { // the phone has moved
-		ctx, stop := context.WithTimeout(context.Background(), placeTime)
-		defer stop()
-		l.findPath(ctx, a.tx) //nolint:errcheck // falls back to the INVITE's path
+	if l.path.link == nil { // new, or the phone has moved
+		l.findPath(a.tx)
 	}
 	r := outgoing{method: "ACK", body: sdp}
 	if len(sdp) > 0 {
@@ -700,8 +693,8 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, m *wire.Message, spec Spec, auth
 		l.inbox.wake = make(chan struct{}, 1)
 		l.dialog = dialogOf(m)
 		l.peer.confirm("")
-		if err := l.learn(ctx, m, tx); err == nil {
-			fork := &clientTx{id: tx.id, seq: tx.seq, auth: auth, state: terminated}
+		if err := l.learn(m, tx); err == nil {
+			fork := &clientTx{id: tx.id, path: tx.path, seq: tx.seq, auth: auth, state: terminated}
 			(&Answer{leg: l, tx: fork}).Ack(nil) //nolint:errcheck // asked for again with the repeated 200
 		}
 		l.Bye(ctx, "") //nolint:errcheck // there is nobody to tell

@@ -266,6 +266,33 @@ func TestBridgedPhonesByHand(t *testing.T) {
 			p.a.send(p.a.ack(1, ""))
 			p.a.quiet(40 * time.Second)
 		}},
+		{name: "a cancelled INVITE is not sent again with credentials", do: func(t *testing.T, p *rawPair) {
+			p.a.send(p.a.inDialog("INVITE", 1, sdpHeader, sdpOf(4002)))
+			m := p.b.expect("INVITE")
+			p.a.send(p.a.inDialog("CANCEL", 1, "", "", "z9hG4bKCANCEL1", "z9hG4bKINVITE1"))
+			p.a.response1(200)
+			p.b.send(p.b.response(m, 407, "Proxy-Authenticate: Digest realm=\"sipx.test\", nonce=\"n\"\r\n", ""))
+			p.b.expect("ACK")
+			p.a.response1(487)
+			p.a.send(p.a.ack(1, ""))
+			p.b.quiet(time.Minute)
+		}},
+		{name: "a phone that answers the other's INVITE starts its own timer", do: func(t *testing.T, p *rawPair) {
+			p.a.send(p.a.inDialog("INVITE", 1, sdpHeader, sdpOf(4002)))
+			p.b.ok(p.b.expect("INVITE"), "Allow: UPDATE\r\nSession-Expires: 90;refresher=uac\r\n", sdpOf(5002))
+			p.b.expect("ACK")
+			p.a.response1(200)
+			p.a.send(p.a.ack(1, ""))
+			start := time.Now()
+			m := p.b.expect("UPDATE")
+			if got := since(start); got != 45*time.Second {
+				t.Errorf("refreshed after %v", got)
+			}
+			p.b.ok(m, "", "")
+			p.a.send(p.a.inDialog("INFO", 2, "", "x")) // the refresh has not locked anything
+			p.b.send(p.b.response(p.b.expect("INFO"), 200, "", ""))
+			p.a.response1(200)
+		}},
 		{name: "an INVITE that nobody decides about ends", do: func(t *testing.T, p *rawPair) {
 			p.a.send(p.a.inDialog("INVITE", 1, sdpHeader, sdpOf(4002)))
 			m := p.b.expect("INVITE")

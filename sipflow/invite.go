@@ -49,9 +49,6 @@ func Invite(ctx context.Context, c *Call) (err error) {
 // hangUp ends a leg and tells the phone why. Its answer is waited for when the
 // flow is over, so that both phones are hung up at once.
 func (c *Call) hangUp(ctx context.Context, l *Leg, why error) {
-	if l.gone {
-		return
-	}
 	reason := c.reasonFor(why)
 	if errors.Is(why, ErrNoAnswer) {
 		reason = reasonLine(408, "No Answer")

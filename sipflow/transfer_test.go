@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"context"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -93,8 +94,88 @@ func TestCallingLeavesATransferWithRequestsOpen(t *testing.T) {
 		p.b.ok(p.b.expect("INVITE"), "", sdpOf(5000))
 		p.b.expect("ACK")
 		synctest.Wait()
+		if n := len(p.call.legs); n != 2 {
+			t.Errorf("the call holds %d legs, want 2", n)
+		}
 		p.a = third
 		p.hangUp()
+	})
+}
+
+// What the called phone last agreed to is what a target is offered, not what
+// it would have liked.
+func TestTargetIsOfferedTheSessionAsItIs(t *testing.T) {
+	byHand(t, func(t *testing.T, p *rawPair) {
+		p.up()
+		for i, code := range []int{200, 488} {
+			p.b.send(p.b.inDialog("INVITE", i+1, sdpHeader, sdpOf(5100+i)))
+			p.a.send(p.a.response(p.a.expect("INVITE"), code, p.a.contact()+sdpHeader, sdpOf(4100)))
+			p.a.expect("ACK")
+			p.b.response1(code)
+			p.b.send(p.b.ack(i+1, ""))
+		}
+		synctest.Wait()
+		third := p.transfer()
+		if !strings.Contains(string(third.invite.Body()), "m=audio 5100") {
+			t.Errorf("the target was offered\n%s", third.invite.Body())
+		}
+		third.send(third.response(third.invite, 486, "", ""))
+		third.expect("ACK")
+		p.hangUp()
+	})
+}
+
+// A phone that repeats itself while the bridge is busy fills no inbox.
+func TestCancelsWhileTheBridgeIsBusyAreOne(t *testing.T) {
+	byHand(t, func(t *testing.T, p *rawPair) {
+		p.up()
+		third := p.transfer()
+		third.ok(third.invite, "", sdpOf(6000))
+		third.expect("ACK")
+		joining := p.b.expect("INVITE") // from now on the bridge waits for B
+		p.a.send(p.a.inDialog("INVITE", 1, sdpHeader, sdpOf(4002)))
+		for range 1000 {
+			p.a.send(p.a.inDialog("CANCEL", 1, "", "", "z9hG4bKCANCEL1", "z9hG4bKINVITE1"))
+		}
+		time.Sleep(50 * time.Millisecond)
+		calling := p.call.legs[0]
+		calling.inbox.mu.Lock()
+		if n := len(calling.inbox.queue); n > 2 {
+			t.Errorf("%d events wait", n)
+		}
+		calling.inbox.mu.Unlock()
+		p.b.ok(joining, "", sdpOf(5000))
+		p.b.expect("ACK")
+		p.a.hungUp()
+		synctest.Wait()
+		p.a = third
+		p.hangUp()
+	})
+}
+
+// Both are there before the call's goroutine looks: the target's 200 and the
+// called phone's BYE. The target must not be left with an answered call.
+func TestTransferTargetHasAnsweredWhenTheCallEnds(t *testing.T) {
+	byHand(t, func(t *testing.T, p *rawPair) {
+		p.up()
+		third := p.transfer()
+		feed := func(from, msg string) {
+			m, err := wire.Parse([]byte(msg))
+			if err != nil {
+				t.Fatal(err)
+			}
+			p.sw.receive(m, path{p.sw.transport.udp[0], netip.MustParseAddrPort(from)})
+		}
+		p.call.mu.Lock() // the goroutine stops at its next event
+		feed(thirdAddr, third.response(third.invite, 180, "", ""))
+		feed(thirdAddr, third.response(third.invite, 200, third.contact()+sdpHeader, sdpOf(6000)))
+		feed(calledAddr, p.b.inDialog("BYE", 1, "", ""))
+		p.call.mu.Unlock()
+		p.b.response1(200)
+		p.a.hungUp()
+		third.expect("ACK")
+		third.hungUp()
+		<-p.call.Done()
 	})
 }
 

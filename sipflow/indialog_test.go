@@ -293,6 +293,47 @@ func TestBridgedPhonesByHand(t *testing.T) {
 			p.b.send(p.b.response(p.b.expect("INFO"), 200, "", ""))
 			p.a.response1(200)
 		}},
+		{name: "a phone that insists on reliable provisional responses within a call", do: func(t *testing.T, p *rawPair) {
+			p.a.send(p.a.inDialog("INVITE", 1, sdpHeader, sdpOf(4002)))
+			p.b.send(p.b.response(p.b.expect("INVITE"), 421, "Require: 100rel\r\n", ""))
+			p.b.expect("ACK")
+			m := p.b.expect("INVITE")
+			for range 2 {
+				p.b.send(p.b.response(m, 183, "Require: 100rel\r\nRSeq: 3\r\n", ""))
+			}
+			prack := p.b.expect("PRACK")
+			if got := string(prack.Get(wire.RAck)); got != "3 3 INVITE" || string(prack.URI()) != "sip:201@10.0.0.3:5060" {
+				t.Errorf("PRACK %s of %s", prack.URI(), got)
+			}
+			p.b.send(p.b.response(prack, 200, "", ""))
+			p.b.ok(m, "", sdpOf(5002))
+			p.b.expect("ACK")
+			for range 2 {
+				if res := p.a.response1(183); res.Get(wire.Require) != nil || res.Get(wire.RSeq) != nil {
+					t.Errorf("A got a reliable response:\n%s", res.Raw())
+				}
+			}
+			p.a.response1(200)
+			p.a.send(p.a.ack(1, ""))
+		}},
+		{name: "an answer has the streams of its offer, whatever there were before", do: func(t *testing.T, p *rawPair) {
+			p.a.send(p.a.inDialog("INVITE", 1, sdpHeader, twoStreams))
+			p.b.ok(p.b.expect("INVITE"), "", twoStreams)
+			p.b.expect("ACK")
+			p.a.response1(200)
+			p.a.send(p.a.ack(1, ""))
+			p.a.send(p.a.inDialog("INVITE", 2, sdpHeader, sdpOf(4002))) // which it must not, but phones do
+			m := p.b.expect("INVITE")
+			if _, n, _ := splitSDP(m.Body()); n != 2 {
+				t.Errorf("B was offered %d streams, want 2", n)
+			}
+			p.b.ok(m, "", strings.Replace(twoStreams, "m=video 5002", "m=video 0", 1))
+			p.b.expect("ACK")
+			if _, n, _ := splitSDP(p.a.response1(200).Body()); n != 1 {
+				t.Errorf("A was answered %d streams, want 1", n)
+			}
+			p.a.send(p.a.ack(2, ""))
+		}},
 		{name: "an INVITE that nobody decides about ends", do: func(t *testing.T, p *rawPair) {
 			p.a.send(p.a.inDialog("INVITE", 1, sdpHeader, sdpOf(4002)))
 			m := p.b.expect("INVITE")

@@ -154,6 +154,26 @@ func TestUnheld(t *testing.T) {
 	}
 }
 
+func TestTargetThatMoves(t *testing.T) {
+	for _, tc := range []struct {
+		name         string
+		d            dialog
+		moved        bool
+		target, next string
+		routes       string
+	}{
+		{"without routes", dialog{target: "sip:a@1", next: "sip:a@1"}, true, "sip:b@2", "sip:b@2", ""},
+		{"behind a loose router", dialog{target: "sip:a@1", next: "sip:p;lr", routes: "Route: <sip:p;lr>\r\n"}, false, "sip:b@2", "sip:p;lr", "Route: <sip:p;lr>\r\n"},
+		{"behind a strict router", dialog{target: "sip:p", next: "sip:p", strict: true, routes: "Route: <sip:q;lr>\r\nRoute: <sip:a@1>\r\n"}, false,
+			"sip:p", "sip:p", "Route: <sip:q;lr>\r\nRoute: <sip:b@2>\r\n"},
+		{"to where it is", dialog{target: "sip:b@2", next: "sip:b@2"}, false, "sip:b@2", "sip:b@2", ""},
+	} {
+		if moved := tc.d.retarget("sip:b@2"); moved != tc.moved || tc.d.target != tc.target || tc.d.next != tc.next || tc.d.routes != tc.routes {
+			t.Errorf("%s: %v %+v", tc.name, moved, tc.d)
+		}
+	}
+}
+
 func FuzzDescribe(f *testing.F) {
 	for _, s := range []string{twoStreams, sdpOf(1), "v=0", "v=0\n", "v=0\nm=", "v=0\r\nm=audio\r\n\r\no=\n", "", "m=", "v=0\rv=0\n"} {
 		f.Add([]byte(s), []byte(twoStreams))

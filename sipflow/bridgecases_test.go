@@ -29,13 +29,6 @@ func serveEnds(d time.Duration) func(*testing.T, *rig, *phones, *Call) {
 	return after(d, func(_ *testing.T, r *rig, _ *phones, _ *Call) { r.shutdown() }) //nolint:errcheck // a lost BYE takes its 10 s
 }
 
-func reasonOf(t *testing.T, ph *siptest.Phone, want string) {
-	t.Helper()
-	if got := ph.ByeReason(); !strings.Contains(got, want) {
-		t.Logf("BYE with Reason %q, want %q", got, want)
-	}
-}
-
 // What phones do to each other, and to us, while they are bridged.
 var inCallCases = []bridgeCase{
 	{name: "bridged-session-refreshed-by-us", called: siptest.Script{Header: session("90;refresher=uac")}, hangUp: 2 * time.Minute, err: ErrHungUpByUser.Error()},

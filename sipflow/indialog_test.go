@@ -339,9 +339,13 @@ func TestBridgedPhonesByHand(t *testing.T) {
 			m := p.b.expect("INVITE")
 			p.b.send(p.b.response(m, 180, "", ""))
 			p.a.response1(180)
+			start := time.Now()
+			c := p.b.expect("CANCEL")
+			if got := since(start); got != tLate {
+				t.Errorf("given up after %v, want %v", got, tLate)
+			}
 			p.a.response1(408)
 			p.a.send(p.a.ack(1, ""))
-			c := p.b.expect("CANCEL")
 			p.b.send(p.b.response(c, 200, "", ""))
 			p.b.send(p.b.response(m, 487, "", ""))
 			p.b.expect("ACK")

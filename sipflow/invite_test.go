@@ -24,7 +24,6 @@ type bridgeCase struct {
 	calling, called siptest.Script
 	third           *siptest.Script // the phone 203
 	challenge       bool            // the proxy asks for credentials
-	direct          bool            // the phones do not record-route
 	spec            func(*Spec)
 	cfg             func(*Config)
 	flow            Flow

@@ -13,9 +13,9 @@ const (
 	maxRelays = 2 * maxOpen
 	// maxRelayedHeader bounds the fields that are copied, in bytes.
 	maxRelayedHeader = 8192
-	// inviteTime is how long a phone may think about an INVITE within a call. It
-	// is longer than the transaction's own timeout, which comes first when the
-	// phone says nothing at all.
+	// inviteTime is how long a phone may think about an INVITE of ours within a
+	// call. It is longer than the transaction's own timeout, which comes first
+	// when the phone says nothing at all.
 	inviteTime = tEnd + t2
 )
 
@@ -75,7 +75,7 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 	case "NOTIFY", "SUBSCRIBE":
 		out.header += b.eventHeader(from, in.req)
 	case "INVITE":
-		r.until = time.Now().Add(inviteTime)
+		r.until = time.Now().Add(tLate) // its user may be asked
 		r.count(1)
 		out.header += "Allow: " + allowBridged + "\r\n" + to.sessionHeader()
 	case "UPDATE":

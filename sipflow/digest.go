@@ -164,6 +164,7 @@ type auth struct {
 	realm  string // the only one that gets credentials: a phone could ask for any
 	tries  int
 	nonces []string
+	why    string // the last challenge was not answered
 	www    string // Authorization line, for a 401
 	proxy  string // Proxy-Authorization line, for a 407
 }
@@ -180,19 +181,29 @@ func (a *auth) answer(res *wire.Message, method, uri string) bool {
 	if res.Code() == 407 {
 		in, out, line = wire.ProxyAuthenticate, "Proxy-Authorization: ", &a.proxy
 	}
-	if a.tries >= maxChallenges || a.cred == nil || a.realm == "" {
+	if a.why = "it refuses the SIP password"; a.tries >= maxChallenges || a.cred == nil {
 		return false
 	}
 	a.tries++
+	a.why = "its challenge cannot be read"
 	for v := range res.All(in) {
 		c, ok := parseChallenge(string(v))
-		if !ok || c.realm != a.realm || contains(a.nonces, c.nonce) || hasControl(c.nonce+c.opaque+c.algorithm) {
+		if !ok || hasControl(c.nonce+c.opaque+c.algorithm) {
+			continue
+		}
+		if c.realm != a.realm || a.realm == "" {
+			a.why = fmt.Sprintf("it asks for the realm %q, configured is %q", c.realm, a.realm)
+			continue
+		}
+		if contains(a.nonces, c.nonce) {
+			a.why = "it refuses the SIP password"
 			continue
 		}
 		// A new nonce that is not called stale means that what we sent was
 		// wrong; once more is worth it, proxies forget their nonces.
 		value, ok := c.respond(a.cred, method, uri, string(appendID(nil, newID())))
 		if !ok {
+			a.why = fmt.Sprintf("no SIP password is stored that answers its algorithm %q", c.algorithm)
 			continue
 		}
 		a.nonces = append(a.nonces, c.nonce)

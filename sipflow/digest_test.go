@@ -10,7 +10,11 @@ import (
 	"strings"
 	"testing"
 
+	"log/slog"
+	"sipxrest/sipflow/siptest"
 	"sipxrest/sipflow/wire"
+	"testing/synctest"
+	"time"
 )
 
 func TestParseChallenge(t *testing.T) {
@@ -311,5 +315,40 @@ func TestSipfrag(t *testing.T) {
 		if code, reason := parseSipfrag([]byte(c.body)); code != c.code || reason != c.reason {
 			t.Errorf("%.40q is %d %q, want %d %q", c.body, code, reason, c.code, c.reason)
 		}
+	}
+}
+
+// What keeps an agent from calling is said once a minute, not once a call.
+func TestRefusedPasswordsAreTold(t *testing.T) {
+	for _, c := range []struct{ realm, password, says string }{
+		{"sipx.test", "wrong", "refuses the SIP password"},
+		{"sipx.test", "", "no SIP password is stored"},
+		{"other.test", "secret", `asks for the realm \"other.test\", configured is \"sipx.test\"`},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			n := siptest.NewNetwork()
+			phone := n.Phone("201", phoneAddr, siptest.Script{Challenge: asking(func(ch *siptest.Challenge) { ch.Realm = c.realm })})
+			defer phone.Close()
+			r := newRig(t, n, phoneAddr)
+			defer r.stop()
+			var log bytes.Buffer
+			r.sw.log = slog.New(slog.NewTextHandler(&log, nil))
+			for range 3 {
+				call := r.place(spec(func(s *Spec) { s.Credentials.Password = c.password }))
+				<-call.Done()
+				time.Sleep(time.Second)
+			}
+			synctest.Wait()
+			if got := strings.Count(log.String(), "level=WARN"); got != 1 || !strings.Contains(log.String(), c.says) {
+				t.Errorf("%d warnings, want one that says %q:\n%s", got, c.says, log.String())
+			}
+			if got := strings.Count(log.String(), "call ended without a connection"); got != 3 {
+				t.Errorf("%d calls were told, want 3:\n%s", got, log.String())
+			}
+			if c.password != "" && strings.Contains(log.String(), c.password) {
+				t.Error("the password is in the log")
+			}
+			r.empty()
+		})
 	}
 }

@@ -211,6 +211,7 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 	switch res.Code() {
 	case 401, 407:
 		if !a.auth.answer(res, a.method, a.leg.target) {
+			a.leg.call.sw.logDenied(a.leg.call, a.method, a.auth.why)
 			return false
 		}
 	case 421: // RFC 3262 §3: the phone insists on reliable provisional responses

@@ -25,7 +25,7 @@ func (sw *Switchboard) receive(m *wire.Message, from path) {
 
 // malformed refuses a request that cannot be read, where it can be told whom.
 func (sw *Switchboard) malformed(m *wire.Message, err *wire.ParseError, from path) {
-	sw.log.Debug("sip: malformed message", "from", from.to, "err", err)
+	sw.log.Debug("sip: malformed message", "from", from.to, "error", err)
 	if !m.IsRequest() || m.Method() == "" || m.Method() == "ACK" {
 		return
 	}
@@ -52,7 +52,7 @@ func (sw *Switchboard) answer(m *wire.Message, from path, r wire.Reply) {
 	}
 	b := wire.AppendReply(make([]byte, 0, 512), m, from.to, r)
 	if err := to.send(b); err != nil {
-		sw.log.Debug("sip: answer not sent", "to", to.to, "err", err)
+		sw.log.Debug("sip: answer not sent", "to", to.to, "error", err)
 	}
 }
 

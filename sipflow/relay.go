@@ -95,7 +95,7 @@ func (b *bridge) send(ctx context.Context, r *relay) {
 	defer stop()
 	tx, err := r.attempt.send(ctx)
 	if err != nil {
-		b.call.sw.log.Debug("sip: not relayed", "call", b.call, "method", r.attempt.method, "err", err)
+		b.call.sw.log.Debug("sip: not relayed", "call", b.call, "method", r.attempt.method, "error", err)
 		b.finish(r)
 		if r.in != nil {
 			r.in.respond(wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"})

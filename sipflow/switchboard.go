@@ -36,6 +36,7 @@ type Config struct {
 	MaxRing         time.Duration // longest ringing, whatever a call asks for; default 1 h
 	MaxCalls        int           // calls at once; default 20,000
 	UserAgent       string        // User-Agent of the INVITEs; empty: none
+	LogCalls        bool          // log every call's end at info, not only of those that failed
 	Resolver        *resolve.Resolver
 	Network         Network // tests only
 }
@@ -53,6 +54,7 @@ type Switchboard struct {
 	host      string // host of our first socket, for Call-ID and SDP
 	shards    [numShards]shard
 	phones    phoneMemory
+	denied    deniedAgents
 	seed      maphash.Seed // of the tags in answers outside of dialogs
 
 	flows sync.WaitGroup // one per call
@@ -243,6 +245,7 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 	defer sw.flows.Done()
 	defer close(c.done)
 	defer c.stop(nil)
+	began := time.Now()
 	defer func() {
 		if r := recover(); r != nil {
 			c.err = fmt.Errorf("internal fault: %v", r)
@@ -257,7 +260,7 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 		c.placed(c.placeError())
 		c.release()
 		c.settle()
-		sw.log.Debug("call over", "call", c, "err", c.err)
+		sw.logEnd(c, began)
 	}()
 	if old != nil {
 		// Not cut short when this call is replaced in its turn: the one after

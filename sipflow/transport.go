@@ -295,7 +295,7 @@ func (t *transport) readUDP(s *udpSocket) {
 				return
 			}
 			// An ICMP error of an earlier packet: the socket goes on.
-			t.log.Debug("sip: read", "socket", s.host, "err", err)
+			t.log.Debug("sip: read", "socket", s.host, "error", err)
 			continue
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
@@ -339,7 +339,7 @@ func (t *transport) accept(l *tcpListener) {
 			return
 		}
 		if err != nil { // out of file descriptors: wait for some to be freed
-			t.log.Warn("sip: accept", "socket", l.host, "err", err)
+			t.log.Warn("sip: accept", "socket", l.host, "error", err)
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}

@@ -145,6 +145,7 @@ func newSwitchboard(cfg *Config, r *resolve.Resolver, log *slog.Logger) (*sipflo
 		ExternalAddress: cfg.SIP.ExternalAddress,
 		HangUpOn:        sipflow.HangUpOn(cfg.Refer.HangUpOn),
 		Fallback:        cfg.Refer.Fallback,
+		LogCalls:        cfg.Log.Calls,
 		Resolver:        r,
 		MaxCalls:        cfg.Limits.Calls,
 		UserAgent:       cmp.Or(cfg.SIP.UserAgent, "sipxrest"),

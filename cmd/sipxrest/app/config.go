@@ -109,6 +109,7 @@ type Limits struct {
 type Log struct {
 	Level  string // debug, info, warn or error
 	Format string // text or json
+	Calls  bool   // a line for every call, not only for those that came to nothing
 }
 
 // DNS is the section "dns".

@@ -85,7 +85,7 @@ dns: {servers: ["127.0.0.1:5353"]}
 		Call:           Call{90 * time.Second, 5 * time.Minute},
 		Refer:          Refer{HangUpOn: "outcome"},
 		Limits:         Limits{10, 30, 20},
-		Log:            Log{"debug", "json"},
+		Log:            Log{"debug", "json", false},
 		Drain:          time.Minute,
 		DNS:            DNS{[]string{"127.0.0.1:5353"}},
 	}

@@ -51,6 +51,7 @@ func (c *Config) keys() []key {
 		{"limits.connections", false, number(&c.Limits.Connections)},
 		{"log.level", false, text(&c.Log.Level)},
 		{"log.format", false, text(&c.Log.Format)},
+		{"log.calls", false, truth(&c.Log.Calls)},
 		{"drain", false, duration(&c.Drain)},
 		{"dns.servers", true, texts(&c.DNS.Servers)},
 	}

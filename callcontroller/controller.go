@@ -137,5 +137,8 @@ func (c *Controller) Handler() http.Handler {
 		r.Path(route.prefix + "/{calling}/{called}/").HandlerFunc(serve)
 	}
 	r.Path("/").Handler(newCatalogue(c.cfg.Services))
+	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Error(w, "nothing here: a call is /callcontroller/{callingUser}/{calledUser}, the services are listed at /", http.StatusNotFound)
+	})
 	return r
 }

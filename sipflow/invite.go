@@ -183,9 +183,17 @@ func (j *joint) answerEarly(ctx context.Context, called *Leg, m *wire.Message) [
 	return called.answerTo(offer, answer.SDP)
 }
 
+// maxPracks bounds the reliable provisional responses of one phone that are
+// acknowledged: each PRACK is repeated until it is answered.
+const maxPracks = 64
+
 // prack acknowledges a reliable provisional response (RFC 3262 §4). sdp
 // answers an offer in it.
 func (l *Leg) prack(m *wire.Message, invite *clientTx, sdp []byte) {
+	if l.pracks >= maxPracks {
+		return
+	}
+	l.pracks++
 	d := dialogOf(m)
 	d.callID, d.local = l.callID, l.local
 	if invite.inside {

@@ -29,6 +29,7 @@ type Leg struct {
 	// userAgent is what the phone calls itself in its answer.
 	userAgent string
 	earlyTag  string // the phone's tag before it answered
+	pracks    uint8  // PRACKs sent
 	gone      bool   // handed to another goroutine, or released
 
 	inbox inbox

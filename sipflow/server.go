@@ -47,7 +47,10 @@ func (l *Leg) open(m *wire.Message, from path) wire.Reply {
 	if l.inbox.full() || waiting >= maxOpen {
 		return replyOf(500, from)
 	}
-	if len(p.open) >= 2*maxOpen && oldest != nil { // somebody dials fast: of the answered ones the latest are kept
+	if len(p.open) >= 2*maxOpen { // somebody dials fast: of the answered ones the latest are kept
+		if oldest == nil { // refused INVITEs, which wait for their ACK
+			return replyOf(500, from)
+		}
 		oldest.timer.stop()
 		p.forget(oldest)
 		p.remember(oldest.seq, oldest.reply.Code)

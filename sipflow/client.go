@@ -189,6 +189,9 @@ func (sw *Switchboard) onResponse(m *wire.Message, from path) {
 		if tx == nil {
 			return s.ended.onLate(sw, id, m, from)
 		}
+		if tx.state != accepted && tx.path.link.reliable() != from.link.reliable() {
+			return nil // RFC 3261 §18.2.2: it comes as the request went
+		}
 		if tx.method != m.Method() || tx.seq != m.Seq() || !tx.owns(m) {
 			return nil
 		}
@@ -372,5 +375,5 @@ func (sw *Switchboard) repeatAck(tx *clientTx, m *wire.Message) {
 		}
 		ack = d.request(p.link, &outgoing{method: "ACK"}, tx.seq, newID(), "")
 	}
-	p.send(ack) //nolint:errcheck // the next repeat asks again
+	p.repeat(ack) // the next repeat of the response asks again
 }

@@ -2,6 +2,8 @@ package sipflow
 
 import (
 	"fmt"
+	"net"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,5 +66,138 @@ func TestReliableProvisionalResponsesAreBounded(t *testing.T) {
 		for p.read(0) != nil {
 		}
 		r.empty()
+	})
+}
+
+// repeated answer comes over UDP, where all the others are heard, too.
+func TestSlowConnectionDoesNotHoldUpOthers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		n.Forget = true
+		r := newRig(t, n, phoneAddr)
+		defer r.stop()
+		p := rawUDP(t, n, phoneAddr)
+		slow := n.ListenTCP(phoneAddr)
+		defer slow.Close()
+		c := r.place(spec())
+		p.invite = p.expect("INVITE")
+		contact := "Contact: <sip:" + strings.Repeat("x", 1000) + "@" + phoneAddr + ";transport=tcp>\r\n"
+		ok := p.response(p.invite, 200, contact, "")
+		p.send(ok)
+		conn, err := slow.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		other := rawUDP(t, n, "10.0.0.66:5060")
+		for range 500 {
+			p.send(ok)
+			start := time.Now()
+			other.wants(200, stranger("OPTIONS", ""))
+			if d := time.Since(start); d > 100*time.Millisecond {
+				t.Fatalf("a stranger was answered after %v", d)
+			}
+		}
+		conn.Close()
+		c.stop(ErrHungUpByUser)
+		<-c.Done()
+		for p.read(0) != nil {
+		}
+		r.empty()
+	})
+}
+
+// What answers a request over a connection does not come by UDP.
+func TestAnswerOverAnotherTransportIsIgnored(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		r := newRig(t, n, phoneAddr+";transport=tcp")
+		defer r.stop()
+		p, u := rawTCP(t, n, phoneAddr), rawUDP(t, n, phoneAddr)
+		c := r.place(spec())
+		p.accept()
+		p.invite = p.expect("INVITE")
+		u.send(p.response(p.invite, 486, "", ""))
+		time.Sleep(time.Second)
+		if s := r.status(); s != "" {
+			t.Errorf("recorded %s", s)
+		}
+		p.send(p.response(p.invite, 603, "", ""))
+		p.expect("ACK")
+		<-c.Done()
+		r.empty()
+	})
+}
+
+// it may be quiet for long.
+func TestConnectionsThatSayHalfAMessageAreClosed(t *testing.T) {
+	whole := strings.Replace(stranger("OPTIONS", ""), "/UDP", "/TCP", 1)
+	for name, c := range map[string]struct {
+		says string
+		open bool // a minute later
+	}{
+		"half a line":               {"OPTIONS", false},
+		"half a header":             {whole[:60], false},
+		"half a body":               {strings.Replace(whole, "Content-Length: 0", "Content-Length: 9", 1) + "x", false},
+		"a message":                 {whole, true},
+		"a message and a half":      {whole + whole[:60], false},
+		"a ping and half a message": {whole + "\r\n\r\n" + whole[:60], false},
+		"a ping":                    {whole + "\r\n\r\n", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := siptest.NewNetwork()
+				r := newRig(t, n, phoneAddr)
+				defer r.stop()
+				conn, err := n.DialContext(t.Context(), "tcp", ourAddr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer conn.Close()
+				fmt.Fprint(conn, c.says)
+				time.Sleep(time.Minute)
+				synctest.Wait()
+				r.sw.transport.mu.Lock()
+				open := len(r.sw.transport.streams) == 1 && r.sw.transport.number[false] == 1
+				r.sw.transport.mu.Unlock()
+				if open != c.open {
+					t.Errorf("open: %v", open)
+				}
+			})
+		})
+	}
+}
+
+// Strangers' connections, however many, leave us our own.
+func TestManyConnectionsDoNotKeepUsFromTheNextHop(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		r := newRig(t, n, phoneAddr+";transport=tcp")
+		defer r.stop()
+		p := rawTCP(t, n, phoneAddr)
+		var conns []net.Conn
+		for range maxStreams + 1 {
+			conn, err := n.DialContext(t.Context(), "tcp", ourAddr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+			conns = append(conns, conn)
+		}
+		c := r.place(spec())
+		p.accept()
+		p.invite = p.expect("INVITE")
+		p.send(p.response(p.invite, 486, "", ""))
+		p.expect("ACK")
+		<-c.Done()
+		for _, conn := range conns {
+			conn.Close()
+		}
+		r.empty()
+		r.sw.transport.mu.Lock()
+		if left := r.sw.transport.number[false]; left != 0 {
+			t.Errorf("%d connections are counted that are closed", left)
+		}
+		r.sw.transport.mu.Unlock()
 	})
 }

@@ -321,7 +321,7 @@ type reinvite struct {
 	interval time.Duration
 }
 
-func (r *reinvite) send() { r.path.send(r.msg) } //nolint:errcheck // repeated until it is acknowledged
+func (r *reinvite) send() { r.path.repeat(r.msg) }
 
 // expire implements expirer.
 func (r *reinvite) expire(s *shard) func() {

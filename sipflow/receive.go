@@ -37,11 +37,23 @@ func (sw *Switchboard) malformed(m *wire.Message, err *wire.ParseError, from pat
 	sw.answer(m, from, wire.Reply{Code: err.Code, Reason: err.Reason})
 }
 
-// answer sends a response to where its request came from (RFC 3261 §18.2.2).
+// answer sends a response to where its request came from.
 func (sw *Switchboard) answer(m *wire.Message, from path, r wire.Reply) {
+	to, b := sw.render(m, from, r)
+	if b == nil {
+		return
+	}
+	if err := to.send(b); err != nil {
+		sw.log.Debug("sip: answer not sent", "to", to.to, "error", err)
+	}
+}
+
+// render makes a response, and says where it goes (RFC 3261 §18.2.2). Without
+// a Via that can be read there is none.
+func (sw *Switchboard) render(m *wire.Message, from path, r wire.Reply) (path, []byte) {
 	via, ok := m.TopVia()
 	if !ok {
-		return
+		return from, nil
 	}
 	if r.ToTag == "" {
 		r.ToTag = sw.tagFor(m)
@@ -50,10 +62,7 @@ func (sw *Switchboard) answer(m *wire.Message, from path, r wire.Reply) {
 	if !from.link.reliable() {
 		to.to = wire.SentByAddr(via, from.to)
 	}
-	b := wire.AppendReply(make([]byte, 0, 512), m, from.to, r)
-	if err := to.send(b); err != nil {
-		sw.log.Debug("sip: answer not sent", "to", to.to, "error", err)
-	}
+	return to, wire.AppendReply(make([]byte, 0, 512), m, from.to, r)
 }
 
 // tagFor is the To tag of an answer outside of a dialog. The same request gets

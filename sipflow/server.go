@@ -192,5 +192,9 @@ func (tx *serverTx) expire(s *shard) func() {
 	tx.interval = min(2*tx.interval, t2)
 	tx.timer.set(s, tx.interval, tx)
 	r := tx.reply
-	return func() { tx.leg.call.sw.answer(tx.req, tx.path, r) }
+	return func() {
+		if to, b := tx.leg.call.sw.render(tx.req, tx.path, r); b != nil {
+			to.repeat(b)
+		}
+	}
 }

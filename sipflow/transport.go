@@ -39,11 +39,17 @@ const (
 	// streamIdle closes a connection over which nothing came for so long
 	// (RFC 5626 §4.4.1 asks peers to send a keep-alive every two minutes).
 	streamIdle = 10 * time.Minute
+	// streamMessage bounds the arrival of one message: who says half of it
+	// holds memory and a connection.
+	streamMessage = 32 * time.Second
 	// streamWrite bounds a write to a peer that reads slowly.
 	streamWrite = 5 * time.Second
 	// dialTime bounds the opening of a connection.
 	dialTime = 2 * time.Second
-	// maxStreams bounds the open stream connections.
+	// maxRepeats bounds the repeats that wait for one connection.
+	maxRepeats = 64
+	// maxStreams bounds the open stream connections that peers opened, and
+	// those that we did: strangers must not keep us from our next hop.
 	maxStreams = 4096
 )
 
@@ -51,6 +57,9 @@ const (
 type link interface {
 	// send hands b to the kernel. It returns within streamWrite.
 	send(b []byte, to netip.AddrPort) error
+	// repeat sends b without waiting, or drops it: who reads a socket or fires
+	// timers must not wait for a peer that reads slowly.
+	repeat(b []byte, to netip.AddrPort)
 	// reliable links need no retransmissions (RFC 3261 §17.1.1.2).
 	reliable() bool
 	// local is what Via and Contact say: transport in upper case, and host:port.
@@ -64,6 +73,7 @@ type path struct {
 }
 
 func (p path) send(b []byte) error { return p.link.send(b, p.to) }
+func (p path) repeat(b []byte)     { p.link.repeat(b, p.to) }
 
 // transport owns the sockets. Every message that arrives is handed to receive
 // by the goroutine that reads its socket, so messages keep their order;
@@ -83,13 +93,14 @@ type transport struct {
 
 	mu      sync.Mutex
 	streams map[netip.AddrPort]*stream // by remote address
+	number  map[bool]int               // of open connections, by who opened them: true for us
 	closed  bool
 }
 
 // open binds addresses such as "udp:127.0.0.1:5060". A host may be left out or
 // unspecified; advertised then names the host for Via and Contact.
 func (t *transport) open(listen []string, advertised string) error {
-	t.streams = map[netip.AddrPort]*stream{}
+	t.streams, t.number = map[netip.AddrPort]*stream{}, map[bool]int{}
 	for _, l := range listen {
 		scheme, addr, ok := strings.Cut(l, ":")
 		if !ok {
@@ -271,6 +282,9 @@ func (s *udpSocket) send(b []byte, to netip.AddrPort) error {
 	_, err := s.conn.WriteToUDPAddrPort(b, to)
 	return err
 }
+func (s *udpSocket) repeat(b []byte, to netip.AddrPort) {
+	s.send(b, to) //nolint:errcheck // as good as lost
+}
 func (s *udpSocket) reliable() bool          { return false }
 func (s *udpSocket) local() (string, string) { return "UDP", s.host }
 
@@ -343,30 +357,47 @@ func (t *transport) accept(l *tcpListener) {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		t.add(c, l.host)
+		t.add(c, l.host, false)
 	}
 }
 
 // stream is one TCP connection, opened by either side.
 type stream struct {
+	t      *transport
 	conn   net.Conn
 	remote netip.AddrPort
 	host   string // our sent-by
+	ours   bool   // we opened it
 
-	used atomic.Bool // requests of ours went over it
+	used    atomic.Bool  // requests of ours went over it
+	repeats atomic.Int32 // that wait
 
-	mu sync.Mutex // one message at a time is written
+	turn chan struct{} // one message at a time is written
 }
 
 func (s *stream) send(b []byte, _ netip.AddrPort) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
 	s.conn.SetWriteDeadline(time.Now().Add(streamWrite)) //nolint:errcheck // the write tells
 	_, err := s.conn.Write(b)
 	if err != nil {
 		s.conn.Close() // half a message may be out: nothing can follow it
 	}
 	return err
+}
+
+// repeat leaves the waiting to a goroutine, which a write limit ends.
+func (s *stream) repeat(b []byte, to netip.AddrPort) {
+	s.t.mu.Lock()
+	defer s.t.mu.Unlock()
+	if s.t.closed || s.repeats.Load() >= maxRepeats {
+		return
+	}
+	s.repeats.Add(1)
+	s.t.wg.Go(func() {
+		s.send(b, to) //nolint:errcheck // the next repeat follows
+		s.repeats.Add(-1)
+	})
 }
 func (s *stream) reliable() bool          { return true }
 func (s *stream) local() (string, string) { return "TCP", s.host }
@@ -399,27 +430,28 @@ func (t *transport) dial(ctx context.Context, to netip.AddrPort) (*stream, error
 	} else if len(t.udp) > 0 {
 		host = t.udp[0].host
 	}
-	if s = t.add(c, host); s == nil {
+	if s = t.add(c, host, true); s == nil {
 		return nil, errors.New("too many SIP connections are open")
 	}
 	return s, nil
 }
 
 // add starts to read a connection. It is nil when there are too many.
-func (t *transport) add(c net.Conn, host string) *stream {
+func (t *transport) add(c net.Conn, host string, ours bool) *stream {
 	remote, err := netip.ParseAddrPort(c.RemoteAddr().String())
 	if err != nil {
 		c.Close()
 		return nil
 	}
-	s := &stream{conn: c, remote: netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port()), host: host}
+	s := &stream{t: t, turn: make(chan struct{}, 1), conn: c, remote: netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port()), host: host, ours: ours}
 	t.mu.Lock()
-	if t.closed || len(t.streams) >= maxStreams {
+	if t.closed || t.number[ours] >= maxStreams {
 		t.mu.Unlock()
 		c.Close()
 		return nil
 	}
 	t.streams[s.remote] = s
+	t.number[ours]++
 	t.wg.Add(1)
 	t.mu.Unlock()
 	go func() {
@@ -436,6 +468,7 @@ func (t *transport) readStream(s *stream) {
 		if t.streams[s.remote] == s {
 			delete(t.streams, s.remote)
 		}
+		t.number[s.ours]--
 		t.mu.Unlock()
 		if s.used.Load() { // strangers' connections come and go without a look at every transaction
 			t.lost(s)
@@ -443,12 +476,17 @@ func (t *transport) readStream(s *stream) {
 	}()
 	from := path{s, s.remote}
 	r := bufio.NewReaderSize(s.conn, 4096)
+	limit := func(d time.Duration) { s.conn.SetReadDeadline(time.Now().Add(d)) } //nolint:errcheck // the read tells
 	pong := func() error {
-		s.conn.SetReadDeadline(time.Now().Add(streamIdle)) //nolint:errcheck // the read tells
+		limit(streamIdle)
 		return s.send([]byte("\r\n"), s.remote)
 	}
 	for {
-		s.conn.SetReadDeadline(time.Now().Add(streamIdle)) //nolint:errcheck // the read tells
+		limit(streamIdle)
+		if wire.Await(r, pong) != nil {
+			return
+		}
+		limit(streamMessage)
 		m, err := wire.ReadMessage(r, pong)
 		if m != nil || err == nil {
 			func() {

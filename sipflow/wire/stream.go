@@ -40,6 +40,30 @@ func ReadMessage(r *bufio.Reader, ping func() error) (*Message, error) {
 	return Parse(data)
 }
 
+// Await waits for the first byte of the next message and takes away the line
+// ends before it, so that a time limit can be set on the message alone. ping is
+// called as by ReadMessage.
+func Await(r *bufio.Reader, ping func() error) error {
+	for lines := 0; ; {
+		b, err := r.Peek(1)
+		if err != nil {
+			return err
+		}
+		switch b[0] {
+		case '\r':
+		case '\n':
+			if lines++; lines%2 == 0 {
+				if err := ping(); err != nil {
+					return err
+				}
+			}
+		default:
+			return nil
+		}
+		r.Discard(1) //nolint:errcheck // it is there
+	}
+}
+
 // readHead reads up to and including the empty line.
 func readHead(r *bufio.Reader, ping func() error) ([]byte, error) {
 	var head []byte

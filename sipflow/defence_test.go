@@ -201,3 +201,25 @@ func TestManyConnectionsDoNotKeepUsFromTheNextHop(t *testing.T) {
 		r.sw.transport.mu.Unlock()
 	})
 }
+
+// Another phone that the INVITE was forked to knows Call-ID and our tag.
+func TestNotifyOfAnotherPhoneAfterTheByeIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		r := newRig(t, n, phoneAddr)
+		defer r.stop()
+		p := rawUDP(t, n, phoneAddr)
+		c := r.place(spec())
+		p.answerAndAccept()
+		p.wants(200, p.notify(1, "180 Ringing", "active"))
+		p.hungUp()
+		<-c.Done()
+		synctest.Wait()
+		p.wants(481, p.notify(2, "603 Decline", "terminated", "tag="+phoneTag, "tag=other"))
+		p.wants(200, p.notify(2, "200 OK", "terminated"))
+		if s := r.status(); strings.Contains(s, "603") {
+			t.Errorf("recorded %s", s)
+		}
+		r.empty()
+	})
+}

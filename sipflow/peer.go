@@ -344,6 +344,7 @@ type husk struct {
 	timer  timer
 	id     uint64
 	callID string
+	tag    string // the phone's
 	seq    uint32
 	call   *Call // while NOTIFYs are still recorded
 }
@@ -363,7 +364,7 @@ func (h *husk) over() {
 }
 
 func (h *husk) onRequest(m *wire.Message, from path) wire.Reply {
-	if string(m.Get(wire.CallID)) != h.callID {
+	if string(m.Get(wire.CallID)) != h.callID || string(m.FromTag()) != h.tag {
 		return wire.Reply{Code: 481}
 	}
 	seq := m.Seq()

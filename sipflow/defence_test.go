@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/wire"
 )
 
+// INVITEs that are refused at once and never acknowledged are bounded, as each
 // is kept for its ACK and its answer repeated.
 func TestRefusedINVITEsWithoutAckAreBounded(t *testing.T) {
 	byHand(t, func(t *testing.T, p *rawPair) {
@@ -35,6 +37,7 @@ func TestRefusedINVITEsWithoutAckAreBounded(t *testing.T) {
 	})
 }
 
+// A phone that insists on an acknowledgement for one provisional response
 // after the other gets so many and no more.
 func TestReliableProvisionalResponsesAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -69,6 +72,7 @@ func TestReliableProvisionalResponsesAreBounded(t *testing.T) {
 	})
 }
 
+// A phone that takes nothing from its connection holds up nobody else: its
 // repeated answer comes over UDP, where all the others are heard, too.
 func TestSlowConnectionDoesNotHoldUpOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -129,6 +133,7 @@ func TestAnswerOverAnotherTransportIsIgnored(t *testing.T) {
 	})
 }
 
+// A connection over which half a message came is closed soon; between messages
 // it may be quiet for long.
 func TestConnectionsThatSayHalfAMessageAreClosed(t *testing.T) {
 	whole := strings.Replace(stranger("OPTIONS", ""), "/UDP", "/TCP", 1)
@@ -221,5 +226,49 @@ func TestNotifyOfAnotherPhoneAfterTheByeIsRefused(t *testing.T) {
 			t.Errorf("recorded %s", s)
 		}
 		r.empty()
+	})
+}
+
+// Only servers get the agent's credentials: a phone that asks in the dialog,
+// by the right realm, with a nonce of the server's and for a URI that it has
+// chosen, could place calls in his name.
+func TestPhonesThatAskForCredentialsGetNone(t *testing.T) {
+	const challenge = "WWW-Authenticate: Digest realm=\"sipx.test\", nonce=\"n\"\r\n"
+	t.Run("in the dialog", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := siptest.NewNetwork()
+			r := newRig(t, n, proxyAddr)
+			defer r.stop()
+			proxy, p := rawUDP(t, n, proxyAddr), rawUDP(t, n, phoneAddr)
+			c := r.place(spec())
+			proxy.invite = proxy.expect("INVITE")
+			proxy.send(proxy.response(proxy.invite, 200, "Contact: <sip:900123@"+phoneAddr+">\r\n", ""))
+			p.invite = proxy.invite
+			p.expect("ACK")
+			p.send(p.response(p.expect("REFER"), 401, challenge, ""))
+			bye := p.expect("BYE")
+			p.send(p.response(bye, 401, challenge, ""))
+			<-c.Done()
+			p.quiet(time.Second)
+			if bye.Get(wire.Authorization) != nil {
+				t.Error("BYE with credentials")
+			}
+			r.empty()
+		})
+	})
+	t.Run("of another domain", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			n := siptest.NewNetwork()
+			r := newRig(t, n, "")
+			defer r.stop()
+			p := rawUDP(t, n, phoneAddr)
+			c := r.place(spec(func(s *Spec) { s.Key.Agent, s.CallingUser = "200@10.0.0.9", "201@10.0.0.2" }))
+			p.invite = p.expect("INVITE")
+			p.send(p.response(p.invite, 401, challenge, ""))
+			p.expect("ACK")
+			<-c.Done()
+			p.quiet(time.Second)
+			r.empty()
+		})
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
+	"slices"
 	"time"
 
 	"sipxrest/resolve"
@@ -211,6 +213,13 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 	}
 	switch res.Code() {
 	case 401, 407:
+		to := a.hop.Addr
+		if a.leg.path.link != nil {
+			to = a.leg.path.to
+		}
+		if !a.leg.call.servedBy(to.Addr()) {
+			return false
+		}
 		if !a.auth.answer(res, a.method, a.leg.target) {
 			a.leg.call.sw.logDenied(a.leg.call, a.method, a.auth.why)
 			return false
@@ -236,6 +245,17 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 	}
 	a.leg.cseq++ // RFC 3261 §22.2
 	return true
+}
+
+// servedBy reports whether an address is that of a server which may have the
+// agent's credentials: an outbound proxy, or one of his own domain. A phone may
+// name the realm as well, and its Contact is the URI that a response in the
+// dialog is computed for: it could have calls of its own choice paid by him.
+func (c *Call) servedBy(addr netip.Addr) bool {
+	ctx, stop := context.WithTimeout(context.Background(), t1) // the cache knows
+	defer stop()
+	hops, err := c.sw.nextHops(ctx, "sip:"+c.Key.Agent)
+	return err == nil && slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Addr.Addr() == addr })
 }
 
 // hops says where the next request of the leg may go, in the order to try.

@@ -20,8 +20,9 @@ import (
 // cannedPeer is a socket whose other end answers at once, from the bytes of
 // the request, so that a benchmark measures sipflow and little else.
 type cannedPeer struct {
-	rings  bool // answers INVITE with 180 only
-	in     chan []byte
+	rings  bool        // answers INVITE with 180 only
+	in     chan []byte // to the switchboard
+	sent   chan []byte // by it
 	free   chan []byte
 	once   sync.Once
 	closed chan struct{}
@@ -31,7 +32,7 @@ type cannedPeer struct {
 var cannedAddr = netip.MustParseAddrPort("10.0.0.2:5060")
 
 func newCannedPeer(rings bool) *cannedPeer {
-	p := &cannedPeer{rings: rings, in: make(chan []byte, 1<<16), free: make(chan []byte, 1<<12), closed: make(chan struct{})}
+	p := &cannedPeer{rings: rings, in: make(chan []byte, 1<<16), sent: make(chan []byte, 1<<16), free: make(chan []byte, 1<<12), closed: make(chan struct{})}
 	for range cap(p.free) {
 		p.free <- make([]byte, 0, 1024)
 	}
@@ -46,17 +47,32 @@ func (p *cannedPeer) Close() error {
 }
 
 func (p *cannedPeer) ReadFromUDPAddrPort(b []byte) (int, netip.AddrPort, error) {
-	select {
-	case m := <-p.in:
-		n := copy(b, m)
+	for {
 		select {
-		case p.free <- m[:0]:
-		default:
+		case m := <-p.in:
+			n := copy(b, m)
+			select {
+			case p.free <- m[:0]:
+			default:
+			}
+			return n, cannedAddr, nil
+		case m := <-p.sent:
+			p.respond(m)
+		case <-p.closed:
+			return 0, netip.AddrPort{}, net.ErrClosed
 		}
-		return n, cannedAddr, nil
-	case <-p.closed:
-		return 0, netip.AddrPort{}, net.ErrClosed
 	}
+}
+
+// WriteToUDPAddrPort leaves the answering to the reader: a call's goroutine is
+// to have the stack that a socket gives it.
+func (p *cannedPeer) WriteToUDPAddrPort(b []byte, _ netip.AddrPort) (int, error) {
+	select {
+	case p.sent <- b:
+	default:
+		p.lost.Add(1)
+	}
+	return len(b), nil
 }
 
 // reply puts one message into the socket, as a network would: never waiting.
@@ -93,9 +109,9 @@ var (
 	cannedTag     = []byte(";tag=phone\r\n")
 )
 
-func (p *cannedPeer) WriteToUDPAddrPort(b []byte, _ netip.AddrPort) (int, error) {
+func (p *cannedPeer) respond(b []byte) {
 	if bytes.HasPrefix(b, []byte("SIP/2.0 ")) || bytes.HasPrefix(b, []byte("ACK ")) {
-		return len(b), nil
+		return
 	}
 	via, from, to, id, cseq := line(b, "Via"), line(b, "From"), line(b, "To"), line(b, "Call-ID"), line(b, "CSeq")
 	tag := []byte("\r\n")
@@ -128,7 +144,6 @@ func (p *cannedPeer) WriteToUDPAddrPort(b []byte, _ netip.AddrPort) (int, error)
 	default:
 		response("SIP/2.0 200 OK\r\n", cseq)
 	}
-	return len(b), nil
 }
 
 // canned runs a switchboard whose only peer is canned. stop waits for its end.
@@ -223,7 +238,7 @@ func BenchmarkCallMemory(b *testing.B) {
 						<-call.Done()
 					}
 				}
-				for len(p.in) > 0 {
+				for len(p.in)+len(p.sent) > 0 {
 					runtime.Gosched()
 				}
 				b.ReportMetric(float64(inUse()-before)/calls, "B/call")

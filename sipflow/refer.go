@@ -88,27 +88,6 @@ func (c *Call) callingLeg() *Leg {
 	return l
 }
 
-// inviteHeader is what the first INVITE to a phone says beyond its dialog.
-func (c *Call) inviteHeader(subject, confPIN string, bridged bool) string {
-	b := make([]byte, 0, 192)
-	if subject != "" {
-		b = wire.AppendField(b, "Subject", subject)
-	}
-	if confPIN != "" { // not in the Request-URI: no headers are allowed there
-		b = wire.AppendField(b, "X-ConfPin", confPIN)
-	}
-	if bridged {
-		b = append(b, "Allow: "+allowBridged+"\r\nSupported: timer\r\n"...)
-	} else {
-		b = append(b, "Allow: "+allow+"\r\n"...)
-	}
-	b = append(b, "Accept: "+sdpType+"\r\n"...)
-	if ua := c.sw.cfg.UserAgent; ua != "" {
-		b = wire.AppendField(b, "User-Agent", ua)
-	}
-	return string(b)
-}
-
 // referTo is the URI of the called party; a conference PIN is a header of it
 // (RFC 3261 §19.1.1).
 func (c *Call) referTo() string {
@@ -116,22 +95,6 @@ func (c *Call) referTo() string {
 		return "sip:" + c.CalledUser
 	}
 	return "sip:" + c.CalledUser + "?X-ConfPin=" + escapeHeaderValue(c.ConfPIN)
-}
-
-// escapeHeaderValue escapes for the header part of a URI (RFC 3261 §25.1, hvalue).
-func escapeHeaderValue(s string) string {
-	const hex = "0123456789ABCDEF"
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9',
-			c == '-', c == '_', c == '.', c == '!', c == '~', c == '*', c == '(', c == ')':
-			b = append(b, c)
-		default:
-			b = append(b, '%', hex[c>>4], hex[c&15])
-		}
-	}
-	return string(b)
 }
 
 // ring invites a phone for the call's timeout. An answer that comes too late

@@ -1,0 +1,323 @@
+package sipflow
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"sipxrest/sipflow/wire"
+)
+
+// requires reports whether a message requires an option tag.
+func requires(m *wire.Message, option string) bool { return lists(m, wire.Require, option) }
+
+// lists reports whether a header field of option tags has one of them.
+func lists(m *wire.Message, h wire.Header, option string) (found bool) {
+	for v := range m.All(h) {
+		wire.Split(v, func(tag []byte) bool {
+			found = found || string(bytes.ToLower(tag)) == option
+			return !found
+		})
+	}
+	return found
+}
+
+// An Answer is a 2xx to our INVITE that still needs its ACK.
+type Answer struct {
+	leg *Leg
+	tx  *clientTx
+	SDP []byte // the phone's session description, empty if it sent none
+
+	keepAck bool // the ACK cannot be made anew from the answer
+}
+
+// Invite rings the phone with an offer and returns its answer. When ctx ends
+// first the INVITE is cancelled and the error is the context's cause; an
+// answer that crosses the CANCEL is acknowledged and hung up (RFC 3261 §9.1).
+// A refusal is a *StatusError.
+func (l *Leg) Invite(ctx context.Context, offer []byte) (*Answer, error) {
+	r := outgoing{method: "INVITE", header: l.first, body: offer}
+	if len(offer) > 0 {
+		r.contentType = sdpType
+	}
+	l.cseq++
+	a := l.newAttempt(&r)
+	for {
+		tx, err := a.send(ctx)
+		if err != nil {
+			return nil, l.failed("INVITE", err)
+		}
+		res, err := l.awaitInvite(ctx, tx)
+		if l.gone {
+			return nil, err
+		}
+		if !a.again(res, err) {
+			return l.answer(ctx, tx, res, err)
+		}
+	}
+}
+
+// answer is what the end of an INVITE transaction means for the call.
+func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err error) (*Answer, error) {
+	if errors.Is(err, errTimeout) {
+		l.call.note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
+		return nil, &StatusError{"INVITE", 408, "Request Timeout"}
+	}
+	if err != nil {
+		return nil, l.failed("INVITE", err)
+	}
+	if res.Code() >= 300 {
+		return nil, statusError("INVITE", res)
+	}
+	if tx.inside {
+		l.heed(res)
+	} else if err := l.learn(res, tx); err != nil {
+		return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
+	}
+	l.startTimer(res)
+	answer := &Answer{leg: l, tx: tx, SDP: bodyOf(res)}
+	if answer.SDP == nil && l.joint != nil {
+		answer.SDP = l.joint.inEarly
+	}
+	return answer, nil
+}
+
+// awaitInvite waits for the final response of an INVITE, and cancels it when
+// ctx ends.
+func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, error) {
+	provisional, cancelled := l.call.sw.ringing(tx), false
+	var reliable string // RSeq of the last one that was acknowledged
+	wait := ctx
+	var why error
+	cancel := func() {
+		cancelled = true
+		l.call.sw.cancel(tx, l.call.reasonFor(why))
+	}
+	for {
+		e, err := l.inbox.next(wait)
+		switch {
+		case err != nil && why == nil && l.joint != nil && l.joint.early != nil:
+			// The other phone must not wait for what this one says to that.
+			l.call.sw.cancel(tx, l.call.reasonFor(err))
+			l.call.aside(l, func() { l.giveUp(tx, err) })
+			return nil, err
+		case err != nil && why == nil && tx.inside:
+			// The BYE is to follow at once.
+			if provisional {
+				l.call.sw.cancel(tx, "")
+			}
+			l.call.sw.abandon(tx)
+			return nil, err
+		case err != nil && why == nil:
+			// Give up. CANCEL may only follow a provisional response (RFC 3261
+			// §9.1); without one the INVITE runs into its own timeout.
+			why = err
+			var stop context.CancelFunc
+			wait, stop = context.WithTimeout(context.WithoutCancel(ctx), tEnd)
+			defer stop()
+			if provisional {
+				cancel()
+			}
+			continue
+		case err != nil:
+			l.call.sw.abandon(tx)
+			// From now on answers are hung up on the side; one may have come
+			// in the last moment.
+			for e, ok := l.inbox.take(); ok; e, ok = l.inbox.take() {
+				if e.tx == tx && e.msg != nil && e.msg.Code()/100 == 2 {
+					l.noteResponse(e.msg)
+					l.hangUpAnswer(context.WithoutCancel(ctx), tx, e.msg, why)
+				}
+			}
+			return nil, why
+		case e.tx == tx && e.err != nil:
+			if why != nil {
+				if errors.Is(e.err, errTimeout) {
+					l.call.note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
+				}
+				return nil, why
+			}
+			return nil, e.err
+		case e.tx != tx || e.msg == nil:
+			if err := l.meanwhile(e); err != nil {
+				l.call.sw.abandon(tx)
+				return nil, err
+			}
+			continue
+		}
+		if !tx.inside {
+			l.noteResponse(e.msg)
+		}
+		code := e.msg.Code()
+		switch {
+		case code < 200:
+			provisional = true
+			if why != nil && !cancelled {
+				cancel()
+			}
+			if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != reliable && requires(e.msg, "100rel") {
+				reliable = rseq
+				var answer []byte
+				if why == nil && l.joint != nil {
+					answer = l.joint.answerEarly(ctx, l, e.msg)
+				}
+				l.prack(e.msg, tx, answer)
+			}
+		case why == nil:
+			return e.msg, nil
+		case code < 300: // the phone was quicker than our CANCEL
+			l.hangUpAnswer(wait, tx, e.msg, why)
+			return nil, why
+		default:
+			return nil, why
+		}
+	}
+}
+
+// giveUp cancels an INVITE that has been sent. why is what ends it.
+func (l *Leg) giveUp(tx *clientTx, why error) {
+	ended, stop := context.WithCancelCause(context.Background())
+	stop(why)
+	if res, err := l.awaitInvite(ended, tx); err == nil && res.Code() < 300 {
+		l.hangUpAnswer(context.Background(), tx, res, why) // it was in the inbox already
+	}
+}
+
+// hangUpAnswer acknowledges and hangs up an answer that nobody wants any more.
+func (l *Leg) hangUpAnswer(ctx context.Context, tx *clientTx, res *wire.Message, why error) {
+	if tx.inside { // the BYE is its owner's
+		(&Answer{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // see there
+		return
+	}
+	if err := l.learn(res, tx); err == nil {
+		(&Answer{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // the BYE follows either way
+	}
+	l.Bye(ctx, l.call.reasonFor(why)) //nolint:errcheck // the cause is why
+}
+
+// cancel sends the CANCEL of an INVITE that has had a provisional response,
+// once.
+func (sw *Switchboard) cancel(invite *clientTx, reason string) {
+	s := sw.shard(invite.id)
+	s.mu.Lock()
+	late := invite.state != proceeding || invite.cancelled // a final response has crossed it, or it is out
+	p, of := invite.path, invite.of
+	if !late {
+		invite.cancelled = true
+	}
+	s.mu.Unlock()
+	if late {
+		return
+	}
+	tx := &clientTx{id: invite.id, method: "CANCEL", path: p, seq: invite.seq}
+	sw.start(tx, invite.cancelRequest(of, reason)) //nolint:errcheck // without it the INVITE runs into its timeout
+}
+
+// learn makes the dialog from the 2xx (RFC 3261 §12.1.2).
+func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
+	d := dialogOf(res)
+	var missing error
+	if d.target == "" {
+		// Nothing tells where the phone is: hang up the way the INVITE went.
+		d.target, d.next, d.routes = l.target, l.target, routeTo(tx.path)
+		missing = errors.New("the 200 to the INVITE has no Contact")
+		l.path = tx.path
+	}
+	// Our own parts stay as we wrote them, whatever came back; callID is read
+	// by the sockets' readers.
+	l.remote, l.target, l.routes, l.next, l.strict = d.remote, d.target, d.routes, d.next, d.strict
+	l.accepted = tx
+	if l.call.sw.cfg.Fallback {
+		l.userAgent = agentOf(res)
+	}
+	l.call.dialled(l, Confirmed)
+	if missing != nil {
+		(&Answer{leg: l, tx: tx, keepAck: true}).Ack(nil) //nolint:errcheck // the BYE follows either way
+		return missing
+	}
+	return nil
+}
+
+// findPath settles where requests in the dialog go, the INVITE's connection
+// where it leads there (RFC 5923).
+func (l *Leg) findPath(tx *clientTx) {
+	l.path = tx.path
+	// The ACK waits for this.
+	ctx, stop := context.WithTimeout(context.Background(), t1)
+	defer stop()
+	hops, err := l.hops(ctx)
+	if err != nil {
+		return // phones may give a Contact that only their proxy can resolve
+	}
+	network := "udp"
+	if tx.path.link.reliable() {
+		network = "tcp"
+	}
+	for _, h := range hops {
+		if h.Addr == tx.path.to && h.Transport == network {
+			return
+		}
+	}
+	for _, h := range hops {
+		if p, err := l.call.sw.transport.path(ctx, h.Transport, h.Addr); err == nil {
+			l.path = p
+			return
+		}
+	}
+}
+
+// Ack acknowledges the answer, and again whenever the phone repeats it. It
+// carries the INVITE's credentials (RFC 3261 §22.1).
+func (a *Answer) Ack(sdp []byte) error {
+	l := a.leg
+	if l.path.link == nil { // new, or the phone has moved
+		l.findPath(a.tx)
+	}
+	r := outgoing{method: "ACK", body: sdp}
+	if len(sdp) > 0 {
+		r.contentType = sdpType
+	}
+	ack := l.request(l.path.link, &r, a.tx.seq, idIn(l.id), a.tx.auth)
+	err := l.path.send(ack)
+	if err != nil && l.path.link.reliable() { // the answer came over another connection
+		ctx, stop := context.WithTimeout(context.Background(), placeTime)
+		defer stop()
+		if p, dialled := l.call.sw.transport.path(ctx, "tcp", l.path.to); dialled == nil {
+			l.path = p
+			err = p.send(ack)
+		}
+	}
+	if len(sdp) == 0 && a.tx.auth == "" && !a.keepAck {
+		l.call.sw.acknowledged(a.tx, l.path, nil)
+	} else {
+		l.call.sw.acknowledged(a.tx, l.path, ack)
+	}
+	if err != nil {
+		return fmt.Errorf("ACK %s: %w", l.target, err)
+	}
+	return nil
+}
+
+// hangUpFork acknowledges and hangs up an answer that no leg took.
+func (sw *Switchboard) hangUpFork(tx *clientTx, m *wire.Message, spec Spec, auth string) {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	if sw.forksOver {
+		return
+	}
+	sw.forks.Go(func() {
+		ctx, stop := context.WithTimeout(context.Background(), tEnd)
+		defer stop()
+		l := &Leg{call: &Call{Spec: spec, sw: sw}, id: tx.localTag, cseq: tx.seq}
+		l.inbox.wake = make(chan struct{}, 1)
+		l.dialog = dialogOf(m)
+		l.peer.confirm("")
+		if err := l.learn(m, tx); err == nil {
+			fork := &clientTx{id: tx.id, path: tx.path, seq: tx.seq, auth: auth, state: terminated}
+			(&Answer{leg: l, tx: fork}).Ack(nil) //nolint:errcheck // asked for again with the repeated 200
+		}
+		l.Bye(ctx, "") //nolint:errcheck // there is nobody to tell
+	})
+}

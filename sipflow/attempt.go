@@ -1,0 +1,229 @@
+package sipflow
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"sipxrest/resolve"
+	"sipxrest/sipflow/wire"
+)
+
+// attempt is one request on its way: over several hops until one of them
+// answers (RFC 3263 §4.3), and again with credentials when it is challenged.
+type attempt struct {
+	outgoing
+	leg    *Leg
+	auth   auth
+	hops   []resolve.Hop // still to be tried
+	hop    resolve.Hop   // of the transaction at work; unset on the dialog's own path
+	routed bool          // hops has been filled
+	failed error         // why the hops before could not be used
+	// insisted: an extension that the phone insists on has been added, or a
+	// BYE sent over another connection
+	insisted bool
+}
+
+// Functions on the way to a wait build in place and leave what is rare to
+// others: a waiting call's stack is 4 KiB or, past that, 8.
+//
+//go:noinline
+func (l *Leg) newAttempt(r *outgoing) *attempt {
+	a := new(attempt)
+	a.outgoing, a.leg = *r, l
+	a.auth.cred, a.auth.realm = &l.call.Credentials, l.call.sw.cfg.Realm
+	return a
+}
+
+// send starts a transaction at the next hop that can be reached. Within a
+// dialog that has a path it goes there.
+func (a *attempt) send(ctx context.Context) (*clientTx, error) {
+	l, sw := a.leg, a.leg.call.sw
+	if l.path.link != nil {
+		tx, err := a.start(l.path)
+		if err == nil || !l.path.link.reliable() {
+			return tx, err
+		}
+		l.path = path{} // the connection is gone: open another
+	}
+	if !a.routed {
+		hops, err := l.hops(ctx)
+		if err != nil {
+			return nil, unreachable(err)
+		}
+		a.hops, a.routed = hops, true
+	}
+	for len(a.hops) > 0 {
+		a.hop, a.hops = a.hops[0], a.hops[1:]
+		p, err := sw.transport.path(ctx, a.hop.Transport, a.hop.Addr)
+		if err == nil {
+			var tx *clientTx
+			if tx, err = a.start(p); err == nil {
+				return tx, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		a.passOver(err)
+	}
+	return nil, unreachable(a.failed)
+}
+
+// passOver notes that the hop cannot be used.
+//
+//go:noinline
+func (a *attempt) passOver(err error) {
+	a.leg.call.sw.failed(a.hop)
+	a.failed = errors.Join(a.failed, fmt.Errorf("%s: %w", a.hop, err))
+}
+
+//go:noinline
+func unreachable(err error) error { return fmt.Errorf("%w: %w", ErrUnreachable, err) }
+
+// start sends the request on one path.
+func (a *attempt) start(p path) (*clientTx, error) {
+	l := a.leg
+	of := &l.dialog
+	if l.next == "" || a.method == "INVITE" {
+		of = l.dialog.copy()
+	}
+	if l.next == "" { // not in a dialog yet: name the hop as a loose route
+		of.routes = routeTo(p)
+	}
+	tx := new(clientTx)
+	tx.id, tx.leg, tx.callID, tx.localTag = idIn(l.id), l, l.callID, l.id
+	tx.method, tx.path, tx.seq, tx.auth, tx.inside = a.method, p, l.cseq, a.auth.lines(), l.next != ""
+	if a.method == "INVITE" {
+		tx.of = of
+	}
+	if err := l.call.sw.start(tx, of.request(p.link, &a.outgoing, l.cseq, tx.id, tx.auth)); err != nil {
+		return nil, err
+	}
+	l.call.placed(nil)
+	return tx, nil
+}
+
+// again reports whether the request is to be sent once more: to the next hop
+// after a timeout or a 503, or with credentials.
+func (a *attempt) again(res *wire.Message, err error) bool {
+	unusable := errors.Is(err, errTimeout) || errors.Is(err, errLost) || (err == nil && res.Code() == 503)
+	if a.hop.Transport != "" {
+		if unusable {
+			a.leg.call.sw.failed(a.hop)
+			if len(a.hops) > 0 {
+				if err == nil {
+					err = statusError(a.method, res)
+				}
+				a.failed = errors.Join(a.failed, fmt.Errorf("%s: %w", a.hop, err))
+				return true
+			}
+		} else if err == nil {
+			a.leg.call.sw.worked(a.hop)
+		}
+	}
+	if errors.Is(err, errLost) && a.leg.next != "" && !a.insisted {
+		switch a.method {
+		case "BYE", "INVITE", "UPDATE": // asked for twice they do no harm
+			a.insisted = true
+			a.leg.path = path{} // over another connection
+			a.leg.cseq++
+			return true
+		}
+	}
+	if err != nil {
+		return false
+	}
+	switch res.Code() {
+	case 401, 407:
+		to := a.hop.Addr
+		if a.leg.path.link != nil {
+			to = a.leg.path.to
+		}
+		if !a.leg.call.servedBy(to.Addr()) {
+			return false
+		}
+		if !a.auth.answer(res, a.method, a.leg.target) {
+			a.leg.call.sw.logDenied(a.leg.call, a.method, a.auth.why)
+			return false
+		}
+	case 421: // RFC 3262 §3: the phone insists on reliable provisional responses
+		if a.insisted || a.method != "INVITE" || !bytes.EqualFold(bytes.TrimSpace(res.Get(wire.Require)), []byte("100rel")) {
+			return false
+		}
+		a.insisted = true
+		a.header += "Supported: 100rel\r\n"
+	case 422: // RFC 4028 §6: its session interval is longer
+		floor, ok := minSE(res)
+		if a.insisted || !ok {
+			return false
+		}
+		a.insisted = true
+		a.header = withSession(a.header, floor)
+	default:
+		return false
+	}
+	if a.hop.Transport != "" { // the hop that challenged, and no other, gets the answer
+		a.hops = append([]resolve.Hop{a.hop}, a.hops...)
+	}
+	a.leg.cseq++ // RFC 3261 §22.2
+	return true
+}
+
+// servedBy reports whether an address is that of a server which may have the
+// agent's credentials: an outbound proxy, or one of his own domain. A phone may
+// name the realm as well, and its Contact is the URI that a response in the
+// dialog is computed for: it could have calls of its own choice paid by him.
+func (c *Call) servedBy(addr netip.Addr) bool {
+	ctx, stop := context.WithTimeout(context.Background(), t1) // the cache knows
+	defer stop()
+	hops, err := c.sw.nextHops(ctx, "sip:"+c.Key.Agent)
+	return err == nil && slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Addr.Addr() == addr })
+}
+
+// hops says where the next request of the leg may go, in the order to try.
+func (l *Leg) hops(ctx context.Context) ([]resolve.Hop, error) {
+	sw := l.call.sw
+	if l.next != "" {
+		return sw.hopsOf(ctx, l.next)
+	}
+	if first := l.call.hops; first != nil {
+		l.call.hops = nil // Place has looked them up
+		return first, nil
+	}
+	return sw.nextHops(ctx, l.target)
+}
+
+// routeTo preloads the route set with the next hop. sipXrest: it is numeric,
+// so that the proxy need not look itself up.
+func routeTo(p path) string {
+	b := append(make([]byte, 0, 64), "Route: <sip:"...)
+	b = p.to.AppendTo(b)
+	if p.link.reliable() {
+		b = append(b, ";transport=tcp"...)
+	}
+	return string(append(b, ";lr>\r\n"...))
+}
+
+// finish waits for the answer to what was sent, and sends it again as long as
+// that makes sense.
+func (a *attempt) finish(ctx context.Context, tx *clientTx, err error) (*wire.Message, error) {
+	for {
+		if err != nil {
+			return nil, a.leg.failed(a.method, err)
+		}
+		var res *wire.Message
+		res, err = a.leg.await(ctx, tx)
+		switch {
+		case a.again(res, err):
+			tx, err = a.send(ctx)
+		case err == nil && res.Code() >= 300:
+			return nil, statusError(a.method, res)
+		case err == nil:
+			return res, nil
+		}
+	}
+}

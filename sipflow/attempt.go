@@ -144,6 +144,8 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 			to = a.leg.path.to
 		}
 		if !a.leg.call.servedBy(to.Addr()) {
+			a.leg.call.sw.logDenied(a.leg.call, a.method, "it asks from "+to.Addr().String()+
+				", which is neither an outbound proxy nor a server of the agent's domain")
 			return false
 		}
 		if !a.auth.answer(res, a.method, a.leg.target) {

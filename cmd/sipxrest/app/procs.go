@@ -14,7 +14,7 @@ import (
 // BENCHMARKS.md). So the service runs on as few processors as keep up.
 const (
 	procsEvery = 100 * time.Millisecond // how often the load is looked at
-	procsBusy  = 0.70                   // of the processors in use: add some
+	procsBusy  = 0.95                   // of the processors in use: add some
 	procsIdle  = 0.50                   // of one processor less: take one away ...
 	procsCalm  = 20                     // ... after so many looks in a row
 )

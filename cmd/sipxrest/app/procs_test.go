@@ -8,8 +8,8 @@ func TestProcessorsFollowTheLoad(t *testing.T) {
 		load float64
 		want int
 	}{
-		{0.1, 1}, {0.6, 1}, // one keeps up
-		{0.9, 2}, {1.8, 4}, {3.9, 8}, {7.9, 8}, // doubled while all are busy
+		{0.1, 1}, {0.9, 1}, // one keeps up
+		{0.97, 2}, {1.95, 4}, {3.9, 8}, {7.9, 8}, // doubled while all are busy
 	} {
 		if got := tuner.next(step.load); got != step.want {
 			t.Fatalf("load %.1f: %d processors, want %d", step.load, got, step.want)

@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"bytes"
+	"strings"
 	"context"
 	"time"
 
@@ -294,6 +295,10 @@ func relayedHeader(m *wire.Message) string {
 			return true // ours is said for both
 		case wire.ReferTo, wire.Event:
 			return true // see referredHeader, eventHeader
+		case wire.Other:
+			if isIdentity(name) {
+				return true
+			}
 		}
 		if len(b)+len(name)+len(value) > maxRelayedHeader {
 			return false
@@ -305,6 +310,18 @@ func relayedHeader(m *wire.Message) string {
 		return true
 	})
 	return string(b)
+}
+
+// isIdentity tells the fields by which trusted servers vouch for a caller (RFC
+// 3325 §5, and what came before it). A proxy that trusts us would believe them
+// from us, whichever phone wrote them.
+func isIdentity(name []byte) bool {
+	for _, field := range [...]string{"P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "Identity"} {
+		if strings.EqualFold(string(name), field) {
+			return true
+		}
+	}
+	return false
 }
 
 // withoutOptions takes out the option tags that a bridge cannot pass on.

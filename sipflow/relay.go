@@ -2,8 +2,8 @@ package sipflow
 
 import (
 	"bytes"
-	"strings"
 	"context"
+	"strings"
 	"time"
 
 	"sipxrest/sipflow/wire"

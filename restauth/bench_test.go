@@ -56,7 +56,11 @@ func TestTrustedPeerCostsTwoAllocations(t *testing.T) {
 	r := request("POST", "/callcontroller/201/202")
 	r.RemoteAddr = "192.0.2.9:1000"
 	w := httptest.NewRecorder()
-	if n := testing.AllocsPerRun(100, func() { h.ServeHTTP(w, r) }); n > 2 {
-		t.Errorf("%v allocations", n)
+	least := 1000.0 // of some tries: what other goroutines allocate meanwhile counts too
+	for range 10 {
+		least = min(least, testing.AllocsPerRun(100, func() { h.ServeHTTP(w, r) }))
+	}
+	if least > 2 {
+		t.Errorf("%v allocations", least)
 	}
 }

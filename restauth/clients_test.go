@@ -256,7 +256,7 @@ func TestHostHeaderOnTheWire(t *testing.T) {
 func TestRealCurl(t *testing.T) {
 	curl, err := exec.LookPath("curl")
 	if err != nil {
-		t.Skip("no curl")
+		t.Skip("curl is not installed (make setup does it); the other tests here replay its bytes")
 	}
 	for _, useTLS := range []bool{false, true} {
 		for _, yaml := range []string{testUsers, clearUsers} { // without and with SHA-256

@@ -16,15 +16,14 @@ import (
 // answers (RFC 3263 §4.3), and again with credentials when it is challenged.
 type attempt struct {
 	outgoing
-	leg    *Leg
-	auth   auth
-	hops   []resolve.Hop // still to be tried
-	hop    resolve.Hop   // of the transaction at work; unset on the dialog's own path
-	routed bool          // hops has been filled
-	failed error         // why the hops before could not be used
-	// insisted: an extension that the phone insists on has been added, or a
-	// BYE sent over another connection
-	insisted bool
+	leg      *Leg
+	auth     auth
+	hops     []resolve.Hop // still to be tried
+	hop      resolve.Hop   // of the transaction at work; unset on the dialog's own path
+	routed   bool          // hops has been filled
+	failed   error         // why the hops before could not be used
+	insisted bool          // an extension that the phone insists on has been added
+	moved    bool          // sent again over another connection
 }
 
 // Functions on the way to a wait build in place and leave what is rare to
@@ -125,11 +124,11 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 			a.leg.call.sw.worked(a.hop)
 		}
 	}
-	if errors.Is(err, errLost) && a.leg.next != "" && !a.insisted {
+	if errors.Is(err, errLost) && a.leg.next != "" && !a.moved {
 		switch a.method {
 		case "BYE", "INVITE", "UPDATE": // asked for twice they do no harm
-			a.insisted = true
-			a.leg.path = path{} // over another connection
+			a.moved = true
+			a.leg.path = path{}
 			a.leg.cseq++
 			return true
 		}

@@ -128,7 +128,7 @@ func (c *Call) settle() {
 }
 
 // release lets go of the legs when the flow has returned. What the phones
-// still send is answered by husks.
+// still send is answered by husks, or from what is remembered of them (ended).
 func (c *Call) release() {
 	for _, l := range c.legs {
 		c.releaseLeg(l)

@@ -1,0 +1,85 @@
+package sipflow
+
+import (
+	"errors"
+	"net"
+	"net/netip"
+
+	"sipxrest/sipflow/wire"
+)
+
+func (t *transport) openUDP(addr, advertised string) error {
+	listen := t.net.ListenUDP
+	if listen == nil {
+		listen = listenUDP
+	}
+	c, err := listen(addr)
+	if err != nil {
+		return err
+	}
+	s := &udpSocket{conn: c}
+	if s.host, err = hostPort(c.LocalAddr(), advertised); err != nil {
+		c.Close()
+		return err
+	}
+	t.udp = append(t.udp, s)
+	return nil
+}
+
+func listenUDP(addr string) (PacketConn, error) {
+	a, err := net.ResolveUDPAddr("udp", addr)
+	if err != nil {
+		return nil, err
+	}
+	c, err := net.ListenUDP("udp", a)
+	if err != nil {
+		return nil, err
+	}
+	c.SetReadBuffer(udpBuffer) //nolint:errcheck // the kernel gives what it may
+	c.SetWriteBuffer(udpBuffer)
+	return c, nil
+}
+
+type udpSocket struct {
+	conn PacketConn
+	host string
+}
+
+func (s *udpSocket) send(b []byte, to netip.AddrPort) error {
+	_, err := s.conn.WriteToUDPAddrPort(b, to)
+	return err
+}
+func (s *udpSocket) repeat(b []byte, to netip.AddrPort) {
+	s.send(b, to) //nolint:errcheck // as good as lost
+}
+func (s *udpSocket) reliable() bool          { return false }
+func (s *udpSocket) local() (string, string) { return "UDP", s.host }
+
+func (s *udpSocket) reaches(a netip.Addr) bool {
+	l, err := netip.ParseAddrPort(s.conn.LocalAddr().String())
+	if err != nil {
+		return true
+	}
+	local := l.Addr().Unmap()
+	if local.IsUnspecified() {
+		return l.Addr().Is6() || a.Unmap().Is4()
+	}
+	return local.Is4() == a.Unmap().Is4()
+}
+
+func (t *transport) readUDP(s *udpSocket) {
+	buf := make([]byte, wire.MaxMessage+1)
+	for {
+		n, from, err := s.conn.ReadFromUDPAddrPort(buf)
+		if err != nil {
+			if errors.Is(err, net.ErrClosed) {
+				return
+			}
+			// An ICMP error of an earlier packet: the socket goes on.
+			t.log.Debug("sip: read", "socket", s.host, "error", err)
+			continue
+		}
+		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
+		t.take(append([]byte(nil), buf[:n]...), path{s, from})
+	}
+}

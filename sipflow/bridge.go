@@ -150,12 +150,7 @@ func (b *bridge) hungUp(l *Leg, bye *wire.Message) error {
 	}
 	b.call.dialled(l, Terminated)
 	if o := b.other(l); o != nil && bye != nil {
-		j := o.joined()
-		for v := range bye.All(wire.Reason) {
-			if len(j.byeHeader)+len(v) < maxRelayedHeader {
-				j.byeHeader = string(wire.AppendField([]byte(j.byeHeader), "Reason", string(v)))
-			}
-		}
+		o.joined().byeHeader += reasonsOf(bye)
 	}
 	return ErrHungUp
 }
@@ -168,7 +163,7 @@ func (b *bridge) event(ctx context.Context, l *Leg, e event) error {
 	case e.in != nil && e.cancel:
 		for _, r := range b.relays {
 			if r.in == e.in {
-				r.cancel()
+				r.cancel(reasonsOf(e.msg))
 			}
 		}
 	case e.in != nil && e.ack != nil:

@@ -3,10 +3,8 @@ package sipflow
 import (
 	"cmp"
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -201,36 +199,4 @@ func (c *Call) releaseLeg(l *Leg) {
 	l.peer.mu.Unlock()
 	s.mu.Unlock()
 	c.dialled(l, Terminated)
-}
-
-// reasonFor is the Reason header line (RFC 3326) that tells a phone why it is
-// hung up; empty when there is nothing to tell.
-func (c *Call) reasonFor(err error) string {
-	var refused *StatusError
-	switch {
-	case errors.As(err, &refused):
-		return reasonLine(refused.Code, refused.Reason)
-	case errors.Is(err, errNoNotify):
-		return reasonLine(408, "No NOTIFY After REFER")
-	case errors.Is(err, errTimeout), errors.Is(err, errExpired), errors.Is(err, errNoAck):
-		return reasonLine(408, "")
-	case errors.Is(err, errNoSDP):
-		return reasonLine(488, "")
-	case errors.Is(err, ErrDraining):
-		return reasonLine(503, "Shutting Down")
-	}
-	return ""
-}
-
-func reasonLine(code int, text string) string {
-	if text == "" {
-		text = wire.Phrase(code)
-	}
-	text = strings.Map(func(r rune) rune {
-		if r < ' ' || r == '"' || r == '\\' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, text)
-	return "Reason: SIP;cause=" + strconv.Itoa(code) + `;text="` + text + "\"\r\n"
 }

@@ -9,7 +9,7 @@
 //	bridge.go, relay.go, transfer.go   between two phones: what passes, who is replaced
 //	refresh.go, session.go, sdp.go     session timers, session descriptions
 //	leg.go, attempt.go, answer.go      one phone: its dialog, a request's way to it, its INVITE
-//	header.go, dialog.go               what our requests say
+//	header.go, dialog.go, reason.go    what our requests say
 //	peer.go, server.go, receive.go     what phones and strangers ask
 //	client.go, timers.go, shard.go     transactions and their timers (RFC 3261 §17, RFC 6026)
 //	ended.go                           what is kept of dialogs that are over

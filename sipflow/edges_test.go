@@ -30,6 +30,8 @@ func TestStrangersAreAnswered(t *testing.T) {
 		{"OPTIONS says what we allow", stranger("OPTIONS", ""), 200, "Allow: " + allow},
 		{"OPTIONS with an unknown extension", stranger("OPTIONS", "Require: a, b\r\nRequire: c\r\n"), 420, "Unsupported: a, b, c"},
 		{"INVITE", stranger("INVITE", ""), 404, ""},
+		{"INVITE that would replace a call", stranger("INVITE", "Replaces: nobody;to-tag=1;from-tag=2\r\n"), 404, ""},
+		{"INVITE that must replace a call", stranger("INVITE", "Replaces: nobody;to-tag=1;from-tag=2\r\nRequire: replaces\r\n"), 420, "Unsupported: replaces"},
 		{"INVITE with a foreign scheme", stranger("INVITE", "", "sip:x@10.0.0.1 SIP", "soap.beep://10.0.0.1 SIP"), 416, ""},
 		{"NOTIFY", stranger("NOTIFY", "Event: refer\r\n"), 481, "481 Subscription does not exist"},
 		{"BYE", stranger("BYE", ""), 481, ""},

@@ -187,6 +187,6 @@ func (l *Leg) startBye(ctx context.Context, reason string) (wait func() error) {
 // ErrHungUp, or with ctx.
 func (l *Leg) While(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	l.peer.whenHungUp(func() { cancel(ErrHungUp) })
+	l.peer.whenHungUp(cancel)
 	return ctx, func() { cancel(nil) }
 }

@@ -17,6 +17,7 @@ type peer struct {
 	up         bool   // answered, and nobody has sent BYE
 	confirmed  bool   // answered
 	byed       bool   // the phone sent BYE
+	reasons    string // that it gave: Reason header lines
 	subscribed bool   // we sent REFER and its subscription is not over
 	seq        uint32 // highest CSeq of the phone
 	answered   [4]answer
@@ -24,9 +25,9 @@ type peer struct {
 	version    uint64 // of our last o= line, 0 before the first
 	media      int    // m= lines of our answer to a re-INVITE
 	reinvite   *reinvite
-	hungUp     func() // called once when the phone sends BYE
-	relayed    bool   // requests go to the call's goroutine, which joins two phones
-	inviting   int    // our INVITEs that are pending in the dialog
+	hungUp     func(why error) // called once when the phone sends BYE
+	relayed    bool            // requests go to the call's goroutine, which joins two phones
+	inviting   int             // our INVITEs that are pending in the dialog
 	open       []*serverTx
 }
 
@@ -95,14 +96,22 @@ func (p *peer) unsubscribe() {
 }
 
 // whenHungUp has f called when the phone sends BYE, at once if it has.
-func (p *peer) whenHungUp(f func()) {
+func (p *peer) whenHungUp(f func(why error)) {
 	p.mu.Lock()
-	byed := p.byed
+	byed, why := p.byed, p.whyHungUp()
 	p.hungUp = f
 	p.mu.Unlock()
 	if byed {
-		f()
+		f(why)
 	}
+}
+
+// whyHungUp is ErrHungUp with the reasons that the phone gave. p.mu is held.
+func (p *peer) whyHungUp() error {
+	if p.reasons == "" {
+		return ErrHungUp
+	}
+	return &hungUpError{p.reasons}
 }
 
 // onRequest answers a request within the leg's dialog. It runs in the
@@ -202,12 +211,12 @@ func (l *Leg) accept(s *shard, m *wire.Message, from path) int {
 		if p.byed {
 			return 481
 		}
-		p.up, p.byed = false, true
+		p.up, p.byed, p.reasons = false, true, reasonsOf(m)
 		p.acknowledged()
 		code := l.answerFirst(m, from, 200)
 		l.inbox.put(event{hungUp: true, msg: m}, true)
 		if f := p.hungUp; f != nil {
-			f()
+			f(p.whyHungUp())
 		}
 		return code
 	case "NOTIFY":

@@ -30,6 +30,7 @@ type relay struct {
 	provisional bool      // tx has had a response
 	reliable    string    // RSeq of the last one that was acknowledged
 	cancelled   bool      // by the phone that sent it
+	reasons     string    // why: Reason header lines
 	answer      *Answer   // the far 2xx to an INVITE, until the near ACK comes
 	counted     bool      // among the far leg's pending INVITEs
 }
@@ -133,7 +134,7 @@ func (r *relay) count(n int) {
 func (b *bridge) answered(ctx context.Context, r *relay, e event) error {
 	if e.msg != nil && e.msg.Code() < 200 {
 		if r.cancelled && !r.provisional {
-			b.call.sw.cancel(r.tx, "")
+			b.call.sw.cancel(r.tx, r.reasons)
 		}
 		r.provisional = true
 		if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != r.reliable && requires(e.msg, "100rel") {
@@ -245,14 +246,15 @@ func (b *bridge) acknowledged(in *serverTx, ack *wire.Message) error {
 	return nil
 }
 
-// cancel passes a phone's CANCEL of its INVITE on (RFC 3261 §9.1).
-func (r *relay) cancel() {
+// cancel passes a phone's CANCEL of its INVITE on (RFC 3261 §9.1), with the
+// reasons that it gives.
+func (r *relay) cancel(reasons string) {
 	if r.cancelled || r.answer != nil {
 		return
 	}
-	r.cancelled = true
+	r.cancelled, r.reasons = true, reasons
 	if r.provisional {
-		r.to.call.sw.cancel(r.tx, "")
+		r.to.call.sw.cancel(r.tx, reasons)
 	}
 }
 

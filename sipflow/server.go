@@ -97,7 +97,7 @@ func (tx *serverTx) again(m *wire.Message) wire.Reply {
 	case "CANCEL":
 		if !tx.done && !tx.cancelled && tx.method == "INVITE" {
 			tx.cancelled = true
-			tx.leg.inbox.put(event{in: tx, cancel: true}, true)
+			tx.leg.inbox.put(event{in: tx, cancel: true, msg: m}, true)
 		}
 		return wire.Reply{Code: 200}
 	case "ACK":

@@ -379,3 +379,33 @@ func TestFloodOfForkedAnswersIsBounded(t *testing.T) {
 		r.empty()
 	})
 }
+
+// Display names come from files, subjects from clients: whatever they hold,
+// each is one line, or nothing goes out.
+func TestNothingOfARequestBreaksALine(t *testing.T) {
+	for _, evil := range []string{"a\r\nX-Evil: 1", "a\nX-Evil: 1", "a\rX-Evil: 1", "a\x00X-Evil: 1", "\"\r\nX-Evil: 1", "\\\r\nX-Evil: 1"} {
+		synctest.Test(t, func(t *testing.T) {
+			n := siptest.NewNetwork()
+			r := newRig(t, n, phoneAddr)
+			defer r.stop()
+			p := rawUDP(t, n, phoneAddr)
+			c := r.place(spec(func(s *Spec) { s.AgentName, s.Subject, s.ConfPIN = evil, evil, evil }))
+			p.invite = p.expect("INVITE")
+			p.send(p.response(p.invite, 200, p.contact(), ""))
+			p.expect("ACK")
+			refer := p.expect("REFER")
+			p.send(p.response(refer, 202, "", ""))
+			p.wants(200, p.notify(1, "180 Ringing", "active"))
+			for _, m := range []*wire.Message{p.invite, refer, p.hungUp()} {
+				head, _, _ := strings.Cut(string(m.Raw()), "\r\n\r\n")
+				for line := range strings.SplitSeq(head, "\r\n") {
+					if strings.HasPrefix(line, "X-Evil") || strings.ContainsAny(line, "\r\n\x00") {
+						t.Errorf("%q became\n%q", evil, head)
+					}
+				}
+			}
+			<-c.Done()
+			r.empty()
+		})
+	}
+}

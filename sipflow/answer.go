@@ -225,10 +225,17 @@ func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
 		missing = errors.New("the 200 to the INVITE has no Contact")
 		l.path = tx.path
 	}
+	if isSIPS(d.target) && !encrypted(transportOf(tx.path.link)) {
+		if err := l.goSecure(&d); err != nil {
+			d.target, d.next, d.routes = l.target, l.target, routeTo(tx.path)
+			missing, l.path = err, tx.path
+		}
+	}
 	// Our own parts stay as we wrote them, whatever came back; callID is read
 	// by the sockets' readers.
 	l.remote, l.target, l.routes, l.next, l.strict = d.remote, d.target, d.routes, d.next, d.strict
 	l.accepted = tx
+	l.secure = encrypted(transportOf(tx.path.link))
 	if l.call.sw.cfg.Fallback {
 		l.userAgent = agentOf(res)
 	}
@@ -248,21 +255,22 @@ func (l *Leg) findPath(tx *clientTx) {
 	ctx, stop := context.WithTimeout(context.Background(), t1)
 	defer stop()
 	hops, err := l.hops(ctx)
+	if errors.Is(err, errInsecure) && isSIPS(l.target) && !encrypted(transportOf(tx.path.link)) {
+		l.path = path{}
+	}
 	if err != nil {
 		return // phones may give a Contact that only their proxy can resolve
 	}
-	network := "udp"
-	if tx.path.link.reliable() {
-		network = "tcp"
-	}
+	network := transportOf(tx.path.link)
 	for _, h := range hops {
 		if h.Addr == tx.path.to && h.Transport == network {
 			return
 		}
 	}
 	for _, h := range hops {
-		if p, err := l.call.sw.transport.path(ctx, h.Transport, h.Addr); err == nil {
+		if p, err := l.call.sw.transport.path(ctx, h); err == nil {
 			l.path = p
+			l.hold(p.link)
 			return
 		}
 	}
@@ -274,6 +282,9 @@ func (a *Answer) Ack(sdp []byte) error {
 	l := a.leg
 	if l.path.link == nil { // new, or the phone has moved
 		l.findPath(a.tx)
+		if l.path.link == nil {
+			return fmt.Errorf("ACK %s: %w", l.target, errInsecure)
+		}
 	}
 	r := outgoing{method: "ACK", body: sdp}
 	if len(sdp) > 0 {
@@ -284,7 +295,7 @@ func (a *Answer) Ack(sdp []byte) error {
 	if err != nil && l.path.link.reliable() { // the answer came over another connection
 		ctx, stop := context.WithTimeout(context.Background(), placeTime)
 		defer stop()
-		if p, dialled := l.call.sw.transport.path(ctx, "tcp", l.path.to); dialled == nil {
+		if p, dialled := l.call.sw.transport.renew(ctx, l.path); dialled == nil {
 			l.path = p
 			err = p.send(ack)
 		}
@@ -311,6 +322,7 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, m *wire.Message, spec Spec, auth
 		ctx, stop := context.WithTimeout(context.Background(), tEnd)
 		defer stop()
 		l := &Leg{call: &Call{Spec: spec, sw: sw}, id: tx.localTag, cseq: tx.seq}
+		defer l.hold(nil)
 		l.inbox.wake = make(chan struct{}, 1)
 		l.dialog = dialogOf(m)
 		l.peer.confirm("")

@@ -24,6 +24,7 @@ type attempt struct {
 	failed   error         // why the hops before could not be used
 	insisted bool          // an extension that the phone insists on has been added
 	moved    bool          // sent again over another connection
+	lost     bool          // the dialog's connection is gone
 }
 
 // Functions on the way to a wait build in place and leave what is rare to
@@ -46,18 +47,16 @@ func (a *attempt) send(ctx context.Context) (*clientTx, error) {
 		if err == nil || !l.path.link.reliable() {
 			return tx, err
 		}
-		l.path = path{} // the connection is gone: open another
+		l.path, a.lost = path{}, true // the connection is gone: open another
 	}
 	if !a.routed {
-		hops, err := l.hops(ctx)
-		if err != nil {
+		if err := a.route(ctx); err != nil {
 			return nil, unreachable(err)
 		}
-		a.hops, a.routed = hops, true
 	}
 	for len(a.hops) > 0 {
 		a.hop, a.hops = a.hops[0], a.hops[1:]
-		p, err := sw.transport.path(ctx, a.hop.Transport, a.hop.Addr)
+		p, err := sw.transport.path(ctx, a.hop)
 		if err == nil {
 			var tx *clientTx
 			if tx, err = a.start(p); err == nil {
@@ -102,6 +101,7 @@ func (a *attempt) start(p path) (*clientTx, error) {
 	if err := l.call.sw.start(tx, of.request(p.link, &a.outgoing, l.cseq, tx.id, tx.auth)); err != nil {
 		return nil, err
 	}
+	l.hold(p.link)
 	l.call.placed(nil)
 	return tx, nil
 }
@@ -127,7 +127,7 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 	if errors.Is(err, errLost) && a.leg.next != "" && !a.moved {
 		switch a.method {
 		case "BYE", "INVITE", "UPDATE": // asked for twice they do no harm
-			a.moved = true
+			a.moved, a.lost = true, true
 			a.leg.path = path{}
 			a.leg.cseq++
 			return true
@@ -185,26 +185,13 @@ func (c *Call) servedBy(addr netip.Addr) bool {
 	return err == nil && slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Addr.Addr() == addr })
 }
 
-// hops says where the next request of the leg may go, in the order to try.
-func (l *Leg) hops(ctx context.Context) ([]resolve.Hop, error) {
-	sw := l.call.sw
-	if l.next != "" {
-		return sw.hopsOf(ctx, l.next)
-	}
-	if first := l.call.hops; first != nil {
-		l.call.hops = nil // Place has looked them up
-		return first, nil
-	}
-	return sw.nextHops(ctx, l.target)
-}
-
 // routeTo preloads the route set with the next hop. sipXrest: it is numeric,
 // so that the proxy need not look itself up.
 func routeTo(p path) string {
 	b := append(make([]byte, 0, 64), "Route: <sip:"...)
 	b = p.to.AppendTo(b)
 	if p.link.reliable() {
-		b = append(b, ";transport=tcp"...)
+		b = appendTransport(b, p.link)
 	}
 	return string(append(b, ";lr>\r\n"...))
 }

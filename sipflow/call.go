@@ -198,5 +198,6 @@ func (c *Call) releaseLeg(l *Leg) {
 	l.peer.open = nil
 	l.peer.mu.Unlock()
 	s.mu.Unlock()
+	l.hold(nil)
 	c.dialled(l, Terminated)
 }

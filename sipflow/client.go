@@ -114,7 +114,7 @@ func (sw *Switchboard) lost(l link) {
 		}
 		s.mu.Unlock()
 		for _, tx := range failed {
-			tx.tell(event{err: errLost}, true)
+			tx.tell(event{err: whyLost(l)}, true)
 		}
 	}
 }
@@ -189,7 +189,8 @@ func (sw *Switchboard) onResponse(m *wire.Message, from path) {
 		if tx == nil {
 			return s.ended.onLate(sw, id, m, from)
 		}
-		if tx.state != accepted && tx.path.link.reliable() != from.link.reliable() {
+		if tx.state != accepted && tx.path.link.reliable() != from.link.reliable() ||
+			encrypted(transportOf(tx.path.link)) && !encrypted(transportOf(from.link)) {
 			return nil // RFC 3261 §18.2.2: it comes as the request went
 		}
 		if tx.method != m.Method() || tx.seq != m.Seq() || !tx.owns(m) {

@@ -133,6 +133,9 @@ func (d *dialog) request(l link, r *outgoing, seq uint32, branch uint64, auth st
 	switch r.method {
 	case "INVITE", "REFER", "UPDATE", "SUBSCRIBE", "NOTIFY":
 		b = appendContact(b, l)
+		if isSIPS(d.target) {
+			b = secureContact(b)
+		}
 	}
 	b = append(b, r.header...)
 	b = append(b, auth...)
@@ -156,15 +159,10 @@ func appendVia(b []byte, l link, branch uint64) []byte {
 // appendContact names us. sipXrest: the user part is callcontroller, because
 // sipXproxy lets a REFER through without a challenge only for that Contact.
 func appendContact(b []byte, l link) []byte {
-	transport, host := l.local()
+	_, host := l.local()
 	b = append(b, "Contact: <sip:callcontroller@"...)
 	b = append(b, host...)
-	if transport == "TCP" {
-		b = append(b, ";transport=tcp"...)
-	} else {
-		b = append(b, ";transport=udp"...)
-	}
-	return append(b, ">\r\n"...)
+	return append(appendTransport(b, l), ">\r\n"...)
 }
 
 // refusalAck is the ACK of a final response other than 2xx: it belongs to the

@@ -282,6 +282,7 @@ func (l *Leg) reinvited(s *shard, m *wire.Message, from path) int {
 	r.ContentType = sdpType
 	r.Body = heldAnswer(m.Body(), l.id, p.version, l.call.sw.host)
 	p.media = max(p.media, bytes.Count(r.Body, []byte("\nm=")))
+	r = contactAsAsked(m, r)
 	via, _ := m.TopVia()
 	to := from
 	if !from.link.reliable() {

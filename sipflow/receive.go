@@ -58,6 +58,7 @@ func (sw *Switchboard) render(m *wire.Message, from path, r wire.Reply) (path, [
 	if r.ToTag == "" {
 		r.ToTag = sw.tagFor(m)
 	}
+	r = contactAsAsked(m, r)
 	to := from
 	if !from.link.reliable() {
 		to.to = wire.SentByAddr(via, from.to)
@@ -137,11 +138,14 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
 // server that answers at all is alive (RFC 3261 §11). It waits as long as ctx,
 // at most 32 s.
 func (sw *Switchboard) Options(ctx context.Context, hop resolve.Hop) (code int, reason string, err error) {
-	p, err := sw.transport.path(ctx, hop.Transport, hop.Addr)
+	p, err := sw.transport.path(ctx, hop)
 	if err != nil {
 		return 0, "", err
 	}
 	target := "sip:" + hop.Addr.String()
+	if p.link.reliable() {
+		target = string(appendTransport([]byte(target), p.link))
+	}
 	tag := string(appendID(nil, newID()))
 	d := dialog{callID: string(appendID(nil, newID())) + "@" + sw.host, target: target, remote: "<" + target + ">",
 		local: "<sip:callcontroller@" + sw.host + ">;tag=" + tag}

@@ -6,13 +6,23 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"os"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
+	"github.com/coder/websocket"
+
+	"sipxrest/resolve"
 	"sipxrest/sipflow/wire"
 )
 
-func (t *transport) openTCP(addr, advertised string) error {
+// openStream binds a listener for one of the transports over TCP.
+func (t *transport) openStream(transport, addr, advertised string) error {
+	if encrypted(transport) && t.tls.Certificate == nil {
+		return errors.New(transport + " needs a certificate: set sip.tls.cert and sip.tls.key")
+	}
 	listen := t.net.ListenTCP
 	if listen == nil {
 		listen = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
@@ -26,16 +36,34 @@ func (t *transport) openTCP(addr, advertised string) error {
 		l.Close()
 		return err
 	}
-	t.listeners = append(t.listeners, &tcpListener{l, host})
+	t.listeners = append(t.listeners, &streamListener{l, transport, host})
 	return nil
 }
 
-type tcpListener struct {
+type streamListener struct {
 	net.Listener
-	host string
+	transport string
+	host      string
 }
 
-func (t *transport) accept(l *tcpListener) {
+// sentBy is what connections of ours say in Via and Contact: peers open new
+// connections to where we listen, not to such a one's port.
+func (t *transport) sentBy(transport string) string {
+	for _, l := range t.listeners {
+		if l.transport == transport {
+			return l.host
+		}
+	}
+	if len(t.listeners) > 0 {
+		return t.listeners[0].host
+	}
+	if len(t.udp) > 0 {
+		return t.udp[0].host
+	}
+	return ""
+}
+
+func (t *transport) accept(l *streamListener) {
 	for {
 		c, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
@@ -46,20 +74,83 @@ func (t *transport) accept(l *tcpListener) {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		t.add(c, l.host, false)
+		t.admit(c, l)
 	}
 }
 
-// stream is one TCP connection, opened by either side.
+// admit takes a peer's connection. What is to be agreed on before its first
+// message is left to the goroutine that then reads it.
+func (t *transport) admit(c net.Conn, l *streamListener) {
+	addr, err := netip.ParseAddrPort(c.RemoteAddr().String())
+	if err != nil {
+		c.Close()
+		return
+	}
+	remote := netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+	shakes := l.transport != "tcp"
+	t.mu.Lock()
+	if t.closed || t.number[false] >= maxStreams || (shakes && !t.shaking.begin(remote.Addr())) {
+		t.mu.Unlock()
+		c.Close()
+		return
+	}
+	t.number[false]++
+	t.conns[c] = struct{}{}
+	t.wg.Add(1)
+	t.mu.Unlock()
+	go func() {
+		defer t.wg.Done()
+		s := &stream{t: t, conn: c, hop: resolve.Hop{Transport: l.transport, Addr: remote}, host: l.host, turn: make(chan struct{}, 1)}
+		if shakes {
+			err := t.shake(s)
+			t.mu.Lock()
+			t.shaking.end(remote.Addr())
+			t.mu.Unlock()
+			if err != nil {
+				t.log.Debug("sip: connection refused", "socket", l.transport+":"+l.host, "from", remote, "error", err)
+				t.forget(s, c)
+				return
+			}
+		}
+		t.mu.Lock()
+		t.streams[s.hop] = s
+		t.mu.Unlock()
+		t.readStream(s)
+		t.forget(s, c)
+	}()
+}
+
+// forget closes a connection that has ended. c is as it was accepted or
+// dialled.
+func (t *transport) forget(s *stream, c net.Conn) {
+	if s.frames != nil {
+		s.frames.CloseNow() //nolint:errcheck // it ends either way
+	}
+	c.Close()
+	t.mu.Lock()
+	if t.streams[s.hop] == s {
+		delete(t.streams, s.hop)
+	}
+	delete(t.conns, c)
+	t.number[s.ours]--
+	t.mu.Unlock()
+}
+
+// stream is one connection, opened by either side: TCP, or TLS and WebSocket
+// over it.
 type stream struct {
 	t      *transport
 	conn   net.Conn
-	remote netip.AddrPort
-	host   string // our sent-by
-	ours   bool   // we opened it
+	frames *websocket.Conn // nil where messages follow each other by their length
+	hop    resolve.Hop     // whom it reaches; without a name unless we opened it and asked for that
+	host   string          // our sent-by
+	ours   bool            // we opened it
 
 	used    atomic.Bool  // requests of ours went over it
+	calls   atomic.Int32 // legs whose requests go over it
 	repeats atomic.Int32 // that wait
+	ended   atomic.Pointer[error]
+	keep    *time.Timer // of a connection of ours; guarded by t.mu
 
 	turn chan struct{} // one message at a time is written
 }
@@ -68,8 +159,16 @@ func (s *stream) send(b []byte, _ netip.AddrPort) error {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
 	s.conn.SetWriteDeadline(time.Now().Add(streamWrite)) //nolint:errcheck // the write tells
-	_, err := s.conn.Write(b)
+	var err error
+	if s.frames != nil {
+		err = s.sendFrame(b)
+	} else {
+		_, err = s.conn.Write(b)
+	}
 	if err != nil {
+		if refused := s.refused(); refused != nil {
+			err = refused
+		}
 		s.conn.Close() // half a message may be out: nothing can follow it
 	}
 	return err
@@ -77,6 +176,10 @@ func (s *stream) send(b []byte, _ netip.AddrPort) error {
 
 // repeat leaves the waiting to a goroutine, which a write limit ends.
 func (s *stream) repeat(b []byte, to netip.AddrPort) {
+	s.aside(func() { s.send(b, to) }) //nolint:errcheck // the next repeat follows
+}
+
+func (s *stream) aside(do func()) {
 	s.t.mu.Lock()
 	defer s.t.mu.Unlock()
 	if s.t.closed || s.repeats.Load() >= maxRepeats {
@@ -84,21 +187,160 @@ func (s *stream) repeat(b []byte, to netip.AddrPort) {
 	}
 	s.repeats.Add(1)
 	s.t.wg.Go(func() {
-		s.send(b, to) //nolint:errcheck // the next repeat follows
+		do()
 		s.repeats.Add(-1)
 	})
 }
-func (s *stream) reliable() bool          { return true }
-func (s *stream) local() (string, string) { return "TCP", s.host }
 
-// dial returns the connection to an address, a new one if need be.
-func (t *transport) dial(ctx context.Context, to netip.AddrPort) (*stream, error) {
+func (s *stream) reliable() bool { return true }
+
+func (s *stream) local() (string, string) {
+	switch s.hop.Transport {
+	case "tls":
+		return "TLS", s.host
+	case "ws":
+		return "WS", s.host
+	case "wss":
+		return "WSS", s.host
+	}
+	return "TCP", s.host
+}
+
+func (t *transport) readStream(s *stream) {
+	var err error
+	if s.ours {
+		t.keepAlive(s)
+	}
+	if s.frames != nil {
+		err = s.readFrames()
+	} else {
+		err = s.readMessages()
+	}
+	s.ended.Store(&err)
+	s.conn.Close()
 	t.mu.Lock()
-	s := t.streams[to]
+	if s.keep != nil {
+		s.keep.Stop()
+	}
+	if t.streams[s.hop] == s {
+		delete(t.streams, s.hop)
+	}
 	t.mu.Unlock()
-	if s != nil {
+	if s.used.Load() { // strangers' connections come and go without a look at every transaction
+		t.lost(s)
+	}
+}
+
+// limit bounds the time until something comes.
+func (s *stream) limit(d time.Duration) {
+	s.conn.SetReadDeadline(time.Now().Add(d)) //nolint:errcheck // the read tells
+}
+
+// pong answers the keep-alive of a peer (RFC 5626 §3.5.1).
+func (s *stream) pong() error {
+	s.limit(streamIdle)
+	return s.send([]byte("\r\n"), s.hop.Addr)
+}
+
+func (s *stream) readMessages() error {
+	from := path{s, s.hop.Addr}
+	r := bufio.NewReaderSize(s.conn, 4096)
+	for {
+		s.limit(streamIdle)
+		if err := wire.Await(r, s.pong); err != nil {
+			if s.needed(err) {
+				continue
+			}
+			return err
+		}
+		s.limit(streamMessage)
+		m, err := wire.ReadMessage(r, s.pong)
+		if m != nil || err == nil {
+			func() {
+				defer s.t.recovered(from)
+				s.t.deliver(m, err, from)
+			}()
+		}
+		var pe *wire.ParseError
+		if err != nil && (!errors.As(err, &pe) || errors.Is(err, wire.ErrFraming)) {
+			return err
+		}
+	}
+}
+
+// needed reports whether a connection of ours that is merely silent is to be
+// kept, for calls count on it: not every peer answers our keep-alives.
+func (s *stream) needed(err error) bool {
+	return s.ours && s.calls.Load() > 0 && errors.Is(err, os.ErrDeadlineExceeded)
+}
+
+// dialing is a connection of ours that is being opened, for all who ask for it.
+type dialing struct {
+	done   chan struct{}
+	stream *stream
+	err    error
+}
+
+var errTooManyStreams = errors.New("too many SIP connections are open")
+
+// dial returns the connection to a hop, a new one if need be. Connections are
+// told apart by the name that they were asked for, too: it is what the peer's
+// certificate was verified against (RFC 5922 §7.4).
+func (t *transport) dial(ctx context.Context, hop resolve.Hop) (*stream, error) {
+	if hop.Transport == "tcp" {
+		hop.Name = ""
+	}
+	t.mu.Lock()
+	if s := t.streams[hop]; s != nil {
+		t.mu.Unlock()
 		return s, nil
 	}
+	d := t.dialing[hop]
+	if d == nil {
+		if t.closed || t.number[true] >= maxStreams {
+			t.mu.Unlock()
+			return nil, errTooManyStreams
+		}
+		d = &dialing{done: make(chan struct{})}
+		t.dialing[hop] = d
+		t.number[true]++
+		t.wg.Add(1)
+		go t.connect(hop, d) // the caller's stack stays small
+	}
+	t.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.stream, d.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// connect opens a connection, hands it to those who wait, and reads it.
+func (t *transport) connect(hop resolve.Hop, d *dialing) {
+	defer t.wg.Done()
+	s := &stream{t: t, hop: hop, host: t.sentBy(hop.Transport), ours: true, turn: make(chan struct{}, 1)}
+	c, err := t.reach(s)
+	t.mu.Lock()
+	delete(t.dialing, hop)
+	if err == nil {
+		t.streams[hop] = s
+		d.stream = s
+	} else {
+		t.number[true]--
+		d.err = err
+	}
+	t.mu.Unlock()
+	close(d.done)
+	if err == nil {
+		t.readStream(s)
+		t.forget(s, c)
+	}
+}
+
+// reach opens the stream's connection: that of TCP, then what its transport
+// puts upon it.
+func (t *transport) reach(s *stream) (net.Conn, error) {
 	dial := t.net.DialTCP
 	if dial == nil {
 		dial = func(ctx context.Context, addr string) (net.Conn, error) {
@@ -106,86 +348,34 @@ func (t *transport) dial(ctx context.Context, to netip.AddrPort) (*stream, error
 		}
 	}
 	// A host that swallows what is sent to it must leave time for the next.
-	limited, stop := context.WithTimeout(ctx, dialTime)
-	defer stop()
-	c, err := dial(limited, to.String())
+	ctx, stop := context.WithTimeout(t.ctx, dialTime)
+	c, err := dial(ctx, s.hop.Addr.String())
+	stop()
 	if err != nil {
 		return nil, err
 	}
-	// Peers open new connections to where we listen, not to this one's port.
-	host := ""
-	if len(t.listeners) > 0 {
-		host = t.listeners[0].host
-	} else if len(t.udp) > 0 {
-		host = t.udp[0].host
-	}
-	if s = t.add(c, host, true); s == nil {
-		return nil, errors.New("too many SIP connections are open")
-	}
-	return s, nil
-}
-
-// add starts to read a connection. It is nil when there are too many.
-func (t *transport) add(c net.Conn, host string, ours bool) *stream {
-	remote, err := netip.ParseAddrPort(c.RemoteAddr().String())
-	if err != nil {
-		c.Close()
-		return nil
-	}
-	s := &stream{t: t, turn: make(chan struct{}, 1), conn: c, remote: netip.AddrPortFrom(remote.Addr().Unmap(), remote.Port()), host: host, ours: ours}
 	t.mu.Lock()
-	if t.closed || t.number[ours] >= maxStreams {
-		t.mu.Unlock()
-		c.Close()
-		return nil
+	closed := t.closed
+	if !closed {
+		t.conns[c] = struct{}{}
 	}
-	t.streams[s.remote] = s
-	t.number[ours]++
-	t.wg.Add(1)
 	t.mu.Unlock()
-	go func() {
-		defer t.wg.Done()
-		t.readStream(s)
-	}()
-	return s
+	if closed {
+		c.Close()
+		return nil, net.ErrClosed
+	}
+	s.conn = c
+	if err := t.shakeOut(s); err != nil {
+		c.Close()
+		t.mu.Lock()
+		delete(t.conns, c)
+		t.mu.Unlock()
+		return nil, err
+	}
+	return c, nil
 }
 
-func (t *transport) readStream(s *stream) {
-	defer func() {
-		s.conn.Close()
-		t.mu.Lock()
-		if t.streams[s.remote] == s {
-			delete(t.streams, s.remote)
-		}
-		t.number[s.ours]--
-		t.mu.Unlock()
-		if s.used.Load() { // strangers' connections come and go without a look at every transaction
-			t.lost(s)
-		}
-	}()
-	from := path{s, s.remote}
-	r := bufio.NewReaderSize(s.conn, 4096)
-	limit := func(d time.Duration) { s.conn.SetReadDeadline(time.Now().Add(d)) } //nolint:errcheck // the read tells
-	pong := func() error {
-		limit(streamIdle)
-		return s.send([]byte("\r\n"), s.remote)
-	}
-	for {
-		limit(streamIdle)
-		if wire.Await(r, pong) != nil {
-			return
-		}
-		limit(streamMessage)
-		m, err := wire.ReadMessage(r, pong)
-		if m != nil || err == nil {
-			func() {
-				defer t.recovered(from)
-				t.deliver(m, err, from)
-			}()
-		}
-		var pe *wire.ParseError
-		if err != nil && (!errors.As(err, &pe) || errors.Is(err, wire.ErrFraming)) {
-			return
-		}
-	}
+// authority is a hop's name and port, as a URL has them.
+func authority(h resolve.Hop) string {
+	return net.JoinHostPort(strings.Trim(h.Name, "[]"), strconv.Itoa(int(h.Addr.Port())))
 }

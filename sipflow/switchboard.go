@@ -27,7 +27,7 @@ const (
 // Config is what the switchboard needs to know. Zero values are replaced by
 // the defaults given.
 type Config struct {
-	Listen          []string      // "udp:192.0.2.1:5060", "tcp:192.0.2.1:5060"; port 0 takes a free one
+	Listen          []string      // "udp:192.0.2.1:5060", likewise tcp, tls, ws and wss; port 0 takes a free one
 	ExternalAddress string        // host for Via and Contact, when it is not the one listened on
 	OutboundProxies []string      // SIP URIs; default: RFC 3263 on the domain of the Request-URI
 	Realm           string        // the only realm that gets the agents' credentials; empty: none does
@@ -37,6 +37,8 @@ type Config struct {
 	MaxCalls        int           // calls at once; default 20,000
 	UserAgent       string        // User-Agent of the INVITEs; empty: none
 	LogCalls        bool          // log every call's end at info, not only of those that failed
+	TLS             TLS
+	WebSocket       WebSocket
 	Resolver        *resolve.Resolver
 	Network         Network // tests only
 }
@@ -90,7 +92,7 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 	for i := range sw.shards {
 		sw.shards[i].init()
 	}
-	sw.transport = transport{log: log, net: cfg.Network, receive: sw.receive, malformed: sw.malformed, lost: sw.lost}
+	sw.transport = transport{log: log, net: cfg.Network, tls: cfg.TLS, ws: cfg.WebSocket, receive: sw.receive, malformed: sw.malformed, lost: sw.lost}
 	if err := sw.transport.open(cfg.Listen, cfg.ExternalAddress); err != nil {
 		sw.transport.close()
 		return nil, err
@@ -112,7 +114,7 @@ func (sw *Switchboard) Addrs() []string {
 		a = append(a, "udp:"+s.conn.LocalAddr().String())
 	}
 	for _, l := range sw.transport.listeners {
-		a = append(a, "tcp:"+l.Addr().String())
+		a = append(a, l.transport+":"+l.Addr().String())
 	}
 	return a
 }

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"sipxrest/resolve"
 	"sipxrest/sipflow/wire"
 )
 
@@ -42,7 +43,8 @@ const (
 	streamMessage = 32 * time.Second
 	// streamWrite bounds a write to a peer that reads slowly.
 	streamWrite = 5 * time.Second
-	// dialTime bounds the opening of a connection.
+	// dialTime bounds the opening of a connection, and once more what TLS and
+	// WebSocket then agree on.
 	dialTime = 2 * time.Second
 	// maxRepeats bounds the repeats that wait for one connection.
 	maxRepeats = 64
@@ -73,12 +75,31 @@ type path struct {
 func (p path) send(b []byte) error { return p.link.send(b, p.to) }
 func (p path) repeat(b []byte)     { p.link.repeat(b, p.to) }
 
+// transportOf is a link's transport as URIs and hops write it: "udp", "tcp",
+// "tls", "ws" or "wss".
+func transportOf(l link) string {
+	if s, ok := l.(*stream); ok {
+		return s.hop.Transport
+	}
+	return "udp"
+}
+
+// encrypted reports whether a transport keeps what a sips URI promises.
+func encrypted(transport string) bool { return transport == "tls" || transport == "wss" }
+
+// appendTransport appends a link's ;transport= parameter for a URI.
+func appendTransport(b []byte, l link) []byte {
+	return append(append(b, ";transport="...), transportOf(l)...)
+}
+
 // transport owns the sockets. Every message that arrives is handed to receive
 // by the goroutine that reads its socket, so messages keep their order;
 // receive must not block.
 type transport struct {
 	log     *slog.Logger
 	net     Network
+	tls     TLS
+	ws      WebSocket
 	receive func(m *wire.Message, from path)
 	// lost is told of a connection that has ended and had requests of ours.
 	lost func(l link)
@@ -86,32 +107,39 @@ type transport struct {
 	malformed func(m *wire.Message, err *wire.ParseError, from path)
 
 	udp       []*udpSocket
-	listeners []*tcpListener
-	wg        sync.WaitGroup // one per reading or accepting goroutine
+	listeners []*streamListener
+	wg        sync.WaitGroup // one per goroutine that reads, accepts, connects or repeats
+	ctx       context.Context
+	stop      context.CancelFunc // ends what connects
 
 	mu      sync.Mutex
-	streams map[netip.AddrPort]*stream // by remote address
-	number  map[bool]int               // of open connections, by who opened them: true for us
+	streams map[resolve.Hop]*stream  // by whom they reach
+	dialing map[resolve.Hop]*dialing // connections of ours that are being opened
+	conns   map[net.Conn]struct{}    // every open one, for close
+	number  map[bool]int             // of them, by who opened them: true for us
+	shaking handshakes
 	closed  bool
 }
 
-// open binds addresses such as "udp:127.0.0.1:5060". A host may be left out or
+// open binds addresses such as "udp:127.0.0.1:5060" or "tls:127.0.0.1:5061". A host may be left out or
 // unspecified; advertised then names the host for Via and Contact.
 func (t *transport) open(listen []string, advertised string) error {
-	t.streams, t.number = map[netip.AddrPort]*stream{}, map[bool]int{}
+	t.streams, t.dialing = map[resolve.Hop]*stream{}, map[resolve.Hop]*dialing{}
+	t.conns, t.number, t.shaking.of = map[net.Conn]struct{}{}, map[bool]int{}, map[netip.Addr]int{}
+	t.ctx, t.stop = context.WithCancel(context.Background())
 	for _, l := range listen {
 		scheme, addr, ok := strings.Cut(l, ":")
 		if !ok {
 			return fmt.Errorf("sip.listen %q: want transport:host:port, such as udp:192.0.2.1:5060", l)
 		}
 		var err error
-		switch strings.ToLower(scheme) {
+		switch scheme = strings.ToLower(scheme); scheme {
 		case "udp":
 			err = t.openUDP(addr, advertised)
-		case "tcp":
-			err = t.openTCP(addr, advertised)
+		case "tcp", "tls", "ws", "wss":
+			err = t.openStream(scheme, addr, advertised)
 		default:
-			err = fmt.Errorf("transport %q is not known: use udp or tcp", scheme)
+			err = fmt.Errorf("transport %q is not known: use udp, tcp, tls, ws or wss", scheme)
 		}
 		if err != nil {
 			return fmt.Errorf("sip.listen %q: %w", l, err)
@@ -183,42 +211,55 @@ func (t *transport) serve() {
 func (t *transport) close() {
 	t.mu.Lock()
 	t.closed = true
-	streams := make([]*stream, 0, len(t.streams))
-	for _, s := range t.streams {
-		streams = append(streams, s)
+	conns := make([]net.Conn, 0, len(t.conns))
+	for c := range t.conns {
+		conns = append(conns, c)
 	}
 	t.mu.Unlock()
+	t.stop()
 	for _, s := range t.udp {
 		s.conn.Close()
 	}
 	for _, l := range t.listeners {
 		l.Close()
 	}
-	for _, s := range streams {
-		s.conn.Close()
+	for _, c := range conns {
+		c.Close()
 	}
 	t.wg.Wait()
 }
 
-// path finds how to reach an address: by an own UDP socket of its family, or
-// by a TCP connection, an open one if there is one.
-func (t *transport) path(ctx context.Context, network string, to netip.AddrPort) (path, error) {
-	switch network {
+// path finds how to reach a hop: by an own UDP socket of its family, or by a
+// connection, an open one if there is one.
+func (t *transport) path(ctx context.Context, hop resolve.Hop) (path, error) {
+	switch hop.Transport {
 	case "udp":
 		for _, s := range t.udp {
-			if s.reaches(to.Addr()) {
-				return path{s, to}, nil
+			if s.reaches(hop.Addr.Addr()) {
+				return path{s, hop.Addr}, nil
 			}
 		}
-		return path{}, fmt.Errorf("no UDP socket of ours reaches %s: add one to sip.listen", to)
-	case "tcp":
-		s, err := t.dial(ctx, to)
+		return path{}, fmt.Errorf("no UDP socket of ours reaches %s: add one to sip.listen", hop.Addr)
+	case "tcp", "tls", "ws", "wss":
+		s, err := t.dial(ctx, hop)
 		if err != nil {
 			return path{}, err
 		}
-		return path{s, to}, nil
+		return path{s, hop.Addr}, nil
 	}
-	return path{}, fmt.Errorf("transport %q is not supported", network)
+	return path{}, fmt.Errorf("transport %q is not supported", hop.Transport)
+}
+
+// renew finds a new connection to where one led that is gone.
+func (t *transport) renew(ctx context.Context, was path) (path, error) {
+	s, ok := was.link.(*stream)
+	if !ok {
+		return was, nil
+	}
+	if !s.ours && s.hop.Transport != "tcp" {
+		return path{}, errors.New("the connection is gone, and the peer had opened it")
+	}
+	return t.path(ctx, s.hop)
 }
 
 // take parses one datagram and hands it on. What a stranger sends must not end

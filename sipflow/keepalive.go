@@ -1,0 +1,59 @@
+package sipflow
+
+import (
+	"math/rand/v2"
+	"time"
+)
+
+const (
+	// Connections of ours that calls count on are kept alive at a time between
+	// these (RFC 5626 §4.4.1): a NAT or a firewall on the way forgets silent ones.
+	keepAliveMin = 95 * time.Second
+	keepAliveMax = 120 * time.Second
+	// pongTime is how long a WebSocket peer may take for its pong.
+	pongTime = 10 * time.Second
+)
+
+func keepAliveWait() time.Duration { return keepAliveMin + rand.N(keepAliveMax-keepAliveMin) }
+
+// keepAlive sees to a connection of ours. The timer is stopped when it ends.
+func (t *transport) keepAlive(s *stream) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s.keep = time.AfterFunc(keepAliveWait(), s.stayAlive)
+}
+
+// stayAlive asks the peer for a sign of life. Over WebSocket it must give one;
+// otherwise not every peer knows the pong of RFC 5626, and it is TCP that
+// notices who is gone.
+func (s *stream) stayAlive() {
+	if s.ended.Load() != nil {
+		return
+	}
+	if s.calls.Load() > 0 {
+		if s.frames != nil {
+			s.aside(s.ping)
+		} else {
+			s.repeat([]byte("\r\n\r\n"), s.hop.Addr)
+		}
+	}
+	s.t.mu.Lock()
+	defer s.t.mu.Unlock()
+	s.keep.Reset(keepAliveWait())
+}
+
+// hold notes which connection the leg's requests go over, so that it is kept
+// alive. nil lets go of it.
+func (l *Leg) hold(on link) {
+	if on == link(l.held) && l.held != nil {
+		return
+	}
+	if l.held != nil {
+		l.held.calls.Add(-1)
+		l.held = nil
+	}
+	if s, ok := on.(*stream); ok {
+		s.calls.Add(1)
+		l.held = s
+	}
+}

@@ -1,0 +1,135 @@
+package sipflow
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"sipxrest/resolve"
+	"sipxrest/sipflow/wire"
+)
+
+// isSIPS reports whether a URI asks for encryption on every hop (RFC 3261
+// §19.1).
+func isSIPS[T string | []byte](uri T) bool {
+	return len(uri) > 5 && uri[4] == ':' && strings.EqualFold(string(uri[:5]), "sips:")
+}
+
+// hops says where the next request of the leg may go, in the order to try.
+func (l *Leg) hops(ctx context.Context) ([]resolve.Hop, error) {
+	hops, err := l.allHops(ctx)
+	if err == nil && (l.secure || isSIPS(l.target)) {
+		return l.secureOnly(hops)
+	}
+	return hops, err
+}
+
+func (l *Leg) allHops(ctx context.Context) ([]resolve.Hop, error) {
+	sw := l.call.sw
+	if l.next != "" {
+		return sw.hopsOf(ctx, l.next)
+	}
+	if first := l.call.hops; first != nil {
+		l.call.hops = nil // Place has looked them up
+		return first, nil
+	}
+	return sw.nextHops(ctx, l.target)
+}
+
+// secureOnly leaves the hops by which a sips request, or one in a dialog that
+// was set up over an encrypted hop, may go (RFC 3261 §26.2.2).
+//
+//go:noinline
+func (l *Leg) secureOnly(hops []resolve.Hop) ([]resolve.Hop, error) {
+	var kept []resolve.Hop
+	for _, h := range hops {
+		if encrypted(h.Transport) {
+			kept = append(kept, h)
+		}
+	}
+	if len(kept) == 0 && len(hops) > 0 {
+		return nil, fmt.Errorf("%w: it must go over TLS, and the way there is %s", errInsecure, hops[0])
+	}
+	return kept, nil
+}
+
+var errInsecure = errors.New("a secure request does not go over an insecure transport (RFC 3261 §26.2.2)")
+
+// goSecure finds the way within a dialog whose phone asks for encryption,
+// although its INVITE went without.
+//
+//go:noinline
+func (l *Leg) goSecure(d *dialog) error {
+	ctx, stop := context.WithTimeout(context.Background(), placeTime)
+	defer stop()
+	hops, err := l.call.sw.hopsOf(ctx, d.next)
+	if err == nil {
+		hops, err = l.secureOnly(hops)
+	}
+	var failed error
+	for _, h := range hops {
+		p, dialled := l.call.sw.transport.path(ctx, h)
+		if dialled == nil {
+			l.path = p
+			return nil
+		}
+		failed = errors.Join(failed, fmt.Errorf("%s: %w", h, dialled))
+	}
+	return fmt.Errorf("the phone's Contact is %s, and there is no secure way to it: %w", d.target, errors.Join(err, failed))
+}
+
+// route fills in where the request may go. A dialog whose encrypted connection
+// is gone first tries the server that it led to: only that one is known to be
+// who it says, whatever name its Record-Route has.
+//
+//go:noinline
+func (a *attempt) route(ctx context.Context) error {
+	hops, err := a.leg.hops(ctx)
+	if s := a.leg.held; a.lost && s != nil && s.ours && encrypted(s.hop.Transport) {
+		hops = append([]resolve.Hop{s.hop}, slices.DeleteFunc(hops, func(h resolve.Hop) bool { return h == s.hop })...)
+		err = nil
+	}
+	if err != nil {
+		return err
+	}
+	a.hops, a.routed = hops, true
+	return nil
+}
+
+// ourContact begins our Contact, as appendContact writes it.
+const ourContact = "Contact: <sip:callcontroller@"
+
+// secureContact makes the last line, our Contact, a sips URI: that of a request
+// to one must be (RFC 3261 §8.1.1.8).
+//
+//go:noinline
+func secureContact(b []byte) []byte {
+	i := bytes.LastIndex(b, []byte(ourContact))
+	if i < 0 {
+		return b
+	}
+	return slices.Insert(b, i+len("Contact: <sip"), 's')
+}
+
+// contactAsAsked makes the Contact of an answer a sips URI when that of the
+// request is one (RFC 3261 §12.1.1).
+func contactAsAsked(m *wire.Message, r wire.Reply) wire.Reply {
+	if isSIPS(m.URI()) {
+		r.Header = strings.Replace(r.Header, ourContact, "Contact: <sips:callcontroller@", 1)
+	}
+	return r
+}
+
+// whyLost is errLost with what is known about the end of the connection: a
+// server that refuses our certificate says so only there.
+func whyLost(l link) error {
+	if s, ok := l.(*stream); ok {
+		if refused := s.refused(); refused != nil {
+			return fmt.Errorf("%w: %w", errLost, refused)
+		}
+	}
+	return errLost
+}

@@ -1,0 +1,332 @@
+package sipflow
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"sipxrest/resolve"
+)
+
+// TLS says how connections are secured. Zero values are replaced by the
+// defaults given.
+type TLS struct {
+	// Certificate is ours, for peers that connect and for servers that ask for
+	// one. It is asked for with each connection, so that new ones have a new
+	// one. Required where Config.Listen has tls or wss.
+	Certificate func() *tls.Certificate
+	// Authorities are those that the certificates of servers and clients are
+	// verified with; likewise. Default, and where it answers nil: the system's.
+	Authorities func() *x509.CertPool
+	// ClientAuth says whether peers that connect are asked for a certificate:
+	// tls.NoClientCert (default), tls.RequestClientCert or
+	// tls.RequireAnyClientCert. One that is given is verified.
+	ClientAuth tls.ClientAuthType
+	// Unverified takes every certificate. It is for labs only.
+	Unverified bool
+	// MinVersion is the oldest version spoken, default TLS 1.2.
+	MinVersion uint16
+}
+
+const (
+	// handshakeTime bounds what TLS and WebSocket agree on when a peer connects.
+	handshakeTime = 5 * time.Second
+	// maxHandshakes bounds the peers that are at that, and those of one address.
+	maxHandshakes        = 512
+	maxHandshakesOfOne   = maxHandshakes / 8
+	maxNamesInErrors     = 4
+	maxNameLengthInError = 80
+)
+
+// handshakes counts the peers that have connected and not said yet who they
+// are. Guarded by transport.mu.
+type handshakes struct {
+	all int
+	of  map[netip.Addr]int
+}
+
+// neighbours are the addresses that one host may have.
+func neighbours(a netip.Addr) netip.Addr {
+	if a.Is6() {
+		if p, err := a.WithZone("").Prefix(64); err == nil {
+			return p.Addr()
+		}
+	}
+	return a
+}
+
+func (h *handshakes) begin(a netip.Addr) bool {
+	a = neighbours(a)
+	if h.all >= maxHandshakes || h.of[a] >= maxHandshakesOfOne {
+		return false
+	}
+	h.all++
+	h.of[a]++
+	return true
+}
+
+func (h *handshakes) end(a netip.Addr) {
+	a = neighbours(a)
+	h.all--
+	if h.of[a]--; h.of[a] <= 0 {
+		delete(h.of, a)
+	}
+}
+
+// shake agrees with a peer that has connected on what its listener speaks.
+func (t *transport) shake(s *stream) error {
+	s.conn.SetDeadline(time.Now().Add(handshakeTime)) //nolint:errcheck // the handshake tells
+	if encrypted(s.hop.Transport) {
+		c := tls.Server(s.conn, t.tls.server())
+		if err := c.HandshakeContext(t.ctx); err != nil {
+			return fmt.Errorf("TLS: %w", err)
+		}
+		s.conn = c
+	}
+	if overWebSocket(s.hop.Transport) {
+		if err := s.upgrade(); err != nil {
+			return fmt.Errorf("WebSocket: %w", err)
+		}
+	}
+	return s.conn.SetDeadline(time.Time{})
+}
+
+// shakeOut does likewise with a server that we have connected to.
+func (t *transport) shakeOut(s *stream) error {
+	if s.hop.Transport == "tcp" {
+		return nil
+	}
+	by := time.Now().Add(dialTime)
+	s.conn.SetDeadline(by) //nolint:errcheck // the handshake tells
+	ctx, stop := context.WithDeadline(t.ctx, by)
+	defer stop()
+	if encrypted(s.hop.Transport) {
+		c := tls.Client(s.conn, t.tls.client(s.hop))
+		if err := c.HandshakeContext(ctx); err != nil {
+			return fmt.Errorf("TLS: %w", explainHandshake(err))
+		}
+		s.conn = c
+	}
+	if overWebSocket(s.hop.Transport) {
+		if err := s.askForUpgrade(ctx); err != nil {
+			return fmt.Errorf("WebSocket: %w", err)
+		}
+	}
+	return s.conn.SetDeadline(time.Time{})
+}
+
+func (c *TLS) minVersion() uint16 {
+	if c.MinVersion == 0 {
+		return tls.VersionTLS12
+	}
+	return c.MinVersion
+}
+
+func (c *TLS) authorities() *x509.CertPool {
+	if c.Authorities == nil {
+		return nil
+	}
+	return c.Authorities()
+}
+
+// server is the configuration for one peer that has connected. There are no
+// session tickets: connections last, and each is to be verified.
+func (c *TLS) server() *tls.Config {
+	return &tls.Config{
+		MinVersion:             c.minVersion(),
+		GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return c.Certificate(), nil },
+		ClientAuth:             c.ClientAuth,
+		ClientCAs:              c.authorities(),
+		SessionTicketsDisabled: true,
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if len(state.PeerCertificates) == 0 || c.Unverified {
+				return nil
+			}
+			return c.verifyChain(state.PeerCertificates)
+		},
+	}
+}
+
+// client is the configuration for a connection to a hop. Who answers there must
+// prove to be whom the URI names, not whom DNS named (RFC 5922 §4, §7.3).
+func (c *TLS) client(hop resolve.Hop) *tls.Config {
+	config := &tls.Config{
+		MinVersion:         c.minVersion(),
+		InsecureSkipVerify: true, // VerifyConnection does it by the rules of SIP
+		VerifyConnection: func(state tls.ConnectionState) error {
+			if c.Unverified {
+				return nil
+			}
+			if err := c.verifyChain(state.PeerCertificates); err != nil {
+				return err
+			}
+			return verifyName(state.PeerCertificates[0], hop.Name)
+		},
+		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			if c.Certificate != nil {
+				if own := c.Certificate(); own != nil {
+					return own, nil
+				}
+			}
+			return new(tls.Certificate), nil // none
+		},
+	}
+	if _, err := netip.ParseAddr(strings.Trim(hop.Name, "[]")); err != nil {
+		config.ServerName = hop.Name // RFC 6066 §3: names only
+	}
+	return config
+}
+
+// sipDomain is the extended key usage of SIP domain certificates (RFC 5924).
+const sipDomain = "1.3.6.1.5.5.7.3.20"
+
+// verifyChain verifies that a known authority has signed a peer's certificate.
+// Either usage of TLS will do for either side: servers connect to each other
+// with the one certificate that they have.
+func (c *TLS) verifyChain(chain []*x509.Certificate) error {
+	if len(chain) == 0 {
+		return errors.New("the peer has no certificate")
+	}
+	leaf := chain[0]
+	options := x509.VerifyOptions{
+		Roots:         c.authorities(),
+		Intermediates: x509.NewCertPool(),
+		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+	}
+	for _, o := range leaf.UnknownExtKeyUsage {
+		if o.String() == sipDomain {
+			options.KeyUsages = []x509.ExtKeyUsage{x509.ExtKeyUsageAny}
+		}
+	}
+	for _, other := range chain[1:] {
+		options.Intermediates.AddCert(other)
+	}
+	_, err := leaf.Verify(options)
+	return explainCertificate(leaf, err)
+}
+
+// explainCertificate says what is wrong with a certificate, and what to do.
+func explainCertificate(leaf *x509.Certificate, err error) error {
+	var invalid x509.CertificateInvalidError
+	var unknown x509.UnknownAuthorityError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &invalid) && invalid.Reason == x509.Expired && invalid.Cert != nil:
+		now, c := time.Now(), invalid.Cert
+		if now.Before(c.NotBefore) {
+			return fmt.Errorf("the certificate of %s is not valid before %s: is the clock right? %w", subjectOf(c), c.NotBefore.Format(time.DateTime), err)
+		}
+		return fmt.Errorf("the certificate of %s has expired on %s: %w", subjectOf(c), c.NotAfter.Format(time.DateTime), err)
+	case errors.As(err, &unknown) && leaf.Subject.String() == leaf.Issuer.String():
+		return fmt.Errorf("the certificate of %s is self-signed: put it into sip.tls.ca to trust it: %w", subjectOf(leaf), err)
+	case errors.As(err, &unknown):
+		return fmt.Errorf("the certificate of %s is signed by %s, which is not a known authority: put the authority's certificate into sip.tls.ca: %w",
+			subjectOf(leaf), clip(leaf.Issuer.String()), err)
+	}
+	return err
+}
+
+// explainHandshake says what is meant by what peers answer that speak no TLS.
+func explainHandshake(err error) error {
+	var header tls.RecordHeaderError
+	var alert tls.AlertError
+	switch {
+	case errors.As(err, &header):
+		return fmt.Errorf("the server does not speak TLS there: is the port right? %w", err)
+	case errors.As(err, &alert):
+		return fmt.Errorf("the server refuses us; if it wants a certificate it must be able to verify that of sip.tls.cert: %w", err)
+	}
+	return err
+}
+
+// refused is the alert by which the peer has ended a connection, nil for every
+// other end: since TLS 1.3 it verifies our certificate after the handshake.
+//
+//go:noinline
+func (s *stream) refused() error {
+	var alert tls.AlertError
+	if why := s.ended.Load(); why != nil && errors.As(*why, &alert) && alert != 0 { // 0 is close_notify
+		return explainHandshake(*why)
+	}
+	return nil
+}
+
+// verifyName verifies that a certificate is that of a SIP domain or host: by a
+// URI sip:domain or a DNS name, exactly and without wildcards (RFC 5922 §7.1,
+// §7.2), or by an address.
+func verifyName(leaf *x509.Certificate, name string) error {
+	host := strings.Trim(name, "[]")
+	var names []string
+	for _, u := range leaf.URIs {
+		domain := u.Host
+		if domain == "" {
+			domain = u.Opaque // sip:example.com has no //
+		}
+		if !strings.EqualFold(u.Scheme, "sip") || u.User != nil || strings.Contains(domain, "@") {
+			continue // another protocol's, or a user's
+		}
+		if sameDomain(domain, host) {
+			return nil
+		}
+		names = append(names, "sip:"+domain)
+	}
+	for _, n := range leaf.DNSNames {
+		if sameDomain(n, host) {
+			return nil
+		}
+		names = append(names, n)
+	}
+	for _, ip := range leaf.IPAddresses {
+		if a, err := netip.ParseAddr(host); err == nil && ip.Equal(net.IP(a.AsSlice())) {
+			return nil
+		}
+		names = append(names, ip.String())
+	}
+	if len(names) == 0 {
+		return fmt.Errorf("the certificate of %s names no domain: it is not for %q", subjectOf(leaf), name)
+	}
+	hint := ""
+	if slices.ContainsFunc(names, func(n string) bool { return strings.Contains(n, "*") }) {
+		hint = " (SIP takes no wildcards, RFC 5922 §7.2)"
+	}
+	if more := len(names) - maxNamesInErrors; more > 0 {
+		names = append(names[:maxNamesInErrors], fmt.Sprintf("%d more", more))
+	}
+	return fmt.Errorf("the certificate is for %s, not for %q%s", clip(strings.Join(names, ", ")), name, hint)
+}
+
+func sameDomain(a, b string) bool {
+	return a != "" && strings.EqualFold(strings.TrimSuffix(a, "."), strings.TrimSuffix(b, "."))
+}
+
+// subjectOf names a certificate in an error. Whoever sent it chose the words.
+func subjectOf(c *x509.Certificate) string {
+	if s := c.Subject.String(); s != "" {
+		return clip(s)
+	}
+	if len(c.DNSNames) > 0 {
+		return clip(c.DNSNames[0])
+	}
+	return "the peer"
+}
+
+// clip makes what a stranger wrote fit for an error text.
+func clip(s string) string {
+	if len(s) > maxNameLengthInError {
+		s = strings.ToValidUTF8(s[:maxNameLengthInError], "") + "…"
+	}
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, s)
+}

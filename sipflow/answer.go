@@ -236,6 +236,9 @@ func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
 	l.remote, l.target, l.routes, l.next, l.strict = d.remote, d.target, d.routes, d.next, d.strict
 	l.accepted = tx
 	l.secure = encrypted(transportOf(tx.path.link))
+	if !tx.path.link.reliable() {
+		l.source = tx.path.to.Addr()
+	}
 	if l.call.sw.cfg.Fallback {
 		l.userAgent = agentOf(res)
 	}
@@ -291,20 +294,28 @@ func (a *Answer) Ack(sdp []byte) error {
 		r.contentType = sdpType
 	}
 	ack := l.request(l.path.link, &r, a.tx.seq, idIn(l.id), a.tx.auth)
-	err := l.path.send(ack)
-	if err != nil && l.path.link.reliable() { // the answer came over another connection
+	p, small := l.path, ack
+	if len(ack) > maxDatagram {
+		p, ack = l.enlarge(context.Background(), p, ack)
+	}
+	err := p.send(ack)
+	switch {
+	case err != nil && p != l.path:
+		l.call.sw.datagrams.remember(p.to)
+		p, ack = l.path, small
+		err = p.send(ack)
+	case err != nil && p.link.reliable(): // the answer came over another connection
 		ctx, stop := context.WithTimeout(context.Background(), placeTime)
 		defer stop()
-		if p, dialled := l.call.sw.transport.renew(ctx, l.path); dialled == nil {
-			l.path = p
+		if again, dialled := l.call.sw.transport.renew(ctx, p); dialled == nil {
+			l.path, p = again, again
 			err = p.send(ack)
 		}
 	}
 	if len(sdp) == 0 && a.tx.auth == "" && !a.keepAck {
-		l.call.sw.acknowledged(a.tx, l.path, nil)
-	} else {
-		l.call.sw.acknowledged(a.tx, l.path, ack)
+		ack = nil
 	}
+	l.call.sw.acknowledged(a.tx, p, ack)
 	if err != nil {
 		return fmt.Errorf("ACK %s: %w", l.target, err)
 	}

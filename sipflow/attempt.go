@@ -25,6 +25,7 @@ type attempt struct {
 	insisted bool          // an extension that the phone insists on has been added
 	moved    bool          // sent again over another connection
 	lost     bool          // the dialog's connection is gone
+	large    path          // of the transaction at work, where its size put it on a stream; else unset
 }
 
 // Functions on the way to a wait build in place and leave what is rare to
@@ -43,7 +44,7 @@ func (l *Leg) newAttempt(r *outgoing) *attempt {
 func (a *attempt) send(ctx context.Context) (*clientTx, error) {
 	l, sw := a.leg, a.leg.call.sw
 	if l.path.link != nil {
-		tx, err := a.start(l.path)
+		tx, err := a.start(ctx, l.path)
 		if err == nil || !l.path.link.reliable() {
 			return tx, err
 		}
@@ -59,7 +60,7 @@ func (a *attempt) send(ctx context.Context) (*clientTx, error) {
 		p, err := sw.transport.path(ctx, a.hop)
 		if err == nil {
 			var tx *clientTx
-			if tx, err = a.start(p); err == nil {
+			if tx, err = a.start(ctx, p); err == nil {
 				return tx, nil
 			}
 		}
@@ -83,7 +84,7 @@ func (a *attempt) passOver(err error) {
 func unreachable(err error) error { return fmt.Errorf("%w: %w", ErrUnreachable, err) }
 
 // start sends the request on one path.
-func (a *attempt) start(p path) (*clientTx, error) {
+func (a *attempt) start(ctx context.Context, p path) (*clientTx, error) {
 	l := a.leg
 	of := &l.dialog
 	if l.next == "" || a.method == "INVITE" {
@@ -98,7 +99,15 @@ func (a *attempt) start(p path) (*clientTx, error) {
 	if a.method == "INVITE" {
 		tx.of = of
 	}
-	if err := l.call.sw.start(tx, of.request(p.link, &a.outgoing, l.cseq, tx.id, tx.auth)); err != nil {
+	msg := of.request(p.link, &a.outgoing, l.cseq, tx.id, tx.auth)
+	if len(msg) > maxDatagram || a.large.link != nil {
+		msg = a.enlarge(ctx, tx, msg)
+	}
+	if err := l.call.sw.start(tx, msg); err != nil {
+		if a.large.link != nil && ctx.Err() == nil {
+			l.call.sw.datagrams.remember(p.to)
+			return a.start(ctx, p)
+		}
 		return nil, err
 	}
 	l.hold(p.link)
@@ -109,6 +118,9 @@ func (a *attempt) start(p path) (*clientTx, error) {
 // again reports whether the request is to be sent once more: to the next hop
 // after a timeout or a 503, or with credentials.
 func (a *attempt) again(res *wire.Message, err error) bool {
+	if a.large.link != nil && errors.Is(err, errLost) { // RFC 3261 §18.1.1: by UDP after all
+		return a.byDatagram()
+	}
 	unusable := errors.Is(err, errTimeout) || errors.Is(err, errLost) || (err == nil && res.Code() == 503)
 	if a.hop.Transport != "" {
 		if unusable {

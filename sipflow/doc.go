@@ -14,7 +14,7 @@
 //	client.go, timers.go, shard.go     transactions and their timers (RFC 3261 §17, RFC 6026)
 //	ended.go                           what is kept of dialogs that are over
 //	transport.go, udp.go, stream.go    the sockets
-//	failover.go                        hops that failed
+//	failover.go, large.go              hops that failed; requests too long for UDP
 //	digest.go, phones.go, replaces.go  challenges; phones that refuse REFER; attended transfer
 //	wire                               messages as bytes
 //	siptest                            the other side, for tests: network, phones, proxy

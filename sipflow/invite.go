@@ -209,5 +209,9 @@ func (l *Leg) prack(m *wire.Message, invite *clientTx, sdp []byte) {
 	}
 	// Nobody waits for its answer: it is repeated until there is one.
 	tx := &clientTx{id: idIn(l.id), method: "PRACK", path: invite.path, seq: l.cseq}
-	l.call.sw.start(tx, d.request(invite.path.link, &r, l.cseq, tx.id, "")) //nolint:errcheck
+	msg := d.request(invite.path.link, &r, l.cseq, tx.id, "")
+	if len(msg) > maxDatagram {
+		tx.path, msg = l.enlarge(context.Background(), tx.path, msg)
+	}
+	l.call.sw.start(tx, msg) //nolint:errcheck
 }

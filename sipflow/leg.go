@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"time"
 
 	"sipxrest/sipflow/wire"
@@ -15,9 +16,10 @@ type Leg struct {
 	call *Call
 	id   uint64 // local tag
 	dialog
-	path     path    // where requests in the dialog go; unset until it is known
-	held     *stream // connection that requests went over last, see hold
-	secure   bool    // set up over an encrypted hop, which it does not leave
+	path     path       // where requests in the dialog go; unset until it is known
+	source   netip.Addr // whence the phone's answer came, if by UDP
+	held     *stream    // connection that requests went over last, see hold
+	secure   bool       // set up over an encrypted hop, which it does not leave
 	cseq     uint32
 	first    string         // header lines of the first INVITE only
 	pending  []Notification // NOTIFYs that came while something else was awaited

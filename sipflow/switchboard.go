@@ -52,6 +52,7 @@ type Switchboard struct {
 	resolver  *resolve.Resolver
 	proxies   []resolve.Target
 	avoided   avoided
+	datagrams datagrams
 	transport transport
 	host      string // host of our first socket, for Call-ID and SDP
 	shards    [numShards]shard

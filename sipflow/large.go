@@ -1,0 +1,140 @@
+package sipflow
+
+import (
+	"bytes"
+	"context"
+	"net/netip"
+	"slices"
+	"sync"
+	"time"
+
+	"sipxrest/resolve"
+)
+
+const (
+	// maxDatagram is the longest request that goes by UDP where a stream can
+	// take it: the path's MTU is not known (RFC 3261 §18.1.1).
+	maxDatagram = 1300
+	// largeDial bounds the opening of a connection that is wanted for a
+	// request's size only: the request goes by UDP after all when it passes.
+	largeDial = time.Second
+	// datagramsOnly is how long a hop that took no connection is sent large
+	// requests by UDP without asking it again.
+	datagramsOnly = 5 * time.Minute
+	maxDatagrams  = 1024
+)
+
+// datagrams remembers the addresses that do not take connections.
+type datagrams struct {
+	mu    sync.Mutex
+	until map[netip.AddrPort]time.Time // at most maxDatagrams
+}
+
+func (d *datagrams) only(to netip.AddrPort) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	until, ok := d.until[to]
+	if ok && time.Now().After(until) {
+		delete(d.until, to)
+		return false
+	}
+	return ok
+}
+
+func (d *datagrams) remember(to netip.AddrPort) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.until == nil {
+		d.until = map[netip.AddrPort]time.Time{}
+	}
+	now := time.Now()
+	for a, until := range d.until {
+		if len(d.until) < maxDatagrams && now.Before(until) {
+			continue
+		}
+		delete(d.until, a)
+	}
+	d.until[to] = now.Add(datagramsOnly)
+}
+
+// enlarge gives a request that is too long for a datagram a connection to the
+// same hop (RFC 3261 §18.1.1). Its Via says so; the Contact stays, for it is
+// this request's size and not our reachability that asks for a stream. Without
+// a connection everything is as it was. msg is one of dialog.request for p.
+//
+//go:noinline
+func (l *Leg) enlarge(ctx context.Context, p path, msg []byte) (path, []byte) {
+	sw := l.call.sw
+	if p.link.reliable() || !sw.transport.listens("tcp") || !l.mayConnect(p.to.Addr()) || sw.datagrams.only(p.to) {
+		return p, msg
+	}
+	ctx, stop := context.WithTimeout(ctx, largeDial)
+	defer stop()
+	stream, err := sw.transport.path(ctx, resolve.Hop{Transport: "tcp", Addr: p.to})
+	if err != nil {
+		sw.log.Debug("sip: a large request goes by UDP after all", "to", p.to, "error", err)
+		sw.datagrams.remember(p.to)
+		return p, msg
+	}
+	return stream, overLink(msg, p.link, stream.link)
+}
+
+// enlarge is Leg.enlarge for a transaction that is about to start.
+//
+//go:noinline
+func (a *attempt) enlarge(ctx context.Context, tx *clientTx, msg []byte) []byte {
+	from := tx.path
+	a.large = path{}
+	if len(msg) > maxDatagram {
+		tx.path, msg = a.leg.enlarge(ctx, from, msg)
+		if tx.path != from {
+			a.large = tx.path
+		}
+	}
+	return msg
+}
+
+// byDatagram has a large request, whose connection has ended without an answer,
+// sent to the same hop by UDP. Its CSeq stays, so that a phone that knows it
+// already refuses it.
+//
+//go:noinline
+func (a *attempt) byDatagram() bool {
+	a.leg.call.sw.datagrams.remember(a.large.to)
+	a.large = path{}
+	if a.hop.Transport != "" {
+		a.hops = append([]resolve.Hop{a.hop}, a.hops...)
+	}
+	return true
+}
+
+// listens reports whether there is a listener of a transport over TCP.
+func (t *transport) listens(transport string) bool {
+	return slices.ContainsFunc(t.listeners, func(l *streamListener) bool { return l.transport == transport })
+}
+
+// overLink rewrites the topmost Via of a request of ours for another link.
+func overLink(msg []byte, from, to link) []byte {
+	via := func(l link) []byte {
+		transport, host := l.local()
+		return []byte("\r\nVia: SIP/2.0/" + transport + " " + host + ";rport;")
+	}
+	return bytes.Replace(msg, via(from), via(to), 1)
+}
+
+// mayConnect reports whether the leg's phone may have us open connections to
+// an address. It names its Contact, and may name its route set, as it likes: a
+// call that came to it through a proxy by UDP must not make us connect to
+// anybody but to where that INVITE went, the outbound proxies, and the servers
+// of the agent's domain or of its own.
+func (l *Leg) mayConnect(to netip.Addr) bool {
+	return !l.source.IsValid() || l.source == to || l.call.servedBy(to) || l.call.sw.serves("sip:"+l.party, to)
+}
+
+// serves reports whether an address is that of a server that a URI leads to.
+func (sw *Switchboard) serves(uri string, addr netip.Addr) bool {
+	ctx, stop := context.WithTimeout(context.Background(), t1)
+	defer stop()
+	hops, err := sw.hopsOf(ctx, uri)
+	return err == nil && slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Addr.Addr() == addr })
+}

@@ -329,6 +329,7 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, m *wire.Message, spec Spec, auth
 	if sw.forksOver {
 		return
 	}
+	sw.stats.forks.Add(1)
 	sw.forks.Go(func() {
 		ctx, stop := context.WithTimeout(context.Background(), tEnd)
 		defer stop()

@@ -154,15 +154,19 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 		if a.leg.path.link != nil {
 			to = a.leg.path.to
 		}
+		stats := &a.leg.call.sw.stats
 		if !a.leg.call.servedBy(to.Addr()) {
+			stats.challenges[ChallengeForeign].Add(1)
 			a.leg.call.sw.logDenied(a.leg.call, a.method, "it asks from "+to.Addr().String()+
 				", which is neither an outbound proxy nor a server of the agent's domain")
 			return false
 		}
 		if !a.auth.answer(res, a.method, a.leg.target) {
+			stats.challenges[ChallengeDenied].Add(1)
 			a.leg.call.sw.logDenied(a.leg.call, a.method, a.auth.why)
 			return false
 		}
+		stats.challenges[ChallengeAnswered].Add(1)
 	case 421: // RFC 3262 §3: the phone insists on reliable provisional responses
 		if a.insisted || a.method != "INVITE" || !bytes.EqualFold(bytes.TrimSpace(res.Get(wire.Require)), []byte("100rel")) {
 			return false

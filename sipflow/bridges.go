@@ -14,6 +14,7 @@ func (sw *Switchboard) bridged(c *Call, b *bridge) bool {
 		c.orders = make(chan *transferOrder)
 	}
 	c.isUp.Store(true)
+	c.connected()
 	return true
 }
 

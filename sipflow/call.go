@@ -18,23 +18,26 @@ import (
 type Call struct {
 	Spec
 
-	sw   *Switchboard
-	id   uint64
-	stop context.CancelCauseFunc
-	legs []*Leg         // owned by the call's goroutine, as the next three
-	byes []func() error // wait for the answers to our BYEs
-	hops []resolve.Hop  // of the first INVITE
-	sent chan error     // waits for the first INVITE; nil once it is out
-	wake chan struct{}  // of the legs' inboxes
-	done chan struct{}  // closed when the flow has returned
-	err  error          // valid after done
-	open atomic.Int32   // the flow, husks whose NOTIFYs are recorded, legs hung up on the side
+	sw    *Switchboard
+	id    uint64
+	stop  context.CancelCauseFunc
+	legs  []*Leg         // owned by the call's goroutine, as the next three
+	byes  []func() error // wait for the answers to our BYEs
+	hops  []resolve.Hop  // of the first INVITE
+	sent  chan error     // waits for the first INVITE; nil once it is out
+	wake  chan struct{}  // of the legs' inboxes
+	done  chan struct{}  // closed when the flow has returned
+	err   error          // valid after done
+	began time.Duration  // Place was called, since stats.start
+	open  atomic.Int32   // the flow, husks whose NOTIFYs are recorded, legs hung up on the side
 
-	ending atomic.Bool         // hung up by the client, or the flow has returned
-	mu     sync.Mutex          // one event is told at a time; guards moved
-	moved  *Key                // that the call holds since its last transfer
-	isUp   atomic.Bool         // bridged: orders is there
-	orders chan *transferOrder // of the client
+	ending  atomic.Bool         // hung up by the client, or the flow has returned
+	mu      sync.Mutex          // one event is told at a time; guards moved
+	moved   *Key                // that the call holds since its last transfer
+	isUp    atomic.Bool         // bridged: orders is there
+	joined  bool                // the parties have been; owned by the call's goroutine
+	outcome CallOutcome         // likewise
+	orders  chan *transferOrder // of the client
 }
 
 // Done is closed when the flow has returned: both phones are hung up, or on

@@ -11,7 +11,7 @@ import (
 // logEnd tells an operator how a call ended. Those that went as they should
 // are told at debug level only, unless the configuration asks for all: at
 // thousands of calls a second a line for each is a good part of the work.
-func (sw *Switchboard) logEnd(c *Call, began time.Time) {
+func (sw *Switchboard) logEnd(c *Call) {
 	level := slog.LevelInfo
 	if !sw.cfg.LogCalls && (c.err == nil || errors.Is(c.err, ErrHungUpByUser) || errors.Is(c.err, ErrReplaced)) {
 		level = slog.LevelDebug
@@ -21,7 +21,7 @@ func (sw *Switchboard) logEnd(c *Call, began time.Time) {
 	}
 	key := c.Holds()
 	attrs := []slog.Attr{slog.String("agent", key.Agent), slog.String("calling", key.Calling), slog.String("called", key.Called),
-		slog.Duration("took", time.Since(began).Round(time.Millisecond))}
+		slog.Duration("took", (sw.stats.elapsed() - c.began).Round(time.Millisecond))}
 	text := "call ended"
 	if c.err != nil {
 		text = "call ended without a connection"

@@ -83,6 +83,7 @@ func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
 		return ErrDraining
 	}
 	s.clients[tx.key()] = tx
+	s.stats.started[methodOf(tx.method)]++
 	tx.began = s.now()
 	if tx.interval = t1; tx.path.link.reliable() {
 		tx.interval = tEnd
@@ -149,6 +150,7 @@ func (tx *clientTx) expire(s *shard) func() {
 	elapsed := s.now() - tx.began
 	if elapsed >= tEnd {
 		tx.remove(s)
+		s.stats.timeouts++
 		return func() { tx.tell(event{err: errTimeout}, true) }
 	}
 	// Timers A and E: doubled each time, E up to T2 and at T2 once there was a
@@ -162,6 +164,7 @@ func (tx *clientTx) expire(s *shard) func() {
 		wait = t1 // the last repeat is at 63*T1
 	}
 	tx.timer.set(s, wait, tx)
+	s.stats.repeated++
 	msg, p := tx.msg, tx.path
 	return func() { p.send(msg) } //nolint:errcheck // as good as lost: the next repeat or the timeout follows
 }
@@ -169,12 +172,15 @@ func (tx *clientTx) expire(s *shard) func() {
 // onResponse matches a response to its transaction (RFC 3261 §17.1.3) and
 // moves that on.
 func (sw *Switchboard) onResponse(m *wire.Message, from path) {
+	sw.stats.read.responses[classOf(m.Code())].Add(1)
 	via, ok := m.TopVia()
 	if !ok || len(via.Branch) != len(branchCookie)+16 {
+		sw.stats.read.strays[StrayResponse].Add(1)
 		return
 	}
 	id, ok := parseID(via.Branch[len(branchCookie):])
 	if !ok {
+		sw.stats.read.strays[StrayResponse].Add(1)
 		return
 	}
 	s := sw.shard(id)
@@ -187,19 +193,27 @@ func (sw *Switchboard) onResponse(m *wire.Message, from path) {
 		defer s.mu.Unlock()
 		tx := s.clients[key]
 		if tx == nil {
-			return s.ended.onLate(sw, id, m, from)
+			late := s.ended.onLate(sw, id, m, from)
+			if late == nil {
+				sw.stats.read.strays[StrayResponse].Add(1)
+			} else {
+				s.stats.repeats++
+			}
+			return late
 		}
 		if tx.state != accepted && tx.path.link.reliable() != from.link.reliable() ||
 			encrypted(transportOf(tx.path.link)) && !encrypted(transportOf(from.link)) {
+			sw.stats.read.strays[StrayResponse].Add(1)
 			return nil // RFC 3261 §18.2.2: it comes as the request went
 		}
 		if tx.method != m.Method() || tx.seq != m.Seq() || !tx.owns(m) {
+			sw.stats.read.strays[StrayResponse].Add(1)
 			return nil
 		}
 		if tx.invite {
 			return tx.inviteResponse(sw, s, m)
 		}
-		return tx.response(s, m)
+		return tx.response(sw, s, m)
 	}(); then != nil {
 		then()
 	}
@@ -216,7 +230,7 @@ func (tx *clientTx) owns(m *wire.Message) bool {
 }
 
 // response is the non-INVITE state machine (RFC 3261 §17.1.2).
-func (tx *clientTx) response(s *shard, m *wire.Message) func() {
+func (tx *clientTx) response(sw *Switchboard, s *shard, m *wire.Message) func() {
 	if m.Code() < 200 {
 		tx.state = proceeding
 		return nil
@@ -224,6 +238,8 @@ func (tx *clientTx) response(s *shard, m *wire.Message) func() {
 	// A full inbox: leave everything as if the response had been lost.
 	if tx.tell(event{msg: m}, false) {
 		tx.remove(s)
+	} else {
+		sw.stats.inboxFull.Add(1)
 	}
 	return nil
 }
@@ -242,13 +258,14 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 					tx.timer.set(s, tLate, tx)
 				}
 			}
-			if !tx.abandoned {
-				tx.tell(event{msg: m}, false)
+			if !tx.abandoned && !tx.tell(event{msg: m}, false) {
+				sw.stats.inboxFull.Add(1)
 			}
 			return nil
 		case code < 300:
 			tag := string(m.ToTag())
 			if !tx.abandoned && tx.leg.inbox.full() {
+				sw.stats.inboxFull.Add(1)
 				return nil
 			}
 			tx.state, tx.msg = accepted, nil
@@ -267,6 +284,7 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 			return nil
 		}
 		if !tx.abandoned && tx.leg.inbox.full() {
+			sw.stats.inboxFull.Add(1)
 			return nil
 		}
 		ack := tx.refusalAck(m)
@@ -289,7 +307,9 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 			}
 		}
 	case completed:
+		s.stats.repeats++
 		if ack := tx.ack; code >= 300 {
+			s.stats.repeated++
 			return func() { tx.path.send(ack) } //nolint:errcheck
 		}
 	case accepted:
@@ -299,6 +319,7 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 		if tx.tag != string(m.ToTag()) || tx.abandoned {
 			return tx.fork(sw, m)
 		}
+		s.stats.repeats++
 		if !tx.acked {
 			return nil // the flow has not sent its ACK yet; it will
 		}
@@ -315,6 +336,7 @@ func (tx *clientTx) fork(sw *Switchboard, m *wire.Message) func() {
 		return func() { sw.repeatAck(tx, m) }
 	}
 	if tx.forks >= maxForks {
+		sw.stats.limited[LimitForks].Add(1)
 		return nil
 	}
 	tx.forks++
@@ -367,6 +389,7 @@ func (sw *Switchboard) repeatAck(tx *clientTx, m *wire.Message) {
 	s := sw.shard(tx.id)
 	s.mu.Lock()
 	ack, p := tx.ack, tx.path
+	s.stats.repeated++
 	s.mu.Unlock()
 	if ack == nil {
 		d := dialogOf(m)

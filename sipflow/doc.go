@@ -13,6 +13,7 @@
 //	peer.go, server.go, receive.go     what phones and strangers ask
 //	client.go, timers.go, shard.go     transactions and their timers (RFC 3261 §17, RFC 6026)
 //	ended.go                           what is kept of dialogs that are over
+//	stats.go, snapshot.go              what is counted, and how it is read
 //	transport.go, udp.go, stream.go    the sockets
 //	failover.go, large.go              hops that failed; requests too long for UDP
 //	digest.go, phones.go, replaces.go  challenges; phones that refuse REFER; attended transfer

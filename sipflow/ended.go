@@ -121,6 +121,7 @@ func (e *ended) onLate(sw *Switchboard, id uint64, m *wire.Message, from path) f
 		return func() { sw.repeatAck(tx, m) }
 	}
 	if inv.forks >= maxForks {
+		sw.stats.limited[LimitForks].Add(1)
 		return nil
 	}
 	inv.forks++

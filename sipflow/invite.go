@@ -36,6 +36,7 @@ func Invite(ctx context.Context, c *Call) (err error) {
 	if err != nil {
 		return err
 	}
+	c.sw.stats.answered[c.kind()].observe(c.sw.stats.elapsed() - c.began)
 	defer func() { c.hangUp(ctx, calling, err) }()
 	if err := answer.Ack(nil); err != nil {
 		return err
@@ -191,6 +192,7 @@ const maxPracks = 64
 // answers an offer in it.
 func (l *Leg) prack(m *wire.Message, invite *clientTx, sdp []byte) {
 	if l.pracks >= maxPracks {
+		l.call.sw.stats.limited[LimitPracks].Add(1)
 		return
 	}
 	l.pracks++

@@ -125,6 +125,9 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 	}
 	method, seq := m.Method(), m.Seq()
 	if tx := p.opened(seq); tx != nil {
+		if method == tx.method {
+			s.stats.repeats++
+		}
 		return tx.again(m)
 	}
 	if method == "ACK" {
@@ -139,6 +142,9 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 			continue
 		case method == "CANCEL": // of what has been answered: it has no effect (RFC 3261 §9.2)
 			return wire.Reply{Code: 200}
+		}
+		s.stats.repeats++
+		switch {
 		case method != "INVITE" || a.code != 200:
 			return again(m, int(a.code), from)
 		case p.reinvite != nil && p.reinvite.seq == seq:
@@ -155,7 +161,7 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 	}
 	p.seq = seq
 	if p.relayed && method != "BYE" && !p.byed && p.up {
-		if r = l.open(m, from); r.Code >= 200 && r.Code != 500 {
+		if r = l.open(s, m, from); r.Code >= 200 && r.Code != 500 {
 			p.remember(seq, r.Code)
 		}
 		return r
@@ -244,6 +250,7 @@ func (l *Leg) notified(m *wire.Message, from path) int {
 	n := notificationOf(m)
 	n.At = time.Now()
 	if l.inbox.full() {
+		l.call.sw.stats.inboxFull.Add(1)
 		return 500
 	}
 	if n.Terminated {
@@ -337,6 +344,7 @@ func (r *reinvite) send() { r.path.repeat(r.msg) }
 func (r *reinvite) expire(s *shard) func() {
 	if s.now()-r.began >= tEnd {
 		// No ACK. The dialog is as it was before; the call watches it.
+		s.stats.unacked++
 		r.leg.peer.mu.Lock()
 		r.leg.peer.reinvite = nil
 		r.leg.peer.mu.Unlock()
@@ -344,6 +352,7 @@ func (r *reinvite) expire(s *shard) func() {
 	}
 	r.interval = min(2*r.interval, t2)
 	r.timer.set(s, r.interval, r)
+	s.stats.repeated++
 	return r.send
 }
 

@@ -17,6 +17,7 @@ func (sw *Switchboard) receive(m *wire.Message, from path) {
 		sw.onResponse(m, from)
 		return
 	}
+	sw.stats.read.requests[methodOf(m.Method())].Add(1)
 	// An ACK has no answer, wherever it belongs (RFC 3261 §17).
 	if r := sw.onRequest(m, from); r.Code != 0 && m.Method() != "ACK" {
 		sw.answer(m, from, r)
@@ -43,6 +44,7 @@ func (sw *Switchboard) answer(m *wire.Message, from path, r wire.Reply) {
 	if b == nil {
 		return
 	}
+	sw.stats.answers[classOf(r.Code)].Add(1)
 	if err := to.send(b); err != nil {
 		sw.log.Debug("sip: answer not sent", "to", to.to, "error", err)
 	}
@@ -98,6 +100,7 @@ func (sw *Switchboard) onRequest(m *wire.Message, from path) wire.Reply {
 			return d.onRequest(&s.ended, m, from)
 		}
 	}
+	sw.stats.read.strays[StrayRequest].Add(1)
 	if m.Method() == "ACK" {
 		return wire.Reply{}
 	}

@@ -54,6 +54,7 @@ func Refer(ctx context.Context, c *Call) (err error) {
 	if err != nil {
 		return err
 	}
+	c.sw.stats.answered[c.kind()].observe(c.sw.stats.elapsed() - c.began)
 	defer func() { c.hangUp(ctx, calling, err) }()
 	if err := answer.Ack(nil); err != nil {
 		return err

@@ -34,7 +34,7 @@ type serverTx struct {
 
 // open takes a request to be relayed. It runs in the reader, with the shard's
 // lock and p.mu held. The reply is what is to be said at once.
-func (l *Leg) open(m *wire.Message, from path) wire.Reply {
+func (l *Leg) open(s *shard, m *wire.Message, from path) wire.Reply {
 	p := &l.peer
 	waiting, oldest := 0, (*serverTx)(nil)
 	for _, o := range p.open {
@@ -44,11 +44,18 @@ func (l *Leg) open(m *wire.Message, from path) wire.Reply {
 			oldest = o
 		}
 	}
-	if l.inbox.full() || waiting >= maxOpen {
+	stats := &l.call.sw.stats
+	if l.inbox.full() {
+		stats.inboxFull.Add(1)
+		return replyOf(500, from)
+	}
+	if waiting >= maxOpen {
+		stats.limited[LimitRequests].Add(1)
 		return replyOf(500, from)
 	}
 	if len(p.open) >= 2*maxOpen { // somebody dials fast: of the answered ones the latest are kept
 		if oldest == nil { // refused INVITEs, which wait for their ACK
+			stats.limited[LimitRequests].Add(1)
 			return replyOf(500, from)
 		}
 		oldest.timer.stop()
@@ -68,6 +75,7 @@ func (l *Leg) open(m *wire.Message, from path) wire.Reply {
 		tx.reply = wire.Reply{Code: 100}
 	}
 	p.open = append(p.open, tx)
+	s.stats.opened++
 	now := tx.reply
 	if now.Code != 0 && !from.link.reliable() { // before the call's goroutine can answer
 		l.call.sw.answer(m, from, now)
@@ -185,12 +193,14 @@ func (tx *serverTx) expire(s *shard) func() {
 		p.forget(tx)
 		p.remember(tx.seq, tx.reply.Code)
 		if tx.method == "INVITE" && tx.reply.Code < 300 {
+			s.stats.unacked++
 			tx.leg.inbox.put(event{in: tx, err: errNoAck}, true)
 		}
 		return nil
 	}
 	tx.interval = min(2*tx.interval, t2)
 	tx.timer.set(s, tx.interval, tx)
+	s.stats.repeated++
 	r := tx.reply
 	return func() {
 		if to, b := tx.leg.call.sw.render(tx.req, tx.path, r); b != nil {

@@ -23,6 +23,7 @@ type shard struct {
 	ended   ended
 	lists   [len(delays)]timerList
 	closed  bool
+	stats   shardStats
 }
 
 func (s *shard) init() {

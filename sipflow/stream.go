@@ -90,6 +90,7 @@ func (t *transport) admit(c net.Conn, l *streamListener) {
 	shakes := l.transport != "tcp"
 	t.mu.Lock()
 	if t.closed || t.number[false] >= maxStreams || (shakes && !t.shaking.begin(remote.Addr())) {
+		t.refusedStream()
 		t.mu.Unlock()
 		c.Close()
 		return
@@ -165,6 +166,7 @@ func (s *stream) send(b []byte, _ netip.AddrPort) error {
 	} else {
 		_, err = s.conn.Write(b)
 	}
+	s.t.traffic(s).sent(err)
 	if err != nil {
 		if refused := s.refused(); refused != nil {
 			err = refused
@@ -298,6 +300,7 @@ func (t *transport) dial(ctx context.Context, hop resolve.Hop) (*stream, error) 
 	d := t.dialing[hop]
 	if d == nil {
 		if t.closed || t.number[true] >= maxStreams {
+			t.refusedStream()
 			t.mu.Unlock()
 			return nil, errTooManyStreams
 		}

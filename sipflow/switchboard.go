@@ -58,6 +58,7 @@ type Switchboard struct {
 	shards    [numShards]shard
 	phones    phoneMemory
 	denied    deniedAgents
+	stats     stats
 	seed      maphash.Seed // of the tags in answers outside of dialogs
 
 	flows sync.WaitGroup // one per call
@@ -80,6 +81,7 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 	cfg.MaxCalls = cmp.Or(cfg.MaxCalls, 20_000)
 	sw := &Switchboard{cfg: cfg, log: log, observers: observe, resolver: cfg.Resolver,
 		calls: map[Key]*Call{}, bridges: map[*Call][2]*Leg{}, seed: maphash.MakeSeed()}
+	sw.stats.start = time.Now()
 	if cfg.HangUpOn != Progressing && cfg.HangUpOn != Outcome {
 		return nil, fmt.Errorf("refer.hangup-on %q: want progress or outcome", cfg.HangUpOn)
 	}
@@ -93,7 +95,7 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 	for i := range sw.shards {
 		sw.shards[i].init()
 	}
-	sw.transport = transport{log: log, net: cfg.Network, tls: cfg.TLS, ws: cfg.WebSocket, receive: sw.receive, malformed: sw.malformed, lost: sw.lost}
+	sw.transport = transport{log: log, net: cfg.Network, tls: cfg.TLS, ws: cfg.WebSocket, receive: sw.receive, malformed: sw.malformed, lost: sw.lost, stats: &sw.stats}
 	if err := sw.transport.open(cfg.Listen, cfg.ExternalAddress); err != nil {
 		sw.transport.close()
 		return nil, err
@@ -186,21 +188,25 @@ func (sw *Switchboard) Active() int {
 // ErrTooManyCalls, or ErrUnreachable when no next hop can
 // be resolved or reached before ctx ends. Nothing is left of the call then.
 func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, error) {
+	began := sw.stats.elapsed()
 	// Look the next hop up before anything is given up for the new call.
 	hops, err := sw.nextHops(ctx, "sip:"+spec.CallingUser)
 	if err != nil {
+		sw.stats.refused[RefusedUnreachable].Add(1)
 		return nil, fmt.Errorf("place %s: %w: %w", spec.Key, ErrUnreachable, err)
 	}
 	sent := make(chan error, 1)
-	c := &Call{Spec: spec, sw: sw, id: newID(), hops: hops, sent: sent, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &Call{Spec: spec, sw: sw, id: newID(), began: began, hops: hops, sent: sent, wake: make(chan struct{}, 1), done: make(chan struct{})}
 	c.open.Store(1)
 	callCtx, stop := context.WithCancelCause(context.Background())
 	c.stop = stop
 	old, err := sw.take(c)
 	if err != nil {
 		stop(err)
+		sw.stats.refused[refusalOf(err)].Add(1)
 		return nil, fmt.Errorf("place %s: %w", spec.Key, err)
 	}
+	sw.stats.placed[c.kind()].Add(1)
 	go sw.run(callCtx, c, old, flow)
 	select {
 	case err := <-sent:
@@ -225,6 +231,7 @@ func (sw *Switchboard) take(c *Call) (old *Call, err error) {
 		return nil, ErrDraining
 	case old == nil && sw.active >= sw.cfg.MaxCalls,
 		sw.active >= 2*sw.cfg.MaxCalls: // the replaced ones may take half a minute to end
+		sw.stats.limited[LimitCalls].Add(1)
 		return nil, ErrTooManyCalls
 	case old != nil && old.Method == MethodInvite && c.Method == MethodInvite && !old.ending.Load():
 		return nil, ErrInProgress
@@ -248,12 +255,12 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 	defer sw.flows.Done()
 	defer close(c.done)
 	defer c.stop(nil)
-	began := time.Now()
 	defer func() {
 		if r := recover(); r != nil {
 			c.err = fmt.Errorf("internal fault: %v", r)
 			sw.log.Error("call failed", "call", c, "panic", r, "stack", string(debug.Stack()))
 		}
+		sw.stats.ended[c.kind()][c.outcome].Add(1)
 		sw.mu.Lock()
 		sw.active--
 		if key := c.Holds(); sw.calls[key] == c {
@@ -263,7 +270,7 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 		c.placed(c.placeError())
 		c.release()
 		c.settle()
-		sw.logEnd(c, began)
+		sw.logEnd(c)
 	}()
 	if old != nil {
 		// Not cut short when this call is replaced in its turn: the one after
@@ -275,9 +282,11 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 	}
 	if ctx.Err() != nil {
 		c.err = context.Cause(ctx)
+		c.outcome = outcomeOf(c.err)
 		return
 	}
 	c.err = flow(ctx, c)
+	c.cameTo(c.err)
 	c.ending.Store(true) // a phone that does not answer its BYE keeps nobody from the next call
 	for _, wait := range c.byes {
 		c.err = errors.Join(c.err, wait())

@@ -102,7 +102,8 @@ type transport struct {
 	ws      WebSocket
 	receive func(m *wire.Message, from path)
 	// lost is told of a connection that has ended and had requests of ours.
-	lost func(l link)
+	lost  func(l link)
+	stats *stats
 	// malformed is told of what cannot be read: m is what could be.
 	malformed func(m *wire.Message, err *wire.ParseError, from path)
 
@@ -277,11 +278,24 @@ func (t *transport) recovered(from path) {
 }
 
 func (t *transport) deliver(m *wire.Message, err error, from path) {
+	n := t.traffic(from.link)
+	n.in.Add(1)
 	var pe *wire.ParseError
 	switch {
 	case err == nil:
 		t.receive(m, from)
 	case errors.As(err, &pe):
+		n.malformed.Add(1)
 		t.malformed(m, pe, from)
+	}
+}
+
+// traffic counts what goes over a link.
+func (t *transport) traffic(l link) *traffic { return &t.stats.messages[kindOf(l)] }
+
+// refusedStream counts a connection that was one too many. mu is held.
+func (t *transport) refusedStream() {
+	if !t.closed {
+		t.stats.limited[LimitStreams].Add(1)
 	}
 }

@@ -17,7 +17,7 @@ func (t *transport) openUDP(addr, advertised string) error {
 	if err != nil {
 		return err
 	}
-	s := &udpSocket{conn: c}
+	s := &udpSocket{conn: c, traffic: &t.stats.messages[TransportUDP]}
 	if s.host, err = hostPort(c.LocalAddr(), advertised); err != nil {
 		c.Close()
 		return err
@@ -41,12 +41,14 @@ func listenUDP(addr string) (PacketConn, error) {
 }
 
 type udpSocket struct {
-	conn PacketConn
-	host string
+	conn    PacketConn
+	host    string
+	traffic *traffic
 }
 
 func (s *udpSocket) send(b []byte, to netip.AddrPort) error {
 	_, err := s.conn.WriteToUDPAddrPort(b, to)
+	s.traffic.sent(err)
 	return err
 }
 func (s *udpSocket) repeat(b []byte, to netip.AddrPort) {

@@ -25,8 +25,8 @@ demo: build ## sipxrest with everything it needs in one process, to try it
 
 check: ## gofmt, vet, staticcheck and quick unit tests: before each commit
 	@scripts/gofmt.sh
-	go vet ./... && go vet -tags interop ./cmd/sipxrest/interop/...
-	go tool staticcheck ./... && go tool staticcheck -tags interop ./cmd/sipxrest/interop/...
+	go vet ./... && go vet -tags interop ./cmd/sipxrest/interop/... ./cmd/sipxrest/chaos/
+	go tool staticcheck ./... && go tool staticcheck -tags interop ./cmd/sipxrest/interop/... ./cmd/sipxrest/chaos/
 	go test ./...
 
 unit: ## gofmt, vet and all tests with the race detector; needs Go alone

@@ -4,7 +4,7 @@
 failed=0 # a blank too many must not hide what the tests say
 scripts/gofmt.sh || failed=1
 go vet ./... || failed=1
-go vet -tags interop ./cmd/sipxrest/interop/... || failed=1
+go vet -tags interop ./cmd/sipxrest/interop/... ./cmd/sipxrest/chaos/ || failed=1
 race=-race
 if ! has_race; then
 	race=

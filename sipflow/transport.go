@@ -219,7 +219,7 @@ func (t *transport) close() {
 	t.mu.Unlock()
 	t.stop()
 	for _, s := range t.udp {
-		s.conn.Close()
+		s.close()
 	}
 	for _, l := range t.listeners {
 		l.Close()

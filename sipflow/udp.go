@@ -17,7 +17,7 @@ func (t *transport) openUDP(addr, advertised string) error {
 	if err != nil {
 		return err
 	}
-	s := &udpSocket{conn: c, traffic: &t.stats.messages[TransportUDP]}
+	s := &udpSocket{conn: c, direct: newDirectUDP(c), traffic: &t.stats.messages[TransportUDP]}
 	if s.host, err = hostPort(c.LocalAddr(), advertised); err != nil {
 		c.Close()
 		return err
@@ -42,11 +42,25 @@ func listenUDP(addr string) (PacketConn, error) {
 
 type udpSocket struct {
 	conn    PacketConn
+	direct  *directUDP // nil: by conn alone
 	host    string
 	traffic *traffic
 }
 
+func (s *udpSocket) close() {
+	if s.direct != nil {
+		s.direct.close()
+	}
+	s.conn.Close()
+}
+
 func (s *udpSocket) send(b []byte, to netip.AddrPort) error {
+	if s.direct != nil {
+		if sent, err := s.direct.send(b, to); sent || err != nil {
+			s.traffic.sent(err)
+			return err
+		}
+	}
 	_, err := s.conn.WriteToUDPAddrPort(b, to)
 	s.traffic.sent(err)
 	return err
@@ -70,6 +84,17 @@ func (s *udpSocket) reaches(a netip.Addr) bool {
 }
 
 func (t *transport) readUDP(s *udpSocket) {
+	// An ICMP error of an earlier packet: the socket goes on.
+	failed := func(err error) { t.log.Debug("sip: read", "socket", s.host, "error", err) }
+	if s.direct != nil {
+		err := s.direct.read(wire.MaxMessage+1, func(data []byte, from netip.AddrPort) {
+			t.take(append([]byte(nil), data...), path{s, from})
+		}, failed)
+		if err != nil && !errors.Is(err, net.ErrClosed) {
+			t.log.Error("sip: a socket cannot be read any more", "socket", s.host, "error", err)
+		}
+		return
+	}
 	buf := make([]byte, wire.MaxMessage+1)
 	for {
 		n, from, err := s.conn.ReadFromUDPAddrPort(buf)
@@ -77,8 +102,7 @@ func (t *transport) readUDP(s *udpSocket) {
 			if errors.Is(err, net.ErrClosed) {
 				return
 			}
-			// An ICMP error of an earlier packet: the socket goes on.
-			t.log.Debug("sip: read", "socket", s.host, "error", err)
+			failed(err)
 			continue
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())

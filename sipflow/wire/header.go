@@ -67,28 +67,42 @@ var compact = [26]Header{
 	'b' - 'a': ReferredBy, 'x' - 'a': SessionExpires,
 }
 
-// known finds the fields of one length and first letter, so that a look-up
-// compares one or two names.
-var known = func() (t [32][26][]Header) {
+// known finds the fields of one length and first letter: two at most.
+var known = func() (t [32][32][2]Header) {
 	for h := Via; h < numHeaders; h++ {
-		n, c := len(names[h]), names[h][0]|0x20
-		t[n][c-'a'] = append(t[n][c-'a'], h)
+		to := &t[len(names[h])][names[h][0]&0x1f]
+		if to[0] == Other {
+			to[0] = h
+		} else if to[1] == Other {
+			to[1] = h
+		} else {
+			panic("a third field like " + names[h])
+		}
 	}
 	return t
 }()
 
 func lookup(name []byte) Header {
-	c := (name[0] | 0x20) - 'a'
-	if c >= 26 || len(name) >= len(known) {
+	c := name[0] & 0x1f
+	if name[0] < 'A' || len(name) >= len(known) {
 		return Other
 	}
 	if len(name) == 1 {
-		return compact[c]
-	}
-	for _, h := range known[len(name)][c] {
-		if equalFold(name, names[h]) {
-			return h
+		if c < 1 || c > 26 {
+			return Other
 		}
+		return compact[c-1]
+	}
+	may := &known[len(name)][c]
+	switch {
+	case string(name) == names[may[0]]: // as nearly everybody writes it
+		return may[0]
+	case string(name) == names[may[1]]:
+		return may[1]
+	case equalFold(name, names[may[0]]):
+		return may[0]
+	case equalFold(name, names[may[1]]):
+		return may[1]
 	}
 	return Other
 }
@@ -110,14 +124,27 @@ func equalFold(b []byte, s string) bool {
 var methods = [...]string{"INVITE", "ACK", "BYE", "CANCEL", "OPTIONS", "NOTIFY", "REFER", "INFO", "MESSAGE", "UPDATE",
 	"PRACK", "SUBSCRIBE", "REGISTER", "PUBLISH"}
 
-// methodName interns the usual methods. Methods are case-sensitive (RFC 3261 §7.1).
-func methodName(b []byte) string {
+// methodName is a method as a string, without allocating the usual ones; ok is
+// false for what is no token. Methods are case-sensitive (RFC 3261 §7.1).
+func methodName(b []byte) (name string, ok bool) {
+	switch string(b) {
+	case "INVITE":
+		return "INVITE", true
+	case "ACK":
+		return "ACK", true
+	case "BYE":
+		return "BYE", true
+	case "NOTIFY":
+		return "NOTIFY", true
+	case "REFER":
+		return "REFER", true
+	}
 	for _, s := range methods {
 		if string(b) == s {
-			return s
+			return s, true
 		}
 	}
-	return string(b)
+	return string(b), isToken(b)
 }
 
 // KnownMethod reports whether the method is one of the registered ones, which

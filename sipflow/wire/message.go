@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/bits"
 	"strconv"
 )
 
@@ -25,6 +26,9 @@ type Message struct {
 	fields []field
 	method string // requests, and the CSeq method of responses
 	code   int    // 0 for a request
+	seq    uint32 // of CSeq
+	// One bit per name: fields that there are, and fields that there are twice.
+	seen, again uint64
 	// offsets into raw
 	uri, reason span
 	body        span
@@ -105,6 +109,7 @@ func (m *Message) index() (end int, err error) {
 		return 0, bad("No End Of Start Line")
 	}
 	keep(m.startLine(line))
+	begin, ends := next, 0 // of CR LF
 	for {
 		at := next
 		line, next = m.line(at)
@@ -112,11 +117,14 @@ func (m *Message) index() (end int, err error) {
 			keep(bad("No Empty Line After The Header"))
 			return 0, err
 		}
+		ends += next - int(line.to) - 1
 		if line.from == line.to {
+			keep(m.checkReturns(begin, next, ends))
 			return next, err
 		}
 		// A line that starts with blanks continues the field (RFC 3261 §7.3.1).
 		for next < len(m.raw) && (m.raw[next] == ' ' || m.raw[next] == '\t') {
+			ends -= next - int(line.to) - 1
 			for i := int(line.to); i < next; i++ {
 				m.raw[i] = ' '
 			}
@@ -127,6 +135,7 @@ func (m *Message) index() (end int, err error) {
 				return 0, err
 			}
 			line.to = more.to
+			ends += next - int(line.to) - 1
 		}
 		if len(m.fields) == maxFields {
 			keep(bad("Too Many Header Fields"))
@@ -134,6 +143,22 @@ func (m *Message) index() (end int, err error) {
 		}
 		keep(m.field(line))
 	}
+}
+
+// checkReturns refuses a CR within a field: some read it as the end of a line,
+// and whoever got the value from us would see a field that we do not. ends is
+// how many lines of the header end with CR LF, which is nearly always how many
+// CRs there are.
+func (m *Message) checkReturns(from, to, ends int) error {
+	if bytes.Count(m.raw[from:to], []byte{'\r'}) == ends {
+		return nil
+	}
+	for i := range m.fields {
+		if bytes.IndexByte(m.cut(m.fields[i].value), '\r') >= 0 {
+			return bad("Carriage Return In A Header Field")
+		}
+	}
+	return nil
 }
 
 // line returns the line at offset i without its end, and where the next one
@@ -161,10 +186,10 @@ func (m *Message) startLine(l span) error {
 	if head := s[:first]; len(head) > 4 && bytes.EqualFold(head[:4], version[:4]) {
 		return m.statusLine(l, head)
 	}
-	if !isToken(s[:first]) {
+	var ok bool
+	if m.method, ok = methodName(s[:first]); !ok {
 		return bad("Malformed Method")
 	}
-	m.method = methodName(s[:first])
 	last := bytes.LastIndexByte(s, ' ')
 	if last <= first+1 {
 		return bad("Malformed Request Line")
@@ -203,15 +228,19 @@ func (m *Message) statusLine(l span, head []byte) error {
 
 func (m *Message) field(l span) error {
 	s := m.cut(l)
-	colon := bytes.IndexByte(s, ':')
-	if colon < 0 {
+	n := 0
+	for n < len(s) && tokenChar[s[n]] {
+		n++
+	}
+	colon := n
+	for colon < len(s) && (s[colon] == ' ' || s[colon] == '\t') {
+		colon++
+	}
+	switch {
+	case colon < len(s) && s[colon] == ':' && n > 0:
+	case bytes.IndexByte(s, ':') < 0:
 		return bad("Header Field Without Colon")
-	}
-	name := s[:colon]
-	for len(name) > 0 && (name[len(name)-1] == ' ' || name[len(name)-1] == '\t') {
-		name = name[:len(name)-1]
-	}
-	if len(name) == 0 || !isToken(name) {
+	default:
 		return bad("Malformed Header Field Name")
 	}
 	from, to := int(l.from)+colon+1, int(l.to)
@@ -221,41 +250,36 @@ func (m *Message) field(l span) error {
 	for to > from && (m.raw[to-1] == ' ' || m.raw[to-1] == '\t' || m.raw[to-1] == '\r') {
 		to--
 	}
-	if bytes.IndexByte(m.raw[from:to], '\r') >= 0 {
-		// Some read a lone CR as the end of a line: whoever got this value from
-		// us would see a field that we do not.
-		return bad("Carriage Return In A Header Field")
-	}
-	id := lookup(name)
-	if m.first[id] == 0 && len(m.fields) < maxIndexed {
-		m.first[id] = uint8(len(m.fields) + 1)
+	id := lookup(s[:n])
+	if bit := uint64(1) << id; m.seen&bit == 0 {
+		m.seen |= bit
+		if len(m.fields) < maxIndexed {
+			m.first[id] = uint8(len(m.fields) + 1)
+		}
+	} else {
+		m.again |= bit
 	}
 	m.fields = append(m.fields, field{
 		id:    id,
-		name:  span{l.from, l.from + uint16(len(name))},
+		name:  span{l.from, l.from + uint16(n)},
 		value: span{uint16(from), uint16(to)},
 	})
 	return nil
 }
 
+const (
+	required  = 1<<Via | 1<<From | 1<<To | 1<<CallID | 1<<CSeq
+	singletons = 1<<From | 1<<To | 1<<CallID | 1<<CSeq | 1<<MaxForwards | 1<<ContentLength | 1<<ContentType
+)
+
 // check looks for what RFC 3261 §8.1.1 makes mandatory and for what makes the
 // message ambiguous, and cuts the body to Content-Length.
 func (m *Message) check() error {
-	var seen [numHeaders]uint8
-	for i := range m.fields {
-		if id := m.fields[i].id; seen[id] < 2 {
-			seen[id]++
-		}
+	if missing := required &^ m.seen; missing != 0 {
+		return bad("Missing %s", Header(bits.TrailingZeros64(missing)))
 	}
-	for _, id := range [...]Header{Via, From, To, CallID, CSeq} {
-		if seen[id] == 0 {
-			return bad("Missing %s", id)
-		}
-	}
-	for _, id := range [...]Header{From, To, CallID, CSeq, MaxForwards, ContentLength, ContentType} {
-		if seen[id] > 1 {
-			return bad("Repeated %s", id)
-		}
+	if twice := singletons & m.again; twice != 0 {
+		return bad("Repeated %s", Header(bits.TrailingZeros64(twice)))
 	}
 	if len(m.Get(CallID)) == 0 {
 		return bad("Empty Call-ID")
@@ -269,13 +293,13 @@ func (m *Message) check() error {
 	if !m.toOK {
 		return bad("Malformed To")
 	}
-	if v := m.Get(MaxForwards); seen[MaxForwards] > 0 {
+	if v := m.Get(MaxForwards); v != nil {
 		if n, ok := digits(v); !ok || n > 255 {
 			return bad("Malformed Max-Forwards")
 		}
 	}
-	if seen[ContentLength] > 0 {
-		n, ok := digits(m.Get(ContentLength))
+	if v := m.Get(ContentLength); v != nil {
+		n, ok := digits(v)
 		if !ok {
 			return bad("Malformed Content-Length")
 		}
@@ -304,16 +328,22 @@ func (m *Message) checkCSeq() error {
 	if i < 0 {
 		return bad("Malformed CSeq")
 	}
-	method := v[i+1:]
-	for len(method) > 0 && (method[0] == ' ' || method[0] == '\t') {
-		method = method[1:]
+	word := v[i+1:]
+	for len(word) > 0 && (word[0] == ' ' || word[0] == '\t') {
+		word = word[1:]
 	}
-	if n, ok := digits(v[:i]); !ok || n >= 1<<31 || !isToken(method) {
+	method, ok := methodName(word)
+	if !ok {
 		return bad("Malformed CSeq")
 	}
+	n, ok := digits(v[:i])
+	if !ok || n >= 1<<31 {
+		return bad("Malformed CSeq")
+	}
+	m.seq = uint32(n)
 	if m.code != 0 {
-		m.method = methodName(method)
-	} else if string(method) != m.method {
+		m.method = method
+	} else if method != m.method {
 		return bad("CSeq Method Is Not The Request's")
 	}
 	return nil
@@ -369,15 +399,8 @@ func (m *Message) Body() []byte { return m.cut(m.body) }
 // Raw is the whole message.
 func (m *Message) Raw() []byte { return m.raw }
 
-// Seq is the CSeq number.
-func (m *Message) Seq() uint32 {
-	v := m.Get(CSeq)
-	if i := indexBlank(v); i >= 0 {
-		v = v[:i]
-	}
-	n, _ := digits(v)
-	return uint32(n)
-}
+// Seq is the CSeq number, 0 in a message that cannot be read.
+func (m *Message) Seq() uint32 { return m.seq }
 
 // Get is the value of the first field of that name, nil when there is none.
 func (m *Message) Get(h Header) []byte {

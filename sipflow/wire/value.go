@@ -13,10 +13,7 @@ import (
 // is nil when there is none.
 func NameAddr(v []byte) (uri, params []byte) {
 	i := 0
-	for i < len(v) && v[i] != '<' && v[i] != '"' {
-		if c := v[i]; c == ';' || c == ',' {
-			break
-		}
+	for i < len(v) && v[i] != '<' && v[i] != '"' && v[i] != ';' && v[i] != ',' {
 		i++
 	}
 	if i < len(v) && v[i] == '"' { // quoted display name
@@ -57,12 +54,21 @@ func NameAddr(v []byte) (uri, params []byte) {
 // written next: in a request line, in angle brackets or in quotes.
 func oneWord(uri []byte) bool {
 	for _, c := range uri {
-		if c <= ' ' || c == '<' || c == '>' || c == '"' || c == 0x7f {
+		if ends[c] {
 			return false
 		}
 	}
 	return true
 }
+
+// ends holds the characters that end a URI.
+var ends = func() (t [256]bool) {
+	for c := range ' ' + 1 {
+		t[c] = true
+	}
+	t['<'], t['>'], t['"'], t[0x7f] = true, true, true, true
+	return t
+}()
 
 // Param is the value of a ;name=value parameter in a parameter list, without
 // quotes; ok tells a parameter without a value from none. The list ends at a
@@ -100,6 +106,14 @@ func Param(params []byte, name string) (value []byte, ok bool) {
 
 // paramEnd finds the ; or , that ends a parameter, outside of quotes.
 func paramEnd(p []byte) int {
+	// Most have neither quotes nor another after them.
+	i := 0
+	for i < len(p) && !paramStop[p[i]] {
+		i++
+	}
+	if i == len(p) || p[i] != '"' {
+		return i
+	}
 	quoted := false
 	for i := 0; i < len(p); i++ {
 		switch c := p[i]; {
@@ -113,6 +127,9 @@ func paramEnd(p []byte) int {
 	}
 	return len(p)
 }
+
+// paramStop holds the characters that paramEnd looks at.
+var paramStop = [256]bool{';': true, ',': true, '"': true}
 
 // Tag is the tag of a From or To value, nil when it has none.
 func Tag(v []byte) []byte {

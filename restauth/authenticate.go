@@ -115,7 +115,7 @@ func (g *Gate) checkBasic(r *http.Request, s *snapshot, agent *User) (verdict, e
 	}
 	want := who.ha1(alg, name, g.cfg.Realm, g.decoy)
 	got := alg.hash(name + ":" + g.cfg.Realm + ":" + secret)
-	if !equal(got, want) || who == nil || who != agent {
+	if !equal(got, want) || !who.is(agent) {
 		return wrong, nil
 	}
 	return good, nil
@@ -144,7 +144,7 @@ func (g *Gate) checkDigest(r *http.Request, l *listener, s *snapshot, agent *Use
 		middle += ":" + c.nc + ":" + c.cnonce + ":" + c.qop
 	}
 	want := alg.hash(ha1 + ":" + middle + ":" + ha2)
-	if !equal(c.response, want) || who == nil || who != agent ||
+	if !equal(c.response, want) || !who.is(agent) ||
 		c.realm != g.cfg.Realm || !sameTarget(c.uri, r.RequestURI) {
 		return wrong, nil
 	}

@@ -50,7 +50,7 @@ func BenchmarkAuthorizeChallenge(b *testing.B) {
 	}
 }
 
-func TestTrustedPeerCostsTwoAllocations(t *testing.T) {
+func TestTrustedPeerCostsFourAllocations(t *testing.T) {
 	g := newGate(t, Config{Trusted: prefix("192.0.2.0/24")})
 	h := g.Listener(TrustedOrPIN, true, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { g.Authorize(w, r, "201") }))
 	r := request("POST", "/callcontroller/201/202")
@@ -60,7 +60,7 @@ func TestTrustedPeerCostsTwoAllocations(t *testing.T) {
 	for range 10 {
 		least = min(least, testing.AllocsPerRun(100, func() { h.ServeHTTP(w, r) }))
 	}
-	if least > 2 {
+	if least > 4 { // two of them are the agent, who is made of his packed form
 		t.Errorf("%v allocations", least)
 	}
 }

@@ -31,11 +31,10 @@ type Users struct {
 
 // snapshot is one state of the files. It is never changed.
 type snapshot struct {
-	users    []User
-	byName   map[string]*User // by user name and alias
-	sha256   bool             // every PIN can be checked by SHA-256
-	files    []fileState      // what was read, by UsersConfig.Files
-	warnings []string         // faults of validusers.xml, at most maxWarnings
+	*directory
+	sha256   bool        // every PIN can be checked by SHA-256
+	files    []fileState // what was read, by UsersConfig.Files
+	warnings []string    // faults of validusers.xml, at most maxWarnings
 }
 
 // LoadUsers reads the files of cfg. An error names the file and the line,
@@ -73,9 +72,9 @@ func (u *Users) Len() int { return len(u.now.Load().users) }
 // iteration began, whatever is reloaded meanwhile.
 func (u *Users) All() iter.Seq[*User] {
 	return func(yield func(*User) bool) {
-		users := u.now.Load().users
-		for i := range users {
-			if !yield(&users[i]) {
+		s := u.now.Load()
+		for i := range s.users {
+			if !yield(s.user(i)) {
 				return
 			}
 		}
@@ -90,7 +89,7 @@ func (u *Users) Lookup(text string) (*User, bool) {
 }
 
 func (s *snapshot) lookup(text, domain string) *User {
-	return s.byName[trimDomain(text, domain)]
+	return s.find(trimDomain(text, domain))
 }
 
 // trimDomain cuts "@domain" off text.
@@ -163,16 +162,15 @@ func index(entries []entry, cfg UsersConfig) (*snapshot, error) {
 	for i := range entries {
 		names += len(entries[i].Aliases)
 	}
-	s := &snapshot{
-		users:  make([]User, len(entries)),
-		byName: make(map[string]*User, names),
-	}
+	s := new(snapshot)
+	users := make([]User, len(entries))
+	byName := make(map[string]*User, names)
 	// taken tells an error where the other one is; the map of it is not kept.
 	taken := make(map[*User]string, len(entries))
 	claim := func(e *entry, user *User, what, name string) error {
-		first, dup := s.byName[name]
+		first, dup := byName[name]
 		if !dup {
-			s.byName[name] = user
+			byName[name] = user
 			return nil
 		}
 		if first == user {
@@ -190,7 +188,7 @@ func index(entries []entry, cfg UsersConfig) (*snapshot, error) {
 	s.sha256 = true
 	for i := range entries {
 		e := &entries[i]
-		user := &s.users[i]
+		user := &users[i]
 		*user = e.User
 		if user.Identity == "" {
 			user.Identity = user.Name + "@" + cfg.Domain
@@ -208,12 +206,13 @@ func index(entries []entry, cfg UsersConfig) (*snapshot, error) {
 	// User names first: a user's own name beats an alias of somebody else.
 	for i := range entries {
 		for _, alias := range entries[i].Aliases {
-			if err := claim(&entries[i], &s.users[i], "alias", trimDomain(alias, cfg.Domain)); err != nil {
+			if err := claim(&entries[i], &users[i], "alias", trimDomain(alias, cfg.Domain)); err != nil {
 				return nil, err
 			}
 		}
 	}
 	s.sha256 = s.sha256 && pins
+	s.directory = newDirectory(users, byName)
 	return s, nil
 }
 

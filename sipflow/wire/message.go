@@ -99,6 +99,20 @@ func Parse(data []byte) (*Message, error) {
 // begins. It goes on after the first error, which it returns: the answer to a
 // malformed request needs the fields that follow.
 func (m *Message) index() (end int, err error) {
+	end, ends, err := m.scan()
+	// Where every line of the header ends with CR LF, and that is where each CR
+	// is, no field holds one.
+	if err != nil || bytes.Count(m.raw[:end], []byte{'\r'}) != ends {
+		if e := m.dropReturns(); err == nil {
+			err = e
+		}
+	}
+	return end, err
+}
+
+// scan is index, but for CRs within fields; ends is how many of the header's
+// lines end with CR LF.
+func (m *Message) scan() (end, ends int, err error) {
 	keep := func(e error) {
 		if err == nil {
 			err = e
@@ -106,21 +120,20 @@ func (m *Message) index() (end int, err error) {
 	}
 	line, next := m.line(0)
 	if next < 0 {
-		return 0, bad("No End Of Start Line")
+		return 0, 0, bad("No End Of Start Line")
 	}
+	ends = next - int(line.to) - 1
 	keep(m.startLine(line))
-	begin, ends := next, 0 // of CR LF
 	for {
 		at := next
 		line, next = m.line(at)
 		if next < 0 {
 			keep(bad("No Empty Line After The Header"))
-			return 0, err
+			return 0, 0, err
 		}
 		ends += next - int(line.to) - 1
 		if line.from == line.to {
-			keep(m.checkReturns(begin, next, ends))
-			return next, err
+			return next, ends, err
 		}
 		// A line that starts with blanks continues the field (RFC 3261 §7.3.1).
 		for next < len(m.raw) && (m.raw[next] == ' ' || m.raw[next] == '\t') {
@@ -132,33 +145,32 @@ func (m *Message) index() (end int, err error) {
 			more, next = m.line(next)
 			if next < 0 {
 				keep(bad("No Empty Line After The Header"))
-				return 0, err
+				return 0, 0, err
 			}
 			line.to = more.to
 			ends += next - int(line.to) - 1
 		}
 		if len(m.fields) == maxFields {
 			keep(bad("Too Many Header Fields"))
-			return 0, err
+			return 0, 0, err
 		}
 		keep(m.field(line))
 	}
 }
 
-// checkReturns refuses a CR within a field: some read it as the end of a line,
-// and whoever got the value from us would see a field that we do not. ends is
-// how many lines of the header end with CR LF, which is nearly always how many
-// CRs there are.
-func (m *Message) checkReturns(from, to, ends int) error {
-	if bytes.Count(m.raw[from:to], []byte{'\r'}) == ends {
-		return nil
-	}
-	for i := range m.fields {
-		if bytes.IndexByte(m.cut(m.fields[i].value), '\r') >= 0 {
-			return bad("Carriage Return In A Header Field")
+// dropReturns drops the fields that hold a CR: some read it as the end of a
+// line, and whoever got the value from us would see a field that we do not.
+func (m *Message) dropReturns() (err error) {
+	all := m.fields
+	m.fields, m.first, m.seen, m.again = all[:0], [numHeaders]uint8{}, 0, 0
+	for _, f := range all {
+		if bytes.IndexByte(m.cut(f.value), '\r') >= 0 {
+			err = bad("Carriage Return In A Header Field")
+			continue
 		}
+		m.add(f)
 	}
-	return nil
+	return err
 }
 
 // line returns the line at offset i without its end, and where the next one
@@ -250,25 +262,28 @@ func (m *Message) field(l span) error {
 	for to > from && (m.raw[to-1] == ' ' || m.raw[to-1] == '\t' || m.raw[to-1] == '\r') {
 		to--
 	}
-	id := lookup(s[:n])
-	if bit := uint64(1) << id; m.seen&bit == 0 {
-		m.seen |= bit
-		if len(m.fields) < maxIndexed {
-			m.first[id] = uint8(len(m.fields) + 1)
-		}
-	} else {
-		m.again |= bit
-	}
-	m.fields = append(m.fields, field{
-		id:    id,
+	m.add(field{
+		id:    lookup(s[:n]),
 		name:  span{l.from, l.from + uint16(n)},
 		value: span{uint16(from), uint16(to)},
 	})
 	return nil
 }
 
+func (m *Message) add(f field) {
+	if bit := uint64(1) << f.id; m.seen&bit == 0 {
+		m.seen |= bit
+		if len(m.fields) < maxIndexed {
+			m.first[f.id] = uint8(len(m.fields) + 1)
+		}
+	} else {
+		m.again |= bit
+	}
+	m.fields = append(m.fields, f)
+}
+
 const (
-	required  = 1<<Via | 1<<From | 1<<To | 1<<CallID | 1<<CSeq
+	required   = 1<<Via | 1<<From | 1<<To | 1<<CallID | 1<<CSeq
 	singletons = 1<<From | 1<<To | 1<<CallID | 1<<CSeq | 1<<MaxForwards | 1<<ContentLength | 1<<ContentType
 )
 
@@ -319,7 +334,7 @@ func oneAddress(v []byte) (tag []byte, ok bool) {
 	for len(params) > 0 && (params[0] == ' ' || params[0] == '\t') {
 		params = params[1:]
 	}
-	return tag, len(uri) > 0 && (len(params) == 0 || params[0] == ';') && elementEnd(params) == len(params) && balanced(params)
+	return tag, len(uri) > 0 && (len(params) == 0 || params[0] == ';') && oneElement(params)
 }
 
 func (m *Message) checkCSeq() error {

@@ -74,34 +74,53 @@ var ends = func() (t [256]bool) {
 // quotes; ok tells a parameter without a value from none. The list ends at a
 // comma, where the next element of the header field begins.
 func Param(params []byte, name string) (value []byte, ok bool) {
-	for len(params) > 0 && params[0] != ',' {
-		i := bytes.IndexByte(params, ';')
-		if i < 0 {
+	for {
+		k, v, rest := nextParam(params)
+		if rest == nil {
 			return nil, false
 		}
-		params = params[i+1:]
-		end := paramEnd(params)
-		p := params[:end]
-		params = params[end:]
-		k, v := p, []byte(nil)
-		if i := bytes.IndexByte(p, '='); i >= 0 {
-			k, v = p[:i], p[i+1:]
-		}
-		if len(k) < len(name) { // blanks around it can only make it longer
+		params = rest
+		// Blanks around a name can only make it longer.
+		if len(k) < len(name) || !isParam(k, name) {
 			continue
 		}
-		if len(k) != len(name) {
-			k = bytes.TrimSpace(k)
-		}
-		if equalFold(k, name) {
-			v = bytes.TrimSpace(v)
-			if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
-				v = v[1 : len(v)-1]
-			}
-			return v, true
-		}
+		return paramValue(v), true
 	}
-	return nil, false
+}
+
+// nextParam cuts the first parameter off a list. rest is nil when there is none.
+func nextParam(params []byte) (name, value, rest []byte) {
+	if len(params) == 0 || params[0] != ';' { // the first is preceded by blanks at most
+		i := bytes.IndexByte(params, ';')
+		if i < 0 || params[0] == ',' {
+			return nil, nil, nil
+		}
+		params = params[i:]
+	}
+	params = params[1:]
+	end := paramEnd(params)
+	name, rest = params[:end], params[end:]
+	if i := bytes.IndexByte(name, '='); i >= 0 {
+		name, value = name[:i], name[i+1:]
+	}
+	return name, value, rest
+}
+
+// isParam compares the name of a parameter, around which there may be blanks.
+func isParam(k []byte, name string) bool {
+	if len(k) != len(name) {
+		k = bytes.TrimSpace(k)
+	}
+	return equalFold(k, name)
+}
+
+// paramValue is a parameter's value without blanks and quotes around it.
+func paramValue(v []byte) []byte {
+	v = bytes.TrimSpace(v)
+	if len(v) >= 2 && v[0] == '"' && v[len(v)-1] == '"' {
+		v = v[1 : len(v)-1]
+	}
+	return v
 }
 
 // paramEnd finds the ; or , that ends a parameter, outside of quotes.
@@ -185,12 +204,10 @@ func (m *Message) topVia() (v ViaValue, ok bool) {
 	if !balanced(s) {
 		return v, false
 	}
-	proto, rest, found := bytes.Cut(s, []byte{'/'})
-	if !found || !equalFold(bytes.TrimSpace(proto), "SIP") {
-		return v, false
-	}
-	ver, rest, found := bytes.Cut(rest, []byte{'/'})
-	if !found || !isToken(bytes.TrimSpace(ver)) { // a later version is told by 505, which needs the Via
+	rest, found := s, true
+	if len(s) > 8 && string(s[:8]) == "SIP/2.0/" { // as nearly everybody writes it
+		rest = s[8:]
+	} else if rest, found = cutProtocol(s); !found {
 		return v, false
 	}
 	for len(rest) > 0 && (rest[0] == ' ' || rest[0] == '\t') {
@@ -210,11 +227,28 @@ func (m *Message) topVia() (v ViaValue, ok bool) {
 	if len(v.SentBy) == 0 || !isToken(v.Transport) {
 		return v, false
 	}
-	v.Branch, _ = Param(v.params, "branch")
-	if rp, has := Param(v.params, "rport"); has && len(rp) == 0 {
-		v.RPort = true
+	var branch, rport bool // the first of each counts
+	for k, value, rest := nextParam(v.params); rest != nil; k, value, rest = nextParam(rest) {
+		switch {
+		case len(k) < len("rport"):
+		case !branch && isParam(k, "branch"):
+			branch, v.Branch = true, paramValue(value)
+		case !rport && isParam(k, "rport"):
+			rport, v.RPort = true, len(paramValue(value)) == 0
+		}
 	}
 	return v, true
+}
+
+// cutProtocol takes the protocol and its version off a Via.
+func cutProtocol(s []byte) (rest []byte, ok bool) {
+	proto, rest, found := bytes.Cut(s, []byte{'/'})
+	if !found || !equalFold(bytes.TrimSpace(proto), "SIP") {
+		return nil, false
+	}
+	ver, rest, found := bytes.Cut(rest, []byte{'/'})
+	// A later version is told by 505, which needs the Via.
+	return rest, found && isToken(bytes.TrimSpace(ver))
 }
 
 // elementEnd finds the comma that ends an element of a list, outside of quotes.
@@ -237,6 +271,14 @@ func elementEnd(s []byte) int {
 		}
 	}
 	return len(s)
+}
+
+// oneElement reports whether s is not a list, and whether its quotes end.
+func oneElement(s []byte) bool {
+	if bytes.IndexByte(s, '"') < 0 {
+		return bytes.IndexByte(s, ',') < 0
+	}
+	return elementEnd(s) == len(s) && balanced(s)
 }
 
 // balanced reports whether every quoted string ends: what is appended to one

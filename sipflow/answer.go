@@ -53,7 +53,11 @@ func (l *Leg) Invite(ctx context.Context, offer []byte) (*Answer, error) {
 		if l.gone {
 			return nil, err
 		}
+		unsettled := res != nil && l.unsettled(res.Code())
 		if !a.again(res, err) {
+			if unsettled {
+				l.noteResponse(res)
+			}
 			return l.answer(ctx, tx, res, err)
 		}
 	}
@@ -147,10 +151,10 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 			}
 			continue
 		}
-		if !tx.inside {
+		code := e.msg.Code()
+		if !tx.inside && (why != nil || !l.unsettled(code)) {
 			l.noteResponse(e.msg)
 		}
-		code := e.msg.Code()
 		switch {
 		case code < 200:
 			provisional = true

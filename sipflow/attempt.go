@@ -16,16 +16,17 @@ import (
 // answers (RFC 3263 §4.3), and again with credentials when it is challenged.
 type attempt struct {
 	outgoing
-	leg      *Leg
-	auth     auth
-	hops     []resolve.Hop // still to be tried
-	hop      resolve.Hop   // of the transaction at work; unset on the dialog's own path
-	routed   bool          // hops has been filled
-	failed   error         // why the hops before could not be used
-	insisted bool          // an extension that the phone insists on has been added
-	moved    bool          // sent again over another connection
-	lost     bool          // the dialog's connection is gone
-	large    path          // of the transaction at work, where its size put it on a stream; else unset
+	leg       *Leg
+	auth      auth
+	hops      []resolve.Hop // still to be tried
+	hop       resolve.Hop   // of the transaction at work; unset on the dialog's own path
+	routed    bool          // hops has been filled
+	failed    error         // why the hops before could not be used
+	redirects *redirection  // nil until the first 3xx
+	insisted  bool          // an extension that the phone insists on has been added
+	moved     bool          // sent again over another connection
+	lost      bool          // the dialog's connection is gone
+	large     path          // of the transaction at work, where its size put it on a stream; else unset
 }
 
 // Functions on the way to a wait build in place and leave what is rare to
@@ -181,7 +182,7 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 		a.insisted = true
 		a.header = withSession(a.header, floor)
 	default:
-		return false
+		return a.redirected(res)
 	}
 	if a.hop.Transport != "" { // the hop that challenged, and no other, gets the answer
 		a.hops = append([]resolve.Hop{a.hop}, a.hops...)

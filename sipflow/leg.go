@@ -33,6 +33,7 @@ type Leg struct {
 	earlyTag  string // the phone's tag before it answered
 	pracks    uint8  // PRACKs sent
 	gone      bool   // handed to another goroutine, or released
+	elsewhere bool   // redirects have named others to try
 
 	inbox inbox
 	peer  peer

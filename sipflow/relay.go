@@ -52,6 +52,10 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 		in.respond(r)
 		return
 	}
+	if in.method == "REFER" && !b.mayRefer(in.req) {
+		in.respond(notAllowed)
+		return
+	}
 	to := b.other(from)
 	if to == nil || len(b.relays) >= maxRelays {
 		in.respond(wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"})

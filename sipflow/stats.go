@@ -145,6 +145,7 @@ const (
 	RefusedDraining
 	RefusedTooMany
 	RefusedInProgress
+	RefusedForbidden // by Config.Allow
 	RefusedOther
 	numRefusals
 )

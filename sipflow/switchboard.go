@@ -39,8 +39,16 @@ type Config struct {
 	LogCalls        bool          // log every call's end at info, not only of those that failed
 	TLS             TLS
 	WebSocket       WebSocket
-	Resolver        *resolve.Resolver
-	Network         Network // tests only
+	// FollowRedirects sends INVITEs where 300, 301 and 302 say, for every call
+	// and not only for those with Spec.ForwardingAllowed.
+	FollowRedirects bool
+	// Allow says by an error that a call may not be placed to target, user@host
+	// or a URI as on the wire. It is asked about each user that is called, where
+	// redirects lead and phones refer each other. It is called from any
+	// goroutine and must return soon; nil allows everything.
+	Allow    func(spec *Spec, target string) error
+	Resolver *resolve.Resolver
+	Network  Network // tests only
 }
 
 // Switchboard places calls and answers for them. Create it with New and run it
@@ -184,19 +192,26 @@ func (sw *Switchboard) Active() int {
 // A call that holds the same key is hung up and replaced. ctx bounds only the
 // time until then: the call outlives it.
 //
-// Errors: ErrInProgress when both are calls by INVITE, ErrDraining,
+// Errors: ErrForbidden when Config.Allow refuses one of the two users,
+// ErrInProgress when both are calls by INVITE, ErrDraining,
 // ErrTooManyCalls, or ErrUnreachable when no next hop can
 // be resolved or reached before ctx ends. Nothing is left of the call then.
 func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, error) {
-	began := sw.stats.elapsed()
+	c := &Call{Spec: spec, sw: sw, id: newID(), began: sw.stats.elapsed(), sent: make(chan error, 1), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	sent := c.sent
+	for _, user := range [...]string{spec.CallingUser, spec.CalledUser} { // both are rung
+		if err := sw.allowed(&c.Spec, user); err != nil {
+			sw.stats.refused[RefusedForbidden].Add(1)
+			return nil, fmt.Errorf("place %s: %w", spec.Key, err)
+		}
+	}
 	// Look the next hop up before anything is given up for the new call.
 	hops, err := sw.nextHops(ctx, "sip:"+spec.CallingUser)
 	if err != nil {
 		sw.stats.refused[RefusedUnreachable].Add(1)
 		return nil, fmt.Errorf("place %s: %w: %w", spec.Key, ErrUnreachable, err)
 	}
-	sent := make(chan error, 1)
-	c := &Call{Spec: spec, sw: sw, id: newID(), began: began, hops: hops, sent: sent, wake: make(chan struct{}, 1), done: make(chan struct{})}
+	c.hops = hops
 	c.open.Store(1)
 	callCtx, stop := context.WithCancelCause(context.Background())
 	c.stop = stop

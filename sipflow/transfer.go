@@ -3,6 +3,7 @@ package sipflow
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"sipxrest/sipflow/wire"
@@ -35,11 +36,15 @@ type transfer struct {
 // to is the key that the call then has.
 //
 // ErrNoCall means that no bridged call holds the key, ErrTransferring that a
-// transfer is on its way, ErrUnreachable that the target has no next hop.
+// transfer is on its way, ErrForbidden that the agent may not call the target,
+// ErrUnreachable that it has no next hop.
 func (sw *Switchboard) Transfer(ctx context.Context, key, to Key, target string) error {
 	c := sw.Find(key)
 	if c == nil || !c.isUp.Load() {
 		return ErrNoCall
+	}
+	if err := sw.allowed(&c.Spec, target); err != nil {
+		return fmt.Errorf("transfer %s: %w", key, err)
 	}
 	order := &transferOrder{key: to, target: target, reply: make(chan error, 1)}
 	select {

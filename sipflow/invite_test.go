@@ -299,7 +299,7 @@ func held(host string) string {
 
 // Each way a bridged call can go, message by message.
 func TestBridgedCalls(t *testing.T) {
-	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases) {
+	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases) {
 		t.Run(bc.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := siptest.NewNetwork()
@@ -312,7 +312,7 @@ func TestBridgedCalls(t *testing.T) {
 
 // Each again with each of its messages lost once.
 func TestBridgedCallsSurviveLoss(t *testing.T) {
-	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases) {
+	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases) {
 		t.Run(bc.name, func(t *testing.T) {
 			t.Parallel()
 			flowtest.LoseEach(t, func(t *testing.T, n *siptest.Network) { bc.run(t, n, false) })

@@ -31,6 +31,7 @@ func (sw *Switchboard) allowed(spec *Spec, target string) error {
 		return nil
 	}
 	if err := sw.cfg.Allow(spec, target); err != nil {
+		sw.stats.refused[RefusedForbidden].Add(1)
 		return fmt.Errorf("%w: %w", ErrForbidden, err)
 	}
 	return nil

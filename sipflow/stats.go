@@ -145,13 +145,13 @@ const (
 	RefusedDraining
 	RefusedTooMany
 	RefusedInProgress
-	RefusedForbidden // by Config.Allow
+	RefusedForbidden // by Config.Allow: calls, transfers, redirects, what phones refer to
 	RefusedOther
 	numRefusals
 )
 
 func (r Refusal) String() string {
-	return [...]string{"unreachable", "draining", "too_many_calls", "in_progress", "other"}[r]
+	return [...]string{"unreachable", "draining", "too_many_calls", "in_progress", "forbidden", "other"}[r]
 }
 
 func refusalOf(err error) Refusal {

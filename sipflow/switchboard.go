@@ -201,7 +201,6 @@ func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, 
 	sent := c.sent
 	for _, user := range [...]string{spec.CallingUser, spec.CalledUser} { // both are rung
 		if err := sw.allowed(&c.Spec, user); err != nil {
-			sw.stats.refused[RefusedForbidden].Add(1)
 			return nil, fmt.Errorf("place %s: %w", spec.Key, err)
 		}
 	}

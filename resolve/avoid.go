@@ -24,7 +24,10 @@ type avoided struct {
 
 // Failed puts hop behind the others of its target for Config.AvoidFor: call it
 // when the hop refused the connection, timed out or answered 503 (RFC 3263 §4.3).
-func (r *Resolver) Failed(hop Hop) {
+func (r *Resolver) Failed(hop Hop) { r.FailedFor(hop, r.avoided.keep) }
+
+// FailedFor is Failed for a hop that said how long it will not serve.
+func (r *Resolver) FailedFor(hop Hop, keep time.Duration) {
 	a, now := &r.avoided, r.now()
 	p := place{hop.Transport, hop.Addr}
 	a.mu.Lock()
@@ -35,7 +38,7 @@ func (r *Resolver) Failed(hop Hop) {
 	if _, known := a.until[p]; !known && len(a.until) >= maxAvoided {
 		a.makeRoom(now)
 	}
-	a.until[p] = now.Add(a.keep)
+	a.until[p] = now.Add(keep)
 	a.count.Store(int64(len(a.until)))
 }
 
@@ -49,6 +52,24 @@ func (r *Resolver) Succeeded(hop Hop) {
 	defer a.mu.Unlock()
 	delete(a.until, place{hop.Transport, hop.Addr})
 	a.count.Store(int64(len(a.until)))
+}
+
+// Last moves the hops that failed lately to the end, in place, as Hops does for
+// one target: it is for the hops of several.
+func (r *Resolver) Last(hops []Hop) []Hop { return r.avoided.last(hops, r.now()) }
+
+// Avoided is how many hops are behind the others at present.
+func (r *Resolver) Avoided() int {
+	a, now := &r.avoided, r.now()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	n := 0
+	for _, until := range a.until {
+		if now.Before(until) {
+			n++
+		}
+	}
+	return n
 }
 
 // makeRoom drops what is over, or else what is over first.

@@ -77,7 +77,7 @@ func (a *attempt) send(ctx context.Context) (*clientTx, error) {
 //
 //go:noinline
 func (a *attempt) passOver(err error) {
-	a.leg.call.sw.failed(a.hop)
+	a.leg.call.sw.failed(a.hop, nil)
 	a.failed = errors.Join(a.failed, fmt.Errorf("%s: %w", a.hop, err))
 }
 
@@ -125,7 +125,7 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 	unusable := errors.Is(err, errTimeout) || errors.Is(err, errLost) || (err == nil && res.Code() == 503)
 	if a.hop.Transport != "" {
 		if unusable {
-			a.leg.call.sw.failed(a.hop)
+			a.leg.call.sw.failed(a.hop, res)
 			if len(a.hops) > 0 {
 				if err == nil {
 					err = statusError(a.method, res)

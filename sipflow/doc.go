@@ -15,7 +15,7 @@
 //	ended.go                           what is kept of dialogs that are over
 //	stats.go, snapshot.go              what is counted, and how it is read
 //	transport.go, udp.go, stream.go    the sockets
-//	failover.go, large.go              hops that failed; requests too long for UDP
+//	failover.go, health.go, large.go   hops that failed, that do not answer OPTIONS; requests too long for UDP
 //	digest.go, phones.go, replaces.go  challenges; phones that refuse REFER; attended transfer
 //	wire                               messages as bytes
 //	siptest                            the other side, for tests: network, phones, proxy

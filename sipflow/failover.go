@@ -1,65 +1,48 @@
 package sipflow
 
 import (
-	"slices"
-	"sync"
+	"bytes"
+	"strconv"
 	"time"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/wire"
 )
 
-const (
-	avoidFor   = 30 * time.Second // as the resolver does within one target
-	maxAvoided = 64
-)
+// maxRetryAfter bounds how long a 503 keeps us from a hop, whatever it asks for.
+const maxRetryAfter = 5 * time.Minute
 
-// avoided remembers which hops failed lately. The resolver does so for the
-// hops of one target; several outbound proxies are several targets.
-type avoided struct {
-	mu    sync.Mutex
-	until map[resolve.Hop]time.Time // at most maxAvoided
-}
-
-// failed puts a hop behind the others for a while (RFC 3263 §4.3).
-func (sw *Switchboard) failed(hop resolve.Hop) {
+// failed puts a hop behind the others for a while (RFC 3263 §4.3): as long as
+// its 503 asks for, else as the resolver is configured. res is nil when there
+// was no answer.
+func (sw *Switchboard) failed(hop resolve.Hop, res *wire.Message) {
+	if after := retryAfter(res); after > 0 {
+		sw.resolver.FailedFor(hop, min(after, maxRetryAfter))
+		return
+	}
 	sw.resolver.Failed(hop)
-	a, now := &sw.avoided, time.Now()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.until == nil {
-		a.until = map[resolve.Hop]time.Time{}
-	}
-	for h, until := range a.until {
-		if len(a.until) >= maxAvoided || now.After(until) {
-			delete(a.until, h)
-		}
-	}
-	a.until[hop] = now.Add(avoidFor)
 }
 
-// worked takes back what failed said.
+// worked takes back what failed said, and what health checks found.
 func (sw *Switchboard) worked(hop resolve.Hop) {
 	sw.resolver.Succeeded(hop)
-	sw.avoided.mu.Lock()
-	defer sw.avoided.mu.Unlock()
-	delete(sw.avoided.until, hop)
+	if sw.health.down.Load() > 0 {
+		sw.answered(hop)
+	}
 }
 
-// last moves the hops that failed lately to the end, in place, and keeps the
-// order otherwise.
-func (a *avoided) last(hops []resolve.Hop) []resolve.Hop {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if len(a.until) == 0 {
-		return hops
-	}
-	now := time.Now()
-	rank := func(h resolve.Hop) int {
-		if now.Before(a.until[h]) {
-			return 1
-		}
+// retryAfter reads Retry-After (RFC 3261 §20.33); 0 when there is none.
+func retryAfter(res *wire.Message) time.Duration {
+	if res == nil {
 		return 0
 	}
-	slices.SortStableFunc(hops, func(x, y resolve.Hop) int { return rank(x) - rank(y) })
-	return hops
+	v := res.Get(wire.RetryAfter)
+	if i := bytes.IndexAny(v, " \t;("); i >= 0 {
+		v = v[:i]
+	}
+	n, err := strconv.ParseUint(string(v), 10, 31)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(n) * time.Second
 }

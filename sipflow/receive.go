@@ -2,12 +2,8 @@ package sipflow
 
 import (
 	"bytes"
-	"context"
-	"errors"
 	"hash/maphash"
-	"time"
 
-	"sipxrest/resolve"
 	"sipxrest/sipflow/wire"
 )
 
@@ -135,49 +131,4 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
 		return replyOf(405, from)
 	}
 	return replyOf(501, from)
-}
-
-// Options sends an OPTIONS to a hop and returns the status of its answer: a
-// server that answers at all is alive (RFC 3261 §11). It waits as long as ctx,
-// at most 32 s.
-func (sw *Switchboard) Options(ctx context.Context, hop resolve.Hop) (code int, reason string, err error) {
-	p, err := sw.transport.path(ctx, hop)
-	if err != nil {
-		return 0, "", err
-	}
-	target := "sip:" + hop.Addr.String()
-	if p.link.reliable() {
-		target = string(appendTransport([]byte(target), p.link))
-	}
-	tag := string(appendID(nil, newID()))
-	d := dialog{callID: string(appendID(nil, newID())) + "@" + sw.host, target: target, remote: "<" + target + ">",
-		local: "<sip:callcontroller@" + sw.host + ">;tag=" + tag}
-	type result struct {
-		code   int
-		reason string
-		err    error
-	}
-	done := make(chan result, 1)
-	tx := &clientTx{id: newID(), method: "OPTIONS", path: p, seq: 1, onEvent: func(e event) {
-		if e.err != nil {
-			done <- result{err: e.err}
-		} else {
-			done <- result{code: e.msg.Code(), reason: string(e.msg.Reason())}
-		}
-	}}
-	r := outgoing{method: "OPTIONS", header: "Accept: " + sdpType + "\r\n"}
-	if err := sw.start(tx, d.request(p.link, &r, 1, tx.id, "")); err != nil {
-		return 0, "", err
-	}
-	select {
-	case r := <-done:
-		if errors.Is(r.err, errTimeout) {
-			return 0, "", ErrUnreachable
-		}
-		return r.code, r.reason, r.err
-	case <-ctx.Done():
-		return 0, "", context.Cause(ctx)
-	case <-time.After(tEnd):
-		return 0, "", ErrUnreachable
-	}
 }

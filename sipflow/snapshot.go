@@ -109,7 +109,7 @@ func (sw *Switchboard) Stats() *Stats {
 	sw.transport.mu.Lock()
 	s.StreamsOurs, s.StreamsPeers = sw.transport.number[true], sw.transport.number[false]
 	sw.transport.mu.Unlock()
-	s.Avoided = sw.avoided.len()
+	s.Avoided = sw.resolver.Avoided()
 	return s
 }
 
@@ -143,19 +143,6 @@ func (b *inbox) len() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.queue)
-}
-
-// len is how many hops failed lately.
-func (a *avoided) len() int {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	n, now := 0, time.Now()
-	for _, until := range a.until {
-		if now.Before(until) {
-			n++
-		}
-	}
-	return n
 }
 
 func (h *histogram) read() Histogram {

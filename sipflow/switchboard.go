@@ -30,6 +30,8 @@ type Config struct {
 	Listen          []string      // "udp:192.0.2.1:5060", likewise tcp, tls, ws and wss; port 0 takes a free one
 	ExternalAddress string        // host for Via and Contact, when it is not the one listened on
 	OutboundProxies []string      // SIP URIs; default: RFC 3263 on the domain of the Request-URI
+	HealthInterval  time.Duration // between the OPTIONS that outbound proxies get; 0: none
+	HealthTimeout   time.Duration // for the answer to one; default 2 s
 	Realm           string        // the only realm that gets the agents' credentials; empty: none does
 	HangUpOn        HangUpOn      // default Progressing
 	Fallback        bool          // bridge a phone that refuses REFER
@@ -59,7 +61,7 @@ type Switchboard struct {
 	observers []func(*Event)
 	resolver  *resolve.Resolver
 	proxies   []resolve.Target
-	avoided   avoided
+	health    health
 	datagrams datagrams
 	transport transport
 	host      string // host of our first socket, for Call-ID and SDP
@@ -86,6 +88,7 @@ type Switchboard struct {
 func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, error) {
 	cfg.HangUpOn = cmp.Or(cfg.HangUpOn, Progressing)
 	cfg.MaxRing = cmp.Or(cfg.MaxRing, time.Hour)
+	cfg.HealthTimeout = cmp.Or(cfg.HealthTimeout, 2*time.Second)
 	cfg.MaxCalls = cmp.Or(cfg.MaxCalls, 20_000)
 	sw := &Switchboard{cfg: cfg, log: log, observers: observe, resolver: cfg.Resolver,
 		calls: map[Key]*Call{}, bridges: map[*Call][2]*Leg{}, seed: maphash.MakeSeed()}
@@ -135,6 +138,7 @@ func (sw *Switchboard) Addrs() []string {
 // BYE must not keep the process.
 func (sw *Switchboard) Serve(ctx context.Context) error {
 	sw.transport.serve()
+	sw.flows.Go(func() { sw.watch(ctx) })
 	<-ctx.Done()
 	sw.stopCalls()
 	over := make(chan struct{})
@@ -330,7 +334,8 @@ func (sw *Switchboard) nextHops(ctx context.Context, uri string) ([]resolve.Hop,
 		return sw.hopsOf(ctx, uri)
 	}
 	if len(sw.proxies) == 1 {
-		return sw.resolver.Hops(ctx, sw.proxies[0])
+		hops, err := sw.resolver.Hops(ctx, sw.proxies[0])
+		return sw.health.last(hops), err
 	}
 	var all []resolve.Hop
 	var failed error
@@ -341,7 +346,7 @@ func (sw *Switchboard) nextHops(ctx context.Context, uri string) ([]resolve.Hop,
 	if len(all) == 0 {
 		return nil, failed
 	}
-	return sw.avoided.last(all), nil
+	return sw.health.last(sw.resolver.Last(all)), nil
 }
 
 func (sw *Switchboard) hopsOf(ctx context.Context, uri string) ([]resolve.Hop, error) {

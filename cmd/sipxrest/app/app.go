@@ -143,6 +143,8 @@ func newSwitchboard(cfg *Config, r *resolve.Resolver, log *slog.Logger) (*sipflo
 		OutboundProxies: cfg.SIP.OutboundProxy,
 		Realm:           cfg.Realm,
 		ExternalAddress: cfg.SIP.ExternalAddress,
+		HealthInterval:  cfg.SIP.Health.Interval,
+		HealthTimeout:   cfg.SIP.Health.Timeout,
 		HangUpOn:        sipflow.HangUpOn(cfg.Refer.HangUpOn),
 		Fallback:        cfg.Refer.Fallback,
 		LogCalls:        cfg.Log.Calls,

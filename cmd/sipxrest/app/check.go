@@ -261,6 +261,7 @@ func (c *checker) network(cfg *Config) {
 	// Port 0: the service may hold the configured ones.
 	probe := *cfg
 	probe.SIP.Listen = nil
+	probe.SIP.Health.Interval = 0 // each server is asked once, below
 	for _, l := range sipListen(cfg) {
 		_, address, _ := strings.Cut(l, ":")
 		if err := canBind(address); err != nil {

@@ -62,6 +62,14 @@ type SIP struct {
 	ExternalAddress string
 	// UserAgent is the User-Agent header field.
 	UserAgent string
+	Health    Health
+}
+
+// Health is the section "sip.health": the OPTIONS that each server of the
+// outbound proxies gets.
+type Health struct {
+	Interval time.Duration // between two; 0: none are sent
+	Timeout  time.Duration // for the answer to one
 }
 
 // HTTPListener is one item of "http".
@@ -128,6 +136,7 @@ func Default() Config {
 			{Listen: ":6666", TLS: &TLS{}, Auth: "trusted-or-pin"},
 			{Listen: ":6667", Auth: "pin"},
 		},
+		SIP:     SIP{Health: Health{Interval: 30 * time.Second, Timeout: 2 * time.Second}},
 		Trusted: []string{wordDomain},
 		Call:    Call{Timeout: 180 * time.Second, ResultCacheTime: 180 * time.Second},
 		Refer:   Refer{HangUpOn: "progress", Fallback: true},

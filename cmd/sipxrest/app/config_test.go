@@ -41,6 +41,7 @@ sip:
   outbound-proxy: [sip:127.0.0.1:5060, "sip:[2001:db8::1]:5060;transport=tcp"]
   external-address: 198.51.100.7
   user-agent: test/1
+  health: {interval: 1m, timeout: 3s}
 http:
   - {listen: "127.0.0.1:6666", tls: {cert: "", key: ""}, auth: trusted-or-pin}
   - {listen: "127.0.0.1:6667", auth: pin}
@@ -68,7 +69,7 @@ dns: {servers: ["127.0.0.1:5353"]}
 		SIP: SIP{
 			Listen:          []string{"udp:127.0.0.1:6050", "tcp:127.0.0.1:6050"},
 			OutboundProxy:   []string{"sip:127.0.0.1:5060", "sip:[2001:db8::1]:5060;transport=tcp"},
-			ExternalAddress: "198.51.100.7", UserAgent: "test/1",
+			ExternalAddress: "198.51.100.7", UserAgent: "test/1", Health: Health{time.Minute, 3 * time.Second},
 		},
 		HTTP: []HTTPListener{
 			{"127.0.0.1:6666", &TLS{}, "trusted-or-pin"},
@@ -145,6 +146,8 @@ func TestConfigurationFaultsNameThePlaceAndTheFix(t *testing.T) {
 		{"no calls", minimal + "limits: {calls: 0}", `0 is not between 1 and 1000000`},
 		{"DNS server", minimal + "dns: {servers: [ns.test]}", `dns.servers: "ns.test" is not an address`},
 		{"external address", minimal + "sip: {external-address: '1.2.3.4:5060'}", `neither a host name nor an address`},
+		{"health interval", minimal + "sip: {health: {interval: 10ms}}", `:3: sip.health.interval: 10ms is not between 1s and 1h0m0s`},
+		{"health timeout", minimal + "sip: {health: {timeout: 1m}}", `:3: sip.health.timeout: 1m0s is not between 100ms and 30s`},
 		{"header injection", minimal + `sip: {user-agent: "a\r\nb"}`, `control character`},
 	}
 	for _, tt := range tests {
@@ -193,14 +196,15 @@ func TestEveryKeyCanBeSetInTheEnvironment(t *testing.T) {
 		`SIPXREST_HTTP=[{listen: ":1", tls: {}}]`,
 		"SIPXREST_TRUSTED=[10.0.0.0/8, domain]",
 		"SIPXREST_CALL_RESULT_CACHE_TIME=1m", "SIPXREST_REFER_HANGUP_ON=outcome", "SIPXREST_REFER_FALLBACK=false",
-		"SIPXREST_LIMITS_CALLS=7", "SIPXREST_SIP_USER_AGENT=a: b",
+		"SIPXREST_LIMITS_CALLS=7", "SIPXREST_SIP_USER_AGENT=a: b", "SIPXREST_SIP_HEALTH_INTERVAL=0s",
 	}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Default()
 	want.Domain, want.Realm, want.Users, want.DataDir = "sipx.test", "sipx.test", []string{"users.yaml"}, "d"
-	want.SIP = SIP{Listen: []string{"udp:127.0.0.1:1", "tcp:127.0.0.1:1"}, OutboundProxy: []string{"sip:127.0.0.1:5060"}, UserAgent: "a: b"}
+	want.SIP = SIP{Listen: []string{"udp:127.0.0.1:1", "tcp:127.0.0.1:1"}, OutboundProxy: []string{"sip:127.0.0.1:5060"}, UserAgent: "a: b",
+		Health: Health{Interval: 0, Timeout: 2 * time.Second}}
 	want.HTTP = []HTTPListener{{":1", &TLS{}, "trusted-or-pin"}}
 	want.Trusted = []string{"10.0.0.0/8", "domain"}
 	want.Call.ResultCacheTime, want.Refer, want.Limits.Calls = time.Minute, Refer{HangUpOn: "outcome"}, 7

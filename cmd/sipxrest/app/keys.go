@@ -35,6 +35,8 @@ func (c *Config) keys() []key {
 		{"sip.listen", true, texts(&c.SIP.Listen)},
 		{"sip.outbound-proxy", true, texts(&c.SIP.OutboundProxy)},
 		{"sip.external-address", false, text(&c.SIP.ExternalAddress)},
+		{"sip.health.interval", false, duration(&c.SIP.Health.Interval)},
+		{"sip.health.timeout", false, duration(&c.SIP.Health.Timeout)},
 		{"sip.user-agent", false, text(&c.SIP.UserAgent)},
 		{"http", true, listeners(&c.HTTP)},
 		{"trusted", true, texts(&c.Trusted)},

@@ -174,6 +174,10 @@ func (v *checks) sip() {
 	if h := v.c.SIP.ExternalAddress; h != "" && !isHost(h) {
 		v.check("sip.external-address", fmt.Errorf("%q is neither a host name nor an address; the port is that of sip.listen", h))
 	}
+	if h := v.c.SIP.Health; h.Interval != 0 {
+		v.span("sip.health.interval", h.Interval, time.Second, time.Hour)
+		v.span("sip.health.timeout", h.Timeout, 100*time.Millisecond, 30*time.Second)
+	}
 	if strings.ContainsFunc(v.c.SIP.UserAgent, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		v.check("sip.user-agent", errors.New("holds a control character"))
 	}

@@ -327,6 +327,42 @@ func TestEveryFormOfSipfragIsLivedWith(t *testing.T) {
 	})
 }
 
+// A phone may repeat its 200 until long after the call (RFC 6026 §8.4, RFC 3261
+// §13.2.2.4): each is acknowledged, none is reported again.
+func TestRepeatedAnswerIsAcknowledgedBeyondTheEnd(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		r := newRig(t, n, phoneAddr, func(c *Config) { c.HangUpOn = Outcome })
+		defer r.stop()
+		p := rawUDP(t, n, phoneAddr)
+		c := r.place(spec())
+		p.answerAndAccept()
+		ok := p.response(p.invite, 200, p.contact(), "")
+		began := time.Now()
+		again := func() {
+			p.send(ok)
+			if ack := p.expect("ACK"); ack.Seq() != p.invite.Seq() || time.Since(began) > time.Second {
+				t.Errorf("ACK of %d after %v", ack.Seq(), time.Since(began))
+			}
+			p.quiet(500 * time.Millisecond)
+			began = time.Now()
+		}
+		for range 10 {
+			again()
+		}
+		ends(t, c, p, 1)
+		synctest.Wait()
+		began = time.Now()
+		for range 10 {
+			again()
+		}
+		if got := strings.Count(r.status(), "INVITE 200 OK"); got != 1 {
+			t.Errorf("the answer is reported %d times: %s", got, r.status())
+		}
+		r.empty()
+	})
+}
+
 // Fifty early dialogs and then a flood of answers, each of another phone: what
 // is acknowledged and hung up is bounded, and the first answer's call goes on.
 func TestFloodOfForkedAnswersIsBounded(t *testing.T) {
@@ -407,5 +443,35 @@ func TestNothingOfARequestBreaksALine(t *testing.T) {
 			<-c.Done()
 			r.empty()
 		})
+		byHand(t, func(t *testing.T, p *rawPair) {
+			p.place(func(s *Spec) { s.AgentName, s.Subject, s.ConfPIN = evil, evil, evil })
+			p.b.invite = p.b.expect("INVITE") // its PIN is a field of its own
+			if raw := string(p.b.invite.Raw()); strings.Contains(raw, "\nX-Evil") || strings.Contains(raw, "\rX-Evil") || !strings.Contains(raw, "X-Evil: 1\r\n") {
+				t.Errorf("%q became\n%q", evil, raw)
+			}
+			p.b.send(p.b.response(p.b.invite, 486, "", ""))
+			p.b.expect("ACK")
+			p.a.hungUp()
+			<-p.call.Done()
+		})
 	}
+}
+
+// An answer to a re-INVITE that the call has given up is still acknowledged
+// (RFC 3261 §13.2.2.4), and its dialog is hung up once.
+func TestLateAnswerToAReinviteIsAcknowledged(t *testing.T) {
+	byHand(t, func(t *testing.T, p *rawPair) {
+		m := p.ring()
+		p.call.stop(ErrHungUpByUser)
+		bye := p.a.expect("BYE")
+		p.a.ok(m, "", sdpOf(4001))
+		if ack := p.a.expect("ACK"); ack.Seq() != m.Seq() {
+			t.Errorf("ACK of %d, want %d", ack.Seq(), m.Seq())
+		}
+		p.a.send(p.a.response(bye, 200, "", ""))
+		p.b.expect("ACK")
+		p.b.hungUp()
+		<-p.call.Done()
+		p.a.quiet(time.Second)
+	})
 }

@@ -170,6 +170,21 @@ func TestBridgedPhonesByHand(t *testing.T) {
 			p.a.ok(p.a.expect("INVITE"), "", sdpOf(4001))
 			p.a.expect("ACK")
 		}},
+		{name: "while a refresh of ours is pending the other phone's INVITE waits", headerA: "Allow: INVITE\r\nSession-Expires: 90;refresher=uac\r\n", do: func(t *testing.T, p *rawPair) {
+			m := p.a.expect("INVITE")
+			p.b.send(p.b.inDialog("INVITE", 1, sdpHeader, sdpOf(5002)))
+			p.b.response1(491) // RFC 3261 §14.1: one at a time in A's dialog
+			p.b.send(p.b.ack(1, ""))
+			p.a.ok(m, "", sdpOf(4001))
+			p.a.expect("ACK")
+			synctest.Wait()
+			p.b.send(p.b.inDialog("INVITE", 2, sdpHeader, sdpOf(5002)))
+			p.a.ok(p.a.expect("INVITE"), "", sdpOf(4002))
+			p.a.expect("ACK")
+			p.b.response1(200)
+			p.b.send(p.b.ack(2, ""))
+			synctest.Wait()
+		}},
 		{name: "each leg has its own session timer", do: func(t *testing.T, p *rawPair) {
 			p.a.send(p.a.inDialog("INVITE", 1, sdpHeader+"Supported: timer\r\nSession-Expires: 90\r\n", sdpOf(4002)))
 			m := p.b.expect("INVITE")
@@ -240,11 +255,12 @@ func TestBridgedPhonesByHand(t *testing.T) {
 			p.b.send(p.b.response(m, 180, "", ""))
 			p.a.response1(180)
 			cancel := p.a.inDialog("CANCEL", 1, "", "", "z9hG4bKCANCEL1", "z9hG4bKINVITE1")
+			start := time.Now()
 			for range 1000 {
 				p.a.send(cancel)
 			}
-			if got := p.b.expect("CANCEL"); got.Seq() != m.Seq() {
-				t.Errorf("CANCEL of %d, want %d", got.Seq(), m.Seq())
+			if got := p.b.expect("CANCEL"); got.Seq() != m.Seq() || since(start) > 0 { // not when the INVITE is given up
+				t.Errorf("CANCEL of %d after %v, want %d at once", got.Seq(), since(start), m.Seq())
 			}
 			synctest.Wait()
 			for p.a.read(0) != nil {

@@ -174,11 +174,14 @@ func TestCallingCannotDoTheEarlyOffer(t *testing.T) {
 }
 
 // place calls A, which answers.
-func (p *rawPair) place() {
+func (p *rawPair) place(adjust ...func(*Spec)) {
 	p.t.Helper()
 	var err error
 	p.call, err = p.sw.Place(p.t.Context(), spec(func(s *Spec) {
 		s.Method, s.CallingUser, s.CalledUser = MethodInvite, "201@10.0.0.2", "202@10.0.0.3"
+		for _, f := range adjust {
+			f(s)
+		}
 	}), Invite)
 	if err != nil {
 		p.t.Fatal(err)

@@ -36,6 +36,9 @@ type Config struct {
 	// ResultCacheTime is how long the record of a call is kept after its last
 	// event. Default 180 s.
 	ResultCacheTime time.Duration
+	// AutoAnswer is how a phone is asked to answer by itself when a client wants
+	// it (autoAnswer=true). Default: clients may not want it.
+	AutoAnswer sipflow.AutoAnswer
 	// MaxRecords bounds the records: while there are more, that of a call that
 	// ends is given up at once. Default 500,000, some 600 bytes each
 	// (300 MB).

@@ -32,6 +32,13 @@ func (c *Controller) postCall(key sipflow.Key, agent *restauth.User, calling, ca
 		},
 		Observe: r.observe,
 	}
+	if o.autoAnswer {
+		// It opens a microphone: nobody may have the phone of another do it.
+		if key.Calling != key.Agent {
+			return &refusal{403, 403, "autoAnswer is for the phone of the agent: the calling user is another"}
+		}
+		spec.AutoAnswer = c.cfg.AutoAnswer
+	}
 	if o.method == methodInvite {
 		spec.Method = sipflow.MethodInvite
 	}

@@ -7,6 +7,8 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"sipxrest/sipflow"
 )
 
 const (
@@ -41,6 +43,7 @@ type params struct {
 	agent, sipMethod, action, target param
 	timeout, resultCacheTime         param
 	subject, isForwardingAllowed     param
+	autoAnswer                       param
 	confpin                          param
 }
 
@@ -75,6 +78,8 @@ func parseParams(query string) (p params) {
 			to = &p.subject
 		case "isForwardingAllowed":
 			to = &p.isForwardingAllowed
+		case "autoAnswer":
+			to = &p.autoAnswer
 		case "confpin":
 			to = &p.confpin
 		default:
@@ -134,6 +139,7 @@ type order struct {
 	timeout, keep     time.Duration
 	subject, confPIN  string
 	forwardingAllowed bool
+	autoAnswer        bool
 }
 
 // parseOrder checks the parameters of a POST, in sipXrest's order.
@@ -179,5 +185,9 @@ func (c *Controller) parseOrder(p *params) (o order, r *refusal) {
 	}
 	forwarding, _ := p.isForwardingAllowed.value()
 	o.forwardingAllowed = strings.EqualFold(forwarding, "true")
+	pickUp, _ := p.autoAnswer.value()
+	if o.autoAnswer = strings.EqualFold(pickUp, "true"); o.autoAnswer && c.cfg.AutoAnswer == sipflow.NoAutoAnswer {
+		return o, &refusal{400, 400, "Bad parameter autoAnswer = true, call.auto-answer is off"}
+	}
 	return o, nil
 }

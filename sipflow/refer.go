@@ -85,7 +85,7 @@ func (c *Call) callingLeg() *Leg {
 		uri += ";sipx-userforward=false"
 	}
 	l := c.newLeg(uri+";sipxbridge-moh=false", c.CallingUser)
-	l.first = c.inviteHeader(c.Subject, "", c.Method == MethodInvite)
+	l.first = c.inviteHeader(c.Subject, "", c.Method == MethodInvite) + c.AutoAnswer.header(c.Key.Agent)
 	return l
 }
 

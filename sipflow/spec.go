@@ -52,6 +52,9 @@ type Spec struct {
 	ConfPIN string
 	// ForwardingAllowed lets the proxy follow the calling user's forwarding.
 	ForwardingAllowed bool
+	// AutoAnswer asks the calling phone to answer by itself. Who lets clients
+	// set it makes sure that the phone is theirs: it opens a microphone.
+	AutoAnswer AutoAnswer
 	// Timeout is how long the calling phone is alerted. 0 means no limit but
 	// Config.MaxRing.
 	Timeout time.Duration

@@ -74,7 +74,12 @@ func (a *App) open() (err error) {
 	if err != nil {
 		return err
 	}
+	autoAnswer, err := sipflow.ParseAutoAnswer(cfg.Call.AutoAnswer)
+	if err != nil {
+		return err
+	}
 	a.controller = callcontroller.New(callcontroller.Config{
+		AutoAnswer:      autoAnswer,
 		Domain:          cfg.Domain,
 		Timeout:         cfg.Call.Timeout,
 		ResultCacheTime: cfg.Call.ResultCacheTime,

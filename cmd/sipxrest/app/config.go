@@ -95,6 +95,9 @@ type TLS struct {
 type Call struct {
 	Timeout         time.Duration // how long the calling phone is alerted
 	ResultCacheTime time.Duration // how long a finished call's record is kept
+	// AutoAnswer is how the agent's phone is asked to answer by itself:
+	// "answer-mode", "call-info" or "alert-info"; "off": it is not.
+	AutoAnswer string
 }
 
 // Refer is the section "refer".
@@ -138,7 +141,7 @@ func Default() Config {
 		},
 		SIP:     SIP{Health: Health{Interval: 30 * time.Second, Timeout: 2 * time.Second}},
 		Trusted: []string{wordDomain},
-		Call:    Call{Timeout: 180 * time.Second, ResultCacheTime: 180 * time.Second},
+		Call:    Call{Timeout: 180 * time.Second, ResultCacheTime: 180 * time.Second, AutoAnswer: "off"},
 		Refer:   Refer{HangUpOn: "progress", Fallback: true},
 		Limits:  Limits{Calls: 20000, Records: 500000, Connections: 10000},
 		Log:     Log{Level: "info", Format: "text"},

@@ -53,7 +53,7 @@ reverse-proxies: [192.0.2.9]
 allowed-origins: [https://portal.example]
 allow-pinless: true
 users: [users.yaml, /etc/sipxpbx/validusers.xml]
-call: {timeout: 90s, result-cache-time: 5m}
+call: {timeout: 90s, result-cache-time: 5m, auto-answer: call-info}
 refer: {hangup-on: outcome, fallback: false}
 limits: {calls: 10, records: 30, connections: 20}
 log: {level: debug, format: json}
@@ -83,7 +83,7 @@ dns: {servers: ["127.0.0.1:5353"]}
 		AllowedOrigins: []string{"https://portal.example"},
 		AllowPinless:   true,
 		Users:          []string{filepath.Join(dir, "users.yaml"), "/etc/sipxpbx/validusers.xml"},
-		Call:           Call{90 * time.Second, 5 * time.Minute},
+		Call:           Call{90 * time.Second, 5 * time.Minute, "call-info"},
 		Refer:          Refer{HangUpOn: "outcome"},
 		Limits:         Limits{10, 30, 20},
 		Log:            Log{"debug", "json", false},
@@ -140,6 +140,7 @@ func TestConfigurationFaultsNameThePlaceAndTheFix(t *testing.T) {
 		{"reverse proxy", minimal + "reverse-proxies: [proxy]", `reverse-proxies: "proxy" is not a network`},
 		{"origin with path", minimal + "allowed-origins: [https://a.test/]", `without a path`},
 		{"any origin", minimal + "allowed-origins: ['*']", `write the page's scheme and host`},
+		{"auto-answer", minimal + "call: {auto-answer: callinfo}", `did you mean "call-info"?`},
 		{"hangup-on", minimal + "refer: {hangup-on: outcom}", `did you mean "outcome"?`},
 		{"level", minimal + "log: {level: loud}", `"loud" is unknown: write debug, info, warn or error`},
 		{"timeout too long", minimal + "call: {timeout: 2h}", `2h0m0s is not between 1s and 1h0m0s`},

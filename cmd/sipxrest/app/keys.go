@@ -46,6 +46,7 @@ func (c *Config) keys() []key {
 		{"users", true, paths(&c.Users)},
 		{"call.timeout", false, duration(&c.Call.Timeout)},
 		{"call.result-cache-time", false, duration(&c.Call.ResultCacheTime)},
+		{"call.auto-answer", false, text(&c.Call.AutoAnswer)},
 		{"refer.hangup-on", false, text(&c.Refer.HangUpOn)},
 		{"refer.fallback", false, truth(&c.Refer.Fallback)},
 		{"limits.calls", false, number(&c.Limits.Calls)},

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"sipxrest/sipflow"
 )
 
 // Validate completes the configuration (the realm) and checks every value.
@@ -37,6 +39,7 @@ func (c *Config) Validate() error {
 	v.span("call.timeout", c.Call.Timeout, time.Second, time.Hour)
 	v.span("call.result-cache-time", c.Call.ResultCacheTime, time.Second, 24*time.Hour)
 	v.span("drain", c.Drain, 0, time.Hour)
+	v.word("call.auto-answer", c.Call.AutoAnswer, sipflow.AutoAnswerWords[:]...)
 	v.word("refer.hangup-on", c.Refer.HangUpOn, "progress", "outcome")
 	v.word("log.level", c.Log.Level, "debug", "info", "warn", "error")
 	v.word("log.format", c.Log.Format, "text", "json")

@@ -43,7 +43,7 @@ func (l *limitListener) Accept() (net.Conn, error) {
 		}
 		addr := remoteAddr(c)
 		if l.admit(addr) {
-			return &limitedConn{Conn: c, l: l, addr: addr}, nil
+			return &limitedConn{Conn: direct(c), l: l, addr: addr}, nil
 		}
 		c.Close()
 	}

@@ -5,6 +5,9 @@ SHELL := /bin/bash
 export FUZZTIME ?= 10m
 export SOAK ?= 1800
 export RATE ?= 300
+# The tag, where the sources have one; else the go command notes the revision by itself.
+TAG := $(shell git describe --tags --dirty 2>/dev/null)
+VERSION := $(if $(TAG),-X sipxrest/cmd/sipxrest/app.linked=$(TAG))
 
 .PHONY: help setup build install demo check unit interop fuzz-short fuzz test bench soak clean
 
@@ -15,7 +18,7 @@ setup: ## install what the interop tests need (Kamailio, baresip, SIPp, curl) by
 	@scripts/setup.sh
 
 build: ## bin/sipxrest
-	go build -trimpath -o bin/sipxrest ./cmd/sipxrest
+	go build -trimpath -ldflags '$(VERSION)' -o bin/sipxrest ./cmd/sipxrest
 
 install: ## bin/sipxrest, the systemd unit and an example configuration into the system, or below DESTDIR
 	@scripts/install.sh

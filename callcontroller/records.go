@@ -18,7 +18,9 @@ type records struct {
 	// mu makes one step of comparing and setting: the end of a replaced call
 	// must not take away the record of the call that replaced it.
 	mu   sync.Mutex
-	full uint64 // finished records that were given up because of max; under mu
+	full uint64 // finished records that were given up because of max, since the last sweep; under mu
+
+	givenUp uint64 // the same since the start; under mu
 }
 
 func newRecords(max int) *records {
@@ -54,6 +56,7 @@ func (rs *records) release(key sipflow.Key, r *record) {
 	if keep > 0 && rs.cache.ItemCount() > rs.max {
 		keep = 0
 		rs.full++
+		rs.givenUp++
 	}
 	if keep <= 0 {
 		rs.cache.Delete(text)

@@ -111,7 +111,9 @@ func (r *Resolver) fly(k key, f *flight) {
 	defer r.running.Done()
 	a := r.fetch(k)
 	now := r.now()
+	r.stats.lookups.Add(1)
 	if a.failed {
+		r.stats.failures.Add(1)
 		// RFC 8767: better an old answer than none.
 		if old := r.cache.get(k, now); old != nil && !old.failed && now.Before(old.stale) {
 			a = &answer{records: old.records, err: old.err, stale: old.stale}

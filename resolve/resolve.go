@@ -106,6 +106,7 @@ type Resolver struct {
 	cache   cache
 	avoided avoided
 	sockets chan struct{} // one token per query on the wire
+	stats   lookupStats
 
 	ctx     context.Context // of all flights; cancelled by Close
 	cancel  context.CancelFunc

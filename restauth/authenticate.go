@@ -43,6 +43,7 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 	given := r.Header["Authorization"]
 	if len(given) > 0 {
 		if wait := g.guesses.wait(addr, guessed, now); wait > 0 {
+			g.stats.count(TooManyGuesses)
 			seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
 			w.Header().Set("Retry-After", seconds)
 			plain(w, http.StatusTooManyRequests, "Too many failed attempts: try again in "+seconds+" s")
@@ -50,22 +51,23 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 		}
 	}
 
-	body, isStale := bodyNone, false
+	body, isStale, why := bodyNone, false, NoCredentials
 	switch v, err := g.check(r, l, snapshot, agent, given, now); v {
 	case good:
 		return agent, true
 	case shown:
-		body = bodyBasic
+		body, why = bodyBasic, BasicInClear
 	case stale:
-		body, isStale = bodyStale, true
+		body, isStale, why = bodyStale, true, StaleNonce
 	case unusable:
 		g.guesses.fail(addr, guessed, now)
-		body = err.Error()
+		body, why = err.Error(), BadCredentials
 	case wrong:
 		g.guesses.fail(addr, guessed, now)
 		g.log.Info("refused a wrong PIN", "peer", addr, "agent", clip(agentText))
-		body = bodyMismatch
+		body, why = bodyMismatch, WrongPIN
 	}
+	g.stats.count(why)
 	g.challenge(w, l, snapshot, isStale, now)
 	plain(w, http.StatusUnauthorized, body)
 	return nil, false

@@ -55,6 +55,7 @@ type Gate struct {
 	guesses  *throttle
 	decoy    string // in place of the PIN of a user who has none
 	listener atomic.Int64
+	stats    gateStats
 }
 
 // New makes the gate in front of users. An error names the field of cfg.
@@ -161,6 +162,7 @@ func (g *Gate) arrive(w http.ResponseWriter, r *http.Request) (l *listener, addr
 	l = listenerOf(r)
 	addr, trusted = g.peer(r)
 	if l.policy == TrustedOnly && !trusted {
+		g.stats.count(NotTrusted)
 		g.log.Debug("refused a peer that is not trusted", "peer", addr)
 		plain(w, http.StatusForbidden, "Only trusted access allowed")
 		return nil, addr, false, false

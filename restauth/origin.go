@@ -60,6 +60,7 @@ func (g *Gate) crossSite(w http.ResponseWriter, r *http.Request) bool {
 	if origin != "" && site != "cross-site" && sameHost(origin, r.Host) {
 		return false
 	}
+	g.stats.count(CrossSite)
 	g.log.Debug("refused a cross-site request", "peer", r.RemoteAddr, "origin", clip(origin))
 	plain(w, http.StatusForbidden, "Cross-site request refused: the page's origin is not in allowed-origins")
 	return true

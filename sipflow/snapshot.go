@@ -113,6 +113,14 @@ func (sw *Switchboard) Stats() *Stats {
 	return s
 }
 
+// Draining reports whether new calls are refused because of Drain or the end
+// of Serve.
+func (sw *Switchboard) Draining() bool {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	return sw.draining
+}
+
 // read adds what the shard has.
 func (s *shard) read(to *Stats) {
 	s.mu.Lock()

@@ -9,9 +9,11 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sipxrest/callcontroller"
+	"sipxrest/metrics"
 	"sipxrest/resolve"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
@@ -27,6 +29,11 @@ type App struct {
 	peers      domainPeers
 	sw         *sipflow.Switchboard
 	controller *callcontroller.Controller
+	gate       *restauth.Gate
+
+	requests metrics.HTTP
+	watched  *listener   // metrics.listen; nil without
+	serving  atomic.Bool // Run has started everything and has not ended
 
 	listeners    []*listener
 	certificates []*certificate // every one in use, once
@@ -62,7 +69,7 @@ func (a *App) open() (err error) {
 	if a.sw, err = newSwitchboard(&cfg, a.resolver, log); err != nil {
 		return err
 	}
-	gate, err := restauth.New(restauth.Config{
+	a.gate, err = restauth.New(restauth.Config{
 		Realm:          cfg.Realm,
 		Domain:         cfg.Domain,
 		Trusted:        prefixes(cfg.Trusted),
@@ -84,8 +91,11 @@ func (a *App) open() (err error) {
 		Timeout:         cfg.Call.Timeout,
 		ResultCacheTime: cfg.Call.ResultCacheTime,
 		MaxRecords:      cfg.Limits.Records,
-	}, a.sw, a.users, gate, log)
-	return a.bindHTTP(gate, a.controller.Handler())
+	}, a.sw, a.users, a.gate, log)
+	if err := a.bindMetrics(); err != nil {
+		return err
+	}
+	return a.bindHTTP(a.gate, a.controller.Handler())
 }
 
 func loadUsers(cfg *Config) (*restauth.Users, error) {
@@ -205,6 +215,9 @@ func (a *App) Run(ctx context.Context) error {
 	service, stop := context.WithCancel(context.Background())
 	defer stop()
 
+	if a.watched != nil {
+		p.start("metrics", a.watched.serve)
+	}
 	p.start("SIP", func() error { return a.sw.Serve(calls) })
 	p.start("processors", func() error { tuneProcs(service); return nil })
 	p.start("call records", func() error { a.controller.Run(service); return nil })
@@ -227,6 +240,8 @@ func (a *App) Run(ctx context.Context) error {
 	for _, l := range a.listeners {
 		p.start("HTTP", l.serve)
 	}
+	a.serving.Store(true)
+	defer a.serving.Store(false)
 	a.greet()
 
 	var failed error
@@ -257,6 +272,9 @@ func (a *App) Run(ctx context.Context) error {
 func (a *App) greet() {
 	for _, w := range append(a.users.Warnings(), a.cfg.warnings()...) {
 		a.log.Warn(w)
+	}
+	if url := a.MetricsURL(); url != "" {
+		a.log.Info("metrics and health", "url", url)
 	}
 	notify("READY=1")
 	a.log.Info("sipxrest serves", "addresses", a.Addrs(), "domain", a.cfg.Domain, "users", a.users.Len(),

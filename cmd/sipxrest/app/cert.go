@@ -67,6 +67,8 @@ func (c *certificate) config(minVersion string) *tls.Config {
 // leaf answers the certificate that is presented to clients.
 func (c *certificate) leaf() *x509.Certificate { return c.current.Load().Leaf }
 
+func (c *certificate) expires() time.Time { return c.leaf().NotAfter }
+
 // fingerprint answers the SHA-256 hash as openssl and curl's --pinnedpubkey
 // users know it: colon-separated hex of the whole certificate.
 func (c *certificate) fingerprint() string {

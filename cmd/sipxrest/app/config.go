@@ -36,6 +36,8 @@ type Config struct {
 	Refer  Refer
 	Limits Limits
 	Log    Log
+	// Metrics says where Prometheus and probes look; off by default.
+	Metrics Metrics
 	// Drain is how long calls in progress may go on after SIGTERM.
 	Drain time.Duration
 	// DNS names the servers to ask instead of those of the system, "host:port".
@@ -121,6 +123,12 @@ type Log struct {
 	Level  string // debug, info, warn or error
 	Format string // text or json
 	Calls  bool   // a line for every call, not only for those that came to nothing
+}
+
+// Metrics is the section "metrics".
+type Metrics struct {
+	// Listen is the "host:port" of /metrics, /healthz and /readyz. Empty: none.
+	Listen string
 }
 
 // DNS is the section "dns".

@@ -70,7 +70,7 @@ func (a *App) bindHTTP(gate *restauth.Gate, h http.Handler) (err error) {
 		}
 		a.listeners = append(a.listeners, &listener{
 			server: &http.Server{
-				Handler:           guarded(gate.Listener(policy, l.TLS != nil, h), a.log),
+				Handler:           a.observed(guarded(gate.Listener(policy, l.TLS != nil, h), a.log)),
 				TLSConfig:         tlsConfig,
 				Protocols:         &protocols,
 				ReadHeaderTimeout: readHeaderTimeout,
@@ -143,14 +143,14 @@ func (l *listener) serve() error {
 func (a *App) shutdownHTTP() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	for _, l := range a.listeners {
+	for _, l := range a.allListeners() {
 		_ = l.server.Shutdown(ctx) // closeHTTP ends what is left
 	}
 	a.closeHTTP()
 }
 
 func (a *App) closeHTTP() {
-	for _, l := range a.listeners {
+	for _, l := range a.allListeners() {
 		_ = l.server.Close()
 		_ = l.socket.Close() // a socket that was never served is unknown to its server
 	}

@@ -56,6 +56,7 @@ func (c *Config) keys() []key {
 		{"log.format", false, text(&c.Log.Format)},
 		{"log.calls", false, truth(&c.Log.Calls)},
 		{"drain", false, duration(&c.Drain)},
+		{"metrics.listen", false, text(&c.Metrics.Listen)},
 		{"dns.servers", true, texts(&c.DNS.Servers)},
 	}
 }

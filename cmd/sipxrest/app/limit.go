@@ -20,6 +20,7 @@ type limitListener struct {
 
 	mu       sync.Mutex
 	open     int
+	refused  uint64
 	byAddr   map[netip.Addr]int
 	lastSaid time.Time
 }
@@ -60,6 +61,7 @@ func (l *limitListener) admit(addr netip.Addr) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.open >= l.total || l.byAddr[addr] >= l.perAddress && !contains(l.exempt, addr) {
+		l.refused++
 		if now := time.Now(); now.Sub(l.lastSaid) > 10*time.Second {
 			l.lastSaid = now
 			l.log.Warn("HTTP connection refused: too many at once", "peer", addr, "open", l.open,

@@ -1,0 +1,107 @@
+package app
+
+import (
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"slices"
+	"strconv"
+
+	"sipxrest/restauth"
+)
+
+// watchConnections bounds the connections of metrics.listen: those who look
+// are few.
+const watchConnections = 64
+
+// bindMetrics opens the listener of metrics.listen, if there is one. Its
+// handlers are read-only and know no PIN: it belongs on an address that only
+// the monitoring reaches.
+func (a *App) bindMetrics() error {
+	if a.cfg.Metrics.Listen == "" {
+		return nil
+	}
+	socket, err := net.Listen("tcp", a.cfg.Metrics.Listen)
+	if err != nil {
+		return a.cfg.at("metrics.listen", fmt.Errorf("metrics.listen: %w", explainBind(err)))
+	}
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	a.watched = &listener{
+		server: &http.Server{
+			Handler:           guarded(a.newMetrics().Handler(a.notReady), a.log),
+			Protocols:         &protocols,
+			ReadHeaderTimeout: readHeaderTimeout,
+			ReadTimeout:       readTimeout,
+			WriteTimeout:      writeTimeout,
+			IdleTimeout:       idleTimeout,
+			MaxHeaderBytes:    maxHeaderBytes,
+			ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
+		},
+		socket: newLimitListener(socket, watchConnections, nil, a.log),
+		url:    "http://" + socket.Addr().String(),
+	}
+	return nil
+}
+
+// MetricsURL is where /metrics, /healthz and /readyz are; "" when they are not.
+func (a *App) MetricsURL() string {
+	if a.watched == nil {
+		return ""
+	}
+	return a.watched.url
+}
+
+// allListeners are those of "http" and that of metrics.listen.
+func (a *App) allListeners() []*listener {
+	if a.watched == nil {
+		return a.listeners
+	}
+	return append(a.listeners[:len(a.listeners):len(a.listeners)], a.watched)
+}
+
+// notReady lists why new calls should go elsewhere now.
+func (a *App) notReady() []string {
+	var why []string
+	if !a.serving.Load() {
+		why = append(why, "the service has not started yet, or has ended")
+	}
+	if a.sw.Draining() {
+		why = append(why, "the service is shutting down: no new calls are taken")
+	}
+	return why
+}
+
+// observed puts what watches requests around a handler, if anything does.
+func (a *App) observed(h http.Handler) http.Handler {
+	if a.watched != nil {
+		h = a.requests.Wrap(h)
+	}
+	return h
+}
+
+func failureName(i int) string { return restauth.Failure(i).String() }
+
+// counts answers the connections that are open, and those refused so far.
+func (l *limitListener) counts() (open int, refused uint64) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.open, l.refused
+}
+
+// watching checks the sections "metrics" and "trace".
+func (v *checks) watching() {
+	if at := v.c.Metrics.Listen; at != "" {
+		host, port, err := net.SplitHostPort(at)
+		n, portErr := strconv.Atoi(port)
+		switch {
+		case err != nil || portErr != nil || n < 0 || n > 65535:
+			v.check("metrics.listen", fmt.Errorf("%q: write host:port, such as 127.0.0.1:9100, or leave it empty for none", at))
+		case host != "" && !isHost(host):
+			v.check("metrics.listen", fmt.Errorf("%q is neither a host name nor an address", host))
+		case n != 0 && slices.ContainsFunc(v.c.HTTP, func(l HTTPListener) bool { return l.Listen == at }):
+			v.check("metrics.listen", fmt.Errorf("%s is a listener of http already: choose another port", at))
+		}
+	}
+}

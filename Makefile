@@ -5,9 +5,11 @@ SHELL := /bin/bash
 export FUZZTIME ?= 10m
 export SOAK ?= 1800
 export RATE ?= 300
-# The tag, where the sources have one; else the go command notes the revision by itself.
-TAG := $(shell git describe --tags --dirty 2>/dev/null)
-VERSION := $(if $(TAG),-X sipxrest/cmd/sipxrest/app.linked=$(TAG))
+# What `sipxrest version` says: the tag, where the sources have one, and the revision.
+APP := sipxrest/cmd/sipxrest/app
+TAG = $(shell git describe --tags --dirty 2>/dev/null)
+REVISION = $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null)
+VERSION = -X '$(APP).linked=$(TAG)' -X '$(APP).linkedRevision=$(REVISION)'
 
 .PHONY: help setup build install demo check unit interop fuzz-short fuzz test bench soak clean
 
@@ -18,7 +20,7 @@ setup: ## install what the interop tests need (Kamailio, baresip, SIPp, curl) by
 	@scripts/setup.sh
 
 build: ## bin/sipxrest
-	go build -trimpath -ldflags '$(VERSION)' -o bin/sipxrest ./cmd/sipxrest
+	go build -trimpath -ldflags "$(VERSION)" -o bin/sipxrest ./cmd/sipxrest
 
 install: ## bin/sipxrest, the systemd unit and an example configuration into the system, or below DESTDIR
 	@scripts/install.sh

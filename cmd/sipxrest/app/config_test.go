@@ -58,6 +58,7 @@ refer: {hangup-on: outcome, fallback: false}
 limits: {calls: 10, records: 30, connections: 20}
 log: {level: debug, format: json}
 drain: 1m
+metrics: {listen: "127.0.0.1:9100"}
 dns: {servers: ["127.0.0.1:5353"]}
 `)
 	got, err := Load(Source{File: file})
@@ -88,6 +89,7 @@ dns: {servers: ["127.0.0.1:5353"]}
 		Limits:         Limits{10, 30, 20},
 		Log:            Log{"debug", "json", false},
 		Drain:          time.Minute,
+		Metrics:        Metrics{Listen: "127.0.0.1:9100"},
 		DNS:            DNS{[]string{"127.0.0.1:5353"}},
 	}
 	if diff := cmp.Diff(want, got, ignoreOrigin); diff != "" {

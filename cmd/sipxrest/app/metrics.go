@@ -65,6 +65,7 @@ func (a *App) addSIPMetrics(r *metrics.Registry) {
 		husks   = gauge("sipxrest_sip_husks", "Calls that are over whose phone may still report on its REFER.")
 		over    = gauge("sipxrest_sip_ended_dialogs", "Dialogs that are over and remembered for 32 s, to answer what is late.")
 		streams = gauge("sipxrest_sip_streams", "SIP connections open, by who opened them (ours, peers).", "side")
+		hops    = gauge("sipxrest_sip_hops", "Servers of the outbound proxies by what their last check found (up, down); none without checks (sip.health.interval).", "state")
 		avoided = gauge("sipxrest_sip_hops_avoided", "SIP servers that failed within the last 30 s and are tried last.")
 	)
 	r.Add(all, func(v metrics.Values) {
@@ -131,6 +132,16 @@ func (a *App) addSIPMetrics(r *metrics.Registry) {
 		v.Set(streams, float64(s.StreamsOurs), "ours")
 		v.Set(streams, float64(s.StreamsPeers), "peers")
 		v.Set(avoided, float64(s.Avoided))
+		up, down := 0, 0
+		for _, h := range a.sw.Hops() {
+			if h.Up {
+				up++
+			} else {
+				down++
+			}
+		}
+		v.Set(hops, float64(up), "up")
+		v.Set(hops, float64(down), "down")
 	})
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"os"
 	"regexp"
@@ -17,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.yaml.in/yaml/v4"
 
+	"sipxrest/sipflow"
 	"sipxrest/sipflow/siptest"
 )
 
@@ -175,6 +177,42 @@ func TestReadyUntilItDrains(t *testing.T) {
 	s.HangUp()
 	if err := s.stop(); err != nil {
 		t.Error(err)
+	}
+}
+
+// A single proxy that does not answer makes the service unready, and ready
+// again when it does; the reason says which.
+func TestNotReadyWhileNoProxyAnswers(t *testing.T) {
+	silent, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	cfg := watched(t, silent.LocalAddr().String())
+	cfg.SIP.Health = Health{Interval: time.Hour, Timeout: 100 * time.Millisecond}
+	s := start(t, cfg)
+	s.becomes(`sipxrest_sip_hops{state="down"}`, 1)
+	code, body := s.watch("/readyz")
+	if code != 503 || !strings.Contains(body, silent.LocalAddr().String()) || !strings.Contains(body, "no answer within 100ms") {
+		t.Errorf("/readyz: %d %s", code, body)
+	}
+	s.becomes("sipxrest_ready", 0)
+}
+
+func TestOneProxyThatAnswersIsEnough(t *testing.T) {
+	down := sipflow.HopState{Proxy: "sip:a", Failure: "no answer"}
+	for _, tt := range []struct {
+		name string
+		hops []sipflow.HopState
+		why  int
+	}{
+		{"none is checked", nil, 0},
+		{"all are down", []sipflow.HopState{down, down}, 2},
+		{"one is up", []sipflow.HopState{down, {Up: true}, down}, 0},
+	} {
+		if why := allDown(tt.hops); len(why) != tt.why {
+			t.Errorf("%s: %q", tt.name, why)
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"strconv"
 
 	"sipxrest/restauth"
+	"sipxrest/sipflow"
 )
 
 // watchConnections bounds the connections of metrics.listen: those who look
@@ -69,6 +70,18 @@ func (a *App) notReady() []string {
 	}
 	if a.sw.Draining() {
 		why = append(why, "the service is shutting down: no new calls are taken")
+	}
+	return append(why, allDown(a.sw.Hops())...)
+}
+
+// allDown says of each server of the outbound proxies why it is down, if none
+// of them is up and they are checked at all.
+func allDown(hops []sipflow.HopState) (why []string) {
+	for _, h := range hops {
+		if h.Up {
+			return nil
+		}
+		why = append(why, fmt.Sprintf("outbound proxy %s: %s does not take calls: %s", h.Proxy, h.Hop, h.Failure))
 	}
 	return why
 }

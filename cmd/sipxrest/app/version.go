@@ -8,9 +8,9 @@ import (
 	"strings"
 )
 
-// linked is the version that the linker was given, as `make build` does when
-// there is a tag: -ldflags "-X sipxrest/cmd/sipxrest/app.linked=v1.2.3".
-var linked string
+// What the linker was given by `make build`: the tag, if there is one, and the
+// revision, for the go command notes it only if it may look (-buildvcs).
+var linked, linkedRevision string
 
 // build says which program this is.
 type build struct {
@@ -23,7 +23,11 @@ type build struct {
 // buildOf reads what the linker noted.
 func buildOf() build {
 	info, _ := debug.ReadBuildInfo()
-	return buildFrom(linked, info)
+	b := buildFrom(linked, info)
+	if b.revision == "" {
+		b.revision, b.changed = strings.CutSuffix(linkedRevision, "-dirty")
+	}
+	return b
 }
 
 func buildFrom(linked string, info *debug.BuildInfo) build {

@@ -108,6 +108,21 @@ func TestSpoiltDigestIsRefused(t *testing.T) {
 	}
 }
 
+// A response is good for the method that it was made for, whichever that is.
+func TestDigestIsForOneMethod(t *testing.T) {
+	h := newGate(t, Config{}).on(PIN, false)
+	for _, made := range []string{"GET", "POST", "DELETE"} {
+		for _, sent := range []string{"GET", "POST", "DELETE"} {
+			d := digestFor(request(made, "/callcontroller/201/202"), challenged(t, h), 1)
+			want := 401
+			if made == sent {
+				want = 200
+			}
+			wantStatus(t, do(h, with(request(sent, "/callcontroller/201/202"), d.String())), want)
+		}
+	}
+}
+
 // flip changes the character at i.
 func flip(text string, i int) string {
 	c := "A"
@@ -365,12 +380,12 @@ func TestTenFailuresAMinute(t *testing.T) {
 
 func TestHundredFailuresAMinuteOverAllUsers(t *testing.T) {
 	h := newGate(t, Config{}).on(TrustedOrPIN, true)
-	for i := range maxAddrFailures + 10 {
+	for i := range 110 {
 		r := request("POST", fmt.Sprintf("/x?agent=u%d", i))
 		r.RemoteAddr = fmt.Sprintf("[2001:db8::%x]:1", i+1) // one host may have all of them
 		r.SetBasicAuth("x", "y")
 		want := 401
-		if i >= maxAddrFailures {
+		if i >= 100 {
 			want = 429
 		}
 		wantStatus(t, do(h, r), want)

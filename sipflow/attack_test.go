@@ -151,6 +151,25 @@ func TestNotifyFloodLeavesMemoryFlat(t *testing.T) {
 	})
 }
 
+// NOTIFYs for a call that is busy with something else are not kept without end:
+// the phone is asked to come again.
+func TestNotifiesWaitForABusyCallWithinBounds(t *testing.T) {
+	inCall(t, func(t *testing.T, r *rig, c *Call, p *rawPhone) {
+		time.Sleep(time.Second) // the 202 is there
+		l := c.legs[0]
+		l.inbox.own() // the call does not see what comes
+		for i := 1; i <= maxInbox; i++ {
+			p.wants(200, p.notify(i, "180 Ringing", "active"))
+		}
+		if m := p.wants(500, p.notify(maxInbox+1, "200 OK", "terminated")); m != nil && m.Get(wire.RetryAfter) == nil {
+			t.Error("500 without Retry-After")
+		}
+		c.wake <- struct{}{} // and now it does
+		synctest.Wait()
+		ends(t, c, p, maxInbox+2)
+	})
+}
+
 // Requests of every kind in a loop: bounded, answered, and the call unharmed.
 func TestRequestFloodInADialog(t *testing.T) {
 	inCall(t, func(t *testing.T, r *rig, c *Call, p *rawPhone) {

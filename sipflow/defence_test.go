@@ -189,6 +189,11 @@ func TestManyConnectionsDoNotKeepUsFromTheNextHop(t *testing.T) {
 			synctest.Wait()
 			conns = append(conns, conn)
 		}
+		r.sw.transport.mu.Lock()
+		if open := r.sw.transport.number[false]; open != 4096 {
+			t.Errorf("%d connections of strangers are open, want 4096", open)
+		}
+		r.sw.transport.mu.Unlock()
 		c := r.place(spec())
 		p.accept()
 		p.invite = p.expect("INVITE")

@@ -288,8 +288,14 @@ func TestFloodFromABridgedPhone(t *testing.T) {
 				}
 				l := p.call.legs[0]
 				l.peer.mu.Lock()
-				if n := len(l.peer.open); n > 2*maxOpen {
-					t.Errorf("%d transactions are open", n)
+				waiting := 0
+				for _, tx := range l.peer.open {
+					if !tx.done {
+						waiting++
+					}
+				}
+				if n := len(l.peer.open); n > 2*maxOpen || waiting > maxOpen {
+					t.Errorf("%d transactions are open, %d wait for an answer", n, waiting)
 				}
 				l.peer.mu.Unlock()
 				got := 0

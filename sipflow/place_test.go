@@ -397,6 +397,29 @@ func TestCallOverTCP(t *testing.T) {
 	})
 }
 
+// Calls to the same hop share a connection (RFC 3261 §18.1.1, RFC 5923): the
+// second dials none.
+func TestCallsShareTheirConnection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		p := rawTCP(t, n, phoneAddr)
+		r := newRig(t, n, phoneAddr+";transport=tcp")
+		defer r.stop()
+		for i := range 3 {
+			c := r.place(other(i))
+			if i == 0 {
+				p.accept()
+			}
+			p.answerAndAccept() // over the one that was accepted
+			p.wants(200, p.notify(1, "180 Ringing", "active"))
+			p.hungUp()
+			<-c.Done()
+			p.wants(200, p.notify(2, "200 OK", "terminated"))
+		}
+		r.empty()
+	})
+}
+
 // The phone's connection is gone: what follows opens another.
 func TestConnectionClosedInTheCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

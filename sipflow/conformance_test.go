@@ -327,6 +327,24 @@ func TestEveryFormOfSipfragIsLivedWith(t *testing.T) {
 	})
 }
 
+// A BYE that crosses ours is answered well after the call, too; what is new is
+// not (RFC 3261 §15.1.2).
+func TestByeThatComesAfterTheEndIsAnswered(t *testing.T) {
+	byHand(t, func(t *testing.T, p *rawPair) {
+		p.up()
+		p.hangUp()
+		synctest.Wait()
+		for _, ph := range []*rawPhone{p.a, p.b} {
+			ph.wants(200, ph.inDialog("BYE", 5, "", ""))
+			ph.wants(200, ph.inDialog("BYE", 5, "", ""))
+			ph.wants(481, ph.inDialog("INFO", 6, "", ""))
+			ph.wants(481, ph.inDialog("BYE", 7, "", "", "Call-ID: ", "Call-ID: x"))
+		}
+		time.Sleep(40 * time.Second)
+		p.a.wants(481, p.a.inDialog("BYE", 8, "", ""))
+	})
+}
+
 // A phone may repeat its 200 until long after the call (RFC 6026 §8.4, RFC 3261
 // §13.2.2.4): each is acknowledged, none is reported again.
 func TestRepeatedAnswerIsAcknowledgedBeyondTheEnd(t *testing.T) {

@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -76,7 +77,7 @@ func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err e
 		return nil, statusError("INVITE", res)
 	}
 	if tx.inside {
-		l.heed(res)
+		l.heed(res, tx.path)
 	} else if err := l.learn(res, tx); err != nil {
 		return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
 	}
@@ -223,6 +224,9 @@ func (sw *Switchboard) cancel(invite *clientTx, reason string) {
 func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
 	d := dialogOf(res)
 	var missing error
+	if !tx.path.link.reliable() {
+		l.source = tx.path.to.Addr()
+	}
 	if d.target == "" {
 		// Nothing tells where the phone is: hang up the way the INVITE went.
 		d.target, d.next, d.routes = l.target, l.target, routeTo(tx.path)
@@ -240,9 +244,6 @@ func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
 	l.remote, l.target, l.routes, l.next, l.strict = d.remote, d.target, d.routes, d.next, d.strict
 	l.accepted = tx
 	l.secure = encrypted(transportOf(tx.path.link))
-	if !tx.path.link.reliable() {
-		l.source = tx.path.to.Addr()
-	}
 	if l.call.sw.cfg.Fallback {
 		l.userAgent = agentOf(res)
 	}
@@ -256,8 +257,13 @@ func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
 
 // findPath settles where requests in the dialog go, the INVITE's connection
 // where it leads there (RFC 5923).
-func (l *Leg) findPath(tx *clientTx) {
+// An error says that the phone names where we do not go; there is a path even
+// then, to hang it up.
+func (l *Leg) findPath(tx *clientTx) error {
 	l.path = tx.path
+	if l.hidden(l.next, tx.path.to.Addr()) {
+		return nil
+	}
 	// The ACK waits for this.
 	ctx, stop := context.WithTimeout(context.Background(), t1)
 	defer stop()
@@ -265,30 +271,36 @@ func (l *Leg) findPath(tx *clientTx) {
 	if errors.Is(err, errInsecure) && isSIPS(l.target) && !encrypted(transportOf(tx.path.link)) {
 		l.path = path{}
 	}
+	if errors.Is(err, errOwn) || errors.Is(err, errLocal) {
+		l.target, l.next, l.routes, l.strict = "sip:"+l.party, "sip:"+l.party, routeTo(tx.path), false
+		return err
+	}
 	if err != nil {
-		return // phones may give a Contact that only their proxy can resolve
+		return nil // phones may give a Contact that only their proxy can resolve
 	}
 	network := transportOf(tx.path.link)
 	for _, h := range hops {
 		if h.Addr == tx.path.to && h.Transport == network {
-			return
+			return nil
 		}
 	}
 	for _, h := range hops {
 		if p, err := l.call.sw.transport.path(ctx, h); err == nil {
 			l.path = p
 			l.hold(p.link)
-			return
+			return nil
 		}
 	}
+	return nil
 }
 
 // Ack acknowledges the answer, and again whenever the phone repeats it. It
 // carries the INVITE's credentials (RFC 3261 §22.1).
 func (a *Answer) Ack(sdp []byte) error {
 	l := a.leg
+	var barred error
 	if l.path.link == nil { // new, or the phone has moved
-		l.findPath(a.tx)
+		barred = l.findPath(a.tx)
 		if l.path.link == nil {
 			return fmt.Errorf("ACK %s: %w", l.target, errInsecure)
 		}
@@ -316,11 +328,11 @@ func (a *Answer) Ack(sdp []byte) error {
 			err = p.send(ack)
 		}
 	}
-	if len(sdp) == 0 && a.tx.auth == "" && !a.keepAck {
+	if len(sdp) == 0 && a.tx.auth == "" && !a.keepAck && barred == nil {
 		ack = nil
 	}
 	l.call.sw.acknowledged(a.tx, p, ack)
-	if err != nil {
+	if err = cmp.Or(barred, err); err != nil {
 		return fmt.Errorf("ACK %s: %w", l.target, err)
 	}
 	return nil

@@ -237,18 +237,34 @@ func (p *peer) relay(on bool) {
 }
 
 // heed takes the remote target from a request or 2xx that refreshes it (RFC
-// 3261 §12.2).
-func (l *Leg) heed(m *wire.Message) {
-	switch m.Method() {
-	case "INVITE", "UPDATE", "SUBSCRIBE", "REFER", "NOTIFY":
-	default:
+// 3261 §12.2). from is whence it came. A target where we do not go is left.
+func (l *Leg) heed(m *wire.Message, from path) {
+	if !targets(m.Method()) {
 		return
 	}
-	uri, _ := wire.NameAddr(m.Get(wire.Contact))
-	if len(uri) == 0 {
+	contact, _ := wire.NameAddr(m.Get(wire.Contact))
+	if len(contact) == 0 {
 		return
 	}
-	if l.retarget(string(uri)) {
+	uri := string(contact)
+	if uri != l.target && l.call.sw.barred(uri) != nil && literal(uri).Addr() != l.source {
+		return
+	}
+	moved := l.retarget(uri)
+	switch {
+	case l.hidden(uri, from.to.Addr()):
+		l.path = from
+		l.hold(from.link)
+	case moved:
 		l.path = path{}
 	}
+}
+
+// targets reports whether a method refreshes the remote target.
+func targets(method string) bool {
+	switch method {
+	case "INVITE", "UPDATE", "SUBSCRIBE", "REFER", "NOTIFY":
+		return true
+	}
+	return false
 }

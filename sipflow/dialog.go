@@ -108,6 +108,7 @@ type outgoing struct {
 	header      string // further header lines, each ended by CRLF
 	contentType string
 	body        []byte
+	forwards    uint16 // what is said of Max-Forwards is one less; 0: 70
 }
 
 // request renders a request of the dialog. auth is a line of credentials.
@@ -119,7 +120,13 @@ func (d *dialog) request(l link, r *outgoing, seq uint32, branch uint64, auth st
 	b = append(b, " SIP/2.0\r\n"...)
 	b = appendVia(b, l, branch)
 	b = append(b, d.routes...)
-	b = append(b, "Max-Forwards: 70\r\nFrom: "...)
+	b = append(b, "Max-Forwards: "...)
+	if r.forwards == 0 {
+		b = append(b, "70"...)
+	} else {
+		b = strconv.AppendUint(b, uint64(r.forwards-1), 10)
+	}
+	b = append(b, "\r\nFrom: "...)
 	b = append(b, d.local...)
 	b = append(b, "\r\nTo: "...)
 	b = append(b, d.remote...)

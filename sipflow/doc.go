@@ -17,6 +17,7 @@
 //	stats.go, snapshot.go              what is counted, and how it is read
 //	transport.go, udp.go, stream.go    the sockets
 //	failover.go, health.go, large.go   hops that failed, that do not answer OPTIONS; requests too long for UDP
+//	guard.go, nat.go                   where phones may not send us; addresses behind NATs
 //	digest.go, phones.go, replaces.go  challenges; phones that refuse REFER; attended transfer
 //	wire                               messages as bytes
 //	siptest                            the other side, for tests: network, phones, proxy

@@ -143,7 +143,7 @@ func (sw *Switchboard) check(ctx context.Context, s *HopState) error {
 	ctx, stop := context.WithTimeout(ctx, sw.cfg.HealthTimeout)
 	defer stop()
 	s.Checked = time.Now()
-	res, err := sw.options(ctx, s.Hop)
+	res, over, err := sw.options(ctx, s.Hop)
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("no answer within %v", sw.cfg.HealthTimeout)
@@ -151,6 +151,7 @@ func (sw *Switchboard) check(ctx context.Context, s *HopState) error {
 		return err
 	}
 	s.Trip = time.Since(s.Checked)
+	sw.learn(over, res)
 	if res.Code() == 503 {
 		return fmt.Errorf("it answers OPTIONS with 503 %s", res.Reason())
 	}
@@ -204,17 +205,17 @@ func (sw *Switchboard) answered(hop resolve.Hop) {
 // server that answers at all is alive (RFC 3261 §11). It waits as long as ctx,
 // at most 32 s.
 func (sw *Switchboard) Options(ctx context.Context, hop resolve.Hop) (code int, reason string, err error) {
-	res, err := sw.options(ctx, hop)
+	res, _, err := sw.options(ctx, hop)
 	if err != nil {
 		return 0, "", err
 	}
 	return res.Code(), string(res.Reason()), nil
 }
 
-func (sw *Switchboard) options(ctx context.Context, hop resolve.Hop) (*wire.Message, error) {
+func (sw *Switchboard) options(ctx context.Context, hop resolve.Hop) (*wire.Message, link, error) {
 	p, err := sw.transport.path(ctx, hop)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	target := "sip:" + hop.Addr.String()
 	if p.link.reliable() {
@@ -227,17 +228,17 @@ func (sw *Switchboard) options(ctx context.Context, hop resolve.Hop) (*wire.Mess
 	tx := &clientTx{id: newID(), method: "OPTIONS", path: p, seq: 1, onEvent: func(e event) { done <- e }}
 	r := outgoing{method: "OPTIONS", header: "Accept: " + sdpType + "\r\n"}
 	if err := sw.start(tx, d.request(p.link, &r, 1, tx.id, "")); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	select {
 	case e := <-done:
 		if errors.Is(e.err, errTimeout) {
-			return nil, ErrUnreachable
+			return nil, nil, ErrUnreachable
 		}
-		return e.msg, e.err
+		return e.msg, p.link, e.err
 	case <-ctx.Done():
 		sw.forget(tx)
-		return nil, context.Cause(ctx)
+		return nil, nil, context.Cause(ctx)
 	}
 }
 

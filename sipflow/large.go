@@ -122,15 +122,6 @@ func overLink(msg []byte, from, to link) []byte {
 	return bytes.Replace(msg, via(from), via(to), 1)
 }
 
-// mayConnect reports whether the leg's phone may have us open connections to
-// an address. It names its Contact, and may name its route set, as it likes: a
-// call that came to it through a proxy by UDP must not make us connect to
-// anybody but to where that INVITE went, the outbound proxies, and the servers
-// of the agent's domain or of its own.
-func (l *Leg) mayConnect(to netip.Addr) bool {
-	return !l.source.IsValid() || l.source == to || l.call.servedBy(to) || l.call.sw.serves("sip:"+l.party, to)
-}
-
 // serves reports whether an address is that of a server that a URI leads to.
 func (sw *Switchboard) serves(uri string, addr netip.Addr) bool {
 	ctx, stop := context.WithTimeout(context.Background(), t1)

@@ -287,7 +287,7 @@ func (l *Leg) reinvited(s *shard, m *wire.Message, from path) int {
 	p.version++
 	r := replyOf(200, from)
 	r.ContentType = sdpType
-	r.Body = heldAnswer(m.Body(), l.id, p.version, l.call.sw.host)
+	r.Body = heldAnswer(m.Body(), l.id, p.version, hostOf(from.link))
 	p.media = max(p.media, bytes.Count(r.Body, []byte("\nm=")))
 	r = contactAsAsked(m, r)
 	via, _ := m.TopVia()

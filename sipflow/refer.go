@@ -121,12 +121,12 @@ func (c *Call) ringTime() time.Duration {
 func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Answer, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, c.ringTime(), ErrNoAnswer)
 	defer stop()
-	answer, err := l.Invite(ctx, placeholder(l.id, l.peer.nextVersion(true), c.sw.host))
+	answer, err := l.Invite(ctx, placeholder(l.id, l.peer.nextVersion(true), l.mediaHost()))
 	var refused *StatusError
 	if errors.As(err, &refused) {
 		switch refused.Code {
 		case 400, 415, 488:
-			return l.Invite(ctx, heldAnswer(nil, l.id, l.peer.nextVersion(true), c.sw.host))
+			return l.Invite(ctx, heldAnswer(nil, l.id, l.peer.nextVersion(true), l.mediaHost()))
 		}
 	}
 	return answer, err

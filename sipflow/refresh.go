@@ -222,7 +222,7 @@ func (b *bridge) refreshed(r *relay, method string, e event) error {
 	}
 	switch code := e.msg.Code(); {
 	case code < 300:
-		r.to.heed(e.msg)
+		r.to.heed(e.msg, r.tx.path)
 		r.to.startTimer(e.msg)
 		if method == "INVITE" {
 			return (&Answer{leg: r.to, tx: r.tx}).Ack(nil)

@@ -3,6 +3,7 @@ package sipflow
 import (
 	"bytes"
 	"context"
+	"strconv"
 	"strings"
 	"time"
 
@@ -37,6 +38,10 @@ type relay struct {
 
 // relay sends a phone's request on to the other one.
 func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
+	if no := from.barredReply(in.req); no.Code != 0 {
+		in.respond(no)
+		return
+	}
 	if in.method == "INVITE" || in.method == "UPDATE" {
 		if interval, _ := sessionExpires(in.req); interval > 0 && interval < minSession {
 			in.respond(tooBrief)
@@ -46,7 +51,7 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 	if in.method == "UPDATE" && len(in.req.Body()) == 0 {
 		// It only says that the phone is still there, and where: each leg has
 		// a session timer of its own.
-		from.heed(in.req)
+		from.heed(in.req, in.path)
 		r := replyOf(200, in.path)
 		r.Header = string(appendContact(nil, in.path.link)) + "Allow: " + allowBridged + "\r\n" + from.sessionAnswer(in.req)
 		in.respond(r)
@@ -54,6 +59,11 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 	}
 	if in.method == "REFER" && !b.mayRefer(in.req) {
 		in.respond(notAllowed)
+		return
+	}
+	forwards, ok := forwardsLeft(in.req)
+	if !ok {
+		in.respond(wire.Reply{Code: 483})
 		return
 	}
 	to := b.other(from)
@@ -66,9 +76,9 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 		in.respond(wire.Reply{Code: 491})
 		return
 	}
-	from.heed(in.req)
+	from.heed(in.req, in.path)
 	r := &relay{in: in, from: from, to: to}
-	out := outgoing{method: in.method, header: relayedHeader(in.req), body: in.req.Body()}
+	out := outgoing{method: in.method, forwards: forwards, header: relayedHeader(in.req), body: in.req.Body()}
 	if len(out.body) > 0 {
 		out.contentType = string(in.req.Get(wire.ContentType))
 		if offer := bodyOf(in.req); offer != nil && refreshes(in.method) {
@@ -90,6 +100,17 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 	to.cseq++
 	r.attempt = to.newAttempt(&out)
 	b.send(ctx, r)
+}
+
+// forwardsLeft is the Max-Forwards of a request that is sent on (RFC 7332 §4),
+// as outgoing has it. It is not ok when there is none left.
+func forwardsLeft(m *wire.Message) (next uint16, ok bool) {
+	v := m.Get(wire.MaxForwards)
+	if v == nil {
+		return 0, true
+	}
+	n, err := strconv.ParseUint(string(v), 10, 8) // the parser has looked
+	return uint16(n), err == nil && n > 0
 }
 
 // refreshes reports whether a request may carry an offer.
@@ -173,7 +194,7 @@ func (b *bridge) answered(ctx context.Context, r *relay, e event) error {
 	}
 	code := e.msg.Code()
 	if code < 300 {
-		r.to.heed(e.msg)
+		r.to.heed(e.msg, r.tx.path)
 		if refreshes(method) {
 			r.to.startTimer(e.msg)
 			r.from.heard(bodyOf(r.in.req)) // an offer that was refused changes nothing

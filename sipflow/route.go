@@ -21,6 +21,9 @@ func isSIPS[T string | []byte](uri T) bool {
 // hops says where the next request of the leg may go, in the order to try.
 func (l *Leg) hops(ctx context.Context) ([]resolve.Hop, error) {
 	hops, err := l.allHops(ctx)
+	if err == nil && l.next != "" {
+		hops, err = l.guard(hops)
+	}
 	if err == nil && (l.secure || isSIPS(l.target)) {
 		return l.secureOnly(hops)
 	}
@@ -66,6 +69,9 @@ func (l *Leg) goSecure(d *dialog) error {
 	ctx, stop := context.WithTimeout(context.Background(), placeTime)
 	defer stop()
 	hops, err := l.call.sw.hopsOf(ctx, d.next)
+	if err == nil {
+		hops, err = l.guard(hops)
+	}
 	if err == nil {
 		hops, err = l.secureOnly(hops)
 	}

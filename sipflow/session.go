@@ -87,7 +87,7 @@ func (l *Leg) own(rest []byte, media int) []byte {
 	b = append(b, ' ')
 	b = strconv.AppendUint(b, version, 10)
 	b = append(b, ' ')
-	b = appendAddr(b, l.call.sw.host)
+	b = appendAddr(b, l.mediaHost())
 	return append(b, rest...)
 }
 

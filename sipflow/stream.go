@@ -47,20 +47,26 @@ type streamListener struct {
 }
 
 // sentBy is what connections of ours say in Via and Contact: peers open new
-// connections to where we listen, not to such a one's port.
-func (t *transport) sentBy(transport string) string {
+// connections to where we listen, not to such a one's port. Of several
+// listeners it is one of the transport and, before that, of the peer's family.
+func (t *transport) sentBy(transport string, to netip.Addr) string {
+	best, rank := "", -1
 	for _, l := range t.listeners {
+		r := 0
 		if l.transport == transport {
-			return l.host
+			r = 1
+		}
+		if a, err := netip.ParseAddrPort(l.Addr().String()); err == nil && to.IsValid() && a.Addr().Unmap().Is4() == to.Is4() {
+			r += 2
+		}
+		if r > rank {
+			best, rank = l.host, r
 		}
 	}
-	if len(t.listeners) > 0 {
-		return t.listeners[0].host
+	if best == "" && len(t.udp) > 0 {
+		best = t.udp[0].host
 	}
-	if len(t.udp) > 0 {
-		return t.udp[0].host
-	}
-	return ""
+	return best
 }
 
 func (t *transport) accept(l *streamListener) {
@@ -197,15 +203,16 @@ func (s *stream) aside(do func()) {
 func (s *stream) reliable() bool { return true }
 
 func (s *stream) local() (string, string) {
+	host := s.t.seen.or(s.host)
 	switch s.hop.Transport {
 	case "tls":
-		return "TLS", s.host
+		return "TLS", host
 	case "ws":
-		return "WS", s.host
+		return "WS", host
 	case "wss":
-		return "WSS", s.host
+		return "WSS", host
 	}
-	return "TCP", s.host
+	return "TCP", host
 }
 
 func (t *transport) readStream(s *stream) {
@@ -322,7 +329,7 @@ func (t *transport) dial(ctx context.Context, hop resolve.Hop) (*stream, error) 
 // connect opens a connection, hands it to those who wait, and reads it.
 func (t *transport) connect(hop resolve.Hop, d *dialing) {
 	defer t.wg.Done()
-	s := &stream{t: t, hop: hop, host: t.sentBy(hop.Transport), ours: true, turn: make(chan struct{}, 1)}
+	s := &stream{t: t, hop: hop, host: t.sentBy(hop.Transport, hop.Addr.Addr()), ours: true, turn: make(chan struct{}, 1)}
 	c, err := t.reach(s)
 	t.mu.Lock()
 	delete(t.dialing, hop)

@@ -28,7 +28,8 @@ const (
 // the defaults given.
 type Config struct {
 	Listen          []string      // "udp:192.0.2.1:5060", likewise tcp, tls, ws and wss; port 0 takes a free one
-	ExternalAddress string        // host for Via and Contact, when it is not the one listened on
+	ExternalAddress string        // host for Via and Contact, when it is not the one listened on; "auto": as the outbound proxies see us
+	NAT             bool          // requests for a phone whose Contact is a private address go where its messages come from
 	OutboundProxies []string      // SIP URIs; default: RFC 3263 on the domain of the Request-URI
 	HealthInterval  time.Duration // between the OPTIONS that outbound proxies get; 0: none
 	HealthTimeout   time.Duration // for the answer to one; default 2 s
@@ -65,6 +66,7 @@ type Switchboard struct {
 	datagrams datagrams
 	transport transport
 	host      string // host of our first socket, for Call-ID and SDP
+	manyHosts bool   // sockets have others, or may come to
 	shards    [numShards]shard
 	phones    phoneMemory
 	denied    deniedAgents
@@ -118,6 +120,13 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 		hostPort = sw.transport.listeners[0].host
 	}
 	sw.host = strings.Trim(hostPort[:strings.LastIndexByte(hostPort, ':')], "[]")
+	sw.manyHosts = sw.transport.auto
+	for _, s := range sw.transport.udp {
+		sw.manyHosts = sw.manyHosts || hostOf(s) != sw.host
+	}
+	for _, l := range sw.transport.listeners {
+		sw.manyHosts = sw.manyHosts || !strings.HasPrefix(l.host, hostPort[:strings.LastIndexByte(hostPort, ':')+1])
+	}
 	return sw, nil
 }
 

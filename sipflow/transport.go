@@ -107,6 +107,12 @@ type transport struct {
 	// malformed is told of what cannot be read: m is what could be.
 	malformed func(m *wire.Message, err *wire.ParseError, from path)
 
+	own       map[netip.AddrPort]struct{} // every address of our sockets
+	loopback  bool                        // we listen on such
+	linkLocal bool
+	auto      bool // sockets say the address under which others see them
+	seen      seen // of the listeners of streams
+
 	udp       []*udpSocket
 	listeners []*streamListener
 	wg        sync.WaitGroup // one per goroutine that reads, accepts, connects or repeats
@@ -128,6 +134,9 @@ func (t *transport) open(listen []string, advertised string) error {
 	t.streams, t.dialing = map[resolve.Hop]*stream{}, map[resolve.Hop]*dialing{}
 	t.conns, t.number, t.shaking.of = map[net.Conn]struct{}{}, map[bool]int{}, map[netip.Addr]int{}
 	t.ctx, t.stop = context.WithCancel(context.Background())
+	if t.auto = advertised == autoAddress; t.auto {
+		advertised = ""
+	}
 	for _, l := range listen {
 		scheme, addr, ok := strings.Cut(l, ":")
 		if !ok {
@@ -149,6 +158,7 @@ func (t *transport) open(listen []string, advertised string) error {
 	if len(t.udp) == 0 && len(t.listeners) == 0 {
 		return errors.New("sip.listen is empty: give at least one address, such as udp:192.0.2.1:5060")
 	}
+	t.ownSockets(advertised)
 	return nil
 }
 
@@ -233,6 +243,9 @@ func (t *transport) close() {
 // path finds how to reach a hop: by an own UDP socket of its family, or by a
 // connection, an open one if there is one.
 func (t *transport) path(ctx context.Context, hop resolve.Hop) (path, error) {
+	if t.isOwn(hop.Addr) {
+		return path{}, errOwn
+	}
 	switch hop.Transport {
 	case "udp":
 		for _, s := range t.udp {

@@ -45,6 +45,7 @@ type udpSocket struct {
 	direct  *directUDP // nil: by conn alone
 	host    string
 	traffic *traffic
+	seen    seen // under ExternalAddress "auto"
 }
 
 func (s *udpSocket) close() {
@@ -69,7 +70,7 @@ func (s *udpSocket) repeat(b []byte, to netip.AddrPort) {
 	s.send(b, to) //nolint:errcheck // as good as lost
 }
 func (s *udpSocket) reliable() bool          { return false }
-func (s *udpSocket) local() (string, string) { return "UDP", s.host }
+func (s *udpSocket) local() (string, string) { return "UDP", s.seen.or(s.host) }
 
 func (s *udpSocket) reaches(a netip.Addr) bool {
 	l, err := netip.ParseAddrPort(s.conn.LocalAddr().String())

@@ -193,6 +193,12 @@ type ViaValue struct {
 	params    []byte
 }
 
+// Param is the value of a parameter, nil when it has none.
+func (v ViaValue) Param(name string) []byte {
+	p, _ := Param(v.params, name)
+	return p
+}
+
 // TopVia is the first Via of the message. ok is false when it is malformed.
 func (m *Message) TopVia() (v ViaValue, ok bool) { return m.via, m.viaOK }
 

@@ -158,6 +158,7 @@ func newSwitchboard(cfg *Config, r *resolve.Resolver, log *slog.Logger) (*sipflo
 		OutboundProxies: cfg.SIP.OutboundProxy,
 		Realm:           cfg.Realm,
 		ExternalAddress: cfg.SIP.ExternalAddress,
+		NAT:             cfg.SIP.NAT,
 		HealthInterval:  cfg.SIP.Health.Interval,
 		HealthTimeout:   cfg.SIP.Health.Timeout,
 		HangUpOn:        sipflow.HangUpOn(cfg.Refer.HangUpOn),

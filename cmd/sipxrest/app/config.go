@@ -60,8 +60,12 @@ type SIP struct {
 	// answers. Empty: RFC 3263 on the domain.
 	OutboundProxy []string
 	// ExternalAddress is the host that Via and Contact show when the socket's
-	// own address cannot be reached from the phones (NAT).
+	// own address cannot be reached from the phones (NAT). "auto": the one
+	// under which the outbound proxies see it.
 	ExternalAddress string
+	// NAT sends requests for a phone whose Contact is a private address to
+	// where its messages come from.
+	NAT bool
 	// UserAgent is the User-Agent header field.
 	UserAgent string
 	Health    Health
@@ -147,7 +151,7 @@ func Default() Config {
 			{Listen: ":6666", TLS: &TLS{}, Auth: "trusted-or-pin"},
 			{Listen: ":6667", Auth: "pin"},
 		},
-		SIP:     SIP{Health: Health{Interval: 30 * time.Second, Timeout: 2 * time.Second}},
+		SIP:     SIP{NAT: true, Health: Health{Interval: 30 * time.Second, Timeout: 2 * time.Second}},
 		Trusted: []string{wordDomain},
 		Call:    Call{Timeout: 180 * time.Second, ResultCacheTime: 180 * time.Second, AutoAnswer: "off"},
 		Refer:   Refer{HangUpOn: "progress", Fallback: true},

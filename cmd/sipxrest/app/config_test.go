@@ -42,6 +42,7 @@ sip:
   external-address: 198.51.100.7
   user-agent: test/1
   health: {interval: 1m, timeout: 3s}
+  nat: false
 http:
   - {listen: "127.0.0.1:6666", tls: {cert: "", key: ""}, auth: trusted-or-pin}
   - {listen: "127.0.0.1:6667", auth: pin}
@@ -151,6 +152,8 @@ func TestConfigurationFaultsNameThePlaceAndTheFix(t *testing.T) {
 		{"external address", minimal + "sip: {external-address: '1.2.3.4:5060'}", `neither a host name nor an address`},
 		{"health interval", minimal + "sip: {health: {interval: 10ms}}", `:3: sip.health.interval: 10ms is not between 1s and 1h0m0s`},
 		{"health timeout", minimal + "sip: {health: {timeout: 1m}}", `:3: sip.health.timeout: 1m0s is not between 100ms and 30s`},
+		{"external address without proxies", minimal + "sip: {external-address: auto}", `:3: sip.external-address: auto is what the outbound proxies answer to OPTIONS: set sip.outbound-proxy`},
+		{"external address without checks", minimal + "sip: {external-address: auto, outbound-proxy: 'sip:a.test', health: {interval: 0s}}", `sip.health.interval above 0`},
 		{"header injection", minimal + `sip: {user-agent: "a\r\nb"}`, `control character`},
 	}
 	for _, tt := range tests {
@@ -207,7 +210,7 @@ func TestEveryKeyCanBeSetInTheEnvironment(t *testing.T) {
 	want := Default()
 	want.Domain, want.Realm, want.Users, want.DataDir = "sipx.test", "sipx.test", []string{"users.yaml"}, "d"
 	want.SIP = SIP{Listen: []string{"udp:127.0.0.1:1", "tcp:127.0.0.1:1"}, OutboundProxy: []string{"sip:127.0.0.1:5060"}, UserAgent: "a: b",
-		Health: Health{Interval: 0, Timeout: 2 * time.Second}}
+		NAT: true, Health: Health{Interval: 0, Timeout: 2 * time.Second}}
 	want.HTTP = []HTTPListener{{":1", &TLS{}, "trusted-or-pin"}}
 	want.Trusted = []string{"10.0.0.0/8", "domain"}
 	want.Call.ResultCacheTime, want.Refer, want.Limits.Calls = time.Minute, Refer{HangUpOn: "outcome"}, 7

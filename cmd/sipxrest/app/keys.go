@@ -35,6 +35,7 @@ func (c *Config) keys() []key {
 		{"sip.listen", true, texts(&c.SIP.Listen)},
 		{"sip.outbound-proxy", true, texts(&c.SIP.OutboundProxy)},
 		{"sip.external-address", false, text(&c.SIP.ExternalAddress)},
+		{"sip.nat", false, truth(&c.SIP.NAT)},
 		{"sip.health.interval", false, duration(&c.SIP.Health.Interval)},
 		{"sip.health.timeout", false, duration(&c.SIP.Health.Timeout)},
 		{"sip.user-agent", false, text(&c.SIP.UserAgent)},

@@ -175,7 +175,11 @@ func (v *checks) sip() {
 		}
 		v.check("sip.outbound-proxy", err)
 	}
-	if h := v.c.SIP.ExternalAddress; h != "" && !isHost(h) {
+	if h := v.c.SIP.ExternalAddress; h == "auto" {
+		if len(v.c.SIP.OutboundProxy) == 0 || v.c.SIP.Health.Interval == 0 {
+			v.check("sip.external-address", errors.New("auto is what the outbound proxies answer to OPTIONS: set sip.outbound-proxy, and sip.health.interval above 0, or write the address"))
+		}
+	} else if h != "" && !isHost(h) {
 		v.check("sip.external-address", fmt.Errorf("%q is neither a host name nor an address; the port is that of sip.listen", h))
 	}
 	if h := v.c.SIP.Health; h.Interval != 0 {

@@ -1,0 +1,199 @@
+package sipflow
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"strings"
+
+	"sipxrest/resolve"
+	"sipxrest/sipflow/wire"
+)
+
+// Where a phone may send us. It names its Contact and, where no proxy looks,
+// its route set as it likes: what it names must lead neither back to us, nor
+// to what only this machine reaches, nor make us connect to whom it likes.
+var (
+	errOwn   = errors.New("that is a socket of this service: what goes there comes back (RFC 3261 §16.3)")
+	errLocal = errors.New("a phone may not send us to this machine's own or its link's addresses")
+	errStray = errors.New("no connection is opened to where a phone says, unless its messages come from there")
+)
+
+// ownSockets notes every address at which the sockets can be reached, for a
+// socket on all addresses each of this machine's.
+func (t *transport) ownSockets(advertised string) {
+	t.own = map[netip.AddrPort]struct{}{}
+	external, _ := netip.ParseAddr(strings.Trim(advertised, "[]"))
+	add := func(a net.Addr) {
+		local, err := netip.ParseAddrPort(a.String())
+		if err != nil {
+			return
+		}
+		note := func(a netip.Addr) {
+			t.own[netip.AddrPortFrom(a.Unmap().WithZone(""), local.Port())] = struct{}{}
+		}
+		note(local.Addr())
+		if external.IsValid() {
+			note(external)
+		}
+		t.loopback = t.loopback || local.Addr().Unmap().IsLoopback()
+		t.linkLocal = t.linkLocal || local.Addr().IsLinkLocalUnicast()
+		if !local.Addr().IsUnspecified() {
+			return
+		}
+		note(netip.AddrFrom4([4]byte{127, 0, 0, 1}))
+		note(netip.IPv6Loopback())
+		all, _ := net.InterfaceAddrs()
+		for _, a := range all {
+			if p, err := netip.ParsePrefix(a.String()); err == nil {
+				note(p.Addr())
+			}
+		}
+	}
+	for _, s := range t.udp {
+		add(s.conn.LocalAddr())
+	}
+	for _, l := range t.listeners {
+		add(l.Addr())
+	}
+}
+
+// isOwn reports whether one of our sockets has the address.
+func (t *transport) isOwn(a netip.AddrPort) bool {
+	if _, own := t.own[a]; own || !t.auto {
+		return own
+	}
+	for _, s := range t.udp {
+		if s.seen.is(a) {
+			return true
+		}
+	}
+	return t.seen.is(a)
+}
+
+// local tells the addresses that mean something on this machine or its links
+// only. Where we listen on such ourselves, phones may be there.
+func (t *transport) local(a netip.Addr) bool {
+	return a.IsLoopback() && !t.loopback || a.IsLinkLocalUnicast() && !t.linkLocal
+}
+
+// guard leaves the hops to which requests in the dialog may go.
+func (l *Leg) guard(hops []resolve.Hop) ([]resolve.Hop, error) {
+	for _, h := range hops {
+		if l.refused(h) != nil {
+			return l.guarded(hops)
+		}
+	}
+	return hops, nil
+}
+
+//go:noinline
+func (l *Leg) guarded(hops []resolve.Hop) ([]resolve.Hop, error) {
+	var kept []resolve.Hop
+	var failed error
+	for _, h := range hops {
+		if err := l.refused(h); err != nil {
+			failed = fmt.Errorf("its phone names %s, which leads to %s: %w", l.next, h, err)
+			continue
+		}
+		kept = append(kept, h)
+	}
+	if len(kept) == 0 {
+		return nil, failed
+	}
+	return kept, nil
+}
+
+// refused says why no request of the leg may go to a hop.
+func (l *Leg) refused(h resolve.Hop) error {
+	t := &l.call.sw.transport
+	a := h.Addr.Addr()
+	switch {
+	case t.isOwn(h.Addr):
+		return errOwn
+	case (a.IsLoopback() || a.IsLinkLocalUnicast()) && t.local(a) && a != l.source:
+		return errLocal
+	case h.Transport != "udp" && !l.mayConnect(a):
+		return errStray
+	}
+	return nil
+}
+
+// mayConnect reports whether the leg's phone may have us open connections to
+// an address: a call that came to it by UDP, through a proxy as a rule, only to
+// where that INVITE went, the outbound proxies, and the servers of the agent's
+// domain or of its own.
+func (l *Leg) mayConnect(to netip.Addr) bool {
+	return !l.source.IsValid() || l.source == to || l.call.servedBy(to) || l.call.sw.serves("sip:"+l.party, to)
+}
+
+// literal is the address in a URI, not valid where it has a name. The port is
+// the one that its transport implies when it names none.
+func literal(uri string) netip.AddrPort {
+	host := uri[strings.LastIndexByte(uri, '@')+1:]
+	if i := strings.IndexByte(host, ':'); host == uri && i >= 0 {
+		host = host[i+1:]
+	}
+	if host == "" || host[0] != '[' && (host[0] < '0' || host[0] > '9') && !strings.Contains(host, "maddr") {
+		return netip.AddrPort{} // as most are
+	}
+	u, ok := wire.ParseURI([]byte(uri))
+	if !ok {
+		return netip.AddrPort{}
+	}
+	if u.MAddr != "" {
+		u.Host = strings.Trim(u.MAddr, "[]")
+	}
+	a, err := netip.ParseAddr(u.Host)
+	if err != nil {
+		return netip.AddrPort{}
+	}
+	if u.Port == 0 {
+		u.Port = 5060
+		if u.Scheme == "sips" || u.Transport == "tls" {
+			u.Port = 5061
+		}
+	}
+	return netip.AddrPortFrom(a.Unmap(), uint16(u.Port))
+}
+
+// barred says why a URI with an address in it is not gone to.
+func (sw *Switchboard) barred(uri string) error {
+	a := literal(uri)
+	switch {
+	case !a.IsValid():
+		return nil
+	case sw.transport.isOwn(a):
+		return fmt.Errorf("%s: %w", uri, errOwn)
+	case sw.transport.local(a.Addr()):
+		return fmt.Errorf("%s: %w", uri, errLocal)
+	}
+	return nil
+}
+
+// barredReply refuses a request of a phone that names where we do not go, as
+// its Contact or, in a REFER, for the other phone. Its Code is 0 when it may.
+func (l *Leg) barredReply(m *wire.Message) (r wire.Reply) {
+	for _, h := range [...]wire.Header{wire.Contact, wire.ReferTo} {
+		if h == wire.Contact && !targets(m.Method()) || h == wire.ReferTo && m.Method() != "REFER" {
+			continue
+		}
+		uri, _ := wire.NameAddr(m.Get(h))
+		if h == wire.ReferTo && bytes.Contains(bytes.ToLower(uri), []byte("replaces=")) {
+			continue // the phone is in another call of ours, see referredHeader
+		}
+		err := l.call.sw.barred(string(uri))
+		if errors.Is(err, errLocal) && literal(string(uri)).Addr() == l.source {
+			err = nil
+		}
+		switch {
+		case errors.Is(err, errOwn):
+			return wire.Reply{Code: 482}
+		case err != nil && h == wire.Contact:
+			return wire.Reply{Code: 403, Reason: "Contact Not Allowed"}
+		}
+	}
+	return wire.Reply{}
+}

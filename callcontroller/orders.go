@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"time"
 
+	"sipxrest/policy"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
 )
@@ -87,6 +88,13 @@ func (c *Controller) explain(key sipflow.Key, err error, what, whose string) *re
 	switch {
 	case err == nil:
 		return nil
+	case errors.Is(err, sipflow.ErrForbidden): // logged by who forbids it
+		text := "The call is not allowed"
+		var why *policy.Refusal
+		if errors.As(err, &why) {
+			text = why.Error()
+		}
+		return &refusal{403, 403, text}
 	case errors.Is(err, sipflow.ErrUnreachable):
 		answer = refusal{502, 502, "The SIP server of the " + whose + " cannot be reached"}
 	case errors.Is(err, context.DeadlineExceeded):

@@ -118,6 +118,9 @@ func (b *Book) Names() []string { return slices.Sorted(maps.Keys(b.policies)) }
 // Default is the policy of everybody, empty for none.
 func (b *Book) Default() string { return b.normal }
 
+// InUse says whether Config gives anybody a policy.
+func (b *Book) InUse() bool { return b.normal != "" || len(b.users) > 0 }
+
 // Users are the names to which Config.Users gives a policy, sorted.
 func (b *Book) Users() []string { return slices.Sorted(maps.Keys(b.users)) }
 

@@ -15,6 +15,7 @@ type User struct {
 	Identity    string   // address of record without scheme, "201@example.com"
 	DisplayName string   // "" when there is none
 	Aliases     []string // other names of the same user
+	Policy      string   // whom the user may dial, a name of package policy; "" for what is usual
 
 	SIPPassword  string // SIP password in the clear, or ""
 	SIPHA1       string // hex MD5(user:realm:SIP password), or ""

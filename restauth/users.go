@@ -18,6 +18,9 @@ type UsersConfig struct {
 	Domain string   // the SIP domain; users without an identity get it
 	Realm  string   // the realm of the stored hashes; default: Domain
 	Files  []string // users.yaml and validusers.xml files, told apart by their content
+	// CheckPolicy says what is wrong with the name of a policy in a users.yaml;
+	// nil takes every name.
+	CheckPolicy func(name string) error
 }
 
 // Users is the list of users. It answers from a snapshot that Reload
@@ -32,6 +35,7 @@ type Users struct {
 // snapshot is one state of the files. It is never changed.
 type snapshot struct {
 	*directory
+	policies bool        // some user has one of his own
 	sha256   bool        // every PIN can be checked by SHA-256
 	files    []fileState // what was read, by UsersConfig.Files
 	warnings []string    // faults of validusers.xml, at most maxWarnings
@@ -80,6 +84,9 @@ func (u *Users) All() iter.Seq[*User] {
 		}
 	}
 }
+
+// HavePolicies says whether there is a user with a policy of his own.
+func (u *Users) HavePolicies() bool { return u.now.Load().policies }
 
 // Lookup finds a user by user name or alias, with or without the domain. As
 // in SIP, user names are case-sensitive and the domain is not.
@@ -132,7 +139,7 @@ func readUsers(cfg UsersConfig) (*snapshot, error) {
 			read, wrong, err = readXML(name, data)
 			faults = append(faults, wrong...)
 		} else {
-			read, err = readYAML(name, data)
+			read, err = readYAML(name, data, cfg.CheckPolicy)
 		}
 		if err != nil {
 			return nil, err
@@ -190,6 +197,7 @@ func index(entries []entry, cfg UsersConfig) (*snapshot, error) {
 		e := &entries[i]
 		user := &users[i]
 		*user = e.User
+		s.policies = s.policies || user.Policy != ""
 		if user.Identity == "" {
 			user.Identity = user.Name + "@" + cfg.Domain
 		}

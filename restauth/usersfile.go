@@ -64,12 +64,12 @@ func readXML(name string, data []byte) (entries []entry, faults []string, err er
 // yamlKeys are the keys of a user in users.yaml.
 var yamlKeys = []string{
 	"user", "name", "aliases", "identity", "pin", "pin-hash", "pin-hash-sha256",
-	"sip-password", "ha1", "ha1-sha256",
+	"sip-password", "ha1", "ha1-sha256", "policy",
 }
 
 // readYAML reads a users.yaml: a list of users. It walks the nodes itself,
 // because errors must name the line and an unknown key the right one.
-func readYAML(name string, data []byte) ([]entry, error) {
+func readYAML(name string, data []byte, checkPolicy func(string) error) ([]entry, error) {
 	var doc yaml.Node
 	loader, err := yaml.NewLoader(bytes.NewReader(data))
 	if err != nil {
@@ -93,6 +93,11 @@ func readYAML(name string, data []byte) ([]entry, error) {
 	entries := make([]entry, 0, len(list.Content))
 	for i, node := range list.Content {
 		e, line, err := yamlUser(node)
+		if err == nil && e.Policy != "" && checkPolicy != nil {
+			if err = checkPolicy(e.Policy); err != nil {
+				line, err = node.Line, fmt.Errorf("policy: %w", err)
+			}
+		}
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", name, line, err)
 		}
@@ -166,6 +171,8 @@ func (e *entry) field(key string) *string {
 		return &e.SIPHA1
 	case "ha1-sha256":
 		return &e.SIPHA1SHA256
+	case "policy":
+		return &e.Policy
 	}
 	return nil
 }

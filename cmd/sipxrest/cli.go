@@ -26,6 +26,7 @@ type cli struct {
 	Demo    demoCommand    `cmd:"" help:"Make a call between two phones on this machine and explain it."`
 	Check   checkCommand   `cmd:"" help:"Say in plain words what is wrong with the configuration, the users, DNS and the proxy."`
 	User    userCommand    `cmd:"" help:"Help with the users' file."`
+	Policy  policyCommand  `cmd:"" help:"Try who may dial what."`
 	Version versionCommand `cmd:"" help:"Print the version."`
 
 	VersionFlag kong.VersionFlag `name:"version" hidden:"" help:"Print the version."`
@@ -127,7 +128,7 @@ func run(args []string, w world) int {
 	}
 	if err != nil {
 		help := "sipxrest"
-		commands, word := []string{"serve", "demo", "check", "user", "version"}, firstWord(args)
+		commands, word := []string{"serve", "demo", "check", "user", "policy", "version"}, firstWord(args)
 		if slices.Contains(commands, word) {
 			help += " " + word
 		} else if best := app.Nearest(word, commands); best != "" {

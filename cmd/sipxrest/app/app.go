@@ -28,6 +28,7 @@ type App struct {
 	resolver   *resolve.Resolver
 	peers      domainPeers
 	sw         *sipflow.Switchboard
+	dialling   *dialling
 	controller *callcontroller.Controller
 	gate       *restauth.Gate
 
@@ -60,13 +61,16 @@ func New(cfg Config, log *slog.Logger) (*App, error) {
 
 func (a *App) open() (err error) {
 	cfg, log := a.cfg, a.log
-	if a.users, err = loadUsers(&cfg); err != nil {
+	if a.dialling, err = newDialling(&cfg, log); err != nil {
+		return err
+	}
+	if a.users, err = loadUsers(&cfg, a.dialling); err != nil {
 		return err
 	}
 	if a.resolver, err = newResolver(&cfg); err != nil {
 		return err
 	}
-	if a.sw, err = newSwitchboard(&cfg, a.resolver, log); err != nil {
+	if a.sw, err = newSwitchboard(&cfg, a.resolver, a.dialling, log); err != nil {
 		return err
 	}
 	a.gate, err = restauth.New(restauth.Config{
@@ -98,11 +102,13 @@ func (a *App) open() (err error) {
 	return a.bindHTTP(a.gate, a.controller.Handler())
 }
 
-func loadUsers(cfg *Config) (*restauth.Users, error) {
-	users, err := restauth.LoadUsers(restauth.UsersConfig{Domain: cfg.Domain, Realm: cfg.Realm, Files: cfg.Users})
+// loadUsers reads the users and makes them known to who says whom they may call.
+func loadUsers(cfg *Config, d *dialling) (*restauth.Users, error) {
+	users, err := restauth.LoadUsers(restauth.UsersConfig{Domain: cfg.Domain, Realm: cfg.Realm, Files: cfg.Users, CheckPolicy: d.exists})
 	if err != nil {
 		return nil, cfg.at("users", err)
 	}
+	d.users.Store(users)
 	return users, nil
 }
 
@@ -152,7 +158,7 @@ func sipListen(cfg *Config) []string {
 	return []string{"udp:" + at, "tcp:" + at}
 }
 
-func newSwitchboard(cfg *Config, r *resolve.Resolver, log *slog.Logger) (*sipflow.Switchboard, error) {
+func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, log *slog.Logger) (*sipflow.Switchboard, error) {
 	sc := sipflow.Config{
 		Listen:          sipListen(cfg),
 		OutboundProxies: cfg.SIP.OutboundProxy,
@@ -163,10 +169,14 @@ func newSwitchboard(cfg *Config, r *resolve.Resolver, log *slog.Logger) (*sipflo
 		HealthTimeout:   cfg.SIP.Health.Timeout,
 		HangUpOn:        sipflow.HangUpOn(cfg.Refer.HangUpOn),
 		Fallback:        cfg.Refer.Fallback,
+		FollowRedirects: cfg.Call.FollowRedirects,
 		LogCalls:        cfg.Log.Calls,
 		Resolver:        r,
 		MaxCalls:        cfg.Limits.Calls,
 		UserAgent:       cmp.Or(cfg.SIP.UserAgent, "sipxrest"),
+	}
+	if d != nil {
+		sc.Allow = d.allow
 	}
 	sw, err := sipflow.New(sc, log)
 	if err != nil {
@@ -186,11 +196,11 @@ func (a *App) Addrs() []string {
 	return append(out, a.sw.Addrs()...)
 }
 
-// Reload reads the users and the certificates again. What cannot be read
-// stays as it was; the error says why.
+// Reload reads the users, the policies and the certificates again. What cannot
+// be read stays as it was; the error says why.
 func (a *App) Reload() error {
 	notify("RELOADING=1\n" + monotonic())
-	errs := []error{a.users.Reload()}
+	errs := []error{a.dialling.reload(&a.cfg)}
 	for _, c := range a.certificates {
 		errs = append(errs, c.reload())
 	}

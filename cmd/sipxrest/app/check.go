@@ -107,7 +107,11 @@ func flatten(err error) []error {
 }
 
 func (c *checker) users(cfg *Config) {
-	users, err := loadUsers(cfg)
+	d, err := newDialling(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return // Load has told it
+	}
+	users, err := loadUsers(cfg, d)
 	if err != nil {
 		c.say(levelProblem, "users", "%v", err)
 		return
@@ -141,6 +145,7 @@ func (c *checker) users(cfg *Config) {
 	default:
 		c.say(levelNote, "users", "%s without a PIN, in whose name only trusted peers can call: %s", count(noPIN.count, "user"), noPIN)
 	}
+	defer c.policy(cfg, d, users)
 	if noSecret.count > 0 {
 		c.say(levelNote, "users", "%s without a SIP password, whose calls fail where the proxy asks for one: %s", count(noSecret.count, "user"), noSecret)
 	}
@@ -281,7 +286,7 @@ func (c *checker) network(cfg *Config) {
 }
 
 func (c *checker) proxies(cfg *Config, resolver *resolve.Resolver) {
-	sw, err := newSwitchboard(cfg, resolver, slog.New(slog.DiscardHandler))
+	sw, err := newSwitchboard(cfg, resolver, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		c.say(levelProblem, "SIP", "%v", err)
 		return

@@ -6,6 +6,8 @@ package app
 import (
 	"os"
 	"time"
+
+	"sipxrest/policy"
 )
 
 // Config is everything that an operator can set: sipxrest.yaml, SIPXREST_…
@@ -31,7 +33,15 @@ type Config struct {
 	// AllowPinless lets users without a PIN in with any PIN.
 	AllowPinless bool
 	// Users names the files with the users: YAML lists or validusers.xml.
-	Users  []string
+	Users []string
+	// Policy names what everybody may dial. Empty: everything.
+	Policy string
+	// Policies are those that are not ready-made, by name.
+	Policies map[string][]policy.Rule
+	// PolicyUsers are the policies of single users, by user name or alias.
+	PolicyUsers map[string]string
+	// Dial says how numbers are dialled, that policies know them.
+	Dial   policy.Dial
 	Call   Call
 	Refer  Refer
 	Limits Limits
@@ -45,6 +55,8 @@ type Config struct {
 
 	// origin says where a key was set ("sipxrest.yaml:7"), for messages.
 	origin map[string]string
+	// again reads the configuration once more, from the same sources.
+	again func() (Config, error)
 	// sources names the files and folders that were read, for messages.
 	sources []string
 	// usersHint says why a sipX installation brought no users.
@@ -104,6 +116,9 @@ type Call struct {
 	// AutoAnswer is how the agent's phone is asked to answer by itself:
 	// "answer-mode", "call-info" or "alert-info"; "off": it is not.
 	AutoAnswer string
+	// FollowRedirects follows 3xx responses in every call, not only in those
+	// with isForwardingAllowed.
+	FollowRedirects bool
 }
 
 // Refer is the section "refer".

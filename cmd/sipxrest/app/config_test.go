@@ -13,6 +13,8 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"sipxrest/restauth"
+
+	"sipxrest/policy"
 )
 
 // write puts a file into the test's folder and answers its name.
@@ -54,7 +56,15 @@ reverse-proxies: [192.0.2.9]
 allowed-origins: [https://portal.example]
 allow-pinless: true
 users: [users.yaml, /etc/sipxpbx/validusers.xml]
-call: {timeout: 90s, result-cache-time: 5m, auto-answer: call-info}
+policy: staff
+policies:
+  staff:
+    - allow: [emergency, internal, "+4930*"]
+    - deny: premium
+    - default: allow
+policy-users: {"201": local-only}
+dial: {country: DE, international-prefixes: ["00"], outside-line: ["0"], extension-digits: 4}
+call: {timeout: 90s, result-cache-time: 5m, auto-answer: call-info, follow-redirects: true}
 refer: {hangup-on: outcome, fallback: false}
 limits: {calls: 10, records: 30, connections: 20}
 log: {level: debug, format: json}
@@ -85,13 +95,18 @@ dns: {servers: ["127.0.0.1:5353"]}
 		AllowedOrigins: []string{"https://portal.example"},
 		AllowPinless:   true,
 		Users:          []string{filepath.Join(dir, "users.yaml"), "/etc/sipxpbx/validusers.xml"},
-		Call:           Call{90 * time.Second, 5 * time.Minute, "call-info"},
-		Refer:          Refer{HangUpOn: "outcome"},
-		Limits:         Limits{10, 30, 20},
-		Log:            Log{"debug", "json", false},
-		Drain:          time.Minute,
-		Metrics:        Metrics{Listen: "127.0.0.1:9100"},
-		DNS:            DNS{[]string{"127.0.0.1:5353"}},
+		Policy:         "staff",
+		Policies: map[string][]policy.Rule{"staff": {
+			{Allow: []string{"emergency", "internal", "+4930*"}}, {Deny: []string{"premium"}}, {Default: "allow"}}},
+		PolicyUsers: map[string]string{"201": "local-only"},
+		Dial:        policy.Dial{Country: "DE", InternationalPrefixes: []string{"00"}, OutsideLine: []string{"0"}, ExtensionDigits: 4},
+		Call:        Call{90 * time.Second, 5 * time.Minute, "call-info", true},
+		Refer:       Refer{HangUpOn: "outcome"},
+		Limits:      Limits{10, 30, 20},
+		Log:         Log{"debug", "json", false},
+		Drain:       time.Minute,
+		Metrics:     Metrics{Listen: "127.0.0.1:9100"},
+		DNS:         DNS{[]string{"127.0.0.1:5353"}},
 	}
 	if diff := cmp.Diff(want, got, ignoreOrigin); diff != "" {
 		t.Error(diff)

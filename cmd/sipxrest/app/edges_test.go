@@ -14,7 +14,7 @@ import (
 // A package below another ("sipflow/wire") may import what that one may, and
 // is not seen from elsewhere unless it is listed itself. cmd may import all.
 var edges = map[string][]string{
-	"callcontroller": {"sipflow", "restauth", "schema"},
+	"callcontroller": {"sipflow", "restauth", "schema", "policy"},
 	"dialout":        {"sipflow", "restauth"},
 	"dispatch":       {"sipflow", "restauth"},
 	"phone":          {"sipflow", "restauth"},

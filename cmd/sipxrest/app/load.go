@@ -49,6 +49,7 @@ const maxFaults = 10
 func Load(src Source) (Config, error) {
 	cfg := Default()
 	cfg.origin = map[string]string{}
+	cfg.again = func() (Config, error) { return Load(src) }
 	file, confDir := src.File, src.ConfDir
 	for _, e := range src.Environ {
 		switch name, val, _ := strings.Cut(e, "="); {

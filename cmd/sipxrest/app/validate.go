@@ -36,6 +36,7 @@ func (c *Config) Validate() error {
 	if len(c.Users) == 0 {
 		v.check("users", errors.New("missing: "+cmp.Or(c.usersHint, "name the file with the users, such as users: [users.yaml]")))
 	}
+	v.policies()
 	v.span("call.timeout", c.Call.Timeout, time.Second, time.Hour)
 	v.span("call.result-cache-time", c.Call.ResultCacheTime, time.Second, 24*time.Hour)
 	v.span("drain", c.Drain, 0, time.Hour)

@@ -3,6 +3,8 @@ package app
 import (
 	"crypto/tls"
 	"fmt"
+
+	"sipxrest/policy"
 )
 
 // warnings lists what works but is probably not meant, or not safe.
@@ -15,6 +17,9 @@ func (c *Config) warnings() []string {
 		if p, err := parsePrefix(s); err == nil && p.Bits() == 0 {
 			out = append(out, fmt.Sprintf("%s: %s lets everybody call in everybody's name without a PIN", c.Origin("trusted"), s))
 		}
+	}
+	if book, err := policy.New(c.policyConfig(nil)); err == nil && book.Guesses(c.Policy) {
+		out = append(out, c.Origin("policy")+": "+guesses(c.Policy))
 	}
 	if c.AllowPinless {
 		out = append(out, c.Origin("allow-pinless")+": everybody can call in the name of a user without a PIN")

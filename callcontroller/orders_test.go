@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"sipxrest/policy"
 	"sipxrest/sipflow"
 )
 
@@ -49,6 +50,9 @@ func TestWhyATransferOrADeleteFails(t *testing.T) {
 		{transfer, context.DeadlineExceeded, 502, "502", "The SIP server of the target cannot be reached in time"},
 		{transfer, sipflow.ErrDraining, 503, "503", "The service is shutting down, try again later"},
 		{transfer, errors.New("secret"), 500, "500", "The call could not be transferred: an internal error, see the log of the service"},
+		{transfer, fmt.Errorf("x: %w: %w", sipflow.ErrForbidden, &policy.Refusal{Target: "+19005551234", Policy: "no-premium", Rule: 2, Term: "premium"}), 403, "403",
+			"dialling +19005551234 is refused by policy no-premium, rule 2: premium"},
+		{"POST /callcontroller/201/202", fmt.Errorf("x: %w", sipflow.ErrForbidden), 403, "403", "The call is not allowed"},
 		{"DELETE /callcontroller/201/202", sipflow.ErrNoCall, 404, "404", "Call not found."},
 		{"DELETE /callcontroller/201/202", errors.New("secret"), 500, "500", "The call could not be hung up: an internal error, see the log of the service"},
 		{"POST /callcontroller/201/202?sipMethod=InVite", fmt.Errorf("place: %w", sipflow.ErrInProgress), 406, "403", "Call in progress InVite not supported"},

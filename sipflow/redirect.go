@@ -87,6 +87,9 @@ func (a *attempt) redirected(res *wire.Message) bool {
 		}
 		r.moves++
 		l.elsewhere = len(r.open) > 0
+		if way := l.call.AutoAnswer.header(l.call.Key.Agent); way != "" { // of the agent's own phone, not of another's
+			a.header, l.first = strings.Replace(a.header, way, "", 1), strings.Replace(l.first, way, "", 1)
+		}
 		l.target = next
 		l.cseq++
 		a.auth = auth{cred: a.auth.cred, realm: a.auth.realm} // what was computed is for the other URI

@@ -84,6 +84,25 @@ var redirectCases = []bridgeCase{
 		})},
 }
 
+// Only the agent's own phone is asked to answer by itself.
+func TestRedirectedPhoneIsNotAskedToAnswerByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		bc := bridgeCase{calling: to203(), third: &siptest.Script{Ring: time.Second}, hangUp: time.Minute, err: ErrHungUpByUser.Error(),
+			spec: func(s *Spec) { forwarding(s); s.AutoAnswer = AnswerMode },
+			during: after(5*time.Second, func(t *testing.T, _ *rig, p *phones, _ *Call) {
+				if p.calling.Requests("INVITE")[0].GetHeader("Answer-Mode") == nil {
+					t.Error("the agent's phone was not asked")
+				}
+				for _, r := range p.third.Requests("INVITE") {
+					if r.GetHeader("Answer-Mode") != nil {
+						t.Errorf("the other one was:\n%s", r)
+					}
+				}
+			})}
+		bc.run(t, siptest.NewNetwork(), true)
+	})
+}
+
 // A loop of redirects ends, and so does a phone that knows ever another place.
 func TestRedirectsWithoutEndAreBounded(t *testing.T) {
 	for _, tt := range []struct {

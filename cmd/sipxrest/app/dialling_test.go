@@ -1,0 +1,211 @@
+package app
+
+import (
+	"bytes"
+	"io"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"sipxrest/policy"
+	"sipxrest/sipflow/siptest"
+)
+
+// post places a call and answers the status and the document.
+func (s *service) post(path string) (int, string) {
+	s.t.Helper()
+	resp, err := s.client.Post(s.Addrs()[0]+path, "", nil)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return resp.StatusCode, string(body)
+}
+
+func TestAPolicyGuardsWhomACallRings(t *testing.T) {
+	ph, addr := phone(t, siptest.Script{Status: 486})
+	cfg := testConfig(t, addr)
+	cfg.Policy, cfg.Dial.Country = policy.NoPremium, "DE"
+	s := start(t, cfg)
+	for _, path := range []string{
+		"/callcontroller/201/09001234567",
+		"/callcontroller/201/%2B49-900-1234567",
+		"/callcontroller/201/tel:%2B49-900-1234567",
+		"/callcontroller/201/%252B499001234567",
+		"/callcontroller/201/09001234567@192.0.2.1",
+		"/callcontroller/201/%EF%BC%90%EF%BC%99%EF%BC%90%EF%BC%90%EF%BC%91%EF%BC%92%EF%BC%93%EF%BC%94%EF%BC%95%EF%BC%96%EF%BC%97",
+		"/callcontroller/201/*31%2309001234567",
+		"/callcontroller/09001234567/201?agent=201", // the calling phone is rung, too
+		"/callcontroller/09001234567/201?agent=bob",
+		"/callcontroller/201/09001234567?sipMethod=invite",
+		"/callcontroller/09001234567/09001234567?agent=201",
+		"/sipxconfig/rest/my/redirect/callcontroller/201/09001234567",
+	} {
+		status, body := s.post(path)
+		if strings.HasPrefix(path, "/sipxconfig") {
+			if status != 401 { // the user proves who he is there, before anything else
+				t.Errorf("%s: %d %s", path, status, body)
+			}
+			continue
+		}
+		if status != 403 || !strings.Contains(body, "<error-code>403</error-code>") || !strings.Contains(body, "is refused by policy no-premium, rule 2: premium") {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	if n := len(ph.Requests("INVITE")); n != 0 {
+		t.Errorf("%d INVITEs went out", n)
+	}
+	if status, body := s.post("/callcontroller/201/202"); status != http.StatusOK {
+		t.Errorf("an extension: %d %s", status, body)
+	}
+	s.log.waitFor(t, `level=INFO msg="dialling refused" agent=201@sipx.test target=+499001234567 policy=no-premium rule=2`)
+}
+
+func TestUsersHaveTheirOwnPolicies(t *testing.T) {
+	_, addr := phone(t, siptest.Script{Status: 486})
+	cfg := testConfig(t, addr)
+	dir := filepath.Dir(cfg.Users[0])
+	write(t, dir, "users.yaml", `- {user: "201", aliases: [bob], pin: "1", policy: local-only}
+- {user: "202", aliases: [ann], pin: "1"}
+- {user: "203", pin: "1", policy: unrestricted, identity: boss@sipx.test}
+- {user: "204", pin: "1", aliases: ["+499001234567"]}
+`)
+	cfg.Policy, cfg.Dial.Country = policy.NoPremium, "DE"
+	cfg.PolicyUsers = map[string]string{"ann": policy.NoInternational, "201": policy.Unrestricted}
+	s := start(t, cfg)
+	for _, tt := range []struct {
+		path string
+		want int
+	}{
+		{"201/030123456", 403}, {"bob/030123456", 403}, {"202/030123456?agent=bob", 403}, {"201/bob", 200}, {"201/ann", 200},
+		{"202/030123456", 200}, {"202/0043123456", 403}, {"201/0043123456?agent=ann", 403},
+		{"203/09001234567", 200}, {"204/0043123456", 200}, {"204/09001234568", 403},
+		{"201/%2B499001234567", 200}, // an alias
+	} {
+		if status, body := s.post("/callcontroller/" + tt.path); status != tt.want {
+			t.Errorf("%s: %d, want %d: %s", tt.path, status, tt.want, body)
+		}
+	}
+	// A user's new policy counts at once, one that does not exist is refused.
+	write(t, dir, "users.yaml", `- {user: "201", pin: "1", policy: locl-only}`)
+	if err := s.Reload(); err == nil || !strings.Contains(err.Error(), `users.yaml:1: policy: there is no policy "locl-only"`) {
+		t.Errorf("reloaded: %v", err)
+	}
+	write(t, dir, "users.yaml", `- {user: "201", pin: "1", policy: unrestricted}`)
+	if err := s.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if status, body := s.post("/callcontroller/201/09001234567"); status != 200 {
+		t.Errorf("%d %s", status, body)
+	}
+}
+
+func TestHUPReadsPoliciesAgain(t *testing.T) {
+	_, addr := phone(t, siptest.Script{Status: 486})
+	dir := t.TempDir()
+	text := `domain: sipx.test
+users: [users.yaml]
+data-dir: data
+sip: {listen: ["udp:127.0.0.1:0"], outbound-proxy: ["sip:` + addr + `"]}
+http: [{listen: "127.0.0.1:0", auth: trusted}]
+trusted: [127.0.0.0/8]
+`
+	users := `- {user: "201", pin: "1"}` + "\n" + `- {user: "202", pin: "1", policy: mine}` + "\n"
+	write(t, dir, "users.yaml", users)
+	mine := text + "policies: {mine: [{default: deny}]}\n"
+	file := write(t, dir, "sipxrest.yaml", mine)
+	cfg, err := Load(Source{File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, cfg)
+	want := func(path string, want int) {
+		t.Helper()
+		if status, body := s.post("/callcontroller/" + path); status != want {
+			t.Errorf("%s: %d, want %d: %s", path, status, want, body)
+		}
+	}
+	want("201/09001234567", 200)
+	want("202/201", 403)
+	write(t, dir, "sipxrest.yaml", mine+"policy: no-premium\ndial: {country: DE}\n")
+	s.signals <- syscall.SIGHUP
+	s.log.waitFor(t, "msg=reloaded")
+	want("201/09001234567", 403)
+	want("201/202", 200)
+	for text, fault := range map[string]string{
+		mine + "policy: nothing\n":    `policy: there is no policy "nothing"`,
+		text + "policy: local-only\n": `user 202: there is no policy "mine"`,
+		mine + "policies: [\n":        "sipxrest.yaml",
+	} {
+		write(t, dir, "sipxrest.yaml", text)
+		if err := s.Reload(); err == nil || !strings.Contains(err.Error(), fault) {
+			t.Errorf("%s: reloaded: %v", text, err)
+		}
+		want("201/09001234567", 403)
+		want("201/030123456", 200)
+	}
+	// Who goes with his policy does not keep it from going.
+	write(t, dir, "sipxrest.yaml", text+"policy: local-only\n")
+	write(t, dir, "users.yaml", `- {user: "201", pin: "1"}`)
+	if err := s.Reload(); err != nil {
+		t.Error(err)
+	}
+	want("201/030123456", 403)
+}
+
+func TestPoliciesAreReadAndTheirFaultsTold(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"policy: no-premum", `:3: policy: there is no policy "no-premum"`},
+		{"policies: [a]", ":3: policies: policies by name are expected here"},
+		{"policies: {a: b}", ":3: policies: a: a list of rules is expected"},
+		{"policies: {a: [b]}", ":3: policies: a: rule 1: write it as {allow"},
+		{"policies:\n  a:\n    - denny: [any]", `:5: policies: a: rule 1: unknown key "denny": did you mean "deny"?`},
+		{"policies: {a: [{deny: [premum]}]}", `:3: policies: a: rule 1: "premum" is not a class`},
+		{"policies: {a: [{default: deny}], a: [{default: allow}]}", "a is there twice"},
+		{"policy-users: [a]", ":3: policy-users: names are expected here"},
+		{`policy-users: {"201": x}`, `:3: policy-users: 201: there is no policy "x"`},
+		{"dial: {country: Germany}", `:3: dial.country: "GERMANY" is not a country`},
+		{"dial: {extension-digits: 99}", ":3: dial.extension-digits: 99 is not between 1 and 12"},
+		{"dial: {outside-line: [x]}", `:3: dial.outside-line: "x": write digits`},
+	} {
+		dir := t.TempDir()
+		_, err := Load(Source{File: write(t, dir, "sipxrest.yaml", "domain: sipx.test\nusers: [users.yaml]\n"+tt.text+"\n")})
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %v, want %s", tt.text, err, tt.want)
+		}
+	}
+}
+
+func TestCheckTellsThePolicies(t *testing.T) {
+	for _, tt := range []struct{ text, want string }{
+		{"", "note     policy        none: every user may dial every number"},
+		{"policy: local-only", "ok       policy        local-only for everybody"},
+		{"policy: no-premium", "dial.country is not set"},
+		{`policy-users: {"201": no-premium}`, "policy no-premium refuses numbers without a country code"},
+		{`policy-users: {"201": local-only}`, "note     policy        1 user with one of their own; all others may dial every number"},
+		{"policy: no-premium\ndial: {country: de}\npolicy-users: {bob: local-only, eve: unrestricted}", "ok       policy        no-premium for everybody but 1 user with others"},
+		{"policy: local-only\npolicy-users: {eve: unrestricted}", "policy-users: nobody of the users is called eve"},
+	} {
+		dir := t.TempDir()
+		write(t, dir, "users.yaml", usersYAML)
+		var out bytes.Buffer
+		c := &checker{ctx: t.Context(), out: &out}
+		cfg, err := Load(Source{File: write(t, dir, "sipxrest.yaml", "domain: sipx.test\nusers: [users.yaml]\n"+tt.text+"\n")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range cfg.warnings() {
+			c.say(levelNote, "configuration", "%s", w)
+		}
+		c.users(&cfg)
+		if !strings.Contains(out.String(), tt.want) {
+			t.Errorf("%s: lacks %s:\n%s", tt.text, tt.want, out.String())
+		}
+	}
+}

@@ -376,6 +376,11 @@ func TestTenFailuresAMinute(t *testing.T) {
 		wantStatus(t, from(evil, "nobody", "000"), 401)
 	}
 	wantStatus(t, from(evil, "nobody", "000"), 429)
+
+	// a clock that is set back locks nobody out
+	g.clock.advance(-time.Hour)
+	wantStatus(t, from(evil, "201", "123"), 200)
+	wantStatus(t, from(evil, "nobody", "000"), 401)
 }
 
 func TestHundredFailuresAMinuteOverAllUsers(t *testing.T) {

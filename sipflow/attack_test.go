@@ -64,6 +64,7 @@ func TestNotifiesAfterTheByeAreRecorded(t *testing.T) {
 		<-c.Done()
 		synctest.Wait()
 		p.wants(200, p.notify(2, "183 Session Progress", "active"))
+		p.wants(200, p.notify(2, "183 Session Progress", "active")) // its answer was lost
 		p.wants(489, p.notify(3, "603 Decline", "active", "Event: refer", "Event: dialog"))
 		p.wants(481, p.notify(4, "603 Decline", "active", "Call-ID: ", "Call-ID: x"))
 		p.send(p.inDialog("ACK", 1, "", "", "Call-ID: ", "Call-ID: x"))
@@ -154,19 +155,30 @@ func TestNotifyFloodLeavesMemoryFlat(t *testing.T) {
 // NOTIFYs for a call that is busy with something else are not kept without end:
 // the phone is asked to come again.
 func TestNotifiesWaitForABusyCallWithinBounds(t *testing.T) {
-	inCall(t, func(t *testing.T, r *rig, c *Call, p *rawPhone) {
-		time.Sleep(time.Second) // the 202 is there
-		l := c.legs[0]
-		l.inbox.own() // the call does not see what comes
-		for i := 1; i <= maxInbox; i++ {
-			p.wants(200, p.notify(i, "180 Ringing", "active"))
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		r := newRig(t, n, phoneAddr, func(c *Config) { c.HangUpOn = Outcome })
+		defer r.stop()
+		p := rawUDP(t, n, phoneAddr)
+		free := make(chan bool)
+		c := r.place(spec(func(s *Spec) {
+			s.Observe = func(e *Event) {
+				if strings.HasSuffix(e.Text, "100 Trying") {
+					<-free // the call sees nothing that comes meanwhile
+				}
+			}
+		}))
+		p.answerAndAccept()
+		p.wants(200, p.notify(1, "100 Trying", "active"))
+		for i := range maxInbox {
+			p.wants(200, p.notify(2+i, "180 Ringing", "active"))
 		}
-		if m := p.wants(500, p.notify(maxInbox+1, "200 OK", "terminated")); m != nil && m.Get(wire.RetryAfter) == nil {
+		if m := p.wants(500, p.notify(100, "200 OK", "terminated")); m != nil && m.Get(wire.RetryAfter) == nil {
 			t.Error("500 without Retry-After")
 		}
-		c.wake <- struct{}{} // and now it does
-		synctest.Wait()
-		ends(t, c, p, maxInbox+2)
+		close(free)
+		ends(t, c, p, 101)
+		r.empty()
 	})
 }
 

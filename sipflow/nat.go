@@ -88,6 +88,9 @@ func (l *Leg) mediaHost() string {
 	if l.path.link != nil {
 		return hostOf(l.path.link)
 	}
+	if l.accepted != nil { // answered, and not acknowledged yet
+		return hostOf(l.accepted.path.link)
+	}
 	if hops := l.call.hops; len(hops) > 0 {
 		return sw.transport.hostTowards(hops[0].Transport, hops[0].Addr.Addr())
 	}

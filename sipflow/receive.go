@@ -110,6 +110,8 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
 	case method == "ACK", method == "CANCEL":
 	case !bytes.EqualFold(scheme, []byte("sip")) && !bytes.EqualFold(scheme, []byte("sips")) && !bytes.EqualFold(scheme, []byte("tel")):
 		return wire.Reply{Code: 416}
+	case undelimited(m.URI()): // RFC 5118 §4.2
+		return wire.Reply{Code: 400, Reason: "Malformed Request-URI"}
 	case m.Get(wire.Require) != nil: // RFC 3261 §8.2.2.3
 		return badExtension(m)
 	}
@@ -131,4 +133,17 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
 		return replyOf(405, from)
 	}
 	return replyOf(501, from)
+}
+
+// undelimited reports whether a URI has an IPv6 address without its brackets:
+// nobody can tell where that ends.
+func undelimited(uri []byte) bool {
+	_, rest, _ := bytes.Cut(uri, []byte{':'})
+	if i := bytes.LastIndexByte(rest, '@'); i >= 0 {
+		rest = rest[i+1:]
+	}
+	if i := bytes.IndexAny(rest, ";?"); i >= 0 {
+		rest = rest[:i]
+	}
+	return len(rest) > 0 && rest[0] != '[' && bytes.Count(rest, []byte{':'}) > 1
 }

@@ -129,10 +129,13 @@ func appendReceived(b []byte, source netip.AddrPort) []byte {
 func sentFrom(sentBy []byte, source netip.AddrPort) bool {
 	host := string(sentBy)
 	if a, err := netip.ParseAddrPort(host); err == nil {
-		return a.Addr() == source.Addr().Unmap()
+		return a.Addr().Unmap() == source.Addr().Unmap()
+	}
+	if n := len(host); n > 2 && host[0] == '[' && host[n-1] == ']' {
+		host = host[1 : n-1]
 	}
 	a, err := netip.ParseAddr(host)
-	return err == nil && a == source.Addr().Unmap()
+	return err == nil && a.Unmap() == source.Addr().Unmap()
 }
 
 // SentByAddr is where a response goes when the Via asks for no rport (RFC 3261

@@ -349,7 +349,12 @@ func ParseURI(s []byte) (u URI, ok bool) {
 		if host != "" && host[0] != ':' {
 			return u, false
 		}
-		if a, err := netip.ParseAddr(u.Host); err != nil || !a.Is6() {
+		a, err := netip.ParseAddr(u.Host)
+		if err != nil { // RFC 5118 §4.10: what the grammar of RFC 3261 makes of an address that ends as IPv4
+			u.Host = strings.Replace(u.Host, ":::", "::", 1)
+			a, err = netip.ParseAddr(u.Host)
+		}
+		if err != nil || !a.Is6() {
 			return u, false
 		}
 	} else if i := strings.IndexByte(host, ':'); i >= 0 {

@@ -12,6 +12,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -25,6 +26,12 @@ import (
 const (
 	methodRefer  = "refer"
 	methodInvite = "invite"
+)
+
+// Where the resource is.
+const (
+	callPrefix     = "/callcontroller"
+	redirectPrefix = "/sipxconfig/rest/my/redirect/callcontroller"
 )
 
 // Config says how calls are placed that do not say it themselves.
@@ -43,6 +50,10 @@ type Config struct {
 	// ends is given up at once. Default 500,000, some 600 bytes each
 	// (300 MB).
 	MaxRecords int
+	// Follow, when set, may have a call that is about to be placed watched: it
+	// answers an observer that passes every event on to next. ctx is the
+	// request's, method that of sipflow.Spec.
+	Follow func(ctx context.Context, method string, next func(*sipflow.Event)) func(*sipflow.Event)
 	// Services are listed on the page at / after callcontroller.
 	Services []Service
 }
@@ -131,9 +142,9 @@ func (c *Controller) Handler() http.Handler {
 		prefix    string
 		authorize authorize
 	}{
-		{"/callcontroller", c.gate.Authorize},
+		{callPrefix, c.gate.Authorize},
 		// Newer portals come this way; sipXconfig let users act for themselves only.
-		{"/sipxconfig/rest/my/redirect/callcontroller", c.gate.AuthorizeSelf},
+		{redirectPrefix, c.gate.AuthorizeSelf},
 	} {
 		serve := func(w http.ResponseWriter, r *http.Request) { c.serve(w, r, route.authorize) }
 		r.Path(route.prefix + "/{calling}/{called}").HandlerFunc(serve)
@@ -144,4 +155,15 @@ func (c *Controller) Handler() http.Handler {
 		http.Error(w, "nothing here: a call is /callcontroller/{callingUser}/{calledUser}, the services are listed at /", http.StatusNotFound)
 	})
 	return r
+}
+
+// Route names the resource that r asks for without what its client wrote;
+// empty when there is none.
+func Route(r *http.Request) string {
+	for _, prefix := range []string{callPrefix, redirectPrefix} {
+		if rest, ok := strings.CutPrefix(r.URL.EscapedPath(), prefix+"/"); ok && strings.Count(strings.TrimSuffix(rest, "/"), "/") == 1 {
+			return prefix + "/{calling}/{called}"
+		}
+	}
+	return ""
 }

@@ -16,7 +16,7 @@ import (
 const placeTimeout = 5 * time.Second
 
 // postCall places a call.
-func (c *Controller) postCall(key sipflow.Key, agent *restauth.User, calling, called party, o *order) *refusal {
+func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *restauth.User, calling, called party, o *order) *refusal {
 	r := &record{c: c, seq: c.seq.Add(1), method: o.method, keep: o.keep}
 	spec := sipflow.Spec{
 		Key:               key,
@@ -42,6 +42,9 @@ func (c *Controller) postCall(key sipflow.Key, agent *restauth.User, calling, ca
 	}
 	if o.method == methodInvite {
 		spec.Method = sipflow.MethodInvite
+	}
+	if c.cfg.Follow != nil {
+		spec.Observe = c.cfg.Follow(request, spec.Method, r.observe)
 	}
 	// Not the request's context: a client that goes away keeps its call.
 	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)

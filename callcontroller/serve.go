@@ -77,7 +77,7 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 		if o.transfer {
 			refused = c.postTransfer(key, &o)
 		} else {
-			refused = c.postCall(key, user, calling, called, &o)
+			refused = c.postCall(r.Context(), key, user, calling, called, &o)
 		}
 	case http.MethodDelete:
 		refused = c.delete(key)

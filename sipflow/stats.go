@@ -196,6 +196,15 @@ func (o CallOutcome) String() string {
 		"timeout", "unreachable", "hung_up", "hung_up_by_client", "replaced", "draining"}[o]
 }
 
+// OutcomeOf says what a call came to by the error of its end, nil for one that
+// was connected.
+func OutcomeOf(err error) CallOutcome {
+	if err == nil {
+		return OutcomeConnected
+	}
+	return outcomeOf(err)
+}
+
 // outcomeOf says what a call came to by the error of its flow.
 //
 //go:noinline

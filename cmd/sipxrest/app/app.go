@@ -17,6 +17,7 @@ import (
 	"sipxrest/resolve"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
+	"sipxrest/trace"
 )
 
 // App is the whole service. New binds every socket, Run serves.
@@ -33,8 +34,9 @@ type App struct {
 	gate       *restauth.Gate
 
 	requests metrics.HTTP
-	watched  *listener   // metrics.listen; nil without
-	serving  atomic.Bool // Run has started everything and has not ended
+	tracer   *trace.Tracer // nil without
+	watched  *listener     // metrics.listen; nil without
+	serving  atomic.Bool   // Run has started everything and has not ended
 
 	listeners    []*listener
 	certificates []*certificate // every one in use, once
@@ -89,7 +91,12 @@ func (a *App) open() (err error) {
 	if err != nil {
 		return err
 	}
+	a.peers.advice = adviceFor(&cfg)
+	if err := a.startTracing(); err != nil {
+		return err
+	}
 	a.controller = callcontroller.New(callcontroller.Config{
+		Follow:          a.follow(),
 		AutoAnswer:      autoAnswer,
 		Domain:          cfg.Domain,
 		Timeout:         cfg.Call.Timeout,
@@ -270,6 +277,7 @@ func (a *App) Run(ctx context.Context) error {
 	stop()
 	p.waitAll()
 	a.resolver.Close()
+	a.stopTracing()
 	select {
 	case err := <-p.failed: // a call could not be hung up
 		failed = errors.Join(failed, err)
@@ -334,4 +342,5 @@ func (a *App) Close() {
 	if a.resolver != nil {
 		a.resolver.Close()
 	}
+	a.stopTracing()
 }

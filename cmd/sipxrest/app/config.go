@@ -48,6 +48,8 @@ type Config struct {
 	Log    Log
 	// Metrics says where Prometheus and probes look; off by default.
 	Metrics Metrics
+	// Trace says where traces of calls go; off by default.
+	Trace Trace
 	// Drain is how long calls in progress may go on after SIGTERM.
 	Drain time.Duration
 	// DNS names the servers to ask instead of those of the system, "host:port".
@@ -150,6 +152,15 @@ type Metrics struct {
 	Listen string
 }
 
+// Trace is the section "trace".
+type Trace struct {
+	// Endpoint is the URL of an OTLP receiver. Empty: none, unless the
+	// environment names one (OTEL_EXPORTER_OTLP_ENDPOINT).
+	Endpoint string
+	// Sample is the share of the calls that are traced, 0 to 1.
+	Sample float64
+}
+
 // DNS is the section "dns".
 type DNS struct{ Servers []string }
 
@@ -173,6 +184,7 @@ func Default() Config {
 		Limits:  Limits{Calls: 20000, Records: 500000, Connections: 10000},
 		Log:     Log{Level: "info", Format: "text"},
 		Drain:   30 * time.Second,
+		Trace:   Trace{Sample: 1},
 	}
 }
 

@@ -70,6 +70,7 @@ limits: {calls: 10, records: 30, connections: 20}
 log: {level: debug, format: json}
 drain: 1m
 metrics: {listen: "127.0.0.1:9100"}
+trace: {endpoint: "http://127.0.0.1:4318", sample: 0.25}
 dns: {servers: ["127.0.0.1:5353"]}
 `)
 	got, err := Load(Source{File: file})
@@ -106,6 +107,7 @@ dns: {servers: ["127.0.0.1:5353"]}
 		Log:         Log{"debug", "json", false},
 		Drain:       time.Minute,
 		Metrics:     Metrics{Listen: "127.0.0.1:9100"},
+		Trace:       Trace{"http://127.0.0.1:4318", 0.25},
 		DNS:         DNS{[]string{"127.0.0.1:5353"}},
 	}
 	if diff := cmp.Diff(want, got, ignoreOrigin); diff != "" {

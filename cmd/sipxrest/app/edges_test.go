@@ -19,6 +19,7 @@ var edges = map[string][]string{
 	"dispatch":       {"sipflow", "restauth"},
 	"phone":          {"sipflow", "restauth"},
 	"events":         {"sipflow"},
+	"trace":          {"sipflow"},
 	"restauth":       {"schema", "resolve", "policy"},
 	"sipflow":        {"resolve", "metrics"},
 	"resolve":        {},

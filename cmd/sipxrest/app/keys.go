@@ -66,6 +66,8 @@ func (c *Config) keys() []key {
 		{"log.calls", false, truth(&c.Log.Calls)},
 		{"drain", false, duration(&c.Drain)},
 		{"metrics.listen", false, text(&c.Metrics.Listen)},
+		{"trace.endpoint", false, text(&c.Trace.Endpoint)},
+		{"trace.sample", false, share(&c.Trace.Sample)},
 		{"dns.servers", true, texts(&c.DNS.Servers)},
 	}
 }
@@ -175,6 +177,21 @@ func number(p *int) func(value) error {
 		n, err := strconv.Atoi(s)
 		if err != nil {
 			return fmt.Errorf("%q is not a whole number", s)
+		}
+		*p = n
+		return nil
+	}
+}
+
+func share(p *float64) func(value) error {
+	return func(v value) error {
+		s, err := scalar(v.node)
+		if err != nil {
+			return err
+		}
+		n, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(n >= 0 && n <= 1) {
+			return fmt.Errorf("%q is not a share: write a number from 0 to 1, such as 0.1 for a tenth", s)
 		}
 		*p = n
 		return nil

@@ -1,15 +1,19 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
 	"slices"
 	"strconv"
+	"time"
 
+	"sipxrest/callcontroller"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
+	"sipxrest/trace"
 )
 
 // watchConnections bounds the connections of metrics.listen: those who look
@@ -88,10 +92,41 @@ func allDown(hops []sipflow.HopState) (why []string) {
 
 // observed puts what watches requests around a handler, if anything does.
 func (a *App) observed(h http.Handler) http.Handler {
-	if a.watched != nil {
+	if a.tracer != nil {
+		h = a.tracer.Wrap(h, callcontroller.Route)
+	}
+	if a.tracer != nil || a.watched != nil { // the tracer reads the status code from it
 		h = a.requests.Wrap(h)
 	}
 	return h
+}
+
+// startTracing starts the exporter of traces, if a receiver is named.
+func (a *App) startTracing() (err error) {
+	a.tracer, err = trace.New(context.Background(), trace.Config{Endpoint: a.cfg.Trace.Endpoint, Sample: a.cfg.Trace.Sample, Version: buildOf().version}, a.log)
+	if err != nil {
+		return a.cfg.at("trace.endpoint", fmt.Errorf("trace.endpoint: %w", err))
+	}
+	return nil
+}
+
+// traceWait is for what has not been sent yet, at the end.
+const traceWait = 3 * time.Second
+
+func (a *App) stopTracing() {
+	ctx, cancel := context.WithTimeout(context.Background(), traceWait)
+	defer cancel()
+	if err := a.tracer.Shutdown(ctx); err != nil {
+		a.log.Warn("some traces were not sent", "error", err)
+	}
+}
+
+// follow is callcontroller's Follow; nil without traces.
+func (a *App) follow() func(context.Context, string, func(*sipflow.Event)) func(*sipflow.Event) {
+	if a.tracer == nil {
+		return nil
+	}
+	return a.tracer.Follow
 }
 
 func failureName(i int) string { return restauth.Failure(i).String() }
@@ -116,5 +151,12 @@ func (v *checks) watching() {
 		case n != 0 && slices.ContainsFunc(v.c.HTTP, func(l HTTPListener) bool { return l.Listen == at }):
 			v.check("metrics.listen", fmt.Errorf("%s is a listener of http already: choose another port", at))
 		}
+	}
+	if v.c.Trace.Endpoint != "" {
+		_, err := trace.ParseEndpoint(v.c.Trace.Endpoint)
+		v.check("trace.endpoint", err)
+	}
+	if s := v.c.Trace.Sample; !(s >= 0 && s <= 1) {
+		v.check("trace.sample", fmt.Errorf("%v is not a share: write a number from 0 to 1, such as 0.1 for a tenth", s))
 	}
 }

@@ -13,7 +13,26 @@ import (
 
 // domainPeers are the addresses for which the word "domain" stands in
 // "trusted": those of the domain's SIP proxies.
-type domainPeers struct{ current atomic.Pointer[[]netip.Addr] }
+type domainPeers struct {
+	current atomic.Pointer[[]netip.Addr]
+	advice  string // what to do when DNS does not know them; "" when that is plain
+}
+
+// adviceFor is for a service that reaches its proxy without the domain's DNS
+// records, so that nobody misses them but the word "domain".
+func adviceFor(cfg *Config) string {
+	if len(cfg.SIP.OutboundProxy) == 0 {
+		return ""
+	}
+	host := "192.0.2.1"
+	if t, err := proxyTarget(cfg.SIP.OutboundProxy[0]); err == nil {
+		if _, err := netip.ParseAddr(t.Host); err == nil {
+			host = t.Host
+		}
+	}
+	return "calls do not need it, for sip.outbound-proxy is set: put the addresses whose requests need no PIN into trusted, such as trusted: [" +
+		host + "], or write trusted: [] if there are none"
+}
 
 const (
 	// peersEvery is how often the addresses are asked for; the resolver's cache
@@ -53,7 +72,11 @@ func (p *domainPeers) refresh(ctx context.Context, r *resolve.Resolver, domain s
 			p.current.Store(&list)
 		default:
 			if !failing {
-				log.Warn("the domain's SIP proxies cannot be looked up: without a PIN only the other trusted peers are let in", "error", err)
+				attrs := []any{"domain", domain, "error", err}
+				if p.advice != "" {
+					attrs = append(attrs, "advice", p.advice)
+				}
+				log.Warn("the domain's SIP proxies cannot be looked up: without a PIN only the other trusted peers are let in", attrs...)
 			}
 			failing = true
 			if time.Since(known) > peersKept {

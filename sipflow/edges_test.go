@@ -2,8 +2,6 @@ package sipflow
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -98,63 +96,6 @@ func TestAnswersGoToThePortOfTheVia(t *testing.T) {
 			t.Errorf("the port of the Via got %s", show(m))
 		}
 	})
-}
-
-// Each message of RFC 4475 by UDP, TCP and TCP byte by byte; after each a
-// good OPTIONS is answered.
-func TestTortureMessagesOverTheWire(t *testing.T) {
-	files, err := filepath.Glob(filepath.Join("..", "testdata", "torture", "*.dat"))
-	if err != nil || len(files) != 49 {
-		t.Fatal(len(files), err)
-	}
-	// Who sent these can be told; the RFC allows or demands the code.
-	answered := map[string]int{"badvers": 505, "clerr": 400, "ltgtruri": 400, "lwsruri": 400, "lwsstart": 400, "trws": 400, "mcl01": 400,
-		"mismatch01": 400, "mismatch02": 400, "multi01": 400, "ncl": 400, "quotbal": 400, "scalar02": 400, "baddn": 400, "insuf": 0, "bext01": 420, "unkscm": 416, "novelsc": 416,
-		"unreason": 0, "noreason": 0, "bcast": 0, "bigcode": 0, "scalarlg": 0, "inv2543": 404, "wsinv": 481, "zeromf": 200, "esc02": 501, "intmeth": 501}
-	for _, file := range files {
-		name := strings.TrimSuffix(filepath.Base(file), ".dat")
-		data, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				n := siptest.NewNetwork()
-				r := newRig(t, n, phoneAddr)
-				defer r.stop()
-				var seen []siptest.Packet
-				at := len(n.Packets())
-				sender := rawUDP(t, n, "10.0.0.66:5060")
-				sender.send(string(data))
-				time.Sleep(time.Second)
-				seen = n.Packets()[at:]
-				code := 0
-				for _, p := range seen {
-					if s := p.Status(); s != 0 && p.From.String() == ourAddr {
-						code = s
-					}
-				}
-				if want, ok := answered[name]; ok && code != want {
-					t.Errorf("answered %d, want %d", code, want)
-				}
-				for _, step := range []int{len(data), 1} {
-					c, err := n.DialFrom("10.0.0.66")(t.Context(), "tcp", ourAddr)
-					if err != nil {
-						t.Fatal(err)
-					}
-					for i := 0; i < len(data); i += step {
-						if _, err := c.Write(data[i:min(i+step, len(data))]); err != nil {
-							break // we were told and cut off
-						}
-					}
-					time.Sleep(time.Second)
-					c.Close()
-				}
-				rawUDP(t, n, "10.0.0.67:5060").wants(200, stranger("OPTIONS", ""))
-				r.empty()
-			})
-		})
-	}
 }
 
 // inCall runs a test with a phone that has accepted the REFER.

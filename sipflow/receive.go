@@ -110,8 +110,10 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
 	case method == "ACK", method == "CANCEL":
 	case !bytes.EqualFold(scheme, []byte("sip")) && !bytes.EqualFold(scheme, []byte("sips")) && !bytes.EqualFold(scheme, []byte("tel")):
 		return wire.Reply{Code: 416}
-	case undelimited(m.URI()): // RFC 5118 §4.2
+	case malformedURI(m.URI()):
 		return wire.Reply{Code: 400, Reason: "Malformed Request-URI"}
+	case emptyElement(m.Get(wire.Via)): // RFC 4475 §3.1.2.1
+		return wire.Reply{Code: 400, Reason: "Malformed Via"}
 	case m.Get(wire.Require) != nil: // RFC 3261 §8.2.2.3
 		return badExtension(m)
 	}
@@ -135,15 +137,42 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
 	return replyOf(501, from)
 }
 
-// undelimited reports whether a URI has an IPv6 address without its brackets:
-// nobody can tell where that ends.
-func undelimited(uri []byte) bool {
+// malformedURI reports whether a Request-URI has an IPv6 address without its
+// brackets, so that nobody can tell where that ends (RFC 5118 §4.2), or header
+// fields (RFC 4475 §3.1.2.11).
+func malformedURI(uri []byte) bool {
 	_, rest, _ := bytes.Cut(uri, []byte{':'})
 	if i := bytes.LastIndexByte(rest, '@'); i >= 0 {
 		rest = rest[i+1:]
 	}
-	if i := bytes.IndexAny(rest, ";?"); i >= 0 {
+	if bytes.IndexByte(rest, '?') >= 0 {
+		return true
+	}
+	if i := bytes.IndexByte(rest, ';'); i >= 0 {
 		rest = rest[:i]
 	}
 	return len(rest) > 0 && rest[0] != '[' && bytes.Count(rest, []byte{':'}) > 1
+}
+
+// emptyElement reports whether a Via has separators with nothing behind them:
+// what others read there is anybody's guess.
+func emptyElement(via []byte) bool {
+	separated, quoted := false, false
+	for i := 0; i < len(via); i++ {
+		switch c := via[i]; {
+		case quoted && c == '\\':
+			i++
+		case c == '"':
+			quoted, separated = !quoted, false
+		case quoted, c == ' ', c == '\t':
+		case c == ';' || c == ',':
+			if separated {
+				return true
+			}
+			separated = true
+		default:
+			separated = false
+		}
+	}
+	return separated
 }

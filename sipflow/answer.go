@@ -352,10 +352,14 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, m *wire.Message, spec Spec, auth
 		l := &Leg{call: &Call{Spec: spec, sw: sw}, id: tx.localTag, cseq: tx.seq}
 		defer l.hold(nil)
 		l.inbox.wake = make(chan struct{}, 1)
-		l.dialog = dialogOf(m)
+		if l.dialog = dialogOf(m); l.target == "" { // without Contact it is hung up by the way the INVITE went
+			uri, _ := wire.NameAddr(m.Get(wire.To))
+			l.target = string(uri)
+		}
 		l.peer.confirm("")
-		if err := l.learn(m, tx); err == nil {
-			fork := &clientTx{id: tx.id, path: tx.path, seq: tx.seq, auth: auth, state: terminated}
+		// Not tx, whose ACK is that of the answer that was taken.
+		fork := &clientTx{id: tx.id, path: tx.path, seq: tx.seq, auth: auth, state: terminated}
+		if err := l.learn(m, fork); err == nil {
 			(&Answer{leg: l, tx: fork}).Ack(nil) //nolint:errcheck // asked for again with the repeated 200
 		}
 		l.Bye(ctx, "") //nolint:errcheck // there is nobody to tell

@@ -27,7 +27,7 @@ func (sw *Switchboard) malformed(m *wire.Message, err *wire.ParseError, from pat
 		return
 	}
 	for _, h := range [...]wire.Header{wire.Via, wire.From, wire.To, wire.CallID, wire.CSeq} {
-		if m.Get(h) == nil {
+		if len(m.Get(h)) == 0 {
 			return
 		}
 	}

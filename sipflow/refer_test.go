@@ -158,6 +158,8 @@ var scenarios = []scenario{
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
 	{name: "forked-answers-with-early-dialogs", script: siptest.Script{EarlyForks: 2, Forks: 2, Ring: time.Second},
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+	{name: "forked-answers-without-contact", script: siptest.Script{Forks: 1, NoContact: true},
+		status: "INVITE 180 Ringing, INVITE 200 OK", err: "no Contact"},
 	{name: "answer-without-contact", script: siptest.Script{NoContact: true},
 		status: "INVITE 180 Ringing, INVITE 200 OK", err: "no Contact"},
 	{name: "answer-without-sdp", script: siptest.Script{NoSDP: true},

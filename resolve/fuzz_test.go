@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -86,6 +87,39 @@ func FuzzParseHost(f *testing.F) {
 		}
 		if again, _, err := parseHost(host); err != nil || again != host {
 			t.Errorf("%q becomes %q, %v", host, again, err)
+		}
+	})
+}
+
+// FuzzSystemFiles reads hosts(5) and resolv.conf(5), which another program may
+// be about to write.
+func FuzzSystemFiles(f *testing.F) {
+	for _, s := range []string{"127.0.0.1 localhost\n::1 x y # z\n10.0.0.1\n", "nameserver 1.1.1.1\nnameserver fe80::1%eth0\noptions ndots:0 timeout:-1\nsearch a b", "\x00", "1.1.1.1 a..b [::1] x\r\n"} {
+		f.Add([]byte(s))
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		hosts := parseHostsFile(text)
+		if len(hosts["localhost"]) == 0 {
+			t.Error("localhost is unknown")
+		}
+		for name, addrs := range hosts {
+			if name == "" || len(addrs) > maxAddrs || strings.ContainsAny(name, "\r\n\x00 ") {
+				t.Errorf("%q is %v", name, addrs)
+			}
+			for _, a := range addrs {
+				if !usable(a) || a.Is4In6() {
+					t.Errorf("%q is at %v", name, a)
+				}
+			}
+		}
+		servers := parseResolvConf(text)
+		if len(servers) == 0 || len(servers) > 8 {
+			t.Errorf("%d name servers", len(servers))
+		}
+		for _, s := range servers {
+			if _, err := netip.ParseAddrPort(s); err != nil {
+				t.Errorf("name server %q: %v", s, err)
+			}
 		}
 	})
 }

@@ -155,6 +155,21 @@ func TestBrokenUsersFileNamesThePlace(t *testing.T) {
 	}
 }
 
+// A secret without quotes may mean something to YAML. It is neither taken for
+// another nor shown.
+func TestASecretThatYAMLTakesForSomethingElseIsRefused(t *testing.T) {
+	for _, secret := range []string{"*hunter2", "&hunter2", "!hunter2", "%hunter2", "@hunter2", "'hunter2", "[hunter2", "hunter2: x", ">hunter2"} {
+		for _, key := range []string{"pin", "sip-password"} {
+			_, err := readYAML("users.yaml", []byte("- user: a\n  "+key+": "+secret+"\n"), nil)
+			if err == nil {
+				t.Errorf("%s: %s is taken", key, secret)
+			} else if strings.Contains(err.Error(), "hunter2") {
+				t.Errorf("%s: %s: the error shows it: %v", key, secret, err)
+			}
+		}
+	}
+}
+
 func TestNumbersInUsersFileStayText(t *testing.T) {
 	users := loadUsers(t, "- {user: 0201, pin: 0077, aliases: [1e3], name: ~}\n")
 	user, ok := users.Lookup("0201")

@@ -78,7 +78,7 @@ func readYAML(name string, data []byte, checkPolicy func(string) error) ([]entry
 	if err := loader.Load(&doc); err == io.EOF {
 		return nil, nil // nothing but comments
 	} else if err != nil {
-		return nil, fmt.Errorf("%s: %w", name, err)
+		return nil, fmt.Errorf("%s: %s", name, withoutQuotes(err.Error()))
 	}
 	if err := loader.Load(new(yaml.Node)); err != io.EOF {
 		return nil, fmt.Errorf("%s: more than one document: keep one list of users", name)
@@ -108,6 +108,15 @@ func readYAML(name string, data []byte, checkPolicy func(string) error) ([]entry
 	return entries, nil
 }
 
+// withoutQuotes takes out what the YAML reader quotes of the file: a secret
+// that begins with * and is not in quotes is a name to it.
+func withoutQuotes(text string) string {
+	if from, to := strings.IndexByte(text, '\''), strings.LastIndexByte(text, '\''); strings.Contains(text, "anchor '") && from < to {
+		text = text[:from] + "'…'" + text[to+1:] + `: put a text that begins with * in quotes`
+	}
+	return text
+}
+
 // yamlUser reads one user. Errors come with their line.
 func yamlUser(node *yaml.Node) (e entry, line int, err error) {
 	if node.Kind != yaml.MappingNode {
@@ -132,6 +141,9 @@ func yamlUser(node *yaml.Node) (e entry, line int, err error) {
 		}
 		if value.Kind != yaml.ScalarNode {
 			return e, value.Line, fmt.Errorf("%s: want a text", key.Value)
+		}
+		if value.Anchor != "" || strings.HasPrefix(value.Tag, "!") && !strings.HasPrefix(value.Tag, "!!") {
+			return e, value.Line, fmt.Errorf("%s: put the text in quotes: to YAML an & or ! in front is not part of it", key.Value)
 		}
 		if isNull(value) {
 			continue

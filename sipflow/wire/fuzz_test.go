@@ -267,3 +267,72 @@ func FuzzReadMessage(f *testing.F) {
 		}
 	})
 }
+
+// FuzzURI: what is read of a URI is in it, and another parser reads the same
+// where both can.
+func FuzzURI(f *testing.F) {
+	for _, s := range []string{"sip:a@b:5060;transport=TCP;lr;maddr=1.2.3.4?x=y", "sips:[2001:db8::1]:5061", "SIP:b;lr=on", "sip:a;b=c@d", "sip:a@b@c", "sip::@:", "tel:+1"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		u, ok := ParseURI([]byte(s))
+		if !ok {
+			return
+		}
+		if u.Scheme != "sip" && u.Scheme != "sips" || u.Host == "" || u.Port < 0 || u.Port > 65535 || strings.Contains(u.Host, "@") {
+			t.Fatalf("%q is %+v", s, u)
+		}
+		if len(u.User)+len(u.Host)+len(u.Transport)+len(u.MAddr) > len(s) {
+			t.Fatalf("%q has grown to %+v", s, u)
+		}
+		if !plainURI.MatchString(s) {
+			return // sipgo takes what no URI may hold
+		}
+		var o sip.Uri
+		if err := sip.ParseUri(s, &o); err != nil {
+			return
+		}
+		if strings.Trim(o.Host, "[]") != u.Host || o.Port != u.Port {
+			t.Fatalf("%q is %+v, sipgo has %q port %d", s, u, o.Host, o.Port)
+		}
+	})
+}
+
+var plainURI = regexp.MustCompile(`^sips?:([a-z0-9.+-]+@)?([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?(;[a-z0-9-]+(=[a-z0-9.-]+)?)*$`)
+
+// FuzzLists: the elements of a list and the parameters of a value are parts of
+// it, and the elements put together again are the same.
+func FuzzLists(f *testing.F) {
+	for _, s := range []string{`<sip:a;x=","@b>;tag=1, "q,\"" <sip:c>;expires=3`, `timer, 100rel`, `;a="x;y";B = c ;d`, `,,"`, `<,>,<`} {
+		f.Add(s, "a")
+	}
+	f.Fuzz(func(t *testing.T, s, name string) {
+		var all []string
+		Split([]byte(s), func(e []byte) bool {
+			all = append(all, string(e))
+			return len(all) < 10_000
+		})
+		total := 0
+		for _, e := range all {
+			if total += len(e); total > len(s) || !strings.Contains(s, e) {
+				t.Fatalf("%q is split into %q", s, all)
+			}
+		}
+		n := 0
+		if joined := strings.Join(all, ","); len(all) > 0 && all[len(all)-1] != "" && balanced([]byte(s)) {
+			Split([]byte(joined), func(e []byte) bool {
+				if n >= len(all) || all[n] != string(e) {
+					t.Fatalf("%q is split into %q, and then element %d is %q", s, all, n, e)
+				}
+				n++
+				return true
+			})
+		}
+		if name = strings.ToLower(name); name == "" || strings.ContainsAny(name, " \t") {
+			return
+		}
+		if v, ok := Param([]byte(s), name); ok && !strings.Contains(s, string(v)) {
+			t.Fatalf("%q of %q is %q", name, s, v)
+		}
+	})
+}

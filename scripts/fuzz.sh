@@ -1,5 +1,26 @@
 #!/bin/bash
 # Runs every fuzz target for FUZZTIME, two at a time with one worker each.
+#
+# What comes from outside, and who reads it under which target:
+#
+#	SIP messages and streams, URIs, lists, Via    sipflow/wire  FuzzParse, FuzzParseAgainstSipgo, FuzzReadMessage,
+#	                                                            FuzzNameAddr, FuzzURI, FuzzLists
+#	what phones and strangers say, in any order   sipflow       FuzzReceive, FuzzConversation (CSeq, RSeq, Contact,
+#	                                                            Record-Route, Replaces, Reason, session timers)
+#	fields that are passed on to another phone    sipflow       FuzzRelayedFields
+#	session descriptions                          sipflow       FuzzDescribe, FuzzHeldAnswer
+#	sipfrags, challenges                          sipflow       FuzzSipfrag, FuzzChallenge
+#	HTTP: path, query, conditions                 callcontroller FuzzRequest, FuzzParty, FuzzParams, FuzzIfNoneMatch
+#	HTTP: Authorization, Origin, forwarded-for    restauth      FuzzAuthorization, FuzzOrigin
+#	users.yaml, validusers.xml                    restauth, schema  FuzzUsers, FuzzReadValidUsers
+#	other files of sipXecs                        schema        FuzzReadDomainConfig, FuzzReadSipxrestConfig
+#	sipxrest.yaml, the environment                app           FuzzReadFile, FuzzEnviron
+#	DNS answers, host names, hosts, resolv.conf   resolve       FuzzInterpret, FuzzParseHost, FuzzSystemFiles
+#	documents that we write                       schema        FuzzStatusDocuments
+#	what the demo's phones hear                   siptest       FuzzReceive
+#
+# A parser of something new needs a line here. Packages not named look after
+# their own: the targets are found, not listed.
 . "$(dirname "$0")/lib.sh"
 : "${FUZZTIME:=10s}"
 export FUZZTIME

@@ -8,6 +8,7 @@ root=${DESTDIR:-}
 install -D bin/sipxrest "$root/usr/bin/sipxrest"
 install -D -m 644 packaging/sipxrest.sysusers "$root/usr/lib/sysusers.d/sipxrest.conf"
 install -D -m 644 packaging/sipxrest.service "$root/usr/lib/systemd/system/sipxrest.service"
+install -D -m 644 packaging/sipxrest.rules.yml "$root/usr/share/sipxrest/sipxrest.rules.yml"
 [ -n "$root" ] || systemd-sysusers
 etc=$root/etc/sipxrest
 [ -e "$etc/sipxrest.yaml" ] || install -D -m 644 packaging/sipxrest.yaml "$etc/sipxrest.yaml"

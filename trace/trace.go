@@ -99,10 +99,16 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Tracer, error) {
 	}
 	more := []sdk.TracerProviderOption{sdk.WithBatcher(&quiet{SpanExporter: exporter, log: log}, sdk.WithMaxQueueSize(queue))}
 	if cfg.Sample < 1 || getenv("OTEL_TRACES_SAMPLER") == "" {
-		share := sdk.TraceIDRatioBased(cfg.Sample)
-		more = append(more, sdk.WithSampler(sdk.ParentBased(share, sdk.WithRemoteParentSampled(share))))
+		more = append(more, sdk.WithSampler(sampler(cfg.Sample)))
 	}
 	return newTracer(cfg.Version, more...), nil
+}
+
+// sampler keeps a share of the traces, whatever a client asks for, but none
+// that it does not keep itself.
+func sampler(share float64) sdk.Sampler {
+	s := sdk.TraceIDRatioBased(share)
+	return sdk.ParentBased(s, sdk.WithRemoteParentSampled(s))
 }
 
 func newTracer(version string, options ...sdk.TracerProviderOption) *Tracer {

@@ -231,8 +231,7 @@ func TestSampling(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			e := tracetest.NewInMemoryExporter()
-			share := sdk.TraceIDRatioBased(tt.share)
-			tr := newTracer("v1", sdk.WithSyncer(e), sdk.WithSampler(sdk.ParentBased(share, sdk.WithRemoteParentSampled(share))))
+			tr := newTracer("v1", sdk.WithSyncer(e), sdk.WithSampler(sampler(tt.share)))
 			defer tr.Shutdown(t.Context())
 			header := http.Header{}
 			if tt.parent != "" {

@@ -19,6 +19,7 @@ type rawPhone struct {
 	t    *testing.T
 	via  string // sent-protocol and sent-by
 	port string // host:port
+	bare bool   // its Contact names no transport
 	peer netip.AddrPort
 
 	udp      *siptest.PacketConn
@@ -146,7 +147,10 @@ func (p *rawPhone) contact() string {
 	if p.udp != nil {
 		return "Contact: <sip:201@" + p.port + ">\r\n"
 	}
-	return "Contact: <sip:201@" + p.port + ";transport=tcp>\r\n"
+	if p.bare {
+		return "Contact: <sip:201@" + p.port + ">\r\n"
+	}
+	return "Contact: <sip:201@" + p.port + ";transport=" + strings.ToLower(p.via[8:11]) + ">\r\n"
 }
 
 // answer answers the INVITE with 200 and waits for the ACK.

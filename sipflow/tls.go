@@ -237,11 +237,10 @@ func explainCertificate(leaf *x509.Certificate, err error) error {
 // explainHandshake says what is meant by what peers answer that speak no TLS.
 func explainHandshake(err error) error {
 	var header tls.RecordHeaderError
-	var alert tls.AlertError
 	switch {
 	case errors.As(err, &header):
 		return fmt.Errorf("the server does not speak TLS there: is the port right? %w", err)
-	case errors.As(err, &alert):
+	case isAlert(err):
 		return fmt.Errorf("the server refuses us; if it wants a certificate it must be able to verify that of sip.tls.cert: %w", err)
 	}
 	return err
@@ -252,11 +251,17 @@ func explainHandshake(err error) error {
 //
 //go:noinline
 func (s *stream) refused() error {
-	var alert tls.AlertError
-	if why := s.ended.Load(); why != nil && errors.As(*why, &alert) && alert != 0 { // 0 is close_notify
+	if why := s.ended.Load(); why != nil && isAlert(*why) {
 		return explainHandshake(*why)
 	}
 	return nil
+}
+
+// isAlert reports whether an error is the peer's TLS alert, for which
+// crypto/tls has no type of its own.
+func isAlert(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "remote error"
 }
 
 // verifyName verifies that a certificate is that of a SIP domain or host: by a

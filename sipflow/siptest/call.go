@@ -233,7 +233,7 @@ func (p *Phone) ack(d *dialog, cseq uint32) {
 	p.notef("-> ACK")
 	req := d.request(sip.ACK, cseq)
 	req.PrependHeader(
-		sip.NewHeader("Via", "SIP/2.0/UDP "+p.via+";branch="+newBranch()+";rport"),
+		sip.NewHeader("Via", p.via+";branch="+newBranch()+";rport"),
 		sip.NewHeader("Max-Forwards", "70"))
 	req.SetBody(nil)
 	p.write(req.String(), d.hop(p.account.Proxy))

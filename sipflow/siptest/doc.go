@@ -31,5 +31,6 @@
 //
 // Over real sockets the same phones work with [NewPhone] and a *net.UDPConn. A
 // phone remembers all that it saw: it is for tests and demonstrations, not for
-// weeks. Phones and proxy speak UDP only; TCP of the [Network] is for others.
+// weeks. They speak UDP, or TLS and WebSocket by a [StreamConn]; plain TCP of
+// the [Network] is for others.
 package siptest

@@ -212,7 +212,9 @@ func (p *Phone) notef(format string, args ...any) {
 	p.changed = make(chan struct{})
 }
 
-func (p *Phone) contact() string { return "<sip:" + p.account.User + "@" + p.local.String() + ">" }
+func (p *Phone) contact() string {
+	return "<sip:" + p.account.User + "@" + p.local.String() + p.param + ">"
+}
 
 // respond answers with the tag of the dialog.
 func (p *Phone) respond(tx *serverTx, code int, tag string, with ...sip.Header) {

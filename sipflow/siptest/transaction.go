@@ -2,6 +2,7 @@ package siptest
 
 import (
 	"net/netip"
+	"strings"
 	"sync"
 	"time"
 
@@ -14,7 +15,8 @@ import (
 type endpoint struct {
 	conn  Conn
 	local netip.AddrPort
-	via   string // sent-by, as in Via
+	via   string // sent-protocol and sent-by, as in Via
+	param string // of Contact, for the transport
 
 	mu     sync.Mutex
 	timers timers
@@ -33,10 +35,15 @@ type endpoint struct {
 
 func newEndpoint(conn Conn) *endpoint {
 	local := addrOf(conn)
-	return &endpoint{
-		conn: conn, local: local, via: local.String(),
+	e := &endpoint{
+		conn: conn, local: local, via: "SIP/2.0/UDP " + local.String(),
 		server: map[string]*serverTx{}, client: map[string]*clientTx{},
 	}
+	if s, ok := conn.(*StreamConn); ok {
+		e.via = "SIP/2.0/" + strings.ToUpper(s.transport) + " " + local.String()
+		e.param = ";transport=" + s.transport
+	}
+	return e
 }
 
 func addrOf(conn Conn) netip.AddrPort {
@@ -216,7 +223,7 @@ func (e *endpoint) send(req *sip.Request, to netip.AddrPort, on func(*sip.Respon
 	if len(req.GetHeaders("Max-Forwards")) == 0 {
 		req.PrependHeader(sip.NewHeader("Max-Forwards", "70"))
 	}
-	req.PrependHeader(sip.NewHeader("Via", "SIP/2.0/UDP "+e.via+";branch="+newBranch()+";rport"))
+	req.PrependHeader(sip.NewHeader("Via", e.via+";branch="+newBranch()+";rport"))
 	return e.sendAs(req, to, on)
 }
 

@@ -41,6 +41,7 @@ type App struct {
 	listeners    []*listener
 	certificates []*certificate // every one in use, once
 	ownCert      *certificate   // the self-signed one, if in use
+	roots        *authorities   // that SIP peers are verified with
 
 	now     chan struct{} // closed by HangUp
 	nowOnce sync.Once
@@ -72,7 +73,11 @@ func (a *App) open() (err error) {
 	if a.resolver, err = newResolver(&cfg); err != nil {
 		return err
 	}
-	if a.sw, err = newSwitchboard(&cfg, a.resolver, a.dialling, log); err != nil {
+	secure, err := a.openSIPTLS()
+	if err != nil {
+		return err
+	}
+	if a.sw, err = newSwitchboard(&cfg, a.resolver, a.dialling, secure, log); err != nil {
 		return err
 	}
 	a.gate, err = restauth.New(restauth.Config{
@@ -165,13 +170,15 @@ func sipListen(cfg *Config) []string {
 	return []string{"udp:" + at, "tcp:" + at}
 }
 
-func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, log *slog.Logger) (*sipflow.Switchboard, error) {
+func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, secure sipflow.TLS, log *slog.Logger) (*sipflow.Switchboard, error) {
 	sc := sipflow.Config{
 		Listen:          sipListen(cfg),
 		OutboundProxies: cfg.SIP.OutboundProxy,
 		Realm:           cfg.Realm,
 		ExternalAddress: cfg.SIP.ExternalAddress,
 		NAT:             cfg.SIP.NAT,
+		TLS:             secure,
+		WebSocket:       sipflow.WebSocket{AllowedOrigins: cfg.AllowedOrigins, Path: cfg.SIP.WSPath},
 		HealthInterval:  cfg.SIP.Health.Interval,
 		HealthTimeout:   cfg.SIP.Health.Timeout,
 		HangUpOn:        sipflow.HangUpOn(cfg.Refer.HangUpOn),
@@ -207,10 +214,7 @@ func (a *App) Addrs() []string {
 // be read stays as it was; the error says why.
 func (a *App) Reload() error {
 	notify("RELOADING=1\n" + monotonic())
-	errs := []error{a.dialling.reload(&a.cfg)}
-	for _, c := range a.certificates {
-		errs = append(errs, c.reload())
-	}
+	errs := []error{a.dialling.reload(&a.cfg), a.reloadCertificates()}
 	notify("READY=1")
 	err := errors.Join(errs...)
 	if err != nil {
@@ -242,6 +246,12 @@ func (a *App) Run(ctx context.Context) error {
 	p.start("users", func() error {
 		if err := a.users.Watch(service, a.log); err != nil {
 			a.log.Warn("changed users are read only on SIGHUP", "error", err)
+		}
+		return nil
+	})
+	p.start("certificates", func() error {
+		if err := a.watchCertificates(service, a.log); err != nil {
+			a.log.Warn("changed certificates are read only on SIGHUP", "error", err)
 		}
 		return nil
 	})

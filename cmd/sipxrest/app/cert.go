@@ -124,7 +124,7 @@ func makeSelfSigned(names []string, now time.Time) (certPEM, keyPEM []byte, err 
 		NotBefore:             now.Add(-24 * time.Hour),
 		NotAfter:              now.Add(selfSignedLife),
 		KeyUsage:              x509.KeyUsageDigitalSignature,
-		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+		ExtKeyUsage:           []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, // SIP servers connect to each other
 		BasicConstraintsValid: true,
 	}
 	for _, name := range names {

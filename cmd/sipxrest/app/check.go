@@ -2,6 +2,7 @@ package app
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -186,31 +187,34 @@ func (c *checker) listeners(cfg *Config) {
 			c.say(levelOK, about, "%s: plain HTTP, auth %s", l.Listen, l.Auth)
 			continue
 		}
-		t := *l.TLS
-		if t.Cert == "" {
-			t.Cert, t.Key = selfSignedFiles(cfg.DataDir)
-			if _, err := os.Stat(t.Cert); err != nil {
-				if !c.dataDir(cfg) {
-					continue
-				}
-				c.say(levelOK, about, "%s: a self-signed certificate will be made in %s%s", l.Listen, cfg.DataDir, orStateDir(cfg))
-				continue
+		c.certificate(cfg, about, cfg.Origin("http"), l.Listen, *l.TLS)
+	}
+}
+
+// certificate says what a listener's certificate is like.
+func (c *checker) certificate(cfg *Config, about, key, listen string, t TLS) {
+	if t.Cert == "" {
+		t.Cert, t.Key = selfSignedFiles(cfg.DataDir)
+		if _, err := os.Stat(t.Cert); err != nil {
+			if c.dataDir(cfg) {
+				c.say(levelOK, about, "%s: a self-signed certificate will be made in %s%s", listen, cfg.DataDir, orStateDir(cfg))
 			}
+			return
 		}
-		cert := &certificate{cert: t.Cert, key: t.Key}
-		if err := cert.reload(); err != nil {
-			c.say(levelProblem, about, "%s: %v", cfg.Origin("http"), err)
-			continue
-		}
-		end := cert.leaf().NotAfter
-		switch left := time.Until(end); {
-		case left < 0:
-			c.say(levelProblem, about, "%s: certificate %s has expired on %s: renew it", l.Listen, t.Cert, end.Format(time.DateOnly))
-		case left < 30*24*time.Hour:
-			c.say(levelNote, about, "%s: certificate %s expires on %s", l.Listen, t.Cert, end.Format(time.DateOnly))
-		default:
-			c.say(levelOK, about, "%s: certificate %s until %s, SHA-256 %s", l.Listen, t.Cert, end.Format(time.DateOnly), cert.fingerprint())
-		}
+	}
+	cert := &certificate{cert: t.Cert, key: t.Key}
+	if err := cert.reload(); err != nil {
+		c.say(levelProblem, about, "%s: %v", key, err)
+		return
+	}
+	end := cert.leaf().NotAfter
+	switch left := time.Until(end); {
+	case left < 0:
+		c.say(levelProblem, about, "%s: certificate %s has expired on %s: renew it", listen, t.Cert, end.Format(time.DateOnly))
+	case left < 30*24*time.Hour:
+		c.say(levelNote, about, "%s: certificate %s expires on %s", listen, t.Cert, end.Format(time.DateOnly))
+	default:
+		c.say(levelOK, about, "%s: certificate %s until %s, SHA-256 %s", listen, t.Cert, end.Format(time.DateOnly), cert.fingerprint())
 	}
 }
 
@@ -286,7 +290,12 @@ func (c *checker) network(cfg *Config) {
 }
 
 func (c *checker) proxies(cfg *Config, resolver *resolve.Resolver) {
-	sw, err := newSwitchboard(cfg, resolver, nil, slog.New(slog.DiscardHandler))
+	secure, err := c.sipTLS(cfg)
+	if err != nil {
+		c.say(levelProblem, "SIP", "%v", err)
+		return
+	}
+	sw, err := newSwitchboard(cfg, resolver, nil, secure, slog.New(slog.DiscardHandler))
 	if err != nil {
 		c.say(levelProblem, "SIP", "%v", err)
 		return
@@ -316,6 +325,36 @@ func (c *checker) proxies(cfg *Config, resolver *resolve.Resolver) {
 	}
 }
 
+// sipTLS answers how the service would secure its connections. A certificate
+// that it would make is made for the check alone.
+func (c *checker) sipTLS(cfg *Config) (sipflow.TLS, error) {
+	roots := &authorities{file: cfg.SIP.TLS.CA}
+	if err := roots.reload(); err != nil {
+		return sipflow.TLS{}, fmt.Errorf("%s: %w", cfg.Origin("sip.tls.ca"), err)
+	}
+	if !encryptedSIP(cfg) {
+		return newSIPTLS(cfg, nil, roots), nil
+	}
+	t := TLS{Cert: cfg.SIP.TLS.Cert, Key: cfg.SIP.TLS.Key}
+	c.certificate(cfg, "SIP", cfg.Origin("sip.tls.cert"), "TLS", t)
+	if t.Cert == "" {
+		t.Cert, t.Key = selfSignedFiles(cfg.DataDir)
+	}
+	cert := &certificate{cert: t.Cert, key: t.Key}
+	if cert.reload() != nil { // said above, or none has been made yet
+		certPEM, keyPEM, err := makeSelfSigned(certificateNames(cfg), time.Now())
+		if err != nil {
+			return sipflow.TLS{}, err
+		}
+		pair, err := tls.X509KeyPair(certPEM, keyPEM)
+		if err != nil {
+			return sipflow.TLS{}, err
+		}
+		cert.current.Store(&pair)
+	}
+	return newSIPTLS(cfg, cert, roots), nil
+}
+
 func (c *checker) hops(resolver *resolve.Resolver, uri string) ([]resolve.Hop, error) {
 	target, err := proxyTarget(uri)
 	if err != nil {
@@ -339,6 +378,7 @@ func proxyTarget(uri string) (resolve.Target, error) {
 		t.Host = hostport[:i]
 		t.Port, _ = strconv.Atoi(hostport[i+1:])
 	}
+	t.Secure = strings.HasPrefix(uri, "sips:")
 	for p := range strings.SplitSeq(params, ";") {
 		if v, ok := strings.CutPrefix(strings.ToLower(p), "transport="); ok {
 			t.Transport = v

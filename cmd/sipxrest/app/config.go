@@ -67,7 +67,8 @@ type Config struct {
 
 // SIP is the section "sip".
 type SIP struct {
-	// Listen lists the sockets, "udp:192.0.2.1:6050" or "tcp:…". Empty: port
+	// Listen lists the sockets, "udp:192.0.2.1:6050", "tcp:…", "tls:…", "ws:…"
+	// or "wss:…". Empty: port
 	// 6050 on the machine's own address, UDP and TCP.
 	Listen []string
 	// OutboundProxy lists SIP URIs; every request goes to the first that
@@ -82,7 +83,11 @@ type SIP struct {
 	NAT bool
 	// UserAgent is the User-Agent header field.
 	UserAgent string
-	Health    Health
+	// TLS is for sockets "tls:" and "wss:" and for servers reached so.
+	TLS SIPTLS
+	// WSPath is the path of the WebSocket servers that are connected to.
+	WSPath string
+	Health Health
 }
 
 // Health is the section "sip.health": the OPTIONS that each server of the
@@ -177,7 +182,8 @@ func Default() Config {
 			{Listen: ":6666", TLS: &TLS{}, Auth: "trusted-or-pin"},
 			{Listen: ":6667", Auth: "pin"},
 		},
-		SIP:     SIP{NAT: true, Health: Health{Interval: 30 * time.Second, Timeout: 2 * time.Second}},
+		SIP: SIP{NAT: true, WSPath: "/", TLS: SIPTLS{ClientAuth: "none", Verify: true},
+			Health: Health{Interval: 30 * time.Second, Timeout: 2 * time.Second}},
 		Trusted: []string{wordDomain},
 		Call:    Call{Timeout: 180 * time.Second, ResultCacheTime: 180 * time.Second, AutoAnswer: "off"},
 		Refer:   Refer{HangUpOn: "progress", Fallback: true},

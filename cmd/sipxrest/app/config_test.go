@@ -39,8 +39,10 @@ domain: sipx.test
 realm: other.test
 data-dir: /var/lib/x
 sip:
-  listen: [udp:127.0.0.1:6050, tcp:127.0.0.1:6050]
-  outbound-proxy: [sip:127.0.0.1:5060, "sip:[2001:db8::1]:5060;transport=tcp"]
+  listen: [udp:127.0.0.1:6050, tcp:127.0.0.1:6050, tls:127.0.0.1:6051, wss:127.0.0.1:6053]
+  outbound-proxy: [sip:127.0.0.1:5060, "sip:[2001:db8::1]:5060;transport=tcp", sips:proxy.test, "sips:proxy.test;transport=ws"]
+  tls: {cert: sip.pem, key: /sip.key, ca: ca.pem, client-auth: require, verify: false, min-version: "1.3"}
+  ws-path: /ws
   external-address: 198.51.100.7
   user-agent: test/1
   health: {interval: 1m, timeout: 3s}
@@ -80,8 +82,11 @@ dns: {servers: ["127.0.0.1:5353"]}
 	want := Config{
 		Domain: "sipx.test", Realm: "other.test", DataDir: "/var/lib/x",
 		SIP: SIP{
-			Listen:          []string{"udp:127.0.0.1:6050", "tcp:127.0.0.1:6050"},
-			OutboundProxy:   []string{"sip:127.0.0.1:5060", "sip:[2001:db8::1]:5060;transport=tcp"},
+			Listen: []string{"udp:127.0.0.1:6050", "tcp:127.0.0.1:6050", "tls:127.0.0.1:6051", "wss:127.0.0.1:6053"},
+			OutboundProxy: []string{"sip:127.0.0.1:5060", "sip:[2001:db8::1]:5060;transport=tcp", "sips:proxy.test",
+				"sips:proxy.test;transport=ws"},
+			TLS:             SIPTLS{filepath.Join(dir, "sip.pem"), "/sip.key", filepath.Join(dir, "ca.pem"), "require", false, "1.3"},
+			WSPath:          "/ws",
 			ExternalAddress: "198.51.100.7", UserAgent: "test/1", Health: Health{time.Minute, 3 * time.Second},
 		},
 		HTTP: []HTTPListener{
@@ -146,8 +151,14 @@ func TestConfigurationFaultsNameThePlaceAndTheFix(t *testing.T) {
 		{"socket twice", minimal + "sip: {listen: ['udp:127.0.0.1:1', 'udp:127.0.0.1:1']}", `is there twice`},
 		{"proxy without scheme", minimal + "sip: {outbound-proxy: 10.0.0.1}", `write a SIP URI, such as sip:192.0.2.1:5060`},
 		{"proxy port", minimal + "sip: {outbound-proxy: 'sip:a.test:99999'}", `"99999" is not a port`},
-		{"proxy by TLS", minimal + "sip: {outbound-proxy: 'sips:a.test'}", `there is no TLS towards the proxy`},
-		{"proxy parameter", minimal + "sip: {outbound-proxy: 'sip:a.test;maddr=1.2.3.4'}", `only ;transport=udp, ;transport=tcp and ;lr`},
+		{"proxy by TLS", minimal + "sip: {outbound-proxy: 'sips:a.test'}", `sip.listen has no tls socket: add tls:ADDRESS:PORT to it`},
+		{"proxy by WSS", minimal + "sip: {listen: ['tls:127.0.0.1:1'], outbound-proxy: 'sips:a.test;transport=ws'}", `add wss:ADDRESS:PORT to it`},
+		{"proxy by sips over UDP", minimal + "sip: {outbound-proxy: 'sips:a.test;transport=udp'}", `a sips URI cannot use udp`},
+		{"SIP key alone", minimal + "sip: {tls: {key: a}}", `sip.tls.cert: write both sip.tls.cert and sip.tls.key`},
+		{"SIP client certificates", minimal + "sip: {tls: {client-auth: required}}", `:3: sip.tls.client-auth: "required" is unknown: did you mean "require"?`},
+		{"SIP TLS version", minimal + "sip: {tls: {min-version: '2'}}", `:3: sip.tls.min-version: "2" is unknown`},
+		{"WebSocket path", minimal + "sip: {ws-path: 'a b'}", `:3: sip.ws-path: "a b": write the path`},
+		{"proxy parameter", minimal + "sip: {outbound-proxy: 'sip:a.test;maddr=1.2.3.4'}", `only ;lr and ;transport=udp, tcp`},
 		{"proxy transport", minimal + "sip: {listen: ['udp:127.0.0.1:1'], outbound-proxy: 'sip:a.test;transport=tcp'}", `sip.listen has no tcp socket: add tcp:ADDRESS:PORT`},
 		{"proxy with user", minimal + "sip: {outbound-proxy: 'sip:u@a.test'}", `neither a host name nor an address`},
 		{"policy", minimal + "http: [{listen: ':1', auth: trusted-or-pins}]", `:3: http: listener 1: auth: "trusted-or-pins" is unknown: did you mean "trusted-or-pin"?`},
@@ -227,6 +238,7 @@ func TestEveryKeyCanBeSetInTheEnvironment(t *testing.T) {
 	want := Default()
 	want.Domain, want.Realm, want.Users, want.DataDir = "sipx.test", "sipx.test", []string{"users.yaml"}, "d"
 	want.SIP = SIP{Listen: []string{"udp:127.0.0.1:1", "tcp:127.0.0.1:1"}, OutboundProxy: []string{"sip:127.0.0.1:5060"}, UserAgent: "a: b",
+		TLS: SIPTLS{ClientAuth: "none", Verify: true}, WSPath: "/",
 		NAT: true, Health: Health{Interval: 0, Timeout: 2 * time.Second}}
 	want.HTTP = []HTTPListener{{":1", &TLS{}, "trusted-or-pin"}}
 	want.Trusted = []string{"10.0.0.0/8", "domain"}

@@ -170,9 +170,11 @@ func (v *checks) sip() {
 	}
 	for _, s := range v.c.SIP.OutboundProxy {
 		err := checkProxy(s)
-		if t, _ := proxyTarget(s); err == nil && t.Transport != "" && len(v.c.SIP.Listen) > 0 &&
-			!slices.ContainsFunc(v.c.SIP.Listen, func(l string) bool { return strings.HasPrefix(l, t.Transport+":") }) {
-			err = fmt.Errorf("%q: sip.listen has no %s socket: add %s:ADDRESS:PORT to it", s, t.Transport, t.Transport)
+		if err == nil {
+			t, _ := proxyTarget(s)
+			if transport, ok := listensFor(v.c, t); !ok {
+				err = fmt.Errorf("%q: sip.listen has no %s socket: add %s:ADDRESS:PORT to it", s, transport, transport)
+			}
 		}
 		v.check("sip.outbound-proxy", err)
 	}
@@ -187,6 +189,7 @@ func (v *checks) sip() {
 		v.span("sip.health.interval", h.Interval, time.Second, time.Hour)
 		v.span("sip.health.timeout", h.Timeout, 100*time.Millisecond, 30*time.Second)
 	}
+	v.sipTLS()
 	if strings.ContainsFunc(v.c.SIP.UserAgent, func(r rune) bool { return r < ' ' || r == 0x7f }) {
 		v.check("sip.user-agent", errors.New("holds a control character"))
 	}
@@ -194,8 +197,8 @@ func (v *checks) sip() {
 
 func checkSIPListen(s string) error {
 	transport, addr, _ := strings.Cut(s, ":")
-	if transport != "udp" && transport != "tcp" {
-		return fmt.Errorf("%q: write the transport first, such as udp:192.0.2.1:6050 or tcp:192.0.2.1:6050", s)
+	if !slices.Contains(sipTransports, transport) {
+		return fmt.Errorf("%q: write the transport first, such as udp:192.0.2.1:6050, tcp:192.0.2.1:6050 or tls:192.0.2.1:6051", s)
 	}
 	host, port, err := net.SplitHostPort(addr)
 	if err == nil && host != "" {
@@ -210,8 +213,10 @@ func checkSIPListen(s string) error {
 // checkProxy wants a SIP URI without a user.
 func checkProxy(s string) error {
 	rest, ok := strings.CutPrefix(s, "sip:")
-	if strings.HasPrefix(s, "sips:") {
-		return fmt.Errorf("%q: there is no TLS towards the proxy: write sip: and use a network that is safe", s)
+	secure := false
+	if !ok {
+		rest, ok = strings.CutPrefix(s, "sips:")
+		secure = ok
 	}
 	if !ok {
 		return fmt.Errorf("%q: write a SIP URI, such as sip:192.0.2.1:5060", s)
@@ -229,8 +234,11 @@ func checkProxy(s string) error {
 	}
 	for p := range strings.SplitSeq(params, ";") {
 		name, val, _ := strings.Cut(strings.ToLower(p), "=")
-		if p != "" && name != "lr" && (name != "transport" || val != "udp" && val != "tcp") {
-			return fmt.Errorf("%q: only ;transport=udp, ;transport=tcp and ;lr may follow the host", s)
+		if p != "" && name != "lr" && (name != "transport" || !slices.Contains(sipTransports, val)) {
+			return fmt.Errorf("%q: only ;lr and ;transport=udp, tcp, tls, ws or wss may follow the host", s)
+		}
+		if secure && val == "udp" {
+			return fmt.Errorf("%q: a sips URI cannot use udp (RFC 3261 §26.2.2)", s)
 		}
 	}
 	return nil

@@ -24,6 +24,12 @@ func (c *Config) warnings() []string {
 	if c.AllowPinless {
 		out = append(out, c.Origin("allow-pinless")+": everybody can call in the name of a user without a PIN")
 	}
+	if !c.SIP.TLS.Verify {
+		out = append(out, c.Origin("sip.tls.verify")+": every certificate is taken: whoever is on the way can read and change the calls")
+	}
+	if tlsVersions[c.SIP.TLS.MinVersion] < tls.VersionTLS12 {
+		out = append(out, c.Origin("sip.tls.min-version")+": TLS before 1.2 is not safe any more (RFC 8996)")
+	}
 	for i, l := range c.HTTP {
 		if l.TLS != nil && tlsVersions[l.TLS.MinVersion] < tls.VersionTLS12 {
 			out = append(out, fmt.Sprintf("%s: listener %d: tls.min-version: TLS before 1.2 is not safe any more (RFC 8996)", c.Origin("http"), i+1))

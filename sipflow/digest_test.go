@@ -274,7 +274,7 @@ func FuzzChallenge(f *testing.F) {
 
 // FuzzSipfrag: a body has a status line in it or has not.
 func FuzzSipfrag(f *testing.F) {
-	for _, s := range []string{"SIP/2.0 200 OK\r\n", "SIP/2.0 486 Busy Here\r\nContact: <sip:x>\r\n", "sip/2.0  180", "SIP/2.0 100 Trying\nx", "<xml/>", "SIP/2.0 99999 x", ""} {
+	for _, s := range []string{"SIP/2.0 200 OK\r\n", "SIP/2.0 486 \"Busy\\\\Here\"\x7f\t", "SIP/2.0 486 Busy Here\r\nContact: <sip:x>\r\n", "sip/2.0  180", "SIP/2.0 100 Trying\nx", "<xml/>", "SIP/2.0 99999 x", ""} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {

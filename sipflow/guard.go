@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -95,7 +96,7 @@ func (l *Leg) guarded(hops []resolve.Hop) ([]resolve.Hop, error) {
 	var failed error
 	for _, h := range hops {
 		if err := l.refused(h); err != nil {
-			failed = fmt.Errorf("its phone names %s, which leads to %s: %w", l.next, h, err)
+			failed = fmt.Errorf("its phone names %s, which leads to %s: %w", cmp.Or(l.next, l.target), h, err)
 			continue
 		}
 		kept = append(kept, h)

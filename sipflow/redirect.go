@@ -81,7 +81,11 @@ func (a *attempt) redirected(res *wire.Message) bool {
 	for len(r.open) > 0 && r.moves < maxRedirects {
 		var next string
 		next, r.open = r.open[0], r.open[1:]
-		if err := l.call.sw.allowed(&l.call.Spec, next); err != nil {
+		err := l.call.sw.barred(next)
+		if err == nil {
+			err = l.call.sw.allowed(&l.call.Spec, next)
+		}
+		if err != nil {
 			l.call.sw.log.Debug("sip: redirect not followed", "call", l.call, "to", next, "error", err)
 			continue
 		}

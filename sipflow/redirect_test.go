@@ -70,6 +70,7 @@ var redirectCases = []bridgeCase{
 		third: &siptest.Script{}, spec: forwarding, cfg: deny("204"), hangUp: time.Minute, err: ErrHungUpByUser.Error()},
 	{name: "redirect-to-a-phone-that-declines", called: siptest.Script{Status: 302, RedirectTo: "<sip:203@sipx.test>, <sip:202@sipx.test;x=1>"},
 		third: &siptest.Script{Status: 603}, spec: forwarding, err: "603"},
+	{name: "redirect-to-ourselves", called: siptest.Script{Status: 302, RedirectTo: "<sip:201@" + ourAddr + ">, <sip:201@127.0.0.1:5080>"}, spec: forwarding, err: "302"},
 	{name: "redirect-without-contact", called: siptest.Script{Status: 302}, spec: forwarding, err: "302"},
 	{name: "redirect-to-a-proxy-of-its-choice", called: siptest.Script{Status: 305, RedirectTo: "<sip:203@sipx.test>"}, third: &siptest.Script{}, spec: forwarding, err: "305"},
 	{name: "redirect-of-a-transfer-target", called: siptest.Script{}, third: &siptest.Script{Status: 302, RedirectTo: "<sip:201@sipx.test;line=2>"},
@@ -215,4 +216,22 @@ func TestReferToIsLookedAtAsAWhole(t *testing.T) {
 			p.empty()
 		})
 	}
+}
+
+// Where no proxy stands between, a name that a phone gives leads neither back
+// to us nor to what only this machine reaches.
+func TestRedirectByNameToOurselvesIsNotFollowed(t *testing.T) {
+	byHand(t, func(t *testing.T, p *rawPair) {
+		l := &Leg{call: &Call{sw: p.sw}, dialog: dialog{target: "sip:x@10.0.0.1"}}
+		a := &attempt{leg: l, redirects: &redirection{}}
+		if err := a.route(t.Context()); !errors.Is(err, errOwn) {
+			t.Errorf("routed to %v: %v", a.hops, err)
+		}
+		a.redirects = nil // as a client asks
+		if err := a.route(t.Context()); err != nil {
+			t.Error(err)
+		}
+		p.up()
+		p.hangUp()
+	})
 }

@@ -94,6 +94,9 @@ func (l *Leg) goSecure(d *dialog) error {
 //go:noinline
 func (a *attempt) route(ctx context.Context) error {
 	hops, err := a.leg.hops(ctx)
+	if err == nil && a.redirects != nil && len(a.leg.call.sw.proxies) == 0 { // a phone has named it
+		hops, err = a.leg.guard(hops)
+	}
 	if s := a.leg.held; a.lost && s != nil && s.ours && encrypted(s.hop.Transport) {
 		hops = append([]resolve.Hop{s.hop}, slices.DeleteFunc(hops, func(h resolve.Hop) bool { return h == s.hop })...)
 		err = nil

@@ -6,9 +6,12 @@ import (
 	"unicode/utf8"
 )
 
-// maxDigits bounds what is looked at: no number is longer than 15 digits (ITU-T
-// E.164), and what stands before one is not much longer.
-const maxDigits = 40
+// maxDigits and maxParts bound what is looked at: no number is longer than 15
+// digits (ITU-T E.164), and what stands before one is not much longer.
+const (
+	maxDigits = 40
+	maxParts  = 8
+)
 
 // unescape decodes percent-escapes, and those that come out of that: a server
 // on the way may decode once more. It is false when they do not end.
@@ -120,8 +123,9 @@ type spelling struct {
 
 // spellings are the digits that a gateway might dial for a folded user part;
 // none for a name. Separators (RFC 3966 §5.1.1 and whatever else) do not count;
-// at a pause or a letter dialling may end or go on.
-func spellings(s string) []spelling {
+// at a pause or a letter dialling may end or go on. why says that there are too
+// many digits to be a number.
+func spellings(s string) (list []spelling, why string) {
 	s = strings.TrimLeftFunc(s, func(r rune) bool {
 		return !unicode.IsLetter(r) && !isDigit(r) && r != '+' && r != '*' && r != '#'
 	})
@@ -130,7 +134,7 @@ func spellings(s string) []spelling {
 		// A pause, or pulse and tone dialling, before the number.
 		rest := strings.TrimLeft(s, "pPwWtT,~ -")
 		if rest == "" || strings.ContainsFunc(rest, func(r rune) bool { return unicode.IsLetter(r) && !isPause(r) }) {
-			return nil
+			return nil, ""
 		}
 		s = rest
 	}
@@ -163,15 +167,15 @@ func spellings(s string) []spelling {
 				spelled, letters = append(spelled, k), true
 			}
 		}
-		if len(spelled) >= maxDigits || len(parts) > 8 {
-			break
+		if len(spelled) > maxDigits || len(parts) > maxParts {
+			return nil, "it has more digits than any number"
 		}
 	}
 	end(0)
 	if len(all) == 0 {
-		return nil
+		return nil, ""
 	}
-	list := parts
+	list = parts
 	add := func(sp spelling) {
 		for _, have := range list {
 			if have == sp {
@@ -193,7 +197,7 @@ func spellings(s string) []spelling {
 	} else {
 		add(spelling{strings.HasPrefix(s, "+"), strings.HasPrefix(s, "*") || strings.HasPrefix(s, "#"), string(all)})
 	}
-	return list
+	return list, ""
 }
 
 func isDigit(r rune) bool { return '0' <= r && r <= '9' }

@@ -111,7 +111,7 @@ func (p *plan) readings(text string) (list []Reading) {
 			}
 			r.Classes |= ExternalDomain
 		}
-		if !slices.Contains(list, r) && len(list) < maxReadings {
+		if !slices.Contains(list, r) {
 			list = append(list, r)
 		}
 	}
@@ -119,13 +119,15 @@ func (p *plan) readings(text string) (list []Reading) {
 		list = append(list, Reading{Dialled: user, Classes: ExternalDomain, host: t.host})
 	}
 	as, _ := unescape(t.user)
-	switch spelt := spellings(user); {
+	switch spelt, why := spellings(user); {
 	case t.host == "" && p.known != nil && (p.known(as) || p.known(user)):
 		r := Reading{Dialled: user, Classes: Internal}
 		if strings.Trim(user, "0123456789") == "" && emergency(user, p.Country) {
 			r.Classes |= Emergency
 		}
 		add(r)
+	case why != "":
+		return []Reading{{Dialled: text, Odd: why}}
 	case len(spelt) == 0:
 		add(Reading{Dialled: user, Classes: Internal})
 	default:
@@ -138,9 +140,16 @@ func (p *plan) readings(text string) (list []Reading) {
 		if why != "" {
 			return []Reading{{Dialled: text, Odd: why}}
 		}
-		for _, s := range spellings(n) {
+		spelt, why := spellings(n)
+		if why != "" {
+			return []Reading{{Dialled: text, Odd: why}}
+		}
+		for _, s := range spelt {
 			p.read(s, add)
 		}
+	}
+	if len(list) > maxReadings {
+		return []Reading{{Dialled: text, Odd: "it may mean too many numbers"}}
 	}
 	if len(list) == 0 {
 		list = append(list, Reading{Dialled: user, Odd: "it is no number that can be dialled"})
@@ -216,12 +225,6 @@ func (p *plan) public(digits string, bare bool, add func(Reading)) {
 			foreign = true
 			p.abroad(rest, false, add)
 		}
-	}
-	if trimmed := strings.TrimLeft(digits, "0"); len(digits)-len(trimmed) > 2 && len(trimmed) > 3 {
-		// More zeros than any prefix has: nobody knows which of them count.
-		foreign = true
-		p.abroad(trimmed, false, add)
-		p.public("0"+trimmed, false, add)
 	}
 	if p.Country == "" {
 		if !foreign {

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"sipxrest/policy"
 	"sipxrest/sipflow/siptest"
@@ -28,11 +29,26 @@ func (s *service) post(path string) (int, string) {
 	return resp.StatusCode, string(body)
 }
 
+// startIdle is start for a test whose calls may be under way at its end: they
+// are waited for, while the phone is still there.
+func startIdle(t *testing.T, cfg Config) *service {
+	t.Helper()
+	s := start(t, cfg)
+	t.Cleanup(func() {
+		look := time.NewTicker(5 * time.Millisecond)
+		defer look.Stop()
+		for s.sw.Active() > 0 {
+			<-look.C
+		}
+	})
+	return s
+}
+
 func TestAPolicyGuardsWhomACallRings(t *testing.T) {
 	ph, addr := phone(t, siptest.Script{Status: 486})
 	cfg := testConfig(t, addr)
 	cfg.Policy, cfg.Dial.Country = policy.NoPremium, "DE"
-	s := start(t, cfg)
+	s := startIdle(t, cfg)
 	for _, path := range []string{
 		"/callcontroller/201/09001234567",
 		"/callcontroller/201/%2B49-900-1234567",
@@ -78,7 +94,7 @@ func TestUsersHaveTheirOwnPolicies(t *testing.T) {
 `)
 	cfg.Policy, cfg.Dial.Country = policy.NoPremium, "DE"
 	cfg.PolicyUsers = map[string]string{"ann": policy.NoInternational, "201": policy.Unrestricted}
-	s := start(t, cfg)
+	s := startIdle(t, cfg)
 	for _, tt := range []struct {
 		path string
 		want int
@@ -124,7 +140,7 @@ trusted: [127.0.0.0/8]
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, cfg)
+	s := startIdle(t, cfg)
 	want := func(path string, want int) {
 		t.Helper()
 		if status, body := s.post("/callcontroller/" + path); status != want {

@@ -89,7 +89,10 @@ func selfSignedFiles(dir string) (cert, key string) {
 func selfSigned(dir string, names []string, now time.Time) (cert, key string, made bool, err error) {
 	cert, key = selfSignedFiles(dir)
 	pair, err := tls.LoadX509KeyPair(cert, key)
+	var unreadable *fs.PathError
 	switch {
+	case errors.As(err, &unreadable) && !errors.Is(err, fs.ErrNotExist):
+		return "", "", false, fmt.Errorf("data-dir: %w: set it to a folder that the service can read and write", err)
 	case err == nil && pair.Leaf.NotAfter.After(now.AddDate(0, 1, 0)):
 		return cert, key, false, nil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):
@@ -100,10 +103,10 @@ func selfSigned(dir string, names []string, now time.Time) (cert, key string, ma
 		return "", "", false, err
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return "", "", false, fmt.Errorf("data-dir: %w", err)
+		return "", "", false, fmt.Errorf("data-dir: %w: set it to a folder that the service can write to and that has room", err)
 	}
 	if err := errors.Join(writeFile(key, keyPEM, 0o600), writeFile(cert, certPEM, 0o644)); err != nil {
-		return "", "", false, fmt.Errorf("data-dir: %w", err)
+		return "", "", false, fmt.Errorf("data-dir: %w: set it to a folder that the service can write to and that has room", err)
 	}
 	return cert, key, true, nil
 }

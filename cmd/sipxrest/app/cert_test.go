@@ -2,11 +2,14 @@ package app
 
 import (
 	"crypto/x509"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"sipxrest/sipflow/siptest"
 )
 
 func TestTheSelfSignedCertificateIsMadeOnceAndKept(t *testing.T) {
@@ -45,6 +48,29 @@ func TestTheSelfSignedCertificateIsRenewedBeforeItExpires(t *testing.T) {
 	}
 	if _, _, made, err := selfSigned(dir, nil, time.Now().Add(selfSignedLife-24*time.Hour)); err != nil || !made {
 		t.Errorf("made %v, error %v", made, err)
+	}
+}
+
+func TestADataDirThatCannotBeWrittenToIsNamed(t *testing.T) {
+	_, addr := phone(t, siptest.Script{})
+	for name, dir := range map[string]func(cfg *Config) string{
+		"is a file":    func(cfg *Config) string { return cfg.Users[0] },
+		"below a file": func(cfg *Config) string { return filepath.Join(cfg.Users[0], "data") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := testConfig(t, addr)
+			cfg.DataDir = dir(&cfg)
+			a, err := New(cfg, slog.New(slog.DiscardHandler))
+			if err == nil {
+				a.Close()
+				t.Fatal("it starts")
+			}
+			for _, want := range []string{"data-dir", cfg.DataDir, "http: listener 1"} {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not say %s", err, want)
+				}
+			}
+		})
 	}
 }
 

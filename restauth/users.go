@@ -57,13 +57,21 @@ func LoadUsers(cfg UsersConfig) (*Users, error) {
 	return u, nil
 }
 
-// Reload reads the files again. After an error the users stay as they were.
+// errGone refuses a reload to nobody at all.
+var errGone = errors.New("users: the files hold no users any more")
+
+// Reload reads the files again. After an error the users stay as they were,
+// and so they do when there are none any more: a file that is just being
+// written is empty for a moment.
 func (u *Users) Reload() error {
 	u.reloading.Lock()
 	defer u.reloading.Unlock()
 	next, err := readUsers(u.cfg)
 	if err != nil {
 		return err
+	}
+	if before := u.now.Load(); before != nil && len(before.users) > 0 && len(next.users) == 0 {
+		return fmt.Errorf("%w: the %d that there were stay until a restart", errGone, len(before.users))
 	}
 	u.now.Store(next)
 	return nil

@@ -200,6 +200,13 @@ func TestBrokenReloadKeepsTheUsers(t *testing.T) {
 	if _, ok := users.Lookup("a"); !ok || users.Len() != 1 {
 		t.Fatal("the old users are gone")
 	}
+	writeUsers(t, dir, "")
+	if err := users.Reload(); err == nil || !strings.Contains(err.Error(), "until a restart") {
+		t.Fatalf("a file that has become empty: %v", err)
+	}
+	if _, ok := users.Lookup("a"); !ok {
+		t.Fatal("an empty file took the users away")
+	}
 	writeUsers(t, dir, "- {user: b}")
 	if err := users.Reload(); err != nil {
 		t.Fatal(err)
@@ -257,6 +264,9 @@ func TestWatchReloads(t *testing.T) {
 
 	writeUsers(t, dir, "- {user: mended-now}")
 	await("users reloaded", "mended-now")
+
+	writeUsers(t, dir, "")
+	await("users not reloaded, the old ones stay", "mended-now")
 
 	cancel()
 	if err := <-ended; err != nil {

@@ -2,6 +2,7 @@ package restauth
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
@@ -44,6 +45,7 @@ func (u *Users) Watch(ctx context.Context, log *slog.Logger) error {
 
 	last := u.now.Load().files // what was tried last
 	due := time.After(0)       // a change between loading and watching
+	gone := false              // the last look found no users
 	for {
 		select {
 		case <-ctx.Done():
@@ -73,7 +75,13 @@ func (u *Users) Watch(ctx context.Context, log *slog.Logger) error {
 				continue
 			}
 			last = states
-			if err := u.Reload(); err != nil {
+			err := u.Reload()
+			if errors.Is(err, errGone) && !gone { // perhaps it is just being written
+				gone, last, due = true, nil, time.After(settle)
+				continue
+			}
+			gone = false
+			if err != nil {
 				log.Error("users not reloaded, the old ones stay", "error", err)
 				continue
 			}

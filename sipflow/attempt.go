@@ -18,15 +18,16 @@ type attempt struct {
 	outgoing
 	leg       *Leg
 	auth      auth
-	hops      []resolve.Hop // still to be tried
-	hop       resolve.Hop   // of the transaction at work; unset on the dialog's own path
-	routed    bool          // hops has been filled
-	failed    error         // why the hops before could not be used
-	redirects *redirection  // nil until the first 3xx
-	insisted  bool          // an extension that the phone insists on has been added
-	moved     bool          // sent again over another connection
-	lost      bool          // the dialog's connection is gone
-	large     path          // of the transaction at work, where its size put it on a stream; else unset
+	hops      []resolve.Hop  // still to be tried
+	hop       resolve.Hop    // of the transaction at work; unset on the dialog's own path
+	routed    bool           // hops has been filled
+	failed    error          // why the hops before could not be used
+	redirects *redirection   // nil until the first 3xx
+	insisted  bool           // an extension that the phone insists on has been added
+	moved     bool           // sent again over another connection
+	lost      bool           // the dialog's connection is gone
+	large     path           // of the transaction at work, where its size put it on a stream; else unset
+	small     netip.AddrPort // where that was in vain: what goes there goes by UDP
 }
 
 // Functions on the way to a wait build in place and leave what is rare to
@@ -106,7 +107,7 @@ func (a *attempt) start(ctx context.Context, p path) (*clientTx, error) {
 	}
 	if err := l.call.sw.start(tx, msg); err != nil {
 		if a.large.link != nil && ctx.Err() == nil {
-			l.call.sw.datagrams.remember(p.to)
+			a.byDatagram()
 			return a.start(ctx, p)
 		}
 		return nil, err
@@ -120,7 +121,11 @@ func (a *attempt) start(ctx context.Context, p path) (*clientTx, error) {
 // after a timeout or a 503, or with credentials.
 func (a *attempt) again(res *wire.Message, err error) bool {
 	if a.large.link != nil && errors.Is(err, errLost) { // RFC 3261 §18.1.1: by UDP after all
-		return a.byDatagram()
+		a.byDatagram()
+		if a.hop.Transport != "" {
+			a.hops = append([]resolve.Hop{a.hop}, a.hops...)
+		}
+		return true
 	}
 	unusable := errors.Is(err, errTimeout) || errors.Is(err, errLost) || (err == nil && res.Code() == 503)
 	if a.hop.Transport != "" {

@@ -31,7 +31,7 @@ func TestContactsThatAreNotGoneTo(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := siptest.NewNetwork()
-				seen := map[string]int{}
+				seen := &dialled{to: map[string]int{}}
 				r := newRig(t, n, proxyAddr, dials(n, seen, nil))
 				defer r.stop()
 				p := rawUDP(t, n, proxyAddr)
@@ -53,8 +53,8 @@ func TestContactsThatAreNotGoneTo(t *testing.T) {
 						t.Errorf("%s went to %s", p.Method(), p.To)
 					}
 				}
-				if len(seen) > 0 {
-					t.Errorf("connected to %v", seen)
+				if seen.all() > 0 {
+					t.Errorf("connected to %v", seen.to)
 				}
 				r.empty()
 			})
@@ -114,7 +114,7 @@ func TestContactByTCPOfAPhoneCalledByUDP(t *testing.T) {
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			n := siptest.NewNetwork()
-			seen := map[string]int{}
+			seen := &dialled{to: map[string]int{}}
 			r := newRig(t, n, proxyAddr, dials(n, seen, nil), func(c *Config) { c.OutboundProxies = append(c.OutboundProxies, "sip:10.0.0.8") })
 			defer r.stop()
 			p := rawUDP(t, n, proxyAddr)
@@ -132,8 +132,8 @@ func TestContactByTCPOfAPhoneCalledByUDP(t *testing.T) {
 				}
 			}
 			<-call.Done()
-			if (len(seen) > 0) != c.dialled {
-				t.Errorf("%s: connections to %v", c.contact, seen)
+			if (seen.all() > 0) != c.dialled {
+				t.Errorf("%s: connections to %v", c.contact, seen.to)
 			}
 			r.empty()
 		})
@@ -164,6 +164,12 @@ func TestRequestsThatNameWhereWeDoNotGo(t *testing.T) {
 		p.a.response1(200)
 		p.a.send(p.a.ack(5, ""))
 		synctest.Wait()
+		p.a.send(p.a.inDialog("UPDATE", 6, sdpHeader, sdpOf(4003)))
+		p.b.send(p.b.response(p.b.expect("UPDATE"), 200, "Contact: <sip:202@10.0.0.1>\r\n"+sdpHeader, sdpOf(5003)))
+		p.a.response1(200)
+		p.a.send(p.a.inDialog("INFO", 7, "", ""))
+		p.b.ok(p.b.expect("INFO"), "", "") // still where it was
+		p.a.response1(200)
 		p.hangUp()
 	})
 }

@@ -85,7 +85,7 @@ func (l *Leg) enlarge(ctx context.Context, p path, msg []byte) (path, []byte) {
 func (a *attempt) enlarge(ctx context.Context, tx *clientTx, msg []byte) []byte {
 	from := tx.path
 	a.large = path{}
-	if len(msg) > maxDatagram {
+	if len(msg) > maxDatagram && from.to != a.small {
 		tx.path, msg = a.leg.enlarge(ctx, from, msg)
 		if tx.path != from {
 			a.large = tx.path
@@ -94,18 +94,14 @@ func (a *attempt) enlarge(ctx context.Context, tx *clientTx, msg []byte) []byte 
 	return msg
 }
 
-// byDatagram has a large request, whose connection has ended without an answer,
-// sent to the same hop by UDP. Its CSeq stays, so that a phone that knows it
+// byDatagram notes that the connection of a large request came to nothing: it
+// goes to the same hop by UDP. Its CSeq stays, so that a phone that knows it
 // already refuses it.
 //
 //go:noinline
-func (a *attempt) byDatagram() bool {
+func (a *attempt) byDatagram() {
 	a.leg.call.sw.datagrams.remember(a.large.to)
-	a.large = path{}
-	if a.hop.Transport != "" {
-		a.hops = append([]resolve.Hop{a.hop}, a.hops...)
-	}
-	return true
+	a.small, a.large = a.large.to, path{}
 }
 
 // listens reports whether there is a listener of a transport over TCP.

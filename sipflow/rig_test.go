@@ -2,7 +2,6 @@ package sipflow
 
 import (
 	"context"
-	"io"
 	"log/slog"
 	"net"
 	"strings"
@@ -35,6 +34,8 @@ type rig struct {
 	stop     func()
 	shutdown func() error // stop, for a test that wants the error
 
+	log logTo // discarded unless a test wants it
+
 	mu     sync.Mutex
 	lines  []string // "INVITE SIP/2.0 180 Ringing"
 	states []string // "201 Early Dialog"
@@ -66,7 +67,7 @@ func newRig(t *testing.T, n *siptest.Network, hop string, adjust ...func(*Config
 		f(&cfg)
 	}
 	r := &rig{t: t, net: n}
-	if r.sw, err = New(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), r.observe); err != nil {
+	if r.sw, err = New(cfg, slog.New(slog.NewTextHandler(&r.log, nil)), r.observe); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

@@ -1,0 +1,213 @@
+package talk
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/url"
+	"strings"
+)
+
+// Config says which signaling servers a Client connects to.
+type Config struct {
+	// Servers are the signaling servers. In a cluster each node is one: a node
+	// asks only the bridges that are connected to it.
+	Servers []Server
+	// UserAgent is shown in the servers' statistics as name/version. Default
+	// "sipxrest".
+	UserAgent string
+	// TLS is for https and wss, of signaling servers and Nextclouds: RootCAs
+	// for authorities of one's own. Optional.
+	TLS *tls.Config
+	// Dial opens TCP connections. Default: a net.Dialer's.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Handler is told what happens.
+	Handler Handler
+}
+
+// Server is one signaling server.
+type Server struct {
+	// URL is its address as Talk's settings have it: http, https, ws or wss,
+	// with or without /spreed at the end.
+	URL string
+	// Secret is internalsecret in [clients] of the server's configuration.
+	Secret string
+	// Backends are the Nextclouds whose dial-outs are served by way of it.
+	Backends []BackendConfig
+}
+
+// BackendConfig is one Nextcloud.
+type BackendConfig struct {
+	// URL is its base address as the signaling server's [backend] has it: http
+	// or https, with the subfolder; the slash at the end is optional.
+	URL string
+	// SIPSecret is sip_bridge_shared_secret of Talk's settings.
+	SIPSecret string
+}
+
+// Handler is told what happens. Its functions return at once: they are called
+// by the goroutine that reads the connection. Those of one Session come one
+// after another, those of its rooms (Room) may come at the same time. Each may
+// be nil, Dialout too: requests are then refused.
+type Handler struct {
+	// Dialout is told of a request to call a number. It is to be answered within
+	// AnswerTime, by Accept or Refuse, from another goroutine.
+	Dialout func(*Request)
+	// Control is told what a moderator who is in the phone's room, or Nextcloud
+	// itself, wants of a phone that AddSession has shown.
+	Control func(*Session, Control)
+	// Room is told of a room that was joined.
+	Room func(*Session, RoomEvent)
+	// AddFailed is told that the signaling server did not add a phone session:
+	// the call goes on without hang-up, DTMF and mute from Talk. err is a
+	// *ServerError.
+	AddFailed func(s *Session, callID string, err error)
+	// Up is told that the connection is there, and what is left of the session.
+	Up func(*Session, Hello)
+	// Down is told that the connection was lost or could not be made, once until
+	// Up is told again.
+	Down func(*Session, error)
+}
+
+// Hello says what is left of a session when its connection is there again.
+type Hello int
+
+const (
+	// First is a Session's first connection.
+	First Hello = iota
+	// Resumed: all is as it was. What was sent meanwhile has been queued and
+	// goes out. Phone sessions must not be added again.
+	Resumed
+	// Renewed: the signaling server has forgotten the session. Requests that were
+	// not answered are gone, phone sessions too: each call that is up is added
+	// again, each call that is not over says its status again. Before the call
+	// of Handler.Up statuses other than terminal ones that were queued are
+	// dropped, so a call notes its status first and sends it then.
+	Renewed
+)
+
+func (h Hello) String() string {
+	return [...]string{"first", "resumed", "renewed"}[h]
+}
+
+// Errors of what is sent. Those of the signaling server are *ServerError,
+// those of Nextcloud *BackendError.
+var (
+	// ErrAnswered: the request was accepted or refused before.
+	ErrAnswered = errors.New("the request was answered before")
+	// ErrLate: AnswerTime is over. The request was refused.
+	ErrLate = errors.New("too late to answer the request")
+	// ErrGone: the signaling server has forgotten the request.
+	ErrGone = errors.New("the signaling server does not know of the request any more")
+	// ErrAdded: a phone session of that call is there already.
+	ErrAdded = errors.New("the phone session was added before")
+	// ErrNotAdded: there is no phone session of that call.
+	ErrNotAdded = errors.New("no such phone session")
+	// ErrBacklog: too much waits to be sent.
+	ErrBacklog = errors.New("too much waits to be sent to the signaling server")
+	// ErrTooLong: a message would exceed what the signaling server reads.
+	ErrTooLong = errors.New("longer than the signaling server reads (64 KiB)")
+	// ErrClosed: Serve has returned.
+	ErrClosed = errors.New("the signaling client is closed")
+)
+
+// ServerError is an error that the signaling server answered.
+type ServerError struct {
+	Code    string // invalid_token, add_failed, ...
+	Message string
+}
+
+func (e *ServerError) Error() string {
+	return fmt.Sprintf("signaling server: %s: %s", e.Code, e.Message)
+}
+
+// Check says what is wrong with c: the field is named as servers[0].url.
+func (c Config) Check() error {
+	if len(c.Servers) == 0 {
+		return errors.New("servers: name at least one signaling server")
+	}
+	var errs []error
+	seen := map[string]bool{}
+	for i, s := range c.Servers {
+		at := fmt.Sprintf("servers[%d].", i)
+		endpoint, err := serverURL(s.URL)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%surl: %w", at, err))
+		}
+		if s.Secret == "" {
+			errs = append(errs, fmt.Errorf("%ssecret: give internalsecret of the signaling server's [clients]", at))
+		}
+		if len(s.Backends) == 0 {
+			errs = append(errs, fmt.Errorf("%sbackends: name at least one Nextcloud", at))
+		}
+		for j, b := range s.Backends {
+			at := fmt.Sprintf("%sbackends[%d].", at, j)
+			base, err := backendURL(b.URL)
+			if err != nil {
+				errs = append(errs, fmt.Errorf("%surl: %w", at, err))
+			} else if seen[endpoint+" "+base] {
+				errs = append(errs, fmt.Errorf("%surl: named twice for this signaling server", at))
+			}
+			seen[endpoint+" "+base] = true
+			if b.SIPSecret == "" {
+				errs = append(errs, fmt.Errorf("%ssip-secret: give sip_bridge_shared_secret of Talk", at))
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// serverURL is the address of the signaling server's WebSocket.
+func serverURL(s string) (string, error) {
+	u, err := plainURL(s)
+	if err != nil {
+		return "", err
+	}
+	switch u.Scheme {
+	case "http", "https", "ws", "wss":
+		u.Scheme = strings.Replace(u.Scheme, "ws", "http", 1)
+	default:
+		return "", errors.New("must begin with https://, wss://, http:// or ws://")
+	}
+	u.Path = strings.TrimSuffix(strings.TrimRight(u.Path, "/"), "/spreed") + "/spreed"
+	return u.String(), nil
+}
+
+// backendURL is Nextcloud's base address with a slash at the end.
+func backendURL(s string) (string, error) {
+	u, err := plainURL(s)
+	if err != nil {
+		return "", err
+	}
+	if u.Scheme != "http" && u.Scheme != "https" {
+		return "", errors.New("must begin with https:// or http://")
+	}
+	u.Path = strings.TrimRight(u.Path, "/") + "/"
+	return u.String(), nil
+}
+
+// plainURL refuses what no address of a server has. Its errors do not say what
+// it was given: that may hold a password.
+func plainURL(s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil, u.Hostname() == "", u.Opaque != "":
+		return nil, errors.New("not a URL with a host, like https://host/path")
+	case u.User != nil:
+		return nil, errors.New("must not hold a user or password")
+	case u.RawQuery != "" || u.ForceQuery || u.Fragment != "":
+		return nil, errors.New("must end with the path: no ? or #")
+	}
+	u.RawPath = ""
+	return u, nil
+}
+
+func logger(log *slog.Logger) *slog.Logger {
+	if log == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return log
+}

@@ -1,0 +1,26 @@
+// Package talk is the bridge's side of Nextcloud Talk's signaling server
+// (nextcloud-spreed-signaling, the "high-performance backend"): it is asked to
+// call a phone number out of a conversation, says how the call fares, shows the
+// phone among the participants and hears what moderators want of it. It knows
+// nothing of SIP.
+//
+// Where to look:
+//
+//	config.go              signaling servers and Nextclouds, what the owner is told
+//	client.go              all connections; Serve
+//	session.go, answers.go one signaling server and one Nextcloud: what is sent
+//	request.go, control.go what arrives: to call a number; from moderators
+//	room.go, people.go     one conversation seen from inside
+//	link.go, hello.go      one connection: kept up, resumed, given up
+//	outbox.go              what waits to be sent
+//	message.go             messages as JSON
+//	backend.go             what Nextcloud itself is asked
+//	probe.go               what is wrong with a configuration, in words
+//	talktest               signaling server and Nextcloud, for tests
+//
+// A Session has one connection (D) that never joins a conversation: joining
+// takes it off the signaling server's list of bridges for good. Each
+// conversation with calls has another (R) that does, from Session.Join to
+// Room.Leave. Each connection has one goroutine that reads and one that writes;
+// the functions of a Handler are called by the one that reads.
+package talk

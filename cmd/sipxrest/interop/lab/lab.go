@@ -53,7 +53,16 @@ func StartWorkers(tb testing.TB, routes map[string]string, workers int) *Lab {
 	tb.Helper()
 	Need(tb, "kamailio", "baresip", "sipp", "curl")
 	l := &Lab{tb: tb, Dir: folder(tb)}
-	l.Proxy = startProxy(l, routes, workers)
+	l.Proxy = startProxy(l, routes, workers, false)
+	return l
+}
+
+// StartSecure is Start with a proxy that speaks TLS and WebSocket as well.
+func StartSecure(tb testing.TB) *Lab {
+	tb.Helper()
+	Need(tb, "kamailio", "baresip", "sipp", "curl")
+	l := &Lab{tb: tb, Dir: folder(tb)}
+	l.Proxy = startProxy(l, nil, 1, true)
 	return l
 }
 

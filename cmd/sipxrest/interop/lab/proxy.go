@@ -19,22 +19,34 @@ var kamailioConfig string
 // 404 Not Found.
 type Proxy struct {
 	*Process
-	// Addr is its ip:port for UDP and TCP.
+	// Addr is its ip:port for UDP, TCP and, in a secure lab, WebSocket.
 	Addr string
+	// SecurePort is that of TLS and WebSocket over TLS in a secure lab, where the
+	// certificate is for localhost and no other name.
+	SecurePort int
+	// CA is the file of the authority that signed the certificate, OtherCA that
+	// of one that did not.
+	CA, OtherCA string
 }
 
 // startProxy starts Kamailio and waits until it answers.
-func startProxy(l *Lab, routes map[string]string, workers int) *Proxy {
+func startProxy(l *Lab, routes map[string]string, workers int, secure bool) *Proxy {
 	l.tb.Helper()
-	port := Ports(l.tb, 1)
+	port := Ports(l.tb, 2)
 	p := &Proxy{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
+	modules, contact, upgrade := "", "", ""
+	if secure {
+		p.SecurePort = port + 1
+		modules, contact, upgrade = l.secureProxy(p)
+	}
 
 	var fixed strings.Builder
 	for _, user := range slices.Sorted(maps.Keys(routes)) {
 		fmt.Fprintf(&fixed, "\tif ($rU == %q) {\n\t\t$du = \"sip:%s\";\n\t\troute(RELAY);\n\t}\n", user, routes[user])
 	}
 	config := l.write("kamailio.cfg", strings.NewReplacer(
-		"@PORT@", strconv.Itoa(port), "@WORKERS@", strconv.Itoa(workers), "@PASSWORD@", Password, "@ROUTES@", fixed.String()).Replace(kamailioConfig))
+		"@PORT@", strconv.Itoa(port), "@WORKERS@", strconv.Itoa(workers), "@PASSWORD@", Password,
+		"@SECURE@", modules, "@CONTACT@", contact, "@UPGRADE@", upgrade, "@ROUTES@", fixed.String()).Replace(kamailioConfig))
 
 	// In the foreground (-DD), logging to stderr (-E); -Y keeps its control
 	// sockets out of /run, which needs root.

@@ -78,9 +78,9 @@ const serviceConfig = `domain: %[1]s
 realm: %[1]s
 data-dir: %[2]s/data
 sip:
-  listen: ["udp:%[3]s", "tcp:%[3]s"]
-  outbound-proxy: ["sip:%[4]s"]
-http:
+  listen: ["udp:%[3]s", "tcp:%[3]s"%[10]s]
+  outbound-proxy: ["%[4]s"]
+%[9]shttp:
   - {listen: "%[5]s", tls: {cert: "", key: ""}, auth: trusted-or-pin}
   - {listen: "%[6]s", auth: pin}
   - {listen: "%[7]s", auth: trusted}
@@ -92,6 +92,25 @@ users: [%[2]s/users.yaml]
 // waits until it serves. more are further lines of its configuration; without
 // a "drain:" among them it hangs up at once when it is stopped.
 func (l *Lab) Service(more ...string) *Service {
+	l.tb.Helper()
+	return l.service("sip:"+l.Proxy.Addr, "", "", more)
+}
+
+// SecureService is Service with further sockets for TLS and WebSocket, which
+// reaches the proxy by a transport of its own: tls, ws or wss. ca is the file of
+// the authorities that it knows.
+func (l *Lab) SecureService(transport, ca string, more ...string) *Service {
+	l.tb.Helper()
+	port := l.Proxy.SecurePort
+	if transport == "ws" {
+		port--
+	}
+	first := Ports(l.tb, 3)
+	return l.service(fmt.Sprintf("sip:localhost:%d;transport=%s", port, transport),
+		fmt.Sprintf(", \"tls:127.0.0.1:%d\", \"ws:127.0.0.1:%d\", \"wss:127.0.0.1:%d\"", first, first+1, first+2), "  tls: {ca: "+ca+"}\n", more)
+}
+
+func (l *Lab) service(proxy, listen, lines string, more []string) *Service {
 	l.tb.Helper()
 	program := build(l.tb)
 	var users strings.Builder
@@ -108,7 +127,7 @@ func (l *Lab) Service(more ...string) *Service {
 	if !slices.ContainsFunc(more, func(line string) bool { return strings.HasPrefix(line, "drain:") }) {
 		more = append(more, "drain: 0s")
 	}
-	config := l.write("sipxrest.yaml", fmt.Sprintf(serviceConfig, Domain, l.Dir, sip, l.Proxy.Addr, secure, plain, internal, TrustedIP)+
+	config := l.write("sipxrest.yaml", fmt.Sprintf(serviceConfig, Domain, l.Dir, sip, proxy, secure, plain, internal, TrustedIP, lines, listen)+
 		strings.Join(more, "\n")+"\n")
 	s := &Service{lab: l, SIP: sip, Secure: "https://" + secure, Plain: "http://" + plain, Internal: "http://" + internal}
 	tb := l.tb

@@ -43,6 +43,8 @@ type App struct {
 	ownCert      *certificate   // the self-signed one, if in use
 	roots        *authorities   // that SIP peers are verified with
 
+	certificateStates []string // of their files, as New read them
+
 	now     chan struct{} // closed by HangUp
 	nowOnce sync.Once
 }
@@ -59,6 +61,7 @@ func New(cfg Config, log *slog.Logger) (*App, error) {
 		a.Close()
 		return nil, err
 	}
+	a.certificateStates = fileStates(a.certificateFiles())
 	return a, nil
 }
 

@@ -202,7 +202,7 @@ func (a *App) watchCertificates(ctx context.Context, log *slog.Logger) error {
 			}
 		}
 	}
-	last := fileStates(files)
+	last := a.certificateStates
 	due := time.After(0) // a change between loading and watching
 	for {
 		select {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"strconv"
+	"strings"
 	"time"
 
 	"sipxrest/policy"
@@ -16,7 +18,7 @@ import (
 const placeTimeout = 5 * time.Second
 
 // postCall places a call.
-func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *restauth.User, calling, called party, o *order) *refusal {
+func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *restauth.User, trusted bool, calling, called party, o *order) *refusal {
 	r := &record{c: c, seq: c.seq.Add(1), method: o.method, keep: o.keep}
 	spec := sipflow.Spec{
 		Key:               key,
@@ -28,6 +30,7 @@ func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *r
 		ConfPIN:           o.confPIN,
 		ForwardingAllowed: o.forwardingAllowed,
 		Timeout:           o.timeout,
+		Trusted:           trusted,
 		Credentials: sipflow.Credentials{
 			Username: agent.Name, Password: agent.SIPPassword, HA1: agent.SIPHA1, HA1SHA256: agent.SIPHA1SHA256,
 		},
@@ -36,7 +39,7 @@ func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *r
 	if o.autoAnswer {
 		// It opens a microphone: nobody may have the phone of another do it.
 		if key.Calling != key.Agent {
-			return &refusal{403, 403, "autoAnswer is for the phone of the agent: the calling user is another"}
+			return &refusal{status: 403, code: 403, text: "autoAnswer is for the phone of the agent: the calling user is another"}
 		}
 		spec.AutoAnswer = c.cfg.AutoAnswer
 	}
@@ -51,7 +54,7 @@ func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *r
 	defer cancel()
 	err := c.place(ctx, spec, c.flows[o.method])
 	if errors.Is(err, sipflow.ErrInProgress) {
-		return &refusal{406, 403, "Call in progress " + clip(o.methodGiven) + " not supported"} // sipXrest: 403 in the document
+		return &refusal{status: 406, code: 403, text: "Call in progress " + clip(o.methodGiven) + " not supported"} // sipXrest: 403 in the document
 	}
 	return c.explain(key, err, "placed", "calling user")
 }
@@ -65,9 +68,9 @@ func (c *Controller) postTransfer(key sipflow.Key, o *order) *refusal {
 	err := c.transfer(ctx, key, to, o.target.wire())
 	switch {
 	case errors.Is(err, sipflow.ErrNoCall):
-		return &refusal{406, 403, "Call not found."} // sipXrest: 403 in the document
+		return &refusal{status: 406, code: 403, text: "Call not found."} // sipXrest: 403 in the document
 	case errors.Is(err, sipflow.ErrTransferring):
-		return &refusal{406, 403, "Transfer in progress."}
+		return &refusal{status: 406, code: 403, text: "Transfer in progress."}
 	}
 	return c.explain(key, err, "transferred", "target")
 }
@@ -78,7 +81,7 @@ func (c *Controller) delete(key sipflow.Key) *refusal {
 	defer cancel()
 	err := c.hangUp(ctx, key)
 	if errors.Is(err, sipflow.ErrNoCall) {
-		return &refusal{404, 404, "Call not found."}
+		return &refusal{status: 404, code: 404, text: "Call not found."}
 	}
 	return c.explain(key, err, "hung up", "calling user")
 }
@@ -88,28 +91,49 @@ func (c *Controller) delete(key sipflow.Key) *refusal {
 func (c *Controller) explain(key sipflow.Key, err error, what, whose string) *refusal {
 	level := slog.LevelWarn
 	var answer refusal
+	var limit *sipflow.LimitError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &limit): // logged, a line for many, by the switchboard
+		return tooMany(limit)
 	case errors.Is(err, sipflow.ErrForbidden): // logged by who forbids it
 		text := "The call is not allowed"
 		var why *policy.Refusal
 		if errors.As(err, &why) {
 			text = why.Error()
 		}
-		return &refusal{403, 403, text}
+		return &refusal{status: 403, code: 403, text: text}
 	case errors.Is(err, sipflow.ErrUnreachable):
-		answer = refusal{502, 502, "The SIP server of the " + whose + " cannot be reached"}
+		answer = refusal{status: 502, code: 502, text: "The SIP server of the " + whose + " cannot be reached"}
 	case errors.Is(err, context.DeadlineExceeded):
-		answer = refusal{502, 502, "The SIP server of the " + whose + " cannot be reached in time"}
-	case errors.Is(err, sipflow.ErrTooManyCalls):
-		answer = refusal{503, 503, "Too many calls at once, try again later"}
+		answer = refusal{status: 502, code: 502, text: "The SIP server of the " + whose + " cannot be reached in time"}
 	case errors.Is(err, sipflow.ErrDraining):
-		answer = refusal{503, 503, "The service is shutting down, try again later"}
+		answer = refusal{status: 503, code: 503, text: "The service is shutting down, try again later"}
 	default:
 		level = slog.LevelError
-		answer = refusal{500, 500, "The call could not be " + what + ": an internal error, see the log of the service"}
+		answer = refusal{status: 500, code: 500, text: "The call could not be " + what + ": an internal error, see the log of the service"}
 	}
 	c.log.Log(context.Background(), level, "call not "+what, "key", key.String(), "error", err)
 	return &answer
+}
+
+// tooMany answers who meets a limit. Who meets the user's own is told so by 429
+// (RFC 6585 §4): the service has room for others.
+func tooMany(e *sipflow.LimitError) *refusal {
+	status, text := 503, "Too many calls at once"
+	switch e.Limit {
+	case sipflow.LimitCallsPerAgent:
+		text = "Too many calls of this user at once"
+	case sipflow.LimitCallRate:
+		text = "Too many calls per second"
+	case sipflow.LimitCallRatePerAgent:
+		text = "Too many calls of this user per second"
+	}
+	if e.OfAgent() {
+		status = 429
+	}
+	key := "limits." + strings.ReplaceAll(e.Limit.String(), "_", "-")
+	return &refusal{status: status, code: status, text: text + ", try again later (" + key + ": " + strconv.Itoa(e.Most) + ")",
+		retry: int((e.Wait + time.Second - 1) / time.Second)}
 }

@@ -97,12 +97,13 @@ func parseParams(query string) (p params) {
 type refusal struct {
 	status, code int
 	text         string
+	retry        int // Retry-After in seconds; 0: none, but that of every 503
 }
 
 // badParameter refuses a parameter with sipXrest's words. The value is cut:
 // nobody gets back more than he may need to recognise it.
 func badParameter(name, value string) *refusal {
-	return &refusal{400, 400, "Bad parameter " + name + " = " + clip(value)}
+	return &refusal{status: 400, code: 400, text: "Bad parameter " + name + " = " + clip(value)}
 }
 
 // seconds reads a number of seconds from 0 to limit, ifAbsent without one.
@@ -160,13 +161,13 @@ func (c *Controller) parseOrder(p *params) (o order, r *refusal) {
 		case strings.EqualFold(given, methodInvite):
 			o.method = methodInvite
 		default:
-			return o, &refusal{406, 406, "Call Setup Method " + clip(given) + " not supported"}
+			return o, &refusal{status: 406, code: 406, text: "Call Setup Method " + clip(given) + " not supported"}
 		}
 	case strings.EqualFold(action, "transfer"):
 		o.transfer = true
 		text, ok := p.target.value()
 		if text == "" {
-			return o, &refusal{400, 400, "Need a transfer target parameter"}
+			return o, &refusal{status: 400, code: 400, text: "Need a transfer target parameter"}
 		}
 		if ok {
 			o.target, ok = parseParty(text, c.cfg.Domain)
@@ -187,7 +188,7 @@ func (c *Controller) parseOrder(p *params) (o order, r *refusal) {
 	o.forwardingAllowed = strings.EqualFold(forwarding, "true")
 	pickUp, _ := p.autoAnswer.value()
 	if o.autoAnswer = strings.EqualFold(pickUp, "true"); o.autoAnswer && c.cfg.AutoAnswer == sipflow.NoAutoAnswer {
-		return o, &refusal{400, 400, "Bad parameter autoAnswer = true, call.auto-answer is off"}
+		return o, &refusal{status: 400, code: 400, text: "Bad parameter autoAnswer = true, call.auto-answer is off"}
 	}
 	return o, nil
 }

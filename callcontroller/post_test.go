@@ -27,7 +27,6 @@ func TestWhyACallIsNotPlaced(t *testing.T) {
 	}{
 		{fmt.Errorf("place: %w", sipflow.ErrUnreachable), 502, "502", "The SIP server of the calling user cannot be reached", ""},
 		{context.DeadlineExceeded, 502, "502", "The SIP server of the calling user cannot be reached in time", ""},
-		{sipflow.ErrTooManyCalls, 503, "503", "Too many calls at once, try again later", "5"},
 		{sipflow.ErrDraining, 503, "503", "The service is shutting down, try again later", "5"},
 		{errors.New("secret: /etc/passwd"), 500, "500", "The call could not be placed: an internal error, see the log of the service", ""},
 	} {

@@ -40,7 +40,7 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodDelete:
 	default:
 		w.Header()["Allow"] = allowed
-		refuse(w, r, &refusal{405, 405, "Method " + clip(r.Method) + " not allowed"})
+		refuse(w, r, &refusal{status: 405, code: 405, text: "Method " + clip(r.Method) + " not allowed"})
 		return
 	}
 
@@ -53,7 +53,7 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 			refuse(w, r, badParameter(agentName, agentText))
 			return
 		}
-		refuse(w, r, &refusal{403, 403, "could not find credentials for " + agentText})
+		refuse(w, r, &refusal{status: 403, code: 403, text: "could not find credentials for " + agentText})
 		return
 	}
 	calling, ok := parseParty(callingText, c.cfg.Domain)
@@ -77,7 +77,7 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 		if o.transfer {
 			refused = c.postTransfer(key, &o)
 		} else {
-			refused = c.postCall(r.Context(), key, user, calling, called, &o)
+			refused = c.postCall(r.Context(), key, user, c.gate.Trusts(r), calling, called, &o)
 		}
 	case http.MethodDelete:
 		refused = c.delete(key)
@@ -168,7 +168,10 @@ func matches(fields []string, etag string) bool {
 
 // refuse answers with the processing-status document.
 func refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
-	if why.status == http.StatusServiceUnavailable {
+	switch {
+	case why.retry > 0:
+		w.Header()["Retry-After"] = []string{strconv.Itoa(why.retry)}
+	case why.status == http.StatusServiceUnavailable:
 		w.Header()["Retry-After"] = retryAfter
 	}
 	b := buffers.Get().(*buffer)

@@ -174,7 +174,7 @@ func TestWhatAPostAsksFor(t *testing.T) {
 		AgentName:   `Bob "B" Caller`,
 		Method:      sipflow.MethodRefer,
 		CallingUser: "201@sipx.test", CalledUser: "202@sipx.test",
-		Timeout: 180 * time.Second, Credentials: bob,
+		Trusted: true, Timeout: 180 * time.Second, Credentials: bob,
 	}
 	with := func(change func(*sipflow.Spec)) sipflow.Spec { s := base; change(&s); return s }
 	for _, tt := range []struct {

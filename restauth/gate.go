@@ -157,6 +157,15 @@ func (g *Gate) AuthorizeSelf(w http.ResponseWriter, r *http.Request, agentText s
 	return g.authenticate(w, r, l, addr, agentText)
 }
 
+// Trusts says whether Authorize lets r act for any agent without a PIN.
+func (g *Gate) Trusts(r *http.Request) bool {
+	if listenerOf(r).policy == PIN {
+		return false
+	}
+	_, trusted := g.peer(r)
+	return trusted
+}
+
 // arrive refuses the peers that the listener has no way in for.
 func (g *Gate) arrive(w http.ResponseWriter, r *http.Request) (l *listener, addr netip.Addr, trusted, ok bool) {
 	l = listenerOf(r)

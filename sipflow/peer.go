@@ -29,6 +29,7 @@ type peer struct {
 	relayed    bool            // requests go to the call's goroutine, which joins two phones
 	inviting   int             // our INVITEs that are pending in the dialog
 	open       []*serverTx
+	recent     window
 }
 
 // answer is the memory of an in-dialog request that was answered at once: all
@@ -124,6 +125,10 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 		return wire.Reply{Code: 481}
 	}
 	method, seq := m.Method(), m.Seq()
+	if over := p.recent.over(l.call.sw.cfg.Limits.DialogRate, s.now); over > 0 && (method != "BYE" || p.byed) && method != "ACK" && method != "CANCEL" {
+		l.call.sw.limits.peer(LimitDialog, from.to.Addr())
+		return tooMany(over, l.call.sw.cfg.Limits.DialogRate)
+	}
 	if tx := p.opened(seq); tx != nil {
 		if method == tx.method {
 			s.stats.repeats++
@@ -366,6 +371,8 @@ type husk struct {
 	tag    string // the phone's
 	seq    uint32
 	call   *Call // while NOTIFYs are still recorded
+	sw     *Switchboard
+	recent window
 }
 
 // expire implements expirer.
@@ -382,11 +389,15 @@ func (h *husk) over() {
 	}
 }
 
-func (h *husk) onRequest(m *wire.Message, from path) wire.Reply {
+func (h *husk) onRequest(s *shard, m *wire.Message, from path) wire.Reply {
 	if string(m.Get(wire.CallID)) != h.callID || string(m.FromTag()) != h.tag {
 		return wire.Reply{Code: 481}
 	}
 	seq := m.Seq()
+	if over := h.recent.over(h.sw.cfg.Limits.DialogRate, s.now); over > 0 {
+		h.sw.limits.peer(LimitDialog, from.to.Addr())
+		return tooMany(over, h.sw.cfg.Limits.DialogRate)
+	}
 	switch m.Method() {
 	case "ACK":
 		return wire.Reply{}

@@ -31,7 +31,9 @@ func (sw *Switchboard) malformed(m *wire.Message, err *wire.ParseError, from pat
 			return
 		}
 	}
-	sw.answer(m, from, wire.Reply{Code: err.Code, Reason: err.Reason})
+	if r := sw.meet(from).greet(wire.Reply{Code: err.Code, Reason: err.Reason}); r.Code != 0 {
+		sw.answer(m, from, r)
+	}
 }
 
 // answer sends a response to where its request came from.
@@ -79,28 +81,46 @@ func (sw *Switchboard) tagFor(m *wire.Message) string {
 // nobody.
 func (sw *Switchboard) onRequest(m *wire.Message, from path) wire.Reply {
 	tag := m.ToTag()
-	if len(tag) == 0 {
-		return sw.outOfDialog(m, from)
-	}
 	if id, ok := parseID(tag); ok {
-		s := sw.shard(id)
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if l := s.legs[id]; l != nil {
-			return l.onRequest(s, m, from)
+		if r, known := sw.inDialog(id, m, from); known {
+			return r
 		}
-		if h := s.husks[id]; h != nil {
-			return h.onRequest(m, from)
-		}
-		if d, ok := s.ended.dialogs[id]; ok {
-			return d.onRequest(&s.ended, m, from)
-		}
+	}
+	w := asAsked
+	if m.Method() != "ACK" { // has no answer
+		w = sw.meet(from)
+	}
+	switch {
+	case w >= busy:
+		return w.greet(wire.Reply{Code: 503})
+	case len(tag) == 0:
+		return w.greet(sw.outOfDialog(m, from))
 	}
 	sw.stats.read.strays[StrayRequest].Add(1)
 	if m.Method() == "ACK" {
 		return wire.Reply{}
 	}
 	return wire.Reply{Code: 481}
+}
+
+// inDialog has a leg, or what is left of one, answer for a request with our tag.
+func (sw *Switchboard) inDialog(id uint64, m *wire.Message, from path) (r wire.Reply, known bool) {
+	s := sw.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.legs[id]; l != nil {
+		return l.onRequest(s, m, from), true
+	}
+	if h := s.husks[id]; h != nil {
+		return h.onRequest(s, m, from), true
+	}
+	if d, ok := s.ended.dialogs[id]; ok {
+		if r = d.onRequest(&s.ended, m, from); r.Code != 0 {
+			r = sw.meet(from).greet(r) // nothing is kept here that could count
+		}
+		return r, true
+	}
+	return wire.Reply{}, false
 }
 
 // outOfDialog answers what belongs to no call. Nothing is kept of it.

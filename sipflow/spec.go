@@ -58,6 +58,9 @@ type Spec struct {
 	// Timeout is how long the calling phone is alerted. 0 means no limit but
 	// Config.MaxRing.
 	Timeout time.Duration
+	// Trusted says that whoever asks for the call may name any agent, so that
+	// the limits of one agent do not hold.
+	Trusted bool
 	// Credentials are the agent's SIP secret.
 	Credentials Credentials
 	// Observe, when set, is told what happens to this call, in wire order,

@@ -355,14 +355,22 @@ type Limit uint8
 
 // The limits. A new one needs a constant here and a name in String.
 const (
-	LimitCalls    Limit = iota // Config.MaxCalls
-	LimitForks                 // further answers of one INVITE that are hung up
-	LimitPracks                // reliable provisional responses of one phone
-	LimitRequests              // requests of one phone that wait for an answer
-	LimitStreams               // connections
+	LimitCalls            Limit = iota // Config.MaxCalls
+	LimitForks                         // further answers of one INVITE that are hung up
+	LimitPracks                        // reliable provisional responses of one phone
+	LimitRequests                      // requests of one phone that wait for an answer
+	LimitStreams                       // connections
+	LimitCallsPerAgent                 // Limits, as are those that follow
+	LimitCallRate                      //
+	LimitCallRatePerAgent              //
+	LimitSource                        // SourceRate
+	LimitStrangers                     // StrangerRate
+	LimitDialog                        // DialogRate
+	LimitStreamsPerSource              //
 	numLimits
 )
 
 func (l Limit) String() string {
-	return [...]string{"calls", "forks", "pracks", "requests", "streams"}[l]
+	return [...]string{"calls", "forks", "pracks", "requests", "streams", "calls_per_user", "call_rate", "call_rate_per_user",
+		"sip_rate_per_address", "sip_rate", "dialog_rate", "sip_connections_per_address"}[l]
 }

@@ -95,13 +95,14 @@ func (t *transport) admit(c net.Conn, l *streamListener) {
 	remote := netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	shakes := l.transport != "tcp"
 	t.mu.Lock()
-	if t.closed || t.number[false] >= maxStreams || (shakes && !t.shaking.begin(remote.Addr())) {
-		t.refusedStream()
+	if t.closed || t.number[false] >= maxStreams || t.crowded(remote.Addr()) || (shakes && !t.shaking.begin(remote.Addr())) {
+		t.refusedStream(remote.Addr())
 		t.mu.Unlock()
 		c.Close()
 		return
 	}
 	t.number[false]++
+	t.sources[neighbours(remote.Addr())]++
 	t.conns[c] = struct{}{}
 	t.wg.Add(1)
 	t.mu.Unlock()
@@ -140,6 +141,11 @@ func (t *transport) forget(s *stream, c net.Conn) {
 	}
 	delete(t.conns, c)
 	t.number[s.ours]--
+	if a := neighbours(s.hop.Addr.Addr()); !s.ours {
+		if t.sources[a]--; t.sources[a] <= 0 {
+			delete(t.sources, a)
+		}
+	}
 	t.mu.Unlock()
 }
 
@@ -307,7 +313,7 @@ func (t *transport) dial(ctx context.Context, hop resolve.Hop) (*stream, error) 
 	d := t.dialing[hop]
 	if d == nil {
 		if t.closed || t.number[true] >= maxStreams {
-			t.refusedStream()
+			t.refusedStream(hop.Addr.Addr())
 			t.mu.Unlock()
 			return nil, errTooManyStreams
 		}

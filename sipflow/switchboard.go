@@ -38,8 +38,9 @@ type Config struct {
 	Fallback        bool          // bridge a phone that refuses REFER
 	MaxRing         time.Duration // longest ringing, whatever a call asks for; default 1 h
 	MaxCalls        int           // calls at once; default 20,000
-	UserAgent       string        // User-Agent of the INVITEs; empty: none
-	LogCalls        bool          // log every call's end at info, not only of those that failed
+	Limits          Limits
+	UserAgent       string // User-Agent of the INVITEs; empty: none
+	LogCalls        bool   // log every call's end at info, not only of those that failed
 	TLS             TLS
 	WebSocket       WebSocket
 	// FollowRedirects sends INVITEs where 300, 301 and 302 say, for every call
@@ -71,6 +72,7 @@ type Switchboard struct {
 	phones    phoneMemory
 	denied    deniedAgents
 	stats     stats
+	limits    limits
 	seed      maphash.Seed // of the tags in answers outside of dialogs
 
 	flows sync.WaitGroup // one per call
@@ -95,6 +97,7 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 	sw := &Switchboard{cfg: cfg, log: log, observers: observe, resolver: cfg.Resolver,
 		calls: map[Key]*Call{}, bridges: map[*Call][2]*Leg{}, seed: maphash.MakeSeed()}
 	sw.stats.start = time.Now()
+	sw.limits.init(sw)
 	if cfg.HangUpOn != Progressing && cfg.HangUpOn != Outcome {
 		return nil, fmt.Errorf("refer.hangup-on %q: want progress or outcome", cfg.HangUpOn)
 	}
@@ -108,7 +111,7 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 	for i := range sw.shards {
 		sw.shards[i].init()
 	}
-	sw.transport = transport{log: log, net: cfg.Network, tls: cfg.TLS, ws: cfg.WebSocket, receive: sw.receive, malformed: sw.malformed, lost: sw.lost, stats: &sw.stats}
+	sw.transport = transport{log: log, net: cfg.Network, tls: cfg.TLS, ws: cfg.WebSocket, receive: sw.receive, malformed: sw.malformed, lost: sw.lost, stats: &sw.stats, limits: &sw.limits}
 	if err := sw.transport.open(cfg.Listen, cfg.ExternalAddress); err != nil {
 		sw.transport.close()
 		return nil, err
@@ -169,6 +172,7 @@ func (sw *Switchboard) Serve(ctx context.Context) error {
 		sw.shards[i].close()
 	}
 	sw.transport.close()
+	sw.limits.stop()
 	select {
 	case <-over:
 	case <-time.After(time.Second): // a name server that does not answer may hold one up
@@ -207,7 +211,7 @@ func (sw *Switchboard) Active() int {
 //
 // Errors: ErrForbidden when Config.Allow refuses one of the two users,
 // ErrInProgress when both are calls by INVITE, ErrDraining,
-// ErrTooManyCalls, or ErrUnreachable when no next hop can
+// a *LimitError, or ErrUnreachable when no next hop can
 // be resolved or reached before ctx ends. Nothing is left of the call then.
 func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, error) {
 	c := &Call{Spec: spec, sw: sw, id: newID(), began: sw.stats.elapsed(), sent: make(chan error, 1), wake: make(chan struct{}, 1), done: make(chan struct{})}
@@ -217,12 +221,17 @@ func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, 
 			return nil, fmt.Errorf("place %s: %w", spec.Key, err)
 		}
 	}
+	if err := sw.limits.attempt(&c.Spec); err != nil {
+		sw.stats.refused[refusalOf(err)].Add(1)
+		return nil, fmt.Errorf("place %s: %w", spec.Key, err)
+	}
 	// Look the next hop up before anything is given up for the new call.
 	hops, err := sw.nextHops(ctx, "sip:"+spec.CallingUser)
 	if err != nil {
 		sw.stats.refused[RefusedUnreachable].Add(1)
 		return nil, fmt.Errorf("place %s: %w: %w", spec.Key, ErrUnreachable, err)
 	}
+	sw.limits.serve(hops)
 	c.hops = hops
 	c.open.Store(1)
 	callCtx, stop := context.WithCancelCause(context.Background())
@@ -258,11 +267,14 @@ func (sw *Switchboard) take(c *Call) (old *Call, err error) {
 		return nil, ErrDraining
 	case old == nil && sw.active >= sw.cfg.MaxCalls,
 		sw.active >= 2*sw.cfg.MaxCalls: // the replaced ones may take half a minute to end
-		sw.stats.limited[LimitCalls].Add(1)
-		return nil, ErrTooManyCalls
+		return nil, sw.limits.refuse(LimitCalls, c.Agent, sw.cfg.MaxCalls, retryCalls)
 	case old != nil && old.Method == MethodInvite && c.Method == MethodInvite && !old.ending.Load():
 		return nil, ErrInProgress
-	case old != nil:
+	}
+	if err := sw.limits.enter(c, old != nil); err != nil {
+		return nil, err
+	}
+	if old != nil {
 		old.stop(ErrReplaced)
 	}
 	sw.calls[c.Key] = c
@@ -290,6 +302,7 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 		sw.stats.ended[c.kind()][c.outcome].Add(1)
 		sw.mu.Lock()
 		sw.active--
+		sw.limits.leave(c)
 		if key := c.Holds(); sw.calls[key] == c {
 			delete(sw.calls, key)
 		}

@@ -46,6 +46,9 @@ func (sw *Switchboard) Transfer(ctx context.Context, key, to Key, target string)
 	if err := sw.allowed(&c.Spec, target); err != nil {
 		return fmt.Errorf("transfer %s: %w", key, err)
 	}
+	if err := sw.limits.attempt(&c.Spec); err != nil { // the target is called, as often as one likes
+		return fmt.Errorf("transfer %s: %w", key, err)
+	}
 	order := &transferOrder{key: to, target: target, reply: make(chan error, 1)}
 	select {
 	case c.orders <- order:

@@ -102,8 +102,9 @@ type transport struct {
 	ws      WebSocket
 	receive func(m *wire.Message, from path)
 	// lost is told of a connection that has ended and had requests of ours.
-	lost  func(l link)
-	stats *stats
+	lost   func(l link)
+	stats  *stats
+	limits *limits
 	// malformed is told of what cannot be read: m is what could be.
 	malformed func(m *wire.Message, err *wire.ParseError, from path)
 
@@ -125,6 +126,7 @@ type transport struct {
 	conns   map[net.Conn]struct{}    // every open one, for close
 	number  map[bool]int             // of them, by who opened them: true for us
 	shaking handshakes
+	sources map[netip.Addr]int // connections that peers opened, by neighbours
 	closed  bool
 }
 
@@ -133,6 +135,7 @@ type transport struct {
 func (t *transport) open(listen []string, advertised string) error {
 	t.streams, t.dialing = map[resolve.Hop]*stream{}, map[resolve.Hop]*dialing{}
 	t.conns, t.number, t.shaking.of = map[net.Conn]struct{}{}, map[bool]int{}, map[netip.Addr]int{}
+	t.sources = map[netip.Addr]int{}
 	t.ctx, t.stop = context.WithCancel(context.Background())
 	if t.auto = advertised == autoAddress; t.auto {
 		advertised = ""
@@ -305,10 +308,3 @@ func (t *transport) deliver(m *wire.Message, err error, from path) {
 
 // traffic counts what goes over a link.
 func (t *transport) traffic(l link) *traffic { return &t.stats.messages[kindOf(l)] }
-
-// refusedStream counts a connection that was one too many. mu is held.
-func (t *transport) refusedStream() {
-	if !t.closed {
-		t.stats.limited[LimitStreams].Add(1)
-	}
-}

@@ -80,7 +80,7 @@ func (a *App) open() (err error) {
 	if err != nil {
 		return err
 	}
-	if a.sw, err = newSwitchboard(&cfg, a.resolver, a.dialling, secure, log); err != nil {
+	if a.sw, err = newSwitchboard(&cfg, a.resolver, a.dialling, secure, a.peers.known(prefixes(cfg.Trusted)), log); err != nil {
 		return err
 	}
 	a.gate, err = restauth.New(restauth.Config{
@@ -173,7 +173,7 @@ func sipListen(cfg *Config) []string {
 	return []string{"udp:" + at, "tcp:" + at}
 }
 
-func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, secure sipflow.TLS, log *slog.Logger) (*sipflow.Switchboard, error) {
+func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, secure sipflow.TLS, known func(netip.Addr) bool, log *slog.Logger) (*sipflow.Switchboard, error) {
 	sc := sipflow.Config{
 		Listen:          sipListen(cfg),
 		OutboundProxies: cfg.SIP.OutboundProxy,
@@ -190,6 +190,7 @@ func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, secure sipflo
 		LogCalls:        cfg.Log.Calls,
 		Resolver:        r,
 		MaxCalls:        cfg.Limits.Calls,
+		Limits:          sipLimits(&cfg.Limits, known),
 		UserAgent:       cmp.Or(cfg.SIP.UserAgent, "sipxrest"),
 	}
 	if d != nil {

@@ -141,7 +141,24 @@ type Refer struct {
 type Limits struct {
 	Calls       int // calls at once
 	Records     int // records of calls, running and finished
+	RecordBytes int // bytes that the records' status lines take
 	Connections int // HTTP connections at once, on each listener
+	// ConnectionsPerAddress is the share of one address. 0: a quarter.
+	ConnectionsPerAddress int
+
+	// Of the following 0 is no limit.
+
+	CallsPerUser    int // calls at once of one user who has given his PIN
+	CallRatePerUser int // calls and transfers that he attempts per second
+	CallRate        int // those of all
+	// SIPRatePerAddress is the SIP requests per second outside of calls from one
+	// address that is no SIP server of ours and no trusted peer; SIPRate that
+	// from all such.
+	SIPRatePerAddress, SIPRate int
+	// DialogRate is the SIP requests per second of one phone in a call.
+	DialogRate int
+	// SIPConnectionsPerAddress is the connections that one such address has open.
+	SIPConnectionsPerAddress int
 }
 
 // Log is the section "log".
@@ -187,10 +204,11 @@ func Default() Config {
 		Trusted: []string{wordDomain},
 		Call:    Call{Timeout: 180 * time.Second, ResultCacheTime: 180 * time.Second, AutoAnswer: "off"},
 		Refer:   Refer{HangUpOn: "progress", Fallback: true},
-		Limits:  Limits{Calls: 20000, Records: 500000, Connections: 10000},
-		Log:     Log{Level: "info", Format: "text"},
-		Drain:   30 * time.Second,
-		Trace:   Trace{Sample: 1},
+		Limits: Limits{Calls: 20000, Records: 500000, RecordBytes: 256 << 20, Connections: 10000, CallsPerUser: 100, CallRatePerUser: 10,
+			SIPRatePerAddress: 20, SIPRate: 1000, DialogRate: 50, SIPConnectionsPerAddress: 64},
+		Log:   Log{Level: "info", Format: "text"},
+		Drain: 30 * time.Second,
+		Trace: Trace{Sample: 1},
 	}
 }
 

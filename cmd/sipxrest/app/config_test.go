@@ -108,12 +108,13 @@ dns: {servers: ["127.0.0.1:5353"]}
 		Dial:        policy.Dial{Country: "DE", InternationalPrefixes: []string{"00"}, OutsideLine: []string{"0"}, ExtensionDigits: 4},
 		Call:        Call{90 * time.Second, 5 * time.Minute, "call-info", true},
 		Refer:       Refer{HangUpOn: "outcome"},
-		Limits:      Limits{10, 30, 20},
-		Log:         Log{"debug", "json", false},
-		Drain:       time.Minute,
-		Metrics:     Metrics{Listen: "127.0.0.1:9100"},
-		Trace:       Trace{"http://127.0.0.1:4318", 0.25},
-		DNS:         DNS{[]string{"127.0.0.1:5353"}},
+		Limits: Limits{Calls: 10, Records: 30, RecordBytes: 256 << 20, Connections: 20, CallsPerUser: 100, CallRatePerUser: 10,
+			SIPRatePerAddress: 20, SIPRate: 1000, DialogRate: 50, SIPConnectionsPerAddress: 64},
+		Log:     Log{"debug", "json", false},
+		Drain:   time.Minute,
+		Metrics: Metrics{Listen: "127.0.0.1:9100"},
+		Trace:   Trace{"http://127.0.0.1:4318", 0.25},
+		DNS:     DNS{[]string{"127.0.0.1:5353"}},
 	}
 	if diff := cmp.Diff(want, got, ignoreOrigin); diff != "" {
 		t.Error(diff)

@@ -14,18 +14,19 @@ import (
 // A package below another ("sipflow/wire") may import what that one may unless
 // it is listed itself, and is not seen from elsewhere. cmd may import all.
 var edges = map[string][]string{
-	"callcontroller": {"sipflow", "restauth", "schema", "policy"},
+	"callcontroller": {"sipflow", "restauth", "schema", "policy", "limit"},
 	"dialout":        {"sipflow", "restauth"},
 	"dialout/talk":   {},
 	"dispatch":       {"sipflow", "restauth"},
 	"phone":          {"sipflow", "restauth"},
 	"events":         {"sipflow"},
 	"trace":          {"sipflow"},
-	"restauth":       {"schema", "resolve", "policy"},
-	"sipflow":        {"resolve", "metrics"},
+	"restauth":       {"schema", "resolve", "policy", "limit"},
+	"sipflow":        {"resolve", "metrics", "limit"},
 	"resolve":        {},
 	"policy":         {},
 	"metrics":        {},
+	"limit":          {},
 	"schema":         {},
 }
 

@@ -47,6 +47,7 @@ func (c *Config) Validate() error {
 	v.count("limits.calls", c.Limits.Calls, 1_000_000)
 	v.count("limits.records", c.Limits.Records, 10_000_000)
 	v.count("limits.connections", c.Limits.Connections, 1_000_000)
+	v.limits()
 	v.watching()
 	for _, s := range c.DNS.Servers {
 		if _, err := netip.ParseAddr(s); err == nil {

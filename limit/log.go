@@ -1,0 +1,73 @@
+package limit
+
+import (
+	"slices"
+	"sync"
+	"time"
+)
+
+const (
+	// FirstLine is how long after the first refusal a line says how many there
+	// were, and OtherLines how long after that the next one does.
+	FirstLine  = time.Second
+	OtherLines = 10 * time.Second
+	// maxNamed is how many of the refused a line names.
+	maxNamed = 3
+)
+
+// A Log says how many were refused, a line for a while and not one for each.
+// Refused returns at once, whatever the log's writer does. The zero value does
+// nothing; a Log must not be copied after its first use.
+type Log[From comparable] struct {
+	// Say writes the line: how many were refused since the last one, and some
+	// of them.
+	Say func(refused uint64, some []From)
+
+	mu      sync.Mutex
+	refused uint64
+	some    []From
+	timer   *time.Timer // until the next line; nil when there is none to come
+	stopped bool
+}
+
+// Refused notes that one was refused.
+func (l *Log[From]) Refused(from From) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refused++
+	if len(l.some) < maxNamed && !slices.Contains(l.some, from) {
+		l.some = append(l.some, from)
+	}
+	if l.timer == nil && !l.stopped && l.Say != nil {
+		l.timer = time.AfterFunc(FirstLine, l.line)
+	}
+}
+
+// line writes a line if there is something to say, and looks again later.
+func (l *Log[From]) line() {
+	l.mu.Lock()
+	refused, some := l.refused, l.some
+	l.refused, l.some = 0, nil
+	switch {
+	case l.stopped:
+	case refused > 0:
+		l.timer = time.AfterFunc(OtherLines, l.line)
+	default:
+		l.timer = nil
+	}
+	stopped := l.stopped
+	l.mu.Unlock()
+	if refused > 0 && !stopped {
+		l.Say(refused, some)
+	}
+}
+
+// Stop ends the lines.
+func (l *Log[From]) Stop() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.stopped = true
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+}

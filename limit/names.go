@@ -1,0 +1,63 @@
+package limit
+
+import (
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+)
+
+const (
+	maxNames = 1 << 14
+	// idleNames is how long a name is remembered at least, while there is room.
+	idleNames = time.Minute
+)
+
+// Names bounds the rate at which each of many names does something. The names
+// are kept in two generations: the older is dropped as a whole after a while,
+// or when the younger is full, so that there are never more than 32,768. Who is
+// dropped after a minute of silence has his burst back, as he would have.
+type Names struct {
+	rate  rate.Limit
+	burst int
+
+	mu       sync.Mutex
+	now, old map[string]*rate.Limiter
+	turned   time.Time // when old was now
+	idle     time.Duration
+}
+
+// NewNames lets each name act perSecond times per second, and burst times at
+// once.
+func NewNames(perSecond, burst int) *Names {
+	return &Names{rate: rate.Limit(perSecond), burst: burst, now: map[string]*rate.Limiter{},
+		idle: max(idleNames, time.Duration(burst)*time.Second/time.Duration(max(perSecond, 1)))}
+}
+
+// Wait is how long a name has to wait before it may act; 0 when it has taken
+// its turn.
+func (n *Names) Wait(name string, now time.Time) time.Duration {
+	n.mu.Lock()
+	l := n.now[name]
+	if l == nil {
+		if now.Sub(n.turned) > n.idle || len(n.now) >= maxNames {
+			n.old, n.now, n.turned = n.now, map[string]*rate.Limiter{}, now
+		}
+		if l = n.old[name]; l == nil {
+			l = rate.NewLimiter(n.rate, n.burst)
+		}
+		n.now[name] = l
+	}
+	n.mu.Unlock()
+	return Wait(l, now)
+}
+
+// Wait takes one turn of l, or says how long it has to wait.
+func Wait(l *rate.Limiter, now time.Time) time.Duration {
+	if l.AllowN(now, 1) {
+		return 0
+	}
+	r := l.ReserveN(now, 1)
+	defer r.CancelAt(now)
+	return max(r.DelayFrom(now), time.Millisecond)
+}

@@ -1,0 +1,322 @@
+package sipflow
+
+import (
+	"fmt"
+	"maps"
+	"net/netip"
+	"sync/atomic"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"sipxrest/limit"
+	"sipxrest/resolve"
+	"sipxrest/sipflow/wire"
+)
+
+// Limits are bounds on what others can have the switchboard do, beside
+// Config.MaxCalls. A number of 0 is no limit.
+type Limits struct {
+	// CallsPerAgent and CallRatePerAgent bound the calls at once of one agent,
+	// and those that he attempts per second, transfers included. They do not
+	// hold for Spec.Trusted.
+	CallsPerAgent, CallRatePerAgent int
+	// CallRate bounds the attempts of all per second.
+	CallRate int
+	// SourceRate bounds the requests per second outside of dialogs from one
+	// address (IPv6: /64), twice as many at once, and StrangerRate those from
+	// all. They do not hold for SIP servers that calls go to, and for Known.
+	SourceRate, StrangerRate int
+	// DialogRate bounds the requests per second of one phone in its dialog, but
+	// for BYE, ACK and CANCEL.
+	DialogRate int
+	// StreamsPerSource bounds the connections that one address has opened.
+	StreamsPerSource int
+	// Known are further addresses that no limit of addresses holds for. It is
+	// called for messages: it answers from memory.
+	Known func(netip.Addr) bool
+}
+
+const (
+	// minBurst is how many calls may be attempted at once, at least.
+	minBurst = 10
+	// answerEvery is of how many requests that are too many one is told so. To
+	// answer all would be to send to whoever is named as their sender.
+	answerEvery = 64
+	// maxServers bounds the addresses of servers that are remembered.
+	maxServers = 1024
+)
+
+// A LimitError says which limit keeps a call from being placed, and that it is
+// worth trying again after Wait. It is an ErrTooManyCalls.
+type LimitError struct {
+	Limit Limit
+	Most  int // what the limit is set to
+	Wait  time.Duration
+}
+
+func (e *LimitError) Error() string {
+	return fmt.Sprintf("%v: limit %v of %d", ErrTooManyCalls, e.Limit, e.Most)
+}
+
+// Is makes every limit an ErrTooManyCalls.
+func (e *LimitError) Is(target error) bool { return target == ErrTooManyCalls }
+
+// OfAgent reports whether others may still place calls.
+func (e *LimitError) OfAgent() bool {
+	return e.Limit == LimitCallsPerAgent || e.Limit == LimitCallRatePerAgent
+}
+
+// retryCalls is when it is worth trying again while there are too many calls.
+const retryCalls = 5 * time.Second
+
+// limits is what the switchboard keeps for its Limits.
+type limits struct {
+	Limits
+	rate      *rate.Limiter           // nil: none
+	agentRate *limit.Names            // nil: none
+	agents    map[string]int          // calls that count; guarded by sw.mu
+	sources   *limit.Sources          // nil: none
+	strangers *limit.Bucket           // nil: none
+	servers   atomic.Pointer[servers] // that calls went to
+
+	byAgent  [numLimits]limit.Log[string]
+	byPeer   [numLimits]limit.Log[netip.Addr]
+	counters *[numLimits]atomic.Uint64
+}
+
+type servers map[netip.Addr]struct{}
+
+func (l *limits) init(sw *Switchboard) {
+	l.Limits, l.counters = sw.cfg.Limits, &sw.stats.limited
+	l.agents = map[string]int{}
+	if n := l.CallRate; n > 0 {
+		l.rate = rate.NewLimiter(rate.Limit(n), max(n, minBurst))
+	}
+	if n := l.CallRatePerAgent; n > 0 {
+		l.agentRate = limit.NewNames(n, max(n, minBurst))
+	}
+	if n := l.SourceRate; n > 0 {
+		l.sources = limit.NewSources(n, 2*n)
+	}
+	if n := l.StrangerRate; n > 0 {
+		l.strangers = limit.NewBucket(n, n)
+	}
+	for i := range numLimits {
+		l.byAgent[i].Say = func(refused uint64, agents []string) {
+			sw.log.Warn("calls refused: too many", "limit", i, "refused", refused, "agents", agents)
+		}
+		l.byPeer[i].Say = func(refused uint64, peers []netip.Addr) {
+			sw.log.Warn("sip: refused: too many", "limit", i, "refused", refused, "peers", peers)
+		}
+	}
+}
+
+// stop ends the log lines.
+func (l *limits) stop() {
+	for i := range numLimits {
+		l.byAgent[i].Stop()
+		l.byPeer[i].Stop()
+	}
+}
+
+// peer counts what was refused to an address.
+func (l *limits) peer(which Limit, from netip.Addr) {
+	l.counters[which].Add(1)
+	l.byPeer[which].Refused(from)
+}
+
+func (l *limits) refuse(which Limit, agent string, most int, wait time.Duration) error {
+	l.counters[which].Add(1)
+	l.byAgent[which].Refused(agent)
+	return &LimitError{which, most, wait}
+}
+
+// attempt takes an agent's turn to place a call. Who may name any agent would
+// not be held up by one's limit.
+func (l *limits) attempt(spec *Spec) error {
+	if l.rate == nil && l.agentRate == nil {
+		return nil
+	}
+	now := time.Now()
+	if l.agentRate != nil && !spec.Trusted { // first: what one has too many of is not taken from all
+		if wait := l.agentRate.Wait(spec.Agent, now); wait > 0 {
+			return l.refuse(LimitCallRatePerAgent, spec.Agent, l.CallRatePerAgent, wait)
+		}
+	}
+	if l.rate != nil {
+		if wait := limit.Wait(l.rate, now); wait > 0 {
+			return l.refuse(LimitCallRate, spec.Agent, l.CallRate, wait)
+		}
+	}
+	return nil
+}
+
+// enter counts a call of an agent, one that replaces another also when there
+// are as many as there may be, for the replaced one takes a while to end. sw.mu
+// is held.
+func (l *limits) enter(c *Call, replaces bool) error {
+	if l.CallsPerAgent == 0 || c.Trusted {
+		return nil
+	}
+	n := l.agents[c.Agent]
+	if n >= l.CallsPerAgent && !replaces || n >= 2*l.CallsPerAgent {
+		return l.refuse(LimitCallsPerAgent, c.Agent, l.CallsPerAgent, retryCalls)
+	}
+	l.agents[c.Agent] = n + 1
+	return nil
+}
+
+// leave counts a call that entered and is over. sw.mu is held.
+func (l *limits) leave(c *Call) {
+	if l.CallsPerAgent == 0 || c.Trusted {
+		return
+	}
+	if l.agents[c.Agent]--; l.agents[c.Agent] <= 0 {
+		delete(l.agents, c.Agent)
+	}
+}
+
+// serve notes the servers that calls go to. They are few: the outbound proxies
+// or those of the domain.
+func (l *limits) serve(hops []resolve.Hop) {
+	if l.sources == nil && l.strangers == nil && l.StreamsPerSource == 0 {
+		return
+	}
+	for _, h := range hops {
+		now := l.servers.Load()
+		if now != nil {
+			if _, known := (*now)[h.Addr.Addr()]; known {
+				continue
+			}
+		}
+		l.remember(now, h.Addr.Addr())
+	}
+}
+
+//go:noinline
+func (l *limits) remember(now *servers, a netip.Addr) {
+	next := servers{}
+	if now != nil && len(*now) < maxServers { // else those that are still used come back
+		maps.Copy(next, *now)
+	}
+	next[a] = struct{}{}
+	l.servers.CompareAndSwap(now, &next) // or the next call does it
+}
+
+// knows reports whether an address is no stranger's.
+func (l *limits) knows(a netip.Addr) bool {
+	if now := l.servers.Load(); now != nil {
+		if _, known := (*now)[a]; known {
+			return true
+		}
+	}
+	return l.Known != nil && l.Known(a)
+}
+
+// A welcome is how a request is met that belongs to no dialog.
+type welcome uint8
+
+const (
+	asAsked welcome = iota // with all that there is to say
+	briefly                // by an answer that is not much longer than the request
+	busy                   // it is one of too many
+	unheard                // likewise, and nobody is told
+)
+
+// meet takes a request that belongs to no dialog into account. It runs in the
+// reader.
+func (sw *Switchboard) meet(from path) welcome {
+	l := &sw.limits
+	if l.sources == nil && l.strangers == nil {
+		return asAsked
+	}
+	addr := from.to.Addr()
+	if l.knows(addr) {
+		return asAsked
+	}
+	now := sw.stats.elapsed()
+	v := limit.Verdict{OK: true, Spare: true}
+	if l.sources != nil {
+		v = l.sources.Ask(addr, now)
+	}
+	switch {
+	case !v.OK:
+		l.peer(LimitSource, addr)
+		if v.Over%answerEvery == 1 {
+			return busy
+		}
+		return unheard
+	case l.strangers != nil && !l.strangers.Allow(now):
+		l.peer(LimitStrangers, addr)
+		return unheard
+	case !v.Spare:
+		return briefly
+	}
+	return asAsked
+}
+
+// greet is the answer to a request that belongs to no dialog, where r would be
+// that to a welcome one. A Code of 0 is none.
+func (w welcome) greet(r wire.Reply) wire.Reply {
+	switch {
+	case r.Code == 0 || w == unheard:
+		return wire.Reply{}
+	case w == busy:
+		return wire.Reply{Code: 503, Header: "Retry-After: 1\r\n"}
+	case w == briefly && r.Code != 420: // its field repeats one of the request
+		r.Header = ""
+	}
+	return r
+}
+
+// A window counts the requests of a phone in its dialog. The clock is looked at
+// once for as many as there may be in a second.
+type window struct {
+	began time.Duration
+	count uint32
+}
+
+// over is how many more than the limit came within the second, this one
+// included; 0 for one that may.
+func (w *window) over(most int, now func() time.Duration) uint32 {
+	if most <= 0 {
+		return 0
+	}
+	w.count++
+	if w.count <= uint32(most) {
+		return 0
+	}
+	if t := now(); t-w.began >= time.Second {
+		w.began, w.count = t, 1
+		return 0
+	}
+	return w.count - uint32(most)
+}
+
+// tooMany is the answer to one request too many in a dialog: that it comes too
+// fast, as often as such requests may come, then none.
+func tooMany(over uint32, most int) wire.Reply {
+	if over > uint32(most) {
+		return wire.Reply{}
+	}
+	return wire.Reply{Code: 500, Reason: "Too Many Requests", Header: "Retry-After: 1\r\n"}
+}
+
+// crowded reports whether an address has opened as many connections as it may.
+// mu is held.
+func (t *transport) crowded(a netip.Addr) bool {
+	most := t.limits.StreamsPerSource
+	return most > 0 && t.sources[neighbours(a)] >= most && !t.limits.knows(a)
+}
+
+// refusedStream counts a connection that was one too many. mu is held.
+func (t *transport) refusedStream(a netip.Addr) {
+	switch {
+	case t.closed:
+	case t.crowded(a):
+		t.limits.peer(LimitStreamsPerSource, a)
+	default:
+		t.limits.peer(LimitStreams, a)
+	}
+}

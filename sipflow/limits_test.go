@@ -1,0 +1,364 @@
+package sipflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/wire"
+)
+
+// numbered is spec for the i-th pair of an agent.
+func numbered(agent string, i int) Spec {
+	return spec(func(s *Spec) {
+		s.Key = Key{Agent: agent, Calling: fmt.Sprintf("%d@sipx.test", i), Called: "202@sipx.test"}
+	})
+}
+
+func logOf(r *rig) *syncBuffer {
+	log := new(syncBuffer)
+	r.sw.log = slog.New(slog.NewTextHandler(log, nil))
+	return log
+}
+
+func linesWith(log *syncBuffer, part string) (found []string) {
+	for line := range strings.Lines(log.String()) {
+		if strings.Contains(line, part) {
+			found = append(found, line)
+		}
+	}
+	return found
+}
+
+// tried is how many of n calls are placed and, if not all, the error of the
+// first that is not.
+func tried(r *rig, n int, of func(i int) Spec) (placed int, refused *LimitError) {
+	r.t.Helper()
+	for i := range n {
+		c, err := r.sw.Place(r.t.Context(), of(i), func(ctx context.Context, c *Call) error { c.placed(nil); <-ctx.Done(); return ErrHungUpByUser })
+		switch {
+		case err == nil && c != nil:
+			placed++
+		case !errors.Is(err, ErrTooManyCalls) || refused == nil && !errors.As(err, &refused):
+			r.t.Fatalf("call %d: %v", i, err)
+		}
+	}
+	return placed, refused
+}
+
+func TestCallsOfOneAgentAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, siptest.NewNetwork(), phoneAddr, func(c *Config) { c.Limits.CallsPerAgent = 5; c.MaxCalls = 12 })
+		defer r.stop()
+		of := func(agent string) func(int) Spec { return func(i int) Spec { return numbered(agent, i) } }
+		if n, err := tried(r, 8, of("a@sipx.test")); n != 5 || err == nil || err.Limit != LimitCallsPerAgent || err.Most != 5 || !err.OfAgent() {
+			t.Errorf("%d placed, then %v", n, err)
+		}
+		if n, err := tried(r, 5, of("b@sipx.test")); n != 5 {
+			t.Errorf("%d of another agent placed, then %v", n, err)
+		}
+		// A call that replaces another is not one more, though it counts while the
+		// other ends.
+		if n, err := tried(r, 1, of("a@sipx.test")); n != 1 {
+			t.Errorf("not replaced: %v", err)
+		}
+		time.Sleep(time.Second)
+		r.sw.Find(numbered("a@sipx.test", 1).Key).stop(ErrHungUpByUser)
+		synctest.Wait()
+		if n, err := tried(r, 1, func(int) Spec { return numbered("a@sipx.test", 100) }); n != 1 {
+			t.Errorf("after one has ended: %v", err)
+		}
+		// Who may name anybody is not held to the limit of one.
+		trusted := func(i int) Spec { s := numbered("a@sipx.test", 200+i); s.Trusted = true; return s }
+		if n, err := tried(r, 4, trusted); n != 2 || err.Limit != LimitCalls || err.OfAgent() {
+			t.Errorf("%d placed for a trusted peer, then %v; want as many as limits.calls leaves", n, err)
+		}
+		s := r.sw.Stats()
+		if s.Limited[LimitCallsPerAgent] != 3 || s.Limited[LimitCalls] != 2 || s.Refused[RefusedTooMany] != 5 {
+			t.Errorf("counted %v, refused %v", s.Limited, s.Refused)
+		}
+		r.sw.stopCalls()
+		synctest.Wait()
+		r.sw.mu.Lock()
+		defer r.sw.mu.Unlock()
+		if n := len(r.sw.limits.agents); n != 0 {
+			t.Errorf("%d agents are kept", n)
+		}
+	})
+}
+
+func TestCallAttemptsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, siptest.NewNetwork(), phoneAddr, func(c *Config) { c.Limits.CallRatePerAgent, c.Limits.CallRate = 2, 20 })
+		defer r.stop()
+		log := logOf(r)
+		next := 0
+		of := func(agent string) func(int) Spec { return func(int) Spec { next++; return numbered(agent, next) } }
+		if n, err := tried(r, 30, of("a@sipx.test")); n != minBurst || err.Limit != LimitCallRatePerAgent || err.Wait != 500*time.Millisecond {
+			t.Errorf("%d placed, then %v, wait %v", n, err, err.Wait)
+		}
+		// What one agent was refused is not taken from the others.
+		if n, err := tried(r, 10, of("b@sipx.test")); n != 10 {
+			t.Errorf("%d of another agent placed, then %v", n, err)
+		}
+		if n, err := tried(r, 10, of("c@sipx.test")); n != 0 || err.Limit != LimitCallRate || err.Wait != 50*time.Millisecond {
+			t.Errorf("%d of a third agent placed, then %v, wait %v", n, err, err.Wait)
+		}
+		time.Sleep(time.Second)
+		if n, _ := tried(r, 10, of("a@sipx.test")); n != 2 {
+			t.Errorf("%d placed a second later", n)
+		}
+		time.Sleep(time.Second)
+		if got := linesWith(log, "limit=call_rate_per_user"); len(got) != 1 || !strings.Contains(got[0], "refused=20 agents=[a@sipx.test]") {
+			t.Errorf("log %q", got)
+		}
+	})
+}
+
+// asks has a stranger ask n times at once, and counts the answers by code.
+func asks(p *rawPhone, n int, msg string) map[int]int {
+	for range n {
+		p.send(msg)
+	}
+	got := map[int]int{}
+	for m := p.read(10 * time.Millisecond); m != nil; m = p.read(10 * time.Millisecond) {
+		got[m.Code()]++
+	}
+	return got
+}
+
+func TestStrangersRequestsAreBounded(t *testing.T) {
+	tagged := stranger("BYE", "", "To: <sip:x@10.0.0.1>", "To: <sip:x@10.0.0.1>;tag=0123456789abcdef")
+	for name, c := range map[string]struct {
+		msg  string
+		code int
+	}{
+		"OPTIONS":        {stranger("OPTIONS", ""), 200},
+		"unknown":        {stranger("FOO", ""), 501},
+		"INVITE":         {stranger("INVITE", ""), 404},
+		"of no dialog":   {tagged, 481},
+		"malformed":      {stranger("OPTIONS", "nonsense\r\n"), 400},
+		"of our branch?": {strings.ReplaceAll(tagged, "tag=0", "tag=x"), 481},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := siptest.NewNetwork()
+				n.Forget = true
+				r := newRig(t, n, phoneAddr, func(c *Config) { c.Limits.SourceRate = 20 })
+				defer r.stop()
+				log := logOf(r)
+				p := rawUDP(t, n, "10.0.0.66:4711")
+				if got := asks(p, 1000, c.msg); got[c.code] < 40 || got[c.code] > 41 || got[503] == 0 || got[503] > 16 {
+					t.Errorf("answers %v, want 40 and a few 503", got)
+				}
+				other := rawUDP(t, n, "10.0.0.67:4711")
+				other.wants(c.code, c.msg)
+				time.Sleep(time.Second)
+				if got := asks(p, 100, c.msg); got[c.code] < 20 || got[c.code] > 21 {
+					t.Errorf("a second later the answers are %v", got)
+				}
+				time.Sleep(time.Minute)
+				if got := linesWith(log, "limit=sip_rate_per_address"); len(got) != 2 || !strings.Contains(got[0], "peers=[10.0.0.66]") {
+					t.Errorf("log %q", got)
+				}
+				if n := r.sw.Stats().Limited[LimitSource]; n < 1030 || n > 1040 {
+					t.Errorf("%d are counted", n)
+				}
+			})
+		})
+	}
+}
+
+// However many addresses strangers have, or make up, no more is answered.
+func TestStrangersTogetherAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		n.Forget = true
+		r := newRig(t, n, phoneAddr, func(c *Config) { c.Limits.SourceRate, c.Limits.StrangerRate = 20, 50 })
+		defer r.stop()
+		all := 0
+		for i := range 100 {
+			p := rawUDP(t, n, fmt.Sprintf("10.0.1.%d:5060", i))
+			p.send(stranger("OPTIONS", ""))
+			if m := p.read(3 * time.Millisecond); m != nil {
+				all++
+			}
+		}
+		if all < 50 || all > 70 {
+			t.Errorf("%d of 100 strangers are answered at once", all)
+		}
+		if r.sw.Stats().Limited[LimitStrangers] == 0 {
+			t.Error("nothing is counted")
+		}
+	})
+}
+
+// What a stranger gets who asks often is no longer than what he says.
+func TestAnswersToWhoAsksOftenAreShort(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		r := newRig(t, n, phoneAddr, func(c *Config) { c.Limits.SourceRate = 20 })
+		defer r.stop()
+		p := rawUDP(t, n, "10.0.0.66:4711")
+		for _, method := range []string{"OPTIONS", "REGISTER", "FOO"} {
+			msg := stranger(method, "")
+			if m := p.ask(msg); m == nil || m.Get(wire.Allow) == nil {
+				t.Errorf("%s: the first has no Allow: %s", method, show(m))
+			}
+			asks(p, 25, stranger("OPTIONS", ""))
+			m := p.ask(msg)
+			if m == nil || len(m.Raw()) > len(msg)+100 {
+				t.Errorf("%s of %d bytes: %s", method, len(msg), m.Raw())
+			}
+			time.Sleep(time.Minute)
+		}
+	})
+}
+
+// Servers that calls go to, and who is known otherwise, ask as often as they like.
+func TestServersAndKnownPeersAreNoStrangers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		n.Forget = true
+		r := newRig(t, n, phoneAddr, func(c *Config) {
+			c.Limits.SourceRate, c.Limits.StrangerRate = 1, 1
+			c.Limits.Known = func(a netip.Addr) bool { return a == netip.MustParseAddr("10.0.0.7") }
+		})
+		defer r.stop()
+		known, server := rawUDP(t, n, "10.0.0.7:5060"), rawUDP(t, n, phoneAddr)
+		if got := asks(known, 100, stranger("OPTIONS", "")); got[200] != 100 {
+			t.Errorf("a known peer gets %v", got)
+		}
+		if got := asks(server, 100, stranger("OPTIONS", "")); got[200] > 3 {
+			t.Errorf("a server that no call went to gets %v", got)
+		}
+		c := r.place(spec())
+		server.expect("INVITE")
+		if got := asks(server, 100, stranger("OPTIONS", "")); got[200] != 100 {
+			t.Errorf("a server that a call went to gets %v", got)
+		}
+		c.stop(ErrHungUpByUser)
+		<-c.Done()
+	})
+}
+
+// A phone that floods its call is answered that it is too fast, then not at all.
+// Nothing of that is recorded, the call goes on, and its BYE is heard.
+func TestRequestsInADialogAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		n.Forget = true
+		r := newRig(t, n, phoneAddr, func(c *Config) { c.HangUpOn = Outcome; c.Limits.DialogRate = 50 })
+		defer r.stop()
+		p := rawUDP(t, n, phoneAddr)
+		c := r.place(spec())
+		p.answerAndAccept()
+		time.Sleep(time.Minute)
+		seq := 0
+		flood := func(count int) map[int]int {
+			got := map[int]int{}
+			for range count {
+				seq++
+				p.send(p.notify(seq, "180 Ringing", "active"))
+				if m := p.read(3 * time.Millisecond); m != nil {
+					got[m.Code()]++
+					if m.Code() == 500 && string(m.Get(wire.RetryAfter)) != "1" {
+						t.Fatalf("500 without Retry-After: %s", m.Raw())
+					}
+				}
+			}
+			return got
+		}
+		// A second's worth, another one once the clock has been looked at.
+		if got := flood(200); got[200] < 50 || got[200] > 101 || got[500] < 50 || got[500] > 100 {
+			t.Errorf("200 NOTIFYs at once: %v", got)
+		}
+		time.Sleep(2 * time.Second)
+		if got := flood(300); got[200] != 50 || got[500] != 50 { // the rest is silence
+			t.Errorf("300 a second later: %v", got)
+		}
+		if got := strings.Count(r.status(), "NOTIFY"); got > 151 {
+			t.Errorf("%d are recorded", got)
+		}
+		p.wants(0, p.inDialog("OPTIONS", 1000, "", ""))
+		if n := r.sw.Stats().Limited[LimitDialog]; n == 0 {
+			t.Error("nothing is counted")
+		}
+		p.wants(200, p.inDialog("BYE", 2000, "", ""))
+		<-c.Done()
+		r.empty()
+	})
+}
+
+// Late NOTIFYs are bounded as those in the call are.
+func TestRequestsAfterTheEndOfADialogAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		n.Forget = true
+		r := newRig(t, n, phoneAddr, func(c *Config) { c.Limits.DialogRate = 50; c.Limits.SourceRate = 20 })
+		defer r.stop()
+		p := rawUDP(t, n, phoneAddr)
+		c := r.place(spec())
+		p.answerAndAccept()
+		p.wants(200, p.notify(1, "180 Ringing", "active"))
+		p.hungUp()
+		<-c.Done()
+		got := map[int]int{}
+		for i := range 400 {
+			p.send(p.notify(2+i, "183 Session Progress", "active"))
+			if m := p.read(2 * time.Millisecond); m != nil {
+				got[m.Code()]++
+			}
+		}
+		if got[200] < 50 || got[200] > 101 || got[500] > 100 {
+			t.Errorf("400 late NOTIFYs: %v", got)
+		}
+		time.Sleep(time.Minute)
+	})
+}
+
+func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		r := newRig(t, n, phoneAddr, func(c *Config) {
+			c.Limits.StreamsPerSource = 3
+			c.Limits.Known = func(a netip.Addr) bool { return a == netip.MustParseAddr("10.0.0.7") }
+		})
+		defer r.stop()
+		open := func(from string) bool {
+			c, err := n.DialFrom(from)(t.Context(), "tcp", ourAddr)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { c.Close() })
+			synctest.Wait()
+			time.Sleep(10 * time.Millisecond)
+			_ = c.SetReadDeadline(time.Now().Add(time.Second))
+			_, err = c.Read(make([]byte, 1))
+			var timeout net.Error
+			return errors.As(err, &timeout) && timeout.Timeout()
+		}
+		for i := range 5 {
+			if got := open("10.0.0.66"); got != (i < 3) {
+				t.Errorf("connection %d stays open: %v", i+1, got)
+			}
+			if !open("10.0.0.7") {
+				t.Errorf("connection %d of a known peer is closed", i+1)
+			}
+		}
+		if !open("10.0.0.67") {
+			t.Error("another address gets no connection")
+		}
+		if n := r.sw.Stats().Limited[LimitStreamsPerSource]; n != 2 {
+			t.Errorf("%d are counted", n)
+		}
+	})
+}

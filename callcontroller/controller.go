@@ -50,6 +50,10 @@ type Config struct {
 	// ends is given up at once. Default 500,000, some 600 bytes each
 	// (300 MB).
 	MaxRecords int
+	// MaxRecordBytes bounds the texts of all records likewise. One record has at
+	// most 16 KiB, those of calls in progress keep at least the latest of them.
+	// Default 256 MiB.
+	MaxRecordBytes int64
 	// Follow, when set, may have a call that is about to be placed watched: it
 	// answers an observer that passes every event on to next. ctx is the
 	// request's, method that of sipflow.Spec.
@@ -97,12 +101,15 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 	if cfg.MaxRecords == 0 {
 		cfg.MaxRecords = 500_000
 	}
+	if cfg.MaxRecordBytes == 0 {
+		cfg.MaxRecordBytes = 256 << 20
+	}
 	return &Controller{
 		cfg:     cfg,
 		users:   users,
 		gate:    gate,
 		log:     log,
-		records: newRecords(cfg.MaxRecords),
+		records: newRecords(cfg.MaxRecords, cfg.MaxRecordBytes),
 		flows:   map[string]sipflow.Flow{methodRefer: sipflow.Refer, methodInvite: sipflow.Invite},
 		place: func(ctx context.Context, spec sipflow.Spec, flow sipflow.Flow) error {
 			_, err := sw.Place(ctx, spec, flow)
@@ -126,7 +133,8 @@ func (c *Controller) Run(ctx context.Context) {
 			return
 		case <-ticker.C:
 			if n := c.records.sweep(); n > 0 {
-				c.log.Warn("too many call records: results were given up early; raise the limit or lower resultCacheTime", "given_up", n, "limit", c.cfg.MaxRecords)
+				c.log.Warn("too many call records: results were given up early; raise limits.records or limits.record-bytes, or lower resultCacheTime", "given_up", n,
+					"limits.records", c.cfg.MaxRecords, "limits.record-bytes", c.cfg.MaxRecordBytes)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package callcontroller
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"sipxrest/schema"
@@ -40,6 +41,9 @@ func (r *record) dialled(e *sipflow.Event) {
 	}
 	r.unlist(e.At)
 	d := dialog{Dialog: *e.Dialog}
+	if len(d.ID) > maxText { // with a tag of the phone's that names nothing
+		d.ID = strings.Clone(d.ID[:maxText])
+	}
 	if d.State == sipflow.Terminated {
 		d.until = e.At.Add(listTerminated)
 	}

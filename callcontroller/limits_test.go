@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"fmt"
 	"net/http/httptest"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sipxrest/sipflow"
@@ -59,4 +61,119 @@ func TestOnlyTrustedPeersAreBeyondAUsersLimits(t *testing.T) {
 	if w.Code != 200 || b.placed() != 2 || b.last(t).Trusted {
 		t.Errorf("%d %s; %d placed, trusted %v", w.Code, w.Body, b.placed(), b.last(t).Trusted)
 	}
+}
+
+// size is what the texts of a record take, and adds up the bytes of its lines.
+func size(t *testing.T, r *record) int {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for _, l := range r.lines {
+		n += len(l.text)
+	}
+	if n != int(r.begun)+int(r.late) {
+		t.Errorf("%d bytes are kept, %d and %d are counted", n, r.begun, r.late)
+	}
+	return n
+}
+
+// A phone whose NOTIFYs are long fills no more memory than others: of its lines
+// the first and the last are kept.
+func TestLongLinesAreBoundedByTheirBytes(t *testing.T) {
+	b := newBench(t, Config{}, nil)
+	b.do("POST", "/callcontroller/201/202")
+	spec := b.last(t)
+	for i := range 1000 {
+		progress(spec, "NOTIFY", fmt.Sprintf("SIP/2.0 180 Ringing %04d\r\n%s", i, strings.Repeat("x", 2000)))
+	}
+	got := texts(b.do("GET", "/callcontroller/201/202").Body.String())
+	if n := len(got); n < 6 || n > 8 || !strings.Contains(got[0], " 0000") || !strings.Contains(got[1], " 0001") ||
+		!strings.Contains(got[2], fmt.Sprintf(" %04d", 1000-n+2)) || !strings.Contains(got[n-1], " 0999") {
+		t.Errorf("%d lines are kept", n)
+	}
+	if n := size(t, b.records.find(spec.Key)); n > firstBytes+lastBytes {
+		t.Errorf("%d bytes are kept", n)
+	}
+}
+
+// All records together have a bound, too: finished ones are given up then, and
+// those of calls in progress keep the latest. What is gone is not counted.
+func TestAllRecordsTogetherAreBoundedByTheirBytes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{MaxRecordBytes: 100_000}, nil)
+		long := "SIP/2.0 180 Ringing\r\n" + strings.Repeat("x", 500)
+		var specs []sipflow.Spec
+		for i := range 50 {
+			b.do("POST", fmt.Sprintf("/callcontroller/201/%d?resultCacheTime=60", 1000+i))
+			specs = append(specs, b.last(t))
+		}
+		for i := range 100 {
+			for _, spec := range specs {
+				progress(spec, "NOTIFY", fmt.Sprintf("%s %d", long, i))
+			}
+		}
+		if n := b.Stats().Bytes; n > 50*(firstBytes+poorBytes)+100_000 {
+			t.Errorf("50 calls take %d bytes", n)
+		}
+		if got := texts(b.do("GET", "/callcontroller/201/1049").Body.String()); len(got) < 7 || !strings.HasSuffix(got[len(got)-1], " 99") {
+			t.Errorf("a call in progress has %d lines, or not the last", len(got))
+		}
+		// A call that is replaced, whose phone says more.
+		b.do("POST", "/callcontroller/201/1000")
+		progress(specs[0], "NOTIFY", long)
+		end(specs[0])
+		if got := texts(b.do("GET", "/callcontroller/201/1000").Body.String()); len(got) != 0 {
+			t.Errorf("the new call has %d lines of the old one", len(got))
+		}
+		end(b.last(t))
+		for _, spec := range specs[1:] {
+			end(spec)
+		}
+		if n := b.Stats().Bytes; n > 100_000 {
+			t.Errorf("finished calls take %d bytes", n)
+		}
+		if s := b.Stats(); s.GivenUp == 0 || s.Records == 0 {
+			t.Errorf("%+v, want some given up, some kept", s)
+		}
+		time.Sleep(time.Minute + time.Second)
+		b.records.sweep()
+		if s := b.Stats(); s.Records != 0 || s.Bytes != 0 {
+			t.Errorf("when all have expired: %+v", s)
+		}
+	})
+}
+
+// The bytes of a record count once under however many keys, and as long as one
+// of them leads to it.
+func TestTheBytesOfATransferredCallCountOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{}, nil)
+		b.do("POST", "/callcontroller/201/202?resultCacheTime=60")
+		spec := b.last(t)
+		progress(spec, "INVITE", "SIP/2.0 180 Ringing")
+		move := func(to string) {
+			key := spec.Key
+			key.Calling = to + "@sipx.test"
+			spec.Observe(&sipflow.Event{Kind: sipflow.Moved, Key: key, At: time.Now()})
+		}
+		for i := range 20 {
+			move(fmt.Sprint(300 + i%3)) // back to the first one's, too
+			if n := b.Stats().Bytes; n != 19 {
+				t.Fatalf("after transfer %d: %d bytes", i+1, n)
+			}
+		}
+		end(spec)
+		time.Sleep(30 * time.Second)
+		b.do("POST", "/callcontroller/201/202?resultCacheTime=60") // takes one of its keys
+		if n := b.Stats().Bytes; n != 19 {
+			t.Errorf("%d bytes while another key leads to it", n)
+		}
+		time.Sleep(31 * time.Second)
+		b.do("POST", "/callcontroller/301/202?agent=201") // takes one that has expired and is still there
+		b.records.sweep()
+		if s := b.Stats(); s.Bytes != 0 || s.Records != 2 {
+			t.Errorf("in the end: %+v", s)
+		}
+	})
 }

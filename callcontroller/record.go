@@ -14,6 +14,13 @@ const (
 	firstLines = 50  // lines of a call's beginning that are kept
 	lastLines  = 150 // lines of its end that are kept
 	maxText    = 2048
+	// firstBytes and lastBytes bound their texts. Those of a usual call take a few
+	// hundred bytes; a phone that sends long ones must not fill the memory.
+	firstBytes = 4 << 10
+	lastBytes  = 12 << 10
+	// poorBytes is in place of lastBytes while all records together have more
+	// than Config.MaxRecordBytes.
+	poorBytes = 1 << 10
 )
 
 // record is what a GET tells of one call. Its call's goroutine writes it,
@@ -28,9 +35,13 @@ type record struct {
 	mu      sync.Mutex
 	version uint32 // changes whenever the document does
 	ended   bool
+	lost    bool     // no key leads to it any more
 	run     *running // nil once it is of no use
-	oldest  uint8    // of the last lines: where in lines[firstLines:] they begin
+	first   uint8    // lines of the beginning, once they are complete; 0 before
+	names   uint8    // keys that lead to it; guarded by records.mu
 	dropped uint32   // lines that are not kept
+	begun   uint16   // bytes of the texts of the first lines
+	late    uint16   // bytes of those after them
 	lines   []line
 }
 
@@ -83,21 +94,47 @@ func (r *record) add(e *sipflow.Event) {
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.lost {
+		return
+	}
 	r.version++
 	if n := len(r.lines); n > 0 && r.lines[n-1].callID == e.CallID {
 		l.callID = r.lines[n-1].callID
 	} else {
 		l.callID = strings.Clone(e.CallID)
 	}
-	if len(r.lines) < firstLines+lastLines {
-		if r.lines == nil {
-			r.lines = make([]line, 0, 3) // while it rings; doubled, it holds a usual call
-		}
-		r.lines = append(r.lines, l)
-		return
+	if r.lines == nil {
+		r.lines = make([]line, 0, 3) // while it rings; doubled, it holds a usual call
 	}
-	r.lines[firstLines+int(r.oldest)] = l
-	r.oldest = (r.oldest + 1) % lastLines
+	r.lines = append(r.lines, l)
+	size := len(text)
+	r.c.records.bytes.Add(int64(size))
+	if r.first == 0 {
+		if n := len(r.lines); n <= firstLines && int(r.begun)+size <= firstBytes {
+			r.begun += uint16(size)
+			return
+		}
+		r.first = uint8(len(r.lines) - 1) // at least one: maxText is less than firstBytes
+	}
+	r.late += uint16(size)
+	most := lastBytes
+	if r.c.records.poor() {
+		most = poorBytes
+	}
+	for len(r.lines)-int(r.first) > lastLines || int(r.late) > most && len(r.lines)-int(r.first) > 1 {
+		r.dropOldest()
+	}
+}
+
+// dropOldest gives up the first of the last lines.
+func (r *record) dropOldest() {
+	i := int(r.first)
+	size := len(r.lines[i].text)
+	copy(r.lines[i:], r.lines[i+1:])
+	r.lines[len(r.lines)-1] = line{}
+	r.lines = r.lines[:len(r.lines)-1]
+	r.late -= uint16(size)
+	r.c.records.bytes.Add(-int64(size))
 	r.dropped++
 }
 
@@ -138,9 +175,6 @@ func (r *record) appendLines(dst []schema.StatusLine) ([]schema.StatusLine, uint
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for i := range r.lines {
-		if i >= firstLines && r.oldest > 0 {
-			i = firstLines + (i-firstLines+int(r.oldest))%lastLines
-		}
 		l := &r.lines[i]
 		dst = append(dst, schema.StatusLine{At: time.UnixMilli(l.at), CallID: l.callID, Method: l.method, Text: l.text})
 	}

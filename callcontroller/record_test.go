@@ -253,7 +253,7 @@ func TestTooManyRecordsAreGivenUpEarly(t *testing.T) {
 		time.Sleep(sweepEvery + time.Second)
 		stop()
 		<-ran
-		if !strings.Contains(log.String(), "given_up=10 limit=10") {
+		if !strings.Contains(log.String(), "given_up=10 limits.records=10") {
 			t.Errorf("log: %s", log.String())
 		}
 	})

@@ -2,6 +2,7 @@ package callcontroller
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/patrickmn/go-cache"
@@ -12,8 +13,10 @@ import (
 // records finds the record of a key. A record of a running call never
 // expires.
 type records struct {
-	max   int
-	cache *cache.Cache
+	max      int
+	maxBytes int64
+	cache    *cache.Cache
+	bytes    atomic.Int64 // of the texts of all records that have a key
 
 	// mu makes one step of comparing and setting: the end of a replaced call
 	// must not take away the record of the call that replaced it.
@@ -23,9 +26,43 @@ type records struct {
 	givenUp uint64 // the same since the start; under mu
 }
 
-func newRecords(max int) *records {
+func newRecords(max int, maxBytes int64) *records {
 	// Interval 0: the cache starts no goroutine of its own.
-	return &records{max: max, cache: cache.New(cache.NoExpiration, 0)}
+	rs := &records{max: max, maxBytes: maxBytes, cache: cache.New(cache.NoExpiration, 0)}
+	rs.cache.OnEvicted(func(_ string, v any) { rs.unname(v.(*record)) })
+	return rs
+}
+
+// poor reports whether the records take more memory than they may.
+func (rs *records) poor() bool { return rs.bytes.Load() > rs.maxBytes }
+
+// name and unname count the keys that lead to r. Only what can be read counts
+// among the bytes, and grows. mu is held.
+func (rs *records) name(r *record) {
+	if r.names++; r.names == 1 {
+		r.lose(false)
+	}
+}
+
+func (rs *records) unname(r *record) {
+	if r.names--; r.names == 0 {
+		r.lose(true)
+	}
+}
+
+// lose notes that no key leads to r, or that one does again.
+func (r *record) lose(lost bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lost == lost {
+		return
+	}
+	r.lost = lost
+	size := int64(r.begun) + int64(r.late)
+	if lost {
+		size = -size
+	}
+	r.c.records.bytes.Add(size)
 }
 
 // find answers the record of key, or nil.
@@ -38,9 +75,22 @@ func (rs *records) find(key sipflow.Key) *record {
 
 // take gives key to r, in place of the record that had it.
 func (rs *records) take(key sipflow.Key, r *record) {
+	text := key.String()
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	rs.cache.Set(key.String(), r, cache.NoExpiration)
+	v, found := rs.cache.Get(text)
+	switch {
+	case found && v.(*record) == r: // it may have been released meanwhile
+		rs.cache.Set(text, r, cache.NoExpiration)
+		return
+	case !found:
+		rs.cache.Delete(text) // one that has expired and is still there
+	}
+	rs.name(r)
+	rs.cache.Set(text, r, cache.NoExpiration) // nobody finds nothing in between
+	if found {
+		rs.unname(v.(*record))
+	}
 }
 
 // release lets r, whose call is over, expire after its time, unless another
@@ -53,7 +103,7 @@ func (rs *records) release(key sipflow.Key, r *record) {
 		return
 	}
 	keep := r.keep
-	if keep > 0 && rs.cache.ItemCount() > rs.max {
+	if keep > 0 && (rs.cache.ItemCount() > rs.max || rs.poor()) {
 		keep = 0
 		rs.full++
 		rs.givenUp++
@@ -68,9 +118,9 @@ func (rs *records) release(key sipflow.Key, r *record) {
 // sweep removes what has expired and answers how many finished records were
 // given up since the last sweep.
 func (rs *records) sweep() uint64 {
-	rs.cache.DeleteExpired()
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
+	rs.cache.DeleteExpired() // which calls unname
 	full := rs.full
 	rs.full = 0
 	return full

@@ -110,6 +110,7 @@ func (a *App) open() (err error) {
 		Timeout:         cfg.Call.Timeout,
 		ResultCacheTime: cfg.Call.ResultCacheTime,
 		MaxRecords:      cfg.Limits.Records,
+		MaxRecordBytes:  int64(cfg.Limits.RecordBytes),
 	}, a.sw, a.users, a.gate, log)
 	if err := a.bindMetrics(); err != nil {
 		return err

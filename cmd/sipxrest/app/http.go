@@ -28,6 +28,7 @@ const (
 	idleTimeout       = 60 * time.Second
 	maxHeaderBytes    = 16 << 10
 	maxBodyBytes      = 64 << 10
+	maxStreams        = 100 // requests at a time on one HTTP/2 connection
 )
 
 // A listener is one bound item of "http".
@@ -78,9 +79,10 @@ func (a *App) bindHTTP(gate *restauth.Gate, h http.Handler) (err error) {
 				WriteTimeout:      writeTimeout,
 				IdleTimeout:       idleTimeout,
 				MaxHeaderBytes:    maxHeaderBytes,
+				HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
 				ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 			},
-			socket: newLimitListener(socket, a.cfg.Limits.Connections, exempt, a.log),
+			socket: newLimitListener(socket, a.cfg.Limits.Connections, a.cfg.Limits.ConnectionsPerAddress, exempt, a.log),
 			url:    scheme + socket.Addr().String(),
 		})
 	}
@@ -101,10 +103,15 @@ func explainBind(err error) error {
 }
 
 // guarded bounds a request's body, which no handler of the call resource
-// reads, and answers 500 for a handler that panics: the client gets an answer,
+// reads: who announces more gets 413, before any of it is read. It answers 500 for a handler that panics: the client gets an answer,
 // the operator the stack.
 func guarded(h http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.ContentLength > maxBodyBytes {
+			w.Header().Set("Connection", "close") // nothing can follow a body that is not read
+			answerFault(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes, and none is needed", maxBodyBytes))
+			return
+		}
 		if r.ContentLength != 0 {
 			r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
 		}
@@ -117,12 +124,17 @@ func guarded(h http.Handler, log *slog.Logger) http.Handler {
 				panic(fault)
 			}
 			log.Error("panic while answering", "method", r.Method, "path", r.URL.Path, "panic", fault, "stack", string(debug.Stack()))
-			w.Header().Set("Content-Type", "text/xml; charset=UTF-8")
-			w.WriteHeader(http.StatusInternalServerError)
-			_, _ = w.Write(schema.AppendProcessingStatus(nil, http.StatusInternalServerError, "Internal error"))
+			answerFault(w, http.StatusInternalServerError, "Internal error")
 		}()
 		h.ServeHTTP(w, r)
 	})
+}
+
+// answerFault answers with the document that clients of the call resource know.
+func answerFault(w http.ResponseWriter, status int, text string) {
+	w.Header().Set("Content-Type", "text/xml; charset=UTF-8")
+	w.WriteHeader(status)
+	_, _ = w.Write(schema.AppendProcessingStatus(nil, status, text))
 }
 
 // serve answers requests until the listener is closed.

@@ -92,7 +92,14 @@ func TestAPanicIsAnsweredAndLogged(t *testing.T) {
 func TestABodyIsBounded(t *testing.T) {
 	var err error
 	h := guarded(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { _, err = io.Copy(io.Discard, r.Body) }), slog.New(slog.DiscardHandler))
-	h.ServeHTTP(httptest.NewRecorder(), httptest.NewRequest("POST", callPath, strings.NewReader(strings.Repeat("x", maxBodyBytes+1))))
+	r := httptest.NewRequest("POST", callPath, strings.NewReader(strings.Repeat("x", maxBodyBytes+1)))
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	if body := w.Body.String(); w.Code != 413 || !strings.Contains(body, "<error-code>413</error-code>") || !strings.Contains(body, "65536 bytes") {
+		t.Errorf("a body that is announced as too long: %d %s", w.Code, body)
+	}
+	r.ContentLength = -1
+	h.ServeHTTP(httptest.NewRecorder(), r)
 	if err == nil {
 		t.Error("a body of any length is read")
 	}

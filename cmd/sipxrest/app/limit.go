@@ -5,7 +5,8 @@ import (
 	"net"
 	"net/netip"
 	"sync"
-	"time"
+
+	"sipxrest/limit"
 )
 
 // A limitListener bounds the connections of one listener, all together and
@@ -16,23 +17,36 @@ type limitListener struct {
 	net.Listener
 	total, perAddress int
 	exempt            []netip.Prefix // reverse proxies: many clients behind one address
-	log               *slog.Logger
+	said              limit.Log[netip.Addr]
 
-	mu       sync.Mutex
-	open     int
-	refused  uint64
-	byAddr   map[netip.Addr]int
-	lastSaid time.Time
+	mu      sync.Mutex
+	open    int
+	refused uint64
+	byAddr  map[netip.Addr]int // IPv6 by /64
 }
 
-// addressShare is the part of all connections that one address may hold.
+// addressShare is the part of all connections that one address may hold, if
+// the configuration does not say.
 const addressShare = 4
 
-func newLimitListener(l net.Listener, total int, exempt []netip.Prefix, log *slog.Logger) *limitListener {
-	return &limitListener{
-		Listener: l, total: total, perAddress: max(1, total/addressShare), exempt: exempt,
-		log: log, byAddr: map[netip.Addr]int{},
+// newLimitListener bounds the connections of l to total, of which one address
+// may have perAddress, 0 for a quarter.
+func newLimitListener(l net.Listener, total, perAddress int, exempt []netip.Prefix, log *slog.Logger) *limitListener {
+	if perAddress == 0 {
+		perAddress = max(1, total/addressShare)
 	}
+	limited := &limitListener{Listener: l, total: total, perAddress: min(perAddress, total), exempt: exempt, byAddr: map[netip.Addr]int{}}
+	limited.said.Say = func(refused uint64, peers []netip.Addr) {
+		open, _ := limited.counts()
+		log.Warn("HTTP connections refused: too many at once", "refused", refused, "peers", peers, "open", open, "listener", l.Addr(),
+			"limits.connections", limited.total, "limits.connections-per-address", limited.perAddress)
+	}
+	return limited
+}
+
+func (l *limitListener) Close() error {
+	l.said.Stop()
+	return l.Listener.Close()
 }
 
 // Accept answers the next connection that is within the limits.
@@ -58,23 +72,21 @@ func remoteAddr(c net.Conn) netip.Addr {
 }
 
 func (l *limitListener) admit(addr netip.Addr) bool {
+	near := limit.Network(addr)
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.open >= l.total || l.byAddr[addr] >= l.perAddress && !contains(l.exempt, addr) {
+	if l.open >= l.total || l.byAddr[near] >= l.perAddress && !contains(l.exempt, addr) {
 		l.refused++
-		if now := time.Now(); now.Sub(l.lastSaid) > 10*time.Second {
-			l.lastSaid = now
-			l.log.Warn("HTTP connection refused: too many at once", "peer", addr, "open", l.open,
-				"of this peer", l.byAddr[addr], "listener", l.Addr(), "limits.connections", l.total)
-		}
+		l.said.Refused(addr)
 		return false
 	}
 	l.open++
-	l.byAddr[addr]++
+	l.byAddr[near]++
 	return true
 }
 
 func (l *limitListener) release(addr netip.Addr) {
+	addr = limit.Network(addr)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.open--

@@ -14,6 +14,8 @@ type scriptedListener struct {
 	from []string
 }
 
+func (l *scriptedListener) Close() error { return nil }
+
 func (l *scriptedListener) Addr() net.Addr { return &net.TCPAddr{} }
 
 func (l *scriptedListener) Accept() (net.Conn, error) {
@@ -36,7 +38,7 @@ func (c *scriptedConn) Close() error         { return nil }
 func TestOneAddressCannotTakeAllConnections(t *testing.T) {
 	discard := slog.New(slog.DiscardHandler)
 	accept := func(total int, exempt []netip.Prefix, from ...string) (l *limitListener, conns []net.Conn) {
-		l = newLimitListener(&scriptedListener{from: from}, total, exempt, discard)
+		l = newLimitListener(&scriptedListener{from: from}, total, 0, exempt, discard)
 		for {
 			c, err := l.Accept()
 			if err != nil {
@@ -57,6 +59,7 @@ func TestOneAddressCannotTakeAllConnections(t *testing.T) {
 	l, conns := accept(4, nil, "192.0.2.1:1")
 	conns[0].Close()
 	conns[0].Close()
+	l.Close()
 	if l.open != 0 || len(l.byAddr) != 0 {
 		t.Errorf("after closing (twice) %d are open, %v", l.open, l.byAddr)
 	}

@@ -44,7 +44,7 @@ func (a *App) bindMetrics() error {
 			MaxHeaderBytes:    maxHeaderBytes,
 			ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
 		},
-		socket: newLimitListener(socket, watchConnections, nil, a.log),
+		socket: newLimitListener(socket, watchConnections, 0, nil, a.log),
 		url:    "http://" + socket.Addr().String(),
 	}
 	return nil

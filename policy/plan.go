@@ -274,7 +274,11 @@ func (p *plan) home(digits string, always bool, add func(Reading)) (possible boo
 			c = c&^International | National
 		}
 		if valid || always {
-			add(Reading{Dialled: digits, Number: phonenumbers.Format(num, phonenumbers.E164), Classes: c})
+			full := phonenumbers.Format(num, phonenumbers.E164)
+			add(Reading{Dialled: digits, Number: full, Classes: c})
+			if !valid { // what there is no such number of means what its full form means
+				p.abroad(full[1:], false, add)
+			}
 		}
 		length := phonenumbers.IsPossibleNumberWithReason(num)
 		return length == phonenumbers.IS_POSSIBLE || length == phonenumbers.IS_POSSIBLE_LOCAL_ONLY

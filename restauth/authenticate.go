@@ -13,6 +13,7 @@ import (
 // What the body of a 401 says. sipXrest: a wrong PIN is "pin mismatch".
 const (
 	bodyNone     = "Authentication required: give the agent's user name and PIN by HTTP Digest"
+	bodyNoneTLS  = "Authentication required: give the agent's user name and PIN by HTTP Digest or Basic"
 	bodyMismatch = "pin mismatch"
 	bodyBasic    = "Basic authentication would show the PIN to everybody on the way: use Digest here, or HTTPS"
 	bodyStale    = "The nonce is not valid any more: repeat the request with the new one"
@@ -52,6 +53,9 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 	}
 
 	body, isStale, why := bodyNone, false, NoCredentials
+	if l.tls {
+		body = bodyNoneTLS
+	}
 	switch v, err := g.check(r, l, snapshot, agent, given, now); v {
 	case good:
 		return agent, true

@@ -41,6 +41,10 @@ type Config struct {
 	// may call from another site.
 	AllowedOrigins []string
 
+	// Names are hosts by which browsers may call, beside addresses, localhost,
+	// the domain, its subdomains and the hosts of AllowedOrigins; "*" is any.
+	Names []string
+
 	// Now tells the time; default: time.Now.
 	Now func() time.Time
 }
@@ -51,6 +55,7 @@ type Gate struct {
 	users    *Users
 	log      *slog.Logger
 	origins  map[string]bool
+	names    names
 	nonces   *nonces
 	guesses  *throttle
 	decoy    string // in place of the PIN of a user who has none
@@ -84,6 +89,10 @@ func New(cfg Config, users *Users, log *slog.Logger) (*Gate, error) {
 		}
 		g.origins[origin] = true
 	}
+	var err error
+	if g.names, err = newNames(&cfg); err != nil {
+		return nil, fmt.Errorf("http-names: %w", err)
+	}
 	var decoy [16]byte
 	rand.Read(decoy[:]) // never fails
 	g.decoy = hex.EncodeToString(decoy[:])
@@ -105,8 +114,8 @@ var strictest = &listener{policy: PIN, scope: "0"}
 type listenerKey struct{}
 
 // Listener is the handler of one listener, for its policy and with tls if it
-// speaks TLS. It refuses cross-site requests and answers CORS preflights; the
-// rest goes to h, whose calls to Authorize then know the listener. Nonces
+// speaks TLS. It refuses cross-site requests and browsers that call by a name
+// which is not ours, and answers CORS preflights; the rest goes to h, whose calls to Authorize then know the listener. Nonces
 // that one listener issued are not good on another.
 func (g *Gate) Listener(p Policy, tls bool, h http.Handler) http.Handler {
 	scope := strconv.FormatInt(g.listener.Add(1), 10) + " " + g.cfg.Realm
@@ -114,7 +123,7 @@ func (g *Gate) Listener(p Policy, tls bool, h http.Handler) http.Handler {
 }
 
 func (l *listener) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if l.gate.crossSite(w, r) {
+	if l.gate.crossSite(w, r) || l.misnamed(w, r) {
 		return
 	}
 	l.next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), listenerKey{}, l)))

@@ -19,9 +19,9 @@ func TestPolicies(t *testing.T) {
 	}{
 		{TrustedOrPIN, true, trusted, 200, "hello 201"},
 		{TrustedOrPIN, true, "[::ffff:192.0.2.9]:1000", 200, "hello 201"},
-		{TrustedOrPIN, true, stranger, 401, bodyNone},
-		{TrustedOrPIN, true, "", 401, bodyNone},
-		{TrustedOrPIN, true, "@", 401, bodyNone},
+		{TrustedOrPIN, true, stranger, 401, bodyNoneTLS},
+		{TrustedOrPIN, true, "", 401, bodyNoneTLS},
+		{TrustedOrPIN, true, "@", 401, bodyNoneTLS},
 		{PIN, false, trusted, 401, bodyNone},
 		{PIN, false, stranger, 401, bodyNone},
 		{TrustedOnly, false, trusted, 200, "hello 201"},

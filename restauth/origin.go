@@ -48,7 +48,8 @@ func (g *Gate) crossSite(w http.ResponseWriter, r *http.Request) bool {
 		w.WriteHeader(http.StatusNoContent)
 		return true
 	}
-	if !changesState(r) {
+	preflight := r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
+	if !changesState(r) && !preflight {
 		return false
 	}
 	site := r.Header.Get("Sec-Fetch-Site")

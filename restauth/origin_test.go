@@ -7,7 +7,7 @@ import (
 
 // Attack 8.
 func TestForeignPagesAreRefused(t *testing.T) {
-	g := newGate(t, Config{Trusted: prefix("192.0.2.0/24"), AllowedOrigins: []string{"https://Portal.example:443", "http://intranet:8080"}})
+	g := newGate(t, Config{Trusted: prefix("192.0.2.0/24"), Names: []string{"pbx.example"}, AllowedOrigins: []string{"https://Portal.example:443", "http://intranet:8080"}})
 	h := g.on(TrustedOrPIN, true)
 	for _, c := range []struct {
 		name, method, origin, site string
@@ -67,7 +67,7 @@ func TestForeignPageMayNotOpenAWebSocket(t *testing.T) {
 // A page whose name leads to our address has our origin, in the browser of a
 // trusted peer: it may ask, but has to know the PIN.
 func TestSameOriginGrantsNoTrust(t *testing.T) {
-	g := newGate(t, Config{Trusted: prefix("192.0.2.0/24")})
+	g := newGate(t, Config{Trusted: prefix("192.0.2.0/24"), Names: []string{"*"}})
 	for policy, status := range map[Policy]int{TrustedOrPIN: 401, TrustedOnly: 403} {
 		r := request("POST", "/x")
 		r.RemoteAddr = "192.0.2.9:1"
@@ -86,12 +86,15 @@ func TestPreflight(t *testing.T) {
 	g := newGate(t, Config{AllowedOrigins: []string{"https://portal.example"}})
 	reached := false
 	h := g.Listener(PIN, true, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { reached = true }))
+	status := 0
 	ask := func(origin string) http.Header {
 		r := request("OPTIONS", "/callcontroller/201/202")
 		r.Header.Set("Origin", origin)
 		r.Header.Set("Access-Control-Request-Method", "POST")
 		r.Header.Set("Access-Control-Request-Headers", "authorization")
-		return do(h, r).Header
+		res := do(h, r)
+		status = res.StatusCode
+		return res.Header
 	}
 	got := ask("https://portal.example")
 	for name, want := range map[string]string{
@@ -107,7 +110,7 @@ func TestPreflight(t *testing.T) {
 	if reached {
 		t.Error("a preflight went on to the service")
 	}
-	if got := ask("https://evil.example"); got.Get("Access-Control-Allow-Origin") != "" || !reached {
-		t.Errorf("a foreign page's preflight was answered: %v", got)
+	if got := ask("https://evil.example"); got.Get("Access-Control-Allow-Origin") != "" || status != 403 || reached {
+		t.Errorf("a foreign page's preflight was answered %d: %v", status, got)
 	}
 }

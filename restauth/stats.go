@@ -15,11 +15,12 @@ const (
 	TooManyGuesses     // 429
 	NotTrusted         // a stranger on a listener for trusted peers
 	CrossSite          // a page that is not in allowed-origins
+	ForeignName        // a browser that calls by a name that is not ours
 	numFailures    int = iota
 )
 
 func (f Failure) String() string {
-	return [...]string{"no_credentials", "wrong_pin", "stale_nonce", "basic_in_clear", "bad_credentials", "too_many_guesses", "not_trusted", "cross_site"}[f]
+	return [...]string{"no_credentials", "wrong_pin", "stale_nonce", "basic_in_clear", "bad_credentials", "too_many_guesses", "not_trusted", "cross_site", "foreign_name"}[f]
 }
 
 // Stats is what a gate has refused since it was made, and holds now.

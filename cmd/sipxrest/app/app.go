@@ -91,6 +91,7 @@ func (a *App) open() (err error) {
 		ReverseProxies: prefixes(cfg.ReverseProxies),
 		AllowPinless:   cfg.AllowPinless,
 		AllowedOrigins: cfg.AllowedOrigins,
+		Names:          append(certificateNames(&cfg), cfg.HTTPNames...),
 	}, a.users, log)
 	if err != nil {
 		return err

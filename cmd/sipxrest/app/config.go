@@ -30,6 +30,8 @@ type Config struct {
 	ReverseProxies []string
 	// AllowedOrigins lists the browser pages ("https://portal.example") that may call.
 	AllowedOrigins []string
+	// HTTPNames lists further names by which browsers may call; "*": any.
+	HTTPNames []string
 	// AllowPinless lets users without a PIN in with any PIN.
 	AllowPinless bool
 	// Users names the files with the users: YAML lists or validusers.xml.

@@ -50,6 +50,7 @@ func (c *Config) keys() []key {
 		{"trusted", true, texts(&c.Trusted)},
 		{"reverse-proxies", true, texts(&c.ReverseProxies)},
 		{"allowed-origins", true, texts(&c.AllowedOrigins)},
+		{"http-names", true, texts(&c.HTTPNames)},
 		{"allow-pinless", false, truth(&c.AllowPinless)},
 		{"users", true, paths(&c.Users)},
 		{"policy", false, text(&c.Policy)},

@@ -34,6 +34,15 @@ func (v *checks) limits() {
 	}
 }
 
+// names checks "http-names".
+func (v *checks) names() {
+	for _, s := range v.c.HTTPNames {
+		if s != "*" && !isHost(s) {
+			v.check("http-names", fmt.Errorf("%q is not a host name: write it without scheme, port and path, or * for any name", s))
+		}
+	}
+}
+
 // sipLimits are the limits that SIP strangers, phones and users meet. known
 // answers the addresses that are none of strangers, beside the SIP servers.
 func sipLimits(l *Limits, known func(netip.Addr) bool) sipflow.Limits {

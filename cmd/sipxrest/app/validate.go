@@ -33,6 +33,7 @@ func (c *Config) Validate() error {
 	v.sip()
 	v.http()
 	v.peers()
+	v.names()
 	if len(c.Users) == 0 {
 		v.check("users", errors.New("missing: "+cmp.Or(c.usersHint, "name the file with the users, such as users: [users.yaml]")))
 	}

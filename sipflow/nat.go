@@ -68,6 +68,9 @@ func (sw *Switchboard) learn(over link, res *wire.Message) {
 		return
 	}
 	at.at.Store(&seenAt{now, now.String()})
+	if now.String() == was {
+		return // no NAT is in between
+	}
 	sw.log.Info("sip: seen from outside at another address, which Via, Contact and session descriptions say from now on", "address", now.String(), "instead", was)
 }
 

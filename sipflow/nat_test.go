@@ -67,6 +67,8 @@ func TestAddressThatTheProxySees(t *testing.T) {
 		p.send(p.response(m, 200, "", "")) // a server without RFC 3581
 		time.Sleep(time.Second)
 		call(ourAddr)
+		answer(200, "10.0.0.1", "5060") // no NAT: nothing to tell
+		call(ourAddr)
 		answer(404, "198.51.100.7", "40001")
 		call("198.51.100.7:40001")
 		call("198.51.100.7:40001")

@@ -237,11 +237,14 @@ func explainCertificate(leaf *x509.Certificate, err error) error {
 // explainHandshake says what is meant by what peers answer that speak no TLS.
 func explainHandshake(err error) error {
 	var header tls.RecordHeaderError
+	var late net.Error // the context's deadline, or the connection's
 	switch {
 	case errors.As(err, &header):
 		return fmt.Errorf("the server does not speak TLS there: is the port right? %w", err)
 	case isAlert(err):
 		return fmt.Errorf("the server refuses us; if it wants a certificate it must be able to verify that of sip.tls.cert: %w", err)
+	case errors.As(err, &late) && late.Timeout():
+		return fmt.Errorf("the server says nothing in time: does it speak TLS on this port (usual is 5061)? %w", err)
 	}
 	return err
 }

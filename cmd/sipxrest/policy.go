@@ -27,7 +27,7 @@ Examples:
 
   sipxrest policy try 0044909879001
   sipxrest policy try --user 201 '+1 (900) 555-1234'
-  sipxrest policy try --set policy=no-premium --set dial.country=DE 'sip:0900123456@sipx.test'`
+  sipxrest policy try --set policy=no-premium --set dial.country=DE 'sip:09001234567@sipx.test'`
 }
 
 // Run prints the readings and the verdict.
@@ -41,6 +41,7 @@ func (c *tryCommand) Run(w world) error {
 		return err
 	}
 	fmt.Fprintf(w.stdout, "%-10s %s, policy %s\n", "user", cmp.Or(t.User, "everybody"), cmp.Or(t.Policy, "none"))
+	told := map[string]bool{}
 	for _, v := range t.Verdicts {
 		verdict := "refused"
 		if v.Allowed {
@@ -54,7 +55,11 @@ func (c *tryCommand) Run(w world) error {
 		case t.Policy != "":
 			verdict += ": no rule matches"
 		}
-		fmt.Fprintf(w.stdout, "%-10s %-20s %-28s %s\n", "may mean", v.String(), v.Classes, verdict)
+		// A number that is reached by two spellings of what was dialled is told once.
+		if line := fmt.Sprintf("%-10s %-20s %-28s %s\n", "may mean", v.String(), v.Classes, verdict); !told[line] {
+			told[line] = true
+			fmt.Fprint(w.stdout, line)
+		}
 	}
 	if t.Err != nil {
 		fmt.Fprintf(w.stdout, "%-10s %v\n", "refused", t.Err)

@@ -23,6 +23,8 @@ func TestPolicyTryTellsNumberClassesRuleAndVerdict(t *testing.T) {
 		code int
 		want []string
 	}{
+		{[]string{"--set", "dial.international-prefixes=[0, 00]", "0046 900 123456"}, exitFailed, []string{
+			"\nmay mean   +46900123456         premium, international       refused by rule 2: premium\nrefused "}},
 		{[]string{"0900-1234567"}, exitFailed, []string{"user       everybody, policy no-premium\n", "may mean   +499001234567", "premium, national", "refused by rule 2: premium\n",
 			"refused    dialling +499001234567 is refused by policy no-premium, rule 2: premium\n"}},
 		{[]string{"--user", "bob", "0049 30 123456"}, exitFailed, []string{"user       bob, policy local-only", "+4930123456", "national", "refused: no rule matches"}},

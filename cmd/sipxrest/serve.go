@@ -26,8 +26,8 @@ func (*serveCommand) Help() string {
   SIPXREST_DOMAIN=pbx.example SIPXREST_USERS=users.yaml sipxrest
 
 Signals: TERM and INT take no new calls and wait for those in progress until
-"drain" is over, a second one hangs them up at once; HUP reads the users and
-certificates again.`
+"drain" is over, a second one hangs them up at once; HUP reads the users,
+the policies and the certificates again.`
 }
 
 // Run serves until a signal ends it.

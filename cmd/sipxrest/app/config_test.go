@@ -168,8 +168,8 @@ func TestConfigurationFaultsNameThePlaceAndTheFix(t *testing.T) {
 		{"key without cert", minimal + "http: [{listen: ':1', tls: {key: k}}]", `write both cert and key`},
 		{"TLS version", minimal + "http: [{listen: ':1', tls: {min-version: 1.9}}]", `tls.min-version: "1.9" is unknown`},
 		{"no listeners", minimal + "http: []", `http: missing`},
-		{"trusted", minimal + "trusted: [domains]", `:3: trusted: "domains" is not a network: write 192.0.2.0/24, an address, or the word domain`},
-		{"reverse proxy", minimal + "reverse-proxies: [proxy]", `reverse-proxies: "proxy" is not a network`},
+		{"trusted", minimal + "trusted: [domains]", `:3: trusted: "domains" is not a network: write 192.0.2.0/24 or an address, or the word domain`},
+		{"reverse proxy", minimal + "reverse-proxies: [proxy]", `reverse-proxies: "proxy" is not a network: write 192.0.2.0/24 or an address`},
 		{"origin with path", minimal + "allowed-origins: [https://a.test/]", `without a path`},
 		{"any origin", minimal + "allowed-origins: ['*']", `write the page's scheme and host`},
 		{"auto-answer", minimal + "call: {auto-answer: callinfo}", `did you mean "call-info"?`},
@@ -183,6 +183,10 @@ func TestConfigurationFaultsNameThePlaceAndTheFix(t *testing.T) {
 		{"health timeout", minimal + "sip: {health: {timeout: 1m}}", `:3: sip.health.timeout: 1m0s is not between 100ms and 30s`},
 		{"external address without proxies", minimal + "sip: {external-address: auto}", `:3: sip.external-address: auto is what the outbound proxies answer to OPTIONS: set sip.outbound-proxy`},
 		{"external address without checks", minimal + "sip: {external-address: auto, outbound-proxy: 'sip:a.test', health: {interval: 0s}}", `sip.health.interval above 0`},
+		{"external address mistyped", minimal + "sip: {external-address: 300.1.1.1}", `"300.1.1.1" is neither a host name nor an address`},
+		{"proxy mistyped", minimal + "sip: {outbound-proxy: 'sip:300.1.1.1'}", `"300.1.1.1" is neither a host name nor an address`},
+		{"limit", minimal + "limits: {call-rate: -1}", `:3: limits.call-rate: -1 is not between 1 and 1000000: write such a number, or 0 for no limit`},
+		{"metrics on the port of HTTP", minimal + "metrics: {listen: '127.0.0.1:6666'}", `metrics.listen: 127.0.0.1:6666 is a listener of http already`},
 		{"header injection", minimal + `sip: {user-agent: "a\r\nb"}`, `control character`},
 	}
 	for _, tt := range tests {

@@ -26,6 +26,19 @@ func ownAddresses() []string {
 	return out
 }
 
+// sameSocket says whether a program cannot listen on both, "host:port" each: the
+// address is the same, or one of them is every address.
+func sameSocket(a, b string) bool {
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	return errA == nil && errB == nil && portA == portB && (hostA == hostB || everyAddress(hostA) || everyAddress(hostB))
+}
+
+func everyAddress(host string) bool {
+	a, err := netip.ParseAddr(host)
+	return host == "" || err == nil && a.IsUnspecified()
+}
+
 // addressTowards answers the address from which this machine sends to host,
 // or its first own address. Nothing is sent.
 func addressTowards(host string) netip.Addr {

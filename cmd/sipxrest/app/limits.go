@@ -26,7 +26,11 @@ func (v *checks) limits() {
 		{"limits.sip-connections-per-address", l.SIPConnectionsPerAddress, 4096},
 	} {
 		if k.n < 0 || k.n > k.most {
-			v.check(k.key, fmt.Errorf("%d is not between 1 and %d; 0 is the default of the key, or no limit", k.n, k.most))
+			none := "for no limit"
+			if k.key == "limits.connections-per-address" {
+				none = "for a quarter of limits.connections"
+			}
+			v.check(k.key, fmt.Errorf("%d is not between 1 and %d: write such a number, or 0 %s", k.n, k.most, none))
 		}
 	}
 	if n := l.RecordBytes; n < 1<<20 || n > 1<<40 {

@@ -211,7 +211,7 @@ func (c *Config) setText(k key, origin, val string) error {
 			return fmt.Errorf("%s: %s: %w", origin, k.name, err)
 		}
 		if len(doc.Content) == 0 {
-			return fmt.Errorf("%s: %s: nothing is set", origin, k.name)
+			return fmt.Errorf("%s: %s: it is empty: write a value, [] for an empty list, or leave it out for the default", origin, k.name)
 		}
 		node = follow(doc.Content[0])
 	}

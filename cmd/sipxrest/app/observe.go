@@ -148,7 +148,7 @@ func (v *checks) watching() {
 			v.check("metrics.listen", fmt.Errorf("%q: write host:port, such as 127.0.0.1:9100, or leave it empty for none", at))
 		case host != "" && !isHost(host):
 			v.check("metrics.listen", fmt.Errorf("%q is neither a host name nor an address", host))
-		case n != 0 && slices.ContainsFunc(v.c.HTTP, func(l HTTPListener) bool { return l.Listen == at }):
+		case n != 0 && slices.ContainsFunc(v.c.HTTP, func(l HTTPListener) bool { return sameSocket(l.Listen, at) }):
 			v.check("metrics.listen", fmt.Errorf("%s is a listener of http already: choose another port", at))
 		}
 	}

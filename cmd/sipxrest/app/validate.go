@@ -146,7 +146,9 @@ func isHost(s string) bool {
 	if s == "" || len(s) > 253 {
 		return false
 	}
+	last := ""
 	for label := range strings.SplitSeq(strings.TrimSuffix(s, "."), ".") {
+		last = label
 		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
 			return false
 		}
@@ -157,7 +159,9 @@ func isHost(s string) bool {
 			}
 		}
 	}
-	return true
+	// 300.1.1.1 is a mistyped address: RFC 3261 has a letter begin the last label,
+	// RFC 3696 §2 wants one in it.
+	return strings.Trim(last, "0123456789") != ""
 }
 
 func (v *checks) sip() {
@@ -314,7 +318,7 @@ func parsePrefix(s string) (netip.Prefix, error) {
 	}
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
-		return p, fmt.Errorf("%q is not a network: write 192.0.2.0/24, an address", s)
+		return p, fmt.Errorf("%q is not a network: write 192.0.2.0/24 or an address", s)
 	}
 	return p.Masked(), nil
 }

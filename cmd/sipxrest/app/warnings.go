@@ -3,6 +3,11 @@ package app
 import (
 	"crypto/tls"
 	"fmt"
+	"maps"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
 
 	"sipxrest/policy"
 )
@@ -20,6 +25,14 @@ func (c *Config) warnings() []string {
 	}
 	if book, err := policy.New(c.policyConfig(nil)); err == nil && book.Guesses(c.Policy) {
 		out = append(out, c.Origin("policy")+": "+guesses(c.Policy))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Policies)) {
+		if !slices.ContainsFunc(c.Policies[name], func(r policy.Rule) bool { return len(r.Allow) > 0 || r.Default == "allow" }) {
+			out = append(out, fmt.Sprintf("%s: %s allows nothing, for what no rule matches is refused: end it with {default: allow} if that is not meant", c.Origin("policies"), name))
+		}
+	}
+	if w := c.familyWarning(); w != "" {
+		out = append(out, w)
 	}
 	if c.AllowPinless {
 		out = append(out, c.Origin("allow-pinless")+": everybody can call in the name of a user without a PIN")
@@ -39,4 +52,26 @@ func (c *Config) warnings() []string {
 		}
 	}
 	return out
+}
+
+// familyWarning tells of an external address that is IPv6 while all sockets are
+// IPv4, or the other way round: phones would be told to answer where nobody
+// listens.
+func (c *Config) familyWarning() string {
+	external, err := netip.ParseAddr(strings.Trim(c.SIP.ExternalAddress, "[]"))
+	if err != nil {
+		return ""
+	}
+	for _, s := range c.SIP.Listen {
+		_, at, _ := strings.Cut(s, ":")
+		host, _, _ := net.SplitHostPort(at)
+		a, err := netip.ParseAddr(host)
+		if err != nil || a.Is4() == external.Is4() || a == netip.IPv6Unspecified() {
+			return ""
+		}
+	}
+	if len(c.SIP.Listen) == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%s: no socket of sip.listen is of the family of %s: phones that answer there reach us only through a gateway between IPv4 and IPv6", c.Origin("sip.external-address"), external)
 }

@@ -1,0 +1,51 @@
+package app
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestExternalAddressOfAFamilyWithoutSocket(t *testing.T) {
+	for _, tt := range []struct {
+		external string
+		listen   []string
+		warned   bool
+	}{
+		{"2001:db8::7", []string{"udp:192.0.2.1:6050"}, true},
+		{"[2001:db8::7]", []string{"udp:192.0.2.1:6050", "tcp:0.0.0.0:6050"}, true},
+		{"198.51.100.7", []string{"udp:[2001:db8::1]:6050"}, true},
+		{"198.51.100.7", []string{"udp:[2001:db8::1]:6050", "udp:192.0.2.1:6050"}, false},
+		{"198.51.100.7", []string{"udp:[::]:6050"}, false}, // takes both
+		{"198.51.100.7", []string{"udp::6050"}, false},
+		{"198.51.100.7", nil, false}, // chosen at the start
+		{"2001:db8::7", []string{"udp:[2001:db8::1]:6050"}, false},
+		{"pbx.example", []string{"udp:192.0.2.1:6050"}, false},
+		{"auto", []string{"udp:192.0.2.1:6050"}, false},
+		{"", []string{"udp:192.0.2.1:6050"}, false},
+	} {
+		cfg := Default()
+		cfg.SIP.ExternalAddress, cfg.SIP.Listen = tt.external, tt.listen
+		if w := strings.Join(cfg.warnings(), "\n"); strings.Contains(w, "no socket of sip.listen is of the family") != tt.warned {
+			t.Errorf("%s with %s: warnings %q", tt.external, tt.listen, w)
+		}
+	}
+}
+
+func TestSocketsThatExcludeEachOther(t *testing.T) {
+	for _, tt := range []struct {
+		a, b string
+		want bool
+	}{
+		{":1", ":1", true},
+		{":1", "127.0.0.1:1", true},
+		{"[::1]:1", "0.0.0.0:1", true},
+		{"[::]:1", "localhost:1", true},
+		{":1", ":2", false},
+		{"127.0.0.1:1", "127.0.0.2:1", false},
+		{"127.0.0.1:1", "127.0.0.1:1", true},
+	} {
+		if got := sameSocket(tt.a, tt.b); got != tt.want {
+			t.Errorf("%s and %s: %v", tt.a, tt.b, got)
+		}
+	}
+}

@@ -69,24 +69,29 @@ func (a *App) bindHTTP(gate *restauth.Gate, h http.Handler) (err error) {
 		if err != nil {
 			return fmt.Errorf("%s: listener %d: %w", a.cfg.Origin("http"), i+1, explainBind(err))
 		}
+		server := newServer(a.observed(guarded(gate.Listener(policy, l.TLS != nil, h), a.log)), a.log)
+		server.TLSConfig, server.Protocols = tlsConfig, &protocols
 		a.listeners = append(a.listeners, &listener{
-			server: &http.Server{
-				Handler:           a.observed(guarded(gate.Listener(policy, l.TLS != nil, h), a.log)),
-				TLSConfig:         tlsConfig,
-				Protocols:         &protocols,
-				ReadHeaderTimeout: readHeaderTimeout,
-				ReadTimeout:       readTimeout,
-				WriteTimeout:      writeTimeout,
-				IdleTimeout:       idleTimeout,
-				MaxHeaderBytes:    maxHeaderBytes,
-				HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
-				ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-			},
+			server: server,
 			socket: newLimitListener(socket, a.cfg.Limits.Connections, a.cfg.Limits.ConnectionsPerAddress, exempt, a.log),
 			url:    scheme + socket.Addr().String(),
 		})
 	}
 	return nil
+}
+
+// newServer answers requests within the limits of an exchange.
+func newServer(h http.Handler, log *slog.Logger) *http.Server {
+	return &http.Server{
+		Handler:           h,
+		ReadHeaderTimeout: readHeaderTimeout,
+		ReadTimeout:       readTimeout,
+		WriteTimeout:      writeTimeout,
+		IdleTimeout:       idleTimeout,
+		MaxHeaderBytes:    maxHeaderBytes,
+		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
 }
 
 // explainBind adds to a bind error what to do about it.

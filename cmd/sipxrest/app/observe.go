@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net"
 	"net/http"
 	"slices"
@@ -33,17 +32,10 @@ func (a *App) bindMetrics() error {
 	}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
+	server := newServer(guarded(a.newMetrics().Handler(a.notReady), a.log), a.log)
+	server.Protocols = &protocols
 	a.watched = &listener{
-		server: &http.Server{
-			Handler:           guarded(a.newMetrics().Handler(a.notReady), a.log),
-			Protocols:         &protocols,
-			ReadHeaderTimeout: readHeaderTimeout,
-			ReadTimeout:       readTimeout,
-			WriteTimeout:      writeTimeout,
-			IdleTimeout:       idleTimeout,
-			MaxHeaderBytes:    maxHeaderBytes,
-			ErrorLog:          slog.NewLogLogger(a.log.Handler(), slog.LevelDebug),
-		},
+		server: server,
 		socket: newLimitListener(socket, watchConnections, 0, nil, a.log),
 		url:    "http://" + socket.Addr().String(),
 	}

@@ -105,8 +105,13 @@ func TestCallAttemptsAreBounded(t *testing.T) {
 		if n, err := tried(r, 30, of("a@sipx.test")); n != minBurst || err.Limit != LimitCallRatePerAgent || err.Wait != 500*time.Millisecond {
 			t.Errorf("%d placed, then %v, wait %v", n, err, err.Wait)
 		}
-		// What one agent was refused is not taken from the others.
-		if n, err := tried(r, 10, of("b@sipx.test")); n != 10 {
+		// What one agent was refused is not taken from the others, nor from who may
+		// name him.
+		trusted := func(int) Spec { next++; s := numbered("a@sipx.test", next); s.Trusted = true; return s }
+		if n, err := tried(r, 5, trusted); n != 5 {
+			t.Errorf("%d placed for a trusted peer, then %v", n, err)
+		}
+		if n, err := tried(r, 5, of("b@sipx.test")); n != 5 {
 			t.Errorf("%d of another agent placed, then %v", n, err)
 		}
 		if n, err := tried(r, 10, of("c@sipx.test")); n != 0 || err.Limit != LimitCallRate || err.Wait != 50*time.Millisecond {

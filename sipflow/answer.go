@@ -31,6 +31,7 @@ type Answer struct {
 	tx  *clientTx
 	SDP []byte // the phone's session description, empty if it sent none
 
+	acked   bool // on hold, while the other party takes its time
 	keepAck bool // the ACK cannot be made anew from the answer
 }
 

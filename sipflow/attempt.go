@@ -38,6 +38,9 @@ func (l *Leg) newAttempt(r *outgoing) *attempt {
 	a := new(attempt)
 	a.outgoing, a.leg = *r, l
 	a.auth.cred, a.auth.realm = &l.call.Credentials, l.call.sw.cfg.Realm
+	if l.trunk != nil {
+		a.auth.cred, a.auth.realm, a.auth.anyRealm = &l.trunk.Credentials, l.trunk.Realm, l.trunk.Realm == ""
+	}
 	return a
 }
 
@@ -161,7 +164,7 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 			to = a.leg.path.to
 		}
 		stats := &a.leg.call.sw.stats
-		if !a.leg.call.servedBy(to.Addr()) {
+		if !a.leg.servedBy(to.Addr()) {
 			stats.challenges[ChallengeForeign].Add(1)
 			a.leg.call.sw.logDenied(a.leg.call, a.method, "it asks from "+to.Addr().String()+
 				", which is neither an outbound proxy nor a server of the agent's domain")
@@ -200,7 +203,13 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 // agent's credentials: an outbound proxy, or one of his own domain. A phone may
 // name the realm as well, and its Contact is the URI that a response in the
 // dialog is computed for: it could have calls of its own choice paid by him.
-func (c *Call) servedBy(addr netip.Addr) bool {
+//
+//go:noinline
+func (l *Leg) servedBy(addr netip.Addr) bool {
+	c := l.call
+	if l.trunk != nil {
+		return l.trunk.servedBy(c.sw, addr)
+	}
 	ctx, stop := context.WithTimeout(context.Background(), t1) // the cache knows
 	defer stop()
 	hops, err := c.sw.nextHops(ctx, "sip:"+c.Key.Agent)

@@ -38,6 +38,8 @@ func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
 	if !c.sw.bridged(c, b) {
 		return ErrDraining
 	}
+	c.by, c.wasUp = Us, true
+	c.observe(&Event{Kind: Joined, At: time.Now()})
 	defer func() { b.end(ctx, err) }()
 	for _, l := range b.legs() {
 		l.peer.relay(true)
@@ -63,7 +65,7 @@ func (b *bridge) step(ctx context.Context) error {
 	case err != nil:
 		return err
 	case order != nil:
-		order.reply <- b.startTransfer(ctx, order)
+		order.do(ctx, b, order.reply)
 		return nil
 	case l == nil:
 		return b.tick(ctx)
@@ -77,7 +79,7 @@ func (b *bridge) step(ctx context.Context) error {
 
 // next waits for an event of a leg, an order of the client, or the clock: then
 // the leg is nil. A phone that never pauses holds up neither of them.
-func (b *bridge) next(ctx context.Context) (event, *Leg, *transferOrder, error) {
+func (b *bridge) next(ctx context.Context) (event, *Leg, *order, error) {
 	select {
 	case order := <-b.call.orders:
 		return event{}, nil, order, nil
@@ -149,6 +151,9 @@ func (b *bridge) hungUp(l *Leg, bye *wire.Message) error {
 		return nil
 	}
 	b.call.dialled(l, Terminated)
+	if b.call.by = CalledParty; l == b.calling {
+		b.call.by = CallingParty
+	}
 	if o := b.other(l); o != nil && bye != nil {
 		o.joined().byeHeader += reasonsOf(bye)
 	}
@@ -188,6 +193,7 @@ func (b *bridge) end(ctx context.Context, why error) {
 	b.call.sw.unbridged(b.call)
 	for _, r := range b.relays {
 		r.giveUp()
+		r.replied(ErrNoCall)
 	}
 	if t := b.transfer; t != nil {
 		b.transfer = nil

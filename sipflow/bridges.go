@@ -11,7 +11,7 @@ func (sw *Switchboard) bridged(c *Call, b *bridge) bool {
 	}
 	sw.bridges[c] = [2]*Leg{b.calling, b.called}
 	if c.orders == nil {
-		c.orders = make(chan *transferOrder)
+		c.orders = make(chan *order)
 	}
 	c.isUp.Store(true)
 	c.connected()

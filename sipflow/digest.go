@@ -160,13 +160,14 @@ func quote(s string) string {
 
 // auth answers the challenges to one request.
 type auth struct {
-	cred   *Credentials
-	realm  string // the only one that gets credentials: a phone could ask for any
-	tries  int
-	nonces []string
-	why    string // the last challenge was not answered
-	www    string // Authorization line, for a 401
-	proxy  string // Proxy-Authorization line, for a 407
+	cred     *Credentials
+	realm    string // the only one that gets credentials: a phone could ask for any
+	anyRealm bool   // a gateway has one of its own
+	tries    int
+	nonces   []string
+	why      string // the last challenge was not answered
+	www      string // Authorization line, for a 401
+	proxy    string // Proxy-Authorization line, for a 407
 }
 
 // lines are the header lines with credentials: a request may pass a proxy and
@@ -191,7 +192,7 @@ func (a *auth) answer(res *wire.Message, method, uri string) bool {
 		if !ok || hasControl(c.nonce+c.opaque+c.algorithm) {
 			continue
 		}
-		if c.realm != a.realm || a.realm == "" {
+		if !a.anyRealm && (c.realm != a.realm || a.realm == "") {
 			a.why = fmt.Sprintf("it asks for the realm %q, configured is %q", c.realm, a.realm)
 			continue
 		}

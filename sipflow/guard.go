@@ -127,7 +127,7 @@ func (l *Leg) refused(h resolve.Hop) error {
 // where that INVITE went, the outbound proxies, and the servers of the agent's
 // domain or of its own.
 func (l *Leg) mayConnect(to netip.Addr) bool {
-	return !l.source.IsValid() || l.source == to || l.call.servedBy(to) || l.call.sw.serves("sip:"+l.party, to)
+	return !l.source.IsValid() || l.source == to || l.servedBy(to) || l.call.sw.serves("sip:"+l.party, to)
 }
 
 // literal is the address in a URI, not valid where it has a name. The port is

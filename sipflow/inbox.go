@@ -21,6 +21,7 @@ type event struct {
 	in       *serverTx     // a request that waits for an answer, or what became of it:
 	cancel   bool          // the phone cancelled it
 	ack      *wire.Message // the phone acknowledged our 2xx
+	late     bool          // it takes its time to answer
 }
 
 // An inbox keeps the events of one leg in wire order. Its reader is the call's

@@ -61,12 +61,17 @@ func (c *Call) hangUp(ctx context.Context, l *Leg, why error) {
 // connect calls the called phone for a calling one that has answered, and
 // stays between them. It leaves the calling leg to its caller.
 func (c *Call) connect(ctx context.Context, calling *Leg) (err error) {
+	return c.connectTo(ctx, calling, c.calledLeg())
+}
+
+// connectTo is connect with the called leg, which may be another than the
+// usual one.
+func (c *Call) connectTo(ctx context.Context, calling, called *Leg) (err error) {
 	// A calling phone that hangs up ends every wait for the called one.
 	waiting, stop := calling.While(ctx)
 	defer stop()
 	waiting, fail := context.WithCancelCause(waiting)
 	defer fail(nil)
-	called := c.calledLeg()
 	early := &earlyOffer{calling: calling, fail: fail}
 	called.joined().early = early
 	offer, err := c.ring(waiting, called, nil)

@@ -30,10 +30,12 @@ type Leg struct {
 	party    string         // user@host that is called
 	// userAgent is what the phone calls itself in its answer.
 	userAgent string
-	earlyTag  string // the phone's tag before it answered
-	pracks    uint8  // PRACKs sent
-	gone      bool   // handed to another goroutine, or released
-	elsewhere bool   // redirects have named others to try
+	earlyTag  string    // the phone's tag before it answered
+	pracks    uint8     // PRACKs sent
+	gone      bool      // handed to another goroutine, or released
+	elsewhere bool      // redirects have named others to try
+	trunk     *Dialling // of the phone behind a gateway; nil for others
+	alerted   func()    // told, if set, when the phone rings
 
 	inbox inbox
 	peer  peer
@@ -41,11 +43,14 @@ type Leg struct {
 
 // newLeg prepares a call to a phone; nothing is sent. uri is the Request-URI,
 // to its address for the To field.
-func (c *Call) newLeg(uri, to string) *Leg {
+func (c *Call) newLeg(uri, to string) *Leg { return c.newLegFrom(uri, to, c.AgentName, c.Key.Agent) }
+
+// newLegFrom is newLeg for a From of its own: a display name and user@host.
+func (c *Call) newLegFrom(uri, to, name, aor string) *Leg {
 	l := &Leg{call: c, id: idIn(c.id)}
 	l.inbox.wake = c.wake
 	b := make([]byte, 0, 128)
-	b = appendNameAddr(b, c.AgentName, c.Key.Agent)
+	b = appendNameAddr(b, name, aor)
 	b = append(b, ";tag="...)
 	b = appendID(b, l.id)
 	local := len(b)
@@ -112,6 +117,10 @@ func (l *Leg) meanwhile(e event) error {
 	switch {
 	case e.hungUp:
 		return ErrHungUp
+	case e.late:
+		if l.alerted != nil {
+			l.alerted()
+		}
 	case e.progress != nil:
 		l.call.note(l, "NOTIFY", e.progress.Text, e.progress.At)
 		if len(l.pending) == maxInbox { // of a flood the last one counts: it may be the outcome
@@ -136,6 +145,9 @@ func (l *Leg) noteResponse(m *wire.Message) {
 	l.noted = line
 	l.call.note(l, "INVITE", line, time.Now())
 	l.call.early(l, m)
+	if code := m.Code(); l.alerted != nil && code > 100 && code < 200 {
+		l.alerted()
+	}
 }
 
 // do sends a request in the dialog, answers digest challenges, and returns its

@@ -27,13 +27,15 @@ type relay struct {
 	from, to    *Leg
 	attempt     *attempt
 	tx          *clientTx
-	until       time.Time // INVITE: when it is given up
-	provisional bool      // tx has had a response
-	reliable    string    // RSeq of the last one that was acknowledged
-	cancelled   bool      // by the phone that sent it
-	reasons     string    // why: Reason header lines
-	answer      *Answer   // the far 2xx to an INVITE, until the near ACK comes
-	counted     bool      // among the far leg's pending INVITEs
+	until       time.Time    // INVITE: when it is given up
+	provisional bool         // tx has had a response
+	reliable    string       // RSeq of the last one that was acknowledged
+	cancelled   bool         // by the phone that sent it
+	reasons     string       // why: Reason header lines
+	answer      *Answer      // the far 2xx to an INVITE, until the near ACK comes
+	counted     bool         // among the far leg's pending INVITEs
+	reply       chan<- error // of a request of a client's: gets what comes of it
+	undo        func()       // should that be an error
 }
 
 // relay sends a phone's request on to the other one.
@@ -127,6 +129,7 @@ func (b *bridge) send(ctx context.Context, r *relay) {
 		if r.in != nil {
 			r.in.respond(wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"})
 		}
+		r.replied(err)
 		return
 	}
 	if r.tx == nil {
@@ -176,6 +179,10 @@ func (b *bridge) answered(ctx context.Context, r *relay, e event) error {
 		return nil
 	}
 	method := r.attempt.method
+	if r.reply != nil {
+		b.finish(r)
+		return b.asked(r, e)
+	}
 	if r.in == nil {
 		b.finish(r)
 		return b.refreshed(r, method, e)
@@ -301,6 +308,7 @@ func (b *bridge) overdue(r *relay) {
 	if r.in != nil {
 		r.in.respond(wire.Reply{Code: 408})
 	}
+	r.replied(&StatusError{r.attempt.method, 408, "Request Timeout"})
 }
 
 // relayedHeader copies what a bridged message says beyond its own dialog. The

@@ -35,6 +35,9 @@ func (l *Leg) allHops(ctx context.Context) ([]resolve.Hop, error) {
 	if l.next != "" {
 		return sw.hopsOf(ctx, l.next)
 	}
+	if l.trunk != nil && l.call.hops == nil {
+		return l.trunk.hops(ctx, sw)
+	}
 	if first := l.call.hops; first != nil {
 		l.call.hops = nil // Place has looked them up
 		return first, nil

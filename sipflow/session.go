@@ -21,6 +21,7 @@ type joint struct {
 	deferred  []event     // came while another leg was busy
 	byeHeader string      // header lines of our BYE: the reasons of the other phone
 	early     *earlyOffer // joins the media before the phone answers
+	muted     Mute        // what of the phone's audio is off
 	inEarly   []byte      // the answer in a reliable provisional response
 }
 
@@ -79,6 +80,7 @@ func (l *Leg) answerTo(offer, answer []byte) []byte {
 // own gives a description our origin. rest is all that follows it.
 func (l *Leg) own(rest []byte, media int) []byte {
 	j := l.joined()
+	rest = j.muted.apply(rest)
 	sum := maphash.Bytes(l.call.sw.seed, rest)
 	version := l.peer.nextVersion(sum != j.sent)
 	j.sent, j.lines = sum, max(j.lines, media)

@@ -63,6 +63,8 @@ type Spec struct {
 	Trusted bool
 	// Credentials are the agent's SIP secret.
 	Credentials Credentials
+	// Dial is for calls by Dial only; nil for others.
+	Dial *Dialling
 	// Observe, when set, is told what happens to this call, in wire order,
 	// before the switchboard's own observers. It must return at once, and may
 	// not keep the event.
@@ -83,6 +85,12 @@ const (
 	// Moved: after a transfer the call holds Event.Key in place of the key that
 	// it held before.
 	Moved
+	// Alerted: the phone that Dial calls rings; it may come again.
+	Alerted
+	// Answered: it has answered.
+	Answered
+	// Joined: both parties of a call by Dial or Invite are connected.
+	Joined
 	// Ended: nothing follows, neither from the call nor from its phones.
 	Ended
 )
@@ -118,6 +126,7 @@ type Event struct {
 	Text   string  // a status line ("SIP/2.0 180 Ringing") or a NOTIFY body
 	Dialog *Dialog // Dialled; nil else
 	Err    error   // Ended: nil when the call was connected
+	By     Party   // Ended, of calls by Dial: who ended the call, or made it fail
 }
 
 // A Flow runs one call from its first INVITE to its last BYE, in the call's

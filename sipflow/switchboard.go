@@ -216,17 +216,15 @@ func (sw *Switchboard) Active() int {
 func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, error) {
 	c := &Call{Spec: spec, sw: sw, id: newID(), began: sw.stats.elapsed(), sent: make(chan error, 1), wake: make(chan struct{}, 1), done: make(chan struct{})}
 	sent := c.sent
-	for _, user := range [...]string{spec.CallingUser, spec.CalledUser} { // both are rung
-		if err := sw.allowed(&c.Spec, user); err != nil {
-			return nil, fmt.Errorf("place %s: %w", spec.Key, err)
-		}
+	if err := c.rings(); err != nil {
+		return nil, fmt.Errorf("place %s: %w", spec.Key, err)
 	}
 	if err := sw.limits.attempt(&c.Spec); err != nil {
 		sw.stats.refused[refusalOf(err)].Add(1)
 		return nil, fmt.Errorf("place %s: %w", spec.Key, err)
 	}
 	// Look the next hop up before anything is given up for the new call.
-	hops, err := sw.nextHops(ctx, "sip:"+spec.CallingUser)
+	hops, err := c.firstHops(ctx)
 	if err != nil {
 		sw.stats.refused[RefusedUnreachable].Add(1)
 		return nil, fmt.Errorf("place %s: %w: %w", spec.Key, ErrUnreachable, err)

@@ -13,7 +13,6 @@ import (
 type transferOrder struct {
 	key    Key    // that the call has afterwards
 	target string // user@host as it goes on the wire
-	reply  chan error
 }
 
 // transfer is the phone that is to take the calling phone's place, while it
@@ -49,22 +48,8 @@ func (sw *Switchboard) Transfer(ctx context.Context, key, to Key, target string)
 	if err := sw.limits.attempt(&c.Spec); err != nil { // the target is called, as often as one likes
 		return fmt.Errorf("transfer %s: %w", key, err)
 	}
-	order := &transferOrder{key: to, target: target, reply: make(chan error, 1)}
-	select {
-	case c.orders <- order:
-	case <-c.done:
-		return ErrNoCall
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-	select {
-	case err := <-order.reply:
-		return err
-	case <-c.done:
-		return ErrNoCall
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	t := &transferOrder{key: to, target: target}
+	return c.command(ctx, func(ctx context.Context, b *bridge, reply chan<- error) { reply <- b.startTransfer(ctx, t) })
 }
 
 // HangUp ends the call that holds the key and returns once its phones are hung

@@ -1,0 +1,247 @@
+package sipflow
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+)
+
+// An order is something that a client wants of a bridged call. It is carried
+// out by the call's goroutine, which may answer later.
+type order struct {
+	do    func(ctx context.Context, b *bridge, reply chan<- error)
+	reply chan error // holds one
+}
+
+// command has the bridge do something and waits for what comes of it.
+func (c *Call) command(ctx context.Context, do func(ctx context.Context, b *bridge, reply chan<- error)) error {
+	if !c.isUp.Load() {
+		return ErrNoCall
+	}
+	o := &order{do: do, reply: make(chan error, 1)}
+	select {
+	case c.orders <- o:
+	case <-c.done:
+		return ErrNoCall
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+	select {
+	case err := <-o.reply:
+		return err
+	case <-c.done:
+		return ErrNoCall
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// HangUp ends the call for a reason, which its Err then is. It returns at once
+// and may be called at any time.
+func (c *Call) HangUp(why error) {
+	c.ending.Store(true)
+	c.stop(why)
+}
+
+// DTMF is the media type of an INFO that carries a digit.
+type DTMF string
+
+// The two in use; neither is of any RFC.
+const (
+	DTMFRelay DTMF = "application/dtmf-relay" // with its length
+	DTMFPlain DTMF = "application/dtmf"       // the digit alone
+)
+
+// SendDTMF sends one of 0123456789*#ABCD to the calling phone of a bridged call
+// by INFO (RFC 6086) and returns when the phone has taken it. A refusal is a
+// *StatusError, ErrNoCall a call that is not bridged.
+func (c *Call) SendDTMF(ctx context.Context, digit byte, as DTMF) error {
+	if bytes.IndexByte([]byte("0123456789*#ABCD"), digit) < 0 {
+		return fmt.Errorf("%q is no DTMF digit", digit)
+	}
+	out := outgoing{method: "INFO", contentType: string(as), body: []byte{digit}}
+	if as != DTMFPlain {
+		out.contentType = string(DTMFRelay)
+		out.body = fmt.Appendf(nil, "Signal=%c\r\nDuration=160\r\n", digit)
+	}
+	return c.command(ctx, func(ctx context.Context, b *bridge, reply chan<- error) { b.ask(ctx, b.calling, &out, reply) })
+}
+
+// Mute says which directions of a phone's audio are off.
+type Mute uint8
+
+// Directions, as the phone's user sees them.
+const (
+	MuteSpeaking  Mute = 1 << iota // he is not heard
+	MuteListening                  // he hears nothing
+)
+
+// errGlare asks to try again: another INVITE is under way (RFC 3261 §14.1).
+var errGlare = &StatusError{"INVITE", 491, "Request Pending"}
+
+// Mute sets which directions of the calling phone's audio are off, by an INVITE
+// within its dialog (RFC 3264 §8.4), and returns when the phone has answered.
+// It lasts until the next Mute, whatever the phone or the other one change
+// meanwhile. When another INVITE is under way it is tried again for some ten
+// seconds. A refusal is a *StatusError, ErrNoCall a call that is not bridged.
+func (c *Call) Mute(ctx context.Context, m Mute) error {
+	for try := 0; ; try++ {
+		err := c.command(ctx, func(ctx context.Context, b *bridge, reply chan<- error) { b.mute(ctx, m, reply) })
+		var refused *StatusError
+		if try == 3 || !errors.As(err, &refused) || refused.Code != 491 {
+			return err
+		}
+		wait := time.NewTimer(2100*time.Millisecond + time.Duration(rand.Int64N(int64(1900*time.Millisecond))))
+		select {
+		case <-wait.C:
+		case <-c.done:
+			wait.Stop()
+			return ErrNoCall
+		case <-ctx.Done():
+			wait.Stop()
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// mute describes the other phone anew to the calling one.
+func (b *bridge) mute(ctx context.Context, m Mute, reply chan<- error) {
+	l, other := b.calling, b.called
+	if l == nil || len(other.joined().remote) == 0 {
+		reply <- ErrNoCall
+		return
+	}
+	j := l.joined()
+	if j.muted == m {
+		reply <- nil
+		return
+	}
+	if !l.peer.idle() {
+		reply <- errGlare
+		return
+	}
+	before := j.muted
+	j.muted = m
+	out := outgoing{method: "INVITE", contentType: sdpType, body: l.describe(other.joint.remote),
+		header: "Allow: " + allowBridged + "\r\n" + l.sessionHeader()}
+	r := b.ask(ctx, l, &out, reply)
+	r.undo = func() { j.muted = before }
+}
+
+// ask sends a request of ours to a phone of the bridge. Its answer goes to
+// reply.
+func (b *bridge) ask(ctx context.Context, l *Leg, out *outgoing, reply chan<- error) *relay {
+	r := &relay{to: l, reply: reply}
+	if l == nil || len(b.relays) >= maxRelays {
+		r.replied(ErrNoCall)
+		return r
+	}
+	if out.method == "INVITE" {
+		r.until = time.Now().Add(inviteTime)
+		r.count(1)
+	}
+	l.cseq++
+	r.attempt = l.newAttempt(out)
+	b.send(ctx, r)
+	return r
+}
+
+// replied answers who asked, once.
+func (r *relay) replied(err error) {
+	if r.reply == nil {
+		return
+	}
+	if err != nil && r.undo != nil {
+		r.undo()
+	}
+	r.reply <- err
+	r.reply = nil
+}
+
+// asked takes the final answer to a request of a client's.
+func (b *bridge) asked(r *relay, e event) error {
+	method := r.attempt.method
+	switch {
+	case e.err != nil:
+		r.replied(e.err)
+		if method == "INVITE" { // RFC 3261 §12.2.1.2
+			return &StatusError{method, 408, "Request Timeout"}
+		}
+		return nil
+	case e.msg.Code() >= 300:
+		err := statusError(method, e.msg)
+		r.replied(err)
+		if err.Code == 481 || err.Code == 408 {
+			return err // RFC 5057: its dialog is gone
+		}
+		return nil
+	}
+	if method != "INVITE" {
+		r.replied(nil)
+		return nil
+	}
+	r.to.heed(e.msg, r.tx.path)
+	r.to.startTimer(e.msg)
+	r.to.heard(bodyOf(e.msg))
+	err := (&Answer{leg: r.to, tx: r.tx}).Ack(nil)
+	r.replied(err)
+	return err
+}
+
+// muted applies what is muted to a description that the phone gets, whose
+// directions are the other phone's (RFC 3264 §5.1). Each stream says its
+// direction itself then.
+func (m Mute) apply(body []byte) []byte {
+	if m == 0 {
+		return body
+	}
+	out := make([]byte, 0, len(body)+64)
+	session, stream, media := "sendrecv", "", false
+	flush := func() {
+		if !media {
+			return
+		}
+		if stream == "" {
+			stream = session
+		}
+		out = append(out, "a="+m.of(stream)+"\r\n"...)
+	}
+	for line := range bytes.Lines(body) {
+		text := string(bytes.TrimRight(line, "\r\n"))
+		switch text {
+		case "a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive":
+			if media {
+				stream = text[2:]
+			} else {
+				session = text[2:]
+			}
+			continue
+		}
+		if bytes.HasPrefix(line, []byte("m=")) {
+			flush()
+			media, stream = true, ""
+		}
+		out = append(out, line...)
+	}
+	flush()
+	return out
+}
+
+// of is what is left of a direction: the phone that does not speak is told that
+// we only send.
+func (m Mute) of(direction string) string {
+	send := (direction == "sendrecv" || direction == "sendonly") && m&MuteListening == 0
+	receive := (direction == "sendrecv" || direction == "recvonly") && m&MuteSpeaking == 0
+	switch {
+	case send && receive:
+		return "sendrecv"
+	case send:
+		return "sendonly"
+	case receive:
+		return "recvonly"
+	}
+	return "inactive"
+}

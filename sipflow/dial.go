@@ -1,0 +1,330 @@
+package sipflow
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"sipxrest/resolve"
+	"sipxrest/sipflow/wire"
+)
+
+// Dialling is what a call by Dial needs beyond its Spec, whose Method is
+// MethodInvite, whose Key is the caller's to choose and whose CallingUser and
+// CalledUser say for the log whom it joins.
+type Dialling struct {
+	// Gateway is the SIP URI of the way to the telephone network, without a
+	// user: sip:gw.example;transport=tls. INVITEs for Number go there, whatever
+	// Config.OutboundProxies says.
+	Gateway string
+	// GatewayDomain is the host of our From there. Default: the host of Gateway.
+	GatewayDomain string
+	// Credentials answer the gateway's challenges and nobody else's, for Realm
+	// when that is set.
+	Credentials Credentials
+	Realm       string
+	// Number is who is called, "+4930123456".
+	Number string
+	// Caller is the number that the phone is shown.
+	Caller string
+	// Anonymous hides it (RFC 3323); the gateway is told it all the same (RFC
+	// 3325 §9.1).
+	Anonymous bool
+	// Target is the SIP URI that the phone is joined with when it has answered.
+	Target string
+	// TargetTime is how long that may ring. Default 30 s.
+	TargetTime time.Duration
+}
+
+const (
+	// quickAnswer is how long the phone's answer waits for the target's. A
+	// conference answers at once; longer, the phone would be left with an answer
+	// that nobody acknowledges, and repeat it.
+	quickAnswer = 2 * time.Second
+	targetTime  = 30 * time.Second
+)
+
+// Party is one of those that a call is about.
+type Party uint8
+
+// Parties.
+const (
+	Us Party = iota
+	CallingParty
+	CalledParty
+)
+
+// Dial is the flow that calls a number by way of a gateway and joins the phone
+// with a target, which never rings before the phone has answered (RFC 3725
+// §4.1, flow I):
+//
+//	Phone                 sipxrest               Target
+//	    | INVITE (no offer)    |                     |
+//	    |<---------------------|                     |
+//	    | 180, 200 (offer P)   |                     |
+//	    |--------------------->| INVITE (offer P)    |
+//	    |                      |-------------------->|
+//	    |                      |      200 (answer T) |
+//	    |       ACK (answer T) |<--------------------|
+//	    |<---------------------| ACK                 |
+//	    |                      |-------------------->|
+//	    |<================== media =================>|
+//
+// A target that rings, or takes its time, does not keep the phone's answer
+// waiting: the phone is acknowledged on hold and invited again with the
+// target's description. A phone or target that refuses an INVITE without an
+// offer, or the other's offer, is joined as Invite does (flow IV).
+func Dial(ctx context.Context, c *Call) (err error) {
+	c.by = CallingParty
+	phone := c.phoneLeg()
+	answer, err := c.ring(ctx, phone, nil)
+	if refusesOffer(err) {
+		return c.dialHeld(ctx, phone)
+	}
+	if err != nil {
+		return c.blame(ctx, CallingParty, err)
+	}
+	c.sw.stats.answered[c.kind()].observe(c.sw.stats.elapsed() - c.began)
+	defer func() { c.hangUp(ctx, phone, err) }()
+	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: phone.callID})
+	offer := answer.SDP
+	if len(offer) == 0 {
+		return errors.Join(errNoSDP, answer.Ack(nil))
+	}
+	phone.heard(offer)
+	target, joined, held, err := c.offerTarget(ctx, phone, answer)
+	switch {
+	case refusesOffer(err):
+		if err := held(); err != nil {
+			return err
+		}
+		return c.blameTarget(ctx, c.connectTo(ctx, phone, c.targetLeg()))
+	case err != nil:
+		return errors.Join(c.blameTarget(ctx, err), held())
+	}
+	defer func() { c.hangUp(ctx, target, err) }()
+	if len(joined.SDP) == 0 {
+		return errors.Join(errNoSDP, joined.Ack(nil), held())
+	}
+	target.heard(joined.SDP)
+	if answer.acked {
+		return c.joinLate(ctx, phone, target, joined, offer)
+	}
+	if err := errors.Join(answer.Ack(phone.answerTo(offer, joined.SDP)), joined.Ack(nil)); err != nil {
+		return err
+	}
+	return c.bridge(ctx, phone, target)
+}
+
+// offerTarget calls the target with the phone's offer. held acknowledges the
+// phone's answer on hold, once; it has been called when the target took its
+// time.
+func (c *Call) offerTarget(ctx context.Context, phone *Leg, answer *Answer) (target *Leg, joined *Answer, held func() error, err error) {
+	held = func() error {
+		if answer.acked {
+			return nil
+		}
+		answer.acked = true
+		return answer.Ack(phone.refuse(answer.SDP))
+	}
+	waiting, stop := phone.While(ctx)
+	defer stop()
+	waiting, limit := context.WithTimeoutCause(waiting, c.targetTime(), ErrNoAnswer)
+	defer limit()
+	target = c.targetLeg()
+	target.alerted = func() { held() } //nolint:errcheck // its repeats ask again
+	late := time.AfterFunc(quickAnswer, func() { target.inbox.put(event{late: true}, true) })
+	defer late.Stop()
+	joined, err = target.Invite(waiting, target.describe(answer.SDP))
+	target.alerted = nil
+	return target, joined, held, err
+}
+
+// joinLate joins the phone, which is on hold, with a target that has answered
+// its offer meanwhile.
+func (c *Call) joinLate(ctx context.Context, phone, target *Leg, joined *Answer, offer []byte) error {
+	if err := joined.Ack(nil); err != nil {
+		return err
+	}
+	waiting, stop := phone.While(ctx)
+	defer stop()
+	again, err := phone.reinvite(waiting, phone.describe(joined.SDP))
+	if err != nil {
+		return err
+	}
+	if err := again.Ack(nil); err != nil {
+		return err
+	}
+	phone.heard(again.SDP)
+	if now := fit(again.SDP, joined.SDP); !sameMedia(now, offer) { // it answers otherwise than it had offered
+		last, err := target.reinvite(waiting, target.describe(now))
+		if err != nil {
+			return err
+		}
+		if err := last.Ack(nil); err != nil {
+			return err
+		}
+		target.heard(last.SDP)
+	}
+	return c.bridge(ctx, phone, target)
+}
+
+// dialHeld is for phones that want an offer: they get one on hold.
+func (c *Call) dialHeld(ctx context.Context, phone *Leg) (err error) {
+	answer, err := c.ring(ctx, phone, heldAnswer(nil, phone.id, phone.peer.nextVersion(true), phone.mediaHost()))
+	if err != nil {
+		return c.blame(ctx, CallingParty, err)
+	}
+	c.sw.stats.answered[c.kind()].observe(c.sw.stats.elapsed() - c.began)
+	defer func() { c.hangUp(ctx, phone, err) }()
+	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: phone.callID})
+	if err := answer.Ack(nil); err != nil {
+		return err
+	}
+	if len(answer.SDP) == 0 {
+		return errNoSDP
+	}
+	return c.blameTarget(ctx, c.connectTo(ctx, phone, c.targetLeg()))
+}
+
+// refusesOffer reports whether a refusal is about the session description.
+func refusesOffer(err error) bool {
+	var refused *StatusError
+	if !errors.As(err, &refused) || refused.Method != "INVITE" {
+		return false
+	}
+	switch refused.Code {
+	case 400, 415, 488:
+		return true
+	}
+	return false
+}
+
+// blame notes who ended the call.
+func (c *Call) blame(ctx context.Context, who Party, err error) error {
+	if ctx.Err() != nil {
+		who = Us
+	}
+	c.by = who
+	return err
+}
+
+// blameTarget is blame for what the target's part of the call came to. A call
+// that was joined knows better.
+func (c *Call) blameTarget(ctx context.Context, err error) error {
+	switch {
+	case c.wasUp:
+	case errors.Is(err, ErrHungUp):
+		c.blame(ctx, CallingParty, err) //nolint:errcheck // it is returned below
+	default:
+		c.blame(ctx, CalledParty, err) //nolint:errcheck
+	}
+	return err
+}
+
+// phoneLeg prepares the call to the number.
+func (c *Call) phoneLeg() *Leg {
+	d := c.Dial
+	scheme, rest, _ := strings.Cut(d.Gateway, ":")
+	host, _, _ := strings.Cut(rest, ";")
+	domain := d.GatewayDomain
+	if domain == "" {
+		domain = host
+		if u, ok := wire.ParseURI([]byte(d.Gateway)); ok {
+			domain = u.Host
+			if strings.Contains(domain, ":") {
+				domain = "[" + domain + "]"
+			}
+		}
+	}
+	number, caller := dialString(d.Number), dialString(d.Caller)
+	name, aor := c.AgentName, domain
+	if caller != "" {
+		aor = caller + "@" + domain
+	}
+	if d.Anonymous {
+		name, aor = "Anonymous", "anonymous@anonymous.invalid"
+	}
+	l := c.newLegFrom(scheme+":"+number+"@"+rest+";user=phone", number+"@"+host, name, aor)
+	l.trunk = d
+	l.first = c.inviteHeader(c.Subject, "", true)
+	if d.Anonymous {
+		l.first += "Privacy: id\r\n"
+		if caller != "" {
+			l.first += "P-Asserted-Identity: <sip:" + caller + "@" + domain + ">\r\n"
+		}
+	}
+	l.alerted = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
+	return l
+}
+
+// dialString leaves of a number what may stand in the user part of a URI.
+// Interfaces refuse others; this is for the one that forgets to.
+func dialString(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("+-.*_", r) {
+			return r
+		}
+		return -1
+	}, s)
+}
+
+// targetLeg prepares the call to what the phone is joined with.
+func (c *Call) targetLeg() *Leg {
+	uri := oneLine(c.Dial.Target)
+	_, to, _ := strings.Cut(uri, ":")
+	if i := strings.IndexAny(to, ";?"); i >= 0 {
+		to = to[:i]
+	}
+	aor := c.Key.Agent
+	if aor == "" {
+		aor = dialString(c.Dial.Number) + "@" + c.sw.host
+	}
+	l := c.newLegFrom(uri, to, c.AgentName, aor)
+	l.first = c.inviteHeader(c.Subject, c.ConfPIN, true)
+	return l
+}
+
+func (c *Call) targetTime() time.Duration {
+	if c.Dial.TargetTime > 0 {
+		return c.Dial.TargetTime
+	}
+	return targetTime
+}
+
+// rings asks whether the agent may have those rung whom the call is for.
+func (c *Call) rings() error {
+	if c.Dial != nil { // the target is the operator's choice, or has been asked about
+		return c.sw.allowed(&c.Spec, c.Dial.Number)
+	}
+	for _, user := range [...]string{c.CallingUser, c.CalledUser} {
+		if err := c.sw.allowed(&c.Spec, user); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// firstHops says where the first INVITE goes.
+func (c *Call) firstHops(ctx context.Context) ([]resolve.Hop, error) {
+	if c.Dial != nil {
+		return c.Dial.hops(ctx, c.sw)
+	}
+	return c.sw.nextHops(ctx, "sip:"+c.CallingUser)
+}
+
+// hops are those of the gateway.
+func (d *Dialling) hops(ctx context.Context, sw *Switchboard) ([]resolve.Hop, error) {
+	return sw.hopsOf(ctx, d.Gateway)
+}
+
+// servedBy reports whether an address is the gateway's.
+func (d *Dialling) servedBy(sw *Switchboard, addr netip.Addr) bool {
+	ctx, stop := context.WithTimeout(context.Background(), t1) // the cache knows
+	defer stop()
+	hops, err := d.hops(ctx, sw)
+	return err == nil && slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Addr.Addr() == addr })
+}

@@ -146,6 +146,7 @@ func TestRefusalsAreToldALineForAWhile(t *testing.T) {
 		l.Refused("y")
 		l.Stop()
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		want := "[1s: 10 [a b c] 11s: 100 [a b c] 21s: 100 [a b c] 31s: 40 [a b c] 1m26.05s: 1 [z]]"
 		if got := fmt.Sprint(lines); got != want {
 			t.Errorf("lines\n%s, want\n%s", got, want)

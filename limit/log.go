@@ -43,22 +43,23 @@ func (l *Log[From]) Refused(from From) {
 	}
 }
 
-// line writes a line if there is something to say, and looks again later.
+// line writes a line if there is something to say, and looks again later. Lines
+// follow each other: the next one is not waited for before this one is written.
 func (l *Log[From]) line() {
 	l.mu.Lock()
 	refused, some := l.refused, l.some
 	l.refused, l.some = 0, nil
-	switch {
-	case l.stopped:
-	case refused > 0:
-		l.timer = time.AfterFunc(OtherLines, l.line)
-	default:
+	if refused == 0 || l.stopped {
 		l.timer = nil
+		l.mu.Unlock()
+		return
 	}
-	stopped := l.stopped
 	l.mu.Unlock()
-	if refused > 0 && !stopped {
-		l.Say(refused, some)
+	l.Say(refused, some)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !l.stopped {
+		l.timer = time.AfterFunc(OtherLines, l.line)
 	}
 }
 

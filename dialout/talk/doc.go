@@ -8,7 +8,7 @@
 //
 //	config.go              signaling servers and Nextclouds, what the owner is told
 //	client.go              all connections; Serve
-//	session.go, answers.go one signaling server and one Nextcloud: what is sent
+//	session.go, status.go  one signaling server and one Nextcloud: what is sent
 //	request.go, control.go what arrives: to call a number; from moderators
 //	room.go, people.go     one conversation seen from inside
 //	link.go, hello.go      one connection: kept up, resumed, given up

@@ -1,6 +1,15 @@
 package talk
 
-import "time"
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net/http"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+)
 
 const (
 	// AnswerTime is how long a dial-out request may be answered. Nextcloud asks
@@ -8,88 +17,264 @@ const (
 	AnswerTime = 10 * time.Second
 	// FlushTime bounds what Serve still does after its context is done.
 	FlushTime = 3 * time.Second
+	// maxRequests bounds the requests of a session that are not answered yet.
+	maxRequests = 256
 )
 
 // Session is what a signaling server and one of its Nextclouds know as one
-// bridge. Its methods may be called from any goroutine and, Accept apart,
-// never wait: what cannot be sent now goes out in order once the connection is
-// there again.
-type Session struct{}
+// bridge. Its methods may be called from any goroutine and never wait
+// (Request.Accept does): what cannot be sent now goes out in order once the
+// connection is there again.
+type Session struct {
+	link    *link
+	backend *Backend
+	handler Handler
+	log     *slog.Logger
+	newRoom func(id string) *Room
+
+	// live ends the rooms.
+	live context.Context
+	end  context.CancelFunc
+	wg   sync.WaitGroup // of the rooms
+
+	mu       sync.Mutex // before outbox.mu and Room.mu
+	up       bool
+	err      error // of the last attempt
+	down     bool  // Handler.Down was told
+	closed   bool
+	adds     int               // counts addsessions, for their ids
+	phones   map[string]*added // by call ID
+	added    map[string]string // call IDs by the id of their addsession
+	requests map[string]*Request
+	rooms    map[string]*Room
+	said     said
+	stale    bool // the signaling server holds phones that it does not remove any more
+}
+
+// added is a phone session.
+type added struct{ id, roomID string }
+
+func newSession(endpoint, secret string, backend *Backend, cfg Config, client *http.Client, log *slog.Logger) *Session {
+	s := &Session{backend: backend, handler: cfg.Handler, log: log.With("signaling", endpoint, "nextcloud", backend.URL()),
+		phones: map[string]*added{}, added: map[string]string{}, requests: map[string]*Request{}, rooms: map[string]*Room{}, said: said{}}
+	s.live, s.end = context.WithCancel(context.Background())
+	s.link = &link{url: endpoint, secret: secret, backend: backend.URL(), agent: cfg.agent(), client: client, log: s.log, out: newOutbox(),
+		features: []string{"start-dialout"}, needs: []string{"dialout", "virtual-sessions"}, limit: maxMessage,
+		up: s.onUp, down: s.onDown, receive: s.receive, wrote: s.wrote}
+	s.newRoom = func(id string) *Room {
+		r := &Room{session: s, id: id, members: map[string]*member{}}
+		r.link = &link{url: endpoint, secret: secret, backend: backend.URL(), agent: cfg.agent(), client: client, log: s.log.With("room", id), out: newOutbox(),
+			features: []string{"internal-incall"}, limit: maxRoomMessage,
+			up: r.onUp, down: func(error) {}, receive: r.receive, wrote: func(*item) {}}
+		return r
+	}
+	return s
+}
+
+// serve keeps the session connected, and its rooms until it ends.
+func (s *Session) serve(ctx context.Context) {
+	stop := context.AfterFunc(ctx, s.end)
+	defer stop()
+	s.link.run(ctx)
+	s.mu.Lock()
+	s.closed, s.up = true, false
+	requests := slices.Collect(maps.Values(s.requests))
+	clear(s.requests)
+	s.mu.Unlock()
+	for _, r := range requests {
+		r.lose(ErrClosed)
+	}
+	s.end()
+	s.wg.Wait()
+}
 
 // Server is the address of the signaling server's WebSocket.
-func (s *Session) Server() string { return "" }
+func (s *Session) Server() string { return s.link.url }
 
 // Backend is the Nextcloud.
-func (s *Session) Backend() *Backend { return nil }
+func (s *Session) Backend() *Backend { return s.backend }
 
 // Connected says whether there is a connection that has said hello, and
 // otherwise why not: nil before the first attempt has failed.
-func (s *Session) Connected() (bool, error) { return false, nil }
-
-// CallState is the state of a call as Talk shows it. A call goes
-// Accepted → [Ringing] → (Connected → Cleared) | Rejected | Cleared; Accepted
-// is said by Request.Accept.
-type CallState string
-
-const (
-	Accepted  CallState = "accepted"
-	Ringing   CallState = "ringing"
-	Connected CallState = "connected"
-	Rejected  CallState = "rejected"
-	Cleared   CallState = "cleared"
-)
-
-// Terminal says whether nothing may follow.
-func (s CallState) Terminal() bool { return s == Rejected || s == Cleared }
-
-// Status is how a call fares. Cause is free text (EndedByRemote), Code a SIP
-// status, Message its reason; they are left out if empty.
-type Status struct {
-	CallID  string    `json:"callid"`
-	State   CallState `json:"status"`
-	Cause   string    `json:"cause,omitempty"`
-	Code    int       `json:"code,omitempty"`
-	Message string    `json:"message,omitempty"`
+func (s *Session) Connected() (bool, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.up, s.err
 }
 
-// Status says in the room how a call fares. Whether it arrives is not known:
-// nobody answers.
-func (s *Session) Status(roomID string, status Status) error { return nil }
+// onUp sorts what is left of the session.
+func (s *Session) onUp(hello Hello) {
+	var gone []*Request
+	s.mu.Lock()
+	s.up, s.down, s.err = true, false, nil
+	since := time.Unix(0, s.link.heardAt.Load()).Add(-doubtTime)
+	again := s.said.since(since)
+	switch hello {
+	case Resumed:
+		s.link.out.resume(again)
+	case Renewed:
+		s.link.out.renew(slices.DeleteFunc(again, func(it *item) bool { return !it.terminal }))
+		gone = slices.Collect(maps.Values(s.requests))
+		clear(s.requests)
+		clear(s.phones)
+		clear(s.added)
+		s.stale = false
+	}
+	s.mu.Unlock()
+	for _, r := range gone {
+		r.lose(ErrGone)
+	}
+	s.log.Info("connected to the signaling server", "session", hello.String())
+	if s.handler.Up != nil {
+		s.handler.Up(s, hello)
+	}
+}
 
-// Phone is a phone as participants see it.
-type Phone struct {
-	CallID      string // also names the phone session
-	RoomID      string
-	Number      string
-	DisplayName string
-	// Options are those of the request: without the actor Talk cannot hang up.
-	Options Options
+func (s *Session) onDown(err error) {
+	s.mu.Lock()
+	told := s.down
+	s.up, s.down, s.err = false, true, err
+	s.mu.Unlock()
+	if !told && s.handler.Down != nil {
+		s.handler.Down(s, err)
+	}
+}
+
+func (s *Session) wrote(it *item) {
+	if it.callID == "" {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.said.note(it, time.Now())
+}
+
+// receive sorts what came. Of what is not for us nothing is said: newer servers
+// may send more.
+func (s *Session) receive(m *message) error {
+	switch m.Type {
+	case "internal":
+		s.receiveInternal(m)
+	case "control":
+		s.receiveControl(m)
+	case "error":
+		s.receiveError(m)
+	}
+	return nil
+}
+
+func (s *Session) receiveError(m *message) {
+	err := m.serverError()
+	s.mu.Lock()
+	callID, ok := s.added[m.ID]
+	if ok {
+		delete(s.added, m.ID)
+		delete(s.phones, callID)
+	}
+	s.mu.Unlock()
+	if !ok {
+		s.log.Warn("the signaling server answered an error", "error", err)
+		return
+	}
+	s.log.Warn("the phone is not shown in the room", "call", callID, "error", err)
+	if s.handler.AddFailed != nil {
+		s.handler.AddFailed(s, callID, err)
+	}
 }
 
 // AddSession shows a phone among the participants of its room. It is sent once
 // the phone has answered, before the status Connected. Errors: ErrAdded,
 // ErrBacklog, ErrTooLong, ErrClosed; the signaling server's come to
 // Handler.AddFailed.
-func (s *Session) AddSession(p Phone) error { return nil }
+func (s *Session) AddSession(p Phone) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.phones[p.CallID] != nil {
+		return ErrAdded // two of one name, and one stays for ever
+	}
+	s.adds++
+	// Not the id of a request: such an answer ends the whole signaling server.
+	id := "add-" + strconv.Itoa(s.adds)
+	err := s.link.out.put(&item{data: internal(id, "addsession", object{
+		"sessionid": p.CallID, "roomid": p.RoomID, "incall": inCall | withPhone,
+		"user":    object{"type": "phone", "callid": p.CallID, "number": p.Number, "displayname": p.DisplayName},
+		"options": object{"actorId": p.Options.ActorID, "actorType": p.Options.ActorType},
+	})})
+	if err == nil {
+		s.phones[p.CallID], s.added[id] = &added{id, p.RoomID}, p.CallID
+	}
+	return err
+}
 
-// Flags are what a phone session shows.
-type Flags int
-
+// What a phone does in a call: it has no audio of its own as signaling servers
+// see it.
 const (
-	MutedSpeaking  Flags = 1
-	MutedListening Flags = 2
-	Talking        Flags = 4
+	inCall    = 1
+	withPhone = 8
 )
 
 // UpdateSession shows flags with a phone. ErrNotAdded if there is none.
-func (s *Session) UpdateSession(callID string, flags Flags) error { return nil }
+func (s *Session) UpdateSession(callID string, flags Flags) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.phones[callID]
+	if p == nil {
+		return ErrNotAdded
+	}
+	return s.link.out.put(&item{data: internal("", "updatesession", object{"sessionid": callID, "roomid": p.roomID, "flags": flags})})
+}
 
 // RemoveSession takes a phone out of its room, which also tells Nextcloud that
 // its call is over. Without a phone session of that call it does nothing.
-func (s *Session) RemoveSession(callID string) error { return nil }
+func (s *Session) RemoveSession(callID string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.phones[callID]
+	if p == nil {
+		return nil
+	}
+	delete(s.phones, callID)
+	delete(s.added, p.id)
+	err := s.link.out.put(&item{data: internal("", "removesession", object{"sessionid": callID, "roomid": p.roomID})})
+	s.refresh()
+	return err
+}
+
+// Status says in the room how a call fares. Whether it arrives is not known:
+// nobody answers.
+func (s *Session) Status(roomID string, status Status) error {
+	return s.link.out.put(&item{
+		data:   internal("", "dialout", object{"roomid": roomID, "type": "status", "status": status}),
+		callID: status.CallID, terminal: status.State.Terminal(),
+	})
+}
+
+// refresh begins another session if this one holds phones of rooms that were
+// deleted, once nobody else needs it: only with their session do they leave.
+// The caller holds s.mu.
+func (s *Session) refresh() {
+	if s.stale && len(s.phones) == 0 && len(s.requests) == 0 && s.link.out.put(&item{data: byeMessage, bye: true}) == nil {
+		s.stale = false
+	}
+}
 
 // Join enters a room by a connection of its own, so that its events reach
 // Handler.Room and its participants may control phones: without it all control
 // messages are refused. Call it once a request is accepted, not before. Each
 // Join is ended by one Leave; the last one leaves the room.
-func (s *Session) Join(roomID string) *Room { return &Room{} }
+func (s *Session) Join(roomID string) *Room {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := s.rooms[roomID]
+	if r == nil {
+		r = s.newRoom(roomID)
+		ctx, cancel := context.WithCancel(s.live)
+		r.leave = cancel
+		if !s.closed {
+			s.rooms[roomID] = r
+			s.wg.Go(func() { r.link.run(ctx) })
+		}
+	}
+	r.users++
+	return r
+}

@@ -1,0 +1,209 @@
+package talktest
+
+import (
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+)
+
+// Cloud is a Nextcloud. Its exported fields are set before it is asked.
+type Cloud struct {
+	// URL is the base address, with a slash at the end.
+	URL string
+	// VerifyStatus, RejectStatus are answered instead of what is right.
+	VerifyStatus, RejectStatus int
+	// VerifyDelay is how long verify-dialout takes.
+	VerifyDelay time.Duration
+	// VerifyAnswer is answered instead of the participant.
+	VerifyAnswer string
+	// NoteDelay is how long Nextcloud takes to note the id of a call.
+	NoteDelay time.Duration
+	// RefusePhones has phones not be invited, PhoneDelay is how long their
+	// joining takes.
+	RefusePhones bool
+	PhoneDelay   time.Duration
+
+	lab        *Lab
+	host, path string
+	// Guarded by Lab.mu.
+	asked    map[string]question // by token and attendee
+	verified map[string]bool     // by token, number and attendee
+	noted    map[string]string   // call ids, by token and attendee
+	rejected []string            // call ids
+	requests []string
+}
+
+// question is a dial-out that Nextcloud has asked for.
+type question struct{ number, options string }
+
+// AddCloud adds a Nextcloud. Without a host in address it answers for any.
+func (l *Lab) AddCloud(address string) *Cloud {
+	u, err := url.Parse(address)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	c := &Cloud{URL: strings.TrimSuffix(address, "/") + "/", lab: l, host: u.Host, path: strings.TrimSuffix(u.Path, "/") + "/",
+		asked: map[string]question{}, verified: map[string]bool{}, noted: map[string]string{}}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.clouds = append(l.clouds, c)
+	return c
+}
+
+// Listen gives the Nextcloud the address that it is reached at outside a
+// bubble, like that of an httptest.Server.
+func (c *Cloud) Listen(address string) {
+	u, err := url.Parse(address)
+	if err != nil {
+		c.lab.t.Fatal(err)
+	}
+	c.URL, c.host, c.path = strings.TrimSuffix(address, "/")+"/", u.Host, strings.TrimSuffix(u.Path, "/")+"/"
+}
+
+// expect notes a dial-out. The caller holds Lab.mu.
+func (c *Cloud) expect(token, number, options string) {
+	c.asked[token+" "+attendee(options)] = question{number, options}
+}
+
+// accepted notes the id of a call after a while. The caller holds Lab.mu.
+func (c *Cloud) accepted(token, attendee, callID string) {
+	if c.NoteDelay == 0 {
+		c.noted[token+" "+attendee] = callID
+		return
+	}
+	time.AfterFunc(c.NoteDelay, func() {
+		c.lab.mu.Lock()
+		defer c.lab.mu.Unlock()
+		c.noted[token+" "+attendee] = callID
+	})
+}
+
+// left forgets the call of a phone that left. The caller holds Lab.mu.
+func (c *Cloud) left(token, actor string) {
+	for key, q := range c.asked {
+		var v struct {
+			ActorID string `json:"actorId"`
+		}
+		_ = json.Unmarshal([]byte(q.options), &v)
+		if strings.HasPrefix(key, token+" ") && v.ActorID == actor {
+			delete(c.noted, key)
+		}
+	}
+}
+
+// Rejected are the ids of calls that were said never to have been established.
+func (c *Cloud) Rejected() []string {
+	c.lab.mu.Lock()
+	defer c.lab.mu.Unlock()
+	return append([]string(nil), c.rejected...)
+}
+
+// Requests are method, path and status of what was asked.
+func (c *Cloud) Requests() []string {
+	c.lab.mu.Lock()
+	defer c.lab.mu.Unlock()
+	return append([]string(nil), c.requests...)
+}
+
+func (c *Cloud) serve(w http.ResponseWriter, r *http.Request, path string) {
+	if path == "status.php" {
+		_, _ = io.WriteString(w, `{"installed":true,"maintenance":false,"versionstring":"31.0.0"}`)
+		return
+	}
+	body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	status, data := c.answer(r, path, body)
+	c.lab.mu.Lock()
+	c.requests = append(c.requests, r.Method+" "+path+" "+http.StatusText(status))
+	c.lab.note("")
+	c.lab.mu.Unlock()
+	w.Header().Set("Content-Type", "application/json")
+	if status >= 300 && status < 400 {
+		w.Header().Set("Location", "http://elsewhere.example/")
+	}
+	w.WriteHeader(status)
+	meta := "ok"
+	if status != http.StatusOK {
+		meta = "failure"
+	}
+	if len(data) == 0 {
+		data = json.RawMessage("[]")
+	}
+	out, err := json.Marshal(object{"ocs": object{"meta": object{"status": meta, "statuscode": status, "message": ""}, "data": data}})
+	if err != nil {
+		out = data // what is no JSON is answered as it is
+	}
+	_, _ = w.Write(out)
+}
+
+// answer is that of Talk's two questions for SIP bridges.
+func (c *Cloud) answer(r *http.Request, path string, body []byte) (int, json.RawMessage) {
+	rest, ok := strings.CutPrefix(path, "ocs/v2.php/apps/spreed/api/v4/room/")
+	token, op, found := strings.Cut(rest, "/")
+	random := r.Header.Get("Talk-SIPBridge-Random")
+	switch {
+	case !ok || !found:
+		return http.StatusNotFound, nil
+	case r.Header.Get("OCS-APIRequest") != "true":
+		return http.StatusPreconditionFailed, nil
+	case len(random) < 32 || r.Header.Get("Talk-SIPBridge-Checksum") != sign(SIPSecret, random+token):
+		return http.StatusUnauthorized, nil
+	}
+	var v struct {
+		Number  string `json:"number"`
+		CallID  string `json:"callId"`
+		Options struct {
+			AttendeeID json.RawMessage `json:"attendeeId"`
+			ActorType  string          `json:"actorType"`
+			ActorID    string          `json:"actorId"`
+		} `json:"options"`
+	}
+	if json.Unmarshal(body, &v) != nil || len(v.Options.AttendeeID) == 0 {
+		return http.StatusBadRequest, nil
+	}
+	key := token + " " + string(v.Options.AttendeeID)
+	switch {
+	case op == "verify-dialout" && r.Method == http.MethodPost:
+		if c.VerifyDelay > 0 {
+			timer := time.NewTimer(c.VerifyDelay)
+			defer timer.Stop()
+			select {
+			case <-timer.C:
+			case <-r.Context().Done():
+			}
+		}
+		c.lab.mu.Lock()
+		defer c.lab.mu.Unlock()
+		q, known := c.asked[key]
+		switch {
+		case c.VerifyStatus != 0:
+			return c.VerifyStatus, nil
+		case !known:
+			return http.StatusNotFound, nil
+		case v.Options.ActorType != "phones" || v.Number != q.number:
+			return http.StatusBadRequest, nil
+		}
+		c.verified[token+" "+v.Number+" "+string(v.Options.AttendeeID)] = true
+		if c.VerifyAnswer != "" {
+			return http.StatusOK, json.RawMessage(c.VerifyAnswer)
+		}
+		data, _ := json.Marshal(object{"token": token, "attendeeId": v.Options.AttendeeID, "actorType": v.Options.ActorType, "actorId": v.Options.ActorID,
+			"displayName": "Phone", "lobbyState": 0, "readOnly": 0, "sipEnabled": 1, "hasCall": true})
+		return http.StatusOK, data
+	case op == "rejected-dialout" && r.Method == http.MethodDelete:
+		c.lab.mu.Lock()
+		defer c.lab.mu.Unlock()
+		switch {
+		case c.RejectStatus != 0:
+			return c.RejectStatus, nil
+		case v.CallID == "" || c.noted[key] != v.CallID:
+			return http.StatusBadRequest, nil
+		}
+		delete(c.noted, key)
+		c.rejected = append(c.rejected, v.CallID)
+		return http.StatusOK, nil
+	}
+	return http.StatusNotFound, nil
+}

@@ -1,0 +1,302 @@
+// Package talktest is a signaling server and the Nextclouds behind it, in the
+// process of a test: what a SIP bridge talks to. It keeps to what real servers
+// do and fails the test for what would harm one (Fault).
+//
+// Where to look:
+//
+//	lab.go        the lab: network, what can go wrong with it, waiting
+//	fault.go      what a bridge must not do
+//	signaling.go  connections: welcome, hello, resume, bye
+//	bridge.go     what bridges send
+//	room.go       rooms, call statuses, events
+//	user.go       Talk clients
+//	dialout.go    Nextcloud's request to call a number
+//	cloud.go      Nextcloud's HTTP for bridges
+//
+// All time is the clock's: the lab may be used in a testing/synctest bubble, by
+// way of Lab.Dial. Elsewhere Lab is the http.Handler of both servers.
+package talktest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Secrets and addresses of the lab.
+const (
+	Secret    = "the-shared-secret-for-internal-clients"
+	SIPSecret = "sip-bridge-shared-secret"
+	// URL is the signaling server's.
+	URL = "http://signaling.example/standalone-signaling"
+	// CloudURL is the first Nextcloud's.
+	CloudURL = "http://cloud.example/nextcloud/"
+)
+
+// Lab is a signaling server with Nextclouds.
+type Lab struct {
+	// Features are those of the welcome. Set before anybody connects.
+	Features []string
+	// OnFault is told of faults instead of the test.
+	OnFault func(Fault)
+	// Cut is asked before each message that the signaling server takes (from a
+	// client) or sends: true loses the message and the connection.
+	Cut func(sent bool, message []byte) bool
+	// Cloud is the first Nextcloud.
+	Cloud *Cloud
+
+	t      testing.TB
+	server *http.Server
+	accept chan net.Conn
+	closed chan struct{}
+	wg     sync.WaitGroup
+
+	mu       sync.Mutex
+	changed  chan struct{}
+	refusing bool
+	conns    map[*conn]bool
+	clouds   []*Cloud
+	sessions map[string]*session // by public id
+	resumes  map[string]*session
+	links    map[*link]bool
+	rooms    map[string]*room // by cloud and token
+	pending  map[string]*request
+	answered map[string]bool // ids of requests that were answered, and may not be used again
+	bridges  []*session      // in the order of their hello
+	count    int
+	wrong    int // failed attempts to say hello
+	messages []string
+	calls    map[string]*call // by call id
+}
+
+// New starts a lab that ends with the test.
+func New(t testing.TB) *Lab {
+	l := &Lab{t: t, accept: make(chan net.Conn), closed: make(chan struct{}), changed: make(chan struct{}),
+		Features: []string{"audio-video-permissions", "dialout", "hello-v2", "incall-all", "serverinfo", "transient-data", "virtual-sessions", "welcome"},
+		conns:    map[*conn]bool{}, sessions: map[string]*session{}, resumes: map[string]*session{}, links: map[*link]bool{},
+		rooms: map[string]*room{}, pending: map[string]*request{}, answered: map[string]bool{}, calls: map[string]*call{}}
+	l.Cloud = l.AddCloud(CloudURL)
+	l.server = &http.Server{Handler: l}
+	l.wg.Go(func() { _ = l.server.Serve(listener{l}) })
+	t.Cleanup(l.Close)
+	return l
+}
+
+// Close ends the lab: calls that are not over then are a fault.
+func (l *Lab) Close() {
+	l.mu.Lock()
+	select {
+	case <-l.closed:
+		l.mu.Unlock()
+		return
+	default:
+		close(l.closed)
+	}
+	for _, c := range l.calls {
+		if !c.over {
+			l.fault(NotCleared, "call %s of room %s is %q for ever", c.id, c.token, c.state)
+		}
+	}
+	for _, s := range l.sessions {
+		s.stop()
+	}
+	for _, r := range l.rooms {
+		r.stop()
+	}
+	l.mu.Unlock()
+	l.server.Close()
+	l.Drop()
+	l.wg.Wait()
+}
+
+// ServeHTTP is the signaling server at /spreed and below any path that ends so,
+// the Nextclouds elsewhere.
+func (l *Lab) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if strings.HasSuffix(r.URL.Path, "/spreed") {
+		l.serveSignaling(w, r)
+		return
+	}
+	for _, c := range l.clouds {
+		if path, ok := strings.CutPrefix(r.URL.Path, c.path); ok && (r.Host == c.host || c.host == "") {
+			c.serve(w, r, path)
+			return
+		}
+	}
+	http.NotFound(w, r)
+}
+
+// Dial reaches the lab's servers, whatever their names: all but "nobody".
+func (l *Lab) Dial(ctx context.Context, _, address string) (net.Conn, error) {
+	l.mu.Lock()
+	refusing := l.refusing
+	l.mu.Unlock()
+	if refusing || strings.HasPrefix(address, "nobody") {
+		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
+	}
+	theirs, ours := net.Pipe()
+	c := &conn{Conn: ours, lab: l, frozen: make(chan struct{})}
+	select {
+	case l.accept <- c:
+		l.mu.Lock()
+		l.conns[c] = true
+		l.mu.Unlock()
+		return theirs, nil
+	case <-l.closed:
+	case <-ctx.Done():
+	}
+	theirs.Close()
+	ours.Close()
+	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
+}
+
+// Refuse refuses new connections, or no more.
+func (l *Lab) Refuse(refuse bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.refusing = refuse
+}
+
+// Drop loses all connections.
+func (l *Lab) Drop() {
+	for _, c := range l.connections() {
+		c.Close()
+	}
+}
+
+// Freeze lets all connections go on without a byte getting through, as behind a
+// NAT that has forgotten them.
+func (l *Lab) Freeze() {
+	for _, c := range l.connections() {
+		close(c.frozen)
+	}
+}
+
+// Restart has the signaling server forget everything: sessions, rooms, requests.
+func (l *Lab) Restart() {
+	l.mu.Lock()
+	for _, s := range l.sessions {
+		s.stop()
+	}
+	for _, r := range l.rooms {
+		r.stop()
+	}
+	clear(l.sessions)
+	clear(l.resumes)
+	clear(l.rooms)
+	l.bridges = nil
+	l.wrong = 0
+	l.mu.Unlock()
+	l.Drop()
+}
+
+func (l *Lab) connections() []*conn {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	all := make([]*conn, 0, len(l.conns))
+	for c := range l.conns {
+		all = append(all, c)
+	}
+	clear(l.conns)
+	return all
+}
+
+// Until waits until what is asked for is so, and fails the test if it is not
+// within d.
+func (l *Lab) Until(what string, d time.Duration, is func() bool) {
+	l.t.Helper()
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	for {
+		l.mu.Lock()
+		changed := l.changed
+		l.mu.Unlock()
+		if is() {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timer.C:
+			l.t.Fatalf("not within %v: %s\n%s", d, what, strings.Join(l.Messages(), "\n"))
+		}
+	}
+}
+
+// Messages are what the signaling server took ("<- ") and sent ("-> ").
+func (l *Lab) Messages() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.messages...)
+}
+
+// note remembers a message and wakes who waits. The caller holds l.mu.
+func (l *Lab) note(message string) {
+	if message != "" {
+		l.messages = append(l.messages, message)
+	}
+	close(l.changed)
+	l.changed = make(chan struct{})
+}
+
+// next is a name that was not used before. The caller holds l.mu.
+func (l *Lab) next(prefix string) string {
+	l.count++
+	return fmt.Sprintf("%s%024d", prefix, l.count)
+}
+
+// listener hands out the connections that were dialled.
+type listener struct{ *Lab }
+
+func (l listener) Accept() (net.Conn, error) {
+	select {
+	case c := <-l.accept:
+		return c, nil
+	case <-l.closed:
+		return nil, net.ErrClosed
+	}
+}
+
+func (l listener) Close() error   { return nil }
+func (l listener) Addr() net.Addr { return &net.TCPAddr{} }
+
+// conn is the server's end of a connection.
+type conn struct {
+	net.Conn
+	lab    *Lab
+	frozen chan struct{}
+}
+
+func (c *conn) Read(p []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(p)
+		select {
+		case <-c.frozen:
+			if err != nil {
+				return n, err
+			}
+		default:
+			return n, err
+		}
+	}
+}
+
+func (c *conn) Write(p []byte) (int, error) {
+	select {
+	case <-c.frozen:
+		return len(p), nil
+	default:
+		return c.Conn.Write(p)
+	}
+}
+
+func (c *conn) Close() error {
+	c.lab.mu.Lock()
+	delete(c.lab.conns, c)
+	c.lab.mu.Unlock()
+	return c.Conn.Close()
+}

@@ -1,0 +1,406 @@
+package talktest
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/coder/websocket"
+)
+
+const (
+	helloTimeout = 2 * time.Second
+	pingEvery    = 54 * time.Second
+	pongTimeout  = 60 * time.Second
+	resumeWindow = 30 * time.Second
+	maxMessage   = 64 << 10
+	maxWrong     = 10
+)
+
+type object map[string]any
+
+// message is what clients send.
+type message struct {
+	ID    string `json:"id"`
+	Type  string `json:"type"`
+	Hello *struct {
+		Version  string   `json:"version"`
+		ResumeID string   `json:"resumeid"`
+		Features []string `json:"features"`
+		Auth     struct {
+			Type   string `json:"type"`
+			Params struct {
+				Random  string `json:"random"`
+				Token   string `json:"token"`
+				Backend string `json:"backend"`
+			} `json:"params"`
+		} `json:"auth"`
+	} `json:"hello"`
+	Room *struct {
+		RoomID string `json:"roomid"`
+	} `json:"room"`
+	Internal *internalMessage `json:"internal"`
+}
+
+// session is a client's, of a bridge, a Talk user or (virtual) a phone. Its
+// fields are guarded by Lab.mu.
+type session struct {
+	lab      *Lab
+	id       string // public
+	resume   string
+	cloud    *Cloud
+	features []string
+	link     *link  // nil while the connection is lost
+	waiting  [][]byte
+	expire   *time.Timer
+	dialout  bool // is asked to call numbers
+	room     *room
+	user     *User
+	virtual  *virtual
+	phones   map[string]*session // of a bridge, by its own session id
+}
+
+func (s *session) stop() {
+	if s.expire != nil {
+		s.expire.Stop()
+	}
+}
+
+// link is one WebSocket.
+type link struct {
+	lab     *Lab
+	socket  *websocket.Conn
+	ctx     context.Context
+	end     context.CancelFunc
+	out     chan []byte
+	session *session // guarded by Lab.mu
+}
+
+func (l *Lab) serveSignaling(w http.ResponseWriter, r *http.Request) {
+	socket, err := websocket.Accept(w, r, nil)
+	if err != nil {
+		return
+	}
+	defer socket.CloseNow()
+	socket.SetReadLimit(maxMessage)
+	k := &link{lab: l, socket: socket, out: make(chan []byte, 4096)}
+	k.ctx, k.end = context.WithCancel(context.Background())
+	defer k.end()
+	l.mu.Lock()
+	l.links[k] = true
+	l.mu.Unlock()
+	defer k.lost()
+	l.wg.Add(1)
+	defer l.wg.Done()
+	go k.write()
+	go k.ping()
+	k.send(object{"type": "welcome", "welcome": object{"version": "2.1.1~lab", "features": l.Features}})
+	late := time.AfterFunc(helloTimeout, func() {
+		l.mu.Lock()
+		silent := k.session == nil && l.wrong == 0
+		l.mu.Unlock()
+		if silent {
+			k.bye("hello_timeout")
+		}
+	})
+	defer late.Stop()
+	for {
+		_, data, err := socket.Read(k.ctx)
+		if err != nil {
+			return
+		}
+		if l.Cut != nil && l.Cut(false, data) {
+			return
+		}
+		l.mu.Lock()
+		l.note("<- " + string(data))
+		l.mu.Unlock()
+		var m message
+		if err := json.Unmarshal(data, &m); err != nil {
+			k.error("", "invalid_format", "Invalid data format.")
+			continue
+		}
+		if !k.take(&m) {
+			return
+		}
+	}
+}
+
+// take handles a message and says whether the connection goes on.
+func (k *link) take(m *message) bool {
+	l := k.lab
+	l.mu.Lock()
+	s := k.session
+	l.mu.Unlock()
+	switch {
+	case m.Type == "hello" && m.Hello != nil:
+		k.hello(m)
+	case s == nil:
+		k.error(m.ID, "hello_expected", "The first request must be \"hello\".")
+	case m.Type == "bye":
+		l.mu.Lock()
+		l.remove(s)
+		l.mu.Unlock()
+		k.send(object{"id": m.ID, "type": "bye", "bye": object{}})
+		k.flush()
+		return false
+	case m.Type == "room" && m.Room != nil:
+		l.mu.Lock()
+		if slices.Contains(s.features, "start-dialout") {
+			l.fault(BridgeInRoom, "room %s", m.Room.RoomID)
+			s.dialout = false
+		}
+		l.join(s, m.Room.RoomID, m.ID)
+		l.mu.Unlock()
+	case m.Type == "internal" && m.Internal != nil:
+		k.internal(s, m)
+	default:
+		k.error(m.ID, "invalid_format", "Invalid data format.")
+	}
+	return true
+}
+
+// send queues a message for the connection.
+func (k *link) send(o any) {
+	data, _ := json.Marshal(o)
+	k.sendRaw(data)
+}
+
+func (k *link) sendRaw(data []byte) {
+	select {
+	case k.out <- data:
+	case <-k.ctx.Done():
+	}
+}
+
+func (k *link) error(id, code, text string) {
+	k.send(object{"id": id, "type": "error", "error": object{"code": code, "message": text}})
+}
+
+// write writes what is queued; nil ends the connection after all else.
+func (k *link) write() {
+	defer k.end()
+	for {
+		select {
+		case data := <-k.out:
+			if data == nil {
+				return
+			}
+			if k.lab.Cut != nil && k.lab.Cut(true, data) {
+				return
+			}
+			k.lab.mu.Lock()
+			k.lab.note("-> " + string(data))
+			k.lab.mu.Unlock()
+			if k.socket.Write(k.ctx, websocket.MessageText, data) != nil {
+				return
+			}
+		case <-k.ctx.Done():
+			return
+		}
+	}
+}
+
+// flush ends the connection once all was written.
+func (k *link) flush() {
+	k.sendRaw(nil)
+	<-k.ctx.Done()
+}
+
+func (k *link) bye(reason string) {
+	k.send(object{"type": "bye", "bye": object{"reason": reason}})
+	k.sendRaw(nil)
+}
+
+// ping pings at once and then again and again. Who does not answer is cut off.
+func (k *link) ping() {
+	for {
+		ctx, cancel := context.WithTimeout(k.ctx, pongTimeout)
+		err := k.socket.Ping(ctx)
+		cancel()
+		if err != nil {
+			k.end()
+			return
+		}
+		timer := time.NewTimer(pingEvery)
+		select {
+		case <-timer.C:
+		case <-k.ctx.Done():
+			timer.Stop()
+			return
+		}
+	}
+}
+
+// lost keeps the session for a while.
+func (k *link) lost() {
+	l := k.lab
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	delete(l.links, k)
+	s := k.session
+	if s == nil || s.link != k {
+		return
+	}
+	s.link = nil
+	if l.sessions[s.id] == s {
+		s.expire = time.AfterFunc(resumeWindow, func() {
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if s.link == nil {
+				l.remove(s)
+			}
+		})
+	}
+	l.note("")
+}
+
+// hello begins or resumes a session.
+func (k *link) hello(m *message) {
+	l := k.lab
+	if m.Hello.ResumeID != "" {
+		l.mu.Lock()
+		s := l.resumes[m.Hello.ResumeID]
+		if s == nil {
+			l.mu.Unlock()
+			k.error(m.ID, "no_such_session", "The session to resume does not exist.")
+			return
+		}
+		old := s.link
+		s.stop()
+		s.link, k.session = k, s
+		k.welcome(m.ID, s)
+		for _, data := range s.waiting {
+			k.sendRaw(data)
+		}
+		s.waiting = nil
+		l.note("")
+		l.mu.Unlock()
+		if old != nil {
+			old.bye("session_resumed")
+		}
+		return
+	}
+	cloud, code := k.check(m)
+	if code != "" {
+		l.mu.Lock()
+		delay := time.Duration(0)
+		if code != "too_many_requests" && code != "invalid_format" && code != "invalid_hello_version" {
+			delay = min(100*time.Millisecond<<l.wrong, 25*time.Second)
+			l.wrong++
+		} else if code == "too_many_requests" {
+			l.fault(TooManyHellos, "%d were refused", l.wrong)
+		}
+		l.mu.Unlock()
+		timer := time.NewTimer(delay)
+		defer timer.Stop()
+		select {
+		case <-timer.C:
+		case <-k.ctx.Done():
+			return
+		}
+		k.error(m.ID, code, map[string]string{"invalid_token": "The passed token is invalid.", "invalid_backend": "The backend URL is not supported.",
+			"too_many_requests": "Too many requests."}[code])
+		return
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := &session{lab: l, id: l.next("S"), resume: l.next("R"), cloud: cloud, features: m.Hello.Features, link: k, phones: map[string]*session{}}
+	s.dialout = slices.Contains(s.features, "start-dialout")
+	k.session = s
+	l.sessions[s.id], l.resumes[s.resume] = s, s
+	l.bridges = append(l.bridges, s)
+	k.welcome(m.ID, s)
+	l.note("")
+}
+
+func (k *link) welcome(id string, s *session) {
+	k.send(object{"id": id, "type": "hello", "hello": object{"version": "1.0", "sessionid": s.id, "resumeid": s.resume, "userid": "",
+		"server": object{"version": "2.1.1~lab", "features": k.lab.Features}}})
+}
+
+// check says which Nextcloud a hello is for, or what is wrong with it.
+func (k *link) check(m *message) (*Cloud, string) {
+	l := k.lab
+	p := m.Hello.Auth.Params
+	l.mu.Lock()
+	wrong := l.wrong
+	l.mu.Unlock()
+	switch {
+	case m.Hello.Version != "1.0" && m.Hello.Version != "2.0":
+		return nil, "invalid_hello_version"
+	case m.Hello.Auth.Type != "internal" || p.Backend == "":
+		return nil, "invalid_format"
+	case wrong >= maxWrong:
+		return nil, "too_many_requests"
+	case len(p.Random) < 32 || p.Token != sign(Secret, p.Random):
+		return nil, "invalid_token"
+	}
+	for _, c := range l.clouds {
+		if strings.HasPrefix(strings.TrimSuffix(p.Backend, "/")+"/", c.URL) {
+			return c, ""
+		}
+	}
+	return nil, "invalid_backend"
+}
+
+func sign(secret, signed string) string {
+	mac := hmac.New(sha256.New, []byte(secret))
+	mac.Write([]byte(signed))
+	return hex.EncodeToString(mac.Sum(nil))
+}
+
+// remove ends a session for good. The caller holds l.mu.
+func (l *Lab) remove(s *session) {
+	if l.sessions[s.id] != s {
+		return
+	}
+	s.stop()
+	for _, p := range s.phones {
+		l.remove(p)
+	}
+	delete(l.sessions, s.id)
+	delete(l.resumes, s.resume)
+	l.bridges = slices.DeleteFunc(l.bridges, func(b *session) bool { return b == s })
+	l.leave(s)
+	l.note("")
+}
+
+// deliver sends to the session, now or when it resumes. The caller holds l.mu.
+func (s *session) deliver(o any) {
+	data, _ := json.Marshal(o)
+	switch {
+	case s.user != nil:
+		s.user.take(data)
+	case s.link != nil:
+		s.link.sendRaw(data)
+	case s.virtual == nil:
+		s.waiting = append(s.waiting, data)
+	}
+}
+
+// Bridges counts the sessions that are asked to call numbers.
+func (l *Lab) Bridges() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n := 0
+	for _, s := range l.bridges {
+		if s.dialout && s.link != nil {
+			n++
+		}
+	}
+	return n
+}
+
+// Sessions counts all sessions: of bridges, users and phones.
+func (l *Lab) Sessions() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.sessions)
+}

@@ -21,6 +21,9 @@ const (
 	// helloTime bounds the answer to hello, which is delayed by up to 25 s after
 	// wrong attempts.
 	helloTime = 30 * time.Second
+	// writeTime is how long the server may take nothing. It reads nothing for up
+	// to 10 s while Nextcloud is slow to take a phone.
+	writeTime = 20 * time.Second
 	// silenceTime is how long a connection may be silent: the server pings every
 	// 54 s.
 	silenceTime = 75 * time.Second
@@ -123,9 +126,9 @@ func (w *wire) read() (*message, error) {
 	}
 }
 
-// write writes a message. It fails if that takes longer than connectTime.
+// write writes a message. It fails if that takes longer than writeTime.
 func (w *wire) write(data []byte) error {
-	ctx, cancel := context.WithTimeout(w.ctx, connectTime)
+	ctx, cancel := context.WithTimeout(w.ctx, writeTime)
 	defer cancel()
 	return w.conn.Write(ctx, websocket.MessageText, data)
 }

@@ -91,10 +91,11 @@ func (l *link) run(ctx context.Context) {
 		if err != nil {
 			l.down(err)
 		}
-		// What ends us also ends the pause: there may be something left to say.
+		// What ends us also ends the pause: there may be something left to say, and
+		// little time for it.
 		done := ctx.Done()
 		if ctx.Err() != nil {
-			done = hard.Done()
+			done, d = hard.Done(), min(d, firstPause)
 		}
 		timer := time.NewTimer(d)
 		select {

@@ -99,7 +99,7 @@ func (l *Lab) Close() {
 		close(l.closed)
 	}
 	for _, c := range l.calls {
-		if !c.over {
+		if !c.over && !c.gone {
 			l.fault(NotCleared, "call %s of room %s is %q for ever", c.id, c.token, c.state)
 		}
 	}
@@ -141,17 +141,17 @@ func (l *Lab) Dial(ctx context.Context, _, address string) (net.Conn, error) {
 	}
 	theirs, ours := net.Pipe()
 	c := &conn{Conn: ours, lab: l, frozen: make(chan struct{})}
+	l.mu.Lock()
+	l.conns[c] = true
+	l.mu.Unlock()
 	select {
 	case l.accept <- c:
-		l.mu.Lock()
-		l.conns[c] = true
-		l.mu.Unlock()
 		return theirs, nil
 	case <-l.closed:
 	case <-ctx.Done():
 	}
 	theirs.Close()
-	ours.Close()
+	c.Close()
 	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
 }
 
@@ -173,7 +173,7 @@ func (l *Lab) Drop() {
 // NAT that has forgotten them.
 func (l *Lab) Freeze() {
 	for _, c := range l.connections() {
-		close(c.frozen)
+		c.once.Do(func() { close(c.frozen) })
 	}
 }
 
@@ -189,6 +189,10 @@ func (l *Lab) Restart() {
 	clear(l.sessions)
 	clear(l.resumes)
 	clear(l.rooms)
+	for id, r := range l.pending {
+		delete(l.pending, id)
+		r.answer <- answer{err: &DialoutError{http.StatusBadGateway, "", "The signaling server has gone away."}}
+	}
 	l.bridges = nil
 	l.wrong = 0
 	l.mu.Unlock()
@@ -202,7 +206,6 @@ func (l *Lab) connections() []*conn {
 	for c := range l.conns {
 		all = append(all, c)
 	}
-	clear(l.conns)
 	return all
 }
 
@@ -269,6 +272,7 @@ type conn struct {
 	net.Conn
 	lab    *Lab
 	frozen chan struct{}
+	once   sync.Once // closes frozen
 }
 
 func (c *conn) Read(p []byte) (int, error) {

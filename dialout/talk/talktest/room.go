@@ -42,6 +42,7 @@ func (r *room) stop() {
 type call struct {
 	id, token, state string
 	over             bool
+	gone             bool // with its room: nobody is left to see
 }
 
 // join puts a session into a room.
@@ -266,7 +267,7 @@ func (c *Cloud) DeleteRoom(token string) {
 	}
 	for _, k := range c.lab.calls {
 		if k.token == token {
-			k.over = true // nobody is left to see
+			k.gone = true
 		}
 	}
 	c.lab.note("")

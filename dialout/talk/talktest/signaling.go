@@ -56,7 +56,7 @@ type session struct {
 	resume   string
 	cloud    *Cloud
 	features []string
-	link     *link  // nil while the connection is lost
+	link     *link // nil while the connection is lost
 	waiting  [][]byte
 	expire   *time.Timer
 	dialout  bool // is asked to call numbers
@@ -83,6 +83,8 @@ type link struct {
 }
 
 func (l *Lab) serveSignaling(w http.ResponseWriter, r *http.Request) {
+	l.wg.Add(1)
+	defer l.wg.Done()
 	socket, err := websocket.Accept(w, r, nil)
 	if err != nil {
 		return
@@ -96,8 +98,6 @@ func (l *Lab) serveSignaling(w http.ResponseWriter, r *http.Request) {
 	l.links[k] = true
 	l.mu.Unlock()
 	defer k.lost()
-	l.wg.Add(1)
-	defer l.wg.Done()
 	go k.write()
 	go k.ping()
 	k.send(object{"type": "welcome", "welcome": object{"version": "2.1.1~lab", "features": l.Features}})
@@ -110,11 +110,24 @@ func (l *Lab) serveSignaling(w http.ResponseWriter, r *http.Request) {
 		}
 	})
 	defer late.Stop()
-	for {
-		_, data, err := socket.Read(k.ctx)
-		if err != nil {
-			return
+	// What holds up the handling of messages does not hold up the network.
+	taken := make(chan []byte, 1024)
+	go func() {
+		defer close(taken)
+		for {
+			_, data, err := socket.Read(k.ctx)
+			if err != nil {
+				k.end()
+				return
+			}
+			select {
+			case taken <- data:
+			case <-k.ctx.Done():
+				return
+			}
 		}
+	}()
+	for data := range taken {
 		if l.Cut != nil && l.Cut(false, data) {
 			return
 		}

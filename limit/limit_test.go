@@ -3,6 +3,7 @@ package limit
 import (
 	"fmt"
 	"net/netip"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -128,9 +129,12 @@ func TestNamesAreBoundedAndThoseThatActAreKept(t *testing.T) {
 
 func TestRefusalsAreToldALineForAWhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		var lines []string
 		start := time.Now()
 		l := Log[string]{Say: func(n uint64, some []string) {
+			mu.Lock()
+			defer mu.Unlock()
 			lines = append(lines, fmt.Sprintf("%v: %d %v", time.Since(start), n, some))
 		}}
 		for i := range 250 { // for 25 s
@@ -148,6 +152,8 @@ func TestRefusalsAreToldALineForAWhile(t *testing.T) {
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		want := "[1s: 10 [a b c] 11s: 100 [a b c] 21s: 100 [a b c] 31s: 40 [a b c] 1m26.05s: 1 [z]]"
+		mu.Lock()
+		defer mu.Unlock()
 		if got := fmt.Sprint(lines); got != want {
 			t.Errorf("lines\n%s, want\n%s", got, want)
 		}

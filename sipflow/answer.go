@@ -340,7 +340,7 @@ func (a *Answer) Ack(sdp []byte) error {
 }
 
 // hangUpFork acknowledges and hangs up an answer that no leg took.
-func (sw *Switchboard) hangUpFork(tx *clientTx, m *wire.Message, spec Spec, auth string) {
+func (sw *Switchboard) hangUpFork(tx *clientTx, from path, m *wire.Message, spec Spec, auth string) {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
 	if sw.forksOver {
@@ -359,7 +359,7 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, m *wire.Message, spec Spec, auth
 		}
 		l.peer.confirm("")
 		// Not tx, whose ACK is that of the answer that was taken.
-		fork := &clientTx{id: tx.id, path: tx.path, seq: tx.seq, auth: auth, state: terminated}
+		fork := &clientTx{id: tx.id, path: from, seq: tx.seq, auth: auth, state: terminated}
 		if err := l.learn(m, fork); err == nil {
 			(&Answer{leg: l, tx: fork}).Ack(nil) //nolint:errcheck // asked for again with the repeated 200
 		}

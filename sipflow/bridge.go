@@ -224,6 +224,7 @@ func (b *bridge) drop(l *Leg) {
 		}
 		r.giveUp()
 		b.finish(r)
+		r.replied(ErrNoCall)
 	}
 	l.refuseOpen()
 }

@@ -345,8 +345,8 @@ func (tx *clientTx) fork(sw *Switchboard, m *wire.Message) func() {
 		spec = tx.leg.call.Spec
 		spec.Observe = nil
 	}
-	auth := tx.auth
-	return func() { sw.hangUpFork(tx, m, spec, auth) }
+	auth, p := tx.auth, tx.path // which the call's acknowledgement may change
+	return func() { sw.hangUpFork(tx, p, m, spec, auth) }
 }
 
 // ringing reports whether an INVITE has had a provisional response.

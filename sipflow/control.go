@@ -67,7 +67,7 @@ func (c *Call) SendDTMF(ctx context.Context, digit byte, as DTMF) error {
 		out.contentType = string(DTMFRelay)
 		out.body = fmt.Appendf(nil, "Signal=%c\r\nDuration=160\r\n", digit)
 	}
-	return c.command(ctx, func(ctx context.Context, b *bridge, reply chan<- error) { b.ask(ctx, b.calling, &out, reply) })
+	return c.command(ctx, func(ctx context.Context, b *bridge, reply chan<- error) { b.ask(ctx, b.calling, &out, reply, nil) })
 }
 
 // Mute says which directions of a phone's audio are off.
@@ -127,17 +127,16 @@ func (b *bridge) mute(ctx context.Context, m Mute, reply chan<- error) {
 	j.muted = m
 	out := outgoing{method: "INVITE", contentType: sdpType, body: l.describe(other.joint.remote),
 		header: "Allow: " + allowBridged + "\r\n" + l.sessionHeader()}
-	r := b.ask(ctx, l, &out, reply)
-	r.undo = func() { j.muted = before }
+	b.ask(ctx, l, &out, reply, func() { j.muted = before })
 }
 
 // ask sends a request of ours to a phone of the bridge. Its answer goes to
-// reply.
-func (b *bridge) ask(ctx context.Context, l *Leg, out *outgoing, reply chan<- error) *relay {
-	r := &relay{to: l, reply: reply}
+// reply, after undo when it is an error.
+func (b *bridge) ask(ctx context.Context, l *Leg, out *outgoing, reply chan<- error, undo func()) {
+	r := &relay{to: l, reply: reply, undo: undo}
 	if l == nil || len(b.relays) >= maxRelays {
 		r.replied(ErrNoCall)
-		return r
+		return
 	}
 	if out.method == "INVITE" {
 		r.until = time.Now().Add(inviteTime)
@@ -146,7 +145,6 @@ func (b *bridge) ask(ctx context.Context, l *Leg, out *outgoing, reply chan<- er
 	l.cseq++
 	r.attempt = l.newAttempt(out)
 	b.send(ctx, r)
-	return r
 }
 
 // replied answers who asked, once.
@@ -210,7 +208,7 @@ func (m Mute) apply(body []byte) []byte {
 		out = append(out, "a="+m.of(stream)+"\r\n"...)
 	}
 	for line := range bytes.Lines(body) {
-		text := string(bytes.TrimRight(line, "\r\n"))
+		text := string(bytes.TrimSpace(line))
 		switch text {
 		case "a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive":
 			if media {

@@ -190,8 +190,8 @@ func TestManyConnectionsDoNotKeepUsFromTheNextHop(t *testing.T) {
 			conns = append(conns, conn)
 		}
 		r.sw.transport.mu.Lock()
-		if open := r.sw.transport.number[false]; open != 4096 {
-			t.Errorf("%d connections of strangers are open, want 4096", open)
+		if open := r.sw.transport.number[false]; open != 3072 {
+			t.Errorf("%d connections of strangers are open, want 3072", open)
 		}
 		r.sw.transport.mu.Unlock()
 		c := r.place(spec())

@@ -298,7 +298,7 @@ func (c *Call) targetTime() time.Duration {
 // rings asks whether the agent may have those rung whom the call is for.
 func (c *Call) rings() error {
 	if c.Dial != nil { // the target is the operator's choice, or has been asked about
-		return c.sw.allowed(&c.Spec, c.Dial.Number)
+		return c.sw.allowed(&c.Spec, dialString(c.Dial.Number)) // what is dialled
 	}
 	for _, user := range [...]string{c.CallingUser, c.CalledUser} {
 		if err := c.sw.allowed(&c.Spec, user); err != nil {

@@ -126,5 +126,5 @@ func (e *ended) onLate(sw *Switchboard, id uint64, m *wire.Message, from path) f
 	}
 	inv.forks++
 	e.invites[id] = inv
-	return func() { sw.hangUpFork(tx, m, Spec{}, "") }
+	return func() { sw.hangUpFork(tx, from, m, Spec{}, "") }
 }

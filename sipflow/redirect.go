@@ -73,6 +73,9 @@ func (a *attempt) redirected(res *wire.Message) bool {
 	}
 	switch code := res.Code(); {
 	case isRedirect(code):
+		if a.hop.Transport == "udp" { // as in an answer's Contact, see mayConnect
+			l.source = a.hop.Addr.Addr()
+		}
 		a.redirects = r
 		r.add(res)
 	case code >= 600: // nowhere else either (RFC 3261 §21.6)

@@ -306,6 +306,31 @@ func TestWebSocketMessages(t *testing.T) {
 	})
 }
 
+// The time limit of what we have sent is none for the answer to a ping.
+func TestWebSocketPeerMayPingLongAfterWeSent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSecured(t, siptest.NewNetwork(), phoneAddr)
+		defer s.stop()
+		conn, _, err := s.browser(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.CloseNow() //nolint:errcheck // the test's end
+		options := strings.Replace(stranger("OPTIONS", ""), "/UDP", "/WS", 1)
+		conn.Write(t.Context(), websocket.MessageText, []byte(options)) //nolint:errcheck // the read tells
+		if _, _, err := conn.Read(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Minute)
+		go conn.Read(t.Context()) //nolint:errcheck // takes the pong
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		if err := conn.Ping(ctx); err != nil {
+			t.Errorf("a ping a minute later: %v", err)
+		}
+	})
+}
+
 // A WebSocket of ours whose peer gives no sign of life is closed.
 func TestWebSocketPeerMustAnswerPings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

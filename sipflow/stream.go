@@ -95,7 +95,11 @@ func (t *transport) admit(c net.Conn, l *streamListener) {
 	remote := netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	shakes := l.transport != "tcp"
 	t.mu.Lock()
-	if t.closed || t.number[false] >= maxStreams || t.crowded(remote.Addr()) || (shakes && !t.shaking.begin(remote.Addr())) {
+	streams, shaking := maxStreams, maxHandshakes
+	if !t.limits.knows(remote.Addr()) { // strangers leave room for the servers that calls go to
+		streams, shaking = streams*3/4, shaking*3/4
+	}
+	if t.closed || t.number[false] >= streams || t.crowded(remote.Addr()) || (shakes && !t.shaking.begin(remote.Addr(), shaking)) {
 		t.refusedStream(remote.Addr())
 		t.mu.Unlock()
 		c.Close()
@@ -152,12 +156,13 @@ func (t *transport) forget(s *stream, c net.Conn) {
 // stream is one connection, opened by either side: TCP, or TLS and WebSocket
 // over it.
 type stream struct {
-	t      *transport
-	conn   net.Conn
-	frames *websocket.Conn // nil where messages follow each other by their length
-	hop    resolve.Hop     // whom it reaches; without a name unless we opened it and asked for that
-	host   string          // our sent-by
-	ours   bool            // we opened it
+	t       *transport
+	conn    net.Conn
+	frames  *websocket.Conn // nil where messages follow each other by their length
+	hop     resolve.Hop     // whom it reaches; without a name unless we opened it and asked for that
+	host    string          // our sent-by
+	ours    bool            // we opened it
+	partial bool            // a message of frames has begun; belongs to the reader
 
 	used    atomic.Bool  // requests of ours went over it
 	calls   atomic.Int32 // legs whose requests go over it
@@ -172,6 +177,8 @@ func (s *stream) send(b []byte, _ netip.AddrPort) error {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
 	s.conn.SetWriteDeadline(time.Now().Add(streamWrite)) //nolint:errcheck // the write tells
+	// Answers to pings are written without a limit of their own.
+	defer s.conn.SetWriteDeadline(time.Time{}) //nolint:errcheck
 	var err error
 	if s.frames != nil {
 		err = s.sendFrame(b)

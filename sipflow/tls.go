@@ -62,9 +62,9 @@ func neighbours(a netip.Addr) netip.Addr {
 	return a
 }
 
-func (h *handshakes) begin(a netip.Addr) bool {
+func (h *handshakes) begin(a netip.Addr, most int) bool {
 	a = neighbours(a)
-	if h.all >= maxHandshakes || h.of[a] >= maxHandshakesOfOne {
+	if h.all >= most || h.of[a] >= maxHandshakesOfOne {
 		return false
 	}
 	h.all++

@@ -64,7 +64,7 @@ func (s *stream) upgrade() error {
 	if req.Header.Get("Upgrade") != "" && !offersSIP(req.Header) {
 		return refuse(http.StatusBadRequest, "the subprotocol sip must be offered in Sec-WebSocket-Protocol (RFC 7118 §4.1)")
 	}
-	alive := func() { s.limit(streamIdle) }
+	alive := s.alive
 	s.frames, err = websocket.Accept(w, req, &websocket.AcceptOptions{
 		Subprotocols:       []string{subprotocol},
 		InsecureSkipVerify: true, // the origin has been checked
@@ -146,7 +146,7 @@ func (s *stream) askForUpgrade(ctx context.Context) error {
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	alive := func() { s.limit(streamIdle) }
+	alive := s.alive
 	// Where TLS is wanted the connection has it already.
 	conn, res, err := websocket.Dial(ctx, "ws://"+authority(s.hop)+path, &websocket.DialOptions{
 		HTTPClient:     client,
@@ -191,7 +191,9 @@ func (s *stream) readFrames() error {
 			return err
 		}
 		s.limit(streamMessage)
+		s.partial = true
 		data, err := io.ReadAll(r)
+		s.partial = false
 		if err != nil {
 			return err
 		}
@@ -207,12 +209,21 @@ func (s *stream) readFrames() error {
 	}
 }
 
+// alive notes a ping or pong. It runs in the goroutine that reads; between the
+// pieces of a message it is no sign of the rest.
+func (s *stream) alive() {
+	if !s.partial {
+		s.limit(streamIdle)
+	}
+}
+
 // ping asks a WebSocket peer for a sign of life, and closes a connection that
 // gives none.
 func (s *stream) ping() {
 	ctx, stop := context.WithTimeout(s.t.ctx, pongTime)
 	defer stop()
 	s.conn.SetWriteDeadline(time.Now().Add(streamWrite)) //nolint:errcheck // the write tells
+	defer s.conn.SetWriteDeadline(time.Time{})           //nolint:errcheck // see send
 	if err := s.frames.Ping(ctx); err != nil {
 		s.conn.Close()
 	}

@@ -185,7 +185,7 @@ func (t *Tracer) Wrap(next http.Handler, route func(*http.Request) string) http.
 		ctx := parent.Extract(r.Context(), propagation.HeaderCarrier(r.Header))
 		ctx, span := t.tracer.Start(ctx, strings.TrimSpace("POST "+where), otel.WithSpanKind(otel.SpanKindServer), otel.WithAttributes(
 			attribute.String("http.request.method", "POST"), attribute.String("url.scheme", scheme),
-			attribute.String("url.path", r.URL.Path), attribute.String("network.peer.address", hostOf(r.RemoteAddr))))
+			attribute.String("url.path", strings.ToValidUTF8(r.URL.Path, "\uFFFD")), attribute.String("network.peer.address", hostOf(r.RemoteAddr))))
 		if where != "" {
 			span.SetAttributes(attribute.String("http.route", where))
 		}

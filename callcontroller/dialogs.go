@@ -32,6 +32,9 @@ type dialog struct {
 	until time.Time // when it is not listed any more; zero while it is not terminated
 }
 
+// maxID bounds a dialog's name, of which the phone chooses a part.
+const maxID = 512
+
 // dialled takes the new state of a dialog.
 func (r *record) dialled(e *sipflow.Event) {
 	r.mu.Lock()
@@ -41,8 +44,8 @@ func (r *record) dialled(e *sipflow.Event) {
 	}
 	r.unlist(e.At)
 	d := dialog{Dialog: *e.Dialog}
-	if len(d.ID) > maxText { // with a tag of the phone's that names nothing
-		d.ID = strings.Clone(d.ID[:maxText])
+	if len(d.ID) > maxID { // with a tag of the phone's that names nothing
+		d.ID = strings.Clone(d.ID[:maxID])
 	}
 	if d.State == sipflow.Terminated {
 		d.until = e.At.Add(listTerminated)

@@ -316,6 +316,15 @@ func (c *Call) firstHops(ctx context.Context) ([]resolve.Hop, error) {
 	return c.sw.nextHops(ctx, "sip:"+c.CallingUser)
 }
 
+// byOurServers reports whether the first INVITE goes to servers that the
+// configuration names, or to those of the agent's domain. A client may have any
+// other host called, which must not free it of the limits of strangers.
+func (c *Call) byOurServers() bool {
+	_, host, _ := strings.Cut(c.CallingUser, "@")
+	_, domain, _ := strings.Cut(c.Key.Agent, "@")
+	return len(c.sw.proxies) > 0 || c.Dial != nil || strings.EqualFold(host, domain)
+}
+
 // hops are those of the gateway.
 func (d *Dialling) hops(ctx context.Context, sw *Switchboard) ([]resolve.Hop, error) {
 	return sw.hopsOf(ctx, d.Gateway)

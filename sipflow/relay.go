@@ -59,9 +59,13 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 		in.respond(r)
 		return
 	}
-	if in.method == "REFER" && !b.mayRefer(in.req) {
-		in.respond(notAllowed)
-		return
+	referTo := ""
+	if in.method == "REFER" {
+		var ok bool
+		if referTo, ok = b.mayRefer(in.req); !ok {
+			in.respond(notAllowed)
+			return
+		}
 	}
 	forwards, ok := forwardsLeft(in.req)
 	if !ok {
@@ -89,7 +93,7 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 	}
 	switch in.method {
 	case "REFER":
-		out.header += b.call.sw.referredHeader(in.req)
+		out.header += referTo
 	case "NOTIFY", "SUBSCRIBE":
 		out.header += b.eventHeader(from, in.req)
 	case "INVITE":

@@ -229,7 +229,9 @@ func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, 
 		sw.stats.refused[RefusedUnreachable].Add(1)
 		return nil, fmt.Errorf("place %s: %w: %w", spec.Key, ErrUnreachable, err)
 	}
-	sw.limits.serve(hops)
+	if c.byOurServers() {
+		sw.limits.serve(hops)
+	}
 	c.hops = hops
 	c.open.Store(1)
 	callCtx, stop := context.WithCancelCause(context.Background())

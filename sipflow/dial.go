@@ -313,7 +313,7 @@ func (c *Call) firstHops(ctx context.Context) ([]resolve.Hop, error) {
 	if c.Dial != nil {
 		return c.Dial.hops(ctx, c.sw)
 	}
-	return c.sw.nextHops(ctx, "sip:"+c.CallingUser)
+	return c.namedHops(ctx, "sip:"+c.CallingUser)
 }
 
 // byOurServers reports whether the first INVITE goes to servers that the

@@ -3,10 +3,12 @@ package sipflow
 import (
 	"bytes"
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"sipxrest/resolve"
@@ -78,6 +80,35 @@ func (t *transport) isOwn(a netip.AddrPort) bool {
 // only. Where we listen on such ourselves, phones may be there.
 func (t *transport) local(a netip.Addr) bool {
 	return a.IsLoopback() && !t.loopback || a.IsLinkLocalUnicast() && !t.linkLocal
+}
+
+// namedHops are the next hops of somebody whom a client has called. The client
+// may name any host where there is no outbound proxy: services of this machine
+// are none that he is to reach through us.
+func (c *Call) namedHops(ctx context.Context, uri string) ([]resolve.Hop, error) {
+	hops, err := c.sw.nextHops(ctx, uri)
+	if err != nil || len(c.sw.proxies) > 0 || c.Dial != nil {
+		return hops, err
+	}
+	for _, h := range hops {
+		if c.sw.transport.local(h.Addr.Addr()) {
+			return c.foreign(uri, hops)
+		}
+	}
+	return hops, nil
+}
+
+//go:noinline
+func (c *Call) foreign(uri string, hops []resolve.Hop) ([]resolve.Hop, error) {
+	u, _ := wire.ParseURI([]byte(uri))
+	if _, domain, _ := strings.Cut(c.Key.Agent, "@"); strings.EqualFold(u.Host, domain) {
+		return hops, nil // the operator's own
+	}
+	kept := slices.DeleteFunc(slices.Clone(hops), func(h resolve.Hop) bool { return c.sw.transport.local(h.Addr.Addr()) })
+	if len(kept) == 0 {
+		return nil, fmt.Errorf("%s leads to %s, which only this machine or its link reaches", uri, hops[0])
+	}
+	return kept, nil
 }
 
 // guard leaves the hops to which requests in the dialog may go.

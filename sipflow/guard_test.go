@@ -253,3 +253,21 @@ func TestLiteralAddressesInURIs(t *testing.T) {
 		}
 	}
 }
+
+// A client may name any host, but none that only this machine reaches.
+func TestClientsDoNotReachThisMachineThroughUs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		r := newRig(t, n, "")
+		defer r.stop()
+		for _, host := range []string{"127.0.0.1", "127.0.0.1:9100;transport=tcp", "169.254.1.2", "[::1]", "[fe80::1]"} {
+			_, err := r.sw.Place(t.Context(), spec(func(s *Spec) { s.CallingUser = "x@" + host }), Refer)
+			if !errors.Is(err, ErrUnreachable) {
+				t.Errorf("%s: %v", host, err)
+			}
+		}
+		if sent := n.Ladder(); sent != "" {
+			t.Errorf("sent\n%s", sent)
+		}
+	})
+}

@@ -42,7 +42,7 @@ func (l *Leg) allHops(ctx context.Context) ([]resolve.Hop, error) {
 		l.call.hops = nil // Place has looked them up
 		return first, nil
 	}
-	return sw.nextHops(ctx, l.target)
+	return l.call.namedHops(ctx, l.target)
 }
 
 // secureOnly leaves the hops by which a sips request, or one in a dialog that

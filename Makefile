@@ -46,7 +46,7 @@ fuzz-short: ## each fuzz target for 10 s
 fuzz: ## each fuzz target for FUZZTIME (10m)
 	@scripts/fuzz.sh
 
-test: ## setup, unit, fuzz-short, interop and a summary: what CI runs
+test: ## setup, unit (with the fuzz targets' corpora), interop and a summary: what CI runs
 	@scripts/test.sh
 
 bench: ## Go benchmarks

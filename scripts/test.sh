@@ -19,5 +19,4 @@ finish() {
 part setup || finish
 part unit || true
 part interop || true
-part fuzz-short || true
 finish

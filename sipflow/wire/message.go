@@ -328,9 +328,14 @@ func (m *Message) check() error {
 
 // oneAddress is the tag of a From or To value. ok reports whether the value is
 // one address with parameters and nothing else: what follows could hide a tag.
+// A tag that says nothing is none of RFC 3261 §25.1, and would hide the one that
+// an answer adds.
 func oneAddress(v []byte) (tag []byte, ok bool) {
 	uri, params := NameAddr(v)
-	tag, _ = Param(params, "tag")
+	tag, tagged := Param(params, "tag")
+	if tagged && len(tag) == 0 {
+		return nil, false
+	}
 	for len(params) > 0 && (params[0] == ' ' || params[0] == '\t') {
 		params = params[1:]
 	}

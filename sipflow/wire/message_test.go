@@ -136,6 +136,8 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 		{"From with an open quote", strings.Replace(optionsWith(""), "<sip:a@b>", `"Bob <sip:a@b>`, 1), 400, "Malformed From"},
 		{"To with an open quote in its parameters", strings.Replace(optionsWith(""), "<sip:c@d>;tag=2", "<sip:c@d>;x=\"y", 1), 400, "Malformed To"},
 		{"From is a list", strings.Replace(optionsWith(""), "<sip:a@b>;tag=1", "<sip:a@b>,<sip:x@y>;tag=1", 1), 400, "Malformed From"},
+		{"To with a tag that says nothing", strings.Replace(optionsWith(""), ";tag=2", ";tag=", 1), 400, "Malformed To"},
+		{"To with a tag and no value", strings.Replace(optionsWith(""), ";tag=2", ";tag", 1), 400, "Malformed To"},
 		{"To with words after the address", strings.Replace(optionsWith(""), "<sip:c@d>;tag=2", "<sip:c@d> x;tag=2", 1), 400, "Malformed To"},
 		{"To with a blank in its URI", strings.Replace(optionsWith(""), "<sip:c@d>", `<sip:c@d SIP/2.0>`, 1), 400, "Malformed To"},
 		{"line without colon", optionsWith("nonsense\r\n"), 400, "Header Field Without Colon"},

@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
-	"sync/atomic"
 	"time"
 )
 
@@ -49,8 +48,7 @@ type link struct {
 	sessionID, resumeID string
 	greeted             bool      // there was a session
 	upAt                time.Time // of the connection, zero before hello was answered
-
-	heardAt atomic.Int64 // unix ns of the last sign of life
+	heardAt             time.Time // the last sign of life of a session
 }
 
 // run connects again and again until ctx is done, then delivers what is left
@@ -111,8 +109,9 @@ func (l *link) run(ctx context.Context) {
 func (l *link) once(ctx, hard context.Context) error {
 	var silence *time.Timer // pings are heard by the goroutine that reads: this one
 	heard := func() {
-		l.heardAt.Store(time.Now().UnixNano())
+		// Until hello is answered heardAt is of the connection before.
 		if silence != nil {
+			l.heardAt = time.Now()
 			silence.Reset(silenceTime)
 		}
 	}
@@ -127,9 +126,9 @@ func (l *link) once(ctx, hard context.Context) error {
 	}
 	l.upAt = time.Now()
 	l.up(hello)
-	heard()
 	silence = w.within(silenceTime, errSilent)
 	defer silence.Stop()
+	heard()
 
 	written := make(chan struct{})
 	saidBye := make(chan struct{})

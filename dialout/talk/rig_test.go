@@ -207,3 +207,18 @@ func sleep(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
+
+// serve runs f while another client serves.
+func serve(t *testing.T, c *talk.Client, f func()) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		_ = c.Serve(ctx)
+	}()
+	synctest.Wait()
+	f()
+	cancel()
+	<-done
+}

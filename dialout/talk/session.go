@@ -107,8 +107,7 @@ func (s *Session) onUp(hello Hello) {
 	var gone []*Request
 	s.mu.Lock()
 	s.up, s.down, s.err = true, false, nil
-	since := time.Unix(0, s.link.heardAt.Load()).Add(-doubtTime)
-	again := s.said.since(since)
+	again := s.said.since(s.link.heardAt.Add(-doubtTime))
 	switch hello {
 	case Resumed:
 		s.link.out.resume(again)

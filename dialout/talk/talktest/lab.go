@@ -70,7 +70,7 @@ type Lab struct {
 	answered map[string]bool // ids of requests that were answered, and may not be used again
 	bridges  []*session      // in the order of their hello
 	count    int
-	wrong    int // failed attempts to say hello
+	wrong    []time.Time // failed attempts to say hello
 	messages []string
 	calls    map[string]*call // by call id
 }
@@ -194,7 +194,7 @@ func (l *Lab) Restart() {
 		r.answer <- answer{err: &DialoutError{http.StatusBadGateway, "", "The signaling server has gone away."}}
 	}
 	l.bridges = nil
-	l.wrong = 0
+	l.wrong = nil
 	l.mu.Unlock()
 	l.Drop()
 }

@@ -20,7 +20,8 @@ const (
 	pongTimeout  = 60 * time.Second
 	resumeWindow = 30 * time.Second
 	maxMessage   = 64 << 10
-	maxWrong     = 10
+	maxWrong     = 10 // within wrongTime
+	wrongTime    = 30 * time.Minute
 )
 
 type object map[string]any
@@ -80,6 +81,7 @@ type link struct {
 	end     context.CancelFunc
 	out     chan []byte
 	session *session // guarded by Lab.mu
+	greeted bool     // some hello came; likewise
 }
 
 func (l *Lab) serveSignaling(w http.ResponseWriter, r *http.Request) {
@@ -103,7 +105,7 @@ func (l *Lab) serveSignaling(w http.ResponseWriter, r *http.Request) {
 	k.send(object{"type": "welcome", "welcome": object{"version": "2.1.1~lab", "features": l.Features}})
 	late := time.AfterFunc(helloTimeout, func() {
 		l.mu.Lock()
-		silent := k.session == nil && l.wrong == 0
+		silent := k.session == nil && !k.greeted
 		l.mu.Unlock()
 		if silent {
 			k.bye("hello_timeout")
@@ -305,10 +307,10 @@ func (k *link) hello(m *message) {
 		l.mu.Lock()
 		delay := time.Duration(0)
 		if code != "too_many_requests" && code != "invalid_format" && code != "invalid_hello_version" {
-			delay = min(100*time.Millisecond<<l.wrong, 25*time.Second)
-			l.wrong++
+			delay = min(100*time.Millisecond<<len(l.wrong), 25*time.Second)
+			l.wrong = append(l.wrong, time.Now())
 		} else if code == "too_many_requests" {
-			l.fault(TooManyHellos, "%d were refused", l.wrong)
+			l.fault(TooManyHellos, "%d were refused in half an hour", len(l.wrong))
 		}
 		l.mu.Unlock()
 		timer := time.NewTimer(delay)
@@ -343,7 +345,9 @@ func (k *link) check(m *message) (*Cloud, string) {
 	l := k.lab
 	p := m.Hello.Auth.Params
 	l.mu.Lock()
-	wrong := l.wrong
+	k.greeted = true
+	l.wrong = slices.DeleteFunc(l.wrong, func(at time.Time) bool { return time.Since(at) > wrongTime })
+	wrong := len(l.wrong)
 	l.mu.Unlock()
 	switch {
 	case m.Hello.Version != "1.0" && m.Hello.Version != "2.0":
@@ -416,4 +420,25 @@ func (l *Lab) Sessions() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return len(l.sessions)
+}
+
+// Bye ends the sessions of all bridges with a reason.
+func (l *Lab) Bye(reason string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k := range l.links {
+		if s := k.session; s != nil {
+			k.bye(reason)
+			l.remove(s)
+		}
+	}
+}
+
+// Say sends text to all bridges, whatever it is.
+func (l *Lab) Say(text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k := range l.links {
+		k.sendRaw([]byte(text))
+	}
 }

@@ -1,0 +1,222 @@
+package talk_test
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sipxrest/dialout/talk"
+)
+
+// inRoom runs a test with a phone that is up in a joined room.
+func inRoom(t *testing.T, f func(r *rig, room *talk.Room, id string)) {
+	t.Helper()
+	bubble(t, func(r *rig) {
+		id := r.call(101)
+		room := r.session.Join(token)
+		synctest.Wait()
+		r.add(id, 101)
+		r.status(id, talk.Connected)
+		f(r, room, id)
+		r.status(id, talk.Cleared)
+	})
+}
+
+func TestModeratorsControlPhones(t *testing.T) {
+	inRoom(t, func(r *rig, _ *talk.Room, id string) {
+		user := r.lab.Cloud.Join(token, "alice")
+		for _, c := range []struct{ data, want string }{
+			{`{"type":"hangup"}`, `kind=1 digit='\x00' mute=0 reason=""`},
+			{`{"type":"dtmf","digit":"5"}`, `kind=2 digit='5' mute=0 reason=""`},
+			{`{"type":"dtmf","digit":"#"}`, `kind=2 digit='#' mute=0 reason=""`},
+			{`{"type":"dtmf","digit":"*"}`, `kind=2 digit='*' mute=0 reason=""`},
+			{`{"type":"mute","audio":1}`, `kind=3 digit='\x00' mute=1 reason=""`},
+			{`{"type":"mute","audio":3}`, `kind=3 digit='\x00' mute=3 reason=""`},
+			{`{"type":"mute","audio":7}`, `kind=3 digit='\x00' mute=3 reason=""`},
+			{`{"type":"mute","audio":0}`, `kind=3 digit='\x00' mute=0 reason=""`},
+			{`{"type":"dtmf","digit":"12"}`, ""},
+			{`{"type":"dtmf","digit":"A"}`, ""},
+			{`{"type":"dtmf","digit":5}`, ""},
+			{`{"type":"dtmf"}`, ""},
+			{`{"type":"mute"}`, ""},
+			{`{"type":"mute","audio":null}`, ""},
+			{`{"type":"mute","audio":"1"}`, ""},
+			{`{"type":"mute","audio":true}`, ""},
+			{`{"type":["hangup"]}`, ""},
+			{`{"type":"other"}`, ""},
+			{`"hangup"`, ""},
+			{`[1,{}]`, ""},
+			{`null`, ""},
+			{`7`, ""},
+		} {
+			synctest.Wait()
+			r.forget()
+			user.Control(id, c.data)
+			if c.want == "" {
+				r.was()
+			} else {
+				r.was("control " + id + " " + c.want)
+			}
+		}
+		user.Moderator = false
+		user.Control(id, `{"type":"hangup"}`)
+		r.was()
+	})
+}
+
+// The signaling server delivers what a moderator of any room says.
+func TestModeratorsOfOtherRoomsDoNot(t *testing.T) {
+	inRoom(t, func(r *rig, room *talk.Room, id string) {
+		mallory := r.lab.Cloud.Join("999", "mallory")
+		alice := r.lab.Cloud.Join(token, "alice")
+		r.forget()
+		if !mallory.Control(id, `{"type":"hangup"}`) {
+			t.Fatal("not delivered")
+		}
+		r.was()
+		alice.Leave()
+		r.forget()
+		alice = r.lab.Cloud.Join(token, "alice")
+		r.forget()
+		alice.Control(id, `{"type":"dtmf","digit":"1"}`)
+		r.was("control " + id + ` kind=2 digit='1' mute=0 reason=""`)
+		room.Leave() // nobody can be checked any more
+		alice.Control(id, `{"type":"dtmf","digit":"2"}`)
+		r.was()
+	})
+}
+
+func TestParticipantRemovedInNextcloud(t *testing.T) {
+	inRoom(t, func(r *rig, _ *talk.Room, id string) {
+		r.forget()
+		r.lab.Cloud.Disinvite(token, "actor-101")
+		r.was("control " + id + ` kind=1 digit='\x00' mute=0 reason="disinvited"`)
+	})
+}
+
+func TestPeopleOfARoomAreCounted(t *testing.T) {
+	inRoom(t, func(r *rig, room *talk.Room, _ string) {
+		r.forget()
+		alice := r.lab.Cloud.Join(token, "alice")
+		bob := r.lab.Cloud.Join(token, "bob")
+		synctest.Wait()
+		if p := room.People(); p != (talk.People{Present: 2, InCall: 2}) {
+			t.Errorf("people %+v", p)
+		}
+		r.forget()
+		alice.Call(false)
+		r.was(people(2, 1))
+		bob.Leave()
+		r.forget()
+		if p := room.People(); p != (talk.People{Present: 1, InCall: 0}) {
+			t.Errorf("people %+v", p)
+		}
+		alice.Call(true)
+		r.was(people(1, 1))
+		r.lab.Cloud.EndForEveryone(token)
+		r.was(people(1, 0), fmt.Sprintf("room %s kind=1 present=1 incall=0", token))
+	})
+}
+
+func people(present, inCall int) string {
+	return fmt.Sprintf("room %s kind=3 present=%d incall=%d", token, present, inCall)
+}
+
+func TestRoomIsJoinedOnceForAllItsCalls(t *testing.T) {
+	inRoom(t, func(r *rig, room *talk.Room, _ string) {
+		if again := r.session.Join(token); again != room || again.ID() != token {
+			t.Error("another room")
+		}
+		synctest.Wait()
+		if n := r.lab.Cloud.BridgesIn(token); n != 1 {
+			t.Errorf("%d bridges", n)
+		}
+		r.lab.Cloud.Join(token, "alice")
+		room.Leave()
+		synctest.Wait()
+		if n := r.lab.Cloud.BridgesIn(token); n != 1 {
+			t.Errorf("%d bridges after one of two has left", n)
+		}
+		room.Leave()
+		synctest.Wait()
+		if n := r.lab.Cloud.BridgesIn(token); n != 0 {
+			t.Errorf("%d bridges after both have left", n)
+		}
+		if n := r.sent(`"type":"room"`); n != 1 {
+			t.Errorf("joined %d times", n)
+		}
+	})
+}
+
+// The phones of a room that was deleted stay for as long as their session: it
+// is replaced once nobody else needs it.
+func TestDeletedRoom(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.lab.Cloud.Join(token, "alice")
+		id := r.call(101)
+		room := r.session.Join(token)
+		r.add(id, 101)
+		r.status(id, talk.Connected)
+		before := r.lab.Sessions()
+		r.forget()
+		r.lab.Cloud.DeleteRoom(token)
+		r.was(fmt.Sprintf("room %s kind=2 present=0 incall=0", token))
+		if err := r.session.RemoveSession(id); err != nil {
+			t.Error(err)
+		}
+		r.status(id, talk.Cleared)
+		room.Leave()
+		synctest.Wait()
+		sleep(time.Second)
+		r.was("up renewed")
+		if n := r.lab.Sessions(); n != before-2 { // neither the phone nor the room's connection
+			t.Errorf("%d sessions of %d are left", n, before)
+		}
+		if n := r.lab.Bridges(); n != 1 {
+			t.Errorf("%d bridges", n)
+		}
+	})
+}
+
+func TestRoomOutlivesItsConnection(t *testing.T) {
+	inRoom(t, func(r *rig, room *talk.Room, id string) {
+		alice := r.lab.Cloud.Join(token, "alice")
+		r.forget()
+		r.lab.Drop()
+		sleep(time.Second)
+		r.was("down", "up resumed")
+		bob := r.lab.Cloud.Join(token, "bob")
+		synctest.Wait()
+		if p := room.People(); p.Present != 2 {
+			t.Errorf("people %+v", p)
+		}
+		alice.Control(id, `{"type":"dtmf","digit":"1"}`)
+		bob.Control(id, `{"type":"dtmf","digit":"2"}`)
+		synctest.Wait()
+		if n := len(r.told); n < 2 {
+			t.Errorf("told %q", r.told)
+		}
+	})
+}
+
+// A bridge that is new in a room is no human, though its join does not say so.
+func TestOtherBridgesAreNotPeople(t *testing.T) {
+	inRoom(t, func(r *rig, room *talk.Room, _ string) {
+		cfg := config(r.lab)
+		other, err := talk.New(cfg, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		serve(t, other, func() {
+			other.Sessions()[0].Join(token)
+			synctest.Wait()
+			if n := r.lab.Cloud.BridgesIn(token); n != 2 {
+				t.Fatalf("%d bridges", n)
+			}
+			if p := room.People(); p.Present != 0 {
+				t.Errorf("people %+v", p)
+			}
+		})
+	})
+}

@@ -1,0 +1,325 @@
+package talk_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sipxrest/dialout/talk"
+	"sipxrest/dialout/talk/talktest"
+)
+
+// cutOnce loses the connection at the first message, sent or taken, that holds
+// what.
+func cutOnce(r *rig, sent bool, what string) {
+	done := false
+	r.lab.Cut = func(s bool, m []byte) bool {
+		if done || s != sent || !strings.Contains(string(m), what) {
+			return false
+		}
+		done = true
+		return true
+	}
+}
+
+func TestConnectionLostAtEachStepOfHello(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		sent bool
+		what string
+	}{
+		{"before welcome", true, `"welcome":`},
+		{"before hello is taken", false, `"type":"hello"`},
+		{"before hello is answered", true, `"sessionid"`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(r *rig) {
+				r.was("down")
+				sleep(talk.FirstPause)
+				r.was("up first")
+				if up, err := r.session.Connected(); !up || err != nil {
+					t.Error(up, err)
+				}
+				id := r.call(1)
+				r.status(id, talk.Rejected)
+			}, func(r *rig, _ *talk.Config) { cutOnce(r, c.sent, c.what) })
+		})
+	}
+}
+
+func TestServerThatIsNotThereIsTriedAgain(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.was("down")
+		if up, err := r.session.Connected(); up || err == nil {
+			t.Error(up, err)
+		}
+		sleep(time.Hour)
+		r.was() // told once
+		r.lab.Refuse(false)
+		sleep(5 * time.Second) // the longest pause
+		r.was("up first")
+	}, func(r *rig, _ *talk.Config) { r.lab.Refuse(true) })
+}
+
+// What is said while the connection is lost comes in order once the session is
+// resumed, and what came meanwhile does too.
+func TestSessionIsResumed(t *testing.T) {
+	bubble(t, func(r *rig) {
+		user := r.lab.Cloud.Join(token, "alice")
+		id, second := r.call(101), r.call(102)
+		r.session.Join(token)
+		r.add(second, 102)
+		sleep(20 * time.Second)
+		r.forget()
+		r.lab.Refuse(true)
+		r.lab.Drop()
+		synctest.Wait()
+		r.was("down")
+		r.status(id, talk.Ringing)
+		r.add(id, 101)
+		r.status(id, talk.Connected)
+		user.Control(second, `{"type":"dtmf","digit":"5"}`)
+		user.Control(second, `{"type":"hangup"}`)
+		sleep(15 * time.Second)
+		r.lab.Refuse(false)
+		sleep(5 * time.Second)
+		saw(t, user, id, "accepted", "ringing", "connected")
+		r.was("up resumed", `control call-2 kind=2 digit='5' mute=0 reason=""`, `control call-2 kind=1 digit='\x00' mute=0 reason=""`)
+		if n := r.sent("addsession", second); n != 1 {
+			t.Errorf("%s was added %d times", second, n)
+		}
+		if got := r.lab.Cloud.Phones(token); len(got) != 2 {
+			t.Errorf("phones %q", got)
+		}
+		third := r.call(103) // and calls are asked for again
+		for _, id := range []string{id, second, third} {
+			r.status(id, talk.Cleared)
+		}
+	})
+}
+
+func TestSessionThatIsForgottenIsBegunAgain(t *testing.T) {
+	for name, lose := range map[string]func(*rig){
+		"too late to resume": func(r *rig) {
+			r.lab.Refuse(true)
+			r.lab.Drop()
+			sleep(31 * time.Second)
+			r.lab.Refuse(false)
+			sleep(5 * time.Second)
+		},
+		"restarted": func(r *rig) {
+			r.lab.Restart()
+			r.lab.Cloud.Join(token, "bob")
+			sleep(5 * time.Second)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var id string
+			again := false
+			bubble(t, func(r *rig) {
+				r.lab.Cloud.Join(token, "alice")
+				id = r.call(101)
+				r.session.Join(token)
+				r.add(id, 101)
+				r.status(id, talk.Connected)
+				r.forget()
+				lose(r)
+				synctest.Wait()
+				if !again {
+					t.Fatal("nobody was told that all is to be said again")
+				}
+				if got := r.lab.Cloud.Phones(token); len(got) != 1 || got[0] != id {
+					t.Errorf("phones %q", got)
+				}
+				if s := r.lab.Cloud.Statuses(token)[id].Status; s != "connected" {
+					t.Errorf("status %q", s)
+				}
+				if n := r.lab.Cloud.BridgesIn(token); n != 1 {
+					t.Errorf("%d bridges in the room", n)
+				}
+				if n := r.sent(`"resumeid"`); n < 1 {
+					t.Error("resuming was not tried")
+				}
+				other := r.call(102)
+				r.status(other, talk.Cleared)
+				r.status(id, talk.Cleared)
+			}, func(r *rig, cfg *talk.Config) {
+				cfg.Handler.Up = func(s *talk.Session, h talk.Hello) {
+					if h != talk.Renewed {
+						return
+					}
+					again = true
+					if err := s.AddSession(phone(id, 101)); err != nil {
+						t.Error(err)
+					}
+					if err := s.Status(token, talk.Status{CallID: id, State: talk.Connected}); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		})
+	}
+}
+
+// A call that ended while the connection was lost is cleared for the new
+// session too: nobody else would say so.
+func TestLastStatusOutlivesTheSession(t *testing.T) {
+	bubble(t, func(r *rig) {
+		user := r.lab.Cloud.Join(token, "alice")
+		id := r.call(101)
+		r.lab.Refuse(true)
+		r.lab.Drop()
+		synctest.Wait()
+		r.status(id, talk.Ringing)
+		r.status(id, talk.Cleared)
+		sleep(40 * time.Second)
+		r.lab.Refuse(false)
+		sleep(5 * time.Second)
+		saw(t, user, id, "accepted", "cleared")
+		r.forget()
+	})
+}
+
+// TCP takes what never arrives: what was written right before the connection
+// was found to be lost is said again.
+func TestStatusLostOnTheWayIsSaidAgain(t *testing.T) {
+	bubble(t, func(r *rig) {
+		user := r.lab.Cloud.Join(token, "alice")
+		id := r.call(101)
+		sleep(30 * time.Second)
+		r.lab.Freeze()
+		r.status(id, talk.Ringing)
+		r.status(id, talk.Connected)
+		sleep(10 * time.Second)
+		saw(t, user, id, "accepted")
+		r.lab.Drop()
+		sleep(time.Second)
+		saw(t, user, id, "accepted", "connected")
+		r.lab.Drop() // and not a second time
+		sleep(time.Second)
+		if n := r.sent(`"connected"`); n > 2 {
+			t.Errorf("connected was said %d times", n)
+		}
+		r.status(id, talk.Cleared)
+	})
+}
+
+func TestSilentConnectionIsReplaced(t *testing.T) {
+	bubble(t, func(r *rig) {
+		sleep(time.Hour) // pings keep it
+		r.was("up first")
+		r.lab.Freeze()
+		sleep(75*time.Second + talk.FirstPause)
+		r.was("down", "up resumed")
+		if n := r.lab.Bridges(); n != 1 {
+			t.Errorf("%d bridges", n)
+		}
+	})
+}
+
+// A session that another connection has taken over is not fought for.
+func TestByeOfTheServerBeginsAnotherSession(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.lab.Bye("session_resumed")
+		sleep(talk.FirstPause)
+		r.was("up first", "down", "up renewed")
+		if n := r.sent(`"resumeid"`); n != 0 {
+			t.Error("a session that had ended was to be resumed")
+		}
+	})
+}
+
+func TestLostWithAddsessionOnTheWay(t *testing.T) {
+	bubble(t, func(r *rig) {
+		user := r.lab.Cloud.Join(token, "alice")
+		id := r.call(101)
+		cutOnce(r, false, "addsession") // taken, then lost
+		r.add(id, 101)
+		r.status(id, talk.Connected)
+		sleep(5 * time.Second)
+		if n := r.sent("addsession"); n > 1 {
+			t.Errorf("added %d times", n)
+		}
+		saw(t, user, id, "accepted", "connected")
+		r.status(id, talk.Cleared)
+	})
+}
+
+func TestLostWhileResuming(t *testing.T) {
+	for _, sent := range []bool{false, true} {
+		bubble(t, func(r *rig) {
+			user := r.lab.Cloud.Join(token, "alice")
+			id := r.call(101)
+			what := `"resumeid"`
+			cutOnce(r, sent, what)
+			r.lab.Drop()
+			r.status(id, talk.Connected)
+			sleep(5 * time.Second)
+			saw(t, user, id, "accepted", "connected")
+			r.was("up first", "down", "up resumed")
+			r.status(id, talk.Cleared)
+		})
+	}
+}
+
+func TestRefusedHelloIsNotTriedAgainSoon(t *testing.T) {
+	for name, change := range map[string]func(*rig, *talk.Config){
+		"secret":  func(_ *rig, c *talk.Config) { c.Servers[0].Secret = "wrong" },
+		"backend": func(_ *rig, c *talk.Config) { c.Servers[0].Backends[0].URL = "http://cloud.example/" },
+		"feature": func(r *rig, _ *talk.Config) { r.lab.Features = []string{"dialout"} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(r *rig) {
+				sleep(59 * time.Second)
+				if n := r.sent("hello"); n > 1 {
+					t.Errorf("%d hellos within a minute", n)
+				}
+				sleep(3 * time.Hour) // ten within half an hour, and the lab complains
+				if n := r.sent("hello"); name != "feature" && n < 5 {
+					t.Errorf("%d hellos in three hours", n)
+				}
+				if up, err := r.session.Connected(); up || err == nil {
+					t.Errorf("up %v, error %v", up, err)
+				}
+				r.was("down")
+			}, change)
+		})
+	}
+}
+
+func TestTooMuchIsNotQueued(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.lab.Refuse(true)
+		r.lab.Drop()
+		synctest.Wait()
+		var err error
+		for i := 0; i < 10000 && err == nil; i++ {
+			err = r.session.Status(token, talk.Status{CallID: "c", State: talk.Ringing})
+		}
+		if !errors.Is(err, talk.ErrBacklog) {
+			t.Errorf("10000 statuses: %v", err)
+		}
+	})
+}
+
+func TestServerThatSendsAnythingDoesNoHarm(t *testing.T) {
+	bubble(t, func(r *rig) {
+		for _, m := range []string{`5`, `null`, `[]`, `{}`, `{"type":5}`, `{"type":"internal"}`, `{"id":"x","type":"internal","internal":[]}`,
+			`{"type":"control","control":null}`, `{"type":"control","control":{"recipient":{"type":"session","sessionid":"x"},"data":[1]}}`,
+			`{"type":"event","event":{"target":"room","type":"join","join":5}}`, `{"type":"error"}`, `{"type":"unheard-of","x":{}}`, `{"type":"message","message":{}}`,
+			`{"type":"room","room":{"roomid":""}}`, "\xff\xfe", strings.Repeat("[", 20000)} {
+			r.lab.Say(m)
+		}
+		synctest.Wait()
+		r.was("up first")
+		r.lab.Say(`{"x":"` + strings.Repeat("x", 70<<10) + `"}`)
+		sleep(time.Second)
+		r.was("down", "up resumed")
+		// Requests that cannot be understood are answered if they can be.
+		if n := r.sent(`"id":"x"`, "invalid_request"); n != 1 {
+			t.Errorf("%d answers to a request that is none", n)
+		}
+	}, func(r *rig, _ *talk.Config) { r.lab.OnFault = func(talktest.Fault) {} })
+}

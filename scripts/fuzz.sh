@@ -17,6 +17,7 @@
 #	sipxrest.yaml, the environment                app           FuzzReadFile, FuzzEnviron
 #	DNS answers, host names, hosts, resolv.conf   resolve       FuzzInterpret, FuzzParseHost, FuzzSystemFiles
 #	documents that we write                       schema        FuzzStatusDocuments
+#	what Talk's signaling servers send             dialout/talk  FuzzReceive
 #	what the demo's phones hear                   siptest       FuzzReceive
 #
 # A parser of something new needs a line here. Packages not named look after

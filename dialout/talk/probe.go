@@ -145,8 +145,8 @@ func explain(err error) error {
 		return fmt.Errorf("TLS: the certificate is for another name (%w)", err)
 	case errors.As(err, &invalid):
 		return fmt.Errorf("TLS: the certificate is not valid (%w)", err)
-	case errors.As(err, &noTLS):
-		return fmt.Errorf("TLS: the server does not speak TLS at that port: is it http:// (%w)", err)
+	case errors.Is(err, http.ErrSchemeMismatch), errors.As(err, &noTLS):
+		return fmt.Errorf("TLS: the server does not speak TLS at that port: give its address as http:// if that is meant (%w)", err)
 	case errors.As(err, &noName):
 		return fmt.Errorf("the host's name cannot be resolved (%w)", err)
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &noAnswer):

@@ -34,6 +34,7 @@ type Cloud struct {
 	noted    map[string]string   // call ids, by token and attendee
 	rejected []string            // call ids
 	requests []string
+	body     string
 }
 
 // question is a dial-out that Nextcloud has asked for.
@@ -108,6 +109,13 @@ func (c *Cloud) Requests() []string {
 	return append([]string(nil), c.requests...)
 }
 
+// LastBody is the body of the last of them.
+func (c *Cloud) LastBody() string {
+	c.lab.mu.Lock()
+	defer c.lab.mu.Unlock()
+	return c.body
+}
+
 func (c *Cloud) serve(w http.ResponseWriter, r *http.Request, path string) {
 	if path == "status.php" {
 		_, _ = io.WriteString(w, `{"installed":true,"maintenance":false,"versionstring":"31.0.0"}`)
@@ -116,6 +124,7 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request, path string) {
 	body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 	status, data := c.answer(r, path, body)
 	c.lab.mu.Lock()
+	c.body = string(body)
 	c.requests = append(c.requests, r.Method+" "+path+" "+http.StatusText(status))
 	c.lab.note("")
 	c.lab.mu.Unlock()

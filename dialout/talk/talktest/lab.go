@@ -48,6 +48,8 @@ type Lab struct {
 	// Cut is asked before each message that the signaling server takes (from a
 	// client) or sends: true loses the message and the connection.
 	Cut func(sent bool, message []byte) bool
+	// NotFound has the signaling server be something else.
+	NotFound bool
 	// Cloud is the first Nextcloud.
 	Cloud *Cloud
 
@@ -118,7 +120,7 @@ func (l *Lab) Close() {
 // ServeHTTP is the signaling server at /spreed and below any path that ends so,
 // the Nextclouds elsewhere.
 func (l *Lab) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if strings.HasSuffix(r.URL.Path, "/spreed") {
+	if strings.HasSuffix(r.URL.Path, "/spreed") && !l.NotFound {
 		l.serveSignaling(w, r)
 		return
 	}

@@ -442,3 +442,12 @@ func (l *Lab) Say(text string) {
 		k.sendRaw([]byte(text))
 	}
 }
+
+// Wrong has n hellos been refused just now.
+func (l *Lab) Wrong(n int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for range n {
+		l.wrong = append(l.wrong, time.Now())
+	}
+}

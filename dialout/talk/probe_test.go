@@ -1,0 +1,99 @@
+package talk_test
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"sipxrest/dialout/talk"
+	"sipxrest/dialout/talk/talktest"
+)
+
+func TestProbeSaysWhatIsWrong(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*talktest.Lab, *talk.Config)
+		want   string // "" if all is well
+	}{
+		"nothing":        {func(*talktest.Lab, *talk.Config) {}, ""},
+		"secret":         {func(_ *talktest.Lab, c *talk.Config) { c.Servers[0].Secret = "guess" }, "the secret is wrong: it must be internalsecret"},
+		"backend":        {func(_ *talktest.Lab, c *talk.Config) { c.Servers[0].Backends[0].URL = "http://cloud.example/" }, "the backend's url must be as in its [backend] section"},
+		"longer backend": {func(_ *talktest.Lab, c *talk.Config) { c.Servers[0].Backends[0].URL += "index.php" }, "not that of a Nextcloud"},
+		"old server":     {func(l *talktest.Lab, _ *talk.Config) { l.Features = []string{"welcome"} }, "has no dialout and no virtual-sessions: it is too old"},
+		"not signaling":  {func(l *talktest.Lab, _ *talk.Config) { l.NotFound = true }, "there is no signaling server at that address"},
+		"nobody there":   {func(_ *talktest.Lab, c *talk.Config) { c.Servers[0].URL = "http://nobody.example" }, "cannot be reached"},
+		"no nextcloud":   {func(l *talktest.Lab, _ *talk.Config) { l.Cloud.Listen("http://moved.example/") }, "the backend's url must be as"},
+		"says nothing":   {func(l *talktest.Lab, _ *talk.Config) { l.Cut = func(bool, []byte) bool { return true } }, "EOF"},
+		"silent after hello": {func(l *talktest.Lab, _ *talk.Config) {
+			l.Cut = func(sent bool, m []byte) bool { return strings.Contains(string(m), "hello\":") }
+		}, "EOF"},
+		"too many wrong hello": {func(l *talktest.Lab, c *talk.Config) { l.OnFault = func(talktest.Fault) {}; l.Wrong(10) }, "wait half an hour"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lab := talktest.New(t)
+				cfg := config(lab)
+				c.change(lab, &cfg)
+				found := talk.Probe(t.Context(), cfg)
+				if len(found) != 1 {
+					t.Fatalf("%+v", found)
+				}
+				p := found[0]
+				if c.want == "" && (p.Err != nil || p.Version != "2.1.1~lab" || p.Backend != talktest.CloudURL || p.Server != talktest.URL+"/spreed") ||
+					c.want != "" && (p.Err == nil || !strings.Contains(p.Err.Error(), c.want)) {
+					t.Errorf("%+v, want %q", p, c.want)
+				}
+				if p.Err != nil && strings.Contains(p.Err.Error(), "guess") {
+					t.Error("the secret is told:", p.Err)
+				}
+				if n := lab.Bridges(); n != 0 {
+					t.Error("the probe could be asked to call")
+				}
+				synctest.Wait()
+				if n := lab.Sessions(); n != 0 && c.want == "" {
+					t.Errorf("%d sessions are left", n)
+				}
+				lab.Close()
+			})
+		})
+	}
+}
+
+func TestProbeOverTLS(t *testing.T) {
+	lab := talktest.New(t)
+	server := httptest.NewTLSServer(lab)
+	defer server.Close()
+	server.Config.ErrorLog = log.New(io.Discard, "", 0)
+	lab.Cloud.Listen(server.URL + "/nextcloud/")
+	probe := func(url string, secure *tls.Config) error {
+		return talk.Probe(t.Context(), talk.Config{TLS: secure, Servers: []talk.Server{{URL: url, Secret: talktest.Secret,
+			Backends: []talk.BackendConfig{{URL: lab.Cloud.URL, SIPSecret: talktest.SIPSecret}}}}})[0].Err
+	}
+	authorities := x509.NewCertPool()
+	authorities.AddCert(server.Certificate())
+	if err := probe(server.URL, &tls.Config{RootCAs: authorities}); err != nil {
+		t.Error(err)
+	}
+	if err := probe(server.URL, nil); err == nil || !strings.Contains(err.Error(), "authority that is not known") {
+		t.Error(err)
+	}
+	if err := probe(server.URL, &tls.Config{RootCAs: authorities, ServerName: "other.test"}); err == nil || !strings.Contains(err.Error(), "for another name") {
+		t.Error(err)
+	}
+	plain := httptest.NewServer(http.NotFoundHandler())
+	defer plain.Close()
+	if err := probe(strings.Replace(plain.URL, "http:", "https:", 1), nil); err == nil || !strings.Contains(err.Error(), "does not speak TLS") {
+		t.Error(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if found := talk.Probe(ctx, config(lab)); found[0].Err == nil {
+		t.Error("a probe that was given up found nothing wrong")
+	}
+}

@@ -65,8 +65,12 @@ func TestNextcloudVerifiesDialout(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			bubble(t, func(r *rig) {
-				if p, err := verified(r, change); err == nil {
+				p, err := verified(r, change)
+				if err == nil {
 					t.Errorf("verified: %+v", p)
+				}
+				if asked := len(r.lab.Cloud.Requests()); name == "no room" && asked != 0 {
+					t.Errorf("asked %d times about %v", asked, err)
 				}
 			}, manual)
 		})

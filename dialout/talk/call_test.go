@@ -25,6 +25,9 @@ func TestCallIsShownFromAcceptanceToEnd(t *testing.T) {
 		}
 		r.status(id, talk.Ringing)
 		r.add(id, 101)
+		if n := r.sent("addsession", `"incall":9`, `"number":"+493055500200"`, `"callid":"`+id+`"`, `"displayname":"Phone"`, `"type":"phone"`, `"actorId":"actor-101"`, `"actorType":"phones"`); n != 1 {
+			t.Errorf("%d phone sessions as they should be", n)
+		}
 		r.status(id, talk.Connected)
 		if got := r.lab.Cloud.Phones(token); len(got) != 1 || got[0] != id {
 			t.Errorf("phones %q", got)

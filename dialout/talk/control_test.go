@@ -97,7 +97,9 @@ func TestParticipantRemovedInNextcloud(t *testing.T) {
 
 func TestPeopleOfARoomAreCounted(t *testing.T) {
 	inRoom(t, func(r *rig, room *talk.Room, _ string) {
-		r.forget()
+		r.was("up first", people(0, -1), people(0, 0)) // we are no people
+		r.lab.Say(`{"type":"event","event":{"target":"participants","type":"update","update":{"roomid":"7","incall":0,"all":true}}}`)
+		r.was()
 		alice := r.lab.Cloud.Join(token, "alice")
 		bob := r.lab.Cloud.Join(token, "bob")
 		synctest.Wait()

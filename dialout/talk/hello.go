@@ -138,7 +138,9 @@ func (l *link) welcome(w *wire) error {
 	late := fmt.Errorf("%w: no welcome within %v", ErrNotSignaling, welcomeTime)
 	defer w.within(welcomeTime, late).Stop()
 	m, err := w.read()
-	if err != nil {
+	if err != nil && !errors.Is(err, ErrNotSignaling) {
+		return fmt.Errorf("the connection ended before the welcome: %w", err)
+	} else if err != nil {
 		return err
 	}
 	var v struct {
@@ -173,7 +175,7 @@ func (l *link) hello(w *wire) (Hello, error) {
 			hello = encode(object{"id": "hello", "type": "hello", "hello": object{"version": "1.0", "resumeid": l.resumeID}})
 		}
 		if err := w.write(hello); err != nil {
-			return 0, err
+			return 0, fmt.Errorf("the connection ended before hello: %w", err)
 		}
 		err := l.helloAnswer(w)
 		var refused *ServerError
@@ -195,7 +197,7 @@ func (l *link) helloAnswer(w *wire) error {
 	for {
 		m, err := w.read()
 		if err != nil {
-			return err
+			return fmt.Errorf("the connection ended before hello was answered: %w", err)
 		}
 		switch m.Type {
 		case "hello":

@@ -2,6 +2,7 @@ package talk_test
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -45,6 +46,35 @@ func TestConnectionLostAtEachStepOfHello(t *testing.T) {
 				id := r.call(1)
 				r.status(id, talk.Rejected)
 			}, func(r *rig, _ *talk.Config) { cutOnce(r, c.sent, c.what) })
+		})
+	}
+}
+
+func TestServerThatFallsSilent(t *testing.T) {
+	for name, c := range map[string]struct {
+		before string
+		sent   bool
+		within time.Duration
+	}{
+		"before welcome":           {`"welcome"`, true, 2 * time.Second},
+		"before hello is answered": {`"hello"`, false, 30 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(r *rig) {
+				sleep(c.within - time.Second)
+				r.was()
+				sleep(2 * time.Second)
+				r.was("down", "up first")
+			}, func(r *rig, _ *talk.Config) {
+				frozen := false
+				r.lab.Cut = func(sent bool, m []byte) bool {
+					if !frozen && sent == c.sent && strings.Contains(string(m), c.before) {
+						frozen = true
+						r.lab.Freeze()
+					}
+					return false
+				}
+			})
 		})
 	}
 }
@@ -317,9 +347,30 @@ func TestServerThatSendsAnythingDoesNoHarm(t *testing.T) {
 		r.lab.Say(`{"x":"` + strings.Repeat("x", 70<<10) + `"}`)
 		sleep(time.Second)
 		r.was("down", "up resumed")
+		request := func(id, backend string) {
+			r.lab.Say(`{"id":"` + id + `","type":"internal","internal":{"type":"dialout","dialout":{"roomid":"1","backend":"` + backend + `","request":{"number":"+4930"}}}}`)
+		}
+		request("other", "http://cloud.example/")
+		synctest.Wait()
+		if n := r.sent(`"id":"other"`, "invalid_backend"); n != 1 || len(r.requests) != 0 {
+			t.Errorf("%d answers to a request of another Nextcloud, %d came through", n, len(r.requests))
+		}
+		request("again", "HTTP://Cloud.example:80/nextcloud")
+		request("again", talktest.CloudURL)
+		synctest.Wait()
+		if len(r.requests) != 1 {
+			t.Errorf("%d requests of one id", len(r.requests))
+		}
+		for i := range 300 {
+			request(fmt.Sprint("many-", i), talktest.CloudURL)
+		}
+		synctest.Wait()
+		if n := r.sent("too_many_requests"); n != 301-256 || len(r.requests) != 256 {
+			t.Errorf("%d requests came through, %d were refused", len(r.requests), n)
+		}
 		// Requests that cannot be understood are answered if they can be.
 		if n := r.sent(`"id":"x"`, "invalid_request"); n != 1 {
 			t.Errorf("%d answers to a request that is none", n)
 		}
-	}, func(r *rig, _ *talk.Config) { r.lab.OnFault = func(talktest.Fault) {} })
+	}, func(r *rig, _ *talk.Config) { r.auto, r.lab.OnFault = false, func(talktest.Fault) {} })
 }

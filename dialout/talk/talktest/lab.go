@@ -6,7 +6,8 @@
 //
 //	lab.go        the lab: network, what can go wrong with it, waiting
 //	fault.go      what a bridge must not do
-//	signaling.go  connections: welcome, hello, resume, bye
+//	signaling.go  connections: welcome, resume window, bye
+//	hello.go      sessions begun, refused and resumed
 //	bridge.go     what bridges send
 //	room.go       rooms, call statuses, events
 //	user.go       Talk clients
@@ -21,10 +22,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -153,7 +156,7 @@ func (l *Lab) Dial(ctx context.Context, _, address string) (net.Conn, error) {
 	case <-ctx.Done():
 	}
 	theirs.Close()
-	c.Close()
+	c.shut()
 	return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
 }
 
@@ -167,7 +170,7 @@ func (l *Lab) Refuse(refuse bool) {
 // Drop loses all connections.
 func (l *Lab) Drop() {
 	for _, c := range l.connections() {
-		c.Close()
+		c.shut()
 	}
 }
 
@@ -275,10 +278,18 @@ type conn struct {
 	lab    *Lab
 	frozen chan struct{}
 	once   sync.Once // closes frozen
+
+	reading sync.Mutex
+	closed  atomic.Bool // by the server, while frozen
 }
 
 func (c *conn) Read(p []byte) (int, error) {
+	c.reading.Lock()
+	defer c.reading.Unlock()
 	for {
+		if c.closed.Load() {
+			return 0, net.ErrClosed
+		}
 		n, err := c.Conn.Read(p)
 		select {
 		case <-c.frozen:
@@ -300,7 +311,29 @@ func (c *conn) Write(p []byte) (int, error) {
 	}
 }
 
+// Close of a connection that is frozen is not noticed by the client: only what
+// shuts it is.
 func (c *conn) Close() error {
+	select {
+	case <-c.frozen:
+	default:
+		return c.shut()
+	}
+	if c.closed.Swap(true) {
+		return nil
+	}
+	err := c.SetReadDeadline(time.Now()) // ends Read
+	go func() {
+		c.reading.Lock()
+		defer c.reading.Unlock()
+		if c.SetReadDeadline(time.Time{}) == nil {
+			_, _ = io.Copy(io.Discard, c.Conn)
+		}
+	}()
+	return err
+}
+
+func (c *conn) shut() error {
 	c.lab.mu.Lock()
 	delete(c.lab.conns, c)
 	c.lab.mu.Unlock()

@@ -39,8 +39,9 @@ func (c *Call) command(ctx context.Context, do func(ctx context.Context, b *brid
 	}
 }
 
-// HangUp ends the call for a reason, which its Err then is. It returns at once
-// and may be called at any time.
+// HangUp ends the call for a reason, which its Err then is; a *StatusError is
+// told to the phones (RFC 3326). It returns at once and may be called at any
+// time.
 func (c *Call) HangUp(why error) {
 	c.ending.Store(true)
 	c.stop(why)
@@ -59,6 +60,12 @@ const (
 // by INFO (RFC 6086) and returns when the phone has taken it. A refusal is a
 // *StatusError, ErrNoCall a call that is not bridged.
 func (c *Call) SendDTMF(ctx context.Context, digit byte, as DTMF) error {
+	return c.SendDTMFTo(ctx, CallingParty, digit, as)
+}
+
+// SendDTMFTo is SendDTMF to either of the parties. Digits that are to arrive in
+// their order are sent one after the other.
+func (c *Call) SendDTMFTo(ctx context.Context, to Party, digit byte, as DTMF) error {
 	if bytes.IndexByte([]byte("0123456789*#ABCD"), digit) < 0 {
 		return fmt.Errorf("%q is no DTMF digit", digit)
 	}
@@ -67,17 +74,17 @@ func (c *Call) SendDTMF(ctx context.Context, digit byte, as DTMF) error {
 		out.contentType = string(DTMFRelay)
 		out.body = fmt.Appendf(nil, "Signal=%c\r\nDuration=160\r\n", digit)
 	}
-	return c.command(ctx, func(ctx context.Context, b *bridge, reply chan<- error) { b.ask(ctx, b.calling, &out, reply, nil) })
+	return c.command(ctx, func(ctx context.Context, b *bridge, reply chan<- error) {
+		l := b.calling
+		if to == CalledParty {
+			l = b.called
+		}
+		b.ask(ctx, &relay{to: l, reply: reply}, &out)
+	})
 }
 
-// Mute says which directions of a phone's audio are off.
-type Mute uint8
-
-// Directions, as the phone's user sees them.
-const (
-	MuteSpeaking  Mute = 1 << iota // he is not heard
-	MuteListening                  // he hears nothing
-)
+// errBusy means that too much is on its way already.
+var errBusy = errors.New("too many requests of the call wait for their answers")
 
 // errGlare asks to try again: another INVITE is under way (RFC 3261 §14.1).
 var errGlare = &StatusError{"INVITE", 491, "Request Pending"}
@@ -114,28 +121,32 @@ func (b *bridge) mute(ctx context.Context, m Mute, reply chan<- error) {
 		reply <- ErrNoCall
 		return
 	}
+	if !l.peer.idle() {
+		reply <- errGlare
+		return
+	}
 	j := l.joined()
 	if j.muted == m {
 		reply <- nil
-		return
-	}
-	if !l.peer.idle() {
-		reply <- errGlare
 		return
 	}
 	before := j.muted
 	j.muted = m
 	out := outgoing{method: "INVITE", contentType: sdpType, body: l.describe(other.joint.remote),
 		header: "Allow: " + allowBridged + "\r\n" + l.sessionHeader()}
-	b.ask(ctx, l, &out, reply, func() { j.muted = before })
+	b.ask(ctx, &relay{to: l, reply: reply, undo: func() { j.muted = before }}, &out)
 }
 
 // ask sends a request of ours to a phone of the bridge. Its answer goes to
-// reply, after undo when it is an error.
-func (b *bridge) ask(ctx context.Context, l *Leg, out *outgoing, reply chan<- error, undo func()) {
-	r := &relay{to: l, reply: reply, undo: undo}
-	if l == nil || len(b.relays) >= maxRelays {
+// r.reply.
+func (b *bridge) ask(ctx context.Context, r *relay, out *outgoing) {
+	l := r.to
+	if l == nil {
 		r.replied(ErrNoCall)
+		return
+	}
+	if len(b.relays) >= maxRelays {
+		r.replied(errBusy)
 		return
 	}
 	if out.method == "INVITE" {
@@ -160,7 +171,7 @@ func (r *relay) replied(err error) {
 }
 
 // asked takes the final answer to a request of a client's.
-func (b *bridge) asked(r *relay, e event) error {
+func (b *bridge) asked(ctx context.Context, r *relay, e event) error {
 	method := r.attempt.method
 	switch {
 	case e.err != nil:
@@ -183,63 +194,28 @@ func (b *bridge) asked(r *relay, e event) error {
 	}
 	r.to.heed(e.msg, r.tx.path)
 	r.to.startTimer(e.msg)
-	r.to.heard(bodyOf(e.msg))
 	err := (&Answer{leg: r.to, tx: r.tx}).Ack(nil)
 	r.replied(err)
+	if err == nil {
+		b.retell(ctx, r.to, bodyOf(e.msg))
+	}
 	return err
 }
 
-// muted applies what is muted to a description that the phone gets, whose
-// directions are the other phone's (RFC 3264 §5.1). Each stream says its
-// direction itself then.
-func (m Mute) apply(body []byte) []byte {
-	if m == 0 {
-		return body
+// retell describes a phone that answered an INVITE of ours to the other one,
+// where the answer says something new: an address, a key, or a direction that
+// was not known while it was muted.
+func (b *bridge) retell(ctx context.Context, l *Leg, answer []byte) {
+	other := b.other(l)
+	if len(answer) == 0 || other == nil {
+		return
 	}
-	out := make([]byte, 0, len(body)+64)
-	session, stream, media := "sendrecv", "", false
-	flush := func() {
-		if !media {
-			return
-		}
-		if stream == "" {
-			stream = session
-		}
-		out = append(out, "a="+m.of(stream)+"\r\n"...)
+	now := l.unmuted(answer, other.joined().remote)
+	if sameWay(now, l.joined().remote) || !other.peer.idle() {
+		return
 	}
-	for line := range bytes.Lines(body) {
-		text := string(bytes.TrimSpace(line))
-		switch text {
-		case "a=sendrecv", "a=sendonly", "a=recvonly", "a=inactive":
-			if media {
-				stream = text[2:]
-			} else {
-				session = text[2:]
-			}
-			continue
-		}
-		if bytes.HasPrefix(line, []byte("m=")) {
-			flush()
-			media, stream = true, ""
-		}
-		out = append(out, line...)
-	}
-	flush()
-	return out
-}
-
-// of is what is left of a direction: the phone that does not speak is told that
-// we only send.
-func (m Mute) of(direction string) string {
-	send := (direction == "sendrecv" || direction == "sendonly") && m&MuteListening == 0
-	receive := (direction == "sendrecv" || direction == "recvonly") && m&MuteSpeaking == 0
-	switch {
-	case send && receive:
-		return "sendrecv"
-	case send:
-		return "sendonly"
-	case receive:
-		return "recvonly"
-	}
-	return "inactive"
+	l.heard(now)
+	out := outgoing{method: "INVITE", contentType: sdpType, body: other.describe(now),
+		header: "Allow: " + allowBridged + "\r\n" + other.sessionHeader()}
+	b.ask(ctx, &relay{to: other}, &out)
 }

@@ -7,7 +7,7 @@
 //	spec.go, switchboard.go, call.go   what is asked for, who runs it, one call
 //	refer.go, invite.go, dial.go       the flows
 //	bridge.go, relay.go, transfer.go   between two phones: what passes, who is replaced
-//	control.go                         what clients want of them: digits, muting
+//	control.go, mute.go                what clients want of them: digits, muting
 //	refresh.go, session.go, sdp.go     session timers, session descriptions
 //	leg.go, attempt.go, answer.go      one phone: its dialog, a request's way to it, its INVITE
 //	header.go, dialog.go, reason.go    what our requests say

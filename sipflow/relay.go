@@ -88,7 +88,7 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 	if len(out.body) > 0 {
 		out.contentType = string(in.req.Get(wire.ContentType))
 		if offer := bodyOf(in.req); offer != nil && refreshes(in.method) {
-			out.body = to.describe(offer)
+			out.body = to.describe(from.unmuted(offer, nil))
 		}
 	}
 	switch in.method {
@@ -185,7 +185,7 @@ func (b *bridge) answered(ctx context.Context, r *relay, e event) error {
 	method := r.attempt.method
 	if r.reply != nil {
 		b.finish(r)
-		return b.asked(r, e)
+		return b.asked(ctx, r, e)
 	}
 	if r.in == nil {
 		b.finish(r)
@@ -208,7 +208,7 @@ func (b *bridge) answered(ctx context.Context, r *relay, e event) error {
 		r.to.heed(e.msg, r.tx.path)
 		if refreshes(method) {
 			r.to.startTimer(e.msg)
-			r.from.heard(bodyOf(r.in.req)) // an offer that was refused changes nothing
+			r.from.heard(r.from.unmuted(bodyOf(r.in.req), nil)) // an offer that was refused changes nothing
 		}
 	}
 	if method == "INVITE" && code < 300 {
@@ -248,7 +248,9 @@ func (b *bridge) relayedReply(r *relay, m *wire.Message) wire.Reply {
 	if len(reply.Body) > 0 {
 		reply.ContentType = string(m.Get(wire.ContentType))
 		if answer := bodyOf(m); answer != nil && code < 300 && refreshes(method) {
-			if offer := bodyOf(r.in.req); offer != nil {
+			offer := bodyOf(r.in.req)
+			answer = r.to.unmuted(answer, offer)
+			if offer != nil {
 				reply.Body = r.from.answerTo(offer, answer)
 			} else {
 				reply.Body = r.from.describe(answer)
@@ -276,6 +278,7 @@ func (b *bridge) acknowledged(in *serverTx, ack *wire.Message) error {
 		if answer == nil || r.answer.SDP == nil {
 			return r.answer.Ack(nil)
 		}
+		answer = r.from.unmuted(answer, r.answer.SDP)
 		r.from.heard(answer)
 		return r.answer.Ack(r.to.answerTo(r.answer.SDP, answer))
 	}

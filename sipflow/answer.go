@@ -104,7 +104,7 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 	for {
 		e, err := l.inbox.next(wait)
 		switch {
-		case err != nil && why == nil && l.joint != nil && l.joint.early != nil:
+		case err != nil && why == nil && l.joint != nil && l.joint.early != nil && l.joint.early.calling != nil:
 			// The other phone must not wait for what this one says to that.
 			l.call.sw.cancel(tx, l.call.reasonFor(err))
 			l.call.aside(l, func() { l.giveUp(tx, err) })
@@ -350,7 +350,7 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, from path, m *wire.Message, spec
 	sw.forks.Go(func() {
 		ctx, stop := context.WithTimeout(context.Background(), tEnd)
 		defer stop()
-		l := &Leg{call: &Call{Spec: spec, sw: sw}, id: tx.localTag, cseq: tx.seq}
+		l := &Leg{call: &Call{Spec: spec, sw: sw}, id: tx.localTag, cseq: tx.seq, trunk: spec.Dial}
 		defer l.hold(nil)
 		l.inbox.wake = make(chan struct{}, 1)
 		if l.dialog = dialogOf(m); l.target == "" { // without Contact it is hung up by the way the INVITE went

@@ -153,6 +153,7 @@ func (c *Call) aside(l *Leg, end func()) {
 	if l.joint != nil {
 		l.joint.early = nil // it would need the other leg
 	}
+	l.alerted = nil // likewise
 	c.open.Add(1)
 	c.sw.forks.Go(func() {
 		end()

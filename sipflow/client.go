@@ -344,6 +344,9 @@ func (tx *clientTx) fork(sw *Switchboard, m *wire.Message) func() {
 	if tx.leg != nil { // the call is not over: its agent's credentials are known
 		spec = tx.leg.call.Spec
 		spec.Observe = nil
+		if tx.leg.trunk == nil {
+			spec.Dial = nil
+		}
 	}
 	auth, p := tx.auth, tx.path // which the call's acknowledgement may change
 	return func() { sw.hangUpFork(tx, p, m, spec, auth) }

@@ -13,8 +13,9 @@ import (
 )
 
 // Dialling is what a call by Dial needs beyond its Spec, whose Method is
-// MethodInvite, whose Key is the caller's to choose and whose CallingUser and
-// CalledUser say for the log whom it joins.
+// MethodInvite, whose Key is the caller's to choose (a part without '@' is that of
+// no call of two users, and one that is held already gives ErrInProgress) and
+// whose CallingUser and CalledUser say for the log whom it joins.
 type Dialling struct {
 	// Gateway is the SIP URI of the way to the telephone network, without a
 	// user: sip:gw.example;transport=tls. INVITEs for Number go there, whatever
@@ -34,6 +35,7 @@ type Dialling struct {
 	// 3325 §9.1).
 	Anonymous bool
 	// Target is the SIP URI that the phone is joined with when it has answered.
+	// Challenges there are answered with Spec.Credentials, as those of any call.
 	Target string
 	// TargetTime is how long that may ring. Default 30 s.
 	TargetTime time.Duration
@@ -80,7 +82,10 @@ const (
 func Dial(ctx context.Context, c *Call) (err error) {
 	c.by = CallingParty
 	phone := c.phoneLeg()
+	early := &earlyOffer{} // should the phone insist on offering before it answers
+	phone.joined().early = early
 	answer, err := c.ring(ctx, phone, nil)
+	phone.joint.early = nil
 	if refusesOffer(err) {
 		return c.dialHeld(ctx, phone)
 	}
@@ -90,6 +95,9 @@ func Dial(ctx context.Context, c *Call) (err error) {
 	c.sw.stats.answered[c.kind()].observe(c.sw.stats.elapsed() - c.began)
 	defer func() { c.hangUp(ctx, phone, err) }()
 	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: phone.callID})
+	if early.answered { // and was held
+		return c.dialOn(ctx, phone, answer)
+	}
 	offer := answer.SDP
 	if len(offer) == 0 {
 		return errors.Join(errNoSDP, answer.Ack(nil))
@@ -107,7 +115,7 @@ func Dial(ctx context.Context, c *Call) (err error) {
 	}
 	defer func() { c.hangUp(ctx, target, err) }()
 	if len(joined.SDP) == 0 {
-		return errors.Join(errNoSDP, joined.Ack(nil), held())
+		return errors.Join(c.blame(ctx, CalledParty, errNoSDP), joined.Ack(nil), held())
 	}
 	target.heard(joined.SDP)
 	if answer.acked {
@@ -128,7 +136,8 @@ func (c *Call) offerTarget(ctx context.Context, phone *Leg, answer *Answer) (tar
 			return nil
 		}
 		answer.acked = true
-		return answer.Ack(phone.refuse(answer.SDP))
+		// Not refused: there are gateways that hang up when no stream is left.
+		return answer.Ack(phone.onHold(answer.SDP))
 	}
 	waiting, stop := phone.While(ctx)
 	defer stop()
@@ -136,11 +145,20 @@ func (c *Call) offerTarget(ctx context.Context, phone *Leg, answer *Answer) (tar
 	defer limit()
 	target = c.targetLeg()
 	target.alerted = func() { held() } //nolint:errcheck // its repeats ask again
+	// When it is given up the phone must not wait for what it says to that.
+	target.joined().early = &earlyOffer{calling: phone, offered: true}
 	late := time.AfterFunc(quickAnswer, func() { target.inbox.put(event{late: true}, true) })
 	defer late.Stop()
 	joined, err = target.Invite(waiting, target.describe(answer.SDP))
-	target.alerted = nil
+	if !target.gone {
+		target.alerted, target.joint.early = nil, nil
+	}
 	return target, joined, held, err
+}
+
+// onHold answers the phone's offer with every stream inactive.
+func (l *Leg) onHold(offer []byte) []byte {
+	return l.answerTo(offer, heldAnswer(offer, l.id, l.peer.versionNow(), l.mediaHost()))
 }
 
 // joinLate joins the phone, which is on hold, with a target that has answered
@@ -153,7 +171,7 @@ func (c *Call) joinLate(ctx context.Context, phone, target *Leg, joined *Answer,
 	defer stop()
 	again, err := phone.reinvite(waiting, phone.describe(joined.SDP))
 	if err != nil {
-		return err
+		return c.blame(ctx, CallingParty, err)
 	}
 	if err := again.Ack(nil); err != nil {
 		return err
@@ -162,7 +180,10 @@ func (c *Call) joinLate(ctx context.Context, phone, target *Leg, joined *Answer,
 	if now := fit(again.SDP, joined.SDP); !sameMedia(now, offer) { // it answers otherwise than it had offered
 		last, err := target.reinvite(waiting, target.describe(now))
 		if err != nil {
-			return err
+			if waiting.Err() == nil {
+				return c.blame(ctx, CalledParty, err)
+			}
+			return c.blame(ctx, CallingParty, err)
 		}
 		if err := last.Ack(nil); err != nil {
 			return err
@@ -181,11 +202,16 @@ func (c *Call) dialHeld(ctx context.Context, phone *Leg) (err error) {
 	c.sw.stats.answered[c.kind()].observe(c.sw.stats.elapsed() - c.began)
 	defer func() { c.hangUp(ctx, phone, err) }()
 	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: phone.callID})
+	if len(answer.SDP) == 0 {
+		return errors.Join(errNoSDP, answer.Ack(nil))
+	}
+	return c.dialOn(ctx, phone, answer)
+}
+
+// dialOn joins a phone that is held with the target.
+func (c *Call) dialOn(ctx context.Context, phone *Leg, answer *Answer) error {
 	if err := answer.Ack(nil); err != nil {
 		return err
-	}
-	if len(answer.SDP) == 0 {
-		return errNoSDP
 	}
 	return c.blameTarget(ctx, c.connectTo(ctx, phone, c.targetLeg()))
 }

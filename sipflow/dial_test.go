@@ -60,6 +60,26 @@ var dialCases = []bridgeCase{
 	{name: "dial-gateway-challenges", challenge: true, calling: siptest.Script{HangUpAfter: 20 * time.Second}},
 	{name: "dial-anonymous", spec: dialling(func(d *Dialling) { d.Anonymous = true }), calling: siptest.Script{HangUpAfter: 20 * time.Second}},
 	{name: "dial-line-break-in-caller", spec: dialling(func(d *Dialling) { d.Caller = "+49\r\nX-Evil: 1\r\n" }), calling: siptest.Script{HangUpAfter: 20 * time.Second}},
+	{name: "dial-client-hangs-up-for-a-reason", called: siptest.Script{Ringing: -1}, err: "603",
+		during: after(10*time.Second, func(t *testing.T, _ *rig, p *phones, c *Call) {
+			c.HangUp(&StatusError{"BYE", 603, "The call was ended for everyone"})
+			<-c.Done()
+			if got := p.calling.ByeReason(); got != `SIP;cause=603;text="The call was ended for everyone"` {
+				t.Errorf("the phone's BYE has the Reason %q", got)
+			}
+		})},
+	{name: "dial-client-hangs-up-while-target-is-silent", called: siptest.Script{Silent: true}, err: "a moderator",
+		during: after(5*time.Second, func(_ *testing.T, _ *rig, _ *phones, c *Call) { c.HangUp(errors.New("a moderator")) })},
+	{name: "dial-client-hangs-up-while-target-rings", called: siptest.Script{NeverAnswer: true}, err: "a moderator",
+		during: after(5*time.Second, func(_ *testing.T, _ *rig, _ *phones, c *Call) { c.HangUp(errors.New("a moderator")) })},
+	{name: "dial-both-hang-up-at-once", calling: siptest.Script{HangUpAfter: 10 * time.Second}, called: siptest.Script{Ringing: -1, HangUpAfter: 10 * time.Second}},
+	{name: "dial-phone-needs-an-offer", calling: siptest.Script{NeedOffer: true, HangUpAfter: 20 * time.Second}},
+	{name: "dial-phone-needs-an-offer-and-does-not-answer", calling: siptest.Script{NeedOffer: true, NeverAnswer: true}, err: ErrNoAnswer.Error()},
+	{name: "dial-target-refuses-an-offer", called: siptest.Script{RefuseOffer: true, Ring: 2 * time.Second}, calling: siptest.Script{HangUpAfter: 20 * time.Second}},
+	{name: "dial-target-refuses-an-offer-and-does-not-answer", spec: dialling(func(d *Dialling) { d.TargetTime = 12 * time.Second }), called: siptest.Script{RefuseOffer: true, NeverAnswer: true}, err: ErrNoAnswer.Error()},
+	{name: "dial-phone-ignores-reinvite", calling: siptest.Script{Reinvite: siptest.Reinvite{Silent: true}}, called: siptest.Script{Ring: 3 * time.Second}, err: "408"},
+	{name: "dial-phone-refuses-reinvite", calling: siptest.Script{Reinvite: siptest.Reinvite{Status: 488}}, called: siptest.Script{Ring: 3 * time.Second}, err: "488"},
+	{name: "dial-gateway-challenges-and-forks", challenge: true, calling: siptest.Script{Forks: 1, HangUpAfter: 20 * time.Second}},
 	{name: "dial-hold-and-resume", calling: siptest.Script{HangUpAfter: 30 * time.Second},
 		during: after(5*time.Second, func(t *testing.T, _ *rig, p *phones, _ *Call) {
 			do(t, p.calling, 200, siptest.Action{Method: "INVITE", Body: held("10.0.0.2")})
@@ -70,6 +90,7 @@ var dialCases = []bridgeCase{
 		during: after(5*time.Second, func(t *testing.T, _ *rig, p *phones, c *Call) {
 			asked(t, "", func(ctx context.Context) error { return c.SendDTMF(ctx, '5', DTMFRelay) })
 			asked(t, "", func(ctx context.Context) error { return c.SendDTMF(ctx, '#', DTMFPlain) })
+			asked(t, "", func(ctx context.Context) error { return c.SendDTMFTo(ctx, CalledParty, '7', DTMFRelay) })
 			asked(t, "no DTMF", func(ctx context.Context) error { return c.SendDTMF(ctx, '\r', DTMFRelay) })
 			p.calling.SetScript(siptest.Script{Answers: map[sip.RequestMethod]int{"INFO": 415}})
 			asked(t, "415", func(ctx context.Context) error { return c.SendDTMF(ctx, '1', DTMFRelay) })
@@ -83,6 +104,16 @@ var dialCases = []bridgeCase{
 			do(t, p.calling, 200, siptest.Action{Method: "INVITE"})
 			do(t, p.called, 200, siptest.Action{Method: "INVITE"})
 			asked(t, "", func(ctx context.Context) error { return c.Mute(ctx, 0) })
+		})},
+	{name: "dial-digit-unanswered", calling: siptest.Script{HangUpAfter: time.Minute, Answers: map[sip.RequestMethod]int{"INFO": -1}},
+		during: after(5*time.Second, func(t *testing.T, _ *rig, _ *phones, c *Call) {
+			asked(t, errTimeout.Error(), func(ctx context.Context) error { return c.SendDTMF(ctx, '5', DTMFRelay) })
+			asked(t, "", func(ctx context.Context) error { return c.Mute(ctx, MuteSpeaking) }) // the call goes on
+		})},
+	{name: "dial-mute-unanswered", calling: siptest.Script{Reinvite: siptest.Reinvite{Silent: true}}, err: "408",
+		called: siptest.Script{Ringing: -1},
+		during: after(5*time.Second, func(t *testing.T, _ *rig, _ *phones, c *Call) {
+			asked(t, errTimeout.Error(), func(ctx context.Context) error { return c.Mute(ctx, MuteSpeaking) })
 		})},
 	{name: "dial-mute-refused", calling: siptest.Script{HangUpAfter: time.Minute},
 		during: after(5*time.Second, func(t *testing.T, _ *rig, p *phones, c *Call) {
@@ -143,6 +174,15 @@ func TestDialTellsHowItFares(t *testing.T) {
 		{"busy", bridgeCase{calling: siptest.Script{Status: 486}, err: "486"}, []EventKind{Alerted, Ended}, CallingParty},
 		{"given up", bridgeCase{calling: siptest.Script{NeverAnswer: true}, hangUp: 5 * time.Second, err: ErrHungUpByUser.Error()}, []EventKind{Alerted, Ended}, Us},
 		{"no conference", bridgeCase{called: siptest.Script{Status: 404, Ringing: -1}, err: "404"}, []EventKind{Alerted, Answered, Ended}, CalledParty},
+		{"client hangs up while the conference rings", bridgeCase{called: siptest.Script{NeverAnswer: true}, hangUp: 5 * time.Second, err: ErrHungUpByUser.Error()},
+			[]EventKind{Alerted, Answered, Ended}, Us},
+		{"client hangs up while they are joined", bridgeCase{calling: siptest.Script{Reinvite: siptest.Reinvite{After: 10 * time.Second}}, called: siptest.Script{Ring: time.Second},
+			hangUp: 5 * time.Second, err: ErrHungUpByUser.Error()}, []EventKind{Alerted, Answered, Ended}, Us},
+		{"phone cannot be joined", bridgeCase{calling: siptest.Script{Reinvite: siptest.Reinvite{Status: 488}}, called: siptest.Script{Ring: time.Second}, err: "488"},
+			[]EventKind{Alerted, Answered, Ended}, CallingParty},
+		{"conference describes nothing", bridgeCase{called: siptest.Script{NoSDP: true}, err: errNoSDP.Error()}, []EventKind{Alerted, Answered, Ended}, CalledParty},
+		{"conference does not answer", bridgeCase{called: siptest.Script{NeverAnswer: true}, err: ErrNoAnswer.Error()}, []EventKind{Alerted, Answered, Ended}, CalledParty},
+		{"stopped", bridgeCase{called: siptest.Script{Ringing: -1}, during: serveEnds(20 * time.Second), err: ErrDraining.Error()}, []EventKind{Alerted, Answered, Joined, Ended}, Us},
 		{"phone is impatient", bridgeCase{calling: siptest.Script{HangUpAfter: 5 * time.Second}, called: siptest.Script{NeverAnswer: true}, err: ErrHungUp.Error()},
 			[]EventKind{Alerted, Answered, Ended}, CallingParty},
 	} {

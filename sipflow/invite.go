@@ -162,7 +162,8 @@ func (p *peer) invites(n int) {
 // on reliable provisional responses (RFC 3262 §5: the first of them carries
 // the offer, and its PRACK our answer).
 type earlyOffer struct {
-	calling  *Leg
+	calling  *Leg // nil: it is held until there is one
+	offered  bool // our INVITE carries an offer: what comes is its answer
 	answered bool
 	fail     context.CancelCauseFunc // ends the call: the calling phone cannot do what is offered
 }
@@ -171,14 +172,18 @@ type earlyOffer struct {
 // one that is new.
 func (j *joint) answerEarly(ctx context.Context, called *Leg, m *wire.Message) []byte {
 	e, offer := j.early, bodyOf(m)
-	if e == nil && offer != nil { // it answers the offer in our INVITE
+	if offer != nil && (e == nil || e.offered) { // it answers the offer in our INVITE
 		j.inEarly = bytes.Clone(offer)
+		return nil
 	}
 	if e == nil || offer == nil || e.answered {
 		return nil
 	}
 	e.answered = true
 	called.heard(offer)
+	if e.calling == nil {
+		return called.onHold(offer)
+	}
 	answer, err := e.calling.reinvite(ctx, e.calling.describe(offer))
 	if err != nil {
 		e.fail(err)

@@ -101,7 +101,11 @@ func (c *Call) referTo() string {
 // ring invites a phone for the call's timeout. An answer that comes too late
 // is hung up; the error is then ErrNoAnswer.
 func (c *Call) ring(ctx context.Context, l *Leg, offer []byte) (*Answer, error) {
-	ctx, stop := context.WithTimeoutCause(ctx, c.ringTime(), ErrNoAnswer)
+	limit := c.ringTime()
+	if c.Dial != nil && l.trunk == nil {
+		limit = c.targetTime()
+	}
+	ctx, stop := context.WithTimeoutCause(ctx, limit, ErrNoAnswer)
 	defer stop()
 	return l.Invite(ctx, offer)
 }

@@ -111,6 +111,12 @@ func (p *Phone) ring(tx *serverTx) {
 			tx.respond(res)
 		}
 	}
+	offered := len(tx.req.Body()) > 0
+	if s.RefuseOffer && offered || s.NeedOffer && !offered {
+		d.stop()
+		p.respond(tx, 488, d.localTag)
+		return
+	}
 	if s.NeverAnswer {
 		return
 	}

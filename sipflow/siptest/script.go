@@ -30,6 +30,8 @@ type Script struct {
 	Silent      bool          // does not respond to INVITE at all
 	NeverAnswer bool          // rings until it is cancelled
 	Status      int           // final answer in place of 200
+	RefuseOffer bool          // 488, as soon as it rings, to an INVITE with an offer
+	NeedOffer   bool          // likewise to one without
 	RedirectTo  string        // Contact of a 3xx, "<sip:203@sipx.test>"
 
 	IgnoreCancel   bool // neither answers CANCEL nor stops ringing

@@ -1,0 +1,191 @@
+package dialout
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"github.com/nyaruka/phonenumbers"
+
+	"sipxrest/dialout/talk"
+)
+
+// Config says how calls are made. Check says what is wrong with it.
+type Config struct {
+	// Servers are the signaling servers of Nextcloud Talk. Without any, only
+	// clients of the JSON resource make calls.
+	Servers []talk.Server
+	// TLS is for the signaling servers and Nextclouds. Optional.
+	TLS *tls.Config
+	// Dial opens their TCP connections. Default: a net.Dialer's.
+	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// UserAgent is what we call ourselves there. Default "sipxrest".
+	UserAgent string
+
+	Gateway Gateway
+	// RoomTarget is the SIP URI that a phone out of a Talk conversation is joined
+	// to; {token} and {roomid} stand for the conversation's token. Required with
+	// Servers.
+	RoomTarget string
+	// Target is the SIP URI, or the user of Domain, that a phone is joined to
+	// when a client of the JSON resource names none. Optional.
+	Target string
+	// Domain is that of targets without one.
+	Domain string
+	// RingTimeout is how long a phone rings. Default 60 s.
+	RingTimeout time.Duration
+	// Country is the ISO 3166 code of the country ("DE") whose numbers may be
+	// given without +. Empty: there is none.
+	Country string
+	// DTMF is the type of the INFO that carries a digit. Default DTMFRelay.
+	DTMF   DTMF
+	Limits Limits
+
+	// Dir is the folder in which calls in progress are noted, for the case of a
+	// crash. It is made if it is not there. Required with Servers.
+	Dir string
+	// Allow says by an error that an agent ("" for Talk) may not have target
+	// called, a number or SIP URI. The error is shown to the user. nil allows
+	// everything.
+	Allow func(agent, target string) error
+}
+
+// Gateway is the way to the telephone network.
+type Gateway struct {
+	// URI is where INVITEs for numbers go, such as sip:gw.example;transport=tls.
+	// Required.
+	URI string
+	// User and Secret answer its challenges, for Realm if that is set. Optional.
+	User, Secret, Realm string
+	// DefaultNumber is the caller of calls that name none. Optional.
+	DefaultNumber string
+	// Domain is the host in From. Default: the host of URI.
+	Domain string
+}
+
+// DTMF is the media type of an INFO with a digit.
+type DTMF string
+
+const (
+	DTMFRelay DTMF = "relay" // application/dtmf-relay
+	DTMFPlain DTMF = "plain" // application/dtmf
+)
+
+// Limits bound what runs at once.
+type Limits struct {
+	Calls int // in all; default 100
+	Room  int // in one Talk conversation; default 20
+	User  int // of one user of the JSON resource; default 10
+}
+
+// defaults completes c.
+func (c *Config) defaults() {
+	set := func(n *int, d int) {
+		if *n == 0 {
+			*n = d
+		}
+	}
+	set(&c.Limits.Calls, 100)
+	set(&c.Limits.Room, 20)
+	set(&c.Limits.User, 10)
+	if c.RingTimeout == 0 {
+		c.RingTimeout = 60 * time.Second
+	}
+	if c.DTMF == "" {
+		c.DTMF = DTMFRelay
+	}
+	if c.UserAgent == "" {
+		c.UserAgent = "sipxrest"
+	}
+	c.Country = strings.ToUpper(c.Country)
+}
+
+// A Fault is one thing that is wrong with a Config.
+type Fault struct {
+	Key string // servers, gateway.uri, room-target, ...
+	Err error
+}
+
+func (f *Fault) Error() string { return f.Key + ": " + f.Err.Error() }
+func (f *Fault) Unwrap() error { return f.Err }
+
+// Check says what is wrong with c. Its error joins one *Fault for each mistake.
+// Secrets are not in it.
+func (c Config) Check() error {
+	c.defaults()
+	var errs []error
+	fault := func(key, format string, args ...any) {
+		errs = append(errs, &Fault{key, fmt.Errorf(format, args...)})
+	}
+	if len(c.Servers) > 0 {
+		if err := (talk.Config{Servers: c.Servers}).Check(); err != nil {
+			for _, e := range unjoin(err) {
+				errs = append(errs, &Fault{"servers", e})
+			}
+		}
+		if c.RoomTarget == "" {
+			fault("room-target", "missing: write the SIP URI of a conversation's conference, such as sip:{token}@conference.example")
+		}
+		if c.Dir == "" {
+			fault("data-dir", "missing: calls in progress are noted there")
+		}
+	}
+	if c.RoomTarget != "" {
+		if !strings.Contains(c.RoomTarget, "{token}") && !strings.Contains(c.RoomTarget, "{roomid}") {
+			fault("room-target", "has neither {token} nor {roomid}: all conversations would meet in one conference")
+		} else if _, err := targetURI(roomTarget(c.RoomTarget, "1234"), ""); err != nil {
+			fault("room-target", "%w: write it as sip:{token}@conference.example", err)
+		}
+	}
+	if c.Target != "" {
+		if _, err := targetURI(c.Target, c.Domain); err != nil {
+			fault("target", "%w", err)
+		}
+	}
+	switch {
+	case c.Gateway.URI == "":
+		fault("gateway.uri", "missing: write the SIP URI of the way to the telephone network, such as sip:gateway.example;transport=tls")
+	case !gatewayURI.MatchString(c.Gateway.URI):
+		fault("gateway.uri", "%.80q is not the SIP URI of a server: write sip:gateway.example:5060, with ;transport=tcp or tls if it is not UDP", c.Gateway.URI)
+	}
+	if c.Gateway.Secret != "" && c.Gateway.User == "" {
+		fault("gateway.user", "missing: a secret is nobody's without")
+	}
+	if strings.ContainsFunc(c.Gateway.User+c.Gateway.Realm, isControl) {
+		fault("gateway.user", "user or realm holds a control character")
+	}
+	if d := c.Gateway.Domain; d != "" && !hostPattern.MatchString(d) {
+		fault("gateway.domain", "%.80q is not a host name", d)
+	}
+	if n := c.Gateway.DefaultNumber; n != "" && !callerPattern.MatchString(n) {
+		fault("gateway.default-number", "%.40q is not a number: write digits, after a + for the international form", n)
+	}
+	if c.Country != "" && !phonenumbers.GetSupportedRegions()[c.Country] {
+		fault("country", "%.20q is not a country: write two letters, such as DE or US", c.Country)
+	}
+	if c.DTMF != DTMFRelay && c.DTMF != DTMFPlain {
+		fault("dtmf", "%.20q is unknown: write relay or plain", c.DTMF)
+	}
+	if c.RingTimeout < time.Second || c.RingTimeout > 10*time.Minute {
+		fault("ring-timeout", "%v is not between 1s and 10m", c.RingTimeout)
+	}
+	for key, n := range map[string]int{"limits.calls": c.Limits.Calls, "limits.room": c.Limits.Room, "limits.user": c.Limits.User} {
+		if n < 1 || n > 100_000 {
+			fault(key, "%d is not between 1 and 100000", n)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func unjoin(err error) []error {
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		return joined.Unwrap()
+	}
+	return []error{err}
+}
+
+func isControl(r rune) bool { return r < ' ' || r == 0x7f }

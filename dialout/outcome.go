@@ -1,0 +1,132 @@
+package dialout
+
+import (
+	"errors"
+	"fmt"
+
+	"sipxrest/dialout/talk"
+	"sipxrest/sipflow"
+)
+
+// party is who ended a call.
+type party uint8
+
+const (
+	us party = iota
+	phone
+	room
+)
+
+// Why we end calls ourselves. The texts stand in the calls' last statuses.
+var (
+	errModerator   = errors.New("hung up by a moderator")
+	errDisinvited  = errors.New("removed from the conversation")
+	errEveryone    = errors.New("ended for everyone")
+	errRoomDeleted = errors.New("the conversation was deleted")
+	errRoomEmpty   = errors.New("nobody is left in the call")
+	errClient      = errors.New("hung up by its client")
+)
+
+// Outcome is what a call came to.
+type Outcome uint8
+
+// Outcomes of calls.
+const (
+	Connected  Outcome = iota // both parties were joined
+	Rejected                  // the phone or its network refused
+	Unanswered                // it rang for too long
+	Cancelled                 // given up while it rang
+	Failed                    // the gateway or the room could not be reached
+	Refused                   // never begun
+	numOutcomes int = iota
+)
+
+func (o Outcome) String() string {
+	return [...]string{"connected", "rejected", "unanswered", "cancelled", "failed", "refused"}[o]
+}
+
+// ending is how a call's SIP side ended.
+type ending struct {
+	by  party
+	err error // nil: as calls end
+}
+
+// lastStatus is what is said of a call that has ended, wasConnected or not, and
+// what it came to. why is our own reason for hanging up, nil if we did not.
+func lastStatus(e ending, wasConnected bool, why error) (talk.Status, Outcome) {
+	if wasConnected {
+		switch {
+		case why != nil:
+			return cleared("EndedByLocal", 200, sentence(why)), Connected
+		case e.by == phone:
+			return cleared("EndedByRemote", 200, "Bye"), Connected
+		}
+		return cleared("EndedByLocal", 200, "Bye"), Connected
+	}
+	var status *sipflow.StatusError
+	switch {
+	case why != nil:
+		return cleared("EndedByLocal", 487, sentence(why)), Cancelled
+	case errors.Is(e.err, sipflow.ErrDraining):
+		return cleared("EndedByLocal", 487, "The phone service is being restarted"), Cancelled
+	case e.by == room:
+		return rejected("EndedByRoom", 502, "The conference cannot be reached"), Failed
+	case errors.Is(e.err, sipflow.ErrNoAnswer):
+		return cleared("EndedByTimeout", 408, "No answer"), Unanswered
+	case errors.As(e.err, &status):
+		outcome := Rejected
+		if status.Code >= 500 && status.Code < 600 {
+			outcome = Failed
+		}
+		return rejected(causeOf(status.Code), status.Code, status.Reason), outcome
+	case errors.Is(e.err, sipflow.ErrForbidden):
+		return rejected("EndedByLocal", 403, "Calling this number is not allowed"), Rejected
+	case errors.Is(e.err, sipflow.ErrUnreachable), errors.Is(e.err, sipflow.ErrTooManyCalls):
+		return rejected("EndedByServiceUnavailable", 503, "The telephone network cannot be reached"), Failed
+	case errors.Is(e.err, sipflow.ErrHungUp), e.by == phone:
+		return cleared("EndedByRemote", 200, "Bye"), Cancelled
+	}
+	return rejected("EndedByServerError", 500, "Internal error"), Failed
+}
+
+func cleared(cause string, code int, message string) talk.Status {
+	return talk.Status{State: talk.Cleared, Cause: cause, Code: code, Message: message}
+}
+
+func rejected(cause string, code int, message string) talk.Status {
+	if message == "" {
+		message = fmt.Sprintf("SIP status %d", code)
+	}
+	return talk.Status{State: talk.Rejected, Cause: cause, Code: code, Message: message}
+}
+
+// sentence is why as a status says it.
+func sentence(why error) string {
+	text := why.Error()
+	return string(text[0]-'a'+'A') + text[1:]
+}
+
+// causeOf names the reason of a SIP status (RFC 3261 §21).
+func causeOf(code int) string {
+	switch code {
+	case 404, 410, 484, 485, 604:
+		return "EndedByNotFound"
+	case 408:
+		return "EndedByTimeout"
+	case 480:
+		return "EndedByTemporarilyUnavailable"
+	case 486, 600:
+		return "EndedByBusy"
+	case 403, 603, 607, 608:
+		return "EndedByDeclined"
+	case 401, 407:
+		return "EndedByUnauthorized"
+	}
+	switch code / 100 {
+	case 3:
+		return "EndedByRedirect"
+	case 5:
+		return "EndedByServiceUnavailable"
+	}
+	return "EndedByRemote"
+}

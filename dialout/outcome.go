@@ -32,13 +32,13 @@ type Outcome uint8
 
 // Outcomes of calls.
 const (
-	Connected  Outcome = iota // both parties were joined
-	Rejected                  // the phone or its network refused
-	Unanswered                // it rang for too long
-	Cancelled                 // given up while it rang
-	Failed                    // the gateway or the room could not be reached
-	Refused                   // never begun
-	numOutcomes int = iota
+	Connected   Outcome = iota // both parties were joined
+	Rejected                   // the phone or its network refused
+	Unanswered                 // it rang for too long
+	Cancelled                  // given up while it rang
+	Failed                     // the gateway or the room could not be reached
+	Refused                    // never begun
+	numOutcomes int     = iota
 )
 
 func (o Outcome) String() string {
@@ -68,7 +68,7 @@ func lastStatus(e ending, wasConnected bool, why error) (talk.Status, Outcome) {
 	case why != nil:
 		return cleared("EndedByLocal", 487, sentence(why)), Cancelled
 	case errors.Is(e.err, sipflow.ErrDraining):
-		return cleared("EndedByLocal", 487, "The phone service is being restarted"), Cancelled
+		return cleared("EndedByLocal", 487, sentence(e.err)), Cancelled
 	case e.by == room:
 		return rejected("EndedByRoom", 502, "The conference cannot be reached"), Failed
 	case errors.Is(e.err, sipflow.ErrNoAnswer):
@@ -102,6 +102,9 @@ func rejected(cause string, code int, message string) talk.Status {
 
 // sentence is why as a status says it.
 func sentence(why error) string {
+	if errors.Is(why, sipflow.ErrDraining) {
+		return "The phone service is being restarted"
+	}
 	text := why.Error()
 	return string(text[0]-'a'+'A') + text[1:]
 }

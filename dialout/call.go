@@ -1,0 +1,238 @@
+package dialout
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"sipxrest/dialout/talk"
+)
+
+// happening is one thing that happens to a call's SIP side. Each happens once
+// at most, in this order; ended always does.
+type happening struct {
+	kind happeningKind
+	ending
+}
+
+type happeningKind uint8
+
+const (
+	itRings happeningKind = iota
+	itConnects
+	itEnds
+	numHappenings int = iota
+)
+
+// call is one call to a number. Its goroutine is run.
+type call struct {
+	id     string
+	number string
+	agent  string // user name of the client of the JSON resource, "" for others
+	source Source
+	s      *Service
+	log    *slog.Logger
+	talk   *conversation // nil without Talk
+
+	happens  chan happening
+	controls chan talk.Control // what the phone is to do
+	gone     context.Context   // done once nothing more is wanted of the phone
+	stop     context.CancelFunc
+
+	mu       sync.Mutex
+	statuses []talk.Status // said so far, at most four
+	said     chan struct{} // closed and replaced by each status
+	line     *line         // nil until it is placed
+	hungUp   bool
+	why      error // the first reason of ours to hang up
+	flags    talk.Flags
+	happened [numHappenings]bool
+}
+
+func (s *Service) newCall(source Source, number string) *call {
+	c := &call{id: newCallID(), number: number, source: source, s: s, happens: make(chan happening, numHappenings),
+		controls: make(chan talk.Control, maxControls), said: make(chan struct{})}
+	c.gone, c.stop = context.WithCancel(context.Background())
+	c.log = s.log.With("call", c.id)
+	return c
+}
+
+// report is told by SIP what happens. It returns at once; what comes twice or
+// too late is left out.
+func (c *call) report(h happening) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if slices.Contains(c.happened[h.kind:], true) {
+		return
+	}
+	c.happened[h.kind] = true
+	c.happens <- h // there is room for each kind
+}
+
+// place calls the phone. ctx bounds the time until the INVITE is out.
+func (c *call) place(ctx context.Context, o *order) error {
+	o.report = c.report
+	l, err := c.s.place(ctx, o)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.line = l
+	if c.why != nil {
+		c.hangUpLocked()
+	}
+	return nil
+}
+
+// hangUp ends the call for a reason of ours, now or once it is placed. It
+// returns at once, and says whether the call was not over.
+func (c *call) hangUp(why error) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.happened[itEnds] {
+		return false
+	}
+	if c.why == nil {
+		c.why = why
+	}
+	if c.line != nil {
+		c.hangUpLocked()
+	}
+	return true
+}
+
+// doomed says whether the call is to be hung up before it begins.
+func (c *call) doomed() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.why != nil
+}
+
+func (c *call) hangUpLocked() {
+	if !c.hungUp {
+		c.hungUp = true
+		c.line.hangUp(c.why)
+	}
+}
+
+// run says how the call fares until nothing is left to be said. It was
+// accepted before.
+func (c *call) run() {
+	connected := false
+	var controls sync.WaitGroup
+	for h := range c.happens {
+		switch h.kind {
+		case itRings:
+			c.say(talk.Status{State: talk.Ringing})
+		case itConnects:
+			connected = true
+			c.connected()
+			controls.Go(c.obey)
+		case itEnds:
+			c.stop()
+			controls.Wait()
+			c.ended(h.ending, connected)
+			return
+		}
+	}
+}
+
+// connected shows the phone in the room, then says so: a status before the
+// phone session would be of a call that nobody can hang up.
+func (c *call) connected() {
+	if c.talk != nil {
+		c.talk.entry.Connected = true
+		c.s.journal.put(&c.talk.entry)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.talk != nil {
+		c.addPhone()
+	}
+	c.sayLocked(talk.Status{State: talk.Connected})
+}
+
+// ended says the last status and leaves nothing behind.
+func (c *call) ended(e ending, connected bool) {
+	c.mu.Lock()
+	why := c.why
+	status, outcome := lastStatus(e, connected, why)
+	if c.talk != nil && connected {
+		if err := c.talk.session.RemoveSession(c.id); err != nil {
+			c.log.Warn("the phone cannot be taken out of its conversation", "error", err)
+		}
+	}
+	c.sayLocked(status)
+	c.mu.Unlock()
+	c.s.count(c.source, outcome)
+	level := slog.LevelInfo
+	if outcome == Failed {
+		level = slog.LevelWarn
+	}
+	if e.err == nil {
+		e.err = why
+	}
+	c.log.Log(context.Background(), level, "phone call ended", "outcome", outcome, "code", status.Code, "reason", status.Message, "error", e.err)
+	c.s.release(c)
+	if c.talk != nil {
+		c.leave(connected)
+	}
+}
+
+// say tells everybody how the call fares. A state is said once, and nothing
+// after the last.
+func (c *call) say(status talk.Status) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.sayLocked(status)
+}
+
+func (c *call) sayLocked(status talk.Status) {
+	if n := len(c.statuses); n > 0 && (c.statuses[n-1].State.Terminal() || c.statuses[n-1].State == status.State) {
+		return
+	}
+	status.CallID = c.id
+	c.statuses = append(c.statuses, status)
+	close(c.said)
+	c.said = make(chan struct{})
+	if c.talk != nil && status.State != talk.Accepted { // the acceptance said it
+		c.tellTalk(status)
+	}
+}
+
+// status is the last one said; false before the call was accepted.
+func (c *call) status() (talk.Status, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.statuses) == 0 {
+		return talk.Status{}, false
+	}
+	return c.statuses[len(c.statuses)-1], true
+}
+
+// after answers the statuses from the n-th on, and what is closed when there
+// is another; nil if there will be none.
+func (c *call) after(n int) ([]talk.Status, <-chan struct{}) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	more := c.said
+	if c.statuses[len(c.statuses)-1].State.Terminal() {
+		more = nil
+	}
+	return c.statuses[min(n, len(c.statuses)):], more
+}
+
+// failPlacing ends a call that was accepted and could not be placed.
+func (c *call) failPlacing(err error) {
+	c.log.Warn("the phone cannot be called", "error", err)
+	c.report(happening{itEnds, ending{us, err}})
+}
+
+// placeTime bounds the time until the first INVITE is out: DNS and connecting.
+const placeTime = 5 * time.Second
+
+var errStopped = errors.New("the service has ended")

@@ -1,0 +1,135 @@
+package dialout
+
+import (
+	"context"
+	"time"
+
+	"sipxrest/dialout/talk"
+)
+
+const (
+	// maxControls is how many digits may wait for the phone.
+	maxControls = 64
+	// controlTime bounds how long the phone has to take one.
+	controlTime = 10 * time.Second
+	// emptyTime is how long a phone stays in a room after the last person has
+	// left its call: somebody may only have a bad connection.
+	emptyTime = 30 * time.Second
+)
+
+// control is talk.Handler.Control: a moderator of the phone's own room, or
+// Nextcloud, wants something of it.
+func (s *Service) control(session *talk.Session, m talk.Control) {
+	c := s.find(m.CallID)
+	if c == nil || c.talk == nil || c.talk.session != session {
+		s.log.Debug("a control message for no call of ours", "callid", m.CallID)
+		return
+	}
+	switch m.Kind {
+	case talk.HangUp:
+		why := errModerator
+		if m.Sender == "" {
+			why = errDisinvited
+		}
+		c.hangUp(why)
+	case talk.DTMF, talk.Mute:
+		select {
+		case c.controls <- m:
+		default:
+			c.log.Warn("too many digits at once: some are left out", "limit", maxControls)
+		}
+	}
+}
+
+// obey does what moderators want of the phone, one after another, until the
+// call ends.
+func (c *call) obey() {
+	for {
+		select {
+		case m := <-c.controls:
+			c.one(m)
+		case <-c.gone.Done():
+			return
+		}
+	}
+}
+
+func (c *call) one(m talk.Control) {
+	ctx, cancel := context.WithTimeout(c.gone, controlTime)
+	defer cancel()
+	c.mu.Lock()
+	l := c.line
+	c.mu.Unlock()
+	if l == nil || ctx.Err() != nil {
+		return
+	}
+	switch m.Kind {
+	case talk.DTMF:
+		if err := l.dtmf(ctx, m.Digit); err != nil && c.gone.Err() == nil {
+			c.log.Warn("the phone did not take a digit", "error", err) // not which: it may belong to a PIN
+		}
+	case talk.Mute:
+		flags := m.Mute & (talk.MutedSpeaking | talk.MutedListening)
+		if err := l.mute(ctx, flags); err != nil {
+			if c.gone.Err() == nil {
+				c.log.Warn("the phone cannot be muted, or heard again", "error", err)
+			}
+			return
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.flags = flags
+		if err := c.talk.session.UpdateSession(c.id, flags); err != nil {
+			c.log.Warn("that the phone is muted, or no more, is not shown", "error", err)
+		}
+	}
+}
+
+// roomChanged is talk.Handler.Room.
+func (s *Service) roomChanged(session *talk.Session, e talk.RoomEvent) {
+	key := roomKey{session, e.RoomID}
+	switch e.Kind {
+	case talk.EndedForEveryone:
+		s.hangUpRoom(key, errEveryone)
+	case talk.Deleted:
+		s.hangUpRoom(key, errRoomDeleted)
+	case talk.PeopleChanged:
+		s.peopleChanged(key, e.People.Present == 0 || e.People.InCall == 0)
+	}
+}
+
+func (s *Service) hangUpRoom(key roomKey, why error) {
+	for _, c := range s.callsOf(func(c *call) bool { return c.in(key) }) {
+		c.hangUp(why)
+	}
+}
+
+func (c *call) in(key roomKey) bool {
+	return c.talk != nil && c.talk.session == key.session && c.talk.roomID == key.room
+}
+
+// peopleChanged notes whether anybody is left in a room's call. Without
+// anybody its phones are hung up after emptyTime: they would cost money for
+// nothing.
+func (s *Service) peopleChanged(key roomKey, empty bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	timer := s.empty[key]
+	switch {
+	case empty && timer == nil && s.rooms[key] > 0:
+		s.empty[key] = time.AfterFunc(emptyTime, func() { s.roomIsEmpty(key) })
+	case !empty && timer != nil:
+		timer.Stop()
+		delete(s.empty, key)
+	}
+}
+
+func (s *Service) roomIsEmpty(key roomKey) {
+	s.mu.Lock()
+	_, still := s.empty[key]
+	delete(s.empty, key)
+	s.mu.Unlock()
+	if still {
+		s.hangUpRoom(key, errRoomEmpty)
+	}
+}

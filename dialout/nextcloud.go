@@ -1,0 +1,269 @@
+package dialout
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"sipxrest/dialout/talk"
+)
+
+// conversation is the side of a call that faces Talk.
+type conversation struct {
+	session *talk.Session
+	roomID  string
+	options talk.Options
+	room    *talk.Room // joined once the call was accepted
+	entry   entry      // owned by the call's goroutine
+	// added: the signaling server shows the phone, as far as is known. Guarded
+	// by call.mu.
+	added bool
+	name  string // of the phone
+}
+
+// attendee tells who is called: nobody is called twice at once.
+type attendee struct {
+	backend, room string
+	id            int64
+}
+
+// roomKey tells conversations apart.
+type roomKey struct {
+	session *talk.Session
+	room    string
+}
+
+// dialout is talk.Handler.Dialout.
+func (s *Service) dialout(r *talk.Request) {
+	c := s.newCall(FromTalk, "")
+	c.talk = &conversation{session: r.Session, roomID: r.RoomID, options: r.Options}
+	if why := s.admit(c); why != nil {
+		s.refuse(c, r, why)
+		return
+	}
+	go func() {
+		defer s.running.Done()
+		if why := s.accept(c, r); why != nil {
+			s.release(c)
+			s.refuse(c, r, why)
+			return
+		}
+	}()
+}
+
+// refuse answers a request for a call that is not made.
+func (s *Service) refuse(c *call, r *talk.Request, why *refusal) {
+	c.stop()
+	s.count(FromTalk, Refused)
+	c.log.Info("phone call refused", "room", r.RoomID, "backend", r.Session.Backend().URL(), "code", why.code, "reason", why.message)
+	if err := r.Refuse(why.code, why.message); err != nil && !errors.Is(err, talk.ErrAnswered) {
+		c.log.Warn("the refusal was not sent", "error", err)
+	}
+}
+
+// accept checks a request, makes its call and sees it through. It answers why
+// the call is not made.
+func (s *Service) accept(c *call, r *talk.Request) *refusal {
+	o, why := s.check(c, r)
+	if why != nil {
+		return why
+	}
+	// The number goes back as it came: Nextcloud compares it with its own.
+	ctx, cancel := s.within(r.Context())
+	who, err := r.Session.Backend().VerifyDialout(ctx, r.RoomID, r.Number, r.Options)
+	cancel()
+	if c.doomed() {
+		return refuse(stopping, "")
+	}
+	if err != nil {
+		c.log.Warn("the number was not verified", "room", r.RoomID, "error", err)
+		return verifyRefusal(err)
+	}
+	c.talk.name = who.DisplayName
+	if c.talk.name == "" {
+		c.talk.name = displayNumber(c.number)
+	}
+	c.talk.entry = entry{CallID: c.id, Server: r.Session.Server(), Backend: r.Session.Backend().URL(),
+		RoomID: r.RoomID, Options: r.Options.Raw, At: time.Now()}
+	s.journal.put(&c.talk.entry)
+	if err := r.Accept(c.id); err != nil {
+		// Nobody knows of the call, so it must not be made.
+		s.journal.remove(c.id)
+		c.log.Warn("the request could not be accepted any more", "error", err)
+		return refuse(internalError, "")
+	}
+	c.say(talk.Status{State: talk.Accepted})
+	c.log.Info("phone call accepted", "room", r.RoomID, "backend", r.Session.Backend().URL())
+	c.talk.room = r.Session.Join(r.RoomID)
+	ctx, cancel = context.WithTimeout(s.hard, placeTime)
+	err = c.place(ctx, o)
+	cancel()
+	if err != nil {
+		c.failPlacing(err)
+	}
+	c.run()
+	return nil
+}
+
+// check answers what is to be called, or why not.
+func (s *Service) check(c *call, r *talk.Request) (*order, *refusal) {
+	if !roomPattern.MatchString(r.RoomID) {
+		return nil, refuse(badRoom, "")
+	}
+	if !e164.MatchString(r.Number) {
+		return nil, refuse(badNumber, "")
+	}
+	number, why := parseNumber(r.Number, "")
+	if why != nil {
+		return nil, why
+	}
+	c.number = number
+	o := r.Options
+	if o.ActorType != "phones" || o.ActorID == "" || o.AttendeeID == 0 {
+		return nil, refuse(badOptions, "Only participants that are phones can be called.")
+	}
+	if why := checkCaller(o.Caller, o.Anonymous); why != nil {
+		return nil, why
+	}
+	target, err := targetURI(roomTarget(s.cfg.RoomTarget, r.RoomID), "")
+	if err != nil {
+		return nil, refuse(internalError, "")
+	}
+	if why := s.allowed("", number); why != nil {
+		return nil, why
+	}
+	return &order{callID: c.id, number: number, target: target, caller: o.Caller, anonymous: o.Anonymous}, nil
+}
+
+// tellTalk says a status in the room. Called with call.mu held, so that what
+// is said after the session was renewed does not come in between.
+func (c *call) tellTalk(status talk.Status) {
+	if err := c.talk.session.Status(c.talk.roomID, status); err != nil {
+		c.log.Warn("a status was not sent", "status", status.State, "error", err)
+	}
+}
+
+// addPhone shows the phone in its room, as it is. Called with call.mu held.
+func (c *call) addPhone() {
+	t := c.talk
+	err := t.session.AddSession(talk.Phone{CallID: c.id, RoomID: t.roomID, Number: c.number, DisplayName: t.name, Options: t.options})
+	t.added = err == nil || errors.Is(err, talk.ErrAdded)
+	if !t.added {
+		c.log.Warn("the phone is not shown in its conversation: nobody can hang it up there", "error", err)
+		return
+	}
+	if c.flags != 0 {
+		_ = t.session.UpdateSession(c.id, c.flags) // as soon as it is muted again
+	}
+}
+
+// leave ends what the call has in the room and at Nextcloud.
+func (c *call) leave(connected bool) {
+	c.talk.room.Leave()
+	c.mu.Lock()
+	shown := connected && c.talk.added
+	c.mu.Unlock()
+	if shown || c.s.reject(c.talk.session, &c.talk.entry, c.log) {
+		c.s.journal.remove(c.id)
+	}
+}
+
+// rejectTime bounds how long Nextcloud is asked to forget a call.
+const rejectTime = 15 * time.Second
+
+// reject says to Nextcloud that a call was never established, so that its
+// number can be called again. It answers whether nothing is left to be done:
+// not if Nextcloud could not be asked.
+func (s *Service) reject(session *talk.Session, e *entry, log logger) bool {
+	ctx, cancel := context.WithTimeout(s.hard, rejectTime)
+	defer cancel()
+	err := session.Backend().RejectDialout(ctx, e.RoomID, e.CallID, e.options())
+	var answer *talk.BackendError
+	switch {
+	case err == nil:
+		return true
+	case errors.As(err, &answer):
+		// It knows the call no more, or never did.
+		log.Info("Nextcloud did not take that the call came to nothing", "callid", e.CallID, "error", err)
+		return answer.Code < 500
+	}
+	log.Warn("Nextcloud could not be told that the call came to nothing", "callid", e.CallID, "error", err)
+	return false
+}
+
+// sessionUp is talk.Handler.Up.
+func (s *Service) sessionUp(session *talk.Session, h talk.Hello) {
+	s.log.Info("connected to the signaling server", "server", session.Server(), "backend", session.Backend().URL(), "session", h)
+	if h == talk.Renewed {
+		for _, c := range s.callsOf(func(c *call) bool { return c.talk != nil && c.talk.session == session }) {
+			c.again()
+		}
+	}
+	s.mu.Lock()
+	list := s.leftovers[session]
+	delete(s.leftovers, session)
+	if s.stopping {
+		list = nil // they are still noted
+	}
+	if len(list) > 0 {
+		s.running.Add(1)
+	}
+	s.mu.Unlock()
+	if len(list) > 0 {
+		go func() {
+			defer s.running.Done()
+			s.endLeftovers(session, list)
+		}()
+	}
+}
+
+// again says what the signaling server has forgotten of a call.
+func (c *call) again() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	n := len(c.statuses)
+	if n == 0 || c.statuses[n-1].State.Terminal() {
+		return
+	}
+	if c.statuses[n-1].State == talk.Connected {
+		c.addPhone()
+	}
+	c.tellTalk(c.statuses[n-1])
+}
+
+// sessionDown is talk.Handler.Down.
+func (s *Service) sessionDown(session *talk.Session, err error) {
+	s.log.Warn("the signaling server is not connected: Talk cannot call phones by way of it", "server", session.Server(), "backend", session.Backend().URL(), "error", err)
+}
+
+// addFailed is talk.Handler.AddFailed. Nextcloud knows nothing of the phone
+// then, and learns only from us that the call is over.
+func (s *Service) addFailed(session *talk.Session, callID string, err error) {
+	s.log.Warn("the signaling server does not show a phone: nobody can hang it up in Talk", "call", callID, "error", err)
+	if c := s.find(callID); c != nil && c.talk != nil {
+		c.mu.Lock()
+		c.talk.added = false
+		c.mu.Unlock()
+	}
+}
+
+// endLeftovers ends the calls of a former process that belong to a session.
+func (s *Service) endLeftovers(session *talk.Session, list []*entry) {
+	for _, e := range list {
+		status := cleared("EndedByLocal", 500, "The phone service was interrupted")
+		status.CallID = e.CallID
+		if err := session.Status(e.RoomID, status); err != nil {
+			s.log.Warn("a call of a former run stays as it is", "callid", e.CallID, "error", err)
+			return
+		}
+	}
+	s.log.Info("ended what a former run left behind", "calls", len(list), "backend", session.Backend().URL())
+	for _, e := range list {
+		if s.hard.Err() != nil {
+			return
+		}
+		if e.Connected || s.reject(session, e, s.log) {
+			s.journal.remove(e.CallID)
+		}
+	}
+}

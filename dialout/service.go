@@ -1,0 +1,300 @@
+package dialout
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"sipxrest/dialout/talk"
+	"sipxrest/restauth"
+	"sipxrest/sipflow"
+)
+
+// logger is what rare events are written to: a call's own or the service's.
+type logger = *slog.Logger
+
+// Service makes calls. Create it with New and run it with Run.
+type Service struct {
+	cfg     Config
+	log     *slog.Logger
+	gate    *restauth.Gate
+	client  *talk.Client // nil without signaling servers
+	journal *journal
+	handler http.Handler
+
+	// place is that of placeBy, or what a test has in its place.
+	place func(context.Context, *order) (*line, error)
+
+	counters counters
+	running  sync.WaitGroup  // goroutines of calls
+	hard     context.Context // done when nothing is waited for any more
+	giveUp   context.CancelFunc
+
+	mu          sync.Mutex
+	stopping    bool
+	calls       map[string]*call // in progress, and some that are over
+	over        []*call          // of calls, in the order of their ends
+	active      int              // in progress
+	users       map[string]int   // calls in progress of clients, by agent
+	rooms       map[roomKey]int  // likewise of conversations
+	busy        map[attendee]bool
+	empty       map[roomKey]*time.Timer // rooms whose last person has left
+	leftovers   map[*talk.Session][]*entry
+	subscribers int
+}
+
+const (
+	// keepTime is how long a call that is over can be asked about.
+	keepTime = 30 * time.Second
+	// maxOver bounds how many of those there are.
+	maxOver = 1000
+)
+
+// New checks cfg, makes the journal's folder and reads what a former process
+// left there. Nothing is connected before Run. sw places the calls, gate says
+// who clients of the JSON resource are. An error is one *Fault or more.
+func New(cfg Config, sw *sipflow.Switchboard, gate *restauth.Gate, log *slog.Logger) (*Service, error) {
+	if err := cfg.Check(); err != nil {
+		return nil, err
+	}
+	cfg.defaults()
+	s := &Service{cfg: cfg, log: log, gate: gate, calls: map[string]*call{}, users: map[string]int{}, rooms: map[roomKey]int{},
+		busy: map[attendee]bool{}, empty: map[roomKey]*time.Timer{}, leftovers: map[*talk.Session][]*entry{}}
+	s.place = placeBy(sw, &s.cfg)
+	s.hard, s.giveUp = context.WithCancel(context.Background())
+	s.handler = s.newHandler()
+	if len(cfg.Servers) == 0 {
+		s.journal = &journal{log: log}
+		return s, nil
+	}
+	var err error
+	if s.journal, err = openJournal(cfg.Dir, log); err != nil {
+		return nil, err
+	}
+	s.client, err = talk.New(talk.Config{Servers: cfg.Servers, UserAgent: cfg.UserAgent, TLS: cfg.TLS, Dial: cfg.Dial, Handler: talk.Handler{
+		Dialout: s.dialout, Control: s.control, Room: s.roomChanged, AddFailed: s.addFailed, Up: s.sessionUp, Down: s.sessionDown,
+	}}, log)
+	if err != nil {
+		return nil, &Fault{"servers", err}
+	}
+	s.adopt(s.journal.leftovers())
+	return s, nil
+}
+
+// adopt sorts the calls of a former process by whom they are to be ended at.
+func (s *Service) adopt(list []*entry) {
+	for _, e := range list {
+		var owner *talk.Session
+		for _, session := range s.client.Sessions() {
+			if session.Backend().URL() == e.Backend && (owner == nil || session.Server() == e.Server) {
+				owner = session // another node of the same cluster will do
+			}
+		}
+		if owner == nil {
+			s.log.Warn("a call of a former run cannot be ended: its Nextcloud is no longer configured", "callid", e.CallID, "backend", e.Backend)
+			s.journal.remove(e.CallID)
+			continue
+		}
+		s.leftovers[owner] = append(s.leftovers[owner], e)
+	}
+}
+
+// stopTime bounds how long Run waits for calls to end.
+const stopTime = 5 * time.Second
+
+// Run serves until ctx is done. Then it hangs up every call, says so, takes the
+// phones out of their rooms and says bye to the signaling servers, which takes
+// some seconds at most.
+func (s *Service) Run(ctx context.Context) error {
+	connected, disconnect := context.WithCancel(context.Background())
+	defer disconnect()
+	served := make(chan error, 1)
+	go func() {
+		if s.client == nil {
+			<-connected.Done()
+			served <- nil
+			return
+		}
+		served <- s.client.Serve(connected)
+	}()
+	var err error
+	select {
+	case <-ctx.Done():
+	case err = <-served:
+		served <- nil
+	}
+	s.Stop()
+	for _, c := range s.callsOf(func(c *call) bool { return true }) {
+		c.hangUp(sipflow.ErrDraining)
+	}
+	ended := make(chan struct{})
+	go func() { s.running.Wait(); close(ended) }()
+	timer := time.NewTimer(stopTime)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+		// Phones that do not answer their BYE, a Nextcloud that does not answer:
+		// what is said in the rooms must not wait for them.
+		for _, c := range s.callsOf(func(c *call) bool { return true }) {
+			c.report(happening{itEnds, ending{us, errStopped}})
+		}
+		s.giveUp()
+		<-ended
+	}
+	s.giveUp()
+	disconnect()
+	if e := <-served; err == nil {
+		err = e
+	}
+	if err != nil {
+		return fmt.Errorf("signaling servers: %w", err)
+	}
+	return nil
+}
+
+// Stop refuses new calls from now on. Calls in progress go on.
+func (s *Service) Stop() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.stopping = true
+}
+
+// admit enters a call, or says why it is one too many. Its place is given up
+// by release; who gets one calls running.Done in the end.
+func (s *Service) admit(c *call) *refusal {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.stopping:
+		return refuse(stopping, "")
+	case s.active >= s.cfg.Limits.Calls:
+		return refuse(tooMany, "")
+	}
+	if t := c.talk; t != nil {
+		key := roomKey{t.session, t.roomID}
+		switch {
+		case s.busy[t.attendee()]:
+			return refuse(alreadyCalled, "")
+		case s.rooms[key] >= s.cfg.Limits.Room:
+			return refuse(tooMany, "Too many phones are in this conversation at once.")
+		}
+		s.busy[t.attendee()] = true
+		s.rooms[key]++
+	} else {
+		if s.users[c.agent] >= s.cfg.Limits.User {
+			r := refuse(tooMany, "You have too many calls at once. End one, or try again later.")
+			r.status = http.StatusTooManyRequests
+			return r
+		}
+		s.users[c.agent]++
+	}
+	s.calls[c.id] = c
+	s.active++
+	s.running.Add(1)
+	return nil
+}
+
+func (t *conversation) attendee() attendee {
+	return attendee{t.session.Backend().URL(), t.roomID, t.options.AttendeeID}
+}
+
+// release gives a call's place to others. One that was accepted can be asked
+// about for a while.
+func (s *Service) release(c *call) {
+	_, accepted := c.status()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.active--
+	if t := c.talk; t != nil {
+		key := roomKey{t.session, t.roomID}
+		delete(s.busy, t.attendee())
+		if s.rooms[key]--; s.rooms[key] == 0 {
+			delete(s.rooms, key)
+			if timer := s.empty[key]; timer != nil {
+				timer.Stop()
+				delete(s.empty, key)
+			}
+		}
+	} else if s.users[c.agent]--; s.users[c.agent] == 0 {
+		delete(s.users, c.agent)
+	}
+	if !accepted {
+		delete(s.calls, c.id)
+		return
+	}
+	if s.over = append(s.over, c); len(s.over) > maxOver {
+		s.forgetFirst()
+	}
+	if !s.stopping {
+		time.AfterFunc(keepTime, func() { s.forget(c) })
+	}
+}
+
+func (s *Service) forget(c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.over) > 0 && s.calls[c.id] == c {
+		s.forgetFirst() // those before it ended earlier
+	}
+}
+
+func (s *Service) forgetFirst() {
+	delete(s.calls, s.over[0].id)
+	s.over[0] = nil
+	s.over = s.over[1:]
+}
+
+// within is ctx, done also when nothing is waited for any more.
+func (s *Service) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(s.hard, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// find answers a call that was accepted, nil if there is none.
+func (s *Service) find(id string) *call {
+	s.mu.Lock()
+	c := s.calls[id]
+	s.mu.Unlock()
+	if c == nil {
+		return nil
+	}
+	if _, accepted := c.status(); !accepted {
+		return nil
+	}
+	return c
+}
+
+// callsOf answers the calls for which is holds.
+func (s *Service) callsOf(is func(*call) bool) (list []*call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, c := range s.calls {
+		if is(c) {
+			list = append(list, c)
+		}
+	}
+	return list
+}
+
+func (s *Service) count(from Source, o Outcome) { s.counters[from][o].Add(1) }
+
+// allowed says why an agent ("" for Talk) may not have target called.
+func (s *Service) allowed(agent, target string) *refusal {
+	if s.cfg.Allow == nil {
+		return nil
+	}
+	if err := s.cfg.Allow(agent, target); err != nil {
+		return refuse(notAllowed, "Calling this number is not allowed: "+err.Error())
+	}
+	return nil
+}
+
+// newCallID is unguessable, and good as a file name.
+func newCallID() string { return strings.ToLower(rand.Text()) }

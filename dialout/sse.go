@@ -1,0 +1,105 @@
+package dialout
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"time"
+
+	"sipxrest/dialout/talk"
+)
+
+const (
+	// maxSubscribers bounds the event streams of all calls together.
+	maxSubscribers = 1000
+	// sendTime bounds how long a subscriber may take for an event.
+	sendTime = 10 * time.Second
+	// aliveTime is the pause after which a comment shows that the stream is
+	// alive: proxies close silent connections.
+	aliveTime = 15 * time.Second
+)
+
+// events streams a call's statuses as server-sent events, from its beginning or
+// from behind Last-Event-ID, until the last one. A reader that does not keep up
+// is cut off: nothing is kept for it but what the call itself keeps.
+func (s *Service) events(w http.ResponseWriter, r *http.Request) {
+	c, ok := s.callFor(w, r)
+	if !ok {
+		return
+	}
+	if !s.subscribe() {
+		sendRefusal(w, refuse(tooManyWatch, ""))
+		return
+	}
+	defer s.unsubscribe()
+	next := 0
+	if n, err := strconv.Atoi(r.Header.Get("Last-Event-ID")); err == nil && n > 0 {
+		next = n
+	}
+	out := http.NewResponseController(w)
+	_ = out.SetReadDeadline(time.Time{}) // of the listener; nothing more is read
+	h := w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Accel-Buffering", "no")
+	write := func(text string) bool {
+		// A test's recorder has no deadline.
+		_ = out.SetWriteDeadline(time.Now().Add(sendTime))
+		_, err := w.Write([]byte(text))
+		return err == nil && out.Flush() == nil
+	}
+	if !write("retry: 2000\n\n") {
+		return
+	}
+	alive := time.NewTicker(aliveTime)
+	defer alive.Stop()
+	for {
+		statuses, more := c.after(next)
+		for _, status := range statuses {
+			next++
+			if !write(event(next, status)) {
+				return
+			}
+		}
+		if more == nil {
+			return
+		}
+		select {
+		case <-more:
+		case <-alive.C:
+			if !write(": alive\n\n") {
+				return
+			}
+		case <-r.Context().Done():
+			return
+		case <-s.hard.Done():
+			return
+		}
+	}
+}
+
+// event is a status as an event whose id is n.
+func event(n int, status talk.Status) string {
+	data, err := json.Marshal(status)
+	if err != nil { // strings and numbers
+		return ""
+	}
+	return fmt.Sprintf("id: %d\nevent: status\ndata: %s\n\n", n, data)
+}
+
+func (s *Service) subscribe() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.subscribers >= maxSubscribers {
+		return false
+	}
+	s.subscribers++
+	return true
+}
+
+func (s *Service) unsubscribe() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.subscribers--
+}

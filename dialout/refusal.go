@@ -3,6 +3,7 @@ package dialout
 import (
 	"errors"
 	"net/http"
+	"time"
 
 	"sipxrest/dialout/talk"
 	"sipxrest/sipflow"
@@ -10,9 +11,10 @@ import (
 
 // A refusal says why a call is not made. Talk shows the message to its user.
 type refusal struct {
-	code    string // for programs
-	message string // for people
-	status  int    // HTTP
+	code    string        // for programs
+	message string        // for people
+	status  int           // HTTP
+	wait    time.Duration // before it is worth trying again; 0: some seconds
 }
 
 func (r *refusal) Error() string { return r.code + ": " + r.message }
@@ -75,6 +77,13 @@ func refuse(code, message string) *refusal {
 	return &r
 }
 
+// tooManyOfUser is for limits of one user.
+func tooManyOfUser() *refusal {
+	r := refuse(tooMany, "You have too many calls at once. End one, or try again later.")
+	r.status = http.StatusTooManyRequests
+	return r
+}
+
 // verifyRefusal says why Nextcloud did not verify a call.
 func verifyRefusal(err error) *refusal {
 	var answer *talk.BackendError
@@ -99,7 +108,15 @@ func verifyRefusal(err error) *refusal {
 
 // placeRefusal says why the switchboard did not place a call.
 func placeRefusal(err error) *refusal {
+	var limit *sipflow.LimitError
 	switch {
+	case errors.As(err, &limit):
+		r := refuse(tooMany, "")
+		if limit.OfAgent() {
+			r = tooManyOfUser()
+		}
+		r.wait = limit.Wait
+		return r
 	case errors.Is(err, sipflow.ErrForbidden):
 		return refuse(notAllowed, "")
 	case errors.Is(err, sipflow.ErrTooManyCalls):

@@ -2,14 +2,17 @@ package dialout
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/gorilla/mux"
 
@@ -315,7 +318,8 @@ func bodyOf(s talk.Status) body {
 
 func sendRefusal(w http.ResponseWriter, why *refusal) {
 	if why.status == http.StatusServiceUnavailable || why.status == http.StatusTooManyRequests {
-		w.Header().Set("Retry-After", "5")
+		wait := cmp.Or(why.wait, 5*time.Second)
+		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	send(w, why.status, envelope{Type: "dialout", Dialout: body{Error: &fault{why.code, why.message}}})
 }

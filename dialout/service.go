@@ -188,9 +188,7 @@ func (s *Service) admit(c *call) *refusal {
 		s.rooms[key]++
 	} else {
 		if s.users[c.agent] >= s.cfg.Limits.User {
-			r := refuse(tooMany, "You have too many calls at once. End one, or try again later.")
-			r.status = http.StatusTooManyRequests
-			return r
+			return tooManyOfUser()
 		}
 		s.users[c.agent]++
 	}

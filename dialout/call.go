@@ -42,12 +42,11 @@ type call struct {
 	gone     context.Context   // done once nothing more is wanted of the phone
 	stop     context.CancelFunc
 
-	mu       sync.Mutex
+	mu       sync.Mutex    // taken before talk's
 	statuses []talk.Status // said so far, at most four
 	said     chan struct{} // closed and replaced by each status
 	line     *line         // nil until it is placed
-	hungUp   bool
-	why      error // the first reason of ours to hang up
+	why      error         // of ours to hang up
 	flags    talk.Flags
 	happened [numHappenings]bool
 }
@@ -65,6 +64,10 @@ func (s *Service) newCall(source Source, number string) *call {
 func (c *call) report(h happening) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.reportLocked(h)
+}
+
+func (c *call) reportLocked(h happening) {
 	if slices.Contains(c.happened[h.kind:], true) {
 		return
 	}
@@ -83,25 +86,25 @@ func (c *call) place(ctx context.Context, o *order) error {
 	defer c.mu.Unlock()
 	c.line = l
 	if c.why != nil {
-		c.hangUpLocked()
+		l.hangUp(c.why)
 	}
 	return nil
 }
 
 // hangUp ends the call for a reason of ours, now or once it is placed. It
-// returns at once, and says whether the call was not over.
+// returns at once, and says whether the call was not over. A phone that does
+// not answer its BYE for half a minute does not keep the call.
 func (c *call) hangUp(why error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.happened[itEnds] {
 		return false
 	}
-	if c.why == nil {
-		c.why = why
-	}
+	c.why = why
 	if c.line != nil {
-		c.hangUpLocked()
+		c.line.hangUp(why)
 	}
+	c.reportLocked(happening{itEnds, ending{us, nil}})
 	return true
 }
 
@@ -110,13 +113,6 @@ func (c *call) doomed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.why != nil
-}
-
-func (c *call) hangUpLocked() {
-	if !c.hungUp {
-		c.hungUp = true
-		c.line.hangUp(c.why)
-	}
 }
 
 // run says how the call fares until nothing is left to be said. It was

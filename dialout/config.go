@@ -34,6 +34,10 @@ type Config struct {
 	// Target is the SIP URI, or the user of Domain, that a phone is joined to
 	// when a client of the JSON resource names none. Optional.
 	Target string
+	// Agent is the user on whose behalf Talk's calls are made: whose SIP secret
+	// answers challenges on the way to RoomTarget, and who must be allowed to
+	// call the number. Optional.
+	Agent string
 	// Domain is that of targets without one.
 	Domain string
 	// RingTimeout is how long a phone rings. Default 60 s.
@@ -48,9 +52,9 @@ type Config struct {
 	// Dir is the folder in which calls in progress are noted, for the case of a
 	// crash. It is made if it is not there. Required with Servers.
 	Dir string
-	// Allow says by an error that an agent ("" for Talk) may not have target
-	// called, a number or SIP URI. The error is shown to the user. nil allows
-	// everything.
+	// Allow says by an error that an agent ("" for Talk without Agent) may not
+	// have target called, a number or SIP URI. The error is shown to the user.
+	// nil allows everything.
 	Allow func(agent, target string) error
 }
 

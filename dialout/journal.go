@@ -39,7 +39,10 @@ type entry struct {
 }
 
 // options are the request's, as far as Nextcloud wants them back.
-func (e *entry) options() talk.Options { return talk.Options{Raw: e.Options} }
+func (e *entry) options() talk.Options {
+	o, _ := talk.ReadOptions(e.Options) // Nextcloud says what is wrong with them
+	return o
+}
 
 // A journal keeps one file for each call in a folder. An entry is there before
 // the call is accepted and goes when nothing is left to be said of it. Calls

@@ -50,7 +50,6 @@ type testLine struct {
 	digits string
 	muted  []talk.Flags
 	fail   error // of digits and mute
-	stuck  bool  // hanging up ends nothing
 }
 
 // A logText keeps what was logged.
@@ -95,7 +94,7 @@ func newStage(t *testing.T, change func(*Config)) *stage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st.Service, err = New(cfg, nil, gate, log); err != nil {
+	if st.Service, err = New(cfg, nil, users, gate, log); err != nil {
 		t.Fatal(err)
 	}
 	st.place = st.lift
@@ -116,11 +115,7 @@ func (st *stage) lift(_ context.Context, o *order) (*line, error) {
 		hangUp: func(why error) {
 			l.mu.Lock()
 			l.hungUp = why
-			stuck := l.stuck
 			l.mu.Unlock()
-			if !stuck {
-				go l.ends(us, nil)
-			}
 		},
 		dtmf: func(_ context.Context, digit byte) error {
 			l.mu.Lock()

@@ -129,10 +129,12 @@ func (s *Service) check(c *call, r *talk.Request) (*order, *refusal) {
 	if err != nil {
 		return nil, refuse(internalError, "")
 	}
-	if why := s.allowed("", number); why != nil {
+	if why := s.allowed(s.cfg.Agent, number); why != nil {
 		return nil, why
 	}
-	return &order{callID: c.id, number: number, target: target, caller: o.Caller, anonymous: o.Anonymous}, nil
+	// As the users are now: they may have been read again.
+	agent, _ := s.known.Lookup(s.cfg.Agent)
+	return &order{callID: c.id, agent: agent, trusted: true, number: number, target: target, caller: o.Caller, anonymous: o.Anonymous}, nil
 }
 
 // tellTalk says a status in the room. Called with call.mu held, so that what
@@ -168,14 +170,11 @@ func (c *call) leave(connected bool) {
 	}
 }
 
-// rejectTime bounds how long Nextcloud is asked to forget a call.
-const rejectTime = 15 * time.Second
-
 // reject says to Nextcloud that a call was never established, so that its
 // number can be called again. It answers whether nothing is left to be done:
 // not if Nextcloud could not be asked.
 func (s *Service) reject(session *talk.Session, e *entry, log logger) bool {
-	ctx, cancel := context.WithTimeout(s.hard, rejectTime)
+	ctx, cancel := context.WithTimeout(s.hard, talk.RejectTime)
 	defer cancel()
 	err := session.Backend().RejectDialout(ctx, e.RoomID, e.CallID, e.options())
 	var answer *talk.BackendError

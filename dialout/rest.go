@@ -119,7 +119,7 @@ func (s *Service) post(w http.ResponseWriter, r *http.Request) {
 	}
 	c := s.newCall(FromREST, "")
 	c.agent = agent.Name
-	if why := s.begin(w, r, c); why != nil {
+	if why := s.begin(w, r, c, agent); why != nil {
 		c.stop()
 		s.count(FromREST, Refused)
 		c.log.Info("phone call refused", "agent", c.agent, "code", why.code, "reason", why.message)
@@ -131,7 +131,7 @@ func (s *Service) post(w http.ResponseWriter, r *http.Request) {
 }
 
 // begin makes the call that r asks for, or answers why not.
-func (s *Service) begin(w http.ResponseWriter, r *http.Request, c *call) *refusal {
+func (s *Service) begin(w http.ResponseWriter, r *http.Request, c *call, agent *restauth.User) *refusal {
 	want, why := readOrder(w, r)
 	if why != nil {
 		return why
@@ -140,6 +140,7 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, c *call) *refusa
 	if why != nil {
 		return why
 	}
+	o.agent = agent
 	if why := s.admit(c); why != nil {
 		return why
 	}
@@ -203,7 +204,7 @@ func (s *Service) orderOf(c *call, want *wanted) (*order, *refusal) {
 			return nil, why
 		}
 	}
-	return &order{callID: c.id, agent: c.agent, number: number, target: uri, caller: want.Options.Caller, anonymous: want.Options.Anonymous}, nil
+	return &order{callID: c.id, number: number, target: uri, caller: want.Options.Caller, anonymous: want.Options.Anonymous}, nil
 }
 
 // readOrder reads a request's body. Fields that are unknown are refused: one

@@ -22,6 +22,7 @@ type logger = *slog.Logger
 type Service struct {
 	cfg     Config
 	log     *slog.Logger
+	known   *restauth.Users
 	gate    *restauth.Gate
 	client  *talk.Client // nil without signaling servers
 	journal *journal
@@ -56,18 +57,23 @@ const (
 )
 
 // New checks cfg, makes the journal's folder and reads what a former process
-// left there. Nothing is connected before Run. sw places the calls, gate says
-// who clients of the JSON resource are. An error is one *Fault or more.
-func New(cfg Config, sw *sipflow.Switchboard, gate *restauth.Gate, log *slog.Logger) (*Service, error) {
+// left there. Nothing is connected before Run. sw places the calls of the users,
+// gate says who clients of the JSON resource are. An error is one *Fault or more.
+func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *restauth.Gate, log *slog.Logger) (*Service, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}
 	cfg.defaults()
-	s := &Service{cfg: cfg, log: log, gate: gate, calls: map[string]*call{}, users: map[string]int{}, rooms: map[roomKey]int{},
+	s := &Service{cfg: cfg, log: log, known: users, gate: gate, calls: map[string]*call{}, users: map[string]int{}, rooms: map[roomKey]int{},
 		busy: map[attendee]bool{}, empty: map[roomKey]*time.Timer{}, leftovers: map[*talk.Session][]*entry{}}
 	s.place = placeBy(sw, &s.cfg)
 	s.hard, s.giveUp = context.WithCancel(context.Background())
 	s.handler = s.newHandler()
+	if cfg.Agent != "" {
+		if _, ok := users.Lookup(cfg.Agent); !ok {
+			return nil, &Fault{"agent", fmt.Errorf("there is no user %.64q", cfg.Agent)}
+		}
+	}
 	if len(cfg.Servers) == 0 {
 		s.journal = &journal{log: log}
 		return s, nil

@@ -192,7 +192,6 @@ func (s *Service) reject(session *talk.Session, e *entry, log logger) bool {
 
 // sessionUp is talk.Handler.Up.
 func (s *Service) sessionUp(session *talk.Session, h talk.Hello) {
-	s.log.Info("connected to the signaling server", "server", session.Server(), "backend", session.Backend().URL(), "session", h)
 	if h == talk.Renewed {
 		for _, c := range s.callsOf(func(c *call) bool { return c.talk != nil && c.talk.session == session }) {
 			c.again()
@@ -230,15 +229,9 @@ func (c *call) again() {
 	c.tellTalk(c.statuses[n-1])
 }
 
-// sessionDown is talk.Handler.Down.
-func (s *Service) sessionDown(session *talk.Session, err error) {
-	s.log.Warn("the signaling server is not connected: Talk cannot call phones by way of it", "server", session.Server(), "backend", session.Backend().URL(), "error", err)
-}
-
 // addFailed is talk.Handler.AddFailed. Nextcloud knows nothing of the phone
 // then, and learns only from us that the call is over.
-func (s *Service) addFailed(session *talk.Session, callID string, err error) {
-	s.log.Warn("the signaling server does not show a phone: nobody can hang it up in Talk", "call", callID, "error", err)
+func (s *Service) addFailed(_ *talk.Session, callID string, _ error) {
 	if c := s.find(callID); c != nil && c.talk != nil {
 		c.mu.Lock()
 		c.talk.added = false

@@ -1,0 +1,216 @@
+package dialout
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sipxrest/dialout/talk/talktest"
+	"sipxrest/sipflow"
+)
+
+// The steps of a call at which a connection may be lost.
+var steps = []string{"accepted", "ringing", "connected", "cleared"}
+
+// through takes a call through its steps, and has lose called at one of them.
+func through(st *talkStage, at string, lose func()) (id string) {
+	step := func(name string) {
+		synctest.Wait()
+		if name == at {
+			lose()
+		}
+	}
+	id, l := st.dial()
+	step("accepted")
+	l.rings()
+	step("ringing")
+	l.connects()
+	step("connected")
+	l.ends(phone, nil)
+	step("cleared")
+	return id
+}
+
+func TestACallOutlivesALostConnectionAtEachStep(t *testing.T) {
+	for _, at := range steps {
+		t.Run(at, func(t *testing.T) {
+			inTalk(t, func(st *talkStage) {
+				id := through(st, at, st.lab.Drop)
+				time.Sleep(10 * time.Second)
+				st.shows(id, "accepted", "ringing", "connected", "cleared", "removed")
+				if p := st.lab.Cloud.Phones(token); len(p) != 0 {
+					t.Errorf("phones %q stay", p)
+				}
+			})
+		})
+	}
+}
+
+func TestACallOutlivesASilentNetworkAtEachStep(t *testing.T) {
+	for _, at := range steps[:3] {
+		t.Run(at, func(t *testing.T) {
+			inTalk(t, func(st *talkStage) {
+				id := through(st, at, st.lab.Freeze)
+				time.Sleep(4 * time.Minute)
+				synctest.Wait()
+				// The user's own connection was silent, too: what counts is the room's.
+				if got := st.lab.Cloud.Statuses(token)[id]; got.Status != "" && got.Status != "cleared" {
+					t.Errorf("the room shows %+v", got)
+				}
+				if p := st.lab.Cloud.Phones(token); len(p) != 0 {
+					t.Errorf("phones %q stay", p)
+				}
+			})
+		})
+	}
+}
+
+func TestACallIsShownAgainAfterTheSignalingServerHasForgottenAll(t *testing.T) {
+	inTalk(t, func(st *talkStage) {
+		id, l := st.connected()
+		st.user.Control(id, `{"type":"mute","audio":1}`)
+		synctest.Wait()
+		st.lab.Restart()
+		user := st.lab.Cloud.Join(token, "moderator")
+		user.Moderator = true
+		time.Sleep(10 * time.Second)
+		synctest.Wait()
+		if p := st.lab.Cloud.Phones(token); !slices.Equal(p, []string{id}) {
+			t.Errorf("phones %q", p)
+		}
+		if got := st.lab.Cloud.Statuses(token)[id]; got.Status != "connected" {
+			t.Errorf("shown as %+v", got)
+		}
+		if all := strings.Join(user.Events(), "\n"); !strings.Contains(all, `"flags":1`) {
+			t.Error("not shown as muted")
+		}
+		user.Control(id, `{"type":"hangup"}`)
+		synctest.Wait()
+		if !errors.Is(l.wasHungUp(), errModerator) {
+			t.Errorf("hung up: %v\n%s", l.wasHungUp(), st.log)
+		}
+	})
+}
+
+func TestACallThatEndsWhileTheSignalingServerIsGoneIsCleared(t *testing.T) {
+	inTalk(t, func(st *talkStage) {
+		id, l := st.connected()
+		st.lab.Refuse(true)
+		st.lab.Drop()
+		time.Sleep(5 * time.Second)
+		l.ends(phone, nil)
+		time.Sleep(5 * time.Second)
+		st.lab.Refuse(false)
+		time.Sleep(5 * time.Second)
+		st.last(id, talktest.CallStatus{Status: "cleared", Cause: "EndedByRemote", Code: 200, Message: "Bye"})
+	})
+}
+
+func TestACallThatIsNotShownIsForgottenByNextcloudAllTheSame(t *testing.T) {
+	inTalk(t, func(st *talkStage) {
+		st.lab.Cloud.RefusePhones = true
+		id, l := st.dial()
+		l.connects()
+		time.Sleep(time.Minute)
+		st.shows(id, "accepted", "connected")
+		l.ends(phone, nil)
+		st.rejected(id, true)
+	})
+}
+
+func TestARequestIsNotAcceptedOnceItsConnectionIsForgotten(t *testing.T) {
+	inTalk(t, func(st *talkStage) {
+		st.lab.Cloud.VerifyDelay = 3 * time.Second
+		answered := make(chan error, 1)
+		go func() {
+			_, err := st.lab.Cloud.Dialout(token, number, talktest.Options(101))
+			answered <- err
+		}()
+		time.Sleep(time.Second)
+		st.lab.Restart()
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if err := <-answered; err == nil {
+			t.Error("it was accepted")
+		}
+		if len(st.placed) > 0 {
+			t.Error("a phone was called that nobody knows of")
+		}
+	})
+}
+
+// crashed runs a call up to a step and answers the journal's folder as it was
+// then.
+func crashed(t *testing.T, at string) (dir, id string) {
+	dir = t.TempDir()
+	inTalk(t, func(st *talkStage) {
+		var l *testLine
+		id, l = st.dial()
+		if at == "connected" {
+			l.connects()
+		}
+		synctest.Wait()
+		for _, name := range st.notes() {
+			data, err := os.ReadFile(filepath.Join(st.dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		l.ends(phone, sipflow.ErrHungUp)
+	})
+	return dir, id
+}
+
+func TestCallsOfAProcessThatWasKilledAreEndedByTheNext(t *testing.T) {
+	for _, at := range []string{"accepted", "connected"} {
+		t.Run(at, func(t *testing.T) {
+			dir, id := crashed(t, at)
+			synctest.Test(t, func(t *testing.T) {
+				lab := talktest.New(t)
+				user := lab.Cloud.Join(token, "alice")
+				st := &talkStage{stage: newStage(t, withTalk(lab, dir)), lab: lab, dir: dir, user: user}
+				stop := st.runs()
+				time.Sleep(time.Second)
+				st.last(id, talktest.CallStatus{Status: "cleared", Cause: "EndedByLocal", Code: 500, Message: "The phone service was interrupted"})
+				time.Sleep(30 * time.Second)
+				requests := strings.Join(lab.Cloud.Requests(), "\n")
+				if asked := strings.Contains(requests, "rejected-dialout"); asked != (at == "accepted") {
+					t.Errorf("asked of Nextcloud:\n%s", requests)
+				}
+				if notes := st.notes(); len(notes) > 0 {
+					t.Errorf("notes stay: %q\n%s", notes, st.log)
+				}
+				stop()
+				lab.Close()
+			})
+		})
+	}
+}
+
+func TestWhatAFormerRunLeftWaitsForTheSignalingServer(t *testing.T) {
+	dir, id := crashed(t, "connected")
+	synctest.Test(t, func(t *testing.T) {
+		lab := talktest.New(t)
+		lab.Refuse(true)
+		st := &talkStage{stage: newStage(t, withTalk(lab, dir)), lab: lab, dir: dir}
+		stop := st.runs()
+		time.Sleep(time.Minute)
+		if len(st.notes()) != 1 {
+			t.Error("forgotten before anybody was told")
+		}
+		lab.Refuse(false)
+		st.user = lab.Cloud.Join(token, "alice")
+		time.Sleep(6 * time.Second)
+		st.shows(id, "cleared")
+		stop()
+		lab.Close()
+	})
+}

@@ -42,12 +42,12 @@ func TestTheEndForEveryoneEndsPhonesThatRingAndThatTalk(t *testing.T) {
 		id, _ := st.connected()
 		ringing, err := st.lab.Cloud.Dialout(token, number, talktest.Options(102))
 		if err != nil {
-			t.Fatal(err)
+			st.t.Fatal(err)
 		}
 		elsewhere := st.lab.Cloud.Join("555", "another")
 		other, err := st.lab.Cloud.Dialout("555", number, talktest.Options(103))
 		if err != nil {
-			t.Fatal(err)
+			st.t.Fatal(err)
 		}
 		synctest.Wait()
 		st.lab.Cloud.EndForEveryone(token)
@@ -80,7 +80,7 @@ func TestAPhoneThatIsLeftAloneIsHungUp(t *testing.T) {
 		time.Sleep(emptyTime)
 		synctest.Wait()
 		if l.wasHungUp() != nil {
-			t.Fatalf("hung up though somebody came back: %v", l.wasHungUp())
+			st.t.Fatalf("hung up though somebody came back: %v", l.wasHungUp())
 		}
 		st.user.Leave()
 		time.Sleep(emptyTime - time.Second)
@@ -153,7 +153,7 @@ func TestAModeratorOfAnotherRoomIsIgnored(t *testing.T) {
 		stranger := st.lab.Cloud.Join("555", "stranger")
 		stranger.Moderator = true
 		if !stranger.Control(id, `{"type":"hangup"}`) {
-			t.Fatal("the signaling server did not deliver it")
+			st.t.Fatal("the signaling server did not deliver it")
 		}
 		stranger.Control(id, `{"type":"dtmf","digit":"5"}`)
 		st.shows(id, "accepted", "ringing", "connected")

@@ -213,7 +213,7 @@ func TestACallThatCannotBePlacedIsRejectedAfterItsAcceptance(t *testing.T) {
 		st.fail = sipflow.ErrUnreachable
 		id, err := st.lab.Cloud.Dialout(token, number, talktest.Options(101))
 		if err != nil {
-			t.Fatal(err)
+			st.t.Fatal(err)
 		}
 		st.rejected(id, true)
 		st.shows(id, "accepted", "rejected", "removed")
@@ -272,7 +272,7 @@ func TestRequestsThatAreNotValidAreRefusedWithASentence(t *testing.T) {
 func TestTheCallerIsPassedOn(t *testing.T) {
 	inTalk(t, func(st *talkStage) {
 		if _, err := st.lab.Cloud.Dialout(token, number, talktest.Options(101, "caller", `"+493012345"`)); err != nil {
-			t.Fatal(err)
+			st.t.Fatal(err)
 		}
 		if l := st.one(); l.caller != "+493012345" {
 			t.Errorf("caller %q", l.caller)
@@ -318,7 +318,7 @@ func TestShutdownClearsAllCallsAndSaysBye(t *testing.T) {
 		id, _ := st.connected()
 		ringing, err := st.lab.Cloud.Dialout(token, number, talktest.Options(102))
 		if err != nil {
-			t.Fatal(err)
+			st.t.Fatal(err)
 		}
 		st.stop()
 		st.last(id, talktest.CallStatus{Status: "cleared", Cause: "EndedByLocal", Code: 200, Message: "The phone service is being restarted"})

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sipxrest/callcontroller"
+	"sipxrest/dialout"
 	"sipxrest/metrics"
 	"sipxrest/resolve"
 	"sipxrest/restauth"
@@ -31,6 +32,7 @@ type App struct {
 	sw         *sipflow.Switchboard
 	dialling   *dialling
 	controller *callcontroller.Controller
+	dialout    *dialout.Service // nil without
 	gate       *restauth.Gate
 
 	requests metrics.HTTP
@@ -104,6 +106,9 @@ func (a *App) open() (err error) {
 	if err := a.startTracing(); err != nil {
 		return err
 	}
+	if err := a.openDialout(); err != nil {
+		return err
+	}
 	a.controller = callcontroller.New(callcontroller.Config{
 		Follow:          a.follow(),
 		AutoAnswer:      autoAnswer,
@@ -112,11 +117,12 @@ func (a *App) open() (err error) {
 		ResultCacheTime: cfg.Call.ResultCacheTime,
 		MaxRecords:      cfg.Limits.Records,
 		MaxRecordBytes:  int64(cfg.Limits.RecordBytes),
+		Services:        a.services(),
 	}, a.sw, a.users, a.gate, log)
 	if err := a.bindMetrics(); err != nil {
 		return err
 	}
-	return a.bindHTTP(a.gate, a.controller.Handler())
+	return a.bindHTTP(a.gate, a.handler())
 }
 
 // loadUsers reads the users and makes them known to who says whom they may call.
@@ -247,6 +253,11 @@ func (a *App) Run(ctx context.Context) error {
 		p.start("metrics", a.watched.serve)
 	}
 	p.start("SIP", func() error { return a.sw.Serve(calls) })
+	phones, endPhones := context.WithCancel(context.Background())
+	defer endPhones()
+	if a.dialout != nil {
+		p.start("dialout", func() error { return a.dialout.Run(phones) })
+	}
 	p.start("processors", func() error { tuneProcs(service); return nil })
 	p.start("call records", func() error { a.controller.Run(service); return nil })
 	p.start("users", func() error {
@@ -289,6 +300,10 @@ func (a *App) Run(ctx context.Context) error {
 	a.sw.Drain()
 	hangUp()
 	p.wait("SIP")
+	if a.dialout != nil { // what became of its calls is still to be said
+		endPhones()
+		p.wait("dialout")
+	}
 	a.shutdownHTTP()
 	stop()
 	p.waitAll()
@@ -324,6 +339,9 @@ func (a *App) drain(p *parts) {
 	// So long may calls go on: systemd's own limit is for a service that does not say.
 	notify(fmt.Sprintf("STOPPING=1\nEXTEND_TIMEOUT_USEC=%d", (a.cfg.Drain + stopWait).Microseconds()))
 	a.sw.Drain()
+	if a.dialout != nil {
+		a.dialout.Stop() // Talk asks another bridge
+	}
 	a.log.Info("shutting down: no new calls are taken", "calls", a.sw.Active(), "drain", a.cfg.Drain)
 	limit := time.NewTimer(a.cfg.Drain)
 	defer limit.Stop()

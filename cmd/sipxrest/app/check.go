@@ -80,6 +80,7 @@ func (c *checker) run(src Source) bool {
 		c.users(&cfg)
 		c.listeners(&cfg)
 		c.network(&cfg)
+		c.dialout(&cfg)
 	}
 	if !c.json {
 		switch c.problems {
@@ -323,6 +324,7 @@ func (c *checker) proxies(cfg *Config, resolver *resolve.Resolver) {
 			c.options(sw, uri, hop)
 		}
 	}
+	c.gateway(cfg, sw, resolver)
 }
 
 // sipTLS answers how the service would secure its connections. A certificate

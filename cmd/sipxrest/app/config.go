@@ -54,6 +54,8 @@ type Config struct {
 	Trace Trace
 	// Drain is how long calls in progress may go on after SIGTERM.
 	Drain time.Duration
+	// Dialout says how the telephone network is called; off by default.
+	Dialout Dialout
 	// DNS names the servers to ask instead of those of the system, "host:port".
 	DNS DNS
 
@@ -208,9 +210,10 @@ func Default() Config {
 		Refer:   Refer{HangUpOn: "progress", Fallback: true},
 		Limits: Limits{Calls: 20000, Records: 500000, RecordBytes: 256 << 20, Connections: 10000, CallsPerUser: 100, CallRatePerUser: 10,
 			SIPRatePerAddress: 20, SIPRate: 1000, DialogRate: 50, SIPConnectionsPerAddress: 64},
-		Log:   Log{Level: "info", Format: "text"},
-		Drain: 30 * time.Second,
-		Trace: Trace{Sample: 1},
+		Log:     Log{Level: "info", Format: "text"},
+		Drain:   30 * time.Second,
+		Trace:   Trace{Sample: 1},
+		Dialout: defaultDialout(),
 	}
 }
 

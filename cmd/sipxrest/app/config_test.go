@@ -14,6 +14,8 @@ import (
 
 	"sipxrest/restauth"
 
+	"sipxrest/dialout"
+	"sipxrest/dialout/talk"
 	"sipxrest/policy"
 )
 
@@ -73,6 +75,20 @@ log: {level: debug, format: json}
 drain: 1m
 metrics: {listen: "127.0.0.1:9100"}
 trace: {endpoint: "http://127.0.0.1:4318", sample: 0.25}
+dialout:
+  servers:
+    - url: https://signaling.test/standalone
+      secret: internal
+      backends: [{url: "https://cloud.test/nextcloud", sip-secret: sip}, {url: "https://cloud2.test", sip-secret: sip2}]
+  ca: ca.pem
+  gateway: {uri: "sip:gw.test;transport=tls", user: trunk, secret: s, realm: r, domain: d.test, default-number: "+4930"}
+  room-target: "sip:{token}@c.test"
+  target: sip:conf@c.test
+  agent: "201"
+  ring-timeout: 90s
+  country: US
+  dtmf: plain
+  limits: {calls: 5, room: 4, user: 3}
 dns: {servers: ["127.0.0.1:5353"]}
 `)
 	got, err := Load(Source{File: file})
@@ -115,6 +131,14 @@ dns: {servers: ["127.0.0.1:5353"]}
 		Metrics: Metrics{Listen: "127.0.0.1:9100"},
 		Trace:   Trace{"http://127.0.0.1:4318", 0.25},
 		DNS:     DNS{[]string{"127.0.0.1:5353"}},
+		Dialout: Dialout{
+			Servers: []talk.Server{{URL: "https://signaling.test/standalone", Secret: "internal", Backends: []talk.BackendConfig{
+				{URL: "https://cloud.test/nextcloud", SIPSecret: "sip"}, {URL: "https://cloud2.test", SIPSecret: "sip2"}}}},
+			CA:         filepath.Join(dir, "ca.pem"),
+			Gateway:    dialout.Gateway{URI: "sip:gw.test;transport=tls", User: "trunk", Secret: "s", Realm: "r", Domain: "d.test", DefaultNumber: "+4930"},
+			RoomTarget: "sip:{token}@c.test", Target: "sip:conf@c.test", Agent: "201", RingTimeout: 90 * time.Second, Country: "US", DTMF: "plain",
+			Limits: dialout.Limits{Calls: 5, Room: 4, User: 3},
+		},
 	}
 	if diff := cmp.Diff(want, got, ignoreOrigin); diff != "" {
 		t.Error(diff)

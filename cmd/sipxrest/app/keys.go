@@ -28,7 +28,7 @@ type value struct {
 
 // keys answers every key of the configuration, bound to c.
 func (c *Config) keys() []key {
-	return []key{
+	keys := []key{
 		{"domain", false, text(&c.Domain)},
 		{"realm", false, text(&c.Realm)},
 		{"data-dir", false, path(&c.DataDir)},
@@ -87,6 +87,7 @@ func (c *Config) keys() []key {
 		{"trace.sample", false, share(&c.Trace.Sample)},
 		{"dns.servers", true, texts(&c.DNS.Servers)},
 	}
+	return append(keys, c.Dialout.keys()...)
 }
 
 // variable answers the name of a key in the environment.

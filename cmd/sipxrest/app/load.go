@@ -104,7 +104,7 @@ func (c *Config) readFile(name string) error {
 		if bytes.Contains(data, []byte("\n\t")) {
 			err = fmt.Errorf("%w: indent with spaces, YAML takes no tabs", err)
 		}
-		return fmt.Errorf("%s: %w", name, err)
+		return fmt.Errorf("%s: %w", name, withoutAnchors(err))
 	}
 	if len(doc.Content) == 0 {
 		return fmt.Errorf("%s is empty: sipxrest serve --example-config shows what to write", name)
@@ -208,7 +208,7 @@ func (c *Config) setText(k key, origin, val string) error {
 	if k.list {
 		var doc yaml.Node
 		if err := yaml.Unmarshal([]byte(val), &doc); err != nil {
-			return fmt.Errorf("%s: %s: %w", origin, k.name, err)
+			return fmt.Errorf("%s: %s: %w", origin, k.name, withoutAnchors(err))
 		}
 		if len(doc.Content) == 0 {
 			return fmt.Errorf("%s: %s: it is empty: write a value, [] for an empty list, or leave it out for the default", origin, k.name)

@@ -15,6 +15,7 @@ func (a *App) newMetrics() *metrics.Registry {
 	r.AddHTTP(&a.requests)
 	a.addSIPMetrics(r)
 	a.addOtherMetrics(r)
+	a.addDialoutMetrics(r)
 	return r
 }
 

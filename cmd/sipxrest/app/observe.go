@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"time"
 
-	"sipxrest/callcontroller"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
 	"sipxrest/trace"
@@ -85,7 +84,7 @@ func allDown(hops []sipflow.HopState) (why []string) {
 // observed puts what watches requests around a handler, if anything does.
 func (a *App) observed(h http.Handler) http.Handler {
 	if a.tracer != nil {
-		h = a.tracer.Wrap(h, callcontroller.Route)
+		h = a.tracer.Wrap(h, route)
 	}
 	if a.tracer != nil || a.watched != nil { // the tracer reads the status code from it
 		h = a.requests.Wrap(h)

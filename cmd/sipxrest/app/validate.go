@@ -50,6 +50,7 @@ func (c *Config) Validate() error {
 	v.count("limits.connections", c.Limits.Connections, 1_000_000)
 	v.limits()
 	v.watching()
+	v.dialout()
 	for _, s := range c.DNS.Servers {
 		if _, err := netip.ParseAddr(s); err == nil {
 			continue

@@ -9,6 +9,7 @@ install -D bin/sipxrest "$root/usr/bin/sipxrest"
 install -D -m 644 packaging/sipxrest.sysusers "$root/usr/lib/sysusers.d/sipxrest.conf"
 install -D -m 644 packaging/sipxrest.service "$root/usr/lib/systemd/system/sipxrest.service"
 install -D -m 644 packaging/sipxrest.rules.yml "$root/usr/share/sipxrest/sipxrest.rules.yml"
+install -D -m 644 docs/openapi.yaml "$root/usr/share/sipxrest/openapi.yaml"
 [ -n "$root" ] || systemd-sysusers
 etc=$root/etc/sipxrest
 [ -e "$etc/sipxrest.yaml" ] || install -D -m 644 packaging/sipxrest.yaml "$etc/sipxrest.yaml"

@@ -1,0 +1,65 @@
+package app
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"sipxrest/docs/docstest"
+	"sipxrest/sipflow/siptest"
+)
+
+const openAPI = "../../../docs/openapi.yaml"
+
+// The listener of metrics.listen answers what docs/openapi.yaml says, and has
+// a server of its own there.
+func TestTheMetricsListenerIsDescribed(t *testing.T) {
+	_, addr := phone(t, siptest.Script{})
+	s := start(t, watched(t, addr))
+	answers := docstest.Read(t, openAPI).Watch()
+	ask := func(path string) {
+		for _, method := range docstest.Methods {
+			r, err := http.NewRequest(method, s.MetricsURL()+path, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			resp, err := s.client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, _ = io.Copy(io.Discard, resp.Body)
+			resp.Body.Close()
+			answers.Note(t, method, path, resp.StatusCode, resp.Header)
+		}
+	}
+	paths := []string{"/metrics", "/healthz", "/readyz"}
+	for _, path := range paths {
+		ask(path)
+	}
+	s.sw.Drain()
+	ask("/readyz")
+	for _, path := range paths {
+		answers.Check(t, path)
+	}
+}
+
+// What a listener answers by itself is described for every resource that it
+// guards.
+func TestTheListenersAnswersAreDescribed(t *testing.T) {
+	doc := docstest.Read(t, openAPI)
+	answers := doc.Watch()
+	h := guarded(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	for key, op := range doc.Operations {
+		if _, ok := op.Responses[http.StatusRequestEntityTooLarge]; !ok {
+			continue
+		}
+		method, path, _ := strings.Cut(key, " ")
+		r := httptest.NewRequest(method, strings.NewReplacer("{", "", "}", "").Replace(path), strings.NewReader(strings.Repeat("x", maxBodyBytes+1)))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		answers.Note(t, method, path, w.Code, w.Header())
+	}
+}

@@ -70,6 +70,20 @@ func (l *listener) byBrowser(r *http.Request) bool {
 	return l.policy != PIN && (h["Accept-Language"] != nil || strings.HasPrefix(h.Get("User-Agent"), "Mozilla/"))
 }
 
+// OurName says whether a Host header names this service.
+func (g *Gate) OurName(host string) bool { return g.names.ours(host) }
+
+// Named is the handler of a listener that lets everybody in, such as that of
+// metrics, but refuses browsers that call by a name which is not ours.
+func (g *Gate) Named(h http.Handler) http.Handler {
+	l := &listener{gate: g, policy: TrustedOnly, next: h}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !l.misnamed(w, r) {
+			h.ServeHTTP(w, r)
+		}
+	})
+}
+
 // misnamed refuses a browser that calls by a name that is not ours, and says
 // whether it has answered. A page that may call is known by its origin.
 func (l *listener) misnamed(w http.ResponseWriter, r *http.Request) bool {

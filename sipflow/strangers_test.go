@@ -205,10 +205,19 @@ func TestWebSocketHandshake(t *testing.T) {
 		adjust func(*websocket.DialOptions)
 		status int
 	}{
-		"program":              {status: 101},
-		"page of our host":     {func(o *websocket.DialOptions) { o.HTTPHeader.Set("Origin", "https://SIPxrest.test:5080") }, 101},
-		"allowed page":         {func(o *websocket.DialOptions) { o.HTTPHeader.Set("Origin", "https://portal.test") }, 101},
-		"foreign page":         {func(o *websocket.DialOptions) { o.HTTPHeader.Set("Origin", "https://evil.test") }, 403},
+		"program":          {status: 101},
+		"page of our host": {func(o *websocket.DialOptions) { o.HTTPHeader.Set("Origin", "https://SIPxrest.test:5080") }, 101},
+		"allowed page":     {func(o *websocket.DialOptions) { o.HTTPHeader.Set("Origin", "https://portal.test") }, 101},
+		"foreign page":     {func(o *websocket.DialOptions) { o.HTTPHeader.Set("Origin", "https://evil.test") }, 403},
+		"page by its own name": {func(o *websocket.DialOptions) {
+			o.Host = "evil.test:5080"
+			o.HTTPHeader.Set("Origin", "http://evil.test:5080")
+		}, 421},
+		"allowed page by a name that is not known": {func(o *websocket.DialOptions) {
+			o.Host = "other.test"
+			o.HTTPHeader.Set("Origin", "https://portal.test")
+		}, 101},
+		"program by any name":  {func(o *websocket.DialOptions) { o.Host = "other.test" }, 101},
 		"page without a site":  {func(o *websocket.DialOptions) { o.HTTPHeader.Set("Origin", "null") }, 403},
 		"no subprotocol":       {func(o *websocket.DialOptions) { o.Subprotocols = nil }, 400},
 		"other subprotocol":    {func(o *websocket.DialOptions) { o.Subprotocols = []string{"xmpp", "sips"} }, 400},
@@ -216,7 +225,10 @@ func TestWebSocketHandshake(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newSecured(t, siptest.NewNetwork(), phoneAddr, func(c *Config) { c.WebSocket.AllowedOrigins = []string{"https://portal.test"} })
+				s := newSecured(t, siptest.NewNetwork(), phoneAddr, func(c *Config) {
+					c.WebSocket.AllowedOrigins = []string{"https://portal.test"}
+					c.WebSocket.OurName = func(host string) bool { return host == "sipxrest.test:5080" }
+				})
 				defer s.stop()
 				conn, res, err := s.browser(c.adjust)
 				if res == nil || res.StatusCode != c.status {

@@ -25,8 +25,12 @@ import (
 type WebSocket struct {
 	// AllowedOrigins are the browser pages that may connect, as
 	// "https://portal.example"; those of the host that is connected to always
-	// may, and so do programs that are no browsers.
+	// may, if it is ours, and so do programs that are no browsers.
 	AllowedOrigins []string
+	// OurName reports whether a Host header names this service: pages by other
+	// names may not connect, for a page may have its own lead here (DNS
+	// rebinding). nil: any may.
+	OurName func(host string) bool
 	// Path is the path of the URL of the servers that we connect to, default "/".
 	// Peers may connect to any path.
 	Path string
@@ -58,8 +62,12 @@ func (s *stream) upgrade() error {
 		}
 		return refuse(http.StatusBadRequest, "not an HTTP request")
 	}
-	if origin := req.Header.Get("Origin"); origin != "" && !s.t.ws.allows(origin, req.Host) {
+	origin := req.Header.Get("Origin") // no browser leaves it out
+	if origin != "" && !s.t.ws.allows(origin, req.Host) {
 		return refuse(http.StatusForbidden, "pages of this origin may not connect: it is not in allowed-origins")
+	}
+	if ours := s.t.ws.OurName; origin != "" && ours != nil && !s.t.ws.listed(origin) && !ours(req.Host) {
+		return refuse(http.StatusMisdirectedRequest, "the name in the address is not known to be this service's: add it to http-names, or the page to allowed-origins")
 	}
 	if req.Header.Get("Upgrade") != "" && !offersSIP(req.Header) {
 		return refuse(http.StatusBadRequest, "the subprotocol sip must be offered in Sec-WebSocket-Protocol (RFC 7118 §4.1)")
@@ -90,9 +98,13 @@ func offersSIP(h http.Header) bool {
 	return false
 }
 
+func (c *WebSocket) listed(origin string) bool {
+	return slices.ContainsFunc(c.AllowedOrigins, func(a string) bool { return strings.EqualFold(a, origin) })
+}
+
 // allows reports whether a page may connect: no browser lets it hide its origin.
 func (c *WebSocket) allows(origin, host string) bool {
-	if slices.ContainsFunc(c.AllowedOrigins, func(a string) bool { return strings.EqualFold(a, origin) }) {
+	if c.listed(origin) {
 		return true
 	}
 	u, err := url.Parse(origin)

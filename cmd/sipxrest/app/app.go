@@ -82,9 +82,6 @@ func (a *App) open() (err error) {
 	if err != nil {
 		return err
 	}
-	if a.sw, err = newSwitchboard(&cfg, a.resolver, a.dialling, secure, a.peers.known(prefixes(cfg.Trusted)), log); err != nil {
-		return err
-	}
 	a.gate, err = restauth.New(restauth.Config{
 		Realm:          cfg.Realm,
 		Domain:         cfg.Domain,
@@ -93,9 +90,12 @@ func (a *App) open() (err error) {
 		ReverseProxies: prefixes(cfg.ReverseProxies),
 		AllowPinless:   cfg.AllowPinless,
 		AllowedOrigins: cfg.AllowedOrigins,
-		Names:          append(certificateNames(&cfg), cfg.HTTPNames...),
+		Names:          ourNames(&cfg),
 	}, a.users, log)
 	if err != nil {
+		return err
+	}
+	if a.sw, err = newSwitchboard(&cfg, a.resolver, a.dialling, secure, a.gate.OurName, a.peers.known(prefixes(cfg.Trusted)), log); err != nil {
 		return err
 	}
 	autoAnswer, err := sipflow.ParseAutoAnswer(cfg.Call.AutoAnswer)
@@ -181,7 +181,7 @@ func sipListen(cfg *Config) []string {
 	return []string{"udp:" + at, "tcp:" + at}
 }
 
-func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, secure sipflow.TLS, known func(netip.Addr) bool, log *slog.Logger) (*sipflow.Switchboard, error) {
+func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, secure sipflow.TLS, ourName func(string) bool, known func(netip.Addr) bool, log *slog.Logger) (*sipflow.Switchboard, error) {
 	sc := sipflow.Config{
 		Listen:          sipListen(cfg),
 		OutboundProxies: cfg.SIP.OutboundProxy,
@@ -189,7 +189,7 @@ func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, secure sipflo
 		ExternalAddress: cfg.SIP.ExternalAddress,
 		NAT:             cfg.SIP.NAT,
 		TLS:             secure,
-		WebSocket:       sipflow.WebSocket{AllowedOrigins: cfg.AllowedOrigins, Path: cfg.SIP.WSPath},
+		WebSocket:       sipflow.WebSocket{AllowedOrigins: cfg.AllowedOrigins, OurName: ourName, Path: cfg.SIP.WSPath},
 		HealthInterval:  cfg.SIP.Health.Interval,
 		HealthTimeout:   cfg.SIP.Health.Timeout,
 		HangUpOn:        sipflow.HangUpOn(cfg.Refer.HangUpOn),

@@ -179,3 +179,15 @@ func certificateNames(cfg *Config) []string {
 	slices.Sort(names)
 	return slices.Compact(names)
 }
+
+// ourNames are the hosts by which browsers may call, beside the domain's.
+func ourNames(cfg *Config) []string {
+	names := append(certificateNames(cfg), cfg.HTTPNames...)
+	if host, _, err := net.SplitHostPort(cfg.Metrics.Listen); err == nil && host != "" {
+		names = append(names, host)
+	}
+	if host := cfg.SIP.ExternalAddress; host != "" && host != "auto" {
+		names = append(names, host) // by which pages connect to sockets ws: and wss:
+	}
+	return names
+}

@@ -296,7 +296,7 @@ func (c *checker) proxies(cfg *Config, resolver *resolve.Resolver) {
 		c.say(levelProblem, "SIP", "%v", err)
 		return
 	}
-	sw, err := newSwitchboard(cfg, resolver, nil, secure, nil, slog.New(slog.DiscardHandler))
+	sw, err := newSwitchboard(cfg, resolver, nil, secure, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		c.say(levelProblem, "SIP", "%v", err)
 		return

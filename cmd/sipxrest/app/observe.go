@@ -31,7 +31,7 @@ func (a *App) bindMetrics() error {
 	}
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
-	server := newServer(guarded(a.newMetrics().Handler(a.notReady), a.log), a.log)
+	server := newServer(guarded(a.gate.Named(a.newMetrics().Handler(a.notReady)), a.log), a.log)
 	server.Protocols = &protocols
 	a.watched = &listener{
 		server: server,

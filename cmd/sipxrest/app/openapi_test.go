@@ -14,17 +14,22 @@ import (
 
 const openAPI = "../../../docs/openapi.yaml"
 
-// The listener of metrics.listen answers what docs/openapi.yaml says, and has
-// a server of its own there.
-func TestTheMetricsListenerIsDescribed(t *testing.T) {
+// The listener of metrics.listen answers what docs/openapi.yaml says: browsers
+// that call by another's name get nothing else.
+func TestNoPageReadsMetricsByItsOwnName(t *testing.T) {
 	_, addr := phone(t, siptest.Script{})
 	s := start(t, watched(t, addr))
 	answers := docstest.Read(t, openAPI).Watch()
-	ask := func(path string) {
+	ask := func(path, host, mode string) {
+		t.Helper()
 		for _, method := range docstest.Methods {
 			r, err := http.NewRequest(method, s.MetricsURL()+path, nil)
 			if err != nil {
 				t.Fatal(err)
+			}
+			r.Host = host
+			if mode != "" {
+				r.Header.Set("Sec-Fetch-Mode", mode)
 			}
 			resp, err := s.client.Do(r)
 			if err != nil {
@@ -33,14 +38,19 @@ func TestTheMetricsListenerIsDescribed(t *testing.T) {
 			_, _ = io.Copy(io.Discard, resp.Body)
 			resp.Body.Close()
 			answers.Note(t, method, path, resp.StatusCode, resp.Header)
+			if misnamed := mode != ""; misnamed != (resp.StatusCode == http.StatusMisdirectedRequest) {
+				t.Errorf("%s %s by %q: %d", method, path, host, resp.StatusCode)
+			}
 		}
 	}
 	paths := []string{"/metrics", "/healthz", "/readyz"}
 	for _, path := range paths {
-		ask(path)
+		ask(path, "", "")
+		ask(path, "rebound.example:9100", "")         // no browser
+		ask(path, "rebound.example:9100", "navigate") // a page
 	}
 	s.sw.Drain()
-	ask("/readyz")
+	ask("/readyz", "", "")
 	for _, path := range paths {
 		answers.Check(t, path)
 	}

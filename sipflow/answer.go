@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"sipxrest/sipflow/wire"
@@ -339,6 +340,19 @@ func (a *Answer) Ack(sdp []byte) error {
 	return nil
 }
 
+// fork does what no call waits for in a goroutine of its own, which Serve waits
+// for. A fault of it ends neither the process nor the call.
+func (sw *Switchboard) fork(do func()) {
+	sw.forks.Go(func() {
+		defer func() {
+			if r := recover(); r != nil {
+				sw.log.Error("hanging up a phone failed", "panic", r, "stack", string(debug.Stack()))
+			}
+		}()
+		do()
+	})
+}
+
 // hangUpFork acknowledges and hangs up an answer that no leg took.
 func (sw *Switchboard) hangUpFork(tx *clientTx, from path, m *wire.Message, spec Spec, auth string) {
 	sw.mu.Lock()
@@ -347,7 +361,7 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, from path, m *wire.Message, spec
 		return
 	}
 	sw.stats.forks.Add(1)
-	sw.forks.Go(func() {
+	sw.fork(func() {
 		ctx, stop := context.WithTimeout(context.Background(), tEnd)
 		defer stop()
 		l := &Leg{call: &Call{Spec: spec, sw: sw}, id: tx.localTag, cseq: tx.seq, trunk: spec.Dial}

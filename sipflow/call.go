@@ -155,10 +155,10 @@ func (c *Call) aside(l *Leg, end func()) {
 	}
 	l.alerted = nil // likewise
 	c.open.Add(1)
-	c.sw.forks.Go(func() {
+	c.sw.fork(func() {
+		defer c.settle()
+		defer c.releaseLeg(l)
 		end()
-		c.releaseLeg(l)
-		c.settle()
 	})
 }
 

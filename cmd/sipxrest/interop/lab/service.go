@@ -27,7 +27,8 @@ type Service struct {
 	// SIP is its ip:port for UDP and TCP.
 	SIP string
 
-	lab *Lab
+	lab  *Lab
+	base string // its configuration but for the lines of the test
 }
 
 var built struct {
@@ -127,9 +128,9 @@ func (l *Lab) service(proxy, listen, lines string, more []string) *Service {
 	if !slices.ContainsFunc(more, func(line string) bool { return strings.HasPrefix(line, "drain:") }) {
 		more = append(more, "drain: 0s")
 	}
-	config := l.write("sipxrest.yaml", fmt.Sprintf(serviceConfig, Domain, l.Dir, sip, proxy, secure, plain, internal, TrustedIP, lines, listen)+
-		strings.Join(more, "\n")+"\n")
-	s := &Service{lab: l, SIP: sip, Secure: "https://" + secure, Plain: "http://" + plain, Internal: "http://" + internal}
+	base := fmt.Sprintf(serviceConfig, Domain, l.Dir, sip, proxy, secure, plain, internal, TrustedIP, lines, listen)
+	config := l.write("sipxrest.yaml", base+strings.Join(more, "\n")+"\n")
+	s := &Service{lab: l, base: base, SIP: sip, Secure: "https://" + secure, Plain: "http://" + plain, Internal: "http://" + internal}
 	tb := l.tb
 	tb.Cleanup(func() { // runs when it has been stopped
 		for _, line := range s.Lines() {

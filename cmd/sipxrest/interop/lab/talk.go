@@ -1,0 +1,63 @@
+package lab
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"os/exec"
+	"strings"
+
+	"sipxrest/dialout/talk/talktest"
+)
+
+// What Talk's calls need beside the users of every lab: the gateway's account
+// is one of the proxy's, as is everybody's.
+const (
+	GatewayUser = "trunk"
+	// TalkAgent is the user whose secret opens the way to the conference.
+	TalkAgent = "201"
+)
+
+// Talk is Nextcloud Talk's side of calls to telephones: a signaling server and
+// a Nextcloud that listen on loopback.
+type Talk struct {
+	*talktest.Lab
+	// URL is the signaling server's, CloudURL the Nextcloud's.
+	URL, CloudURL string
+}
+
+// Talk starts both. They outlive the services that are started afterwards.
+func (l *Lab) Talk() *Talk {
+	l.tb.Helper()
+	t := &Talk{Lab: talktest.New(l.tb)}
+	server := httptest.NewServer(t.Lab)
+	l.tb.Cleanup(server.Close)
+	t.URL, t.CloudURL = server.URL+"/standalone-signaling", server.URL+"/nextcloud/"
+	t.Cloud.Listen(t.CloudURL)
+	return t
+}
+
+// DialoutLines are the lines of a service's configuration that make it the
+// bridge of t, with the lab's proxy as the gateway. Words of changes replace
+// others: "secret: x" what stands behind "secret: ".
+func (l *Lab) DialoutLines(t *Talk, changes ...string) string {
+	lines := fmt.Sprintf(`dialout:
+  servers:
+    - url: %q
+      secret: %s
+      backends: [{url: %q, sip-secret: %s}]
+  gateway: {uri: "sip:%s", user: %s, secret: "%s", domain: %s, default-number: "+4930123456"}
+  room-target: "sip:{token}@%s"
+  agent: "%s"
+`, t.URL, talktest.Secret, t.CloudURL, talktest.SIPSecret, l.Proxy.Addr, GatewayUser, Password, Domain, Domain, TalkAgent)
+	return strings.NewReplacer(changes...).Replace(lines)
+}
+
+// Check runs "sipxrest check" with the configuration of s and further lines
+// instead of its own, and answers what it prints and whether it found nothing
+// wrong.
+func (s *Service) Check(more ...string) (string, bool) {
+	s.lab.tb.Helper()
+	config := s.lab.write("check.yaml", s.base+strings.Join(more, "\n")+"\n")
+	out, err := exec.Command(build(s.lab.tb), "check", "--config", config).CombinedOutput()
+	return string(out), err == nil
+}

@@ -50,8 +50,8 @@ type Config struct {
 	// ends is given up at once. Default 500,000, some 600 bytes each
 	// (300 MB).
 	MaxRecords int
-	// MaxRecordBytes bounds the texts of all records likewise. One record has at
-	// most 16 KiB, those of calls in progress keep at least the latest of them.
+	// MaxRecordBytes bounds the lines of all records likewise. The texts of one
+	// record are at most 16 KiB, those of calls in progress keep at least the latest of them.
 	// Default 256 MiB.
 	MaxRecordBytes int64
 	// Follow, when set, may have a call that is about to be placed watched: it

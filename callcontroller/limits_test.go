@@ -159,14 +159,14 @@ func TestTheBytesOfATransferredCallCountOnce(t *testing.T) {
 		}
 		for i := range 20 {
 			move(fmt.Sprint(300 + i%3)) // back to the first one's, too
-			if n := b.Stats().Bytes; n != 19 {
+			if n := b.Stats().Bytes; n != 19+int64(lineBytes) {
 				t.Fatalf("after transfer %d: %d bytes", i+1, n)
 			}
 		}
 		end(spec)
 		time.Sleep(30 * time.Second)
 		b.do("POST", "/callcontroller/201/202?resultCacheTime=60") // takes one of its keys
-		if n := b.Stats().Bytes; n != 19 {
+		if n := b.Stats().Bytes; n != 19+int64(lineBytes) {
 			t.Errorf("%d bytes while another key leads to it", n)
 		}
 		time.Sleep(31 * time.Second)
@@ -176,4 +176,31 @@ func TestTheBytesOfATransferredCallCountOnce(t *testing.T) {
 			t.Errorf("in the end: %+v", s)
 		}
 	})
+}
+
+// A line takes more than its text, and short ones most of all: what is counted is
+// what they take.
+func TestShortLinesCountByWhatTheyTake(t *testing.T) {
+	b := newBench(t, Config{MaxRecordBytes: 4000}, nil)
+	b.do("POST", "/callcontroller/201/202")
+	spec := b.last(t)
+	for range 50 {
+		progress(spec, "NOTIFY", "x")
+	}
+	if n := b.Stats().Bytes; n != 50*int64(1+lineBytes) || lineBytes < 48 {
+		t.Errorf("50 lines of a byte take %d bytes", n)
+	}
+	for range 50 {
+		progress(spec, "NOTIFY", "x")
+	}
+	if n := b.Stats().Bytes; n > 4000+poorBytes {
+		t.Errorf("a call in progress takes %d bytes", n)
+	}
+	if n := len(texts(b.do("GET", "/callcontroller/201/202").Body.String())); n <= 50 {
+		t.Errorf("%d lines are kept", n)
+	}
+	end(spec)
+	if n := b.Stats().Bytes; n > 4000 {
+		t.Errorf("a finished call takes %d bytes", n)
+	}
 }

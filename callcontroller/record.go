@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"sipxrest/schema"
 	"sipxrest/sipflow"
@@ -21,6 +22,8 @@ const (
 	// poorBytes is in place of lastBytes while all records together have more
 	// than Config.MaxRecordBytes.
 	poorBytes = 1 << 10
+	// lineBytes is what a line takes beside its text.
+	lineBytes = int(unsafe.Sizeof(line{}))
 )
 
 // record is what a GET tells of one call. Its call's goroutine writes it,
@@ -108,7 +111,7 @@ func (r *record) add(e *sipflow.Event) {
 	}
 	r.lines = append(r.lines, l)
 	size := len(text)
-	r.c.records.bytes.Add(int64(size))
+	r.c.records.bytes.Add(int64(size + lineBytes))
 	if r.first == 0 {
 		if n := len(r.lines); n <= firstLines && int(r.begun)+size <= firstBytes {
 			r.begun += uint16(size)
@@ -117,11 +120,11 @@ func (r *record) add(e *sipflow.Event) {
 		r.first = uint8(len(r.lines) - 1) // at least one: maxText is less than firstBytes
 	}
 	r.late += uint16(size)
-	most := lastBytes
+	most, beside := lastBytes, 0
 	if r.c.records.poor() {
-		most = poorBytes
+		most, beside = poorBytes, lineBytes
 	}
-	for len(r.lines)-int(r.first) > lastLines || int(r.late) > most && len(r.lines)-int(r.first) > 1 {
+	for n := len(r.lines) - int(r.first); n > lastLines || n > 1 && int(r.late)+n*beside > most; n-- {
 		r.dropOldest()
 	}
 }
@@ -134,7 +137,7 @@ func (r *record) dropOldest() {
 	r.lines[len(r.lines)-1] = line{}
 	r.lines = r.lines[:len(r.lines)-1]
 	r.late -= uint16(size)
-	r.c.records.bytes.Add(-int64(size))
+	r.c.records.bytes.Add(-int64(size + lineBytes))
 	r.dropped++
 }
 

@@ -16,7 +16,7 @@ type records struct {
 	max      int
 	maxBytes int64
 	cache    *cache.Cache
-	bytes    atomic.Int64 // of the texts of all records that have a key
+	bytes    atomic.Int64 // of the lines of all records that have a key
 
 	// mu makes one step of comparing and setting: the end of a replaced call
 	// must not take away the record of the call that replaced it.
@@ -58,7 +58,7 @@ func (r *record) lose(lost bool) {
 		return
 	}
 	r.lost = lost
-	size := int64(r.begun) + int64(r.late)
+	size := int64(r.begun) + int64(r.late) + int64(len(r.lines)*lineBytes)
 	if lost {
 		size = -size
 	}

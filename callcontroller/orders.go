@@ -92,6 +92,7 @@ func (c *Controller) explain(key sipflow.Key, err error, what, whose string) *re
 	level := slog.LevelWarn
 	var answer refusal
 	var limit *sipflow.LimitError
+	var certificate *sipflow.CertificateError
 	switch {
 	case err == nil:
 		return nil
@@ -104,6 +105,8 @@ func (c *Controller) explain(key sipflow.Key, err error, what, whose string) *re
 			text = why.Error()
 		}
 		return &refusal{status: 403, code: 403, text: text}
+	case errors.As(err, &certificate): // other faults would tell clients what answers where
+		answer = refusal{status: 502, code: 502, text: "The SIP server of the " + whose + " cannot be reached by TLS: " + clip(certificate.Error())}
 	case errors.Is(err, sipflow.ErrUnreachable):
 		answer = refusal{status: 502, code: 502, text: "The SIP server of the " + whose + " cannot be reached"}
 	case errors.Is(err, context.DeadlineExceeded):

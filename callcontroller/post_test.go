@@ -26,6 +26,8 @@ func TestWhyACallIsNotPlaced(t *testing.T) {
 		retry      string
 	}{
 		{fmt.Errorf("place: %w", sipflow.ErrUnreachable), 502, "502", "The SIP server of the calling user cannot be reached", ""},
+		{fmt.Errorf("place: %w: tls:192.0.2.9:5061: TLS: %w", sipflow.ErrUnreachable, &sipflow.CertificateError{Err: errors.New(`the certificate is for a, not for b`)}), 502, "502",
+			"The SIP server of the calling user cannot be reached by TLS: the certificate is for a, not for b", ""},
 		{context.DeadlineExceeded, 502, "502", "The SIP server of the calling user cannot be reached in time", ""},
 		{sipflow.ErrDraining, 503, "503", "The service is shutting down, try again later", "5"},
 		{errors.New("secret: /etc/passwd"), 500, "500", "The call could not be placed: an internal error, see the log of the service", ""},

@@ -257,6 +257,9 @@ func TestServerIsVerified(t *testing.T) {
 					if !errors.Is(err, ErrUnreachable) || !strings.Contains(fmt.Sprint(err), c.fails) {
 						t.Errorf("Place: %v, want %q", err, c.fails)
 					}
+					if why := new(CertificateError); !errors.As(err, &why) || !strings.Contains(why.Error(), c.fails) || strings.Contains(why.Error(), "10.0.0.2:") {
+						t.Errorf("the fault of the certificate is %v", why)
+					}
 					if got := p.Requests(); len(got) > 0 {
 						t.Errorf("the phone got %d requests", len(got))
 					}

@@ -154,6 +154,15 @@ func (c *TLS) server() *tls.Config {
 	}
 }
 
+// A CertificateError says what is wrong with the certificate of a SIP server,
+// and what to do about it. Errors of Place and Transfer may have it within.
+type CertificateError struct{ Err error }
+
+func (e *CertificateError) Error() string { return e.Err.Error() }
+
+// Unwrap is for errors.Is and errors.As.
+func (e *CertificateError) Unwrap() error { return e.Err }
+
 // client is the configuration for a connection to a hop. Who answers there must
 // prove to be whom the URI names, not whom DNS named (RFC 5922 §4, §7.3).
 func (c *TLS) client(hop resolve.Hop) *tls.Config {
@@ -164,10 +173,14 @@ func (c *TLS) client(hop resolve.Hop) *tls.Config {
 			if c.Unverified {
 				return nil
 			}
-			if err := c.verifyChain(state.PeerCertificates); err != nil {
-				return err
+			err := c.verifyChain(state.PeerCertificates)
+			if err == nil {
+				err = verifyName(state.PeerCertificates[0], hop.Name)
 			}
-			return verifyName(state.PeerCertificates[0], hop.Name)
+			if err != nil {
+				return &CertificateError{err}
+			}
+			return nil
 		},
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			if c.Certificate != nil {

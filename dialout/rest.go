@@ -69,18 +69,14 @@ func (s *Service) newHandler() http.Handler {
 				allowed = append(allowed, m)
 			}
 		}
-		allow := strings.Join(append(allowed, http.MethodOptions), ", ")
+		allow := strings.Join(allowed, ", ")
 		r.HandleFunc(path, func(w http.ResponseWriter, r *http.Request) {
 			if h := methods[r.Method]; h != nil {
 				h(w, r)
 				return
 			}
 			w.Header().Set("Allow", allow)
-			if r.Method == http.MethodOptions {
-				w.WriteHeader(http.StatusNoContent)
-				return
-			}
-			sendRefusal(w, refuse(badMethod, "Use "+strings.Join(allowed, ", ")+" here."))
+			sendRefusal(w, refuse(badMethod, "Use "+allow+" here."))
 		})
 	}
 	resource(Prefix, map[string]http.HandlerFunc{http.MethodPost: s.post})
@@ -323,6 +319,16 @@ func sendRefusal(w http.ResponseWriter, why *refusal) {
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
 	send(w, why.status, envelope{Type: "dialout", Dialout: body{Error: &fault{why.code, why.message}}})
+}
+
+// Fail answers for a listener that does not let a request through to Handler:
+// 413, else 500.
+func Fail(w http.ResponseWriter, status int) {
+	code := internalError
+	if status == http.StatusRequestEntityTooLarge {
+		code = tooLarge
+	}
+	sendRefusal(w, refuse(code, ""))
 }
 
 func send(w http.ResponseWriter, status int, e envelope) {

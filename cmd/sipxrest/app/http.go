@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"sipxrest/dialout"
 	"sipxrest/restauth"
 	"sipxrest/schema"
 )
@@ -114,7 +115,7 @@ func guarded(h http.Handler, log *slog.Logger) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.ContentLength > maxBodyBytes {
 			w.Header().Set("Connection", "close") // nothing can follow a body that is not read
-			answerFault(w, http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes, and none is needed", maxBodyBytes))
+			answerFault(w, r, http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes, and none is needed", maxBodyBytes))
 			return
 		}
 		if r.ContentLength != 0 {
@@ -129,14 +130,18 @@ func guarded(h http.Handler, log *slog.Logger) http.Handler {
 				panic(fault)
 			}
 			log.Error("panic while answering", "method", r.Method, "path", r.URL.Path, "panic", fault, "stack", string(debug.Stack()))
-			answerFault(w, http.StatusInternalServerError, "Internal error")
+			answerFault(w, r, http.StatusInternalServerError, "Internal error")
 		}()
 		h.ServeHTTP(w, r)
 	})
 }
 
-// answerFault answers with the document that clients of the call resource know.
-func answerFault(w http.ResponseWriter, status int, text string) {
+// answerFault answers with the document that clients of the resource know.
+func answerFault(w http.ResponseWriter, r *http.Request, status int, text string) {
+	if dialout.Owns(r) {
+		dialout.Fail(w, status)
+		return
+	}
 	w.Header().Set("Content-Type", "text/xml; charset=UTF-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(schema.AppendProcessingStatus(nil, status, text))

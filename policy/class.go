@@ -97,19 +97,55 @@ func classOf(num *phonenumbers.PhoneNumber, home string) (c Class) {
 		return Premium | International
 	}
 	num = connected(num)
-	switch phonenumbers.GetNumberType(num) {
-	case phonenumbers.PREMIUM_RATE:
-		c = Premium
-	case phonenumbers.SHARED_COST, phonenumbers.PERSONAL_NUMBER, phonenumbers.PAGER:
-		c = SharedCost
-	case phonenumbers.MOBILE:
-		c = Mobile
+	if kind := phonenumbers.GetNumberType(num); kind == phonenumbers.UNKNOWN {
+		c = begun(num)
+	} else {
+		c = classOfKind(kind)
 	}
 	if isAt(num, home) {
 		return c | National
 	}
 	return c | International
 }
+
+func classOfKind(kind phonenumbers.PhoneNumberType) Class {
+	switch kind {
+	case phonenumbers.PREMIUM_RATE:
+		return Premium
+	case phonenumbers.SHARED_COST, phonenumbers.PERSONAL_NUMBER, phonenumbers.PAGER:
+		return SharedCost
+	case phonenumbers.MOBILE:
+		return Mobile
+	}
+	return 0
+}
+
+// begun is the class of a number that lacks digits, which may follow once it is
+// called: dear where it can become nothing else.
+func begun(num *phonenumbers.PhoneNumber) (c Class) {
+	digits := phonenumbers.Format(num, phonenumbers.E164)
+	for _, next := range "0123456789" {
+		for whole := digits; len(whole) <= maxE164; {
+			whole += string(next)
+			longer, err := phonenumbers.Parse(whole, "ZZ")
+			if err != nil {
+				continue
+			}
+			switch kind := phonenumbers.GetNumberType(longer); classOfKind(kind) {
+			case Premium, SharedCost:
+				c |= classOfKind(kind)
+			default:
+				if kind != phonenumbers.UNKNOWN {
+					return 0
+				}
+			}
+		}
+	}
+	return c
+}
+
+// maxE164 is how many digits a number has at most, with its country code.
+const maxE164 = 15
 
 // connected is the number that is reached: exchanges stop listening after the
 // last digit that they need.

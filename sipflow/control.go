@@ -183,7 +183,7 @@ func (b *bridge) asked(ctx context.Context, r *relay, e event) error {
 	case e.msg.Code() >= 300:
 		err := statusError(method, e.msg)
 		r.replied(err)
-		if err.Code == 481 || err.Code == 408 {
+		if code := e.msg.Code(); code == 481 || code == 408 {
 			return err // RFC 5057: its dialog is gone
 		}
 		return nil

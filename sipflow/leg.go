@@ -166,8 +166,13 @@ func (l *Leg) failed(method string, err error) error {
 	return fmt.Errorf("%s %s: %w", method, l.target, err)
 }
 
-func statusError(method string, res *wire.Message) *StatusError {
-	return &StatusError{method, res.Code(), string(res.Reason())}
+//go:noinline
+func statusError(method string, res *wire.Message) error {
+	err := &StatusError{method, res.Code(), string(res.Reason())}
+	if cause := causeOf(res); cause != "" {
+		return &causedError{err, cause}
+	}
+	return err
 }
 
 // Bye ends the dialog; reason is a Reason header line or empty. It does

@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"bytes"
 	"errors"
 	"strconv"
 	"strings"
@@ -13,6 +14,32 @@ type hungUpError struct{ reasons string }
 
 func (e *hungUpError) Error() string        { return ErrHungUp.Error() }
 func (e *hungUpError) Is(target error) bool { return target == ErrHungUp }
+
+// causedError is a refusal that says why in the words of the telephone network.
+type causedError struct {
+	*StatusError
+	cause string // a Reason header line
+}
+
+func (e *causedError) Unwrap() error { return e.StatusError }
+
+// causeOf is the Reason of a refusal for the other phone: that of Q.850 (RFC
+// 6432 §4), for that of SIP is the refusal itself.
+func causeOf(res *wire.Message) (line string) {
+	for v := range res.All(wire.Reason) {
+		wire.Split(v, func(one []byte) bool {
+			protocol, _, _ := bytes.Cut(one, []byte(";"))
+			if bytes.EqualFold(bytes.TrimSpace(protocol), []byte("Q.850")) && len(one) < maxRelayedHeader {
+				line = string(wire.AppendField(nil, "Reason", string(one)))
+			}
+			return line == ""
+		})
+		if line != "" {
+			break
+		}
+	}
+	return line
+}
 
 // reasonsOf are the Reason header lines of a BYE or CANCEL (RFC 3326 §2: there
 // may be one for each protocol), as the other phone gets them.
@@ -30,10 +57,13 @@ func reasonsOf(m *wire.Message) string {
 // hung up; empty when there is nothing to tell.
 func (c *Call) reasonFor(err error) string {
 	var refused *StatusError
+	var caused *causedError
 	var hungUp *hungUpError
 	switch {
 	case errors.As(err, &hungUp):
 		return hungUp.reasons
+	case errors.As(err, &caused):
+		return reasonLine(caused.Code, caused.Reason) + caused.cause
 	case errors.As(err, &refused):
 		return reasonLine(refused.Code, refused.Reason)
 	case errors.Is(err, errNoNotify):

@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"errors"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -76,6 +77,43 @@ func TestEachReasonReachesTheOtherPhone(t *testing.T) {
 				p.a.send(p.a.ack(1, ""))
 				synctest.Wait()
 				p.hangUp()
+			})
+		})
+	}
+}
+
+// Why a phone cannot be reached, in the words of the telephone network, reaches
+// the other one beside what it answered (RFC 6432): one reason for each protocol.
+func TestTheCauseOfARefusalReachesTheOtherPhone(t *testing.T) {
+	for name, tt := range map[string]struct{ header, want string }{
+		"alone":                {"Reason: Q.850;cause=17;text=\"User busy\"\r\n", `Q.850;cause=17;text="User busy"`},
+		"beside SIP's":         {"Reason: SIP;cause=600;text=\"a, b\", q.850 ;cause=1\r\n", "q.850 ;cause=1"},
+		"in a line of its own": {"Reason: SIP;cause=600\r\nReason: Q.850;cause=3\r\n", "Q.850;cause=3"},
+		"twice":                {"Reason: Q.850;cause=3, Q.850;cause=4\r\n", "Q.850;cause=3"},
+		"another protocol's":   {"Reason: X.int;reason-code=9\r\n", ""},
+		"none":                 {"", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			byHand(t, func(t *testing.T, p *rawPair) {
+				p.place()
+				p.b.invite = p.b.expect("INVITE")
+				p.b.send(p.b.response(p.b.invite, 486, tt.header, ""))
+				p.b.expect("ACK")
+				var got []string
+				for v := range p.a.hungUp().All(wire.Reason) {
+					got = append(got, string(v))
+				}
+				want := []string{`SIP;cause=486;text="Busy Here"`}
+				if tt.want != "" {
+					want = append(want, tt.want)
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("hung up for %q, want %q", got, want)
+				}
+				<-p.call.Done()
+				if refused := new(StatusError); !errors.As(p.call.Err(), &refused) || refused.Code != 486 {
+					t.Errorf("the call ended with %v", p.call.Err())
+				}
 			})
 		})
 	}

@@ -294,6 +294,12 @@ func (w *window) over(most int, now func() time.Duration) uint32 {
 	return w.count - uint32(most)
 }
 
+// bounded reports whether Limits.DialogRate holds for a request: what ends
+// something must be heard, a BYE once.
+func bounded(method string, byed bool) bool {
+	return (method != "BYE" || byed) && method != "ACK" && method != "CANCEL"
+}
+
 // tooMany is the answer to one request too many in a dialog: that it comes too
 // fast, as often as such requests may come, then none.
 func tooMany(over uint32, most int) wire.Reply {

@@ -326,6 +326,10 @@ func TestRequestsAfterTheEndOfADialogAreBounded(t *testing.T) {
 		if got[200] < 50 || got[200] > 101 || got[500] > 100 {
 			t.Errorf("400 late NOTIFYs: %v", got)
 		}
+		// A BYE that crosses ours is heard, as in the call; one more is one too many.
+		p.wants(200, p.inDialog("BYE", 2000, "", ""))
+		p.wants(0, p.inDialog("BYE", 2001, "", ""))
+		p.wants(200, p.inDialog("CANCEL", 1, "", ""))
 		time.Sleep(time.Minute)
 	})
 }

@@ -125,7 +125,7 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 		return wire.Reply{Code: 481}
 	}
 	method, seq := m.Method(), m.Seq()
-	if over := p.recent.over(l.call.sw.cfg.Limits.DialogRate, s.now); over > 0 && (method != "BYE" || p.byed) && method != "ACK" && method != "CANCEL" {
+	if over := p.recent.over(l.call.sw.cfg.Limits.DialogRate, s.now); over > 0 && bounded(method, p.byed) {
 		l.call.sw.limits.peer(LimitDialog, from.to.Addr())
 		return tooMany(over, l.call.sw.cfg.Limits.DialogRate)
 	}
@@ -371,6 +371,7 @@ type husk struct {
 	tag    string // the phone's
 	seq    uint32
 	call   *Call // while NOTIFYs are still recorded
+	byed   bool  // the phone has sent a BYE of its own
 	sw     *Switchboard
 	recent window
 }
@@ -394,14 +395,16 @@ func (h *husk) onRequest(s *shard, m *wire.Message, from path) wire.Reply {
 		return wire.Reply{Code: 481}
 	}
 	seq := m.Seq()
-	if over := h.recent.over(h.sw.cfg.Limits.DialogRate, s.now); over > 0 {
+	method := m.Method()
+	if over := h.recent.over(h.sw.cfg.Limits.DialogRate, s.now); over > 0 && bounded(method, h.byed) {
 		h.sw.limits.peer(LimitDialog, from.to.Addr())
 		return tooMany(over, h.sw.cfg.Limits.DialogRate)
 	}
-	switch m.Method() {
+	switch method {
 	case "ACK":
 		return wire.Reply{}
 	case "BYE":
+		h.byed = true
 		return replyOf(200, from)
 	case "NOTIFY":
 		if seq > h.seq {
@@ -425,7 +428,7 @@ func (h *husk) onRequest(s *shard, m *wire.Message, from path) wire.Reply {
 	switch {
 	case seq > h.seq:
 		return wire.Reply{Code: 481}
-	case m.Method() == "INVITE": // ended with the call (RFC 3261 §15.1.2)
+	case method == "INVITE": // ended with the call (RFC 3261 §15.1.2)
 		return wire.Reply{Code: 487}
 	}
 	return replyOf(200, from)

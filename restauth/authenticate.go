@@ -68,7 +68,7 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 		body, why = err.Error(), BadCredentials
 	case wrong:
 		g.guesses.fail(addr, guessed, now)
-		g.log.Info("refused a wrong PIN", "peer", addr, "agent", clip(agentText))
+		g.wrongPINs.Refused(guess{addr, clip(guessed)})
 		body, why = bodyMismatch, WrongPIN
 	}
 	g.stats.count(why)

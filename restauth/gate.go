@@ -14,6 +14,8 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode"
+
+	"sipxrest/limit"
 )
 
 // Config is what a Gate decides by.
@@ -51,16 +53,18 @@ type Config struct {
 
 // Gate decides who gets in. Its methods may be called from any goroutine.
 type Gate struct {
-	cfg      Config
-	users    *Users
-	log      *slog.Logger
-	origins  map[string]bool
-	names    names
-	nonces   *nonces
-	guesses  *throttle
-	decoy    string // in place of the PIN of a user who has none
-	listener atomic.Int64
-	stats    gateStats
+	cfg     Config
+	users   *Users
+	log     *slog.Logger
+	origins map[string]bool
+	names   names
+	nonces  *nonces
+	guesses *throttle
+	// wrongPINs are logged a line for many: who guesses must not fill the disk.
+	wrongPINs limit.Log[guess]
+	decoy     string // in place of the PIN of a user who has none
+	listener  atomic.Int64
+	stats     gateStats
 }
 
 // New makes the gate in front of users. An error names the field of cfg.
@@ -81,6 +85,13 @@ func New(cfg Config, users *Users, log *slog.Logger) (*Gate, error) {
 		cfg.Now = time.Now
 	}
 	g := &Gate{cfg: cfg, users: users, log: log, guesses: newThrottle(), nonces: newNonces(cfg.Now())}
+	g.wrongPINs.Say = func(refused uint64, some []guess) {
+		who := make([]string, len(some))
+		for i, w := range some {
+			who[i] = w.agent + " by " + w.peer.String()
+		}
+		log.Info("refused wrong PINs", "refused", refused, "agents", who)
+	}
 	g.origins = make(map[string]bool, len(cfg.AllowedOrigins))
 	for _, text := range cfg.AllowedOrigins {
 		origin, err := parseOrigin(text)
@@ -98,6 +109,15 @@ func New(cfg Config, users *Users, log *slog.Logger) (*Gate, error) {
 	g.decoy = hex.EncodeToString(decoy[:])
 	return g, nil
 }
+
+// guess is a wrong PIN as the log tells of it.
+type guess struct {
+	peer  netip.Addr
+	agent string
+}
+
+// Stop ends the log lines that are still to come.
+func (g *Gate) Stop() { g.wrongPINs.Stop() }
 
 // listener is what a request's listener decides about it.
 type listener struct {

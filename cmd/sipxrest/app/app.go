@@ -307,6 +307,7 @@ func (a *App) Run(ctx context.Context) error {
 	a.shutdownHTTP()
 	stop()
 	p.waitAll()
+	a.gate.Stop()
 	a.resolver.Close()
 	a.stopTracing()
 	select {

@@ -32,6 +32,8 @@ type Answer struct {
 	tx  *clientTx
 	SDP []byte // the phone's session description, empty if it sent none
 
+	header string // what the phone's answer says beyond its dialog; of an inbound call's target
+
 	acked   bool // on hold, while the other party takes its time
 	keepAck bool // the ACK cannot be made anew from the answer
 }
@@ -44,6 +46,9 @@ func (l *Leg) Invite(ctx context.Context, offer []byte) (*Answer, error) {
 	r := outgoing{method: "INVITE", header: l.first, body: offer}
 	if len(offer) > 0 {
 		r.contentType = sdpType
+	}
+	if l.joint != nil {
+		r.forwards = l.joint.forwards
 	}
 	l.cseq++
 	a := l.newAttempt(&r)
@@ -87,6 +92,9 @@ func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err e
 	answer := &Answer{leg: l, tx: tx, SDP: bodyOf(res)}
 	if answer.SDP == nil && l.joint != nil {
 		answer.SDP = l.joint.inEarly
+	}
+	if l.part != nil && !tx.inside {
+		answer.header = relayedHeader(res)
 	}
 	return answer, nil
 }
@@ -171,6 +179,9 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 					answer = l.joint.answerEarly(ctx, l, e.msg)
 				}
 				l.prack(e.msg, tx, answer)
+			}
+			if why == nil && l.part != nil && l.part.onward {
+				l.part.in.progress(l, e.msg)
 			}
 		case why == nil:
 			return e.msg, nil
@@ -261,28 +272,28 @@ func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
 // where it leads there (RFC 5923).
 // An error says that the phone names where we do not go; there is a path even
 // then, to hang it up.
-func (l *Leg) findPath(tx *clientTx) error {
-	l.path = tx.path
-	if l.hidden(l.next, tx.path.to.Addr()) {
+func (l *Leg) findPath(was path) error {
+	l.path = was
+	if l.hidden(l.next, was.to.Addr()) {
 		return nil
 	}
 	// The ACK waits for this.
 	ctx, stop := context.WithTimeout(context.Background(), t1)
 	defer stop()
 	hops, err := l.hops(ctx)
-	if errors.Is(err, errInsecure) && isSIPS(l.target) && !encrypted(transportOf(tx.path.link)) {
+	if errors.Is(err, errInsecure) && isSIPS(l.target) && !encrypted(transportOf(was.link)) {
 		l.path = path{}
 	}
 	if errors.Is(err, errOwn) || errors.Is(err, errLocal) {
-		l.target, l.next, l.routes, l.strict = "sip:"+l.party, "sip:"+l.party, routeTo(tx.path), false
+		l.target, l.next, l.routes, l.strict = "sip:"+l.party, "sip:"+l.party, routeTo(was), false
 		return err
 	}
 	if err != nil {
 		return nil // phones may give a Contact that only their proxy can resolve
 	}
-	network := transportOf(tx.path.link)
+	network := transportOf(was.link)
 	for _, h := range hops {
-		if h.Addr == tx.path.to && h.Transport == network {
+		if h.Addr == was.to && h.Transport == network {
 			return nil
 		}
 	}
@@ -302,7 +313,7 @@ func (a *Answer) Ack(sdp []byte) error {
 	l := a.leg
 	var barred error
 	if l.path.link == nil { // new, or the phone has moved
-		barred = l.findPath(a.tx)
+		barred = l.findPath(a.tx.path)
 		if l.path.link == nil {
 			return fmt.Errorf("ACK %s: %w", l.target, errInsecure)
 		}

@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -38,6 +39,10 @@ func (l *Leg) newAttempt(r *outgoing) *attempt {
 	a := new(attempt)
 	a.outgoing, a.leg = *r, l
 	a.auth.cred, a.auth.realm = &l.call.Credentials, l.call.sw.cfg.Realm
+	if l.part != nil && l.part.dest != nil {
+		d := l.part.dest
+		a.auth.cred, a.auth.realm = &d.Credentials, cmp.Or(d.Realm, l.call.sw.cfg.Realm)
+	}
 	if l.trunk != nil {
 		a.auth.cred, a.auth.realm, a.auth.anyRealm = &l.trunk.Credentials, l.trunk.Realm, l.trunk.Realm == ""
 	}
@@ -212,7 +217,11 @@ func (l *Leg) servedBy(addr netip.Addr) bool {
 	}
 	ctx, stop := context.WithTimeout(context.Background(), t1) // the cache knows
 	defer stop()
-	hops, err := c.sw.nextHops(ctx, "sip:"+c.Key.Agent)
+	uri := "sip:" + c.Key.Agent
+	if l.part != nil && l.part.dest != nil {
+		uri = l.part.dest.URI
+	}
+	hops, err := c.sw.nextHops(ctx, uri)
 	return err == nil && slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Addr.Addr() == addr })
 }
 

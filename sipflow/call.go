@@ -40,6 +40,7 @@ type Call struct {
 	orders  chan *order // of the client
 	by      Party       // who ended it; owned by the call's goroutine, as the next
 	wasUp   bool        // it has been bridged
+	in      *Incoming   // of an inbound call; nil for others
 }
 
 // Done is closed when the flow has returned: both phones are hung up, or on
@@ -126,7 +127,7 @@ func (c *Call) dialled(l *Leg, state DialogState) {
 // settle counts off the flow or a husk; after the last one nothing can follow.
 func (c *Call) settle() {
 	if c.open.Add(-1) == 0 {
-		c.observe(&Event{Kind: Ended, At: time.Now(), Err: c.err, By: c.by})
+		c.observe(&Event{Kind: Ended, At: time.Now(), Err: c.err, By: c.by, Code: c.in.code()})
 	}
 }
 
@@ -189,7 +190,10 @@ func (c *Call) releaseLeg(l *Leg) {
 	}
 	l.peer.mu.Lock()
 	l.peer.acknowledged()
-	if l.peer.confirmed && !s.closed {
+	if in := l.caller(); in != nil {
+		s.outlive(c.sw, in)
+	}
+	if l.peer.confirmed && !s.closed && !l.refusedCaller() {
 		s.bury(l, l.peer.subscribed)
 		if l.peer.subscribed {
 			h := &husk{id: l.id, callID: l.callID, tag: l.peer.tag, seq: l.peer.seq, call: c, sw: c.sw}

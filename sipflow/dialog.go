@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -53,17 +54,18 @@ func dialogOf(res *wire.Message) dialog {
 	if uri, _ := wire.NameAddr(res.Get(wire.Contact)); len(uri) > 0 {
 		d.target = string(uri)
 	}
-	d.setRoutes(res)
+	d.setRoutes(res, false)
 	return d
 }
 
-// setRoutes takes the route set from Record-Route, last first. When the first
+// setRoutes takes the route set from Record-Route: last first from an answer, in
+// its order from a request that others sent (RFC 3261 §12.1). When the first
 // router is a strict one (no lr), its URI is the Request-URI and the target
 // ends the routes (RFC 3261 §12.2.1.1).
-func (d *dialog) setRoutes(res *wire.Message) {
+func (d *dialog) setRoutes(m *wire.Message, asked bool) {
 	d.next = d.target
 	var set [][]byte
-	for v := range res.All(wire.RecordRoute) {
+	for v := range m.All(wire.RecordRoute) {
 		wire.Split(v, func(r []byte) bool {
 			if uri, _ := wire.NameAddr(r); len(uri) > 0 {
 				set = append(set, r)
@@ -73,6 +75,9 @@ func (d *dialog) setRoutes(res *wire.Message) {
 	}
 	if len(set) == 0 {
 		return
+	}
+	if asked {
+		slices.Reverse(set)
 	}
 	first, _ := wire.NameAddr(set[len(set)-1])
 	d.next = string(first)

@@ -6,6 +6,9 @@
 //
 //	spec.go, switchboard.go, call.go   what is asked for, who runs it, one call
 //	refer.go, invite.go, dial.go       the flows
+//	inbound.go, inboundtx.go           calls that others place to us: who may, their INVITE's transaction
+//	incoming.go, connect.go            what is said to the caller, whom it is connected to
+//	reliable.go, challenge.go, loop.go reliable provisional responses, our own challenges, loops
 //	bridge.go, relay.go, transfer.go   between two phones: what passes, who is replaced
 //	control.go, mute.go                what clients want of them: digits, muting
 //	refresh.go, session.go, sdp.go     session timers, session descriptions

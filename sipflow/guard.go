@@ -158,6 +158,9 @@ func (l *Leg) refused(h resolve.Hop) error {
 // where that INVITE went, the outbound proxies, and the servers of the agent's
 // domain or of its own.
 func (l *Leg) mayConnect(to netip.Addr) bool {
+	if l.caller() != nil { // it writes into From what it likes
+		return l.source == to || l.servedBy(to)
+	}
 	return !l.source.IsValid() || l.source == to || l.servedBy(to) || l.call.sw.serves("sip:"+l.party, to)
 }
 

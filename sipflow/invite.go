@@ -165,6 +165,7 @@ type earlyOffer struct {
 	calling  *Leg // nil: it is held until there is one
 	offered  bool // our INVITE carries an offer: what comes is its answer
 	answered bool
+	onHold   bool                    // with our own answer
 	fail     context.CancelCauseFunc // ends the call: the calling phone cannot do what is offered
 }
 
@@ -183,6 +184,19 @@ func (j *joint) answerEarly(ctx context.Context, called *Leg, m *wire.Message) [
 	called.heard(offer)
 	if e.calling == nil {
 		return called.onHold(offer)
+	}
+	if in := e.calling.caller(); in != nil && !in.held {
+		answer, ok, err := in.offerEarly(ctx, m, offer)
+		switch {
+		case err != nil:
+			e.fail(err)
+			return called.refuse(offer)
+		case !ok: // until the caller has answered our offer
+			e.onHold = true
+			return called.onHold(offer)
+		}
+		e.calling.heard(answer)
+		return called.answerTo(offer, answer)
 	}
 	answer, err := e.calling.reinvite(ctx, e.calling.describe(offer))
 	if err != nil {

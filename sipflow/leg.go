@@ -36,6 +36,7 @@ type Leg struct {
 	elsewhere bool      // redirects have named others to try
 	trunk     *Dialling // of the phone behind a gateway; nil for others
 	alerted   func()    // told, if set, when the phone rings
+	part      *part     // in an inbound call; nil for others
 
 	inbox inbox
 	peer  peer

@@ -264,7 +264,7 @@ func (w welcome) greet(r wire.Reply) wire.Reply {
 		return wire.Reply{}
 	case w == busy:
 		return wire.Reply{Code: 503, Header: "Retry-After: 1\r\n"}
-	case w == briefly && r.Code != 420: // its field repeats one of the request
+	case w == briefly && r.Code != 420 && r.Code != 401: // its field repeats one of the request
 		r.Header = ""
 	}
 	return r

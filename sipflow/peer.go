@@ -214,8 +214,14 @@ func badExtension(m *wire.Message) wire.Reply {
 // negated when that is out already. p.mu is held.
 func (l *Leg) accept(s *shard, m *wire.Message, from path) int {
 	p := &l.peer
-	if m.Get(wire.Require) != nil {
+	in := l.caller()
+	if m.Get(wire.Require) != nil && (in == nil || misses(m)) {
 		return 420
+	}
+	if in != nil {
+		if code := in.takes(s, m, from); code != 0 {
+			return code
+		}
 	}
 	switch m.Method() {
 	case "BYE":

@@ -81,6 +81,9 @@ func (sw *Switchboard) tagFor(m *wire.Message) string {
 // nobody.
 func (sw *Switchboard) onRequest(m *wire.Message, from path) wire.Reply {
 	tag := m.ToTag()
+	if len(tag) == 0 && sw.cfg.Inbound != nil && (m.Method() == "INVITE" || m.Method() == "CANCEL") && sw.invitedAgain(m, from) {
+		return wire.Reply{}
+	}
 	if id, ok := parseID(tag); ok {
 		if r, known := sw.inDialog(id, m, from); known {
 			return r
@@ -114,6 +117,9 @@ func (sw *Switchboard) inDialog(id uint64, m *wire.Message, from path) (r wire.R
 	if h := s.husks[id]; h != nil {
 		return h.onRequest(s, m, from), true
 	}
+	if m.Method() == "ACK" && len(s.inbound) > 0 {
+		s.refusalAcked(sw, m)
+	}
 	if d, ok := s.ended.dialogs[id]; ok {
 		if r = d.onRequest(&s.ended, m, from); r.Code != 0 {
 			r = sw.meet(from).greet(r) // nothing is kept here that could count
@@ -134,7 +140,7 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
 		return wire.Reply{Code: 400, Reason: "Malformed Request-URI"}
 	case emptyElement(m.Get(wire.Via)): // RFC 4475 §3.1.2.1
 		return wire.Reply{Code: 400, Reason: "Malformed Via"}
-	case m.Get(wire.Require) != nil: // RFC 3261 §8.2.2.3
+	case m.Get(wire.Require) != nil && (method != "INVITE" || sw.cfg.Inbound == nil || misses(m)): // RFC 3261 §8.2.2.3
 		return badExtension(m)
 	}
 	switch m.Method() {
@@ -145,7 +151,7 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
 		r.Header += "Accept: " + sdpType + "\r\n"
 		return r
 	case "INVITE":
-		return wire.Reply{Code: 404}
+		return sw.invited(m, from)
 	case "NOTIFY":
 		return wire.Reply{Code: 481, Reason: "Subscription does not exist"}
 	case "BYE", "CANCEL", "PRACK", "UPDATE", "INFO":

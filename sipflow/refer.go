@@ -105,6 +105,9 @@ func (c *Call) ring(ctx context.Context, l *Leg, offer []byte) (*Answer, error) 
 	if c.Dial != nil && l.trunk == nil {
 		limit = c.targetTime()
 	}
+	if l.part != nil && l.part.dest != nil {
+		limit = l.part.dest.ringTime()
+	}
 	ctx, stop := context.WithTimeoutCause(ctx, limit, ErrNoAnswer)
 	defer stop()
 	return l.Invite(ctx, offer)

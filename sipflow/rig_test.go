@@ -154,8 +154,8 @@ func (r *rig) empty() {
 		if n := len(s.ended.dialogs) + len(s.ended.invites) + len(s.ended.queue); n != 0 {
 			r.t.Errorf("shard %d remembers %d ended dialogs and INVITEs", i, n)
 		}
-		if len(s.clients)+len(s.legs)+len(s.husks) != 0 {
-			r.t.Errorf("shard %d keeps %d transactions, %d legs, %d husks", i, len(s.clients), len(s.legs), len(s.husks))
+		if len(s.clients)+len(s.legs)+len(s.husks)+len(s.inbound) != 0 {
+			r.t.Errorf("shard %d keeps %d transactions, %d legs, %d husks, %d inbound INVITEs", i, len(s.clients), len(s.legs), len(s.husks), len(s.inbound))
 		}
 		for j := range s.lists {
 			if s.lists[j].head != nil {

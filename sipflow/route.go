@@ -42,6 +42,9 @@ func (l *Leg) allHops(ctx context.Context) ([]resolve.Hop, error) {
 		l.call.hops = nil // Place has looked them up
 		return first, nil
 	}
+	if l.part != nil && l.part.dest != nil && l.part.dest.Trusted {
+		return sw.nextHops(ctx, l.target)
+	}
 	return l.call.namedHops(ctx, l.target)
 }
 

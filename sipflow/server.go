@@ -22,6 +22,8 @@ type serverTx struct {
 	method string
 	seq    uint32
 	path   path // where it came from
+	// initial is the INVITE of an inbound call: its answers make the dialog.
+	initial bool
 
 	// Guarded by the leg's peer.mu; the timer by the shard's lock.
 	timer     timer
@@ -68,6 +70,9 @@ func (l *Leg) open(s *shard, m *wire.Message, from path) wire.Reply {
 			return wire.Reply{Code: 491} // RFC 3261 §14.2: ours is pending
 		}
 		for _, o := range p.open {
+			if o.initial && o.done && o.reply.Code < 300 {
+				return wire.Reply{Code: 491} // not acknowledged (RFC 5407 §3.1.4)
+			}
 			if o.method == "INVITE" && (!o.done || o.reply.Code < 300) {
 				return replyOf(500, from) // §14.2: one after the other
 			}
@@ -103,6 +108,9 @@ func (tx *serverTx) again(m *wire.Message) wire.Reply {
 	case tx.method:
 		return tx.reply
 	case "CANCEL":
+		if tx.initial { // its CANCEL has no To tag
+			return wire.Reply{Code: 481}
+		}
 		if !tx.done && !tx.cancelled && tx.method == "INVITE" {
 			tx.cancelled = true
 			tx.leg.inbox.put(event{in: tx, cancel: true, msg: m}, true)
@@ -158,8 +166,12 @@ func (p *peer) forget(tx *serverTx) {
 
 // respond answers the request. A provisional response may be followed by
 // others; after the final one nothing is sent but its repeats.
-func (tx *serverTx) respond(r wire.Reply) {
+// It is false when there has been one.
+func (tx *serverTx) respond(r wire.Reply) bool {
 	l := tx.leg
+	if tx.initial {
+		r.ToTag = string(appendID(nil, l.id))
+	}
 	s := l.call.sw.shard(l.id)
 	s.mu.Lock()
 	l.peer.mu.Lock()
@@ -171,6 +183,7 @@ func (tx *serverTx) respond(r wire.Reply) {
 			// an INVITE is repeated until its ACK comes: a 2xx over every transport
 			// (RFC 3261 §13.3.1.4), the others by timer G, which streams do without.
 			tx.done, tx.began, tx.interval = true, s.now(), tEnd
+			l.peer.up = l.peer.up || tx.initial && r.Code < 300 && !l.peer.byed
 			if tx.method == "INVITE" && (r.Code < 300 || !tx.path.link.reliable()) {
 				tx.interval = t1
 			}
@@ -182,6 +195,7 @@ func (tx *serverTx) respond(r wire.Reply) {
 	if send {
 		l.call.sw.answer(tx.req, tx.path, r)
 	}
+	return send
 }
 
 // expire implements expirer.

@@ -23,6 +23,7 @@ type joint struct {
 	early     *earlyOffer // joins the media before the phone answers
 	muted     Mute        // what of the phone's audio is off
 	inEarly   []byte      // the answer in a reliable provisional response
+	forwards  uint16      // of the first INVITE, as outgoing has it
 }
 
 // joined is the leg's joint, made when it is first needed.

@@ -20,6 +20,7 @@ type shard struct {
 	clients map[uint64]*clientTx
 	legs    map[uint64]*Leg  // by local tag
 	husks   map[uint64]*husk // by local tag
+	inbound map[uint64]*inboundTx
 	ended   ended
 	lists   [len(delays)]timerList
 	closed  bool
@@ -31,6 +32,7 @@ func (s *shard) init() {
 	s.clients = map[uint64]*clientTx{}
 	s.legs = map[uint64]*Leg{}
 	s.husks = map[uint64]*husk{}
+	s.inbound = map[uint64]*inboundTx{}
 	s.ended.init()
 	for i := range s.lists {
 		s.lists[i].shard, s.lists[i].delay = s, delays[i]
@@ -58,7 +60,10 @@ func (s *shard) close() {
 			a.Stop()
 		}
 	}
-	s.clients, s.legs, s.husks = nil, nil, nil
+	for _, e := range s.inbound {
+		e.timer.stop()
+	}
+	s.clients, s.legs, s.husks, s.inbound = nil, nil, nil, nil
 	s.ended.sweep.stop()
 	s.ended.dialogs, s.ended.invites, s.ended.queue = nil, nil, nil
 }

@@ -25,7 +25,8 @@ type Stats struct {
 	Unacked       uint64 // 2xx of ours without an ACK
 
 	Challenges [numVerdicts]uint64
-	Forks      uint64 // answers of further branches, or too late, that were hung up
+	Inbound    [numInboundKinds]uint64 // INVITEs that would begin a call
+	Forks      uint64                  // answers of further branches, or too late, that were hung up
 	Limited    [numLimits]uint64
 
 	Legs         int // dialogs, and such as are being made
@@ -94,6 +95,9 @@ func (sw *Switchboard) Stats() *Stats {
 	}
 	for i := range s.Challenges {
 		s.Challenges[i] = live.challenges[i].Load()
+	}
+	for i := range s.Inbound {
+		s.Inbound[i] = live.inbound[i].Load()
 	}
 	for i := range s.Limited {
 		s.Limited[i] = live.limited[i].Load()

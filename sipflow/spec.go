@@ -126,7 +126,8 @@ type Event struct {
 	Text   string  // a status line ("SIP/2.0 180 Ringing") or a NOTIFY body
 	Dialog *Dialog // Dialled; nil else
 	Err    error   // Ended: nil when the call was connected
-	By     Party   // Ended, of calls by Dial: who ended the call, or made it fail
+	By     Party   // Ended, of calls by Dial and inbound ones: who ended the call, or made it fail
+	Code   int     // Ended, of inbound calls: the final code that the caller got; 0 when it gave up before
 }
 
 // A Flow runs one call from its first INVITE to its last BYE, in the call's

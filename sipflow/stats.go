@@ -39,6 +39,7 @@ type rare struct {
 	challenges [numVerdicts]atomic.Uint64
 	inboxFull  atomic.Uint64
 	forks      atomic.Uint64
+	inbound    [numInboundKinds]atomic.Uint64
 	limited    [numLimits]atomic.Uint64
 }
 
@@ -121,12 +122,16 @@ const (
 	FlowRefer  FlowKind = iota // Spec.Method is MethodRefer
 	FlowInvite                 // MethodInvite
 	FlowOther
+	FlowInbound // placed to us
 	numFlowKinds
 )
 
-func (f FlowKind) String() string { return [...]string{"refer", "invite", "other"}[f] }
+func (f FlowKind) String() string { return [...]string{"refer", "invite", "other", "inbound"}[f] }
 
 func (c *Call) kind() FlowKind {
+	if c.in != nil {
+		return FlowInbound
+	}
 	switch c.Method {
 	case MethodRefer, "":
 		return FlowRefer
@@ -219,7 +224,7 @@ func outcomeOf(err error) CallOutcome {
 		return OutcomeDraining
 	case errors.Is(err, ErrNoAnswer):
 		return OutcomeNoAnswer
-	case errors.Is(err, ErrHungUp):
+	case errors.Is(err, ErrHungUp), errors.Is(err, ErrCancelled):
 		return OutcomeHungUp
 	case errors.As(err, &refused):
 		switch code := refused.Code; {
@@ -305,6 +310,24 @@ const (
 )
 
 func (s Stray) String() string { return [...]string{"response", "request"}[s] }
+
+// InboundKind is what became of an INVITE that would begin a call.
+type InboundKind uint8
+
+// What becomes of them, once for each that is no repeat.
+const (
+	InboundAdmitted   InboundKind = iota
+	InboundRefused                // by Inbound.Admit
+	InboundChallenged             // 401
+	InboundDenied                 // wrong credentials
+	InboundUnfit                  // no call can be made of it, or there are too many
+	InboundMerged                 // it came by several ways: 482
+	numInboundKinds
+)
+
+func (k InboundKind) String() string {
+	return [...]string{"admitted", "refused", "challenged", "denied", "unfit", "merged"}[k]
+}
 
 // Verdict is what became of a challenge (401, 407).
 type Verdict uint8

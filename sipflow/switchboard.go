@@ -51,6 +51,7 @@ type Config struct {
 	// redirects lead and phones refer each other. It is called from any
 	// goroutine and must return soon; nil allows everything.
 	Allow    func(spec *Spec, target string) error
+	Inbound  *Inbound // calls that others place to us; nil: they get 404
 	Resolver *resolve.Resolver
 	Network  Network // tests only
 }

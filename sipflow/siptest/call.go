@@ -30,7 +30,11 @@ type outgoing struct {
 	tx        *clientTx
 	d         *dialog // the first that answered
 	on        func(*sip.Response)
-	tries     int  // with credentials
+	tries     int // with credentials
+	how       Calling
+	pracked   string // RSeq of the last one acknowledged
+	pracks    int
+	settled   bool // an offer in a provisional response has been answered
 	ringing   bool // a provisional response came
 	cancelled bool
 	done      bool
@@ -39,8 +43,8 @@ type outgoing struct {
 func (o *outgoing) pending() bool { return !o.done }
 
 // invite calls uri. on gets every response that matters, nil for none at all.
-func (p *Phone) invite(uri sip.Uri, on func(*sip.Response), with ...sip.Header) *outgoing {
-	o := &outgoing{p: p, on: on}
+func (p *Phone) invite(how Calling, uri sip.Uri, on func(*sip.Response), with ...sip.Header) *outgoing {
+	o := &outgoing{p: p, on: on, how: how}
 	to := uri
 	to.UriParams, to.Headers = nil, nil
 	bare := uri
@@ -58,8 +62,15 @@ func (p *Phone) invite(uri sip.Uri, on func(*sip.Response), with ...sip.Header) 
 	for _, h := range with {
 		req.AppendHeader(h)
 	}
-	req.AppendHeader(sip.NewHeader("Content-Type", "application/sdp"))
-	req.SetBody([]byte(p.usualSDP(&dialog{})))
+	if o.how.Reliable {
+		req.AppendHeader(sip.NewHeader("Supported", "100rel"))
+	}
+	if o.how.NoOffer {
+		req.SetBody(nil)
+	} else {
+		req.AppendHeader(sip.NewHeader("Content-Type", "application/sdp"))
+		req.SetBody([]byte(p.usualSDP(&dialog{})))
+	}
 	o.req = req
 	p.calls = append(p.calls, o)
 	o.send()
@@ -93,6 +104,7 @@ func (o *outgoing) response(res *sip.Response) {
 		if o.cancelled {
 			o.tx.cancel(func(*sip.Response) {})
 		}
+		o.prack(res)
 		o.on(res)
 	case res.StatusCode < 300:
 		o.accepted(res)
@@ -121,15 +133,18 @@ func (o *outgoing) accepted(res *sip.Response) {
 		return d.callID == o.req.CallID().Value() && d.remoteTag == toTag(res) && d.localTag == fromTag(o.req)
 	})
 	if i >= 0 { // our ACK was lost
-		p.ack(p.dialogs[i], o.req.CSeq().SeqNo)
+		o.ack(p.dialogs[i], res)
 		return
 	}
 	p.notef("<- %d %s", res.StatusCode, res.Reason)
 	p.answers = append(p.answers, res)
 	d := uacDialog(o.req, res)
+	if o.d == nil {
+		d.cseq += uint32(o.pracks)
+	}
 	d.state, d.answered, d.acked = confirmed, true, true
 	p.dialogs = append(p.dialogs, d)
-	p.ack(d, o.req.CSeq().SeqNo)
+	o.ack(d, res)
 	if o.d != nil || o.cancelled {
 		p.bye(d, Action{})
 	}
@@ -140,6 +155,41 @@ func (o *outgoing) accepted(res *sip.Response) {
 			p.begin(d)
 		}
 	}
+}
+
+// ack acknowledges a 2xx, with the answer to the offer in it where the INVITE had
+// none.
+func (o *outgoing) ack(d *dialog, res *sip.Response) {
+	body := ""
+	if o.how.NoOffer && !o.settled && !o.how.NoAnswer && len(res.Body()) > 0 {
+		body = o.p.usualSDP(d)
+	}
+	if o.how.LoseACKs > 0 {
+		o.how.LoseACKs--
+		return
+	}
+	o.p.ackWith(d, o.req.CSeq().SeqNo, body)
+}
+
+// prack acknowledges a reliable provisional response (RFC 3262 §4).
+func (o *outgoing) prack(res *sip.Response) {
+	p, rseq := o.p, headerOf(res, "RSeq")
+	if !o.how.Reliable || o.how.NoPRACK || rseq == "" || rseq == o.pracked {
+		return
+	}
+	o.pracked = rseq
+	o.pracks++
+	d := uacDialog(o.req, res)
+	cseq := o.req.CSeq().SeqNo
+	req := d.request(sip.PRACK, cseq+uint32(o.pracks))
+	req.AppendHeader(sip.NewHeader("RAck", fmt.Sprintf("%s %d INVITE", rseq, cseq)))
+	body := ""
+	if o.how.NoOffer && !o.settled && len(res.Body()) > 0 {
+		o.settled, body = true, p.usualSDP(d)
+		req.AppendHeader(sip.NewHeader("Content-Type", "application/sdp"))
+	}
+	req.SetBody([]byte(body))
+	p.ask(req, d.hop(p.account.Proxy), func() uint32 { o.pracks++; return cseq + uint32(o.pracks) }, func(*sip.Response) {})
 }
 
 func (o *outgoing) cancel() {
@@ -229,13 +279,18 @@ func (p *Phone) ask(req *sip.Request, to netip.AddrPort, nextCSeq func() uint32,
 	return p.endpoint.send(req, to, final)
 }
 
-func (p *Phone) ack(d *dialog, cseq uint32) {
+func (p *Phone) ack(d *dialog, cseq uint32) { p.ackWith(d, cseq, "") }
+
+func (p *Phone) ackWith(d *dialog, cseq uint32, body string) {
 	p.notef("-> ACK")
 	req := d.request(sip.ACK, cseq)
 	req.PrependHeader(
 		sip.NewHeader("Via", p.via+";branch="+newBranch()+";rport"),
 		sip.NewHeader("Max-Forwards", "70"))
-	req.SetBody(nil)
+	if body != "" {
+		req.AppendHeader(sip.NewHeader("Content-Type", "application/sdp"))
+	}
+	req.SetBody([]byte(body))
 	p.write(req.String(), d.hop(p.account.Proxy))
 }
 

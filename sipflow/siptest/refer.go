@@ -75,7 +75,7 @@ func (s *subscription) follow(target sip.Uri, refer *sip.Request) {
 		with = append(with, sip.NewHeader("Referred-By", by))
 	}
 	s.report(Notify{Line: "SIP/2.0 100 Trying"})
-	s.p.invite(target, func(res *sip.Response) {
+	s.p.invite(Calling{}, target, func(res *sip.Response) {
 		switch {
 		case res == nil:
 			s.report(Notify{Line: "SIP/2.0 408 Request Timeout", State: "terminated;reason=noresource"})

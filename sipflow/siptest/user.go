@@ -11,13 +11,27 @@ import (
 // answered and the ACK is sent. The end of ctx cancels the call. A refusal
 // wraps [ErrRefused].
 func (p *Phone) Call(ctx context.Context, uri string, with ...sip.Header) error {
+	return p.CallAs(ctx, Calling{}, uri, with...)
+}
+
+// Calling is how a phone places a call. The zero value is the usual way.
+type Calling struct {
+	NoOffer  bool // the INVITE carries none: the ACK, or the PRACK, answers that of the 200, or 1xx
+	NoAnswer bool // not even then
+	Reliable bool // supports 100rel (RFC 3262)
+	NoPRACK  bool // but never acknowledges
+	LoseACKs int  // so many ACKs of 2xx are not sent
+}
+
+// CallAs is Call in another way.
+func (p *Phone) CallAs(ctx context.Context, how Calling, uri string, with ...sip.Header) error {
 	var target sip.Uri
 	if err := sip.ParseUri(uri, &target); err != nil {
 		return fmt.Errorf("call %s: %w", uri, err)
 	}
 	done := make(chan error, 1)
 	p.mu.Lock()
-	o := p.invite(target, func(res *sip.Response) {
+	o := p.invite(how, target, func(res *sip.Response) {
 		switch {
 		case res == nil || res.StatusCode >= 300:
 			done <- refusal(sip.INVITE, res)

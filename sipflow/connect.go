@@ -1,0 +1,380 @@
+package sipflow
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"sipxrest/sipflow/wire"
+)
+
+// Destination is whom the caller of an inbound call is connected to.
+type Destination struct {
+	// URI is a SIP URI, or a tel URI where there is an outbound proxy. The
+	// INVITE goes there as all others do: through Config.OutboundProxies, or by
+	// RFC 3263.
+	URI string
+	// DisplayName goes into the To header field.
+	DisplayName string
+	// RingTime is how long the target may ring. Default 30 s.
+	RingTime time.Duration
+	// Header are further lines of the INVITE, "Name: value".
+	Header []string
+	// Credentials answer challenges for Realm (default Config.Realm) of the
+	// servers that the URI leads to.
+	Credentials Credentials
+	Realm       string
+	// Check, when it is set, is a target that Config.Allow is asked about.
+	Check string
+	// Trusted says that the configuration names the target, which may then be a
+	// service that only this machine reaches.
+	Trusted bool
+}
+
+// Connect calls a target with the caller's offer and stays between the two
+// until one hangs up (RFC 3261 §16 does not apply: this is a B2BUA):
+//
+//	Caller                sipxrest               Target
+//	    | INVITE (offer C)     |                     |
+//	    |--------------------->| INVITE (offer C)    |
+//	    |                  100 |-------------------->|
+//	    |<---------------------|                 180 |
+//	    |                  180 |<--------------------|
+//	    |<---------------------|      200 (answer T) |
+//	    |       200 (answer T) |<--------------------|
+//	    |<---------------------| ACK                 |
+//	    | ACK                  |-------------------->|
+//	    |--------------------->|                     |
+//	    |<================== media =================>|
+//
+// Without an offer the target is asked for one, which goes into our 200, and
+// the answer in the caller's ACK into ours. After AnswerHeld the caller is
+// invited again with the target's offer.
+//
+// A nil error means that the call was connected and is over. Before that an
+// error leaves the caller as it was, so that another target can be tried: a
+// *StatusError of the target's, ErrNoAnswer, ErrForbidden, ErrUnreachable, or
+// what ended the call.
+func (in *Incoming) Connect(ctx context.Context, to Destination) error {
+	c := in.call
+	if err := context.Cause(in.ctx); err != nil {
+		return err
+	}
+	if to.Check != "" {
+		if err := c.sw.allowed(&c.Spec, to.Check); err != nil {
+			return err
+		}
+	}
+	target, err := in.targetLeg(&to)
+	if err != nil {
+		return err
+	}
+	switch {
+	case in.held:
+		return in.connectHeld(ctx, target)
+	case in.open() != nil:
+		c.letGo(target)
+		return in.open()
+	}
+	return in.connect(ctx, target)
+}
+
+func (to *Destination) ringTime() time.Duration {
+	if to.RingTime > 0 {
+		return to.RingTime
+	}
+	return targetTime
+}
+
+// targetLeg prepares the call to the target.
+func (in *Incoming) targetLeg(to *Destination) (*Leg, error) {
+	c := in.call
+	forwards, _ := forwardsLeft(in.req)
+	uri := to.URI
+	if !plainURI(uri) {
+		return nil, fmt.Errorf("connect %q: not a SIP or tel URI", uri)
+	}
+	if scheme, number, _ := strings.Cut(uri, ":"); strings.EqualFold(scheme, "tel") {
+		if len(c.sw.proxies) == 0 {
+			return nil, fmt.Errorf("connect %s: a tel URI needs an outbound proxy", uri)
+		}
+		number, _, _ = strings.Cut(number, ";")
+		uri = "sip:" + dialString(number) + "@" + c.sw.proxies[0].Host + ";user=phone"
+	}
+	_, aor, _ := strings.Cut(uri, ":")
+	if i := strings.IndexAny(aor, ";?"); i >= 0 {
+		aor = aor[:i]
+	}
+	l := c.newLegFrom(uri, aor, in.From.Name, in.fromAOR())
+	if to.DisplayName != "" {
+		l.remote = string(appendNameAddr(nil, to.DisplayName, aor))
+	}
+	l.part = &part{in: in, dest: to, onward: true}
+	l.joined().forwards = forwards
+	l.first = c.inviteHeader("", "", true) + in.onwardHeader() + c.sw.loopHeader(in.req) + headerLines(to.Header)
+	l.alerted = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
+	return l, nil
+}
+
+// fromAOR is the caller as the target is told it.
+func (in *Incoming) fromAOR() string {
+	_, rest, _ := strings.Cut(in.From.URI, ":")
+	if i := strings.IndexAny(rest, ";?"); i >= 0 {
+		rest = rest[:i]
+	}
+	switch {
+	case !plainURI(in.From.URI):
+		return "anonymous@anonymous.invalid"
+	case in.From.Host == "":
+		return dialString(in.From.User) + "@" + in.call.sw.host
+	}
+	return rest
+}
+
+// plainURI reports whether a text can be written between angle brackets as a
+// SIP or tel URI.
+func plainURI(uri string) bool {
+	if len(uri) > 1024 || hasControl(uri) || strings.ContainsAny(uri, " <>\"?\\") {
+		return false
+	}
+	scheme, rest, _ := strings.Cut(uri, ":")
+	if strings.EqualFold(scheme, "tel") {
+		return rest != ""
+	}
+	_, ok := wire.ParseURI([]byte(uri))
+	return ok && !malformedURI([]byte(uri))
+}
+
+// onwardHeader is what the target gets of the caller's header: what says
+// something of the caller or the call, and what programs agree on (X-). Never
+// what a proxy vouches for, or what makes a phone do something by itself.
+func (in *Incoming) onwardHeader() string {
+	var b []byte
+	in.req.Fields(func(id wire.Header, name, value []byte) bool {
+		field := strings.ToLower(string(name))
+		if id == wire.Subject {
+			field = "subject"
+		}
+		switch field {
+		case "subject", "organization", "priority", "privacy", "diversion", "history-info", "user-to-user", "accept-language", "session-id", "in-reply-to":
+		default:
+			if !strings.HasPrefix(field, "x-") || strings.EqualFold(field, loopField) {
+				return true
+			}
+		}
+		if len(b)+len(name)+len(value) > maxRelayedHeader/2 {
+			return false
+		}
+		if id == wire.Subject {
+			name = []byte("Subject")
+		}
+		b = wire.AppendField(b, string(name), string(value))
+		return true
+	})
+	if supports(in.req, "100rel") || requires(in.req, "100rel") {
+		b = wire.AppendField(b, "Supported", "100rel")
+	}
+	return string(b)
+}
+
+// connect calls the target for a caller that is not answered.
+func (in *Incoming) connect(ctx context.Context, target *Leg) (err error) {
+	c, caller := in.call, in.leg
+	waiting, stop := in.while(ctx)
+	defer stop()
+	ringing, limit := context.WithTimeoutCause(waiting, target.part.dest.ringTime(), ErrNoAnswer)
+	defer limit()
+	ringing, fail := context.WithCancelCause(ringing)
+	defer fail(nil)
+	var offer []byte
+	early := &earlyOffer{calling: caller, offered: in.offer != nil, fail: fail}
+	if in.offer != nil {
+		caller.heard(in.offer)
+		offer = target.describe(in.offer)
+	}
+	target.joined().early = early
+	joined, err := target.Invite(ringing, offer)
+	if target.gone {
+		return err
+	}
+	target.alerted, target.part.onward, target.joint.early, target.joint.forwards = nil, false, nil, 0
+	if err != nil {
+		c.letGo(target)
+		return err
+	}
+	limit()
+	defer func() { c.hangUp(ctx, target, err) }()
+	if err := in.settle(waiting); err != nil {
+		return errors.Join(err, joined.Ack(target.refuseOffer(in, joined.SDP)))
+	}
+	switch {
+	case in.offer == nil && (!early.answered || early.onHold):
+		err = in.answerDelayed(waiting, target, joined, early.onHold)
+	case in.offer == nil:
+		err = in.answerAfterPrack(waiting, target, joined)
+	default:
+		err = in.answerOffer(waiting, target, joined)
+	}
+	if err != nil {
+		return err
+	}
+	return in.bridge(ctx, target)
+}
+
+// refuseOffer is what the ACK to a target says when nothing comes of its call.
+func (l *Leg) refuseOffer(in *Incoming, offer []byte) []byte {
+	if in.offer != nil {
+		return nil
+	}
+	return l.refuse(offer)
+}
+
+// answerOffer answers the caller's offer with the target's answer.
+func (in *Incoming) answerOffer(ctx context.Context, target *Leg, joined *Answer) error {
+	caller := in.leg
+	if len(joined.SDP) == 0 {
+		return errors.Join(errNoSDP, joined.Ack(nil))
+	}
+	target.heard(joined.SDP)
+	if err := joined.Ack(nil); err != nil {
+		return err
+	}
+	answer := joined.SDP
+	if in.early != nil { // the caller has had an answer, which stays the same (RFC 3262 §5)
+		answer = in.early
+	}
+	if !in.accept(caller.answerTo(in.offer, answer), in.answerHeader(joined)) {
+		return context.Cause(in.ctx)
+	}
+	if sameMedia(answer, joined.SDP) {
+		return nil
+	}
+	// Another phone has answered than the one that was heard early.
+	if _, err := in.await(ctx, func(e event) bool { return e.ack != nil }); err != nil {
+		return err
+	}
+	again, err := caller.reinvite(ctx, caller.describe(joined.SDP))
+	if err != nil {
+		return err
+	}
+	caller.heard(again.SDP)
+	return again.Ack(nil)
+}
+
+// answerDelayed hands the target's offer to a caller that made none. Its ACK
+// has the answer. settled says that the target has been answered early, on hold,
+// and is to be told otherwise.
+func (in *Incoming) answerDelayed(ctx context.Context, target *Leg, joined *Answer, settled bool) error {
+	caller := in.leg
+	if settled {
+		joined.SDP = target.joint.remote
+	}
+	if len(joined.SDP) == 0 {
+		return errors.Join(errNoSDP, joined.Ack(nil))
+	}
+	target.heard(joined.SDP)
+	if !in.accept(caller.describe(joined.SDP), in.answerHeader(joined)) {
+		return errors.Join(context.Cause(in.ctx), joined.Ack(target.refuse(joined.SDP)))
+	}
+	e, err := in.await(ctx, func(e event) bool { return e.ack != nil })
+	answer := []byte(nil)
+	if err == nil {
+		if answer = bodyOf(e.ack); answer == nil {
+			err = errNoSDP
+		}
+	}
+	if err != nil {
+		return errors.Join(err, joined.Ack(target.refuse(joined.SDP)))
+	}
+	caller.heard(answer)
+	if !settled {
+		return joined.Ack(target.answerTo(joined.SDP, answer))
+	}
+	if err := joined.Ack(nil); err != nil {
+		return err
+	}
+	again, err := target.reinvite(ctx, target.describe(answer))
+	if err != nil {
+		return err
+	}
+	target.heard(again.SDP)
+	return again.Ack(nil)
+}
+
+// answerAfterPrack answers a caller that has had the target's offer in a
+// reliable provisional response, and answered it.
+func (in *Incoming) answerAfterPrack(ctx context.Context, target *Leg, joined *Answer) error {
+	if err := context.Cause(ctx); err != nil {
+		return errors.Join(err, joined.Ack(nil))
+	}
+	if err := joined.Ack(nil); err != nil {
+		return err
+	}
+	if !in.accept(nil, in.answerHeader(joined)) {
+		return context.Cause(in.ctx)
+	}
+	return nil
+}
+
+// answerHeader is what the caller gets of the target's 200.
+func (in *Incoming) answerHeader(joined *Answer) string { return joined.header }
+
+// connectHeld joins a caller that is answered and on hold with a target, as
+// Invite does.
+func (in *Incoming) connectHeld(ctx context.Context, target *Leg) error {
+	defer in.leg.peer.whenHungUp(func(why error) { in.end(why) })
+	target.part.onward = false
+	up, stop := in.upWhile(ctx)
+	defer stop()
+	err := in.call.connectTo(up, in.leg, target)
+	in.bridged = in.bridged || in.call.wasUp
+	if in.bridged {
+		in.hangUp(ctx, err)
+	} else if !target.gone {
+		in.call.letGo(target)
+	}
+	return err
+}
+
+// bridge stays between the two until one hangs up.
+func (in *Incoming) bridge(ctx context.Context, target *Leg) error {
+	in.bridged = true
+	up, stop := in.upWhile(ctx)
+	defer stop()
+	err := in.call.bridge(up, in.leg, target)
+	in.hangUp(ctx, err)
+	return err
+}
+
+// upWhile is the context of a bridge: the caller's BYE, which Take's ends with,
+// is the bridge's own to see.
+func (in *Incoming) upWhile(ctx context.Context) (context.Context, context.CancelFunc) {
+	up, cancel := context.WithCancelCause(in.calls)
+	stop := context.AfterFunc(ctx, func() {
+		if why := context.Cause(ctx); !errors.Is(why, ErrHungUp) {
+			cancel(why)
+		}
+	})
+	return up, func() { stop(); cancel(nil) }
+}
+
+// progress sends a target's provisional response on to the caller.
+func (in *Incoming) progress(target *Leg, m *wire.Message) {
+	if m.Code() <= 100 || in.open() != nil {
+		return
+	}
+	r := wire.Reply{Code: m.Code(), Reason: phrase(string(m.Reason())), Header: relayedHeader(m)}
+	if answer := bodyOf(m); answer != nil && in.offer != nil {
+		tag := string(m.ToTag())
+		if in.early == nil || in.earlyTag == tag && bytes.Equal(answer, in.early) {
+			r.Body, r.ContentType = in.leg.answerTo(in.offer, answer), sdpType
+			if in.reliably() {
+				in.early, in.earlyTag = bytes.Clone(answer), tag
+			}
+		}
+	}
+	in.provisional(r)
+}

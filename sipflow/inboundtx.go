@@ -1,0 +1,161 @@
+package sipflow
+
+import (
+	"hash/maphash"
+	"strconv"
+	"time"
+
+	"sipxrest/sipflow/wire"
+)
+
+// inboundTx finds the server transaction of an INVITE that began a call, for
+// its repeats, its CANCEL, and the ACK of a refusal, which may all come when
+// the call is over. A shard holds it by a hash of what tells requests apart
+// (RFC 3261 §8.2.2.2); an id that belongs to the same shard is our tag.
+type inboundTx struct {
+	key    uint64
+	branch uint64 // hash of what the topmost Via says
+
+	// Guarded by the shard's lock.
+	tx       *serverTx // nil when its leg is gone; then:
+	timer    timer
+	path     path
+	msg      []byte // the refusal, until its ACK comes
+	began    time.Duration
+	interval time.Duration
+}
+
+// inviteKey hashes the transaction of an INVITE, its CANCEL or, but for the
+// branch, its ACK.
+func (sw *Switchboard) inviteKey(m *wire.Message) (key, branch uint64) {
+	var h maphash.Hash
+	h.SetSeed(sw.seed)
+	h.Write(m.Get(wire.CallID))
+	h.WriteByte(0)
+	h.Write(m.FromTag())
+	h.WriteByte(0)
+	h.WriteString(strconv.FormatUint(uint64(m.Seq()), 10))
+	key = h.Sum64()
+	via, _ := m.TopVia()
+	h.Reset()
+	h.Write(via.Branch)
+	h.WriteByte(0)
+	h.Write(via.SentBy)
+	return key, h.Sum64()
+}
+
+// admit enters a call. It is false when there is one of the same INVITE, or
+// nothing is taken any more.
+func (s *shard) admit(in *Incoming) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.inbound[in.entry.key] != nil {
+		return false
+	}
+	s.inbound[in.entry.key] = in.entry
+	s.legs[in.leg.id] = in.leg
+	s.stats.opened++
+	return true
+}
+
+// forget takes back what admit did.
+func (s *shard) forget(in *Incoming) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.inbound, in.entry.key)
+	delete(s.legs, in.leg.id)
+}
+
+// invitedAgain answers an INVITE that has come before, or its CANCEL. known is
+// false for others.
+func (sw *Switchboard) invitedAgain(m *wire.Message, from path) (known bool) {
+	key, branch := sw.inviteKey(m)
+	invite := m.Method() == "INVITE"
+	s := sw.shard(key)
+	s.mu.Lock()
+	e := s.inbound[key]
+	if e == nil || e.branch != branch && !invite {
+		s.mu.Unlock()
+		return false
+	}
+	if e.branch != branch { // RFC 3261 §8.2.2.2: it came by several ways
+		s.mu.Unlock()
+		sw.stats.inbound[InboundMerged].Add(1)
+		sw.answer(m, from, wire.Reply{Code: 482})
+		return true
+	}
+	s.stats.repeats++
+	tx, msg, p := e.tx, e.msg, e.path
+	s.mu.Unlock()
+	if tx == nil {
+		switch {
+		case !invite: // RFC 3261 §9.2: too late to have any effect
+			sw.answer(m, from, wire.Reply{Code: 200})
+		case msg != nil:
+			p.repeat(msg)
+		}
+		return true
+	}
+	peer := &tx.leg.peer
+	peer.mu.Lock()
+	reply, done, open := tx.reply, tx.done, peer.opened(tx.seq) == tx
+	peer.mu.Unlock()
+	if invite {
+		if open {
+			sw.answer(m, from, reply)
+		}
+		return true
+	}
+	sw.answer(m, from, wire.Reply{Code: 200, ToTag: reply.ToTag})
+	if !done && tx.respond(wire.Reply{Code: 487}) {
+		tx.leg.caller().end(&cancelledError{reasonsOf(m)})
+	}
+	return true
+}
+
+// cancelledError is ErrCancelled with what the CANCEL gave as reason.
+type cancelledError struct{ reasons string }
+
+func (e *cancelledError) Error() string        { return ErrCancelled.Error() }
+func (e *cancelledError) Is(target error) bool { return target == ErrCancelled }
+
+// outlive keeps what the transaction of an INVITE needs when its leg goes: a
+// refusal is repeated until its ACK comes (timers G and H), and repeats of the
+// INVITE make no new call. The shard's lock and the leg's peer.mu are held.
+func (s *shard) outlive(sw *Switchboard, in *Incoming) {
+	e, tx := in.entry, in.tx
+	if e.tx == nil || s.closed {
+		return
+	}
+	e.tx, e.interval = nil, tEnd
+	if tx.done && tx.reply.Code >= 300 && !tx.path.link.reliable() && in.leg.peer.opened(tx.seq) == tx {
+		e.path, e.msg = sw.render(tx.req, tx.path, tx.reply)
+		e.began, e.interval = tx.began, tx.interval
+	}
+	e.timer.set(s, e.interval, e)
+}
+
+// refusalAcked takes the ACK of a refusal whose leg is gone. The shard's lock
+// is held.
+func (s *shard) refusalAcked(sw *Switchboard, m *wire.Message) {
+	key, _ := sw.inviteKey(m)
+	if e := s.inbound[key]; e != nil && e.msg != nil {
+		e.msg, e.interval = nil, tEnd
+		e.timer.set(s, tEnd, e)
+	}
+}
+
+// expire implements expirer.
+func (e *inboundTx) expire(s *shard) func() {
+	if e.msg == nil || s.now()-e.began >= tEnd {
+		if s.inbound[e.key] == e {
+			delete(s.inbound, e.key)
+		}
+		return nil
+	}
+	e.interval = min(2*e.interval, t2)
+	e.timer.set(s, e.interval, e)
+	s.stats.repeated++
+	p, msg := e.path, e.msg
+	return func() { p.repeat(msg) }
+}

@@ -1,0 +1,426 @@
+package sipflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"sipxrest/sipflow/wire"
+)
+
+const (
+	// maxDigits bounds the digits that wait for Incoming.Digit.
+	maxDigits = 32
+	// maxPhrase bounds a reason phrase, in bytes.
+	maxPhrase = 128
+)
+
+// errAnswered means that the caller has had its final response.
+var errAnswered = errors.New("the caller has been answered already")
+
+// run is the flow of an inbound call.
+func (in *Incoming) run(ctx context.Context, c *Call) (err error) {
+	left := make(chan struct{})
+	stop := context.AfterFunc(in.ctx, func() { defer close(left); in.left() })
+	c.dialled(in.leg, Early)
+	defer func() {
+		if p := recover(); p != nil {
+			in.refuse(wire.Reply{Code: 500})
+			in.hangUp(ctx, &StatusError{"INVITE", 500, ""})
+			panic(p)
+		}
+	}()
+	err = in.outcome(ctx, c.sw.cfg.Inbound.Take(in.ctx, in))
+	if !stop() {
+		<-left
+	}
+	return err
+}
+
+// left answers a caller whose call has ended meanwhile.
+func (in *Incoming) left() {
+	var refused *StatusError
+	switch why := context.Cause(in.ctx); {
+	case errors.Is(why, ErrDraining):
+		in.refuse(wire.Reply{Code: 503, Header: retryIn(retryCalls)}) // RFC 3261 §21.5.4: another server may take it
+	case errors.Is(why, ErrHungUp), errors.Is(why, ErrCancelled): // RFC 3261 §15.1.2
+		in.refuse(wire.Reply{Code: 487})
+	case errors.As(why, &refused):
+		in.refuse(finalFor(why))
+	default:
+		in.refuse(wire.Reply{Code: 480})
+	}
+}
+
+// outcome ends the call as Take returned, and says what it came to.
+func (in *Incoming) outcome(ctx context.Context, err error) error {
+	cause := context.Cause(in.ctx)
+	switch {
+	case in.bridged:
+		in.hangUp(ctx, err)
+		return err
+	case in.answered():
+		if cause != nil {
+			err = cause
+		}
+		in.hangUp(ctx, err)
+		return err
+	case cause != nil:
+		in.left()
+		return cause
+	}
+	in.refuse(finalFor(err))
+	if in.final != nil && (err == nil || errors.As(err, new(*StatusError))) {
+		err = in.final
+	}
+	return err
+}
+
+// hangUp ends the dialog with the caller, if there is one. A BYE of ours may
+// not overtake the ACK of our 2xx (RFC 3261 §15).
+func (in *Incoming) hangUp(ctx context.Context, why error) {
+	l := in.leg
+	if !in.answered() {
+		return
+	}
+	if in.unacked() {
+		wait, stop := context.WithTimeout(context.WithoutCancel(ctx), tEnd)
+		in.await(wait, func(e event) bool { return e.ack != nil }) //nolint:errcheck // it is hung up either way
+		stop()
+	}
+	in.call.hangUp(ctx, l, why)
+}
+
+// finalFor is what a caller is told of an error. What another server says of
+// its own overload or wants of us says nothing of this one (RFC 3261 §16.7).
+func finalFor(err error) wire.Reply {
+	var refused *StatusError
+	switch {
+	case errors.As(err, &refused) && refused.Code >= 300 && refused.Code < 700:
+		switch code := refused.Code; {
+		case code < 400, code == 491:
+			return wire.Reply{Code: 480}
+		case code == 401, code == 407:
+			return wire.Reply{Code: 403}
+		case code == 420, code == 421, code == 422, code == 503:
+			return wire.Reply{Code: 500}
+		}
+		return wire.Reply{Code: refused.Code, Reason: phrase(refused.Reason)}
+	case errors.Is(err, ErrForbidden):
+		return wire.Reply{Code: 403}
+	}
+	return wire.Reply{Code: 480}
+}
+
+// phrase makes a text fit for a status line; empty for the usual one.
+func phrase(s string) string {
+	if s = strings.TrimSpace(strings.ToValidUTF8(oneLine(s), "")); len(s) > maxPhrase {
+		s = strings.ToValidUTF8(s[:maxPhrase], "")
+	}
+	return s
+}
+
+func retryIn(d time.Duration) string {
+	return "Retry-After: " + strconv.Itoa(int((d+time.Second-1)/time.Second)) + "\r\n"
+}
+
+// answered reports whether the caller has had a 2xx.
+func (in *Incoming) answered() bool {
+	p := &in.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return in.tx.done && in.tx.reply.Code < 300
+}
+
+// unacked reports whether our 2xx waits for its ACK.
+func (in *Incoming) unacked() bool {
+	p := &in.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.opened(in.tx.seq) == in.tx && in.tx.done && in.tx.reply.Code < 300
+}
+
+// open says why nothing more can be said to the caller: nil when it waits for
+// an answer.
+func (in *Incoming) open() error {
+	if err := context.Cause(in.ctx); err != nil {
+		return err
+	}
+	p := &in.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if in.tx.done {
+		return errAnswered
+	}
+	return nil
+}
+
+// Ring tells the caller that somebody is alerted (180), once.
+func (in *Incoming) Ring() error {
+	if err := in.open(); err != nil || in.rang {
+		return err
+	}
+	in.provisional(wire.Reply{Code: 180})
+	return nil
+}
+
+// Refuse gives the caller its final response: 300 to 699, and the usual phrase
+// when there is no reason. header are further lines, "Name: value". A caller
+// that is answered is hung up, and told why (RFC 3326).
+func (in *Incoming) Refuse(code int, reason string, header ...string) error {
+	if code < 300 || code > 699 {
+		return fmt.Errorf("refuse with %d: want 300 to 699", code)
+	}
+	if in.answered() {
+		in.hangUp(in.calls, &StatusError{"INVITE", code, phrase(reason)})
+		return nil
+	}
+	if err := in.open(); err != nil {
+		return err
+	}
+	r := wire.Reply{Code: code, Reason: phrase(reason), Header: headerLines(header)}
+	if !in.refuse(r) {
+		return in.open()
+	}
+	return nil
+}
+
+// Redirect has the caller try other URIs, in this order (302).
+func (in *Incoming) Redirect(uris ...string) error {
+	var header []string
+	for _, uri := range uris {
+		if !plainURI(uri) {
+			return fmt.Errorf("redirect to %q: not a SIP or tel URI", uri)
+		}
+		header = append(header, "Contact: <"+uri+">")
+	}
+	if len(header) == 0 {
+		return errors.New("redirect: no URI")
+	}
+	return in.Refuse(302, "", header...)
+}
+
+// headerLines renders further header fields; what has no name is left out.
+func headerLines(header []string) string {
+	var b []byte
+	for _, line := range header {
+		name, value, ok := strings.Cut(oneLine(line), ":")
+		if name = strings.TrimSpace(name); ok && isToken(name) {
+			b = wire.AppendField(b, name, strings.TrimSpace(value))
+		}
+	}
+	return string(b)
+}
+
+// isToken reports whether a text can be the name of a header field.
+func isToken(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-.!%*_+`'~", c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// refuse sends a final response other than 2xx. It is false when the caller
+// has had another.
+func (in *Incoming) refuse(r wire.Reply) bool {
+	if !in.tx.respond(r) {
+		return false
+	}
+	reason := r.Reason
+	if reason == "" {
+		reason = wire.Phrase(r.Code)
+	}
+	p := &in.leg.peer
+	p.mu.Lock()
+	in.final = &StatusError{"INVITE", r.Code, reason}
+	p.mu.Unlock()
+	return true
+}
+
+// accept sends our 2xx, which makes the dialog; it is repeated until its ACK
+// comes (RFC 3261 §13.3.1.4). It is false when the caller has given up.
+func (in *Incoming) accept(body []byte, header string) bool {
+	l := in.leg
+	r := wire.Reply{Code: 200, Body: body, Header: string(appendContact(nil, in.path.link)) + "Allow: " + allowBridged + "\r\n" +
+		"Supported: timer\r\n" + header + l.sessionAnswer(in.req)}
+	if len(body) > 0 {
+		r.ContentType = sdpType
+	}
+	if !in.tx.respond(r) {
+		return false
+	}
+	c := in.call
+	c.sw.stats.answered[FlowInbound].observe(c.sw.stats.elapsed() - c.began)
+	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: l.callID})
+	c.dialled(l, Confirmed)
+	if !in.path.link.reliable() {
+		l.findPath(in.path) //nolint:errcheck // it is then answered where it comes from
+	}
+	return true
+}
+
+// AnswerHeld answers the caller without media: every stream is inactive until
+// Connect. It returns when the caller has acknowledged that.
+func (in *Incoming) AnswerHeld(ctx context.Context) error {
+	if err := in.open(); err != nil {
+		return err
+	}
+	l := in.leg
+	ctx, stop := in.while(ctx)
+	defer stop()
+	if err := in.settle(ctx); err != nil {
+		return err
+	}
+	var body []byte
+	if in.offer != nil {
+		l.heard(in.offer)
+		body = l.onHold(in.offer)
+	} else {
+		body = l.own(heldMedia(l.mediaHost()), 1)
+	}
+	if !in.accept(body, "") {
+		return context.Cause(in.ctx)
+	}
+	in.held = true
+	ack, err := in.await(ctx, func(e event) bool { return e.ack != nil })
+	if err == nil && in.offer == nil {
+		l.heard(bodyOf(ack.ack))
+	}
+	return err
+}
+
+// heldMedia is a description of ours, without its origin, that offers audio
+// that nobody sends.
+func heldMedia(host string) []byte {
+	rest, _, _ := splitSDP(heldAnswer(nil, 0, 0, host))
+	return rest
+}
+
+// await returns the next event of the caller's that is wanted. The rest is
+// kept for the bridge. A 2xx that is not acknowledged ends it.
+func (in *Incoming) await(ctx context.Context, wanted func(event) bool) (event, error) {
+	for {
+		e, err := in.leg.inbox.next(ctx)
+		switch {
+		case err != nil:
+			return event{}, err
+		case e.in == in.tx && e.err != nil:
+			return event{}, e.err
+		case wanted(e):
+			return e, nil
+		case e.in == in.tx: // its ACK
+		default:
+			in.leg.joined()
+			if err := in.leg.meanwhile(e); err != nil {
+				return event{}, err
+			}
+		}
+	}
+}
+
+// while is ctx until the caller gives up or hangs up.
+func (in *Incoming) while(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(in.ctx, func() { cancel(context.Cause(in.ctx)) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// Digit is the next digit that a caller who is answered sends by INFO
+// (application/dtmf-relay or application/dtmf): one of 0123456789*#ABCD.
+func (in *Incoming) Digit(ctx context.Context) (byte, error) {
+	ctx, stop := in.while(ctx)
+	defer stop()
+	select {
+	case d := <-in.digits:
+		return d, nil
+	default:
+	}
+	select {
+	case d := <-in.digits:
+		return d, nil
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+// pressed takes a digit from an INFO. What is none is left.
+func (in *Incoming) pressed(m *wire.Message) {
+	var digit string
+	kind, _, _ := strings.Cut(string(m.Get(wire.ContentType)), ";")
+	switch strings.ToLower(strings.TrimSpace(kind)) {
+	case string(DTMFPlain):
+		digit = string(m.Body())
+	case string(DTMFRelay):
+		for line := range strings.Lines(string(m.Body())) {
+			name, value, _ := strings.Cut(line, "=")
+			if strings.EqualFold(strings.TrimSpace(name), "Signal") {
+				digit = value
+			}
+		}
+	}
+	switch digit = strings.ToUpper(strings.TrimSpace(digit)); digit {
+	case "10": // as some write them (the event codes of RFC 4733)
+		digit = "*"
+	case "11":
+		digit = "#"
+	}
+	if len(digit) != 1 || strings.IndexByte("0123456789*#ABCD", digit[0]) < 0 {
+		return
+	}
+	select {
+	case in.digits <- digit[0]:
+	default: // somebody who dials that fast means nothing
+	}
+}
+
+// takes answers, in the reader, what a caller may send before it is joined. The
+// code is 0 for what every leg answers alike. p.mu is held.
+func (in *Incoming) takes(s *shard, m *wire.Message, from path) int {
+	p := &in.leg.peer
+	switch m.Method() {
+	case "PRACK":
+		return in.pracked(s, m)
+	case "INFO":
+		if in.tx.done {
+			in.pressed(m)
+		}
+	case "UPDATE":
+		if len(m.Body()) == 0 {
+			return 200 // it only says that it is there
+		}
+		return 500 // RFC 3311 §5.2: not now
+	case "INVITE":
+		switch {
+		case !in.tx.done:
+			return 500 // RFC 3261 §14.2
+		case p.opened(in.tx.seq) == in.tx:
+			return 491 // our 2xx is not acknowledged (RFC 5407 §3.1.4)
+		}
+	}
+	return 0
+}
+
+// misses reports whether a request requires what we do not know.
+func misses(m *wire.Message) bool { return len(unknownOptions(m)) > 0 }
+
+// unknownOptions are the option tags that a caller requires and that are not
+// known here (RFC 3261 §8.2.2.3).
+func unknownOptions(m *wire.Message) (tags []string) {
+	for v := range m.All(wire.Require) {
+		wire.Split(v, func(tag []byte) bool {
+			switch strings.ToLower(string(tag)) {
+			case "timer", "100rel", "replaces", "":
+			default:
+				tags = append(tags, string(tag))
+			}
+			return len(tags) < maxValues
+		})
+	}
+	return tags
+}

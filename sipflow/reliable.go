@@ -1,0 +1,180 @@
+package sipflow
+
+import (
+	"bytes"
+	"context"
+	"strconv"
+	"time"
+
+	"sipxrest/sipflow/wire"
+)
+
+// reliable is a provisional response that is repeated until its PRACK comes
+// (RFC 3262 §3). There is one at a time; what follows waits for its turn.
+type reliable struct {
+	timer    timer
+	in       *Incoming
+	rseq     uint32
+	waiting  bool // for the PRACK
+	offered  bool // it carries our offer
+	path     path
+	msg      []byte
+	next     []wire.Reply
+	began    time.Duration
+	interval time.Duration
+}
+
+// maxProvisional bounds the provisional responses that wait for their turn.
+const maxProvisional = 8
+
+// reliably reports whether provisional responses are acknowledged.
+func (in *Incoming) reliably() bool {
+	return supports(in.req, "100rel") || requires(in.req, "100rel")
+}
+
+// provisional sends a provisional response to the caller.
+func (in *Incoming) provisional(r wire.Reply) {
+	if r.Code == 180 {
+		in.rang = true
+	}
+	r.Header += string(appendContact(nil, in.path.link)) + "Allow: " + allowBridged + "\r\n"
+	in.call.dialled(in.leg, Early)
+	if !in.reliably() {
+		in.tx.respond(r)
+		return
+	}
+	told := strconv.Itoa(r.Code) + string(r.Body)
+	if told == in.told { // a repeat says nothing new
+		return
+	}
+	in.told = told
+	s := in.call.sw.shard(in.leg.id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := &in.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case in.tx.done || s.closed:
+	case in.rel.waiting:
+		if len(in.rel.next) < maxProvisional {
+			in.rel.next = append(in.rel.next, r)
+		}
+	default:
+		in.rel.start(s, in, r)
+	}
+}
+
+// start sends a response reliably. The shard's lock and p.mu are held, so that
+// a stream gets it without our waiting.
+func (rel *reliable) start(s *shard, in *Incoming, r wire.Reply) {
+	if rel.rseq == 0 {
+		rel.rseq = uint32(newID()>>34) + 1 // RFC 3262 §3: at random, from 1 to 2^31-1
+	} else {
+		rel.rseq++
+	}
+	r.ToTag = string(appendID(nil, in.leg.id))
+	r.Header += "Require: 100rel\r\nRSeq: " + strconv.FormatUint(uint64(rel.rseq), 10) + "\r\n"
+	in.tx.reply = r
+	rel.in, rel.waiting = in, true
+	sw := in.call.sw
+	if rel.path, rel.msg = sw.render(in.req, in.path, r); rel.msg == nil {
+		return
+	}
+	sw.stats.answers[1].Add(1)
+	rel.began, rel.interval = s.now(), t1
+	rel.timer.set(s, t1, rel)
+	rel.path.repeat(rel.msg)
+}
+
+// expire implements expirer.
+func (rel *reliable) expire(s *shard) func() {
+	in := rel.in
+	p := &in.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if in.tx.done || !rel.waiting {
+		return nil
+	}
+	if s.now()-rel.began >= tEnd-t1 {
+		rel.waiting, rel.next = false, nil
+		return func() { in.end(&StatusError{"INVITE", 504, "No PRACK"}) } // RFC 3262 §3: a 5xx
+	}
+	rel.interval *= 2
+	wait := rel.interval
+	if s.now()-rel.began+wait > tEnd {
+		wait = t1
+	}
+	rel.timer.set(s, wait, rel)
+	s.stats.repeated++
+	to, msg := rel.path, rel.msg
+	return func() { to.repeat(msg) }
+}
+
+// pracked takes a PRACK. It runs in the reader, with p.mu held.
+func (in *Incoming) pracked(s *shard, m *wire.Message) int {
+	rel := &in.rel
+	f := bytes.Fields(m.Get(wire.RAck))
+	if len(f) != 3 || !rel.waiting || string(f[0]) != strconv.FormatUint(uint64(rel.rseq), 10) ||
+		string(f[1]) != strconv.FormatUint(uint64(in.tx.seq), 10) || string(f[2]) != "INVITE" {
+		return 481
+	}
+	if bodyOf(m) != nil && !rel.offered { // an offer of its own, at this time
+		return 488
+	}
+	rel.timer.stop()
+	rel.waiting, rel.offered, rel.msg = false, false, nil
+	if len(rel.next) > 0 && !in.tx.done {
+		r := rel.next[0]
+		rel.next = rel.next[1:]
+		rel.start(s, in, r)
+	}
+	in.leg.inbox.put(event{prack: m}, true)
+	return 200
+}
+
+// settle waits until no reliable response is without its PRACK: a 2xx may not
+// overtake it (RFC 3262 §3).
+func (in *Incoming) settle(ctx context.Context) error {
+	for in.provisionalWaits() {
+		if _, err := in.await(ctx, func(e event) bool { return e.prack != nil }); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
+func (in *Incoming) provisionalWaits() bool {
+	p := &in.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	in.rel.next = nil // the 2xx says it all
+	return in.rel.waiting
+}
+
+// offerEarly hands the target's offer to a caller that made none, in a reliable
+// provisional response, and returns the answer of its PRACK. It is false when
+// the caller does without.
+func (in *Incoming) offerEarly(ctx context.Context, m *wire.Message, offer []byte) (answer []byte, ok bool, err error) {
+	if !in.reliably() || in.open() != nil {
+		return nil, false, nil
+	}
+	if err := in.settle(ctx); err != nil {
+		return nil, false, err
+	}
+	p := &in.leg.peer
+	p.mu.Lock()
+	in.rel.offered = true
+	p.mu.Unlock()
+	in.told = ""
+	in.provisional(wire.Reply{Code: m.Code(), Reason: phrase(string(m.Reason())), Header: relayedHeader(m),
+		ContentType: sdpType, Body: in.leg.describe(offer)})
+	e, err := in.await(ctx, func(e event) bool { return e.prack != nil })
+	if err != nil {
+		return nil, false, err
+	}
+	if answer = bodyOf(e.prack); answer == nil {
+		return nil, false, errNoSDP
+	}
+	return answer, true, nil
+}

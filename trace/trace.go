@@ -71,18 +71,52 @@ const (
 // New starts the exporter. It answers nil when neither cfg nor the
 // environment names a receiver, or OTEL_SDK_DISABLED is true.
 func New(ctx context.Context, cfg Config, log *slog.Logger) (*Tracer, error) {
-	getenv := cfg.Getenv
-	if getenv == nil {
-		getenv = os.Getenv
+	// What is not taken is dropped soon: the next spans wait behind it.
+	options, err := cfg.exporter(otlptracehttp.RetryConfig{Enabled: true, InitialInterval: time.Second, MaxInterval: sendTime, MaxElapsedTime: 3 * sendTime})
+	if options == nil {
+		return nil, err
 	}
+	getenv := cfg.getenv()
+	exporter, err := otlptracehttp.New(ctx, options...)
+	if err != nil {
+		return nil, err
+	}
+	more := []sdk.TracerProviderOption{sdk.WithBatcher(&quiet{SpanExporter: exporter, log: log}, sdk.WithMaxQueueSize(queue))}
+	if cfg.Sample < 1 || getenv("OTEL_TRACES_SAMPLER") == "" {
+		more = append(more, sdk.WithSampler(sampler(cfg.Sample)))
+	}
+	return newTracer(cfg.Version, more...), nil
+}
+
+// Probe sends the receiver nothing, and says why it does not take even that.
+// named is false where there is none.
+func Probe(ctx context.Context, cfg Config) (named bool, err error) {
+	options, err := cfg.exporter(otlptracehttp.RetryConfig{})
+	if options == nil {
+		return err != nil, err
+	}
+	client := otlptracehttp.NewClient(options...)
+	if err := client.Start(ctx); err != nil {
+		return true, err
+	}
+	return true, errors.Join(client.UploadTraces(ctx, nil), client.Stop(ctx))
+}
+
+func (cfg *Config) getenv() func(string) string {
+	if cfg.Getenv == nil {
+		return os.Getenv
+	}
+	return cfg.Getenv
+}
+
+// exporter says how the receiver is reached; nothing without one.
+func (cfg *Config) exporter(retry otlptracehttp.RetryConfig) ([]otlptracehttp.Option, error) {
+	getenv := cfg.getenv()
 	byEnv := getenv("OTEL_EXPORTER_OTLP_ENDPOINT") != "" || getenv("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") != ""
 	if cfg.Endpoint == "" && !byEnv || strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") || getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return nil, nil
 	}
-	options := []otlptracehttp.Option{
-		// What is not taken is dropped soon: the next spans wait behind it.
-		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{Enabled: true, InitialInterval: time.Second, MaxInterval: sendTime, MaxElapsedTime: 3 * sendTime}),
-	}
+	options := []otlptracehttp.Option{otlptracehttp.WithRetry(retry)}
 	if getenv("OTEL_EXPORTER_OTLP_TIMEOUT") == "" && getenv("OTEL_EXPORTER_OTLP_TRACES_TIMEOUT") == "" {
 		options = append(options, otlptracehttp.WithTimeout(sendTime))
 	}
@@ -93,15 +127,7 @@ func New(ctx context.Context, cfg Config, log *slog.Logger) (*Tracer, error) {
 		}
 		options = append(options, otlptracehttp.WithEndpointURL(u.String()))
 	}
-	exporter, err := otlptracehttp.New(ctx, options...)
-	if err != nil {
-		return nil, err
-	}
-	more := []sdk.TracerProviderOption{sdk.WithBatcher(&quiet{SpanExporter: exporter, log: log}, sdk.WithMaxQueueSize(queue))}
-	if cfg.Sample < 1 || getenv("OTEL_TRACES_SAMPLER") == "" {
-		more = append(more, sdk.WithSampler(sampler(cfg.Sample)))
-	}
-	return newTracer(cfg.Version, more...), nil
+	return options, nil
 }
 
 // sampler keeps a share of the traces, whatever a client asks for, but none

@@ -12,18 +12,21 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"sipxrest/resolve"
 	"sipxrest/sipflow"
+	"sipxrest/trace"
 )
 
 // Levels of a finding.
 const (
 	levelOK      = "ok"
 	levelNote    = "note"
+	levelWarning = "warning" // the service works, but something does not
 	levelProblem = "problem"
 )
 
@@ -44,12 +47,16 @@ type checker struct {
 	json     bool
 	wait     time.Duration // for an answer to OPTIONS
 	problems int
+	warnings int
 }
 
 func (c *checker) say(level, about, format string, args ...any) {
 	f := finding{level, about, fmt.Sprintf(format, args...)}
-	if level == levelProblem {
+	switch level {
+	case levelProblem:
 		c.problems++
+	case levelWarning:
+		c.warnings++
 	}
 	if c.json {
 		_ = json.NewEncoder(c.out).Encode(f)
@@ -80,17 +87,18 @@ func (c *checker) run(src Source) bool {
 		c.users(&cfg)
 		c.listeners(&cfg)
 		c.network(&cfg)
+		c.traces(&cfg)
 		c.dialout(&cfg)
 	}
 	if !c.json {
-		switch c.problems {
-		case 0:
-			fmt.Fprintln(c.out, "\nNo problem found.")
-		case 1:
-			fmt.Fprintln(c.out, "\n1 problem.")
-		default:
-			fmt.Fprintf(c.out, "\n%d problems.\n", c.problems)
+		summary := "No problem found"
+		if c.problems > 0 {
+			summary = count(c.problems, "problem")
 		}
+		if c.warnings > 0 {
+			summary += ", " + count(c.warnings, "warning")
+		}
+		fmt.Fprintf(c.out, "\n%s.\n", summary)
 	}
 	return c.problems == 0
 }
@@ -310,6 +318,7 @@ func (c *checker) proxies(cfg *Config, resolver *resolve.Resolver) {
 	if len(uris) == 0 {
 		uris = []string{"sip:" + cfg.Domain}
 	}
+	var asked []finding
 	for _, uri := range uris {
 		hops, err := c.hops(resolver, uri)
 		if err != nil {
@@ -321,9 +330,10 @@ func (c *checker) proxies(cfg *Config, resolver *resolve.Resolver) {
 			continue
 		}
 		for _, hop := range hops {
-			c.options(sw, uri, hop)
+			asked = append(asked, c.options(sw, uri, hop))
 		}
 	}
+	c.sayEach("proxy", asked)
 	c.gateway(cfg, sw, resolver)
 }
 
@@ -389,19 +399,51 @@ func proxyTarget(uri string) (resolve.Target, error) {
 	return t, nil
 }
 
-func (c *checker) options(sw *sipflow.Switchboard, uri string, hop resolve.Hop) {
+// options asks a SIP server whether it serves.
+func (c *checker) options(sw *sipflow.Switchboard, uri string, hop resolve.Hop) finding {
 	ctx, cancel := context.WithTimeout(c.ctx, c.wait)
 	defer cancel()
+	level, text := levelProblem, ""
 	code, reason, err := sw.Options(ctx, hop)
 	switch {
 	case err != nil && ctx.Err() != nil:
-		c.say(levelProblem, "proxy", "%s: %v does not answer OPTIONS within %v: is it running, and does a firewall let SIP through both ways?", uri, hop, c.wait)
+		text = fmt.Sprintf("does not answer OPTIONS within %v: is it running, and does a firewall let SIP through both ways?", c.wait)
 	case err != nil:
-		c.say(levelProblem, "proxy", "%s: %v: %v", uri, hop, err)
+		return finding{Level: level, Text: fmt.Sprintf("%s: %v: %v", uri, hop, err)}
 	case code >= 500 && code < 600:
-		c.say(levelProblem, "proxy", "%s: %v answers OPTIONS with %d %s: it does not serve", uri, hop, code, reason)
+		text = fmt.Sprintf("answers OPTIONS with %d %s: it does not serve", code, reason)
 	default:
-		c.say(levelOK, "proxy", "%s: %v answers OPTIONS with %d %s", uri, hop, code, reason)
+		level, text = levelOK, fmt.Sprintf("answers OPTIONS with %d %s", code, reason)
+	}
+	return finding{Level: level, Text: fmt.Sprintf("%s: %v %s", uri, hop, text)}
+}
+
+// sayEach tells of servers of which one is enough: those that do not serve are a
+// warning then.
+func (c *checker) sayEach(about string, servers []finding) {
+	serves := slices.ContainsFunc(servers, func(f finding) bool { return f.Level == levelOK })
+	for _, f := range servers {
+		if serves && f.Level == levelProblem {
+			f.Level = levelWarning
+			f.Text += "; calls go to the others"
+		}
+		c.say(f.Level, about, "%s", f.Text)
+	}
+}
+
+// traces asks the receiver of traces whether it takes them.
+func (c *checker) traces(cfg *Config) {
+	where := cfg.Trace.Endpoint
+	if where == "" {
+		where = "OTEL_EXPORTER_OTLP_ENDPOINT"
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, c.wait)
+	defer cancel()
+	switch named, err := trace.Probe(ctx, trace.Config{Endpoint: cfg.Trace.Endpoint}); {
+	case err != nil:
+		c.say(levelWarning, "trace", "%s: %s: the receiver does not take traces, which are lost; calls go on: %v", cfg.Origin("trace.endpoint"), where, err)
+	case named:
+		c.say(levelOK, "trace", "%s takes traces", where)
 	}
 }
 

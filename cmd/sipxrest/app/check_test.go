@@ -2,7 +2,10 @@ package app
 
 import (
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -182,5 +185,62 @@ func TestCheckOfNoConfigurationSaysHowToWriteOne(t *testing.T) {
 	ok, out := checked(t, "")
 	if ok || !strings.Contains(out, "sipxrest serve --example-config > sipxrest.yaml") || !strings.Contains(out, "1 problem.") {
 		t.Errorf("ok %v:\n%s", ok, out)
+	}
+}
+
+// One server that serves is enough for calls: what others lack is a warning, and
+// no reason for whoever waits for the exit status to give up.
+func TestCheckIsContentWithOneProxyOfSeveral(t *testing.T) {
+	_, proxy := phone(t, siptest.Script{})
+	_, mute := phone(t, siptest.Script{Answers: map[sip.RequestMethod]int{sip.OPTIONS: -1}})
+	_, failing := phone(t, siptest.Script{Answers: map[sip.RequestMethod]int{sip.OPTIONS: 503}})
+	dir := t.TempDir()
+	write(t, dir, "users.yaml", usersYAML)
+	config := minimal + "trusted: []\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [%s]}\n"
+	file := write(t, dir, "sipxrest.yaml", fmt.Sprintf(config, "sip:"+mute+", sip:"+proxy+", sip:"+failing))
+	ok, out := checked(t, file)
+	wants(t, out, "warning proxy sip:"+mute+": udp:"+mute+" does not answer OPTIONS within", "calls go to the others",
+		"ok proxy sip:"+proxy, "warning proxy sip:"+failing, "No problem found, 2 warnings.")
+	if !ok {
+		t.Error("it says that there are problems")
+	}
+	file = write(t, dir, "sipxrest.yaml", fmt.Sprintf(config, "sip:"+mute+", sip:"+failing))
+	ok, out = checked(t, file)
+	wants(t, out, "problem proxy sip:"+mute, "problem proxy sip:"+failing, "2 problems.")
+	if ok {
+		t.Error("no proxy serves, and it finds no problem")
+	}
+}
+
+func TestCheckAsksTheReceiverOfTraces(t *testing.T) {
+	_, proxy := phone(t, siptest.Script{})
+	asked := make(chan string, 10)
+	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		asked <- fmt.Sprint(r.Method, " ", r.URL.Path, " ", len(body))
+		if r.URL.Path == "/refuses" {
+			w.WriteHeader(http.StatusUnauthorized)
+		}
+	}))
+	defer receiver.Close()
+	dir := t.TempDir()
+	write(t, dir, "users.yaml", usersYAML)
+	for endpoint, want := range map[string]string{
+		receiver.URL:              "ok trace " + receiver.URL + " takes traces",
+		receiver.URL + "/refuses": "does not take traces, which are lost; calls go on: ",
+		"http://127.0.0.1:1":      "connection refused",
+		"":                        "",
+	} {
+		ok, out := checked(t, write(t, dir, "sipxrest.yaml", minimal+fmt.Sprintf("trusted: []\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}\ntrace: {endpoint: %q}\n", proxy, endpoint)))
+		wants(t, out, want)
+		if !ok {
+			t.Errorf("%s: without traces calls go on, and it says that there are problems:\n%s", endpoint, out)
+		}
+		if bad := endpoint != "" && endpoint != receiver.URL; strings.Contains(out, "1 warning") != bad || endpoint == "" && strings.Contains(out, "trace") {
+			t.Errorf("%s:\n%s", endpoint, out)
+		}
+	}
+	if got := <-asked; !strings.HasSuffix(got, " 0") || !strings.HasPrefix(got, "POST /") {
+		t.Errorf("the receiver was sent %s", got)
 	}
 }

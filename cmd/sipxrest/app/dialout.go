@@ -359,7 +359,9 @@ func (c *checker) gateway(cfg *Config, sw *sipflow.Switchboard, resolver *resolv
 		c.say(levelProblem, "gateway", "%s: %v", cfg.Origin("dialout.gateway.uri"), err)
 		return
 	}
+	var asked []finding
 	for _, hop := range hops {
-		c.options(sw, uri, hop)
+		asked = append(asked, c.options(sw, uri, hop))
 	}
+	c.sayEach("proxy", asked)
 }

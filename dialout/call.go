@@ -75,8 +75,13 @@ func (c *call) reportLocked(h happening) {
 	c.happens <- h // there is room for each kind
 }
 
-// place calls the phone. ctx bounds the time until the INVITE is out.
-func (c *call) place(ctx context.Context, o *order) error {
+// place calls the phone. It takes at most placeTime until the INVITE is out, and
+// ends at once when the call is hung up before.
+func (c *call) place(o *order) error {
+	ctx, stop := c.s.within(c.gone)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, placeTime)
+	defer cancel()
 	o.report = c.report
 	l, err := c.s.place(ctx, o)
 	if err != nil {
@@ -101,6 +106,7 @@ func (c *call) hangUp(why error) bool {
 		return false
 	}
 	c.why = why
+	c.stop()
 	if c.line != nil {
 		c.line.hangUp(why)
 	}
@@ -108,11 +114,11 @@ func (c *call) hangUp(why error) bool {
 	return true
 }
 
-// doomed says whether the call is to be hung up before it begins.
-func (c *call) doomed() bool {
+// doomed says why the call is to be hung up before it begins, nil if it is not.
+func (c *call) doomed() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return c.why != nil
+	return c.why
 }
 
 // run says how the call fares until nothing is left to be said. It was
@@ -224,6 +230,9 @@ func (c *call) after(n int) ([]talk.Status, <-chan struct{}) {
 
 // failPlacing ends a call that was accepted and could not be placed.
 func (c *call) failPlacing(err error) {
+	if c.doomed() != nil {
+		return // that ends it
+	}
 	c.log.Warn("the phone cannot be called", "error", err)
 	c.report(happening{itEnds, ending{us, err}})
 }

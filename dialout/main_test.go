@@ -37,7 +37,8 @@ type stage struct {
 	http http.Handler
 
 	mu     sync.Mutex
-	fail   error // of the next calls
+	fail   error         // of the next calls
+	stuck  chan struct{} // makes placing them last; set before there are any
 	placed []*testLine
 }
 
@@ -103,7 +104,14 @@ func newStage(t *testing.T, change func(*Config)) *stage {
 }
 
 // lift takes the place of a switchboard.
-func (st *stage) lift(_ context.Context, o *order) (*line, error) {
+func (st *stage) lift(ctx context.Context, o *order) (*line, error) {
+	if st.stuck != nil {
+		select {
+		case <-st.stuck:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	if st.fail != nil {

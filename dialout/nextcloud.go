@@ -72,8 +72,8 @@ func (s *Service) accept(c *call, r *talk.Request) *refusal {
 	ctx, cancel := s.within(r.Context())
 	who, err := r.Session.Backend().VerifyDialout(ctx, r.RoomID, r.Number, r.Options)
 	cancel()
-	if c.doomed() {
-		return refuse(stopping, "")
+	if why := c.doomed(); why != nil {
+		return doomRefusal(why)
 	}
 	if err != nil {
 		c.log.Warn("the number was not verified", "room", r.RoomID, "error", err)
@@ -95,11 +95,10 @@ func (s *Service) accept(c *call, r *talk.Request) *refusal {
 	c.say(talk.Status{State: talk.Accepted})
 	c.log.Info("phone call accepted", "room", r.RoomID, "backend", r.Session.Backend().URL())
 	c.talk.room = r.Session.Join(r.RoomID)
-	ctx, cancel = context.WithTimeout(s.hard, placeTime)
-	err = c.place(ctx, o)
-	cancel()
-	if err != nil {
-		c.failPlacing(err)
+	if c.doomed() == nil { // or else nobody needs to be called any more
+		if err := c.place(o); err != nil {
+			c.failPlacing(err)
+		}
 	}
 	c.run()
 	return nil

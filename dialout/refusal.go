@@ -32,6 +32,7 @@ const (
 	alreadyCalled = "already_calling"
 	tooMany       = "too_many_calls"
 	stopping      = "shutting_down"
+	callOver      = "call_ended"
 	noGateway     = "gateway_unreachable"
 	noNextcloud   = "nextcloud_unreachable"
 	internalError = "internal_error"
@@ -56,6 +57,7 @@ var refusals = map[string]refusal{
 	alreadyCalled: {message: "This number is being called already.", status: http.StatusConflict},
 	tooMany:       {message: "Too many calls at once. Try again later.", status: http.StatusServiceUnavailable},
 	stopping:      {message: "The phone service is being restarted. Try again in a minute.", status: http.StatusServiceUnavailable},
+	callOver:      {message: "The call of the conversation has ended.", status: http.StatusConflict},
 	noGateway:     {message: "The telephone network cannot be reached. Try again later.", status: http.StatusBadGateway},
 	noNextcloud:   {message: "The number could not be verified: Nextcloud did not answer in time.", status: http.StatusBadGateway},
 	internalError: {message: "This did not work because of an internal error.", status: http.StatusInternalServerError},
@@ -82,6 +84,14 @@ func tooManyOfUser() *refusal {
 	r := refuse(tooMany, "You have too many calls at once. End one, or try again later.")
 	r.status = http.StatusTooManyRequests
 	return r
+}
+
+// doomRefusal says why a call is not begun that was hung up before.
+func doomRefusal(why error) *refusal {
+	if errors.Is(why, sipflow.ErrDraining) {
+		return refuse(stopping, "")
+	}
+	return refuse(callOver, "")
 }
 
 // verifyRefusal says why Nextcloud did not verify a call.

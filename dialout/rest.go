@@ -140,12 +140,13 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, c *call, agent *
 	if why := s.admit(c); why != nil {
 		return why
 	}
-	// Not the request's context: a client that goes away keeps its call.
-	ctx, cancel := context.WithTimeout(s.hard, placeTime)
-	defer cancel()
-	if err := c.place(ctx, o); err != nil {
+	// A client that goes away keeps its call.
+	if err := c.place(o); err != nil {
 		s.release(c)
 		s.running.Done()
+		if why := c.doomed(); why != nil {
+			return doomRefusal(why)
+		}
 		c.log.Warn("the phone cannot be called", "agent", c.agent, "error", err)
 		if errors.Is(err, context.DeadlineExceeded) {
 			return refuse(noGateway, "")

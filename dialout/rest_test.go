@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -179,6 +180,35 @@ func TestRequestsOfClientsAreChecked(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestShutdownWhileAPhoneIsBeingPlacedForAClient(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		st := newStage(t, nil)
+		st.stuck = make(chan struct{})
+		stop := st.runs()
+		answer := make(chan *httptest.ResponseRecorder, 1)
+		go func() { answer <- st.ask("POST", "/dialout", callJSON) }()
+		synctest.Wait()
+		began := time.Now()
+		stop()
+		if w := <-answer; w.Code != 503 || !strings.Contains(w.Body.String(), stopping) {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		if d := time.Since(began); d > 0 {
+			t.Errorf("stopping took %v", d)
+		}
+	})
+}
+
+func TestAPhoneThatCannotBePlacedInTime(t *testing.T) {
+	alone(t, func(st *stage) {
+		st.stuck = make(chan struct{})
+		began := time.Now()
+		if w := st.ask("POST", "/dialout", callJSON); w.Code != 502 || !strings.Contains(w.Body.String(), noGateway) || time.Since(began) != placeTime {
+			t.Errorf("%d %s after %v", w.Code, w.Body, time.Since(began))
+		}
+	})
 }
 
 func TestATrustedPeerCallsForAUser(t *testing.T) {

@@ -202,6 +202,22 @@ func TestRoomOutlivesItsConnection(t *testing.T) {
 	})
 }
 
+// Without having joined nobody could control the phone any more.
+func TestJoinThatIsLostIsRepeated(t *testing.T) {
+	bubble(t, func(r *rig) {
+		id := r.call(101)
+		cutOnce(r, false, `"type":"room"`)
+		room := r.session.Join(token)
+		r.add(id, 101)
+		r.lab.Cloud.Join(token, "alice")
+		sleep(time.Second)
+		if n, p := r.lab.Cloud.BridgesIn(token), room.People(); n != 1 || p.Present != 1 {
+			t.Errorf("%d bridges in the room, people %+v", n, p)
+		}
+		r.status(id, talk.Cleared)
+	})
+}
+
 // A bridge that is new in a room is no human, though its join does not say so.
 func TestOtherBridgesAreNotPeople(t *testing.T) {
 	inRoom(t, func(r *rig, room *talk.Room, _ string) {

@@ -61,15 +61,18 @@ func (r *Room) Leave() {
 	r.leave()
 }
 
-// onUp joins the room, unless the session is in it already.
+// onUp joins the room, unless the session is known to be in it: a request to
+// join may have been lost with the connection.
 func (r *Room) onUp(hello Hello) {
-	if hello == Resumed {
+	if hello == Resumed && r.has(r.link.sessionID) {
 		return
 	}
-	r.mu.Lock()
-	clear(r.members)
-	r.known = false
-	r.mu.Unlock()
+	if hello != Resumed {
+		r.mu.Lock()
+		clear(r.members)
+		r.known = false
+		r.mu.Unlock()
+	}
 	r.link.out.renew(nil)
 	// Its outbox holds nothing else, so it is not full.
 	_ = r.link.out.put(&item{data: encode(object{"id": "join", "type": "room", "room": object{"roomid": r.id}})})

@@ -169,16 +169,32 @@ func TestFaultAcceptedLate(t *testing.T) {
 		if d := time.Since(began); d > 8100*time.Millisecond {
 			t.Errorf("refused after %v", d)
 		}
-		// Verified in time, but nobody can be told.
+		// Verified in time, but nobody can be told: the next request is lost with
+		// its connection.
 		st.lab.Cloud.VerifyDelay = 5 * time.Second
 		answered := st.dialing(token, 103)
 		time.Sleep(time.Second)
-		st.lab.Refuse(true)
-		st.lab.Drop()
+		st.lab.Cut = func(sent bool, m []byte) bool {
+			if sent && strings.Contains(string(m), "actor-104") {
+				go st.lab.Refuse(true)
+				return true
+			}
+			return false
+		}
+		lost := st.dialing(token, 104)
 		time.Sleep(15 * time.Second)
 		st.lab.Refuse(false)
 		if err := <-answered; err == nil {
 			t.Error("accepted late")
+		}
+		if err := <-lost; err == nil {
+			t.Error("accepted what was lost")
+		}
+		if n := len(st.sent(`"status":"accepted"`)); n != 1 {
+			t.Errorf("%d were accepted", n)
+		}
+		if requests := strings.Join(st.lab.Cloud.Requests(), "\n"); strings.Count(requests, "verify-dialout OK") != 3 { // 101, that of 102 too late, 103
+			t.Errorf("asked of Nextcloud:\n%s", requests)
 		}
 		synctest.Wait()
 		if len(st.placed) != 1 {

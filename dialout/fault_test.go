@@ -158,13 +158,12 @@ func TestFaultLineBreaksInTheCaller(t *testing.T) {
 
 func TestFaultAcceptedLate(t *testing.T) {
 	inTalk(t, func(st *talkStage) {
-		began := time.Now()
 		st.lab.Cloud.VerifyDelay = 7900 * time.Millisecond
 		if err := <-st.dialing(token, 101); err != nil { // in time
 			t.Error(err)
 		}
 		st.lab.Cloud.VerifyDelay = 8100 * time.Millisecond
-		began = time.Now()
+		began := time.Now()
 		refusedWith(t, <-st.dialing(token, 102), noNextcloud)
 		if d := time.Since(began); d > 8100*time.Millisecond {
 			t.Errorf("refused after %v", d)

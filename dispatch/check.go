@@ -1,0 +1,206 @@
+package dispatch
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"unicode"
+
+	"github.com/nyaruka/phonenumbers"
+
+	"sipxrest/sipflow"
+)
+
+// maxID bounds the id of a rule and the name of a trunk, in bytes.
+const maxID = 64
+
+// check says everything that is wrong with a rule, each with its key.
+func (r *Rule) check(cfg *Config) error {
+	var errs []error
+	fault := func(key string, err error) {
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: rule %q: %s: %w", r.Where(), r.ID, key, err))
+		}
+	}
+	if r.ID == "" {
+		errs = append(errs, fmt.Errorf("%s: id: missing: give the rule one that logs and webhooks show", r.Where()))
+	} else {
+		fault("id", checkName(r.ID))
+	}
+	for _, name := range r.Trunks {
+		if !slices.ContainsFunc(cfg.Trunks, func(t Trunk) bool { return t.Name == name }) {
+			fault("trunks", fmt.Errorf("%.64q is no trunk: those of dispatch.trunks are %s", name, trunkNames(cfg.Trunks)))
+		}
+	}
+	fault("default_region", checkRegion(r.DefaultRegion))
+	for key, list := range map[string][]string{"numbers": r.Numbers, "inbound_numbers": r.InboundNumbers} {
+		for _, number := range list {
+			fault(key, checkNumber(number))
+		}
+	}
+	if r.Policy != "" && cfg.CheckPolicy != nil {
+		fault("policy", cfg.CheckPolicy(r.Policy))
+	}
+	st := &state{cfg: *cfg}
+	if r.Static != nil {
+		_, err := st.plan(r, r.Static, true)
+		fault("action", err)
+	}
+	_, err := st.plan(r, &r.Fallback, true)
+	fault("fallback", err)
+	if r.Static == nil {
+		fault("url", r.checkURL(r.URL))
+	}
+	if r.EventsURL != "" {
+		fault("events_url", r.checkURL(r.EventsURL))
+	}
+	if r.URL == "" && r.EventsURL == "" && r.Events != 0 {
+		fault("events", errors.New("there is no webhook that is told of them: write events_url"))
+	}
+	if r.Static != nil && (r.Decide != 0 || r.CheckPIN) {
+		fault("decide", errors.New("a static rule asks nobody: write url instead of action"))
+	}
+	if r.Decide&^(TransferFailed|TargetFailed) != 0 {
+		fault("decide", errors.New("only transfer_failed and target_failed leave something to decide"))
+	}
+	r.checkRequest(fault)
+	return errors.Join(errs...)
+}
+
+// checkRequest checks how the webhook is asked.
+func (r *Rule) checkRequest(fault func(string, error)) {
+	switch r.Method {
+	case http.MethodPost, http.MethodPut, http.MethodGet:
+	default:
+		fault("method", fmt.Errorf("%.20q: write POST, PUT or GET", r.Method))
+	}
+	for name, values := range r.Headers {
+		switch {
+		case !validToken(name) || strings.ContainsFunc(values[0], unicode.IsControl):
+			fault("headers", fmt.Errorf("%.64q is no header", name)) // without its value
+		case slices.Contains([]string{"Connection", "Content-Length", "Content-Type", "Transfer-Encoding", "Upgrade", "Trailer", "X-Event-Id", signatureHeader}, name):
+			fault("headers", fmt.Errorf("%s is ours to set", name))
+		case name == "Authorization" && len(r.JWT.Keys) > 0:
+			fault("headers", errors.New("the token of jwt goes into Authorization: leave one of them out"))
+		}
+	}
+	for i, name := range r.SIPHeaders {
+		canonical, err := sipHeader(name)
+		fault("sip_headers", err)
+		r.SIPHeaders[i] = canonical
+	}
+	if len(r.JWT.Keys) == 0 && r.JWT.Issuer != "" {
+		fault("jwt", errors.New(`keys: missing: write [{id: "1", secret: "…"}]`))
+	}
+	for _, k := range r.JWT.Keys {
+		if len(k.Secret) < 16 {
+			fault("jwt", fmt.Errorf("keys: the secret of key %.64q has less than 16 characters: such can be guessed from one token", k.ID))
+		}
+	}
+	if r.HMACSecret != "" && len(r.HMACSecret) < 16 {
+		fault("hmac_secret", errors.New("it has less than 16 characters: such can be guessed from one signature"))
+	}
+	for _, host := range r.AllowPrivate {
+		if h := hostName(host); strings.ContainsAny(host, "/@ *") || h == "" || strings.Contains(h, ":") && !isHost("["+h+"]") {
+			fault("allow_private", fmt.Errorf("%.80q: write the host as the URL has it", host))
+		}
+	}
+	if (r.ClientCert == "") != (r.ClientKey == "") {
+		fault("client_cert", errors.New("client_cert and client_key go together"))
+	} else if _, err := r.tls(); err != nil {
+		fault("tls", err)
+	}
+	if r.Proxy != "" {
+		fault("proxy", checkProxy(r.Proxy))
+	}
+	if u, err := url.Parse(r.URL); err == nil && u.Scheme == "http" && (r.CAFile != "" || r.ClientCert != "") {
+		fault("ca_file", errors.New("an http:// URL has no TLS: write https://"))
+	}
+}
+
+func checkName(s string) error {
+	if len(s) > maxID || !validToken(s) {
+		return fmt.Errorf("%.80q: up to %d letters, digits and signs such as - _ . are expected", s, maxID)
+	}
+	return nil
+}
+
+func checkRegion(region string) error {
+	if region != "" && phonenumbers.GetCountryCodeForRegion(region) == 0 {
+		return fmt.Errorf("%.20q is no country: write its ISO 3166 code, such as DE", region)
+	}
+	return nil
+}
+
+// checkNumber refuses what would never match.
+func checkNumber(text string) error {
+	number := numbering{}.normal(text)
+	switch {
+	case number == "" || len(text) > maxNumber:
+		return fmt.Errorf("%.80q is no number", text)
+	case strings.HasSuffix(number, "*") && len(number) > 3 || strings.Contains(number, "?"):
+		return fmt.Errorf("%.80q: numbers are compared whole: leave the key out for any number", text)
+	case strings.HasPrefix(number, "+") && (len(number) < 5 || len(number) > 16):
+		return fmt.Errorf("%.80q is no whole number (ITU-T E.164)", text)
+	case strings.ContainsFunc(number, unfit):
+		return fmt.Errorf("%.80q has characters that a user does not have", text)
+	}
+	return nil
+}
+
+func trunkNames(trunks []Trunk) string {
+	if len(trunks) == 0 {
+		return "none"
+	}
+	names := make([]string, len(trunks))
+	for i, t := range trunks {
+		names[i] = t.Name
+	}
+	return strings.Join(names, ", ")
+}
+
+// wordDomain in Trunk.Sources stands for the domain's SIP proxies.
+const wordDomain = "domain"
+
+// CheckTrunk says what is wrong with a trunk.
+func CheckTrunk(t Trunk) error {
+	if t.Name == "" {
+		return errors.New("name: missing: rules and webhooks know the trunk by it")
+	}
+	if err := checkName(t.Name); err != nil {
+		return fmt.Errorf("name: %w", err)
+	}
+	for _, s := range t.Sources {
+		if s == wordDomain {
+			continue
+		}
+		if _, err := parsePrefix(s); err != nil {
+			return fmt.Errorf("trunk %s: sources: %.80q is neither an address nor a network: write 192.0.2.7 or 192.0.2.0/24", t.Name, s)
+		}
+	}
+	for _, h := range t.FromHosts {
+		if !isHost(h) {
+			return fmt.Errorf("trunk %s: from_hosts: %.80q is neither a host name nor an address", t.Name, h)
+		}
+	}
+	if len(t.Sources) == 0 && t.Username == "" {
+		return fmt.Errorf("trunk %s: sources or username: missing: anybody can write any host into From, so name the addresses that its calls come from, or a digest user", t.Name)
+	}
+	if t.Credentials != (sipflow.Credentials{}) && t.Username == "" {
+		return fmt.Errorf("trunk %s: username: missing: whose password is it?", t.Name)
+	}
+	return nil
+}
+
+func parsePrefix(s string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(s); err == nil {
+		a = a.Unmap().WithZone("")
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(s)
+	return p.Masked(), err
+}

@@ -1,0 +1,217 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sipxrest/sipflow"
+)
+
+// Config is what New needs.
+type Config struct {
+	// Rules are those of the configuration; RulesDir is a folder with more, in
+	// files *.yaml that hold a rule or a list of rules. Empty: none.
+	Rules    []Rule
+	RulesDir string
+	// Trunks are those who may send calls without a user's digest.
+	Trunks []Trunk
+	// Rooms are URIs to call by the name of a room. RoomTarget is that of any
+	// other; {room} in it is the room's name. Empty: there are no others.
+	Rooms      map[string]string
+	RoomTarget string
+	// Domain is ours, and where tel URIs are called.
+	Domain string
+	// Region is the ISO 3166 country of numbers without a country code; of so
+	// many digits and fewer, ExtensionDigits, they stay in the house.
+	Region          string
+	ExtensionDigits int
+	// UserAgent is sent to webhooks. Default "sipxrest".
+	UserAgent string
+	// Resolver looks webhooks up. Nil: the system's.
+	Resolver *net.Resolver
+	// CheckPolicy says what is wrong with the name of a policy, and Allow whether
+	// it lets a URI be called; an empty name is everybody's. May be nil.
+	CheckPolicy func(policy string) error
+	Allow       func(policy, uri string) error
+	// DomainAddrs are the addresses of the domain's SIP proxies. May be nil.
+	DomainAddrs func() []netip.Addr
+	// Secrets are the SIP secrets of a user. May be nil.
+	Secrets func(user string) (sipflow.Credentials, bool)
+}
+
+// maxAsking bounds the webhooks that are asked at once.
+const maxAsking = 4096
+
+// rule is a Rule that can be asked.
+type rule struct {
+	Rule
+	client *http.Client
+	agent  string
+	domain string
+	asking chan struct{} // of all rules
+}
+
+// state is what calls are dispatched by. It is never changed.
+type state struct {
+	cfg    Config
+	table  *table
+	trunks []trunk
+}
+
+// A Dispatcher decides on calls. Its methods may be called from any goroutine.
+type Dispatcher struct {
+	log    *slog.Logger
+	now    atomic.Pointer[state]
+	asking chan struct{}
+	events *sender
+	stats  stats
+
+	reloading sync.Mutex
+	cfg       Config // guarded by reloading
+	files     string // state of the files when they were read last; guarded by reloading
+}
+
+// New reads the rules. Its error has a line for each mistake. Close must be
+// called.
+func New(cfg Config, log *slog.Logger) (*Dispatcher, error) {
+	d := &Dispatcher{log: log, asking: make(chan struct{}, maxAsking)}
+	if err := d.Reload(cfg); err != nil {
+		return nil, err
+	}
+	d.events = newSender(log)
+	return d, nil
+}
+
+// Reload reads the rules again, by another configuration. If there is anything
+// wrong, the old ones stay.
+func (d *Dispatcher) Reload(cfg Config) error {
+	d.reloading.Lock()
+	defer d.reloading.Unlock()
+	files := statesOf(cfg.RulesDir)
+	st, err := newState(cfg, d.asking)
+	if err != nil {
+		return err
+	}
+	d.cfg, d.files = cfg, files
+	d.now.Store(st)
+	return nil
+}
+
+// Rules is how many there are.
+func (d *Dispatcher) Rules() int { return len(d.now.Load().table.rules) }
+
+// Close sends the events that wait, until ctx ends.
+func (d *Dispatcher) Close(ctx context.Context) { d.events.close(ctx) }
+
+// Check says everything that is wrong with the rules and what they need.
+func Check(cfg Config) (rules int, err error) {
+	st, err := newState(cfg, nil)
+	if err != nil {
+		return 0, err
+	}
+	return len(st.table.rules), nil
+}
+
+func newState(cfg Config, asking chan struct{}) (*state, error) {
+	st := &state{cfg: cfg}
+	rules, err := readDir(cfg.RulesDir, cfg.Domain)
+	errs := []error{err}
+	rules = append(append([]Rule{}, cfg.Rules...), rules...)
+	for i := range rules {
+		r := &rules[i]
+		if r.File == "" {
+			r.File = "dispatch.rules"
+		}
+		if r.DefaultRegion == "" {
+			r.DefaultRegion = cfg.Region
+		}
+		if r.Timeout == 0 {
+			r.Timeout = webhookTime
+		}
+		errs = append(errs, r.check(&cfg))
+	}
+	errs = append(errs, st.addTrunks(cfg.Trunks), checkRooms(&cfg))
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	list := make([]*rule, len(rules))
+	for i := range rules {
+		r := &rule{Rule: rules[i], agent: cfg.UserAgent, domain: cfg.Domain, asking: asking}
+		if r.agent == "" {
+			r.agent = "sipxrest"
+		}
+		if r.client, err = newClient(&r.Webhook, cfg.Resolver); err != nil {
+			return nil, fmt.Errorf("%s: rule %q: %w", r.Where(), r.ID, err)
+		}
+		list[i] = r
+	}
+	st.table, err = newTable(list, cfg.ExtensionDigits)
+	return st, err
+}
+
+// webhookTime is how long a webhook may take, all together.
+const webhookTime = 5 * time.Second
+
+// maxAttempts bounds the targets that one call is connected to after another.
+const maxAttempts = 5
+
+func checkRooms(cfg *Config) error {
+	var errs []error
+	for name, uri := range cfg.Rooms {
+		if err := checkTemplate(uri, cfg.Domain); err != nil {
+			errs = append(errs, fmt.Errorf("dispatch.rooms: %.64s: %w", name, err))
+		}
+	}
+	if cfg.RoomTarget != "" {
+		if err := checkTemplate(cfg.RoomTarget, cfg.Domain); err != nil {
+			errs = append(errs, fmt.Errorf("dispatch.room-target: %w", err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// A plan is a decision that can be carried out.
+type plan struct {
+	*Decision
+	uri string // to call; empty: the call is refused
+	// ours says that the URI is one of the configuration.
+	ours bool
+}
+
+// plan finds out whom a decision has called, and whether that may be.
+func (st *state) plan(r *Rule, d *Decision, atLoad bool) (plan, error) {
+	p := plan{Decision: d}
+	switch d.Action {
+	case Answer:
+		template, known := st.cfg.Rooms[d.Room]
+		if !known {
+			template = st.cfg.RoomTarget
+		}
+		if template == "" {
+			return p, fmt.Errorf("room_name: there is no room %.80q: add it to dispatch.rooms, or write dispatch.room-target for all", d.Room)
+		}
+		uri, err := roomTarget(template, d.Room)
+		if err != nil {
+			return p, err
+		}
+		p.ours = true
+		p.uri, err = parseTarget(uri, st.cfg.Domain)
+		return p, err
+	case Transfer:
+		p.uri = d.To
+		if st.cfg.Allow != nil && !atLoad {
+			if err := st.cfg.Allow(r.Policy, d.To); err != nil {
+				return p, fmt.Errorf("transfer_to: %w", err)
+			}
+		}
+	}
+	return p, nil
+}

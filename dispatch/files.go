@@ -1,0 +1,150 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+const (
+	// maxFile bounds a file of rules, in bytes, and maxFiles how many there are.
+	maxFile  = 4 << 20
+	maxFiles = 1000
+	// settle is how long after the first sign of a change the files are read.
+	settle = 300 * time.Millisecond
+)
+
+// ruleFiles are the files of a folder that hold rules, in the order of their
+// names. Hidden ones and what editors leave are none.
+func ruleFiles(dir string) ([]string, error) {
+	if dir == "" {
+		return nil, nil
+	}
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, fmt.Errorf("dispatch.rules-dir: %w", err)
+	}
+	var files []string
+	for _, e := range entries {
+		name := e.Name()
+		if ext := filepath.Ext(name); ext != ".yaml" && ext != ".yml" || strings.HasPrefix(name, ".") || e.IsDir() {
+			continue
+		}
+		files = append(files, filepath.Join(dir, name))
+	}
+	if len(files) > maxFiles {
+		return nil, fmt.Errorf("dispatch.rules-dir: %s has more than %d files", dir, maxFiles)
+	}
+	slices.Sort(files)
+	return files, nil
+}
+
+// readDir reads the rules of a folder.
+func readDir(dir, domain string) ([]Rule, error) {
+	files, err := ruleFiles(dir)
+	if err != nil {
+		return nil, err
+	}
+	var rules []Rule
+	var errs []error
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil && info.Size() > maxFile {
+			errs = append(errs, fmt.Errorf("%s has more than %d bytes", file, maxFile))
+			continue
+		}
+		data, err := os.ReadFile(file)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		list, err := ParseRules(data, file, domain)
+		errs = append(errs, err)
+		rules = append(rules, list...)
+	}
+	return rules, errors.Join(errs...)
+}
+
+// statesOf tells whether the files have changed.
+func statesOf(dir string) string {
+	files, err := ruleFiles(dir)
+	if err != nil {
+		return err.Error()
+	}
+	var b strings.Builder
+	for _, file := range files {
+		fmt.Fprint(&b, file)
+		if info, err := os.Stat(file); err == nil {
+			fmt.Fprint(&b, " ", info.Size(), " ", info.ModTime().UnixNano())
+		}
+		b.WriteByte('\n')
+	}
+	return b.String()
+}
+
+// Watch reads the folder of rules again whenever something changes in it, until
+// ctx ends. If there is anything wrong, that is logged and the old rules stay.
+// The error says that watching could not begin.
+func (d *Dispatcher) Watch(ctx context.Context, log *slog.Logger) error {
+	d.reloading.Lock()
+	dir := d.cfg.RulesDir
+	last := d.files
+	d.reloading.Unlock()
+	if dir == "" {
+		return nil
+	}
+	watcher, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watch rules: %w", err)
+	}
+	defer watcher.Close()
+	if err := watcher.Add(dir); err != nil {
+		return fmt.Errorf("watch rules: %s: %w", dir, err)
+	}
+	due := time.After(0) // a change between loading and watching
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case _, ok := <-watcher.Events:
+			if !ok {
+				return nil
+			}
+			if due == nil { // a busy folder must not put the reload off for ever
+				due = time.After(settle)
+			}
+		case err, ok := <-watcher.Errors:
+			if !ok {
+				return nil
+			}
+			log.Warn("watch rules", "error", err)
+			if due == nil {
+				due = time.After(settle)
+			}
+		case <-due:
+			due = nil
+			if states := statesOf(dir); states != last {
+				last = states
+				d.reloadFiles(log)
+			}
+		}
+	}
+}
+
+func (d *Dispatcher) reloadFiles(log *slog.Logger) {
+	d.reloading.Lock()
+	cfg := d.cfg
+	d.reloading.Unlock()
+	if err := d.Reload(cfg); err != nil {
+		log.Error("dispatch rules not reloaded, the old ones stay", "error", err)
+		return
+	}
+	log.Info("dispatch rules reloaded", "rules", d.Rules())
+}

@@ -1,0 +1,106 @@
+package dispatch
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/netip"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// A webhook's name may lead anywhere, and elsewhere at each look-up. Its address
+// is judged when the connection is made, so that there is nothing in between.
+
+// maxConnect bounds one connection.
+const maxConnect = 3 * time.Second
+
+// blocked are the networks that are nobody's, or only of those near.
+var blocked = []netip.Prefix{
+	netip.MustParsePrefix("0.0.0.0/8"),       // this network (RFC 791)
+	netip.MustParsePrefix("10.0.0.0/8"),      // private (RFC 1918)
+	netip.MustParsePrefix("100.64.0.0/10"),   // shared behind carriers' NATs (RFC 6598)
+	netip.MustParsePrefix("127.0.0.0/8"),     // loopback
+	netip.MustParsePrefix("169.254.0.0/16"),  // link-local, metadata of clouds
+	netip.MustParsePrefix("172.16.0.0/12"),   // private
+	netip.MustParsePrefix("192.0.0.0/24"),    // protocol assignments (RFC 6890)
+	netip.MustParsePrefix("192.0.2.0/24"),    // documentation (RFC 5737)
+	netip.MustParsePrefix("192.88.99.0/24"),  // 6to4 relays
+	netip.MustParsePrefix("192.168.0.0/16"),  // private
+	netip.MustParsePrefix("198.18.0.0/15"),   // benchmarks (RFC 2544)
+	netip.MustParsePrefix("198.51.100.0/24"), // documentation
+	netip.MustParsePrefix("203.0.113.0/24"),  // documentation
+	netip.MustParsePrefix("224.0.0.0/3"),     // multicast, reserved, broadcast
+	netip.MustParsePrefix("2001::/23"),       // Teredo, ORCHID and the like (RFC 2928)
+	netip.MustParsePrefix("2001:db8::/32"),   // documentation
+	netip.MustParsePrefix("3fff::/20"),       // documentation (RFC 9637)
+}
+
+var (
+	globalIPv6 = netip.MustParsePrefix("2000::/3") // all that is given out (RFC 4291)
+	nat64      = netip.MustParsePrefix("64:ff9b::/96")
+	sixToFour  = netip.MustParsePrefix("2002::/16")
+)
+
+// public says whether an address is one of the whole Internet. IPv4 addresses
+// that are written as IPv6 ones (mapped, NAT64, 6to4) are judged as what they
+// are.
+func public(a netip.Addr) bool {
+	a = a.Unmap().WithZone("")
+	if a.Is6() {
+		b := a.As16()
+		switch {
+		case nat64.Contains(a):
+			a = netip.AddrFrom4([4]byte(b[12:16]))
+		case sixToFour.Contains(a):
+			a = netip.AddrFrom4([4]byte(b[2:6]))
+		case !globalIPv6.Contains(a):
+			return false
+		}
+	}
+	return a.IsValid() && !slices.ContainsFunc(blocked, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// errPrivate refuses an address.
+type errPrivate struct{ host, address string }
+
+func (e *errPrivate) Error() string {
+	host := e.host
+	if host == e.address {
+		return fmt.Sprintf("%s is a private address: if it is meant, list it in allow_private", host)
+	}
+	return fmt.Sprintf("%s leads to the private address %s: if that is meant, list %s in allow_private", host, e.address, host)
+}
+
+// dialer opens connections to webhooks.
+type dialer struct {
+	resolver *net.Resolver // nil: the system's
+	private  []string      // hosts that may have a private address, as hostName answers them
+}
+
+// hostName is a host as it is compared.
+func hostName(host string) string {
+	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
+}
+
+// DialContext opens a connection. The check sees every address that is tried,
+// not the one that some look-up before it has found.
+func (d *dialer) DialContext(ctx context.Context, network, address string) (net.Conn, error) {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return nil, err
+	}
+	nd := net.Dialer{Timeout: maxConnect, Resolver: d.resolver, FallbackDelay: 300 * time.Millisecond}
+	if !slices.Contains(d.private, hostName(host)) {
+		nd.Control = func(_, address string, _ syscall.RawConn) error {
+			ap, err := netip.ParseAddrPort(address)
+			if err != nil || !public(ap.Addr()) {
+				return &errPrivate{host, ap.Addr().String()}
+			}
+			return nil
+		}
+	}
+	return nd.DialContext(ctx, network, address)
+}

@@ -1,0 +1,211 @@
+package dispatch
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v4"
+)
+
+// ReadRules reads a rule, or a list of rules, of a YAML document. Relative
+// names of files start at dir; file is for messages. Its error joins one *Fault
+// for each rule that cannot be read. domain is where tel URIs are called.
+func ReadRules(n *yaml.Node, file, dir, domain string) ([]Rule, error) {
+	n = follow(n)
+	items := []*yaml.Node{n}
+	if n.Kind == yaml.SequenceNode {
+		items = n.Content
+	}
+	rules := make([]Rule, 0, len(items))
+	var errs []error
+	for i, item := range items {
+		r, err := readRule(follow(item), dir, domain)
+		r.File, r.Line = file, item.Line
+		if err != nil {
+			name := fmt.Sprintf("rule %q", r.ID)
+			if r.ID == "" {
+				name = fmt.Sprintf("rule %d", i+1)
+			}
+			errs = append(errs, at(item.Line, name, err))
+			continue
+		}
+		rules = append(rules, r)
+	}
+	return rules, errors.Join(errs...)
+}
+
+// ParseRules reads the text of a file with rules. Each line of its error begins
+// with file:line.
+func ParseRules(data []byte, file, domain string) ([]Rule, error) {
+	var doc yaml.Node
+	loader, err := yaml.NewLoader(bytes.NewReader(data))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := loader.Load(&doc); err == io.EOF {
+		return nil, nil // nothing but comments
+	} else if err != nil {
+		if bytes.Contains(data, []byte("\n\t")) {
+			err = fmt.Errorf("%w: indent with spaces, YAML takes no tabs", err)
+		}
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	if err := loader.Load(new(yaml.Node)); err != io.EOF {
+		return nil, fmt.Errorf("%s: more than one document: keep one list of rules", file)
+	}
+	if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" {
+		return nil, nil
+	}
+	rules, err := ReadRules(doc.Content[0], file, filepath.Dir(file), domain)
+	return rules, inFile(file, err)
+}
+
+// inFile puts the file and the line before each fault.
+func inFile(file string, err error) error {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	var errs []error
+	for _, e := range joined.Unwrap() {
+		var f *Fault
+		if errors.As(e, &f) {
+			e = fmt.Errorf("%s:%d: %w", file, f.Line, f.Err)
+		}
+		errs = append(errs, e)
+	}
+	return errors.Join(errs...)
+}
+
+// readRule reads one rule.
+func readRule(n *yaml.Node, dir, domain string) (r Rule, err error) {
+	if n.Kind != yaml.MappingNode {
+		return r, errors.New(`write it as {id: "1", url: "https://example.com/calls"}`)
+	}
+	keys := r.setters(dir)
+	static, fallback := fields{}, (*yaml.Node)(nil)
+	first := ""
+	seen := map[string]bool{}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if keyName(n.Content[i].Value) == "id" { // first: mistakes name it
+			_ = keys["id"](follow(n.Content[i+1]))
+		}
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], follow(n.Content[i+1])
+		name := keyName(k.Value)
+		field := plain(k.Value)
+		if known[field] {
+			name = field
+		}
+		if seen[name] {
+			return r, &Fault{k.Line, fmt.Errorf("%.64s: given twice", k.Value)}
+		}
+		seen[name] = true
+		switch set := keys[name]; {
+		case name == "fallback":
+			fallback = v
+		case set != nil:
+			if v.Tag == "!!null" {
+				continue
+			}
+			if err := set(v); err != nil {
+				return r, at(v.Line, name, err)
+			}
+		case known[field]:
+			left := maxNodes
+			data, err := toJSON(v, &left, 0)
+			if err != nil {
+				return r, at(v.Line, k.Value, err)
+			}
+			if string(data) != "null" {
+				static[field] = data
+				if first == "" {
+					first = k.Value
+				}
+			}
+		default:
+			return r, &Fault{k.Line, fmt.Errorf("unknown key %.64q: known are fallback, %s, and what a webhook answers (action, room_name…)", k.Value, keyList(keys))}
+		}
+	}
+	r.Method = strings.ToUpper(r.Method)
+	if r.Method == "" {
+		r.Method = http.MethodPost
+	}
+	if r.Fallback, err = readFallback(fallback, domain); err != nil {
+		return r, err
+	}
+	if len(static) == 0 {
+		return r, nil
+	}
+	if seen["url"] {
+		return r, fmt.Errorf("url: a webhook decides, or the rule does (%s): leave one out", first)
+	}
+	d, err := static.decision(domain)
+	if err != nil {
+		return r, err
+	}
+	r.Static = &d
+	return r, nil
+}
+
+// readFallback reads what becomes of a call whose webhook fails: a code, or the
+// fields of an answer.
+func readFallback(n *yaml.Node, domain string) (d Decision, err error) {
+	d = Decision{Action: Hangup, Code: codeFallback}
+	if n == nil || n.Tag == "!!null" {
+		return d, nil
+	}
+	if n.Kind == yaml.ScalarNode {
+		code, err := parseCode(n.Value)
+		if err == nil && code == 503 {
+			err = errDraining503
+		}
+		if err != nil {
+			return d, at(n.Line, "fallback", err)
+		}
+		if code != 0 {
+			d.Code = code
+		}
+		return d, nil
+	}
+	if n.Kind != yaml.MappingNode {
+		return d, &Fault{n.Line, errors.New("fallback: write a code such as 486, or {action: transfer, transfer_to: …}")}
+	}
+	f := fields{}
+	left := maxNodes
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		if !known[plain(k.Value)] {
+			return d, &Fault{k.Line, fmt.Errorf("fallback: unknown key %.64q: write what a webhook may answer, such as {action: transfer, transfer_to: …}", k.Value)}
+		}
+		data, err := toJSON(v, &left, 0)
+		if err != nil {
+			return d, at(v.Line, "fallback", err)
+		}
+		if string(data) != "null" {
+			f[plain(k.Value)] = data
+		}
+	}
+	if d, err = f.decision(domain); err == nil && d.Action == Hangup && d.Code == 503 {
+		err = errDraining503
+	}
+	if err != nil {
+		return d, at(n.Line, "fallback", err)
+	}
+	return d, nil
+}
+
+func keyList(keys map[string]func(*yaml.Node) error) string {
+	return strings.Join(slices.Sorted(maps.Keys(keys)), ", ")
+}

@@ -1,0 +1,142 @@
+package dispatch
+
+import (
+	"log/slog"
+	"net/http"
+	"strconv"
+	"time"
+
+	"sipxrest/sipflow"
+)
+
+// A Rule says who decides on a call, as it is written: either a webhook (URL)
+// or the rule itself (Static).
+type Rule struct {
+	ID, Name string
+	// File and Line are where it is written.
+	File string
+	Line int
+
+	// The calls that it is for. An empty list is any; all three must match.
+	Trunks         []string // names of Config.Trunks
+	Numbers        []string // called
+	InboundNumbers []string // calling
+	// DefaultRegion is the ISO 3166 country, "DE", of numbers without a country
+	// code. Empty: Config.Region.
+	DefaultRegion string
+
+	// Static decides without a webhook; nil if there is one.
+	Static *Decision
+	Webhook
+
+	// Fallback is what becomes of the call when the webhook fails.
+	Fallback Decision
+	// Redirect answers a transfer by 302 (Moved Temporarily) with the target as
+	// Contact, for who is in front of us to call it.
+	Redirect bool
+	// Events are those that the webhook is told of.
+	Events Events
+	// Decide are those that it is asked about: its answer says how the call
+	// goes on.
+	Decide Events
+	// CheckPIN leaves it to the webhook whether a PIN is right.
+	CheckPIN bool
+	// Policy is whom transfers may call. Empty: everybody's.
+	Policy string
+}
+
+// Where is the place of the rule, "rules.yaml:3".
+func (r *Rule) Where() string { return r.File + ":" + strconv.Itoa(r.Line) }
+
+// Webhook is how a rule's webhook is reached.
+type Webhook struct {
+	URL       string
+	EventsURL string        // where events go; empty: URL
+	Method    string        // POST, PUT or GET
+	Timeout   time.Duration // for all of it
+	Headers   http.Header   // added to the request
+	// SIPHeaders are those of the INVITE that it is told, in canonical form.
+	SIPHeaders []string
+	ProjectID  string
+	HMACSecret Secret
+	JWT        JWT
+	// AllowHTTP lets the URL be without TLS.
+	AllowHTTP bool
+	// AllowPrivate lists hosts of the URL that may have a private address.
+	AllowPrivate []string
+	// CAFile has the authorities that the webhook's certificate is of; empty:
+	// the system's. ClientCert and ClientKey are shown to it. PEM files.
+	CAFile, ClientCert, ClientKey string
+	// Proxy is the URL of an HTTP proxy.
+	Proxy string
+}
+
+// JWT signs requests as LiveKit's webhooks are signed.
+type JWT struct {
+	Issuer string
+	Keys   []Key // the first signs
+}
+
+// Key is a secret of JWT.
+type Key struct {
+	ID     string // "kid" of the token
+	Secret Secret
+}
+
+// A Secret is not shown in logs.
+type Secret string
+
+// String hides it.
+func (s Secret) String() string {
+	if s == "" {
+		return ""
+	}
+	return "[redacted]"
+}
+
+// LogValue hides it.
+func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
+
+// GoString hides it from %#v.
+func (s Secret) GoString() string { return s.String() }
+
+// MarshalText hides it from encoders.
+func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
+
+// Events is a set of what can happen to a call.
+type Events uint8
+
+// The events.
+const (
+	Answered       Events = 1 << iota // the caller is joined with the room or the target
+	Ended                             // the call is over
+	TransferFailed                    // the target of a transfer could not be reached, or refused
+	TargetFailed                      // a room could not be reached, or refused
+)
+
+var eventNames = []string{"answered", "ended", "transfer_failed", "target_failed"}
+
+// names lists the events of a set.
+func (e Events) names() (list []string) {
+	for i, name := range eventNames {
+		if e&(1<<i) != 0 {
+			list = append(list, name)
+		}
+	}
+	return list
+}
+
+// A Trunk is somebody who may send calls. It is known by the address that the
+// INVITE comes from, by a digest user, or both. A From host proves nothing by
+// itself, so it only tells trunks at the same address apart.
+type Trunk struct {
+	Name string
+	// Sources are networks, addresses and the word "domain": the domain's SIP
+	// proxies.
+	Sources   []string
+	FromHosts []string
+	// Username is a digest user that the INVITE must prove to be from.
+	Username string
+	// Secrets answer for Username. None: those of the user of that name.
+	Credentials sipflow.Credentials
+}

@@ -1,0 +1,135 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// A Considered is a rule that a call might have.
+type Considered struct {
+	ID, Name, Where string
+	// Why says why it is not the rule of the call; empty for one that fits but
+	// says less than the one that is taken.
+	Why   string
+	Taken bool
+}
+
+// A Trial is what would become of a call.
+type Trial struct {
+	Call       Call
+	Considered []Considered
+	// Prove says that the caller would have to prove who it is by digest.
+	Prove bool
+	// Request is what the webhook is sent, and Answer what it says, each with
+	// its header; empty for a static rule, or if it is not asked. What rules
+	// keep secret is not shown.
+	Request, Answer string
+	Took            time.Duration
+	// Err says why the rule's fallback is taken.
+	Err error
+	// Decision is nil if no rule is for the call.
+	Decision *Decision
+	// URI is who is called; empty if the call is refused.
+	URI string
+	// Redirect says that the caller is told to call the URI.
+	Redirect bool
+}
+
+// Try finds the rule of a call and asks its webhook, without a call. If ask is
+// false the webhook is not asked: Request is what it would be sent. The call
+// has a trunk, or an address by which that is found.
+func (d *Dispatcher) Try(ctx context.Context, c Call, ask bool) (*Trial, error) {
+	st := d.now.Load()
+	t := &Trial{}
+	if c.Trunk == "" && c.Source.IsValid() {
+		if trunk, prove := st.trunkOf(c.Source.Addr(), c.FromHost, ""); trunk != nil {
+			c.Trunk, t.Prove = trunk.Name, prove
+		} else {
+			t.Prove = true
+		}
+	} else if c.Trunk != "" && !slices.ContainsFunc(st.trunks, func(t trunk) bool { return t.Name == c.Trunk }) {
+		return nil, fmt.Errorf("there is no trunk %q: those of dispatch.trunks are %s", c.Trunk, trunkNames(st.cfg.Trunks))
+	}
+	if c.ID == "" {
+		c.ID = newID()
+	}
+	t.Call = c
+	taken := st.table.find(&c)
+	for _, r := range st.table.rules {
+		t.Considered = append(t.Considered, Considered{ID: r.ID, Name: r.Name, Where: r.Where(), Why: st.table.why(r, &c), Taken: r == taken})
+	}
+	if taken == nil {
+		return t, nil
+	}
+	t.Redirect = taken.Redirect
+	decision := taken.Static
+	if decision == nil {
+		m := taken.message(&c, eventInvite)
+		request, err := taken.request(ctx, taken.URL, m, newID())
+		if err != nil {
+			return nil, err
+		}
+		t.Request = taken.show(request)
+		if !ask {
+			return t, nil
+		}
+		start := time.Now()
+		answer, err := taken.ask(ctx, taken.URL, m, request.Header.Get("X-Event-Id"), false)
+		t.Took = time.Since(start)
+		if err != nil {
+			err = fmt.Errorf("webhook: %w", err)
+		} else {
+			t.Answer = strings.ToValidUTF8(string(answer), "�")
+			var parsed Decision
+			if parsed, err = ParseDecision(answer, taken.domain); err == nil {
+				decision = &parsed
+			} else {
+				err = fmt.Errorf("webhook's answer: %w", err)
+			}
+		}
+		t.Err = err
+	}
+	if t.Err == nil {
+		var p plan
+		if p, t.Err = st.plan(&taken.Rule, decision, false); t.Err == nil {
+			t.Decision, t.URI = decision, p.uri
+			return t, nil
+		}
+	}
+	t.Decision = &taken.Fallback
+	p, err := st.plan(&taken.Rule, t.Decision, false)
+	if err != nil {
+		t.Err = errors.Join(t.Err, fmt.Errorf("fallback: %w", err))
+		t.Decision = &Decision{Action: Hangup, Code: codeFallback}
+	}
+	t.URI = p.uri
+	return t, nil
+}
+
+// show writes a request as it goes out, without what is secret in it.
+func (r *rule) show(q *http.Request) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s %s\n", q.Method, q.URL)
+	names := make([]string, 0, len(q.Header))
+	for name := range q.Header {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		value := q.Header.Get(name)
+		if _, own := r.Headers[name]; own || name == "Authorization" || name == signatureHeader {
+			value = Secret(value).String()
+		}
+		fmt.Fprintf(&b, "%s: %s\n", name, value)
+	}
+	if body, err := io.ReadAll(q.Body); err == nil && len(body) > 0 {
+		fmt.Fprintf(&b, "\n%s\n", body)
+	}
+	return b.String()
+}

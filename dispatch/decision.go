@@ -53,7 +53,7 @@ type Decision struct {
 	Reason string // its phrase; empty: the usual one
 
 	// Of Transfer.
-	To          string // a SIP or SIPS URI
+	To          string // a SIP, SIPS or tel URI
 	DisplayName string // of To
 	// Ring is how long the target rings, that of a room too.
 	Ring time.Duration
@@ -76,17 +76,16 @@ var known = map[string]bool{
 }
 
 // ParseDecision reads the JSON object that a webhook answers. Fields may be
-// written as room_name or roomName; unknown ones are ignored. domain is where
-// tel URIs are called.
-func ParseDecision(data []byte, domain string) (Decision, error) {
+// written as room_name or roomName; unknown ones are ignored.
+func ParseDecision(data []byte) (Decision, error) {
 	f, err := readFields(data)
 	if err != nil {
 		return Decision{}, err
 	}
-	return f.decision(domain)
+	return f.decision()
 }
 
-func (f fields) decision(domain string) (d Decision, err error) {
+func (f fields) decision() (d Decision, err error) {
 	action, err := f.text("dispatchaction", "dispatch_action")
 	if err != nil {
 		return d, err
@@ -112,7 +111,7 @@ func (f fields) decision(domain string) (d Decision, err error) {
 	case Hangup:
 		err = f.hangup(&d)
 	case Transfer:
-		err = f.transfer(&d, domain)
+		err = f.transfer(&d)
 	}
 	return d, err
 }
@@ -187,10 +186,10 @@ func (f fields) hangup(d *Decision) error {
 	return err
 }
 
-func (f fields) transfer(d *Decision, domain string) error {
+func (f fields) transfer(d *Decision) error {
 	to, err := f.text("transferto", "transfer_to")
 	if err == nil {
-		d.To, err = parseTarget(to, domain)
+		d.To, err = parseTarget(to)
 		if err != nil {
 			err = fmt.Errorf("transfer_to: %w", err)
 		}

@@ -55,7 +55,6 @@ type rule struct {
 	Rule
 	client *http.Client
 	agent  string
-	domain string
 	asking chan struct{} // of all rules
 }
 
@@ -122,7 +121,7 @@ func Check(cfg Config) (rules int, err error) {
 
 func newState(cfg Config, asking chan struct{}) (*state, error) {
 	st := &state{cfg: cfg}
-	rules, err := readDir(cfg.RulesDir, cfg.Domain)
+	rules, err := readDir(cfg.RulesDir)
 	errs := []error{err}
 	rules = append(append([]Rule{}, cfg.Rules...), rules...)
 	for i := range rules {
@@ -144,7 +143,7 @@ func newState(cfg Config, asking chan struct{}) (*state, error) {
 	}
 	list := make([]*rule, len(rules))
 	for i := range rules {
-		r := &rule{Rule: rules[i], agent: cfg.UserAgent, domain: cfg.Domain, asking: asking}
+		r := &rule{Rule: rules[i], agent: cfg.UserAgent, asking: asking}
 		if r.agent == "" {
 			r.agent = "sipxrest"
 		}
@@ -166,12 +165,12 @@ const maxAttempts = 5
 func checkRooms(cfg *Config) error {
 	var errs []error
 	for name, uri := range cfg.Rooms {
-		if err := checkTemplate(uri, cfg.Domain); err != nil {
+		if err := checkTemplate(uri); err != nil {
 			errs = append(errs, fmt.Errorf("dispatch.rooms: %.64s: %w", name, err))
 		}
 	}
 	if cfg.RoomTarget != "" {
-		if err := checkTemplate(cfg.RoomTarget, cfg.Domain); err != nil {
+		if err := checkTemplate(cfg.RoomTarget); err != nil {
 			errs = append(errs, fmt.Errorf("dispatch.room-target: %w", err))
 		}
 	}
@@ -203,10 +202,11 @@ func (st *state) plan(r *Rule, d *Decision, atLoad bool) (plan, error) {
 			return p, err
 		}
 		p.ours = true
-		p.uri, err = parseTarget(uri, st.cfg.Domain)
+		uri, err = parseTarget(uri)
+		p.uri = sipURI(uri, st.cfg.Domain)
 		return p, err
 	case Transfer:
-		p.uri = d.To
+		p.uri = sipURI(d.To, st.cfg.Domain)
 		if st.cfg.Allow != nil && !atLoad {
 			if err := st.cfg.Allow(r.Policy, d.To); err != nil {
 				return p, fmt.Errorf("transfer_to: %w", err)

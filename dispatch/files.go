@@ -48,7 +48,7 @@ func ruleFiles(dir string) ([]string, error) {
 }
 
 // readDir reads the rules of a folder.
-func readDir(dir, domain string) ([]Rule, error) {
+func readDir(dir string) ([]Rule, error) {
 	files, err := ruleFiles(dir)
 	if err != nil {
 		return nil, err
@@ -65,7 +65,7 @@ func readDir(dir, domain string) ([]Rule, error) {
 			errs = append(errs, err)
 			continue
 		}
-		list, err := ParseRules(data, file, domain)
+		list, err := ParseRules(data, file)
 		errs = append(errs, err)
 		rules = append(rules, list...)
 	}

@@ -12,7 +12,7 @@ var testTrunks = []Trunk{{Name: "t1", Sources: []string{"192.0.2.1"}}, {Name: "t
 // newDispatcher reads rules and trunks t1 and t2.
 func newDispatcher(t testing.TB, rules string, set func(*Config)) (*Dispatcher, error) {
 	t.Helper()
-	list, err := ParseRules([]byte(rules), "rules.yaml", "home.example")
+	list, err := ParseRules([]byte(rules), "rules.yaml")
 	if err != nil {
 		return nil, err
 	}

@@ -16,8 +16,8 @@ import (
 
 // ReadRules reads a rule, or a list of rules, of a YAML document. Relative
 // names of files start at dir; file is for messages. Its error joins one *Fault
-// for each rule that cannot be read. domain is where tel URIs are called.
-func ReadRules(n *yaml.Node, file, dir, domain string) ([]Rule, error) {
+// for each rule that cannot be read.
+func ReadRules(n *yaml.Node, file, dir string) ([]Rule, error) {
 	n = follow(n)
 	items := []*yaml.Node{n}
 	if n.Kind == yaml.SequenceNode {
@@ -26,7 +26,7 @@ func ReadRules(n *yaml.Node, file, dir, domain string) ([]Rule, error) {
 	rules := make([]Rule, 0, len(items))
 	var errs []error
 	for i, item := range items {
-		r, err := readRule(follow(item), dir, domain)
+		r, err := readRule(follow(item), dir)
 		r.File, r.Line = file, item.Line
 		if err != nil {
 			name := fmt.Sprintf("rule %q", r.ID)
@@ -43,7 +43,7 @@ func ReadRules(n *yaml.Node, file, dir, domain string) ([]Rule, error) {
 
 // ParseRules reads the text of a file with rules. Each line of its error begins
 // with file:line.
-func ParseRules(data []byte, file, domain string) ([]Rule, error) {
+func ParseRules(data []byte, file string) ([]Rule, error) {
 	var doc yaml.Node
 	loader, err := yaml.NewLoader(bytes.NewReader(data))
 	if err != nil {
@@ -63,7 +63,7 @@ func ParseRules(data []byte, file, domain string) ([]Rule, error) {
 	if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" {
 		return nil, nil
 	}
-	rules, err := ReadRules(doc.Content[0], file, filepath.Dir(file), domain)
+	rules, err := ReadRules(doc.Content[0], file, filepath.Dir(file))
 	return rules, inFile(file, err)
 }
 
@@ -88,7 +88,7 @@ func inFile(file string, err error) error {
 }
 
 // readRule reads one rule.
-func readRule(n *yaml.Node, dir, domain string) (r Rule, err error) {
+func readRule(n *yaml.Node, dir string) (r Rule, err error) {
 	if n.Kind != yaml.MappingNode {
 		return r, errors.New(`write it as {id: "1", url: "https://example.com/calls"}`)
 	}
@@ -142,7 +142,7 @@ func readRule(n *yaml.Node, dir, domain string) (r Rule, err error) {
 	if r.Method == "" {
 		r.Method = http.MethodPost
 	}
-	if r.Fallback, err = readFallback(fallback, domain); err != nil {
+	if r.Fallback, err = readFallback(fallback); err != nil {
 		return r, err
 	}
 	if len(static) == 0 {
@@ -151,7 +151,7 @@ func readRule(n *yaml.Node, dir, domain string) (r Rule, err error) {
 	if seen["url"] {
 		return r, fmt.Errorf("url: a webhook decides, or the rule does (%s): leave one out", first)
 	}
-	d, err := static.decision(domain)
+	d, err := static.decision()
 	if err != nil {
 		return r, err
 	}
@@ -161,7 +161,7 @@ func readRule(n *yaml.Node, dir, domain string) (r Rule, err error) {
 
 // readFallback reads what becomes of a call whose webhook fails: a code, or the
 // fields of an answer.
-func readFallback(n *yaml.Node, domain string) (d Decision, err error) {
+func readFallback(n *yaml.Node) (d Decision, err error) {
 	d = Decision{Action: Hangup, Code: codeFallback}
 	if n == nil || n.Tag == "!!null" {
 		return d, nil
@@ -197,7 +197,7 @@ func readFallback(n *yaml.Node, domain string) (d Decision, err error) {
 			f[plain(k.Value)] = data
 		}
 	}
-	if d, err = f.decision(domain); err == nil && d.Action == Hangup && d.Code == 503 {
+	if d, err = f.decision(); err == nil && d.Action == Hangup && d.Code == 503 {
 		err = errDraining503
 	}
 	if err != nil {

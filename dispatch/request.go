@@ -255,7 +255,7 @@ func (r *rule) decide(ctx context.Context, m *message) (Decision, error) {
 	if err != nil {
 		return Decision{}, fmt.Errorf("webhook: %w", err)
 	}
-	d, err := ParseDecision(data, r.domain)
+	d, err := ParseDecision(data)
 	if err != nil {
 		return Decision{}, fmt.Errorf("webhook's answer: %w", err)
 	}

@@ -17,8 +17,8 @@ const maxURI = 512
 // parseTarget reads whom a transfer calls: a SIP, SIPS or tel URI (RFC 3261
 // §19.1, RFC 3966), and writes it anew, so that nothing gets through that was
 // not understood. Of the parameters only transport and user=phone may be there;
-// headers and passwords may not. The number of a tel URI is one of domain.
-func parseTarget(text, domain string) (string, error) {
+// headers and passwords may not.
+func parseTarget(text string) (string, error) {
 	text = strings.TrimSpace(text)
 	switch {
 	case text == "":
@@ -38,7 +38,7 @@ func parseTarget(text, domain string) (string, error) {
 		if !ok {
 			return "", fmt.Errorf("%.80q: the number of a tel: URI has digits and separators only; a context or an extension has nowhere to go", text)
 		}
-		return "sip:" + string(appendUser(nil, number)) + "@" + domain + ";user=phone", nil
+		return "tel:" + number, nil
 	}
 	user, hostport, ok := strings.Cut(rest, "@")
 	if !ok || user == "" {
@@ -187,6 +187,15 @@ func appendUser(dst []byte, user string) []byte {
 	return dst
 }
 
+// sipURI is what to call for what parseTarget has answered: the number of a tel
+// URI is one of domain.
+func sipURI(target, domain string) string {
+	if number, ok := strings.CutPrefix(target, "tel:"); ok {
+		return "sip:" + string(appendUser(nil, number)) + "@" + domain + ";user=phone"
+	}
+	return target
+}
+
 // roomWord stands for the room in a target of rooms.
 const roomWord = "{room}"
 
@@ -200,7 +209,7 @@ func roomTarget(template, room string) (string, error) {
 
 // checkTemplate checks the URI of a room, in which {room} may stand as or in
 // the user.
-func checkTemplate(template, domain string) error {
+func checkTemplate(template string) error {
 	user, _, _ := strings.Cut(template, "@")
 	if strings.Count(template, roomWord) != strings.Count(user, roomWord) {
 		return fmt.Errorf("%.80q: %s may stand before the @ only: rooms that webhooks name must not choose the server", template, roomWord)
@@ -208,6 +217,6 @@ func checkTemplate(template, domain string) error {
 	if strings.HasPrefix(strings.ToLower(template), "tel:") && strings.Contains(template, roomWord) {
 		return fmt.Errorf("%.80q: write a sip: URI: rooms are no numbers", template)
 	}
-	_, err := parseTarget(strings.ReplaceAll(template, roomWord, "room"), domain)
+	_, err := parseTarget(strings.ReplaceAll(template, roomWord, "room"))
 	return err
 }

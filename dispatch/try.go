@@ -87,7 +87,7 @@ func (d *Dispatcher) Try(ctx context.Context, c Call, ask bool) (*Trial, error) 
 		} else {
 			t.Answer = strings.ToValidUTF8(string(answer), "�")
 			var parsed Decision
-			if parsed, err = ParseDecision(answer, taken.domain); err == nil {
+			if parsed, err = ParseDecision(answer); err == nil {
 				decision = &parsed
 			} else {
 				err = fmt.Errorf("webhook's answer: %w", err)

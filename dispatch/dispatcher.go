@@ -45,6 +45,12 @@ type Config struct {
 	DomainAddrs func() []netip.Addr
 	// Secrets are the SIP secrets of a user. May be nil.
 	Secrets func(user string) (sipflow.Credentials, bool)
+	// Owns says whether a user may call in a name: his own, or an alias. Nil:
+	// any.
+	Owns func(user, name string) bool
+	// Agent is the user of ours whose secrets answer challenges on the way to
+	// rooms and targets. Empty: they are not answered.
+	Agent string
 }
 
 // maxAsking bounds the webhooks that are asked at once.
@@ -158,9 +164,6 @@ func newState(cfg Config, asking chan struct{}) (*state, error) {
 
 // webhookTime is how long a webhook may take, all together.
 const webhookTime = 5 * time.Second
-
-// maxAttempts bounds the targets that one call is connected to after another.
-const maxAttempts = 5
 
 func checkRooms(cfg *Config) error {
 	var errs []error

@@ -18,11 +18,13 @@ const (
 	OutcomeFallback                 // the webhook failed, or its answer could not be carried out
 	OutcomeMedia                    // 488: the offer has not the media that the decision asks for
 	OutcomeCancelled                // the caller gave up before there was a decision
+	OutcomePIN                      // the PIN was not entered
+	OutcomeForged                   // 403: a user called in the name of another
 	numOutcomes
 )
 
 func (o Outcome) String() string {
-	return [...]string{"no_rule", "answer", "hangup", "transfer", "redirect", "fallback", "media", "cancelled"}[o]
+	return [...]string{"no_rule", "answer", "hangup", "transfer", "redirect", "fallback", "media", "cancelled", "pin", "forged"}[o]
 }
 
 // bounds are those of Stats.Asked, in seconds.

@@ -18,6 +18,7 @@
 #	DNS answers, host names, hosts, resolv.conf   resolve       FuzzInterpret, FuzzParseHost, FuzzSystemFiles
 #	documents that we write                       schema        FuzzStatusDocuments
 #	what Talk's signaling servers send             dialout/talk  FuzzReceive
+#	webhooks' answers, files of dispatch rules     dispatch      FuzzDecision, FuzzRules
 #	what the demo's phones hear                   siptest       FuzzReceive
 #
 # A parser of something new needs a line here. Packages not named look after

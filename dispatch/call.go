@@ -1,0 +1,360 @@
+package dispatch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"time"
+
+	"sipxrest/sipflow"
+)
+
+// Inbound is what has a switchboard hand its calls to d. realm is that of the
+// users' SIP secrets.
+func (d *Dispatcher) Inbound(realm string) *sipflow.Inbound {
+	return &sipflow.Inbound{Realm: realm, Admit: d.admit, Secrets: d.secrets, Take: d.take}
+}
+
+// admit lets calls of trunks in, and has all others prove who they are.
+func (d *Dispatcher) admit(in *sipflow.Incoming) sipflow.Admission {
+	st := d.now.Load()
+	if t, prove := st.trunkOf(in.Source.Addr(), in.From.Host, ""); t != nil && !prove {
+		return sipflow.Trusted
+	}
+	return sipflow.Challenge
+}
+
+// secrets are those of a trunk's digest user, or of a user of ours.
+func (d *Dispatcher) secrets(username string) (sipflow.Credentials, bool) {
+	st := d.now.Load()
+	for i := range st.trunks {
+		if t := &st.trunks[i]; t.Username == username && t.Credentials != (sipflow.Credentials{}) {
+			return t.Credentials, true
+		}
+	}
+	if st.cfg.Secrets == nil {
+		return sipflow.Credentials{}, false
+	}
+	return st.cfg.Secrets(username)
+}
+
+// call is an inbound call that has a rule. Its fields are those of the call's
+// goroutine.
+type call struct {
+	Call
+	d    *Dispatcher
+	st   *state
+	in   *sipflow.Incoming
+	rule *rule
+	line *line
+	log  *slog.Logger
+
+	decision *Decision // the latest
+	fellBack bool
+	counted  bool
+	held     bool
+	joined   bool
+	answered time.Time // our 200
+}
+
+// take is sipflow.Inbound.Take.
+func (d *Dispatcher) take(ctx context.Context, in *sipflow.Incoming) error {
+	d.stats.running.Add(1)
+	defer d.stats.running.Add(-1)
+	c, err := d.begin(in)
+	if c == nil {
+		return err
+	}
+	in.Observe(c.observe)
+	decision := c.rule.Static
+	if decision == nil {
+		if decision, err = c.ask(ctx, c.rule.message(&c.Call, eventInvite)); err != nil && ctx.Err() != nil {
+			d.count(c, OutcomeCancelled)
+			return context.Cause(ctx)
+		}
+	}
+	return c.carryOut(ctx, decision)
+}
+
+// begin finds the rule of a call, or refuses it.
+//
+//go:noinline
+func (d *Dispatcher) begin(in *sipflow.Incoming) (*call, error) {
+	st := d.now.Load()
+	c := &call{d: d, st: st, in: in, Call: Call{ID: newID(), SIPCallID: in.CallID, Source: in.Source, At: in.At, Header: in.Header,
+		FromUser: in.From.User, FromHost: in.From.Host, ToUser: in.To.User, ToHost: in.To.Host}}
+	t, prove := st.trunkOf(in.Source.Addr(), in.From.Host, in.Username)
+	switch {
+	case t != nil && !prove:
+		c.Trunk = t.Name
+	case in.Username != "" && st.cfg.Owns != nil && !st.cfg.Owns(in.Username, in.From.User):
+		d.log.Info("inbound call refused: the user calls in the name of another", "user", in.Username, "from", in.From.User, "source", in.Source)
+		d.stats.decided[OutcomeForged].Add(1)
+		return nil, in.Refuse(403, "Wrong Identity") // RFC 4474 has it as 438, which fewer know
+	}
+	c.log = d.log.With("call", c.ID, "sip_call_id", c.SIPCallID, "trunk", c.Trunk, "from", c.FromUser+"@"+c.FromHost, "to", c.ToUser+"@"+c.ToHost, "source", address(c.Source))
+	if c.rule = st.table.find(&c.Call); c.rule == nil {
+		c.log.Info("inbound call refused: no rule is for it")
+		d.stats.decided[OutcomeNoRule].Add(1)
+		return nil, in.Refuse(codeNoRule, "")
+	}
+	c.log = c.log.With("rule", c.rule.ID)
+	c.line = d.events.line(c.ID)
+	return c, nil
+}
+
+func address(a netip.AddrPort) netip.Addr { return a.Addr().Unmap() }
+
+// ask has the webhook decide. When it fails, that is logged and the decision is
+// the rule's fallback; the error is told too.
+func (c *call) ask(ctx context.Context, m *message) (*Decision, error) {
+	start := time.Now()
+	decision, err := c.rule.decide(ctx, m)
+	c.d.stats.time(time.Since(start))
+	if err != nil {
+		if ctx.Err() == nil {
+			c.fallBack(err)
+		}
+		return &c.rule.Fallback, err
+	}
+	return &decision, nil
+}
+
+// fallBack notes that the rule's fallback is taken.
+func (c *call) fallBack(why error) {
+	c.fellBack = true
+	c.log.Warn("inbound call: the fallback is taken", "fallback", c.rule.Fallback.Action.String(), "error", why)
+	c.d.count(c, OutcomeFallback)
+}
+
+// count counts what was decided on a call, once.
+func (d *Dispatcher) count(c *call, o Outcome) {
+	if !c.counted {
+		c.counted = true
+		d.stats.decided[o].Add(1)
+	}
+}
+
+// carryOut does what was decided. A target that fails may lead to another
+// decision.
+func (c *call) carryOut(ctx context.Context, decision *Decision) error {
+	for attempt := 1; ; attempt++ {
+		c.decision = decision
+		p, err := c.st.plan(&c.rule.Rule, decision, false)
+		switch {
+		case err != nil && decision == &c.rule.Fallback:
+			c.log.Warn("inbound call: the fallback cannot be taken", "error", err)
+			return c.in.Refuse(codeFallback, "")
+		case err != nil:
+			c.fallBack(err)
+			decision = &c.rule.Fallback
+			continue
+		case !p.Media.allows(c.in.Offer()):
+			c.d.count(c, OutcomeMedia)
+			return c.in.Refuse(codeMedia, "")
+		case p.Action == Hangup:
+			c.d.count(c, OutcomeHangup)
+			return c.in.Refuse(p.Code, p.Reason)
+		case p.Action == Transfer && c.rule.Redirect && !c.held:
+			c.d.count(c, OutcomeRedirect)
+			return c.in.Redirect(p.uri)
+		}
+		if p.PIN != "" {
+			next, err := c.enterPIN(ctx, p)
+			if err != nil {
+				return err
+			}
+			if next != nil {
+				decision = next
+				continue
+			}
+		}
+		if p.Action == Answer {
+			c.d.count(c, OutcomeAnswer)
+		} else {
+			c.d.count(c, OutcomeTransfer)
+		}
+		err = c.connect(ctx, p)
+		if err == nil || c.joined || ctx.Err() != nil {
+			return err
+		}
+		event := TargetFailed
+		if p.Action == Transfer {
+			event = TransferFailed
+		}
+		c.log.Info("inbound call: the target was not reached", "target", p.uri, "error", err)
+		if c.rule.Decide&event == 0 || attempt == maxAttempts {
+			c.tell(event, func(m *message) { c.addFailure(m, p, err) })
+			return err
+		}
+		m := c.rule.message(&c.Call, event.names()[0])
+		c.addFailure(m, p, err)
+		c.attach(m)
+		if decision, err = c.ask(ctx, m); err != nil && ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+	}
+}
+
+// maxAttempts bounds the targets that one call is connected to after another.
+const maxAttempts = 5
+
+// connect calls the target and stays until the call is over.
+func (c *call) connect(ctx context.Context, p plan) error {
+	to := sipflow.Destination{URI: p.uri, DisplayName: p.DisplayName, RingTime: p.ring(), Trusted: p.ours}
+	if agent := c.st.cfg.Agent; agent != "" && c.st.cfg.Secrets != nil {
+		to.Credentials, _ = c.st.cfg.Secrets(agent)
+	}
+	return c.in.Connect(ctx, to)
+}
+
+// addFailure says why a target was not reached.
+func (c *call) addFailure(m *message, p plan, err error) {
+	code, reason := statusOf(err)
+	m.add("sip_code", code)
+	m.addText("sip_reason", reason)
+	m.add("outcome", sipflow.OutcomeOf(err).String())
+	m.add("target", p.uri)
+}
+
+// statusOf is the final response that an error stands for.
+func statusOf(err error) (code int, reason string) {
+	var refused *sipflow.StatusError
+	switch {
+	case errors.As(err, &refused):
+		return refused.Code, refused.Reason
+	case errors.Is(err, sipflow.ErrNoAnswer):
+		return 408, "No Answer"
+	case errors.Is(err, sipflow.ErrForbidden):
+		return 403, "Not Allowed"
+	}
+	return 503, "Unreachable"
+}
+
+// attach adds what the decision attaches to the call.
+func (c *call) attach(m *message) {
+	d := c.decision
+	if d == nil {
+		return
+	}
+	m.addText("dispatch_action", d.Action.String())
+	m.addText("room_name", d.Room)
+	m.addText("metadata", d.Metadata)
+	if len(d.Attributes) > 0 {
+		m.add("attributes", d.Attributes)
+	}
+	m.addText("room_preset", d.RoomPreset)
+	if len(d.RoomConfig) > 0 {
+		m.add("room_config", d.RoomConfig)
+	}
+	if len(d.Krisp) > 0 {
+		m.add("krisp_enabled", d.Krisp)
+	}
+	if d.Action == Transfer {
+		m.add("transfer_to", d.To)
+	}
+}
+
+// tell queues an event, if the rule wants it.
+func (c *call) tell(e Events, add func(*message)) {
+	if c.rule.Events&e == 0 {
+		return
+	}
+	name := e.names()[0]
+	m := c.rule.message(&c.Call, name)
+	m.add("time", stamp(time.Now()))
+	add(m)
+	c.attach(m)
+	c.line.put(&event{rule: c.rule, id: newID(), name: name, m: m})
+}
+
+// stamp writes a time as exactly as it is known (RFC 3339).
+func stamp(t time.Time) string { return t.UTC().Format("2006-01-02T15:04:05.000000Z07:00") }
+
+// observe is told what happens to the call, in the call's goroutine.
+func (c *call) observe(e *sipflow.Event) {
+	switch e.Kind {
+	case sipflow.Answered:
+		if c.answered.IsZero() {
+			c.answered = e.At
+		}
+	case sipflow.Joined:
+		c.joined = true
+		c.tell(Answered, func(m *message) {
+			m.add("answered_at", stamp(c.answered))
+			m.add("joined_at", stamp(e.At))
+			m.add("sip_code", 200)
+		})
+	case sipflow.Ended:
+		c.ended(e)
+	}
+}
+
+// ended tells of the end of the call, and logs it.
+func (c *call) ended(e *sipflow.Event) {
+	outcome := sipflow.OutcomeOf(e.Err).String()
+	if c.joined {
+		outcome = sipflow.OutcomeConnected.String()
+	}
+	by := [...]string{"service", "caller", "target"}[e.By]
+	talked := time.Duration(0)
+	if !c.answered.IsZero() {
+		talked = e.At.Sub(c.answered)
+	}
+	code := e.Code
+	if code == 0 {
+		code = 487 // it gave up
+	}
+	c.tell(Ended, func(m *message) {
+		m.add("started_at", stamp(c.At))
+		if !c.answered.IsZero() {
+			m.add("answered_at", stamp(c.answered))
+		}
+		m.add("ended_at", stamp(e.At))
+		m.add("duration", talked.Seconds())
+		m.add("sip_code", code)
+		m.add("ended_by", by)
+		m.add("outcome", outcome)
+	})
+	args := []any{"outcome", outcome, "code", code, "ended_by", by, "duration", talked}
+	if d := c.decision; d != nil {
+		args = append(args, "action", d.Action.String())
+		for _, more := range [][2]string{{"room", d.Room}, {"transfer_to", d.To}, {"metadata", clip(d.Metadata)}} {
+			if more[1] != "" {
+				args = append(args, more[0], more[1])
+			}
+		}
+		if len(d.Attributes) > 0 {
+			args = append(args, "attributes", clip(attributeText(d.Attributes)))
+		}
+	}
+	if c.fellBack {
+		args = append(args, "fallback", true)
+	}
+	c.log.Info("inbound call", args...)
+}
+
+// clip keeps a log line short.
+func clip(s string) string {
+	const most = 512
+	if len(s) > most {
+		return s[:most] + "…"
+	}
+	return s
+}
+
+func attributeText(attributes map[string]string) string {
+	names := make([]string, 0, len(attributes))
+	for name := range attributes {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	text := ""
+	for _, name := range names {
+		text += fmt.Sprintf("%s=%s ", name, attributes[name])
+	}
+	return text
+}

@@ -1,0 +1,118 @@
+package dispatch
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"time"
+)
+
+const (
+	// pinTries is how often a PIN may be entered, pinTime how long that may take
+	// all together, and pinPause how long after a digit an entry is taken to be
+	// complete.
+	pinTries = 3
+	pinTime  = 30 * time.Second
+	pinPause = 5 * time.Second
+)
+
+var (
+	errPINTime  = errors.New("no PIN was entered in time")
+	errPINWrong = errors.New("no PIN that was entered is right")
+	errPause    = errors.New("no further digit")
+)
+
+// enterPIN answers the caller, on hold, and has it enter the PIN. It answers the
+// next decision if the webhook made one, nil if the PIN is right.
+//
+//go:noinline
+func (c *call) enterPIN(ctx context.Context, p plan) (*Decision, error) {
+	if !c.held {
+		if err := c.in.AnswerHeld(ctx); err != nil {
+			return nil, err
+		}
+		c.held = true
+	}
+	limited, cancel := context.WithTimeoutCause(ctx, pinTime, errPINTime)
+	defer cancel()
+	for range pinTries {
+		digits, err := c.digits(limited)
+		if err != nil && ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		timeout := errors.Is(err, errPINTime)
+		switch {
+		case c.rule.CheckPIN && (err == nil || timeout):
+			next, again, err := c.askPIN(ctx, digits)
+			if err != nil || !again {
+				return next, err
+			}
+		case err != nil && !timeout:
+			return nil, err
+		case err == nil && samePIN(digits, string(p.PIN)):
+			return nil, nil
+		}
+		if timeout {
+			return nil, c.wrongPIN(errPINTime)
+		}
+	}
+	return nil, c.wrongPIN(errPINWrong)
+}
+
+// wrongPIN hangs up, and says why (RFC 3326).
+func (c *call) wrongPIN(why error) error {
+	c.log.Info("inbound call: hung up", "reason", why)
+	c.d.count(c, OutcomePIN)
+	if err := c.in.Refuse(403, "PIN"); err != nil {
+		return err
+	}
+	return why
+}
+
+// askPIN has the webhook check what was entered. again means that it is not
+// right.
+func (c *call) askPIN(ctx context.Context, digits string) (next *Decision, again bool, err error) {
+	m := c.rule.message(&c.Call, eventPINEntered)
+	m.add("pin", digits)
+	m.add("no_pin", digits == "")
+	c.attach(m)
+	next, err = c.ask(ctx, m)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, false, context.Cause(ctx)
+	case err != nil:
+		return next, false, nil // the fallback
+	}
+	c.decision = next
+	return next, next.Action == Answer && next.PIN != "", nil
+}
+
+// digits are those up to a #, or up to a pause after them.
+func (c *call) digits(ctx context.Context) (string, error) {
+	var entered []byte
+	for {
+		waiting, cancel := ctx, context.CancelFunc(func() {})
+		if len(entered) > 0 {
+			waiting, cancel = context.WithTimeoutCause(ctx, pinPause, errPause)
+		}
+		digit, err := c.in.Digit(waiting)
+		cancel()
+		switch {
+		case errors.Is(err, errPause) && ctx.Err() == nil:
+			return string(entered), nil
+		case err != nil:
+			return "", err
+		case digit == '#':
+			return string(entered), nil
+		case len(entered) <= maxPIN: // one more makes it wrong
+			entered = append(entered, digit)
+		}
+	}
+}
+
+// samePIN compares in a time that tells nothing of either.
+func samePIN(a, b string) bool {
+	x, y := sha256.Sum256([]byte(a)), sha256.Sum256([]byte(b))
+	return subtle.ConstantTimeCompare(x[:], y[:]) == 1
+}

@@ -78,6 +78,17 @@ func (r *record) unlist(now time.Time) {
 	}
 }
 
+// forgetDialogs lists none any more. That changes the document, if somebody has
+// not read it since.
+func (r *record) forgetDialogs() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.run != nil {
+		r.version += uint32(len(r.run.dialogs))
+		r.run = nil
+	}
+}
+
 // appendDialogs appends the record's dialogs to dst and returns the version
 // that they are.
 func (r *record) appendDialogs(dst []schema.Dialog) ([]schema.Dialog, uint32) {

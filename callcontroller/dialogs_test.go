@@ -1,10 +1,12 @@
 package callcontroller
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -124,6 +126,56 @@ func TestACallThatMovesToAndFroHoldsEachKeyOnce(t *testing.T) {
 	if len(r.run.keys) != 2 {
 		t.Errorf("%v", r.run.keys)
 	}
+}
+
+// What the phones of an ended call chose to be called by is not kept for as long
+// as its result, which nobody may ever read.
+func TestTheDialogsOfEndedCallsAreForgottenUnread(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := newBench(t, Config{}, nil)
+		ctx, stop := context.WithCancel(t.Context())
+		swept := make(chan struct{})
+		go func() { defer close(swept); b.Run(ctx) }()
+		keeps := func(r *record) bool {
+			r.mu.Lock()
+			defer r.mu.Unlock()
+			return r.run != nil
+		}
+		var kept []*record
+		for i := range 100 {
+			b.do("POST", fmt.Sprintf("/callcontroller/201/%d?sipMethod=invite&resultCacheTime=86400", 1000+i))
+			spec := b.last(t)
+			for leg := range uint64(3) {
+				tell(spec, leg, strings.Repeat("x", maxID), "sip:201@sipx.test", sipflow.Terminated)
+			}
+			end(spec)
+			kept = append(kept, b.records.find(spec.Key))
+			time.Sleep(100 * time.Millisecond)
+		}
+		running := 0
+		for _, r := range kept {
+			if keeps(r) {
+				running++
+			}
+		}
+		if running < 70 {
+			t.Errorf("%d of 100 list their dialogs still, before their time is over", running)
+		}
+		time.Sleep(listTerminated + sweepEvery)
+		for i, r := range kept {
+			if keeps(r) {
+				t.Fatalf("call %d keeps its dialogs", i)
+			}
+		}
+		if w := b.do("GET", "/callcontroller/201/1000"); w.Body.String() != emptyDialogs {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		stop()
+		<-swept
+		if b.records.over != nil {
+			t.Errorf("%d calls are remembered", len(b.records.over))
+		}
+	})
 }
 
 func TestAnEndedCallGivesUpWhatOnlyARunningOneNeeds(t *testing.T) {

@@ -76,7 +76,10 @@ func (r *record) observe(e *sipflow.Event) {
 			r.c.records.take(e.Key, r)
 		}
 	case sipflow.Ended:
-		keys, dropped := r.end()
+		keys, listed, dropped := r.end()
+		if listed {
+			r.c.records.listed(r)
+		}
 		for _, key := range keys {
 			r.c.records.release(key, r)
 		}
@@ -155,13 +158,12 @@ func trim(text string) string {
 }
 
 // end marks the call as over and gives back the memory that was held for
-// more. It answers the keys that the call has held, and how many lines were
-// not kept.
-func (r *record) end() ([]sipflow.Key, uint32) {
+// more. It answers the keys that the call has held, whether dialogs of it are
+// still listed, and how many lines were not kept.
+func (r *record) end() (keys []sipflow.Key, listed bool, dropped uint32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.ended = true
-	var keys []sipflow.Key
 	if r.run != nil {
 		keys, r.run.keys = r.run.keys, nil
 	}
@@ -169,7 +171,7 @@ func (r *record) end() ([]sipflow.Key, uint32) {
 	if spare := cap(r.lines) - len(r.lines); spare > 0 {
 		r.lines = append(make([]line, 0, len(r.lines)), r.lines...)
 	}
-	return keys, r.dropped
+	return keys, r.run != nil, r.dropped
 }
 
 // appendLines appends the record's lines in wire order to dst and returns the

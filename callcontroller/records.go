@@ -1,6 +1,7 @@
 package callcontroller
 
 import (
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,17 @@ type records struct {
 	full uint64 // finished records that were given up because of max, since the last sweep; under mu
 
 	givenUp uint64 // the same since the start; under mu
+
+	// over are the calls that have ended within the last few seconds and whose
+	// dialogs are still listed, the first to end first; under mu.
+	over []ending
+}
+
+// ending is a call that has ended, and when its dialogs are forgotten: a result
+// is kept for as long as a client likes, what nobody may read is not.
+type ending struct {
+	r     *record
+	until time.Time
 }
 
 func newRecords(max int, maxBytes int64) *records {
@@ -121,9 +133,30 @@ func (rs *records) sweep() uint64 {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
 	rs.cache.DeleteExpired() // which calls unname
+	rs.forgetDialogs(time.Now())
 	full := rs.full
 	rs.full = 0
 	return full
+}
+
+// listed notes that r has ended and still has dialogs.
+func (rs *records) listed(r *record) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	rs.over = append(rs.over, ending{r, time.Now().Add(listTerminated)})
+}
+
+// forgetDialogs gives up the dialogs of calls that ended some time ago. mu is held.
+func (rs *records) forgetDialogs(now time.Time) {
+	n := 0
+	for n < len(rs.over) && !now.Before(rs.over[n].until) {
+		rs.over[n].r.forgetDialogs()
+		n++
+	}
+	rs.over = slices.Delete(rs.over, 0, n)
+	if len(rs.over) == 0 {
+		rs.over = nil // of a busy hour
+	}
 }
 
 // sweepEvery is short against the least time that is worth keeping a record.

@@ -82,7 +82,7 @@ type Controller struct {
 	flows map[string]sipflow.Flow
 	// The switchboard's methods, or what a test has in their place.
 	place    func(context.Context, sipflow.Spec, sipflow.Flow) error
-	transfer func(ctx context.Context, key, to sipflow.Key, target string) error
+	transfer func(ctx context.Context, key, to sipflow.Key, target string, trusted bool) error
 	hangUp   func(context.Context, sipflow.Key) error
 
 	boot string // differs for each process, so that its ETags do
@@ -115,8 +115,8 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 			_, err := sw.Place(ctx, spec, flow)
 			return err
 		},
-		transfer: func(ctx context.Context, key, to sipflow.Key, target string) error {
-			return sw.Transfer(ctx, key, to, target)
+		transfer: func(ctx context.Context, key, to sipflow.Key, target string, trusted bool) error {
+			return sw.Transfer(ctx, key, to, target, trusted)
 		},
 		hangUp: func(ctx context.Context, key sipflow.Key) error { return sw.HangUp(ctx, key) },
 		boot:   strconv.FormatUint(rand.Uint64(), 36),

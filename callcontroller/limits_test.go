@@ -61,6 +61,13 @@ func TestOnlyTrustedPeersAreBeyondAUsersLimits(t *testing.T) {
 	if w.Code != 200 || b.placed() != 2 || b.last(t).Trusted {
 		t.Errorf("%d %s; %d placed, trusted %v", w.Code, w.Body, b.placed(), b.last(t).Trusted)
 	}
+	// Likewise for transfers, whoever has placed the call.
+	b.do("POST", "/callcontroller/201/202?action=transfer&target=200")
+	r.URL.RawQuery = "action=transfer&target=200"
+	b.handler.ServeHTTP(httptest.NewRecorder(), r)
+	if len(b.orders) != 2 || strings.HasSuffix(b.orders[0], "not trusted") || !strings.HasSuffix(b.orders[1], "not trusted") {
+		t.Errorf("%q", b.orders)
+	}
 }
 
 // size is what the texts of a record take, and adds up the bytes of its lines.

@@ -86,7 +86,10 @@ func newBench(t testing.TB, cfg Config, log io.Writer) *bench {
 		b.orders = append(b.orders, what)
 		return b.refuse
 	}
-	b.transfer = func(_ context.Context, key, to sipflow.Key, target string) error {
+	b.transfer = func(_ context.Context, key, to sipflow.Key, target string, trusted bool) error {
+		if !trusted {
+			target += ", not trusted"
+		}
 		return ordered("transfer " + key.String() + " to " + to.String() + " by " + target)
 	}
 	b.hangUp = func(_ context.Context, key sipflow.Key) error { return ordered("hang up " + key.String()) }

@@ -60,12 +60,12 @@ func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *r
 }
 
 // postTransfer has another phone take the calling one's place.
-func (c *Controller) postTransfer(key sipflow.Key, o *order) *refusal {
+func (c *Controller) postTransfer(key sipflow.Key, trusted bool, o *order) *refusal {
 	to := key
 	to.Calling = c.keyOf(o.target)
 	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
 	defer cancel()
-	err := c.transfer(ctx, key, to, o.target.wire())
+	err := c.transfer(ctx, key, to, o.target.wire(), trusted)
 	switch {
 	case errors.Is(err, sipflow.ErrNoCall):
 		return &refusal{status: 406, code: 403, text: "Call not found."} // sipXrest: 403 in the document

@@ -75,7 +75,7 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 			break
 		}
 		if o.transfer {
-			refused = c.postTransfer(key, &o)
+			refused = c.postTransfer(key, c.gate.Trusts(r), &o)
 		} else {
 			refused = c.postCall(r.Context(), key, user, c.gate.Trusts(r), calling, called, &o)
 		}

@@ -109,7 +109,7 @@ var transferCases = []bridgeCase{
 			defer cancel()
 			now := spec().Key
 			now.Calling = "203@sipx.test"
-			if err := r.sw.Transfer(ctx, now, spec().Key, "201@sipx.test"); err != nil { // back to where it came from
+			if err := r.sw.Transfer(ctx, now, spec().Key, "201@sipx.test", false); err != nil { // back to where it came from
 				t.Logf("second transfer: %v", err)
 			}
 		})},
@@ -120,7 +120,7 @@ var transferCases = []bridgeCase{
 			p.calling.SetScript(siptest.Script{NeverAnswer: true})
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
-			if err := r.sw.Transfer(ctx, c.Holds(), spec().Key, "201@sipx.test"); err != nil {
+			if err := r.sw.Transfer(ctx, c.Holds(), spec().Key, "201@sipx.test", false); err != nil {
 				t.Logf("second transfer: %v", err)
 			}
 			time.Sleep(time.Second)

@@ -152,7 +152,7 @@ func transferTo(t *testing.T, r *rig, user string, want error) {
 	from := spec().Key
 	to := from
 	to.Calling = user + "@sipx.test"
-	if err := r.sw.Transfer(ctx, from, to, user+"@sipx.test"); !errors.Is(err, want) {
+	if err := r.sw.Transfer(ctx, from, to, user+"@sipx.test", false); !errors.Is(err, want) {
 		t.Errorf("Transfer: %v, want %v", err, want)
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sipxrest/limit"
 	"sipxrest/sipflow/siptest"
 	"sipxrest/sipflow/wire"
 )
@@ -370,4 +371,27 @@ func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
 			t.Errorf("%d are counted", n)
 		}
 	})
+}
+
+// The rate of transfers goes by who transfers, not by who has placed the call.
+func TestTransfersCountForWhoTransfers(t *testing.T) {
+	for _, placedByTrusted := range []bool{false, true} {
+		byHand(t, func(t *testing.T, p *rawPair) {
+			p.up()
+			p.call.Trusted = placedByTrusted // Place has taken its turn
+			p.sw.limits.agentRate = limit.NewNames(1, 1)
+			p.sw.limits.agentRate.Wait(p.call.Agent, time.Now())
+			ask := func(trusted bool) error {
+				return p.sw.Transfer(t.Context(), p.call.Key, p.call.Key, "203@10.0.0.4", trusted)
+			}
+			var refused *LimitError
+			if err := ask(false); !errors.As(err, &refused) || refused.Limit != LimitCallRatePerAgent {
+				t.Errorf("call placed by a trusted peer %v: a user transfers once more: %v", placedByTrusted, err)
+			}
+			if err := ask(true); errors.As(err, &refused) {
+				t.Errorf("call placed by a trusted peer %v: a trusted peer transfers: %v", placedByTrusted, err)
+			}
+			p.hangUp()
+		})
+	}
 }

@@ -157,7 +157,7 @@ func soak(t *testing.T, random *rand.Rand, calls, pairs int) {
 		switch random.IntN(4) {
 		case 0:
 			to := Key{s.Key.Agent, user("c"), s.Key.Called}
-			after(30*time.Second, func(ctx context.Context) { r.sw.Transfer(ctx, s.Key, to, user("c")) }) //nolint:errcheck // may fail in every way
+			after(30*time.Second, func(ctx context.Context) { r.sw.Transfer(ctx, s.Key, to, user("c"), false) }) //nolint:errcheck // may fail in every way
 		case 1:
 			after(60*time.Second, func(ctx context.Context) { r.sw.HangUp(ctx, s.Key) }) //nolint:errcheck // likewise
 		case 2:

@@ -32,12 +32,13 @@ type transfer struct {
 // (user@host as it goes on the wire) is called and, once it answers, joined
 // with the called phone; only then is the old one hung up. It returns when the
 // INVITE to the target is out; whether it answers shows in the call's dialogs.
-// to is the key that the call then has.
+// to is the key that the call then has. trusted is Spec.Trusted of who asks for
+// it, who need not be the one that placed the call: Limits' rates go by him.
 //
 // ErrNoCall means that no bridged call holds the key, ErrTransferring that a
 // transfer is on its way, ErrForbidden that the agent may not call the target,
 // ErrUnreachable that it has no next hop.
-func (sw *Switchboard) Transfer(ctx context.Context, key, to Key, target string) error {
+func (sw *Switchboard) Transfer(ctx context.Context, key, to Key, target string, trusted bool) error {
 	c := sw.Find(key)
 	if c == nil || !c.isUp.Load() {
 		return ErrNoCall
@@ -45,7 +46,8 @@ func (sw *Switchboard) Transfer(ctx context.Context, key, to Key, target string)
 	if err := sw.allowed(&c.Spec, target); err != nil {
 		return fmt.Errorf("transfer %s: %w", key, err)
 	}
-	if err := sw.limits.attempt(&c.Spec); err != nil { // the target is called, as often as one likes
+	by := Spec{Key: c.Key, Trusted: trusted}
+	if err := sw.limits.attempt(&by); err != nil { // the target is called, as often as one likes
 		return fmt.Errorf("transfer %s: %w", key, err)
 	}
 	t := &transferOrder{key: to, target: target}

@@ -19,7 +19,7 @@ func (p *rawPair) transfer() (third *rawPhone) {
 	to.Calling = "203@sipx.test"
 	ctx, stop := context.WithTimeout(p.t.Context(), 5*time.Second)
 	defer stop()
-	if err := p.sw.Transfer(ctx, p.call.Key, to, "203@10.0.0.4"); err != nil {
+	if err := p.sw.Transfer(ctx, p.call.Key, to, "203@10.0.0.4", false); err != nil {
 		p.t.Fatal(err)
 	}
 	third.invite = third.expect("INVITE")
@@ -223,7 +223,7 @@ func TestRefusedTransfersLeaveNothingBehind(t *testing.T) {
 			third.expect("ACK")
 			synctest.Wait()
 			to := p.call.Key
-			if err := p.sw.Transfer(t.Context(), p.call.Key, to, "203@10.0.0.4"); err != nil {
+			if err := p.sw.Transfer(t.Context(), p.call.Key, to, "203@10.0.0.4", false); err != nil {
 				t.Fatal(err)
 			}
 			third.invite = third.expect("INVITE")

@@ -27,7 +27,8 @@ type Operation struct {
 	Security   []map[string]any // what is asked for; an empty one: nothing
 }
 
-// Document is an OpenAPI document: its operations by "METHOD /path".
+// Document is an OpenAPI document: its operations by "METHOD /path", those of
+// webhooks by "METHOD name".
 type Document struct {
 	Operations map[string]*Operation
 	// Names are all properties of the schemas, and the schemas themselves.
@@ -58,7 +59,10 @@ func Read(t testing.TB, file string) *Document {
 		d.names(schema)
 	}
 	ids := map[string]string{}
-	for path, item := range object(at(d.root, "paths")) {
+	items := map[string]any{}
+	maps.Copy(items, object(at(d.root, "paths")))
+	maps.Copy(items, object(at(d.root, "webhooks"))) // their names begin with no slash
+	for path, item := range items {
 		for _, method := range Methods {
 			op := object(at(item, strings.ToLower(method)))
 			if op == nil {

@@ -19,6 +19,7 @@ var edges = map[string][]string{
 	"dialout/talk":   {},
 	"dispatch":       {"sipflow", "restauth"},
 	"phone":          {"sipflow", "restauth"},
+	"phone/media":    {},
 	"events":         {"sipflow"},
 	"trace":          {"sipflow"},
 	"restauth":       {"schema", "resolve", "policy", "limit"},

@@ -19,6 +19,7 @@
 #	documents that we write                       schema        FuzzStatusDocuments
 #	what Talk's signaling servers send             dialout/talk  FuzzReceive
 #	webhooks' answers, files of dispatch rules     dispatch      FuzzDecision, FuzzRules
+#	session descriptions and RTP of audio calls    phone/media   FuzzDescription, FuzzPackets
 #	what the demo's phones hear                   siptest       FuzzReceive
 #
 # A parser of something new needs a line here. Packages not named look after

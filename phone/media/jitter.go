@@ -11,7 +11,7 @@ const (
 	maxDropout  = 3000             // RFC 3550 A.1: sequence numbers that may be missing
 	maxMisorder = 100              // and that may be late
 	fadeSamples = 3 * frameSamples // a gap is filled by repetition for 60 ms
-	window      = 200              // frames between two looks at what waits in vain
+	window      = 100              // frames between two looks at what waits in vain
 )
 
 type slotState uint8

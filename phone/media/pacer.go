@@ -5,7 +5,7 @@ import "sync"
 const (
 	pacerSamples = 12 * frameSamples // 240 ms: two frames of 100 ms, and what is left of a third
 	pacerStart   = 2 * frameSamples  // what waits before sending begins
-	pacerWindow  = 200               // frames between two looks at what waits in vain
+	pacerWindow  = 100               // frames between two looks at what waits in vain
 )
 
 // pacer holds samples that come in bursts until their turn. When it is full

@@ -198,10 +198,17 @@ func (in *Incoming) connect(ctx context.Context, target *Leg) (err error) {
 	target.joined().early = early
 	joined, err := target.Invite(ringing, offer)
 	if target.gone {
+		if in.failed = Us; waiting.Err() == nil {
+			in.failed = CalledParty
+		}
 		return err
 	}
 	target.alerted, target.part.onward, target.joint.early, target.joint.forwards = nil, false, nil, 0
+	in.failed = Us
 	if err != nil {
+		if waiting.Err() == nil {
+			in.failed = CalledParty
+		}
 		c.letGo(target)
 		return err
 	}
@@ -256,12 +263,7 @@ func (in *Incoming) answerOffer(ctx context.Context, target *Leg, joined *Answer
 	if _, err := in.await(ctx, func(e event) bool { return e.ack != nil }); err != nil {
 		return err
 	}
-	again, err := caller.reinvite(ctx, caller.describe(joined.SDP))
-	if err != nil {
-		return err
-	}
-	caller.heard(again.SDP)
-	return again.Ack(nil)
+	return in.call.tellAgain(ctx, ctx, caller, target, joined.SDP, in.offer)
 }
 
 // answerDelayed hands the target's offer to a caller that made none. Its ACK
@@ -363,7 +365,7 @@ func (in *Incoming) upWhile(ctx context.Context) (context.Context, context.Cance
 
 // progress sends a target's provisional response on to the caller.
 func (in *Incoming) progress(target *Leg, m *wire.Message) {
-	if m.Code() <= 100 || in.open() != nil {
+	if m.Code() <= 100 || m == in.passed || in.open() != nil {
 		return
 	}
 	r := wire.Reply{Code: m.Code(), Reason: phrase(string(m.Reason())), Header: relayedHeader(m)}

@@ -169,7 +169,15 @@ func (c *Call) joinLate(ctx context.Context, phone, target *Leg, joined *Answer,
 	}
 	waiting, stop := phone.While(ctx)
 	defer stop()
-	again, err := phone.reinvite(waiting, phone.describe(joined.SDP))
+	if err := c.tellAgain(ctx, waiting, phone, target, joined.SDP, offer); err != nil {
+		return err
+	}
+	return c.bridge(ctx, phone, target)
+}
+
+// tellAgain invites a phone again with what a target has answered to its offer.
+func (c *Call) tellAgain(ctx, waiting context.Context, phone, target *Leg, answer, offer []byte) error {
+	again, err := phone.reinvite(waiting, phone.describe(answer))
 	if err != nil {
 		return c.blame(ctx, CallingParty, err)
 	}
@@ -177,7 +185,7 @@ func (c *Call) joinLate(ctx context.Context, phone, target *Leg, joined *Answer,
 		return err
 	}
 	phone.heard(again.SDP)
-	if now := fit(again.SDP, joined.SDP); !sameMedia(now, offer) { // it answers otherwise than it had offered
+	if now := fit(again.SDP, answer); !sameMedia(now, offer) { // it answers otherwise than it had offered
 		last, err := target.reinvite(waiting, target.describe(now))
 		if err != nil {
 			if waiting.Err() == nil {
@@ -190,7 +198,7 @@ func (c *Call) joinLate(ctx context.Context, phone, target *Leg, joined *Answer,
 		}
 		target.heard(last.SDP)
 	}
-	return c.bridge(ctx, phone, target)
+	return nil
 }
 
 // dialHeld is for phones that want an offer: they get one on hold.

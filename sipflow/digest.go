@@ -24,28 +24,8 @@ type challenge struct {
 // parseChallenge reads a challenge. Parameter names and the scheme may have
 // any case, values may be quoted or not.
 func parseChallenge(s string) (c challenge, ok bool) {
-	s = strings.TrimSpace(s)
-	i := strings.IndexAny(s, " \t")
-	if i < 0 || !strings.EqualFold(s[:i], "Digest") {
-		return c, false
-	}
-	rest := s[i:]
-	for rest = strings.TrimLeft(rest, " \t,"); rest != ""; rest = strings.TrimLeft(rest, " \t,") {
-		name, after, found := strings.Cut(rest, "=")
-		if !found {
-			return c, false
-		}
-		var value string
-		after = strings.TrimLeft(after, " \t")
-		if strings.HasPrefix(after, `"`) {
-			if value, rest, ok = unquote(after); !ok {
-				return c, false
-			}
-		} else {
-			value, rest, _ = strings.Cut(after, ",")
-			value = strings.TrimSpace(value)
-		}
-		switch strings.ToLower(strings.TrimSpace(name)) {
+	ok = eachParam(s, func(name, value string) {
+		switch name {
 		case "realm":
 			c.realm = value
 		case "nonce":
@@ -61,8 +41,37 @@ func parseChallenge(s string) (c challenge, ok bool) {
 				c.qop = append(c.qop, strings.ToLower(strings.TrimSpace(q)))
 			}
 		}
+	})
+	return c, ok && c.nonce != ""
+}
+
+// eachParam calls f with the parameters of a Digest challenge or response, their
+// names in lower case. It is false when that cannot be read.
+func eachParam(s string, f func(name, value string)) (ok bool) {
+	s = strings.TrimSpace(s)
+	i := strings.IndexAny(s, " \t")
+	if i < 0 || !strings.EqualFold(s[:i], "Digest") {
+		return false
 	}
-	return c, c.nonce != ""
+	rest := s[i:]
+	for rest = strings.TrimLeft(rest, " \t,"); rest != ""; rest = strings.TrimLeft(rest, " \t,") {
+		name, after, found := strings.Cut(rest, "=")
+		if !found {
+			return false
+		}
+		var value string
+		after = strings.TrimLeft(after, " \t")
+		if strings.HasPrefix(after, `"`) {
+			if value, rest, ok = unquote(after); !ok {
+				return false
+			}
+		} else {
+			value, rest, _ = strings.Cut(after, ",")
+			value = strings.TrimSpace(value)
+		}
+		f(strings.ToLower(strings.TrimSpace(name)), value)
+	}
+	return true
 }
 
 func unquote(s string) (value, rest string, ok bool) {

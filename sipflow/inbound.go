@@ -83,10 +83,13 @@ type Incoming struct {
 	rel      reliable     // guarded by the leg's peer.mu
 	final    *StatusError // what the caller was refused with
 	rang     bool
-	told     string // the latest provisional response that was sent on
-	early    []byte // the answer that the caller has had in a reliable one
-	earlyTag string // of the target's dialog that it is from
-	held     bool   // answered, with inactive streams
+	passed   *wire.Message // the target's provisional response that offerEarly has sent on
+	failed   Party         // whose fault the failure of the latest Connect is
+	reminder *time.Timer   // repeats provisional responses
+	told     string        // the latest provisional response that was sent on
+	early    []byte        // the answer that the caller has had in a reliable one
+	earlyTag string        // of the target's dialog that it is from
+	held     bool          // answered, with inactive streams
 	bridged  bool
 }
 
@@ -291,7 +294,7 @@ func overloaded(err error) wire.Reply {
 func (c *Call) callerLeg(in *Incoming) *Leg {
 	m := in.req
 	l := &Leg{call: c, id: c.id, path: in.path, source: in.Source.Addr(), secure: encrypted(in.Transport),
-		party: c.CallingUser, part: &part{in: in}, state: Calling}
+		party: c.CallingUser, part: &part{in: in}}
 	l.inbox.wake = c.wake
 	l.dialog = dialog{callID: in.CallID, local: string(m.Get(wire.To)) + ";tag=" + string(appendID(nil, l.id)), remote: string(m.Get(wire.From))}
 	contact, _ := wire.NameAddr(m.Get(wire.Contact))

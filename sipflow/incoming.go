@@ -25,7 +25,13 @@ var errAnswered = errors.New("the caller has been answered already")
 func (in *Incoming) run(ctx context.Context, c *Call) (err error) {
 	left := make(chan struct{})
 	stop := context.AfterFunc(in.ctx, func() { defer close(left); in.left() })
-	c.dialled(in.leg, Early)
+	c.dialled(in.leg, Calling)
+	if after := in.expires(); after > 0 {
+		expiry := time.AfterFunc(after, func() { in.end(&StatusError{"INVITE", 487, "Request Expired"}) })
+		defer expiry.Stop()
+	}
+	in.remind(time.Minute)
+	defer in.reminder.Stop()
 	defer func() {
 		if p := recover(); p != nil {
 			in.refuse(wire.Reply{Code: 500})
@@ -38,6 +44,35 @@ func (in *Incoming) run(ctx context.Context, c *Call) (err error) {
 		<-left
 	}
 	return err
+}
+
+// expires is how long the caller waits for its answer (RFC 3261 §13.3.1); 0: as
+// long as it takes.
+func (in *Incoming) expires() time.Duration {
+	n, err := strconv.ParseUint(string(in.req.Get(wire.Expires)), 10, 31)
+	if err != nil {
+		return 0
+	}
+	return time.Duration(min(n, 1<<16)) * time.Second
+}
+
+// remind repeats the latest provisional response each minute, lest proxies on
+// the way give the call up (RFC 3261 §13.3.1.1).
+func (in *Incoming) remind(after time.Duration) {
+	p := &in.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	in.reminder = time.AfterFunc(after, func() {
+		p.mu.Lock()
+		r, waits := in.tx.reply, !in.tx.done
+		if waits {
+			in.reminder.Reset(after)
+		}
+		p.mu.Unlock()
+		if waits && r.Code > 100 && r.Code < 200 && !in.reliably() {
+			in.call.sw.answer(in.req, in.path, r)
+		}
+	})
 }
 
 // left answers a caller whose call has ended meanwhile.
@@ -65,18 +100,32 @@ func (in *Incoming) outcome(ctx context.Context, err error) error {
 	case in.answered():
 		if cause != nil {
 			err = cause
+		} else if err == nil && in.final != nil {
+			err = in.final
 		}
+		in.blame(cause)
 		in.hangUp(ctx, err)
 		return err
 	case cause != nil:
 		in.left()
+		in.blame(cause)
 		return cause
 	}
-	in.refuse(finalFor(err))
+	if in.refuse(finalFor(err)) && err != nil {
+		in.call.by = in.failed
+	}
 	if in.final != nil && (err == nil || errors.As(err, new(*StatusError))) {
 		err = in.final
 	}
 	return err
+}
+
+// blame notes who ended the call before it was connected.
+func (in *Incoming) blame(cause error) {
+	in.call.by = Us
+	if errors.Is(cause, ErrCancelled) || errors.Is(cause, ErrHungUp) {
+		in.call.by = CallingParty
+	}
 }
 
 // hangUp ends the dialog with the caller, if there is one. A BYE of ours may
@@ -108,7 +157,12 @@ func finalFor(err error) wire.Reply {
 		case code == 420, code == 421, code == 422, code == 503:
 			return wire.Reply{Code: 500}
 		}
-		return wire.Reply{Code: refused.Code, Reason: phrase(refused.Reason)}
+		r := wire.Reply{Code: refused.Code, Reason: phrase(refused.Reason)}
+		var caused *causedError
+		if errors.As(err, &caused) {
+			r.Header = caused.cause // RFC 6432
+		}
+		return r
 	case errors.Is(err, ErrForbidden):
 		return wire.Reply{Code: 403}
 	}
@@ -175,7 +229,8 @@ func (in *Incoming) Refuse(code int, reason string, header ...string) error {
 		return fmt.Errorf("refuse with %d: want 300 to 699", code)
 	}
 	if in.answered() {
-		in.hangUp(in.calls, &StatusError{"INVITE", code, phrase(reason)})
+		in.final = &StatusError{"INVITE", code, phrase(reason)}
+		in.hangUp(in.calls, in.final)
 		return nil
 	}
 	if err := in.open(); err != nil {
@@ -257,6 +312,7 @@ func (in *Incoming) accept(body []byte, header string) bool {
 	}
 	c := in.call
 	c.sw.stats.answered[FlowInbound].observe(c.sw.stats.elapsed() - c.began)
+	l.joint.timer.update = lists(in.req, wire.Allow, "update")
 	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: l.callID})
 	c.dialled(l, Confirmed)
 	if !in.path.link.reliable() {

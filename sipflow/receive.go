@@ -3,6 +3,7 @@ package sipflow
 import (
 	"bytes"
 	"hash/maphash"
+	"strings"
 
 	"sipxrest/sipflow/wire"
 )
@@ -141,6 +142,9 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
 	case emptyElement(m.Get(wire.Via)): // RFC 4475 §3.1.2.1
 		return wire.Reply{Code: 400, Reason: "Malformed Via"}
 	case m.Get(wire.Require) != nil && (method != "INVITE" || sw.cfg.Inbound == nil || misses(m)): // RFC 3261 §8.2.2.3
+		if method == "INVITE" && sw.cfg.Inbound != nil {
+			return wire.Reply{Code: 420, Header: "Unsupported: " + strings.Join(unknownOptions(m), ", ") + "\r\n"}
+		}
 		return badExtension(m)
 	}
 	switch m.Method() {

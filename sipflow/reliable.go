@@ -166,7 +166,7 @@ func (in *Incoming) offerEarly(ctx context.Context, m *wire.Message, offer []byt
 	p.mu.Lock()
 	in.rel.offered = true
 	p.mu.Unlock()
-	in.told = ""
+	in.told, in.passed = "", m
 	in.provisional(wire.Reply{Code: m.Code(), Reason: phrase(string(m.Reason())), Header: relayedHeader(m),
 		ContentType: sdpType, Body: in.leg.describe(offer)})
 	e, err := in.await(ctx, func(e event) bool { return e.prack != nil })

@@ -59,22 +59,23 @@ type Config struct {
 // Switchboard places calls and answers for them. Create it with New and run it
 // with Serve.
 type Switchboard struct {
-	cfg       Config
-	log       *slog.Logger
-	observers []func(*Event)
-	resolver  *resolve.Resolver
-	proxies   []resolve.Target
-	health    health
-	datagrams datagrams
-	transport transport
-	host      string // host of our first socket, for Call-ID and SDP
-	manyHosts bool   // sockets have others, or may come to
-	shards    [numShards]shard
-	phones    phoneMemory
-	denied    deniedAgents
-	stats     stats
-	limits    limits
-	seed      maphash.Seed // of the tags in answers outside of dialogs
+	cfg        Config
+	log        *slog.Logger
+	observers  []func(*Event)
+	resolver   *resolve.Resolver
+	proxies    []resolve.Target
+	health     health
+	datagrams  datagrams
+	transport  transport
+	host       string // host of our first socket, for Call-ID and SDP
+	manyHosts  bool   // sockets have others, or may come to
+	shards     [numShards]shard
+	phones     phoneMemory
+	denied     deniedAgents
+	stats      stats
+	limits     limits
+	challenger challenger   // of inbound calls
+	seed       maphash.Seed // of the tags in answers outside of dialogs
 
 	flows sync.WaitGroup // one per call
 	forks sync.WaitGroup // one per answer that is hung up on the side
@@ -99,6 +100,9 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 		calls: map[Key]*Call{}, bridges: map[*Call][2]*Leg{}, seed: maphash.MakeSeed()}
 	sw.stats.start = time.Now()
 	sw.limits.init(sw)
+	if cfg.Inbound != nil && cfg.Inbound.Take == nil {
+		return nil, errors.New("inbound calls: Take is not set")
+	}
 	if cfg.HangUpOn != Progressing && cfg.HangUpOn != Outcome {
 		return nil, fmt.Errorf("refer.hangup-on %q: want progress or outcome", cfg.HangUpOn)
 	}

@@ -18,6 +18,7 @@
 #	DNS answers, host names, hosts, resolv.conf   resolve       FuzzInterpret, FuzzParseHost, FuzzSystemFiles
 #	documents that we write                       schema        FuzzStatusDocuments
 #	what Talk's signaling servers send             dialout/talk  FuzzReceive
+#	POST /dialout, numbers, targets; notes         dialout       FuzzOrder, FuzzNote
 #	webhooks' answers, files of dispatch rules     dispatch      FuzzDecision, FuzzRules
 #	session descriptions and RTP of audio calls    phone/media   FuzzDescription, FuzzPackets
 #	what the demo's phones hear                   siptest       FuzzReceive

@@ -165,16 +165,27 @@ func newState(cfg Config, asking chan struct{}) (*state, error) {
 // webhookTime is how long a webhook may take, all together.
 const webhookTime = 5 * time.Second
 
+// A KeyFault is a mistake in a key of the section "dispatch".
+type KeyFault struct {
+	Key string
+	Err error
+}
+
+func (f *KeyFault) Error() string { return "dispatch." + f.Key + ": " + f.Err.Error() }
+
+// Unwrap is the mistake without its key.
+func (f *KeyFault) Unwrap() error { return f.Err }
+
 func checkRooms(cfg *Config) error {
 	var errs []error
 	for name, uri := range cfg.Rooms {
 		if err := checkTemplate(uri); err != nil {
-			errs = append(errs, fmt.Errorf("dispatch.rooms: %.64s: %w", name, err))
+			errs = append(errs, &KeyFault{"rooms", fmt.Errorf("%.64s: %w", name, err)})
 		}
 	}
 	if cfg.RoomTarget != "" {
 		if err := checkTemplate(cfg.RoomTarget); err != nil {
-			errs = append(errs, fmt.Errorf("dispatch.room-target: %w", err))
+			errs = append(errs, &KeyFault{"room-target", err})
 		}
 	}
 	return errors.Join(errs...)

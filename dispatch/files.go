@@ -30,7 +30,7 @@ func ruleFiles(dir string) ([]string, error) {
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, fmt.Errorf("dispatch.rules-dir: %w", err)
+		return nil, &KeyFault{"rules-dir", err}
 	}
 	var files []string
 	for _, e := range entries {
@@ -41,7 +41,7 @@ func ruleFiles(dir string) ([]string, error) {
 		files = append(files, filepath.Join(dir, name))
 	}
 	if len(files) > maxFiles {
-		return nil, fmt.Errorf("dispatch.rules-dir: %s has more than %d files", dir, maxFiles)
+		return nil, &KeyFault{"rules-dir", fmt.Errorf("%s has more than %d files", dir, maxFiles)}
 	}
 	slices.Sort(files)
 	return files, nil

@@ -27,8 +27,9 @@ func (o Outcome) String() string {
 	return [...]string{"no_rule", "answer", "hangup", "transfer", "redirect", "fallback", "media", "cancelled", "pin", "forged"}[o]
 }
 
-// bounds are those of Stats.Asked, in seconds.
-var bounds = [...]float64{0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10}
+// bounds are those of Stats.Asked.
+var bounds = [...]time.Duration{10 * time.Millisecond, 25 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 250 * time.Millisecond,
+	500 * time.Millisecond, time.Second, 2500 * time.Millisecond, 5 * time.Second, 10 * time.Second}
 
 type stats struct {
 	decided [numOutcomes]atomic.Uint64
@@ -39,7 +40,7 @@ type stats struct {
 
 func (s *stats) time(d time.Duration) {
 	i := 0
-	for i < len(bounds) && d.Seconds() > bounds[i] {
+	for i < len(bounds) && d > bounds[i] {
 		i++
 	}
 	s.asked[i].Add(1)
@@ -50,10 +51,10 @@ func (s *stats) time(d time.Duration) {
 type Stats struct {
 	Decided [numOutcomes]uint64 // by Outcome
 	// Asked is how long webhooks took to decide: how many up to each of Bounds,
-	// in seconds, and last those beyond; AskedSum in seconds.
+	// and last those beyond.
 	Asked    []uint64
-	Bounds   []float64
-	AskedSum float64
+	Bounds   []time.Duration
+	AskedSum time.Duration
 	Running  int // calls now
 	Asking   int // webhooks being asked now
 	// Of the events, Queued wait, those on their way among them.
@@ -64,7 +65,7 @@ type Stats struct {
 
 // Stats answers what has been counted.
 func (d *Dispatcher) Stats() Stats {
-	s := Stats{Bounds: bounds[:], AskedSum: float64(d.stats.askedNs.Load()) / 1e9, Running: int(d.stats.running.Load()),
+	s := Stats{Bounds: bounds[:], AskedSum: time.Duration(d.stats.askedNs.Load()), Running: int(d.stats.running.Load()),
 		Asking: len(d.asking), Queued: d.events.queued(), Sent: d.events.sent.Load(), Failed: d.events.failed.Load(),
 		Dropped: d.events.dropped.Load(), Rules: d.Rules()}
 	for i := range s.Decided {

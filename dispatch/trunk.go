@@ -19,11 +19,11 @@ func (st *state) addTrunks(trunks []Trunk) error {
 	var errs []error
 	for i, t := range trunks {
 		if err := CheckTrunk(t); err != nil {
-			errs = append(errs, fmt.Errorf("dispatch.trunks: %w", err))
+			errs = append(errs, &KeyFault{"trunks", err})
 			continue
 		}
 		if slices.ContainsFunc(trunks[:i], func(o Trunk) bool { return o.Name == t.Name }) {
-			errs = append(errs, fmt.Errorf("dispatch.trunks: trunk %s is there twice", t.Name))
+			errs = append(errs, &KeyFault{"trunks", fmt.Errorf("trunk %s is there twice", t.Name)})
 		}
 		c := trunk{Trunk: t}
 		for _, s := range t.Sources {

@@ -22,12 +22,13 @@ type world struct {
 
 // cli is the command line.
 type cli struct {
-	Serve   serveCommand   `cmd:"" default:"withargs" help:"Serve. This is the default command."`
-	Demo    demoCommand    `cmd:"" help:"Make a call between two phones on this machine and explain it."`
-	Check   checkCommand   `cmd:"" help:"Say in plain words what is wrong with the configuration, the users, DNS and the proxy."`
-	User    userCommand    `cmd:"" help:"Help with the users' file."`
-	Policy  policyCommand  `cmd:"" help:"Try who may dial what."`
-	Version versionCommand `cmd:"" help:"Print the version."`
+	Serve    serveCommand    `cmd:"" default:"withargs" help:"Serve. This is the default command."`
+	Demo     demoCommand     `cmd:"" help:"Make a call between two phones on this machine and explain it."`
+	Check    checkCommand    `cmd:"" help:"Say in plain words what is wrong with the configuration, the users, DNS and the proxy."`
+	User     userCommand     `cmd:"" help:"Help with the users' file."`
+	Policy   policyCommand   `cmd:"" help:"Try who may dial what."`
+	Dispatch dispatchCommand `cmd:"" help:"Try what becomes of a call that comes in."`
+	Version  versionCommand  `cmd:"" help:"Print the version."`
 
 	VersionFlag kong.VersionFlag `name:"version" hidden:"" help:"Print the version."`
 }
@@ -128,7 +129,7 @@ func run(args []string, w world) int {
 	}
 	if err != nil {
 		help := "sipxrest"
-		commands, word := []string{"serve", "demo", "check", "user", "policy", "version"}, firstWord(args)
+		commands, word := []string{"serve", "demo", "check", "user", "policy", "dispatch", "version"}, firstWord(args)
 		if slices.Contains(commands, word) {
 			help += " " + word
 		} else if best := app.Nearest(word, commands); best != "" {

@@ -14,6 +14,7 @@ import (
 
 	"sipxrest/callcontroller"
 	"sipxrest/dialout"
+	"sipxrest/dispatch"
 	"sipxrest/metrics"
 	"sipxrest/resolve"
 	"sipxrest/restauth"
@@ -32,7 +33,8 @@ type App struct {
 	sw         *sipflow.Switchboard
 	dialling   *dialling
 	controller *callcontroller.Controller
-	dialout    *dialout.Service // nil without
+	dialout    *dialout.Service     // nil without
+	dispatch   *dispatch.Dispatcher // nil without
 	gate       *restauth.Gate
 
 	requests metrics.HTTP
@@ -95,7 +97,11 @@ func (a *App) open() (err error) {
 	if err != nil {
 		return err
 	}
-	if a.sw, err = newSwitchboard(&cfg, a.resolver, a.dialling, secure, a.gate.OurName, a.peers.known(prefixes(cfg.Trusted)), log); err != nil {
+	if err = a.openDispatch(); err != nil {
+		return err
+	}
+	known := a.peers.known(append(prefixes(cfg.Trusted), trunkPrefixes(&cfg)...))
+	if a.sw, err = newSwitchboard(&cfg, a.resolver, a.dialling, secure, a.gate.OurName, known, a.calls(), log); err != nil {
 		return err
 	}
 	autoAnswer, err := sipflow.ParseAutoAnswer(cfg.Call.AutoAnswer)
@@ -181,7 +187,7 @@ func sipListen(cfg *Config) []string {
 	return []string{"udp:" + at, "tcp:" + at}
 }
 
-func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, secure sipflow.TLS, ourName func(string) bool, known func(netip.Addr) bool, log *slog.Logger) (*sipflow.Switchboard, error) {
+func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, secure sipflow.TLS, ourName func(string) bool, known func(netip.Addr) bool, inbound *sipflow.Inbound, log *slog.Logger) (*sipflow.Switchboard, error) {
 	sc := sipflow.Config{
 		Listen:          sipListen(cfg),
 		OutboundProxies: cfg.SIP.OutboundProxy,
@@ -200,6 +206,7 @@ func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, secure sipflo
 		MaxCalls:        cfg.Limits.Calls,
 		Limits:          sipLimits(&cfg.Limits, known),
 		UserAgent:       cmp.Or(cfg.SIP.UserAgent, "sipxrest"),
+		Inbound:         inbound,
 	}
 	if d != nil {
 		sc.Allow = d.allow
@@ -226,7 +233,7 @@ func (a *App) Addrs() []string {
 // be read stays as it was; the error says why.
 func (a *App) Reload() error {
 	notify("RELOADING=1\n" + monotonic())
-	errs := []error{a.dialling.reload(&a.cfg), a.reloadCertificates()}
+	errs := []error{a.dialling.reload(&a.cfg), a.reloadCertificates(), a.reloadDispatch()}
 	notify("READY=1")
 	err := errors.Join(errs...)
 	if err != nil {
@@ -272,7 +279,15 @@ func (a *App) Run(ctx context.Context) error {
 		}
 		return nil
 	})
-	if trustsDomain(&a.cfg) {
+	if a.dispatch != nil {
+		p.start("dispatch rules", func() error {
+			if err := a.dispatch.Watch(service, a.log); err != nil {
+				a.log.Warn("changed dispatch rules are read only on SIGHUP", "error", err)
+			}
+			return nil
+		})
+	}
+	if needsPeers(&a.cfg) {
 		first := make(chan struct{})
 		p.start("trusted peers", func() error {
 			a.peers.refresh(service, a.resolver, a.cfg.Domain, a.log, first)
@@ -304,6 +319,7 @@ func (a *App) Run(ctx context.Context) error {
 		endPhones()
 		p.wait("dialout")
 	}
+	a.closeDispatch()
 	a.shutdownHTTP()
 	stop()
 	p.waitAll()
@@ -374,6 +390,7 @@ func (a *App) Close() {
 		cancel()
 		_ = a.sw.Serve(ended) // closes the sockets
 	}
+	a.closeDispatch()
 	if a.resolver != nil {
 		a.resolver.Close()
 	}

@@ -115,12 +115,17 @@ const callPath = "/callcontroller/201/202"
 // phone answers every request at a UDP address, as the script says.
 func phone(t *testing.T, script siptest.Script) (*siptest.Phone, string) {
 	t.Helper()
+	return phoneOf(t, siptest.Account{User: "201"}, script)
+}
+
+func phoneOf(t *testing.T, account siptest.Account, script siptest.Script) (*siptest.Phone, string) {
+	t.Helper()
 	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	addr := c.LocalAddr().String()
-	p := siptest.NewPhone(c, siptest.Account{User: "201"}, script)
+	p := siptest.NewPhone(c, account, script)
 	t.Cleanup(p.Close)
 	return p, addr
 }

@@ -89,6 +89,7 @@ func (c *checker) run(src Source) bool {
 		c.network(&cfg)
 		c.traces(&cfg)
 		c.dialout(&cfg)
+		c.dispatch(&cfg)
 	}
 	if !c.json {
 		summary := "No problem found"
@@ -304,7 +305,7 @@ func (c *checker) proxies(cfg *Config, resolver *resolve.Resolver) {
 		c.say(levelProblem, "SIP", "%v", err)
 		return
 	}
-	sw, err := newSwitchboard(cfg, resolver, nil, secure, nil, nil, slog.New(slog.DiscardHandler))
+	sw, err := newSwitchboard(cfg, resolver, nil, secure, nil, nil, nil, slog.New(slog.DiscardHandler))
 	if err != nil {
 		c.say(levelProblem, "SIP", "%v", err)
 		return

@@ -56,6 +56,8 @@ type Config struct {
 	Drain time.Duration
 	// Dialout says how the telephone network is called; off by default.
 	Dialout Dialout
+	// Dispatch says what becomes of calls that come in.
+	Dispatch Dispatch
 	// DNS names the servers to ask instead of those of the system, "host:port".
 	DNS DNS
 

@@ -16,7 +16,9 @@ import (
 
 	"sipxrest/dialout"
 	"sipxrest/dialout/talk"
+	"sipxrest/dispatch"
 	"sipxrest/policy"
+	"sipxrest/sipflow"
 )
 
 // write puts a file into the test's folder and answers its name.
@@ -36,6 +38,9 @@ var ignoreOrigin = cmpopts.IgnoreUnexported(Config{})
 
 func TestEveryKeyOfTheFileIsRead(t *testing.T) {
 	dir := t.TempDir()
+	if err := os.Mkdir(filepath.Join(dir, "dispatch.d"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	file := write(t, dir, "sipxrest.yaml", `
 domain: sipx.test
 realm: other.test
@@ -89,6 +94,13 @@ dialout:
   country: US
   dtmf: plain
   limits: {calls: 5, room: 4, user: 3}
+dispatch:
+  rules: [{id: a, room_name: support, numbers: [5000]}]
+  rules-dir: dispatch.d
+  trunks: [{name: carrier, sources: [192.0.2.7, domain], from-hosts: [c.test]}, {name: branch, username: b, password: p}]
+  rooms: {support: "sip:9000@sipx.test"}
+  room-target: "sip:{room}@c.test"
+  agent: "202"
 dns: {servers: ["127.0.0.1:5353"]}
 `)
 	got, err := Load(Source{File: file})
@@ -138,6 +150,14 @@ dns: {servers: ["127.0.0.1:5353"]}
 			Gateway:    dialout.Gateway{URI: "sip:gw.test;transport=tls", User: "trunk", Secret: "s", Realm: "r", Domain: "d.test", DefaultNumber: "+4930"},
 			RoomTarget: "sip:{token}@c.test", Target: "sip:conf@c.test", Agent: "201", RingTimeout: 90 * time.Second, Country: "US", DTMF: "plain",
 			Limits: dialout.Limits{Calls: 5, Room: 4, User: 3},
+		},
+		Dispatch: Dispatch{
+			Rules: []dispatch.Rule{{ID: "a", Line: 55, Numbers: []string{"5000"}, Webhook: dispatch.Webhook{Method: "POST"},
+				Static: &dispatch.Decision{Action: dispatch.Answer, Room: "support"}, Fallback: dispatch.Decision{Action: dispatch.Hangup, Code: 480}}},
+			RulesDir: filepath.Join(dir, "dispatch.d"),
+			Trunks: []dispatch.Trunk{{Name: "carrier", Sources: []string{"192.0.2.7", "domain"}, FromHosts: []string{"c.test"}},
+				{Name: "branch", Username: "b", Credentials: sipflow.Credentials{Username: "b", Password: "p"}}},
+			Rooms: map[string]string{"support": "sip:9000@sipx.test"}, RoomTarget: "sip:{room}@c.test", Agent: "202",
 		},
 	}
 	if diff := cmp.Diff(want, got, ignoreOrigin); diff != "" {
@@ -331,6 +351,7 @@ func TestTheExampleLoadsAndShowsTheDefaults(t *testing.T) {
 		}
 		all.WriteString(line)
 	}
+	dispatchFiles(t, dir)
 	full, err := Load(Source{File: write(t, dir, "full.yaml", all.String())})
 	if err != nil {
 		t.Fatalf("%v\n%s", err, all.String())

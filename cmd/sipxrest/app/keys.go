@@ -87,7 +87,7 @@ func (c *Config) keys() []key {
 		{"trace.sample", false, share(&c.Trace.Sample)},
 		{"dns.servers", true, texts(&c.DNS.Servers)},
 	}
-	return append(keys, c.Dialout.keys()...)
+	return append(append(keys, c.Dialout.keys()...), c.Dispatch.keys()...)
 }
 
 // variable answers the name of a key in the environment.

@@ -16,6 +16,7 @@ func (a *App) newMetrics() *metrics.Registry {
 	a.addSIPMetrics(r)
 	a.addOtherMetrics(r)
 	a.addDialoutMetrics(r)
+	a.addDispatchMetrics(r)
 	return r
 }
 

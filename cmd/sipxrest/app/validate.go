@@ -51,6 +51,7 @@ func (c *Config) Validate() error {
 	v.limits()
 	v.watching()
 	v.dialout()
+	v.dispatch()
 	for _, s := range c.DNS.Servers {
 		if _, err := netip.ParseAddr(s); err == nil {
 			continue

@@ -1,0 +1,211 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"sipxrest/dispatch"
+	"sipxrest/sipflow/siptest"
+)
+
+// dispatchFiles makes the files that the rules of the example name.
+func dispatchFiles(t *testing.T, dir string) {
+	t.Helper()
+	cert, key, err := makeSelfSigned([]string{"hook"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{"ca.crt": cert, "hook.crt": cert, "hook.key": key} {
+		write(t, dir, name, string(data))
+	}
+	if err := os.Mkdir(filepath.Join(dir, "dispatch.d"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// told is a webhook that answers with an action and keeps what it is told.
+func told(t *testing.T, answer string) (url string, events chan map[string]any) {
+	t.Helper()
+	events = make(chan map[string]any, 16)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var m map[string]any
+		if err := json.NewDecoder(r.Body).Decode(&m); err != nil {
+			t.Error(err)
+		}
+		events <- m
+		io.WriteString(w, answer)
+	}))
+	t.Cleanup(server.Close)
+	return server.URL, events
+}
+
+func next(t *testing.T, events chan map[string]any) map[string]any {
+	t.Helper()
+	select {
+	case m := <-events:
+		return m
+	case <-time.After(10 * time.Second):
+		t.Fatal("the webhook is not told")
+		return nil
+	}
+}
+
+// dispatching is a configuration with rules in a folder, and trunks.
+func dispatching(t *testing.T, proxy, rules string) Config {
+	cfg := testConfig(t, proxy)
+	cfg.Dispatch.RulesDir = t.TempDir()
+	write(t, cfg.Dispatch.RulesDir, "rules.yaml", rules)
+	cfg.Dispatch.Trunks = []dispatch.Trunk{{Name: "here", Sources: []string{"127.0.0.1"}}}
+	cfg.Dispatch.RoomTarget = "sip:{room}@sipx.test"
+	cfg.Metrics.Listen = "127.0.0.1:0"
+	return cfg
+}
+
+func (s *service) sip() string {
+	_, addr, _ := strings.Cut(s.Addrs()[2], ":")
+	return addr
+}
+
+func call(t *testing.T, p *siptest.Phone, uri string) error {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	return p.CallAs(ctx, siptest.Calling{}, uri)
+}
+
+func TestACallThatComesInIsDispatched(t *testing.T) {
+	url, events := told(t, `{"room_name":"support","metadata":"ticket 7"}`)
+	_, room := phone(t, siptest.Script{HangUpAfter: 200 * time.Millisecond})
+	caller, _ := phone(t, siptest.Script{})
+	s := start(t, dispatching(t, room, fmt.Sprintf("{id: r, url: %s, allow_http: true, allow_private: [127.0.0.1], numbers: ['5000'], events: [answered, ended]}", url)))
+	if err := call(t, caller, "sip:5000@"+s.sip()); err != nil {
+		t.Fatal(err)
+	}
+	invite := next(t, events)
+	if invite["event"] != "invite" || invite["to_user"] != "5000" || invite["from_user"] != "201" || invite["trunk_id"] != "here" || invite["source_ip"] != "127.0.0.1" {
+		t.Errorf("%v", invite)
+	}
+	answered, ended := next(t, events), next(t, events)
+	if answered["event"] != "answered" || answered["call_id"] != invite["call_id"] || answered["metadata"] != "ticket 7" || answered["answered_at"] == "" {
+		t.Errorf("%v", answered)
+	}
+	if ended["event"] != "ended" || ended["ended_by"] != "target" || ended["sip_code"] != 200.0 || ended["duration"].(float64) < 0.1 {
+		t.Errorf("%v", ended)
+	}
+	if err := call(t, caller, "sip:5001@"+s.sip()); err == nil || !strings.Contains(err.Error(), "404") {
+		t.Errorf("no rule: %v", err)
+	}
+	s.log.waitFor(t, `metadata="ticket 7"`)
+	resp, err := s.client.Get(s.MetricsURL() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, _ := io.ReadAll(resp.Body)
+	resp.Body.Close()
+	for _, want := range []string{`sipxrest_dispatch_decisions_total{decision="answer"} 1`, `sipxrest_dispatch_decisions_total{decision="no_rule"} 1`,
+		`sipxrest_dispatch_webhook_seconds_count 1`, `sipxrest_dispatch_events_total{result="delivered"} 2`, `sipxrest_dispatch_rules 1`} {
+		if !strings.Contains(string(text), want) {
+			t.Errorf("/metrics has no %s", want)
+		}
+	}
+}
+
+func TestChangedRulesAreReadAndBrokenOnesAreNot(t *testing.T) {
+	_, room := phone(t, siptest.Script{})
+	caller, _ := phone(t, siptest.Script{})
+	cfg := dispatching(t, room, "{id: r, action: hangup, reject_status_code: 486}")
+	s := start(t, cfg)
+	wants := func(code string) {
+		t.Helper()
+		if err := call(t, caller, "sip:5000@"+s.sip()); err == nil || !strings.Contains(err.Error(), code) {
+			t.Errorf("want %s, got %v", code, err)
+		}
+	}
+	wants("486")
+	write(t, cfg.Dispatch.RulesDir, "rules.yaml", "{id: r, action: hangup, reject_status_code: 606}")
+	s.log.waitFor(t, "dispatch rules reloaded")
+	wants("606")
+	write(t, cfg.Dispatch.RulesDir, "more.yaml", "{id: r, action: hangup}")
+	s.log.waitFor(t, "dispatch rules not reloaded, the old ones stay")
+	wants("606")
+	s.signals <- syscall.SIGHUP // the configuration is not from a file: nothing to read, nothing lost
+	wants("606")
+}
+
+func TestDispatchFaultsNameThePlace(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "users.yaml", usersYAML)
+	for _, tt := range []struct{ text, want string }{
+		{"dispatch: {rules: [{id: a}]}", `sipxrest.yaml:3: rule "a": url: dynamic dispatch rule URL cannot be empty`},
+		{"dispatch:\n  rules:\n  - {id: a, url: 'http://x.example'}", `sipxrest.yaml:5: rule "a": url: calls and decisions would go in clear`},
+		{"dispatch:\n  rules:\n  - {id: a, colour: red}", `sipxrest.yaml:5: dispatch.rules: rule "a": unknown key "colour"`},
+		{"dispatch: {rules-dir: nowhere}", `sipxrest.yaml:3: dispatch.rules-dir: open `},
+		{"dispatch: {trunks: [{name: a}]}", `sipxrest.yaml:3: dispatch.trunks: trunk a: sources or username: missing`},
+		{"dispatch: {trunks: [{nam: a}]}", `unknown key "nam": did you mean "name"?`},
+		{"dispatch: {rules-dir: ., room-target: 'sip:x@{room}'}", `sipxrest.yaml:3: dispatch.room-target: `},
+		{"dispatch: {rules: [{id: a, action: transfer, transfer_to: 'sip:a@b', policy: nope}]}", `rule "a": policy: `},
+	} {
+		_, err := Load(Source{File: write(t, dir, "sipxrest.yaml", minimal+tt.text)})
+		if err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s:\n got %v\nwant %s", tt.text, err, tt.want)
+		}
+	}
+}
+
+func TestCheckSaysWhatIsWrongWithWebhooks(t *testing.T) {
+	_, proxy := phone(t, siptest.Script{})
+	dir := t.TempDir()
+	write(t, dir, "users.yaml", usersYAML)
+	file := write(t, dir, "sipxrest.yaml", minimal+fmt.Sprintf(`
+data-dir: data
+sip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}
+trusted: []
+dns: {servers: ["%s"]}
+dispatch:
+  trunks: [{name: a, username: "999"}]
+  agent: "998"
+  rules: [{id: gone, url: "https://nowhere.test/"}]
+`, proxy, nameServer(t)))
+	ok, out := checked(t, file)
+	if ok {
+		t.Error("it finds no problem")
+	}
+	wants(t, out, "ok dispatch 1 rule, 1 trunk", `problem dispatch `+file+`:11: rule "gone": url: lookup nowhere.test`,
+		"dispatch.agent: there is no user 998", "dispatch.trunks: there is no user 999")
+}
+
+func TestTryDispatchNeedsNoCall(t *testing.T) {
+	url, events := told(t, `{"action":"reject","reject_status_code":486}`)
+	dir := t.TempDir()
+	write(t, dir, "users.yaml", usersYAML)
+	file := write(t, dir, "sipxrest.yaml", minimal+fmt.Sprintf(`
+dispatch:
+  trunks: [{name: a, sources: [192.0.2.1]}]
+  rules: [{id: r, trunks: [a], url: %q, allow_http: true, allow_private: [127.0.0.1]}]
+`, url))
+	src := Source{File: file}
+	trial, err := TryDispatch(t.Context(), src, DispatchTrial{From: "sip:+49301@c.test", To: "5000", Source: "192.0.2.1", Ask: true})
+	if err != nil || trial.Decision == nil || trial.Decision.Code != 486 || trial.Call.FromHost != "c.test" || trial.Call.ToHost != "sipx.test" {
+		t.Errorf("%+v, %v", trial, err)
+	}
+	if m := next(t, events); m["from_user"] != "+49301" || m["trunk_id"] != "a" {
+		t.Errorf("%v", m)
+	}
+	trial, err = TryDispatch(t.Context(), src, DispatchTrial{From: "1", To: "2", Source: "192.0.2.9", Ask: true})
+	if err != nil || trial.Decision != nil || !trial.Prove {
+		t.Errorf("%+v, %v", trial, err)
+	}
+	if _, err := TryDispatch(t.Context(), src, DispatchTrial{From: "1", To: "2", Source: "x"}); err == nil {
+		t.Error("an address that is none is taken")
+	}
+}

@@ -3,6 +3,7 @@ package wire
 import (
 	"bytes"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -334,7 +335,7 @@ func ParseURI(s []byte) (u URI, ok bool) {
 	if params != "" {
 		p := []byte(";" + params)
 		t, _ := Param(p, "transport")
-		u.Transport = strings.ToLower(string(t))
+		u.Transport = lowerASCII(t)
 		ma, _ := Param(p, "maddr")
 		u.MAddr = string(ma)
 		_, u.Loose = Param(p, "lr")
@@ -375,4 +376,20 @@ func ParseURI(s []byte) (u URI, ok bool) {
 		}
 	}
 	return u, u.Host != ""
+}
+
+// lowerASCII is a token in lower case. Unlike strings.ToLower it makes nothing
+// longer of bytes that are no UTF-8.
+func lowerASCII(b []byte) string {
+	upper := func(c byte) bool { return c >= 'A' && c <= 'Z' }
+	if !slices.ContainsFunc(b, upper) {
+		return string(b)
+	}
+	b = bytes.Clone(b)
+	for i, c := range b {
+		if upper(c) {
+			b[i] = c + 'a' - 'A'
+		}
+	}
+	return string(b)
 }

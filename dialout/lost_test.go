@@ -104,6 +104,19 @@ func TestACallThatIsNotShownIsForgottenByNextcloudAllTheSame(t *testing.T) {
 	})
 }
 
+// Nextcloud may hang for longer than the call lasts.
+func TestACallThatIsOverBeforeItsPhoneFailsToBeShownIsForgottenByNextcloud(t *testing.T) {
+	inTalk(t, func(st *talkStage) {
+		st.lab.Cloud.PhoneDelay = 11 * time.Second
+		id, l := st.dial()
+		l.connects()
+		time.Sleep(3 * time.Second)
+		l.ends(phone, nil)
+		st.rejected(id, true)
+		st.shows(id, "accepted", "connected", "cleared", "removed")
+	})
+}
+
 func TestARequestIsNotAcceptedOnceItsConnectionIsForgotten(t *testing.T) {
 	inTalk(t, func(st *talkStage) {
 		st.lab.Cloud.VerifyDelay = 3 * time.Second

@@ -18,6 +18,7 @@ type conversation struct {
 	// added: the signaling server shows the phone, as far as is known. Guarded
 	// by call.mu.
 	added bool
+	left  bool   // nothing is left to be said of the call, as far as is known; likewise
 	name  string // of the phone
 }
 
@@ -163,6 +164,7 @@ func (c *call) leave(connected bool) {
 	c.talk.room.Leave()
 	c.mu.Lock()
 	shown := connected && c.talk.added
+	c.talk.left = shown
 	c.mu.Unlock()
 	if shown || c.s.reject(c.talk.session, &c.talk.entry, c.log) {
 		c.s.journal.remove(c.id)
@@ -230,12 +232,28 @@ func (c *call) again() {
 
 // addFailed is talk.Handler.AddFailed. Nextcloud knows nothing of the phone
 // then, and learns only from us that the call is over.
-func (s *Service) addFailed(_ *talk.Session, callID string, _ error) {
-	if c := s.find(callID); c != nil && c.talk != nil {
-		c.mu.Lock()
-		c.talk.added = false
-		c.mu.Unlock()
+func (s *Service) addFailed(session *talk.Session, callID string, _ error) {
+	c := s.find(callID)
+	if c == nil || c.talk == nil {
+		return
 	}
+	c.mu.Lock()
+	c.talk.added = false
+	late := c.talk.left
+	c.mu.Unlock()
+	if !late {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.stopping {
+		return
+	}
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		s.reject(session, &c.talk.entry, c.log)
+	}()
 }
 
 // endLeftovers ends the calls of a former process that belong to a session.

@@ -136,7 +136,8 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, c *call, agent *
 	if why != nil {
 		return why
 	}
-	o.agent = agent
+	// As for other calls: a peer that may name any user is not bound by limits of one.
+	o.agent, o.trusted = agent, s.gate.Trusts(r)
 	if why := s.admit(c); why != nil {
 		return why
 	}

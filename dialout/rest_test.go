@@ -216,8 +216,8 @@ func TestATrustedPeerCallsForAUser(t *testing.T) {
 		if w := st.ask("POST", "/dialout?agent=bob", callJSON, asTrusted); w.Code != 200 {
 			st.t.Fatalf("%d %s", w.Code, w.Body)
 		}
-		if l := st.one(); l.agent.Name != "201" {
-			t.Errorf("for %v", l.agent)
+		if l := st.one(); l.agent.Name != "201" || !l.trusted {
+			t.Errorf("the order was %+v", l.order)
 		}
 		if w := st.ask("POST", "/dialout?agent=299", callJSON, asTrusted); w.Code != 403 || !strings.Contains(w.Body.String(), noSuchUser) {
 			t.Errorf("for nobody: %d %s", w.Code, w.Body)

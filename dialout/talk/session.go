@@ -19,6 +19,9 @@ const (
 	FlushTime = 3 * time.Second
 	// maxRequests bounds the requests of a session that are not answered yet.
 	maxRequests = 256
+	// addTime is how long after its end a phone session may still be said to have
+	// failed: the signaling server waits 10 s for Nextcloud.
+	addTime = 15 * time.Second
 )
 
 // Session is what a signaling server and one of its Nextclouds know as one
@@ -168,7 +171,9 @@ func (s *Session) receiveError(m *message) {
 	callID, ok := s.added[m.ID]
 	if ok {
 		delete(s.added, m.ID)
-		delete(s.phones, callID)
+		if p := s.phones[callID]; p != nil && p.id == m.ID {
+			delete(s.phones, callID)
+		}
 	}
 	s.mu.Unlock()
 	if !ok {
@@ -233,7 +238,14 @@ func (s *Session) RemoveSession(callID string) error {
 		return nil
 	}
 	delete(s.phones, callID)
-	delete(s.added, p.id)
+	// That it was never added may only be said now: nothing is answered if it was.
+	time.AfterFunc(addTime, func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		if s.added[p.id] == callID { // of this session, not of the one after it
+			delete(s.added, p.id)
+		}
+	})
 	err := s.link.out.put(&item{data: internal("", "removesession", object{"sessionid": callID, "roomid": p.roomID})})
 	s.refresh()
 	return err

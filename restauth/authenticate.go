@@ -43,7 +43,7 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 	guessed := trimDomain(agentText, g.cfg.Domain)
 	given := r.Header["Authorization"]
 	if len(given) > 0 {
-		if wait := g.guesses.wait(addr, guessed, now); wait > 0 {
+		if wait := g.guesses.Wait(addr, guessed, now); wait > 0 {
 			g.stats.count(TooManyGuesses)
 			seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
 			w.Header().Set("Retry-After", seconds)
@@ -64,10 +64,10 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 	case stale:
 		body, isStale, why = bodyStale, true, StaleNonce
 	case unusable:
-		g.guesses.fail(addr, guessed, now)
+		g.guesses.Fail(addr, guessed, now)
 		body, why = err.Error(), BadCredentials
 	case wrong:
-		g.guesses.fail(addr, guessed, now)
+		g.guesses.Fail(addr, guessed, now)
 		g.wrongPINs.Refused(guess{addr, clip(guessed)})
 		body, why = bodyMismatch, WrongPIN
 	}

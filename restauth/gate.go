@@ -59,7 +59,7 @@ type Gate struct {
 	origins map[string]bool
 	names   names
 	nonces  *nonces
-	guesses *throttle
+	guesses *Guesses
 	// wrongPINs are logged a line for many: who guesses must not fill the disk.
 	wrongPINs limit.Log[guess]
 	decoy     string // in place of the PIN of a user who has none
@@ -84,7 +84,7 @@ func New(cfg Config, users *Users, log *slog.Logger) (*Gate, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	g := &Gate{cfg: cfg, users: users, log: log, guesses: newThrottle(), nonces: newNonces(cfg.Now())}
+	g := &Gate{cfg: cfg, users: users, log: log, guesses: NewGuesses(), nonces: newNonces(cfg.Now())}
 	g.wrongPINs.Say = func(refused uint64, some []guess) {
 		who := make([]string, len(some))
 		for i, w := range some {
@@ -94,7 +94,7 @@ func New(cfg Config, users *Users, log *slog.Logger) (*Gate, error) {
 	}
 	g.origins = make(map[string]bool, len(cfg.AllowedOrigins))
 	for _, text := range cfg.AllowedOrigins {
-		origin, err := parseOrigin(text)
+		origin, err := ParseOrigin(text)
 		if err != nil {
 			return nil, fmt.Errorf("allowed-origins: %w", err)
 		}
@@ -206,6 +206,13 @@ func (g *Gate) arrive(w http.ResponseWriter, r *http.Request) (l *listener, addr
 		return nil, addr, false, false
 	}
 	return l, addr, trusted, true
+}
+
+// Address is the address that a request comes from: of a reverse proxy's, that
+// of the client it names, if it names one.
+func (g *Gate) Address(r *http.Request) netip.Addr {
+	addr, _ := g.peer(r)
+	return addr
 }
 
 // peer is the address that a request comes from, and whether it is trusted.

@@ -109,10 +109,10 @@ func TestUnusedNonceSurvivesTheUseOfLaterOnes(t *testing.T) {
 
 func TestGuessersAreBounded(t *testing.T) {
 	now := time.Now()
-	th := newThrottle()
+	th := NewGuesses()
 	th.max = 1000
 	for i := range 10_000 {
-		th.fail(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), fmt.Sprint(i), now)
+		th.Fail(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), fmt.Sprint(i), now)
 	}
 	if n := len(th.now) + len(th.old); n > 2000 {
 		t.Fatalf("%d counters", n)
@@ -120,29 +120,29 @@ func TestGuessersAreBounded(t *testing.T) {
 	// the clock is set back
 	addr := netip.MustParseAddr("192.0.2.1")
 	for range maxUserFailures {
-		th.fail(addr, "x", now)
+		th.Fail(addr, "x", now)
 	}
-	if th.wait(addr, "x", now) != guessWindow {
+	if th.Wait(addr, "x", now) != guessWindow {
 		t.Error("not slowed")
 	}
-	if wait := th.wait(addr, "x", now.Add(-time.Hour)); wait > 0 {
+	if wait := th.Wait(addr, "x", now.Add(-time.Hour)); wait > 0 {
 		t.Errorf("locked out for %v", wait)
 	}
 }
 
 func TestCountsSurviveTheTurnOfGenerations(t *testing.T) {
 	now := time.Now()
-	th := newThrottle()
+	th := NewGuesses()
 	addr, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	th.fail(other, "x", now)
+	th.Fail(other, "x", now)
 	now = now.Add(guessWindow - time.Second)
 	for i := range maxUserFailures {
 		if i == 5 { // the turn is between the fifth and the sixth
 			now = now.Add(3 * time.Second)
 		}
-		th.fail(addr, "x", now)
+		th.Fail(addr, "x", now)
 	}
-	if th.wait(addr, "x", now) == 0 {
+	if th.Wait(addr, "x", now) == 0 {
 		t.Error("failures were forgotten")
 	}
 }

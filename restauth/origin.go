@@ -7,9 +7,9 @@ import (
 	"strings"
 )
 
-// parseOrigin reads an origin of the configuration and gives it the form that
+// ParseOrigin reads an origin of the configuration and gives it the form that
 // browsers send (RFC 6454 §6.2).
-func parseOrigin(text string) (string, error) {
+func ParseOrigin(text string) (string, error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" ||
 		u.User != nil || u.Path != "" || u.RawQuery != "" || u.ForceQuery || u.Fragment != "" {

@@ -18,9 +18,11 @@ const (
 	maxGuessers = 1 << 16
 )
 
-// throttle counts failed attempts. Counters are kept in two generations: the
-// older is dropped as a whole after a window, or when the younger is full.
-type throttle struct {
+// Guesses counts failed attempts, 10 a minute of an address for one user and 100
+// for all. Its methods may be called from any goroutine. Counters are kept in two
+// generations: the older is dropped as a whole after a window, or when the younger
+// is full.
+type Guesses struct {
 	seed maphash.Seed
 
 	mu       sync.Mutex
@@ -40,8 +42,9 @@ type failures struct {
 	since time.Time
 }
 
-func newThrottle() *throttle {
-	return &throttle{seed: maphash.MakeSeed(), now: make(map[guesser]failures), max: maxGuessers}
+// NewGuesses answers a Guesses that has seen none.
+func NewGuesses() *Guesses {
+	return &Guesses{seed: maphash.MakeSeed(), now: make(map[guesser]failures), max: maxGuessers}
 }
 
 // network is the address as it is counted: of IPv6 the first 64 bits, all of
@@ -56,9 +59,9 @@ func network(addr netip.Addr) netip.Addr {
 	return addr.Unmap()
 }
 
-// wait is how long addr has to wait before it may try again as user; 0 when
+// Wait is how long addr has to wait before it may try again as user; 0 when
 // it may.
-func (t *throttle) wait(addr netip.Addr, user string, now time.Time) time.Duration {
+func (t *Guesses) Wait(addr netip.Addr, user string, now time.Time) time.Duration {
 	addr = network(addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -68,7 +71,7 @@ func (t *throttle) wait(addr netip.Addr, user string, now time.Time) time.Durati
 	)
 }
 
-func (t *throttle) left(g guesser, limit int, now time.Time) time.Duration {
+func (t *Guesses) left(g guesser, limit int, now time.Time) time.Duration {
 	f := t.get(g, now)
 	if f.count < limit {
 		return 0
@@ -76,8 +79,8 @@ func (t *throttle) left(g guesser, limit int, now time.Time) time.Duration {
 	return f.since.Add(guessWindow).Sub(now)
 }
 
-// fail counts a failure of addr as user.
-func (t *throttle) fail(addr netip.Addr, user string, now time.Time) {
+// Fail counts a failure of addr as user.
+func (t *Guesses) Fail(addr netip.Addr, user string, now time.Time) {
 	addr = network(addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -92,7 +95,7 @@ func (t *throttle) fail(addr netip.Addr, user string, now time.Time) {
 }
 
 // get is the counter of g; a new one when the window of the last is over.
-func (t *throttle) get(g guesser, now time.Time) failures {
+func (t *Guesses) get(g guesser, now time.Time) failures {
 	f, ok := t.now[g]
 	if !ok {
 		f, ok = t.old[g]
@@ -104,4 +107,4 @@ func (t *throttle) get(g guesser, now time.Time) failures {
 	return f
 }
 
-func (t *throttle) hash(user string) uint64 { return maphash.String(t.seed, user) | 1 }
+func (t *Guesses) hash(user string) uint64 { return maphash.String(t.seed, user) | 1 }

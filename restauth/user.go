@@ -46,6 +46,10 @@ func (u *User) GoString() string { return u.String() }
 // HasPIN says whether the user can prove who he is.
 func (u *User) HasPIN() bool { return u.pin != pin{} }
 
+// ClearPIN answers the PIN where the files hold it in the clear, else "". It must
+// not be logged.
+func (u *User) ClearPIN() string { return u.pin.clear }
+
 // HasSIPSecret says whether a SIP proxy's digest challenge can be answered for
 // the user.
 func (u *User) HasSIPSecret() bool {

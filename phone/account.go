@@ -1,0 +1,111 @@
+package phone
+
+import (
+	"errors"
+	"net/http"
+	"time"
+)
+
+// logIn answers a user's token for his user name and password (HTTP Basic, RFC
+// 7617).
+func (s *Service) logIn(w http.ResponseWriter, q *request) {
+	name, password, ok := q.BasicAuth()
+	if !ok {
+		s.challenge(w, q)
+		return
+	}
+	addr, now := s.cfg.Address(q.Request), time.Now()
+	if wait := s.guesses.Wait(addr, nameKey(name), now); wait > 0 {
+		s.refuseFor(w, errGuesses, wait)
+		return
+	}
+	user, token, err := s.cfg.Store.LogIn(q.Context(), name, password)
+	switch {
+	case errors.Is(err, ErrWrongPassword):
+		s.guesses.Fail(addr, nameKey(name), now)
+		s.stats.loginsFailed.Add(1)
+		s.log.Info("refused a wrong password", "peer", addr, "user", clip(name))
+		s.challenge(w, q)
+	case errors.Is(err, errBusy):
+		s.refuseFor(w, errLogins, time.Second)
+	case q.Context().Err() != nil: // who waits no more gets no answer
+	case err != nil:
+		s.fail(w, err)
+	default:
+		writeJSON(w, http.StatusOK, struct {
+			ID    ID     `json:"userID"`
+			Level string `json:"accessLevel"`
+			Token string `json:"token"`
+		}{user.ID, user.Level, token})
+	}
+}
+
+// challenge refuses a log-in. A page asks its user by itself: a browser that is
+// challenged would ask in its own window.
+func (s *Service) challenge(w http.ResponseWriter, q *request) {
+	if q.Header.Get("Sec-Fetch-Mode") == "" {
+		w.Header().Set("WWW-Authenticate", `Basic realm="phone", charset="UTF-8"`)
+	}
+	s.refuse(w, errNotAuthenticated)
+}
+
+// clip shortens what strangers sent for the log.
+func clip(text string) string {
+	if len(text) > maxUsername {
+		return text[:maxUsername] + "…"
+	}
+	return text
+}
+
+// logOut ends the token on all of the user's devices, with their sockets.
+func (s *Service) logOut(w http.ResponseWriter, q *request) {
+	if err := s.cfg.Store.LogOut(q.Context(), q.user.ID); err != nil {
+		s.fail(w, err)
+		return
+	}
+	s.mu.Lock()
+	s.drop(q.user.ID, nobody)
+	s.mu.Unlock()
+	w.WriteHeader(http.StatusNoContent)
+}
+
+// favorites lists whom the user has made favourites.
+func (s *Service) favorites(w http.ResponseWriter, q *request) {
+	users, err := s.cfg.Store.Related(q.Context(), Favorite, q.user.ID)
+	if err != nil {
+		s.fail(w, err)
+		return
+	}
+	list := make([]*header, len(users))
+	for i := range users {
+		list[i] = users[i].header()
+	}
+	writeJSON(w, http.StatusOK, list)
+}
+
+func (s *Service) addFavorite(w http.ResponseWriter, q *request) {
+	s.relate(w, q, http.StatusCreated, func(other ID) error { return s.cfg.Store.Relate(q.Context(), Favorite, q.user.ID, other) })
+}
+
+func (s *Service) removeFavorite(w http.ResponseWriter, q *request) {
+	s.relate(w, q, http.StatusNoContent, func(other ID) error { return s.cfg.Store.Unrelate(q.Context(), Favorite, q.user.ID, other) })
+}
+
+// relate answers a change of what the user says of another.
+func (s *Service) relate(w http.ResponseWriter, q *request, done int, change func(other ID) error) {
+	other, ok := ParseID(q.args[0])
+	if !ok {
+		s.refuse(w, errParameter)
+		return
+	}
+	switch err := change(other); {
+	case errors.Is(err, ErrSelf):
+		s.refuse(w, errSelfFavorite)
+	case errors.Is(err, ErrNoUser):
+		s.refuse(w, errNoSuchUser)
+	case err != nil:
+		s.fail(w, err)
+	default:
+		w.WriteHeader(done)
+	}
+}

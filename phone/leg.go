@@ -1,0 +1,134 @@
+package phone
+
+import (
+	"sync"
+	"sync/atomic"
+)
+
+const (
+	// queueFrames is the audio that waits for a slow reader at most: at 20 ms a
+	// frame, what is older than a second is of no use any more.
+	queueFrames = 50
+	// queueUrgent is how many other messages wait at most. A notification socket
+	// that does not take so many is of no use.
+	queueUrgent = 64
+)
+
+// A leg is one way to a user: one side of a call, or one of his notification
+// sockets. It is a queue that whoever serves it, a WebSocket as a rule, empties
+// in a goroutine of his own; what he hears he gives to hear. Nobody who puts
+// something into it waits. Its methods may be called from any goroutine.
+type leg struct {
+	peer atomic.Pointer[leg] // who hears what is heard here; nil before the answer and after the end
+	sums *relayed
+
+	wake chan struct{} // has a token when there is something to take
+
+	mu     sync.Mutex
+	urgent [][]byte // before all audio, and never dropped
+	audio  [queueFrames]*frame
+	first  int // index of the oldest in audio
+	count  int // of audio
+	ended  bool
+}
+
+// relayed counts frames, of all legs.
+type relayed struct{ sent, dropped, malformed atomic.Uint64 }
+
+func newLeg(sums *relayed) *leg { return &leg{sums: sums, wake: make(chan struct{}, 1)} }
+
+// hear passes a message of audio on to the other side. The frame is not the
+// caller's any more.
+func (l *leg) hear(f *frame) {
+	to := l.peer.Load()
+	switch {
+	case !isAudio(f.data):
+		l.sums.malformed.Add(1)
+		f.free()
+	case to == nil:
+		f.free() // not answered yet
+	default:
+		to.play(f)
+	}
+}
+
+// play queues audio. When there is too much the oldest goes.
+func (l *leg) play(f *frame) {
+	l.mu.Lock()
+	if l.ended {
+		l.mu.Unlock()
+		f.free()
+		return
+	}
+	var old *frame
+	if l.count == queueFrames {
+		old = l.audio[l.first]
+		l.first = (l.first + 1) % queueFrames
+		l.count--
+	}
+	l.audio[(l.first+l.count)%queueFrames] = f
+	l.count++
+	l.mu.Unlock()
+	l.ring()
+	if old != nil {
+		l.sums.dropped.Add(1)
+		old.free()
+	}
+}
+
+// tell queues a message that is never dropped. It answers false when the leg
+// has taken none for so long that it is given up, or has ended.
+func (l *leg) tell(message []byte) bool {
+	l.mu.Lock()
+	ok := !l.ended && len(l.urgent) < queueUrgent
+	if ok {
+		l.urgent = append(l.urgent, message)
+	}
+	l.mu.Unlock()
+	if ok {
+		l.ring()
+	}
+	return ok
+}
+
+// end ends the leg: what was told is still sent, audio is not.
+func (l *leg) end() {
+	l.peer.Store(nil)
+	l.mu.Lock()
+	l.ended = true
+	for ; l.count > 0; l.count-- {
+		l.audio[l.first].free()
+		l.audio[l.first] = nil
+		l.first = (l.first + 1) % queueFrames
+	}
+	l.mu.Unlock()
+	l.ring()
+}
+
+func (l *leg) ring() {
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// take answers what is to be sent next: a message, or audio that the caller
+// owns now, or neither; ended when nothing will come any more.
+func (l *leg) take() (message []byte, f *frame, ended bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case len(l.urgent) > 0:
+		message = l.urgent[0]
+		l.urgent[0] = nil
+		l.urgent = l.urgent[1:]
+	case l.ended:
+		return nil, nil, true
+	case l.count > 0:
+		f = l.audio[l.first]
+		l.audio[l.first] = nil
+		l.first = (l.first + 1) % queueFrames
+		l.count--
+	}
+	return message, f, false
+}

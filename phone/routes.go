@@ -1,0 +1,213 @@
+package phone
+
+import (
+	"crypto/sha256"
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Prefix is what the paths of all routes begin with.
+const Prefix = "/api/v3/"
+
+// A route is a path, with * for what differs, and what answers its methods.
+type route struct {
+	path    string
+	methods map[string]func(*Service, http.ResponseWriter, *request)
+	open    bool // needs no token
+	calls   bool // about calls: needs the access level, and calls switched on
+	socket  bool // a WebSocket
+}
+
+var routes = []route{
+	{path: "auth/login", open: true, methods: methods{"POST": (*Service).logIn}},
+	{path: "auth/logout", methods: methods{"POST": (*Service).logOut}},
+	{path: "users/favorites", methods: methods{"GET": (*Service).favorites}},
+	{path: "users/*/favorite", methods: methods{"POST": (*Service).addFavorite, "DELETE": (*Service).removeFavorite}},
+	{path: "users/*/unfavorite", methods: methods{"POST": (*Service).removeFavorite}},
+	{path: "notification/socket", socket: true, methods: methods{"GET": (*Service).notificationSocket}},
+	{path: "phone/initiate/*/to/*", calls: true, methods: methods{"POST": (*Service).initiate}},
+	{path: "phone/answer/*", calls: true, methods: methods{"POST": (*Service).answerPost}},
+	{path: "phone/decline/*", calls: true, methods: methods{"POST": (*Service).declinePost}},
+	{path: "phone/socket/initiate/*/to/*", calls: true, socket: true, methods: methods{"GET": (*Service).initiateSocket}},
+	{path: "phone/socket/answer/*", calls: true, socket: true, methods: methods{"GET": (*Service).answerSocket}},
+}
+
+type methods = map[string]func(*Service, http.ResponseWriter, *request)
+
+// find answers the route of a path, and what stands for its *.
+func find(path string) (*route, []string) {
+	path, ok := strings.CutPrefix(path, Prefix)
+	if !ok {
+		return nil, nil
+	}
+	given := strings.Split(strings.TrimSuffix(path, "/"), "/")
+	for i := range routes {
+		var args []string
+		if slices.EqualFunc(strings.Split(routes[i].path, "/"), given, func(want, got string) bool {
+			if want == "*" {
+				args = append(args, got)
+			}
+			return want == got || want == "*" && got != ""
+		}) {
+			return &routes[i], args
+		}
+	}
+	return nil, nil
+}
+
+// A request is one that was let in.
+type request struct {
+	*http.Request
+	user  User // not on open routes
+	token tokenHash
+	args  []string // of the path
+}
+
+// ServeHTTP implements http.Handler.
+func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if s.crossSite(w, r) {
+		return
+	}
+	route, args := find(r.URL.Path)
+	if route == nil {
+		s.refuse(w, errNotFound)
+		return
+	}
+	method := r.Method
+	if method == http.MethodHead && !route.socket {
+		method = http.MethodGet
+	}
+	answer := route.methods[method]
+	if answer == nil {
+		w.Header().Set("Allow", allow(route))
+		s.refuse(w, errMethod)
+		return
+	}
+	q := &request{Request: r, args: args}
+	if !route.open && !s.authenticate(w, q) {
+		return
+	}
+	if route.calls {
+		switch {
+		case !reaches(q.user.Level, s.cfg.MinLevel):
+			s.refuse(w, errForbidden)
+			return
+		case s.off.Load():
+			s.refuse(w, errSwitchedOff)
+			return
+		}
+	}
+	if route.socket {
+		if bad := handshake(r); bad != nil {
+			if bad == errUpgrade {
+				w.Header().Set("Upgrade", "websocket")
+				w.Header().Set("Connection", "Upgrade")
+			} else {
+				w.Header().Set("Sec-WebSocket-Version", "13")
+			}
+			s.refuse(w, bad)
+			return
+		}
+	}
+	if !route.open {
+		if wait := s.rate.Wait(q.user.ID.String(), time.Now()); wait > 0 {
+			s.refuseFor(w, errTooMany, wait)
+			return
+		}
+	}
+	answer(s, w, q)
+}
+
+func allow(r *route) string {
+	var list []string
+	for m := range r.methods {
+		list = append(list, m)
+		if m == http.MethodGet && !r.socket {
+			list = append(list, http.MethodHead)
+		}
+	}
+	slices.Sort(list)
+	return strings.Join(list, ", ")
+}
+
+// authenticate finds the user of the token, or has answered 401.
+func (s *Service) authenticate(w http.ResponseWriter, q *request) bool {
+	token := bearer(q.Request)
+	if token != "" {
+		q.token = sha256.Sum256([]byte(token))
+		var err error
+		if q.user, err = s.cfg.Store.withToken(q.Context(), q.token); err == nil {
+			return true
+		} else if !errors.Is(err, ErrNoUser) {
+			s.fail(w, err)
+			return false
+		}
+	}
+	w.Header().Set("WWW-Authenticate", "Bearer")
+	s.refuse(w, errNotAuthenticated)
+	return false
+}
+
+// bearer is the token of a request. Pages cannot give a WebSocket an
+// Authorization field: they may offer it as a subprotocol, "bearer.TOKEN",
+// beside the one that they get, "phone".
+func bearer(r *http.Request) string {
+	if scheme, token, ok := strings.Cut(r.Header.Get("Authorization"), " "); ok && strings.EqualFold(scheme, "Bearer") {
+		return strings.TrimSpace(token)
+	}
+	for _, line := range r.Header["Sec-Websocket-Protocol"] {
+		for offer := range strings.SplitSeq(line, ",") {
+			if token, ok := strings.CutPrefix(strings.TrimSpace(offer), "bearer."); ok {
+				return token
+			}
+		}
+	}
+	return ""
+}
+
+// handshake says what keeps a request from becoming a WebSocket (RFC 6455
+// §4.2.1), before anything is done for it.
+func handshake(r *http.Request) *refusal {
+	if r.ProtoMajor != 1 || !r.ProtoAtLeast(1, 1) || !hasToken(r.Header["Connection"], "upgrade") || !hasToken(r.Header["Upgrade"], "websocket") {
+		return errUpgrade
+	}
+	keys := r.Header["Sec-Websocket-Key"]
+	if r.Header.Get("Sec-WebSocket-Version") != "13" || len(keys) != 1 {
+		return errHandshake
+	}
+	if key, err := base64.StdEncoding.DecodeString(strings.TrimSpace(keys[0])); err != nil || len(key) != 16 {
+		return errHandshake
+	}
+	return nil
+}
+
+func hasToken(lines []string, token string) bool {
+	for _, line := range lines {
+		for item := range strings.SplitSeq(line, ",") {
+			if strings.EqualFold(strings.TrimSpace(item), token) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+func (s *Service) refuse(w http.ResponseWriter, r *refusal) {
+	s.stats.refused.Add(1)
+	refuse(w, r)
+}
+
+func (s *Service) refuseFor(w http.ResponseWriter, r *refusal, wait time.Duration) {
+	s.stats.refused.Add(1)
+	refuseFor(w, r, wait)
+}
+
+// fail answers 500 for what is not the client's fault, and tells the operator.
+func (s *Service) fail(w http.ResponseWriter, err error) {
+	s.log.Error("the phone's database fails", "error", err)
+	s.refuse(w, errInternal)
+}

@@ -1,0 +1,185 @@
+package phone
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"path/filepath"
+	"sync"
+
+	_ "modernc.org/sqlite" // the driver "sqlite"
+)
+
+// A Store is the database of users: who they are, their tokens, and whom they
+// have made favourites, blocked or muted. It is one file, which other processes
+// may read and write at the same time. Its methods may be called from any
+// goroutine.
+type Store struct {
+	db      *sql.DB
+	hashing hashing
+	issuing sync.Mutex // one log-in at a time makes a token
+
+	byToken, byName, relation *sql.Stmt
+}
+
+// busyTimeout is how long a change waits for that of another process, in ms.
+const busyTimeout = 5000
+
+// migrations bring a database from one version to the next. The version is the
+// number of those that were applied (PRAGMA user_version). They are never
+// changed once they are released: what is new is appended.
+var migrations = []string{
+	// 1
+	`CREATE TABLE users (
+		id TEXT NOT NULL PRIMARY KEY,
+		username TEXT NOT NULL,
+		name_key TEXT NOT NULL UNIQUE, -- the user name in lower case
+		display_name TEXT NOT NULL DEFAULT '',
+		image TEXT NOT NULL DEFAULT '',
+		pronoun TEXT NOT NULL DEFAULT '',
+		level TEXT NOT NULL,
+		password TEXT NOT NULL, -- see password.go
+		made INTEGER NOT NULL   -- seconds since 1970
+	) WITHOUT ROWID;
+	CREATE TABLE tokens (
+		user TEXT NOT NULL PRIMARY KEY REFERENCES users ON DELETE CASCADE,
+		hash BLOB NOT NULL UNIQUE, -- SHA-256
+		sealed BLOB NOT NULL,      -- by the user's password, see token.go
+		made INTEGER NOT NULL
+	) WITHOUT ROWID;
+	CREATE TABLE favorites (
+		user TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
+		other TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
+		PRIMARY KEY (user, other)
+	) WITHOUT ROWID;
+	CREATE TABLE blocks (
+		user TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
+		other TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
+		PRIMARY KEY (user, other)
+	) WITHOUT ROWID;
+	CREATE TABLE mutes (
+		user TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
+		other TEXT NOT NULL REFERENCES users ON DELETE CASCADE,
+		PRIMARY KEY (user, other)
+	) WITHOUT ROWID;
+	CREATE INDEX favorites_other ON favorites (other);
+	CREATE INDEX blocks_other ON blocks (other);
+	CREATE INDEX mutes_other ON mutes (other);`,
+}
+
+// Open opens the database in a file, makes it if there is none, and brings it
+// to the current version. Only the service's user, or the folder's owner if
+// root makes it, can read it.
+func Open(file string) (*Store, error) {
+	if err := makeFile(file); err != nil {
+		return nil, err
+	}
+	// Every transaction writes: one that begins by reading could not wait.
+	dsn := (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(file)}).String() +
+		fmt.Sprintf("?_txlock=immediate&_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)", busyTimeout)
+	db, err := sql.Open("sqlite", dsn)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	db.SetMaxOpenConns(4)
+	db.SetMaxIdleConns(4)
+	s := &Store{db: db, hashing: newHashing(defaultCost)}
+	if err := s.migrate(); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	for _, p := range []struct {
+		to   **sql.Stmt
+		text string
+	}{
+		{&s.byToken, `SELECT ` + userColumns + `, t.hash FROM tokens t JOIN users u ON u.id = t.user WHERE t.hash = ?`},
+		{&s.byName, `SELECT ` + userColumns + `, u.password FROM users u WHERE u.name_key = ?`},
+		{&s.relation, `SELECT ` + userColumns + `,
+			EXISTS (SELECT 1 FROM mutes WHERE user = u.id AND other = ?1),
+			EXISTS (SELECT 1 FROM blocks WHERE user = u.id AND other = ?1 OR user = ?1 AND other = u.id),
+			EXISTS (SELECT 1 FROM favorites WHERE user = u.id AND other = ?1)
+			FROM users u WHERE u.id = ?2`},
+	} {
+		if *p.to, err = db.Prepare(p.text); err != nil {
+			s.Close()
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+	}
+	return s, nil
+}
+
+// makeFile makes an empty database that others cannot read.
+func makeFile(file string) error {
+	dir := filepath.Dir(file)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if errors.Is(err, os.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	giveToOwner(f, dir)
+	return f.Close()
+}
+
+// migrate applies the migrations that are missing.
+func (s *Store) migrate() error {
+	ctx := context.Background()
+	tx, err := s.db.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = tx.Rollback() }() // of nothing, once it is committed
+	var version int
+	if err := tx.QueryRow(`PRAGMA user_version`).Scan(&version); err != nil {
+		return err
+	}
+	if version > len(migrations) {
+		return fmt.Errorf("a later version of sipxrest has made version %d of it, this one knows %d: use that one", version, len(migrations))
+	}
+	for ; version < len(migrations); version++ {
+		if _, err := tx.Exec(migrations[version]); err != nil {
+			return fmt.Errorf("version %d: %w", version+1, err)
+		}
+		if _, err := tx.Exec(fmt.Sprintf(`PRAGMA user_version = %d`, version+1)); err != nil {
+			return err
+		}
+	}
+	return tx.Commit()
+}
+
+// Close closes the database.
+func (s *Store) Close() error {
+	for _, stmt := range []*sql.Stmt{s.byToken, s.byName, s.relation} {
+		if stmt != nil {
+			stmt.Close()
+		}
+	}
+	return s.db.Close()
+}
+
+// changes answers a function that says whether another connection, of this
+// process or of another, has changed the database since it was last asked, and
+// one that ends it.
+func (s *Store) changes(ctx context.Context) (changed func() bool, end func(), err error) {
+	conn, err := s.db.Conn(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	last := int64(-1)
+	return func() bool {
+		var now int64
+		if err := conn.QueryRowContext(ctx, `PRAGMA data_version`).Scan(&now); err != nil {
+			return true // what cannot be read is looked at
+		}
+		was := last
+		last = now
+		return was >= 0 && was != now
+	}, func() { conn.Close() }, nil
+}

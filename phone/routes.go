@@ -211,3 +211,12 @@ func (s *Service) fail(w http.ResponseWriter, err error) {
 	s.log.Error("the phone's database fails", "error", err)
 	s.refuse(w, errInternal)
 }
+
+// Owns says whether a request is the service's, by its path.
+func Owns(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, Prefix) }
+
+// Fail answers a status as the service does, where its server fails before it
+// is asked.
+func Fail(w http.ResponseWriter, status int) {
+	refuse(w, &refusal{status, http.StatusText(status)})
+}

@@ -55,7 +55,7 @@ func (s *Store) token(ctx context.Context, user ID, stored string, key []byte) (
 		return "", err
 	}
 	defer func() { _ = tx.Rollback() }() // of nothing, once it is committed
-	var now string // the password may have been changed while it was checked
+	var now string                       // the password may have been changed while it was checked
 	if err := tx.QueryRowContext(ctx, `SELECT password FROM users WHERE id = ?`, user.String()).Scan(&now); errors.Is(err, sql.ErrNoRows) || err == nil && now != stored {
 		return "", ErrWrongPassword
 	} else if err != nil {

@@ -28,6 +28,7 @@ type cli struct {
 	User     userCommand     `cmd:"" help:"Help with the users' file."`
 	Policy   policyCommand   `cmd:"" help:"Try who may dial what."`
 	Dispatch dispatchCommand `cmd:"" help:"Try what becomes of a call that comes in."`
+	Phone    phoneCommand    `cmd:"" help:"Help with calls over WebSocket."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 
 	VersionFlag kong.VersionFlag `name:"version" hidden:"" help:"Print the version."`
@@ -129,7 +130,7 @@ func run(args []string, w world) int {
 	}
 	if err != nil {
 		help := "sipxrest"
-		commands, word := []string{"serve", "demo", "check", "user", "policy", "dispatch", "version"}, firstWord(args)
+		commands, word := []string{"serve", "demo", "check", "user", "policy", "dispatch", "phone", "version"}, firstWord(args)
 		if slices.Contains(commands, word) {
 			help += " " + word
 		} else if best := app.Nearest(word, commands); best != "" {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"strings"
 
 	"sipxrest/cmd/sipxrest/app"
@@ -70,36 +69,9 @@ func (c *hashCommand) Run(w world) error {
 // askSecrets asks for both secrets, twice each at a terminal.
 func askSecrets(w world) (pin, password string, err error) {
 	in := bufio.NewReader(w.stdin)
-	file, _ := w.stdin.(*os.File)
-	ask := func(what string) (string, error) {
-		var answers [2]string
-		for i, again := range []string{"", " again"} {
-			shown := file == nil || !isTerminal(file)
-			if !shown {
-				fmt.Fprintf(w.stderr, "%s%s: ", what, again)
-				restore, err := hideInput(file)
-				if err != nil {
-					return "", err
-				}
-				defer restore()
-			}
-			line, err := in.ReadString('\n')
-			if err != nil && (err != io.EOF) {
-				return "", fmt.Errorf("%s: %w", what, err)
-			}
-			answers[i] = strings.TrimRight(line, "\r\n")
-			if shown || answers[i] == "" && i == 0 {
-				return answers[0], nil
-			}
-		}
-		if answers[0] != answers[1] {
-			return "", fmt.Errorf("%s: the two differ", what)
-		}
-		return answers[0], nil
-	}
-	if pin, err = ask("PIN (empty for none)"); err != nil {
+	if pin, err = askSecret(w, in, "PIN (empty for none)"); err != nil {
 		return "", "", err
 	}
-	password, err = ask("SIP password (empty for none)")
+	password, err = askSecret(w, in, "SIP password (empty for none)")
 	return pin, password, err
 }

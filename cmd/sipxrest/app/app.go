@@ -16,6 +16,7 @@ import (
 	"sipxrest/dialout"
 	"sipxrest/dispatch"
 	"sipxrest/metrics"
+	webphone "sipxrest/phone"
 	"sipxrest/resolve"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
@@ -35,6 +36,8 @@ type App struct {
 	controller *callcontroller.Controller
 	dialout    *dialout.Service     // nil without
 	dispatch   *dispatch.Dispatcher // nil without
+	phone      *webphone.Service    // nil without
+	phoneStore *webphone.Store      // nil without
 	gate       *restauth.Gate
 
 	requests metrics.HTTP
@@ -113,6 +116,9 @@ func (a *App) open() (err error) {
 		return err
 	}
 	if err := a.openDialout(); err != nil {
+		return err
+	}
+	if err := a.openPhone(); err != nil {
 		return err
 	}
 	a.controller = callcontroller.New(callcontroller.Config{
@@ -233,7 +239,7 @@ func (a *App) Addrs() []string {
 // be read stays as it was; the error says why.
 func (a *App) Reload() error {
 	notify("RELOADING=1\n" + monotonic())
-	errs := []error{a.dialling.reload(&a.cfg), a.reloadCertificates(), a.reloadDispatch()}
+	errs := []error{a.dialling.reload(&a.cfg), a.reloadCertificates(), a.reloadDispatch(), a.reloadPhone()}
 	notify("READY=1")
 	err := errors.Join(errs...)
 	if err != nil {
@@ -264,6 +270,9 @@ func (a *App) Run(ctx context.Context) error {
 	defer endPhones()
 	if a.dialout != nil {
 		p.start("dialout", func() error { return a.dialout.Run(phones) })
+	}
+	if a.phone != nil {
+		p.start("phone", func() error { return a.phone.Run(service) })
 	}
 	p.start("processors", func() error { tuneProcs(service); return nil })
 	p.start("call records", func() error { a.controller.Run(service); return nil })
@@ -320,9 +329,13 @@ func (a *App) Run(ctx context.Context) error {
 		p.wait("dialout")
 	}
 	a.closeDispatch()
+	if a.phone != nil { // its sockets are no requests to the servers any more
+		a.phone.Shutdown()
+	}
 	a.shutdownHTTP()
 	stop()
 	p.waitAll()
+	a.closePhone()
 	a.gate.Stop()
 	a.resolver.Close()
 	a.stopTracing()
@@ -359,19 +372,22 @@ func (a *App) drain(p *parts) {
 	if a.dialout != nil {
 		a.dialout.Stop() // Talk asks another bridge
 	}
-	a.log.Info("shutting down: no new calls are taken", "calls", a.sw.Active(), "drain", a.cfg.Drain)
+	if a.phone != nil {
+		a.phone.Drain()
+	}
+	a.log.Info("shutting down: no new calls are taken", "calls", a.activeCalls(), "drain", a.cfg.Drain)
 	limit := time.NewTimer(a.cfg.Drain)
 	defer limit.Stop()
 	look := time.NewTicker(50 * time.Millisecond)
 	defer look.Stop()
-	for a.sw.Active() > 0 {
+	for a.activeCalls() > 0 {
 		select {
 		case <-look.C:
 			continue
 		case <-limit.C:
-			a.log.Warn("calls are still in progress at the drain limit and are hung up", "calls", a.sw.Active())
+			a.log.Warn("calls are still in progress at the drain limit and are hung up", "calls", a.activeCalls())
 		case <-a.now:
-			a.log.Warn("calls in progress are hung up at once", "calls", a.sw.Active())
+			a.log.Warn("calls in progress are hung up at once", "calls", a.activeCalls())
 		case err := <-p.failed:
 			a.log.Error("a part of the service failed while draining", "error", err)
 		}
@@ -394,5 +410,6 @@ func (a *App) Close() {
 	if a.resolver != nil {
 		a.resolver.Close()
 	}
+	a.closePhone()
 	a.stopTracing()
 }

@@ -90,6 +90,7 @@ func (c *checker) run(src Source) bool {
 		c.traces(&cfg)
 		c.dialout(&cfg)
 		c.dispatch(&cfg)
+		c.phone(&cfg)
 	}
 	if !c.json {
 		summary := "No problem found"

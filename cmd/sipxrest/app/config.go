@@ -58,6 +58,8 @@ type Config struct {
 	Dialout Dialout
 	// Dispatch says what becomes of calls that come in.
 	Dispatch Dispatch
+	// Phone is calls over WebSocket; off by default.
+	Phone Phone
 	// DNS names the servers to ask instead of those of the system, "host:port".
 	DNS DNS
 
@@ -216,6 +218,7 @@ func Default() Config {
 		Drain:   30 * time.Second,
 		Trace:   Trace{Sample: 1},
 		Dialout: defaultDialout(),
+		Phone:   defaultPhone(),
 	}
 }
 

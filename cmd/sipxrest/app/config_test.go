@@ -101,6 +101,18 @@ dispatch:
   rooms: {support: "sip:9000@sipx.test"}
   room-target: "sip:{room}@c.test"
   agent: "202"
+phone:
+  enabled: true
+  calls: false
+  listen: :8443
+  tls: {cert: phone.pem, key: /phone.key, min-version: "1.3"}
+  plain-http: false
+  database: phone.db
+  origins: [https://phone.example]
+  min-level: client
+  ring-time: 45s
+  max-call-time: 2h
+  limits: {sockets: 100, sockets-per-user: 3, calls: 40, requests-per-user: 5}
 dns: {servers: ["127.0.0.1:5353"]}
 `)
 	got, err := Load(Source{File: file})
@@ -158,6 +170,11 @@ dns: {servers: ["127.0.0.1:5353"]}
 			Trunks: []dispatch.Trunk{{Name: "carrier", Sources: []string{"192.0.2.7", "domain"}, FromHosts: []string{"c.test"}},
 				{Name: "branch", Username: "b", Credentials: sipflow.Credentials{Username: "b", Password: "p"}}},
 			Rooms: map[string]string{"support": "sip:9000@sipx.test"}, RoomTarget: "sip:{room}@c.test", Agent: "202",
+		},
+		Phone: Phone{
+			Enabled: true, Listen: ":8443", TLS: TLS{filepath.Join(dir, "phone.pem"), "/phone.key", "1.3"}, Database: filepath.Join(dir, "phone.db"),
+			Origins: []string{"https://phone.example"}, MinLevel: "client", RingTime: 45 * time.Second, MaxCall: 2 * time.Hour,
+			Limits: PhoneLimits{Sockets: 100, SocketsPerUser: 3, Calls: 40, RequestsPerUser: 5},
 		},
 	}
 	if diff := cmp.Diff(want, got, ignoreOrigin); diff != "" {

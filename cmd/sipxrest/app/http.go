@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sipxrest/dialout"
+	webphone "sipxrest/phone"
 	"sipxrest/restauth"
 	"sipxrest/schema"
 )
@@ -70,7 +71,7 @@ func (a *App) bindHTTP(gate *restauth.Gate, h http.Handler) (err error) {
 		if err != nil {
 			return fmt.Errorf("%s: listener %d: %w", a.cfg.Origin("http"), i+1, explainBind(err))
 		}
-		server := newServer(a.observed(guarded(gate.Listener(policy, l.TLS != nil, h), a.log)), a.log)
+		server := newServer(a.withPhone(a.observed(guarded(gate.Listener(policy, l.TLS != nil, h), a.log)), l.TLS != nil), a.log)
 		server.TLSConfig, server.Protocols = tlsConfig, &protocols
 		a.listeners = append(a.listeners, &listener{
 			server: server,
@@ -78,7 +79,7 @@ func (a *App) bindHTTP(gate *restauth.Gate, h http.Handler) (err error) {
 			url:    scheme + socket.Addr().String(),
 		})
 	}
-	return nil
+	return a.bindPhone()
 }
 
 // newServer answers requests within the limits of an exchange.
@@ -138,8 +139,12 @@ func guarded(h http.Handler, log *slog.Logger) http.Handler {
 
 // answerFault answers with the document that clients of the resource know.
 func answerFault(w http.ResponseWriter, r *http.Request, status int, text string) {
-	if dialout.Owns(r) {
+	switch {
+	case dialout.Owns(r):
 		dialout.Fail(w, status)
+		return
+	case webphone.Owns(r):
+		webphone.Fail(w, status)
 		return
 	}
 	w.Header().Set("Content-Type", "text/xml; charset=UTF-8")

@@ -87,6 +87,7 @@ func (c *Config) keys() []key {
 		{"trace.sample", false, share(&c.Trace.Sample)},
 		{"dns.servers", true, texts(&c.DNS.Servers)},
 	}
+	keys = append(keys, c.Phone.keys()...)
 	return append(append(keys, c.Dialout.keys()...), c.Dispatch.keys()...)
 }
 

@@ -17,6 +17,7 @@ func (a *App) newMetrics() *metrics.Registry {
 	a.addOtherMetrics(r)
 	a.addDialoutMetrics(r)
 	a.addDispatchMetrics(r)
+	a.addPhoneMetrics(r)
 	return r
 }
 

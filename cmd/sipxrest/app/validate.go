@@ -52,6 +52,7 @@ func (c *Config) Validate() error {
 	v.watching()
 	v.dialout()
 	v.dispatch()
+	v.phone()
 	for _, s := range c.DNS.Servers {
 		if _, err := netip.ParseAddr(s); err == nil {
 			continue
@@ -305,10 +306,15 @@ func (v *checks) peers() {
 		_, err := parsePrefix(s)
 		v.check("reverse-proxies", err)
 	}
-	for _, s := range v.c.AllowedOrigins {
+	v.origins("allowed-origins", v.c.AllowedOrigins)
+}
+
+// origins checks a list of browser pages.
+func (v *checks) origins(key string, list []string) {
+	for _, s := range list {
 		u, err := url.Parse(s)
 		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || s != u.Scheme+"://"+u.Host {
-			v.check("allowed-origins", fmt.Errorf("%q: write the page's scheme and host, such as https://portal.example, without a path", s))
+			v.check(key, fmt.Errorf("%q: write the page's scheme and host, such as https://portal.example, without a path", s))
 		}
 	}
 }

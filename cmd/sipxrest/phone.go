@@ -1,0 +1,374 @@
+package main
+
+import (
+	"bufio"
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/phone"
+	"sipxrest/restauth"
+)
+
+type phoneCommand struct {
+	User phoneUserCommand `cmd:"" help:"The users of calls over WebSocket."`
+}
+
+type phoneUserCommand struct {
+	Add         phoneAdd      `cmd:"" help:"Make a user; asks for the password."`
+	List        phoneList     `cmd:"" help:"List the users."`
+	Set         phoneSet      `cmd:"" help:"Change a user's names or access level."`
+	SetPassword phonePassword `cmd:"" help:"Give a user another password, and log him out."`
+	Delete      phoneDelete   `cmd:"" help:"Remove a user."`
+	Favorite    phoneFavorite `cmd:"" help:"Have a user make others favourites: they may call him."`
+	Unfavorite  phoneUnfavor  `cmd:"" help:"Take that back."`
+	Block       phoneBlock    `cmd:"" help:"Have a user block others: neither may call the other."`
+	Unblock     phoneUnblock  `cmd:"" help:"Take that back."`
+	Mute        phoneMute     `cmd:"" help:"Have a user mute others: they may not call him."`
+	Unmute      phoneUnmute   `cmd:"" help:"Take that back."`
+	Import      phoneImport   `cmd:"" help:"Make users of those in users.yaml or validusers.xml."`
+}
+
+// phoneFlags say where the database is.
+type phoneFlags struct {
+	configFlags `embed:"" group:"Configuration (flags beat SIPXREST_… variables, which beat the file):"`
+	Database    string `placeholder:"FILE" help:"The database. Default: that of the configuration, phone.db in its data-dir."`
+}
+
+// with opens the database, also while the service uses it.
+func (f *phoneFlags) with(w world, do func(context.Context, *phone.Store) error) error {
+	file := f.Database
+	if file == "" {
+		src, err := f.source(w)
+		if err != nil {
+			return err
+		}
+		cfg, err := app.Load(src)
+		if err != nil {
+			return fmt.Errorf("where is the database? Add --database FILE, or --config: %w", err)
+		}
+		file = cfg.PhoneDatabase()
+	}
+	store, err := phone.Open(file)
+	if err != nil {
+		return err
+	}
+	return errors.Join(do(context.Background(), store), store.Close())
+}
+
+// names are what is shown of a user.
+type phoneNames struct {
+	DisplayName *string `placeholder:"NAME" help:"Name that others see."`
+	Image       *string `placeholder:"NAME" help:"Name of an image, as the clients know it."`
+	Pronoun     *string `placeholder:"TEXT" help:"Preferred pronoun."`
+	Level       *string `placeholder:"LEVEL" help:"Access level: unverified, banned, quarantined, verified (default), client, moderator, twitarrteam, tho or admin."`
+}
+
+func (n *phoneNames) apply(u *phone.User) {
+	for to, from := range map[*string]*string{&u.DisplayName: n.DisplayName, &u.Image: n.Image, &u.Pronoun: n.Pronoun, &u.Level: n.Level} {
+		if from != nil {
+			*to = *from
+		}
+	}
+}
+
+type phoneSecret struct {
+	Password string `placeholder:"SECRET" help:"The password. Others on this machine may see it while the command runs."`
+}
+
+// ask answers the password: the flag's, or that which is typed.
+func (s *phoneSecret) ask(w world) (string, error) {
+	password := s.Password
+	if password == "" {
+		var err error
+		if password, err = askSecret(w, bufio.NewReader(w.stdin), "Password"); err != nil {
+			return "", err
+		}
+	}
+	return password, phone.CheckPassword(password)
+}
+
+type phoneAdd struct {
+	phoneFlags
+	phoneNames
+	phoneSecret
+	Name string `arg:"" help:"User name."`
+	ID   string `name:"id" placeholder:"UUID" help:"The user's ID. Default: a new one."`
+}
+
+// Help is what phone user add --help adds.
+func (*phoneAdd) Help() string {
+	return `Without --password it is asked for; nothing is shown while it is typed. From a
+pipe the first line is the password. The service may run meanwhile.
+
+Examples:
+
+  sipxrest phone user add sam --display-name 'Sam Smith'
+  echo "$PASSWORD" | sipxrest phone user add kim --config /etc/sipxrest/sipxrest.yaml`
+}
+
+// Run makes the user.
+func (c *phoneAdd) Run(w world) error {
+	u := phone.User{Username: c.Name}
+	c.apply(&u)
+	if c.ID != "" {
+		var ok bool
+		if u.ID, ok = phone.ParseID(c.ID); !ok {
+			return fmt.Errorf("--id %q is no UUID: write it as 6F9619FF-8B86-D011-B42D-00C04FC964FF", c.ID)
+		}
+	}
+	password, err := c.ask(w)
+	if err != nil {
+		return err
+	}
+	return c.with(w, func(ctx context.Context, s *phone.Store) error {
+		u, err := s.Add(ctx, u, password)
+		if err == nil {
+			fmt.Fprintf(w.stdout, "%s %s %s\n", u.ID, u.Username, u.Level)
+		}
+		return err
+	})
+}
+
+type phoneList struct{ phoneFlags }
+
+// Run prints a line for each user.
+func (c *phoneList) Run(w world) error {
+	return c.with(w, func(ctx context.Context, s *phone.Store) error {
+		users, err := s.List(ctx)
+		for _, u := range users {
+			line := fmt.Sprintf("%s %-20s %-12s %s", u.ID, u.Username, u.Level, u.DisplayName)
+			fmt.Fprintln(w.stdout, strings.TrimRight(line, " "))
+		}
+		return err
+	})
+}
+
+type phoneSet struct {
+	phoneFlags
+	phoneNames
+	Name   string `arg:"" help:"User name or UUID."`
+	Rename string `placeholder:"NAME" help:"New user name."`
+}
+
+// Run changes the user.
+func (c *phoneSet) Run(w world) error {
+	return c.with(w, func(ctx context.Context, s *phone.Store) error {
+		u, err := s.Find(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		c.apply(&u)
+		u.Username = cmp.Or(c.Rename, u.Username)
+		return s.Update(ctx, u)
+	})
+}
+
+type phonePassword struct {
+	phoneFlags
+	phoneSecret
+	Name string `arg:"" help:"User name or UUID."`
+}
+
+// Run sets the password.
+func (c *phonePassword) Run(w world) error {
+	password, err := c.ask(w)
+	if err != nil {
+		return err
+	}
+	return c.with(w, func(ctx context.Context, s *phone.Store) error {
+		u, err := s.Find(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		return s.SetPassword(ctx, u.ID, password)
+	})
+}
+
+type phoneDelete struct {
+	phoneFlags
+	Name string `arg:"" help:"User name or UUID."`
+}
+
+// Run removes the user.
+func (c *phoneDelete) Run(w world) error {
+	return c.with(w, func(ctx context.Context, s *phone.Store) error {
+		u, err := s.Find(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		return s.Delete(ctx, u.ID)
+	})
+}
+
+// phonePair is a user and those of whom he says something.
+type phonePair struct {
+	phoneFlags
+	Name   string   `arg:"" help:"User name or UUID."`
+	Others []string `arg:"" help:"User names or UUIDs of the others."`
+}
+
+func (c *phonePair) change(w world, do func(s *phone.Store, ctx context.Context, user, other phone.ID) error) error {
+	return c.with(w, func(ctx context.Context, s *phone.Store) error {
+		u, err := s.Find(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		for _, name := range c.Others {
+			other, err := s.Find(ctx, name)
+			if err == nil {
+				err = do(s, ctx, u.ID, other.ID)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (c *phonePair) relate(w world, r phone.Relation) error {
+	return c.change(w, func(s *phone.Store, ctx context.Context, user, other phone.ID) error {
+		return s.Relate(ctx, r, user, other)
+	})
+}
+
+func (c *phonePair) unrelate(w world, r phone.Relation) error {
+	return c.change(w, func(s *phone.Store, ctx context.Context, user, other phone.ID) error {
+		return s.Unrelate(ctx, r, user, other)
+	})
+}
+
+type (
+	phoneFavorite struct{ phonePair }
+	phoneUnfavor  struct{ phonePair }
+	phoneBlock    struct{ phonePair }
+	phoneUnblock  struct{ phonePair }
+	phoneMute     struct{ phonePair }
+	phoneUnmute   struct{ phonePair }
+)
+
+// Run says it, or takes it back.
+func (c *phoneFavorite) Run(w world) error { return c.relate(w, phone.Favorite) }
+
+// Run takes it back.
+func (c *phoneUnfavor) Run(w world) error { return c.unrelate(w, phone.Favorite) }
+
+// Run says it.
+func (c *phoneBlock) Run(w world) error { return c.relate(w, phone.Block) }
+
+// Run takes it back.
+func (c *phoneUnblock) Run(w world) error { return c.unrelate(w, phone.Block) }
+
+// Run says it.
+func (c *phoneMute) Run(w world) error { return c.relate(w, phone.Mute) }
+
+// Run takes it back.
+func (c *phoneUnmute) Run(w world) error { return c.unrelate(w, phone.Mute) }
+
+type phoneImport struct {
+	phoneFlags
+	PasswordFromPIN bool `name:"password-from-pin" help:"Make the PIN the password where the files have it in the clear. PINs are short: not for services that strangers reach."`
+}
+
+// Help is what phone user import --help adds.
+func (*phoneImport) Help() string {
+	return `Makes a user for each one of "users" that there is none of that name for, with
+his user name, display name and a random password, which is printed once:
+
+  201 3ZK7-QWXM-5T2D-YB6H
+
+Hand it to him, or set another by sipxrest phone user set-password. A hashed PIN
+is never a password: it cannot be turned back into what a user would type.
+Nobody is anybody's favourite yet.
+
+Examples:
+
+  sipxrest phone user import > passwords.txt
+  sipxrest phone user import --users /etc/sipxpbx/validusers.xml --domain pbx.example`
+}
+
+// Run makes the users.
+func (c *phoneImport) Run(w world) error {
+	src, err := c.source(w)
+	if err != nil {
+		return err
+	}
+	cfg, err := app.Load(src)
+	if err != nil {
+		return err
+	}
+	users, err := restauth.LoadUsers(restauth.UsersConfig{Domain: cfg.Domain, Realm: cfg.Realm, Files: cfg.Users})
+	if err != nil {
+		return err
+	}
+	return c.with(w, func(ctx context.Context, s *phone.Store) error {
+		made, there := 0, 0
+		for from := range users.All() {
+			password, shown := randomPassword(), true
+			if pin := from.ClearPIN(); pin != "" && c.PasswordFromPIN {
+				password, shown = pin, false
+			}
+			u, err := s.Add(ctx, phone.User{Username: from.Name, DisplayName: from.DisplayName}, password)
+			switch {
+			case errors.Is(err, phone.ErrUserExists):
+				there++
+				continue
+			case err != nil:
+				fmt.Fprintln(w.stderr, "left out:", err)
+				continue
+			}
+			made++
+			if !shown {
+				password = "(PIN)"
+			}
+			fmt.Fprintf(w.stdout, "%s %s\n", u.Username, password)
+		}
+		fmt.Fprintf(w.stderr, "%d users made, %d were there\n", made, there)
+		return nil
+	})
+}
+
+// randomPassword answers 80 random bits as people can type them.
+func randomPassword() string {
+	var b [10]byte
+	rand.Read(b[:]) // never fails
+	text := base32.StdEncoding.EncodeToString(b[:])
+	return text[:4] + "-" + text[4:8] + "-" + text[8:12] + "-" + text[12:]
+}
+
+// askSecret asks for a secret, twice at a terminal.
+func askSecret(w world, in *bufio.Reader, what string) (string, error) {
+	file, _ := w.stdin.(*os.File)
+	var answers [2]string
+	for i, again := range []string{"", " again"} {
+		shown := file == nil || !isTerminal(file)
+		if !shown {
+			fmt.Fprintf(w.stderr, "%s%s: ", what, again)
+			restore, err := hideInput(file)
+			if err != nil {
+				return "", err
+			}
+			defer restore()
+		}
+		line, err := in.ReadString('\n')
+		if err != nil && (err != io.EOF) {
+			return "", fmt.Errorf("%s: %w", what, err)
+		}
+		answers[i] = strings.TrimRight(line, "\r\n")
+		if shown || answers[i] == "" && i == 0 {
+			return answers[0], nil
+		}
+	}
+	if answers[0] != answers[1] {
+		return "", fmt.Errorf("%s: the two differ", what)
+	}
+	return answers[0], nil
+}

@@ -31,7 +31,7 @@ func (p *Ports) refused(addr netip.AddrPort) string {
 	case a == p.cfg.Address || a == p.cfg.Listen:
 		return "our own address"
 	}
-	own, err := net.InterfaceAddrs()
+	own, err := p.own()
 	if err != nil {
 		return "not checked: the machine's own addresses are not known"
 	}

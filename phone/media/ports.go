@@ -43,6 +43,7 @@ type Config struct {
 type Ports struct {
 	cfg   Config
 	pairs int
+	own   func() ([]net.Addr, error) // addresses of this machine, which may change
 
 	mu   sync.Mutex
 	used map[uint16]bool // by RTP port
@@ -74,7 +75,7 @@ func NewPorts(cfg Config) (*Ports, error) {
 	if cfg.ListenUDP == nil {
 		cfg.ListenUDP = listenUDP
 	}
-	return &Ports{cfg: cfg, pairs: pairs, used: make(map[uint16]bool)}, nil
+	return &Ports{cfg: cfg, pairs: pairs, own: net.InterfaceAddrs, used: make(map[uint16]bool)}, nil
 }
 
 func listenUDP(at netip.AddrPort) (Conn, error) {

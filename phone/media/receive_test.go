@@ -49,6 +49,7 @@ func TestNetworksThatLoseAndReorder(t *testing.T) {
 					}
 				}
 				time.Sleep(time.Second)
+				r.s.Close()
 				st := r.s.Stats()
 				if got := (counts{st.Received, st.Lost, st.Late, st.Reordered, st.Duplicate, st.Dropped}); got != tt.want {
 					t.Errorf("got %+v, want %+v", got, tt.want)
@@ -158,10 +159,13 @@ func TestTheBufferFollowsTheNetwork(t *testing.T) {
 					t.Errorf("jitter %v", st.Jitter)
 				}
 				r.s.mu.Lock()
-				waits := ticks(r.s.jitter.queued)
+				waits, target := ticks(r.s.jitter.queued), r.s.jitter.target
 				r.s.mu.Unlock()
 				if waits > 120*time.Millisecond {
 					t.Errorf("%v wait", waits)
+				}
+				if tt.jitter > 0 == (target == minTarget) {
+					t.Errorf("the target is %v", ticks(target))
 				}
 			})
 		})
@@ -327,6 +331,24 @@ func TestTheLockMoves(t *testing.T) {
 	})
 }
 
+// A session refresh does not open the lock.
+func TestTheLockOutlivesARefresh(t *testing.T) {
+	inCall(t, describe(phoneAddr, "8"), func(r *rig, p *phone) {
+		nat := newPhone(r.t, r.net, "192.0.2.20:6000")
+		nat.talk(500*time.Millisecond, loud)
+		if _, err := r.s.Answer([]byte(describe(phoneAddr, "8", "a=ptime:20\r\n"))); err != nil {
+			t.Fatal(err)
+		}
+		p.got()
+		nat.got()
+		r.s.Write(sound(10 * frameSamples))
+		time.Sleep(250 * time.Millisecond)
+		if n, m := len(nat.got()), len(p.got()); n < 10 || m != 0 {
+			t.Errorf("%d packets to the latched address, %d to the named one", n, m)
+		}
+	})
+}
+
 // A phone that begins a new stream is heard from its second packet on; one
 // packet with another SSRC is nothing.
 func TestNewStreamsOfThePhone(t *testing.T) {
@@ -414,7 +436,7 @@ func TestLongKeys(t *testing.T) {
 
 // Comfort noise and payload types that were not agreed on are no losses and no sound.
 func TestOtherPayloadTypesAreIgnored(t *testing.T) {
-	inCall(t, describe(phoneAddr, "8"), func(r *rig, p *phone) {
+	inCall(t, describe(phoneAddr, "8 0 9"), func(r *rig, p *phone) {
 		for _, pt := range []uint8{13, 0, 9, 101, 96, 72} {
 			p.pt = pt
 			p.talk(100*time.Millisecond, loud)
@@ -433,9 +455,16 @@ func TestOtherPayloadTypesAreIgnored(t *testing.T) {
 		for _, b := range [][]byte{{}, {0x80}, slices.Repeat([]byte{0x80}, 2000), slices.Repeat([]byte{0xff}, 100), {0x80, 8, 0, 1}} {
 			p.send(b)
 		}
+		p.send(p.packet(make([]byte, maxPacket))) // too long
+		p.seq--
+		mirror := *p
+		mirror.ssrc = r.s.ssrc
+		for range 3 {
+			p.send(mirror.packet(loud(0))) // our own stream
+		}
 		time.Sleep(frameTime)
 		st := r.s.Stats()
-		if st.Received != 21 || st.Ignored != 30+1+5 || st.Lost+st.Late+st.Dropped != 0 {
+		if st.Received != 21 || st.Ignored != 30+1+5+1+3 || st.Lost+st.Late+st.Dropped != 0 {
 			t.Errorf("%+v", st)
 		}
 	})
@@ -470,5 +499,8 @@ func TestNoMediaIsSaidOnce(t *testing.T) {
 		answer("")
 		expect(59*time.Second, 2)
 		expect(2*time.Second, 3)
+		answer("a=inactive\r\n")
+		answer("")
+		expect(61*time.Second, 4)
 	})
 }

@@ -3,6 +3,7 @@ package media
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"slices"
 	"strings"
@@ -23,7 +24,7 @@ const phoneAddr = "192.0.2.20:4000"
 func ports(t testing.TB, n *siptest.Network, change ...func(*Config)) *Ports {
 	t.Helper()
 	cfg := Config{
-		Address: netip.MustParseAddr("192.0.2.1"), MinPort: 20000, MaxPort: 20007,
+		Address: netip.MustParseAddr("192.0.2.1"), MinPort: 20000, MaxPort: 20007, Log: slog.New(slog.DiscardHandler),
 		ListenUDP: func(at netip.AddrPort) (Conn, error) { return n.Listen(at.String()), nil },
 	}
 	for _, c := range change {

@@ -96,3 +96,25 @@ func TestReportsGoToTheNamedPort(t *testing.T) {
 		}
 	})
 }
+
+// Behind a NAT the named port leads nowhere: reports go where the phone's come from.
+func TestReportsThroughNATs(t *testing.T) {
+	inCall(t, describe(phoneAddr, "8"), func(r *rig, p *phone) {
+		nat := newPhone(r.t, r.net, "198.51.100.20:6000")
+		nat.talk(20*time.Second, loud)
+		if n, m := len(p.reports()), len(nat.reports()); n != 0 || m != 0 {
+			t.Errorf("%d and %d reports before the phone's RTCP was seen", n, m)
+		}
+		b, err := rtcp.Marshal([]rtcp.Packet{&rtcp.ReceiverReport{SSRC: nat.ssrc}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := nat.rtcp.WriteToUDPAddrPort(b, netip.AddrPortFrom(nat.to.Addr(), nat.to.Port()+1)); err != nil {
+			t.Fatal(err)
+		}
+		nat.talk(20*time.Second, loud)
+		if n, m := len(p.reports()), len(nat.reports()); n != 0 || m < 2 {
+			t.Errorf("%d reports at the named port, %d behind the NAT", n, m)
+		}
+	}, func(c *Config) { c.LatchFrom = []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")} })
+}

@@ -2,6 +2,7 @@ package media
 
 import (
 	"errors"
+	"net"
 	"net/netip"
 	"strings"
 	"testing"
@@ -237,6 +238,36 @@ func TestLaterNegotiations(t *testing.T) {
 	}
 	if s.Codec() != "G722" || s.terms.addr.String() != "192.0.2.20:4444" || s.terms.event != 96 {
 		t.Errorf("agreed on %s to %s, event %d", s.Codec(), s.terms.addr, s.terms.event)
+	}
+}
+
+// The phone's further codecs are not part of our answer, and offered anew.
+func TestOffersAfterAnAnswer(t *testing.T) {
+	s := idle(t)
+	if _, err := s.Answer([]byte(head + "m=audio 4000 RTP/AVP 0 97 9\r\na=rtpmap:97 PCMA/8000\r\n")); err != nil {
+		t.Fatal(err)
+	}
+	if b := string(s.Offer()); !strings.Contains(b, "m=audio 20000 RTP/AVP 0 9 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:9 G722/8000\r\na=rtpmap:8 PCMA/8000\r\n") {
+		t.Error(b)
+	}
+}
+
+func TestOurMachineIsNotCalled(t *testing.T) {
+	s := idle(t)
+	s.ports.own = func() ([]net.Addr, error) {
+		return []net.Addr{&net.IPNet{IP: net.ParseIP("198.51.100.9"), Mask: net.CIDRMask(24, 32)}, &net.IPAddr{}}, nil
+	}
+	for at, want := range map[string]string{
+		"198.51.100.9": "an address of this machine", "198.51.100.255": "broadcast address", "198.51.100.10": "",
+	} {
+		_, err := s.Answer([]byte(head + "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 " + at + "\r\n"))
+		if want == "" && err != nil || want != "" && (code(err) != 488 || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%s: %v, want %q", at, err, want)
+		}
+	}
+	s.ports.own = func() ([]net.Addr, error) { return nil, errors.New("none") }
+	if _, err := s.Answer([]byte(head + "m=audio 4000 RTP/AVP 8\r\n")); code(err) != 488 {
+		t.Errorf("without knowing the machine's addresses: %v", err)
 	}
 }
 

@@ -273,3 +273,49 @@ func TestNothingIsSentBeforeTheAnswer(t *testing.T) {
 		}
 	})
 }
+
+// Frames that come early and late leave no gaps.
+func TestUnevenFramesLeaveNoGaps(t *testing.T) {
+	inCall(t, describe(phoneAddr, "8"), func(r *rig, p *phone) {
+		time.Sleep(5 * time.Millisecond)
+		began := time.Now()
+		for i := range 500 {
+			r.s.Write(sound(frameSamples))
+			time.Sleep(time.Until(began.Add(time.Duration(i+1)*frameTime + time.Duration(i*7%4)*6*time.Millisecond)))
+		}
+		begun, quiet := false, 0
+		for _, got := range p.got() {
+			if loud := loudness(nil, alaw, got) > 7000; loud {
+				begun = true
+			} else if begun {
+				quiet++
+			}
+		}
+		if !begun || quiet > 0 {
+			t.Errorf("%d packets without sound", quiet)
+		}
+	})
+}
+
+// After the machine stood still, time has passed for the phone, too: a few
+// packets make up for it, not all.
+func TestMissedTicks(t *testing.T) {
+	s := idle(t)
+	s.rtp = nowhere{}
+	if _, err := s.Answer([]byte(describe(phoneAddr, "8"))); err != nil {
+		t.Fatal(err)
+	}
+	began := time.Now()
+	s.report, s.heard, s.silent, s.idle = began.Add(time.Hour), began, 0, 0
+	s.out.write(sound(pacerSamples))
+	ts := s.ts
+	s.tick(began.Add(frameTime), began)
+	s.tick(began.Add(4*frameTime), began)
+	if s.stats.Sent != 4 || s.ts-ts != 4*frameTicks {
+		t.Errorf("%d packets, timestamp %d", s.stats.Sent, s.ts-ts)
+	}
+	s.tick(began.Add(2*time.Second), began)
+	if s.stats.Sent != 9 || s.ts-ts != 100*frameTicks {
+		t.Errorf("%d packets, timestamp %d", s.stats.Sent, s.ts-ts)
+	}
+}

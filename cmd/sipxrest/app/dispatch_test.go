@@ -142,6 +142,21 @@ func TestChangedRulesAreReadAndBrokenOnesAreNot(t *testing.T) {
 	wants("606")
 }
 
+func TestAStrangerMustProveToBeAUser(t *testing.T) {
+	_, room := phone(t, siptest.Script{})
+	cfg := dispatching(t, room, "{id: r, action: hangup, reject_status_code: 486}")
+	cfg.Dispatch.Trunks = []dispatch.Trunk{{Name: "elsewhere", Sources: []string{"192.0.2.1"}}}
+	s := start(t, cfg)
+	stranger, _ := phone(t, siptest.Script{})
+	if err := call(t, stranger, "sip:5000@"+s.sip()); err == nil || !strings.Contains(err.Error(), "401") {
+		t.Errorf("without a password: %v", err)
+	}
+	user, _ := phoneOf(t, siptest.Account{User: "201", Password: "123"}, siptest.Script{})
+	if err := call(t, user, "sip:5000@"+s.sip()); err == nil || !strings.Contains(err.Error(), "486") {
+		t.Errorf("with one: %v", err)
+	}
+}
+
 func TestDispatchFaultsNameThePlace(t *testing.T) {
 	dir := t.TempDir()
 	write(t, dir, "users.yaml", usersYAML)

@@ -172,6 +172,17 @@ func TestAtTheEndEventsAreGivenSomeSeconds(t *testing.T) {
 		}
 		s.close(ctx)
 	})
+	synctest.Test(t, func(t *testing.T) { // one that fails is tried once more only
+		asked := 0
+		r := web(func(*http.Request) (int, string, error) { asked++; return 500, "", nil }).rule()
+		s := newSender(quiet())
+		s.line("c").put(testEvent(r, 1))
+		synctest.Wait()
+		s.close(t.Context())
+		if asked != 2 {
+			t.Errorf("asked %d times", asked)
+		}
+	})
 	synctest.Test(t, func(t *testing.T) { // who does not answer does not keep the service
 		r := web(func(q *http.Request) (int, string, error) { <-q.Context().Done(); return 0, "", q.Context().Err() }).rule()
 		s := newSender(quiet())

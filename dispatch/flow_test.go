@@ -534,7 +534,7 @@ func TestAPINIsAskedFor(t *testing.T) {
 		{"right", "12*4#", true, 0},
 		{"right, without #", "12*4", true, 0},
 		{"right at the third time", "1#12*#12*4#", true, 0},
-		{"wrong", "1#2#3#", false, 2 * time.Second},
+		{"wrong", "12*5#1#2#", false, 2600 * time.Millisecond},
 		{"right at the fourth time", "1#2#3#12*4#", false, 2 * time.Second},
 		{"too long", "12*412*412*412*412*412*412*412*412*4#1#1#", false, 9 * time.Second},
 		{"empty", "###", false, 1400 * time.Millisecond},

@@ -17,6 +17,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/golang-jwt/jwt/v5"
@@ -276,6 +277,38 @@ func TestOnlyAFailureToConnectIsTriedAgain(t *testing.T) {
 		t.Errorf("%+v, %v", d, err)
 	}
 
+	dial := &net.OpError{Op: "dial", Err: errors.New("refused")}
+	for _, c := range []struct {
+		errs  []error // of the attempts
+		cause error   // of a caller who gives up meanwhile
+		asked int
+	}{
+		{[]error{dial, nil}, nil, 2},
+		{[]error{&net.OpError{Op: "proxyconnect", Err: dial.Err}, nil}, nil, 2},
+		{[]error{dial, dial, nil}, nil, 2},
+		{[]error{&net.OpError{Op: "read", Err: dial.Err}, nil}, nil, 1},
+		{[]error{io.ErrUnexpectedEOF, nil}, nil, 1},
+		{[]error{dial, nil}, errors.New("gone"), 1},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			asked := 0
+			r := web(func(*http.Request) (int, string, error) { asked++; return 200, busyAnswer, c.errs[asked-1] }).rule()
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			if c.cause != nil {
+				time.AfterFunc(retryPause/2, func() { cancel(c.cause) })
+			}
+			start := time.Now()
+			_, err := r.decide(ctx, r.message(testCall(), eventInvite))
+			if c.cause != nil && time.Since(start) != retryPause/2 {
+				t.Errorf("a caller who gave up is noticed after %v", time.Since(start))
+			}
+			if asked != c.asked || (c.errs[asked-1] == nil) != (err == nil) || c.cause != nil && !errors.Is(err, c.cause) {
+				t.Errorf("%v: asked %d times, %v", c.errs, asked, err)
+			}
+		})
+	}
+
 	var asked atomic.Int32
 	_, r = hook(t, "", func(http.ResponseWriter, *http.Request) { asked.Add(1); panic(http.ErrAbortHandler) })
 	if _, err := r.try(t); err == nil || asked.Load() != 1 {
@@ -381,11 +414,12 @@ func TestTheEnvironmentsProxyIsNotUsed(t *testing.T) {
 	t.Setenv("HTTP_PROXY", proxy.URL)
 	t.Setenv("http_proxy", proxy.URL)
 	set := func(c *Config) { c.Resolver = nameServer(t, func(string) string { return "127.0.0.1" }) }
-	d, err := newDispatcher(t, "{id: r, url: 'http://hooks.example/', allow_http: true}", set)
+	d, err := newDispatcher(t, "{id: r, url: 'http://hooks.example/', allow_http: true, allow_private: [127.0.0.1, hooks.example]}", set)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.now.Load().table.rules[0].try(t); err == nil || proxied.Load() != 0 {
+	r := d.now.Load().table.rules[0]
+	if _, err := r.try(t); err == nil || proxied.Load() != 0 || r.client.Transport.(*http.Transport).Proxy != nil { // net/http reads the environment once only
 		t.Errorf("%v, %d", err, proxied.Load())
 	}
 	d, err = newDispatcher(t, "{id: r, url: 'http://hooks.example/', allow_http: true, proxy: '"+proxy.URL+"'}", set)

@@ -173,6 +173,7 @@ func TestFaultAcceptedLate(t *testing.T) {
 		st.lab.Cloud.VerifyDelay = 5 * time.Second
 		answered := st.dialing(token, 103)
 		time.Sleep(time.Second)
+		synctest.Wait() // the lab looks at Cut
 		st.lab.Cut = func(sent bool, m []byte) bool {
 			if sent && strings.Contains(string(m), "actor-104") {
 				go st.lab.Refuse(true)

@@ -43,14 +43,14 @@ func TestFaultAcceptedWithoutAskingNextcloud(t *testing.T) {
 		answered := st.dialing(token, 101)
 		time.Sleep(time.Second)
 		synctest.Wait()
-		if len(st.placed) > 0 || len(st.notes()) > 0 {
+		if len(st.lines()) > 0 || len(st.notes()) > 0 {
 			t.Error("called before Nextcloud has answered")
 		}
 		if err := <-answered; err != nil {
 			t.Error(err)
 		}
 		synctest.Wait()
-		st.placed[0].ends(phone, nil)
+		st.lines()[0].ends(phone, nil)
 		synctest.Wait()
 		for _, status := range []int{301, 400, 401, 403, 404, 412, 429, 500, 501, 503} {
 			st.lab.Cloud.VerifyStatus = status
@@ -58,7 +58,7 @@ func TestFaultAcceptedWithoutAskingNextcloud(t *testing.T) {
 				t.Errorf("accepted though Nextcloud answered %d", status)
 			}
 		}
-		if len(st.placed) > 1 {
+		if len(st.lines()) > 1 {
 			t.Error("called though Nextcloud refused")
 		}
 	})
@@ -97,7 +97,7 @@ func TestFaultCallsThatAreNeverCleared(t *testing.T) {
 				t.Fatal(i, err)
 			}
 			synctest.Wait()
-			ends(st.placed[i])
+			ends(st.lines()[i])
 			synctest.Wait()
 		}
 		if _, err := st.lab.Cloud.Dialout(token, number, talktest.Options(101)); err != nil { // and what is left is ended by Run's end
@@ -150,7 +150,7 @@ func TestFaultLineBreaksInTheCaller(t *testing.T) {
 				t.Errorf("line breaks come back: %q", err)
 			}
 		}
-		if len(st.placed) > 0 {
+		if len(st.lines()) > 0 {
 			t.Error("called all the same")
 		}
 	})
@@ -197,8 +197,8 @@ func TestFaultAcceptedLate(t *testing.T) {
 			t.Errorf("asked of Nextcloud:\n%s", requests)
 		}
 		synctest.Wait()
-		if len(st.placed) != 1 {
-			t.Errorf("%d calls were placed", len(st.placed))
+		if len(st.lines()) != 1 {
+			t.Errorf("%d calls were placed", len(st.lines()))
 		}
 	})
 }
@@ -236,7 +236,7 @@ func TestAConversationThatEndsWhileANumberIsVerified(t *testing.T) {
 		synctest.Wait()
 		st.lab.Cloud.EndForEveryone(token)
 		refusedWith(t, <-answered, callOver)
-		if len(st.placed) > 1 {
+		if len(st.lines()) > 1 {
 			t.Error("called all the same")
 		}
 	})

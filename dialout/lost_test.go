@@ -132,7 +132,7 @@ func TestARequestIsNotAcceptedOnceItsConnectionIsForgotten(t *testing.T) {
 		if err := <-answered; err == nil {
 			t.Error("it was accepted")
 		}
-		if len(st.placed) > 0 {
+		if len(st.lines()) > 0 {
 			t.Error("a phone was called that nobody knows of")
 		}
 	})

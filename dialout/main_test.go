@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -150,6 +151,14 @@ func (st *stage) one() *testLine {
 		st.t.Fatalf("%d calls were placed, want 1:\n%s", len(st.placed), st.log)
 	}
 	return st.placed[0]
+}
+
+// lines are all calls that were placed so far.
+func (st *stage) lines() []*testLine {
+	synctest.Wait()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return slices.Clone(st.placed)
 }
 
 func (l *testLine) rings()    { l.report(happening{kind: itRings}) }

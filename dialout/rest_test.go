@@ -163,7 +163,7 @@ func TestRequestsOfClientsAreChecked(t *testing.T) {
 				if retry := w.Header().Get("Retry-After"); (retry != "") != (w.Code == 503 || w.Code == 429) {
 					t.Errorf("Retry-After %q", retry)
 				}
-				if len(st.placed) > 0 {
+				if len(st.lines()) > 0 {
 					t.Error("a phone was called")
 				}
 			}, func(c *Config) {

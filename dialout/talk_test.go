@@ -258,7 +258,7 @@ func TestRequestsThatAreNotValidAreRefusedWithASentence(t *testing.T) {
 				if !errors.As(err, &refused) || refused.Code != tt.code || len(refused.Message) < 20 {
 					t.Errorf("got %v, want %s\n%s", err, tt.code, st.log)
 				}
-				if len(st.placed) > 0 || len(st.notes()) > 0 {
+				if len(st.lines()) > 0 || len(st.notes()) > 0 {
 					t.Error("the phone is called all the same")
 				}
 				if st.Stats().Calls[FromTalk][Refused] == 0 {
@@ -329,7 +329,7 @@ func TestShutdownClearsAllCallsAndSaysBye(t *testing.T) {
 		if p, n := st.lab.Cloud.Phones(token), st.lab.Bridges(); len(p) != 0 || n != 0 {
 			t.Errorf("phones %q, %d bridges stay", p, n)
 		}
-		for _, l := range st.placed {
+		for _, l := range st.lines() {
 			if l.wasHungUp() == nil {
 				t.Error("a phone was not hung up")
 			}

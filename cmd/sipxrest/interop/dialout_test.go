@@ -3,8 +3,10 @@
 package interop
 
 import (
+	"net"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -235,6 +237,59 @@ func TestTalkCallsATelephone(t *testing.T) {
 		l.shows(id, "accepted", "ringing", "connected", "cleared")
 		l.over(id, "accepted", "ringing", "connected", "cleared")
 	})
+}
+
+// A conference bridge answers at once: the phone's own offer is for it, and
+// nobody is invited twice.
+func TestAConferenceThatAnswersAtOnce(t *testing.T) {
+	t.Parallel()
+	port, media := lab.Ports(t, 1), lab.Ports(t, 4)
+	l := &talkLab{Lab: lab.Start(t, map[string]string{conversation: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}), t: t}
+	l.telephone = l.Phone(telephone, lab.PhoneConfig{Tone: 500})
+	s := l.Lab.Service(l.DialoutLines(l.Talk()), "drain: 200ms")
+	conference := l.SIPp("conference", port, 1, "-rtp_echo", "-mi", "127.0.0.1", "-mp", strconv.Itoa(media))
+
+	const order = `{"type":"dialout","dialout":{"number":"+49 30 55500200","options":{"target":"` + conversation + `"}}}`
+	from := l.telephone.Mark()
+	made := s.Curl("-u", "201:"+lab.Password, "-H", "Content-Type: application/json", "-d", order, s.Secure+"/dialout")
+	id := regexp.MustCompile(`"callid":"(\w+)"`).FindStringSubmatch(made.Body)
+	if made.Code != 200 || id == nil {
+		t.Fatalf("POST: %d %s", made.Code, made.Body)
+	}
+	call := s.Secure + "/dialout/" + id[1]
+	events := make(chan lab.Answer, 1)
+	go func() {
+		defer close(events) // also when curl fails
+		events <- s.Curl("-N", "-u", "201:"+lab.Password, call+"/events")
+	}()
+	l.telephone.AwaitAudio()
+	l.telephone.AwaitHears(l.telephone) // the echo
+	invites := 0
+	for _, line := range l.telephone.Lines()[from:] {
+		if strings.HasPrefix(line, "INVITE sip:") {
+			invites++
+		}
+	}
+	if invites != 1 {
+		t.Errorf("the telephone was invited %d times", invites)
+	}
+	prints(t, l.telephone, from, `^m=audio `+strconv.Itoa(media)+` `)
+	if a := s.Curl("-u", "202:"+lab.Password, call); a.Code != 404 {
+		t.Errorf("another user's GET: %d %s", a.Code, a.Body)
+	}
+	if a := s.Curl("-u", "201:"+lab.Password, "-X", "DELETE", call); a.Code != 200 {
+		t.Errorf("DELETE: %d %s", a.Code, a.Body)
+	}
+	l.SIPpPassed(conference)
+	l.telephone.AwaitOnHook()
+	var states []string
+	answer := <-events
+	for _, m := range regexp.MustCompile(`"status":"(\w+)"`).FindAllStringSubmatch(answer.Body, -1) {
+		states = append(states, m[1])
+	}
+	if want := []string{"accepted", "ringing", "connected", "cleared"}; answer.Code != 200 || !slices.Equal(states, want) {
+		t.Errorf("events: %d %q, want %q", answer.Code, states, want)
+	}
 }
 
 // A service that is killed leaves Talk with calls that nobody can end, until it

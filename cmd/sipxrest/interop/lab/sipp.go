@@ -14,8 +14,9 @@ var scenarios embed.FS
 
 // SIPp starts a SIPp that plays a scenario of folder scenarios as a phone at
 // port, for calls many times, and waits until it listens. The proxy sends
-// calls to it by a route given to Start. Its messages are in the lab's folder.
-func (l *Lab) SIPp(scenario string, port, calls int) *Process {
+// calls to it by a route given to Start. more are further arguments. Its
+// messages are in the lab's folder.
+func (l *Lab) SIPp(scenario string, port, calls int, more ...string) *Process {
 	l.tb.Helper()
 	text, err := scenarios.ReadFile("scenarios/" + scenario + ".xml")
 	if err != nil {
@@ -24,9 +25,10 @@ func (l *Lab) SIPp(scenario string, port, calls int) *Process {
 	name := "sipp-" + scenario
 	file := l.write(name+".xml", string(text))
 	// -cp: its control port would be 8888 for every SIPp of the machine.
-	p := start(l.tb, name, l.Dir, "sipp", "-sf", file, "-i", "127.0.0.1", "-p", strconv.Itoa(port), "-m", strconv.Itoa(calls),
+	args := append([]string{"sipp", "-sf", file, "-i", "127.0.0.1", "-p", strconv.Itoa(port), "-m", strconv.Itoa(calls),
 		"-nostdin", "-cp", strconv.Itoa(Ports(l.tb, 1)), "-trace_msg", "-message_file", filepath.Join(l.Dir, name+".msg"),
-		"-trace_err", "-error_file", filepath.Join(l.Dir, name+".err"), "-timeout", "60", "-timeout_error")
+		"-trace_err", "-error_file", filepath.Join(l.Dir, name+".err"), "-timeout", "60", "-timeout_error"}, more...)
+	p := start(l.tb, name, l.Dir, args...)
 	l.Until(name+" listens", func() bool { return udpBound(port) })
 	return p
 }

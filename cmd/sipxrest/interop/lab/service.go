@@ -94,7 +94,14 @@ users: [%[2]s/users.yaml]
 // a "drain:" among them it hangs up at once when it is stopped.
 func (l *Lab) Service(more ...string) *Service {
 	l.tb.Helper()
-	return l.service("sip:"+l.Proxy.Addr, "", "", more)
+	return l.service("", "sip:"+l.Proxy.Addr, "", "", more)
+}
+
+// ServiceAt is Service at an ip:port of its own: calls that come in are routed
+// there before it is started.
+func (l *Lab) ServiceAt(sip string, more ...string) *Service {
+	l.tb.Helper()
+	return l.service(sip, "sip:"+l.Proxy.Addr, "", "", more)
 }
 
 // SecureService is Service with further sockets for TLS and WebSocket, which
@@ -107,11 +114,11 @@ func (l *Lab) SecureService(transport, ca string, more ...string) *Service {
 		port--
 	}
 	first := Ports(l.tb, 3)
-	return l.service(fmt.Sprintf("sip:localhost:%d;transport=%s", port, transport),
+	return l.service("", fmt.Sprintf("sip:localhost:%d;transport=%s", port, transport),
 		fmt.Sprintf(", \"tls:127.0.0.1:%d\", \"ws:127.0.0.1:%d\", \"wss:127.0.0.1:%d\"", first, first+1, first+2), "  tls: {ca: "+ca+"}\n", more)
 }
 
-func (l *Lab) service(proxy, listen, lines string, more []string) *Service {
+func (l *Lab) service(sip, proxy, listen, lines string, more []string) *Service {
 	l.tb.Helper()
 	program := build(l.tb)
 	var users strings.Builder
@@ -124,7 +131,10 @@ func (l *Lab) service(proxy, listen, lines string, more []string) *Service {
 	}
 	l.write("users.yaml", users.String())
 	addr := func() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(Ports(l.tb, 1))) }
-	sip, secure, plain, internal := addr(), addr(), addr(), addr()
+	secure, plain, internal := addr(), addr(), addr()
+	if sip == "" {
+		sip = addr()
+	}
 	if !slices.ContainsFunc(more, func(line string) bool { return strings.HasPrefix(line, "drain:") }) {
 		more = append(more, "drain: 0s")
 	}

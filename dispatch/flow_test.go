@@ -157,6 +157,7 @@ func (f *flow) start(t *testing.T, n *siptest.Network, h *hooked) (*sipflow.Swit
 			t.Errorf("%s: %v", data, err)
 		}
 		said.event, _ = said.fields["event"].(string)
+		describes(t, said.fields)
 		h.mu.Lock()
 		h.asked, h.said = append(h.asked, said.event), append(h.said, said.fields)
 		h.mu.Unlock()

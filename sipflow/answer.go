@@ -32,8 +32,6 @@ type Answer struct {
 	tx  *clientTx
 	SDP []byte // the phone's session description, empty if it sent none
 
-	header string // what the phone's answer says beyond its dialog; of an inbound call's target
-
 	acked   bool // on hold, while the other party takes its time
 	keepAck bool // the ACK cannot be made anew from the answer
 }
@@ -94,7 +92,7 @@ func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err e
 		answer.SDP = l.joint.inEarly
 	}
 	if l.part != nil && !tx.inside {
-		answer.header = relayedHeader(res)
+		l.part.header = relayedHeader(res)
 	}
 	return answer, nil
 }

@@ -253,7 +253,7 @@ func (in *Incoming) answerOffer(ctx context.Context, target *Leg, joined *Answer
 	if in.early != nil { // the caller has had an answer, which stays the same (RFC 3262 §5)
 		answer = in.early
 	}
-	if !in.accept(caller.answerTo(in.offer, answer), in.answerHeader(joined)) {
+	if !in.accept(caller.answerTo(in.offer, answer), target.part.header) {
 		return context.Cause(in.ctx)
 	}
 	if sameMedia(answer, joined.SDP) {
@@ -278,7 +278,7 @@ func (in *Incoming) answerDelayed(ctx context.Context, target *Leg, joined *Answ
 		return errors.Join(errNoSDP, joined.Ack(nil))
 	}
 	target.heard(joined.SDP)
-	if !in.accept(caller.describe(joined.SDP), in.answerHeader(joined)) {
+	if !in.accept(caller.describe(joined.SDP), target.part.header) {
 		return errors.Join(context.Cause(in.ctx), joined.Ack(target.refuse(joined.SDP)))
 	}
 	e, err := in.await(ctx, func(e event) bool { return e.ack != nil })
@@ -315,14 +315,11 @@ func (in *Incoming) answerAfterPrack(ctx context.Context, target *Leg, joined *A
 	if err := joined.Ack(nil); err != nil {
 		return err
 	}
-	if !in.accept(nil, in.answerHeader(joined)) {
+	if !in.accept(nil, target.part.header) {
 		return context.Cause(in.ctx)
 	}
 	return nil
 }
-
-// answerHeader is what the caller gets of the target's 200.
-func (in *Incoming) answerHeader(joined *Answer) string { return joined.header }
 
 // connectHeld joins a caller that is answered and on hold with a target, as
 // Invite does.

@@ -315,6 +315,7 @@ type part struct {
 	in     *Incoming
 	dest   *Destination // of a target; nil: the leg is the caller's
 	onward bool         // its provisional responses go to the caller
+	header string       // what its 200 says beyond its dialog
 }
 
 // caller is the call whose caller's leg this is; nil for all others.
@@ -326,7 +327,7 @@ func (l *Leg) caller() *Incoming {
 }
 
 // code is the final one that the caller got.
-func (in *Incoming) code() int {
+func (in *Incoming) code() uint16 {
 	if in == nil {
 		return 0
 	}
@@ -336,7 +337,7 @@ func (in *Incoming) code() int {
 	if !in.tx.done {
 		return 0
 	}
-	return in.tx.reply.Code
+	return uint16(in.tx.reply.Code)
 }
 
 // refusedCaller reports whether the leg is that of a caller that was not

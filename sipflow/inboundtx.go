@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"errors"
 	"hash/maphash"
 	"strconv"
 	"time"
@@ -118,6 +119,17 @@ type cancelledError struct{ reasons string }
 
 func (e *cancelledError) Error() string        { return ErrCancelled.Error() }
 func (e *cancelledError) Is(target error) bool { return target == ErrCancelled }
+
+// cancelReasons are the reasons of the CANCEL that an error is about.
+//
+//go:noinline
+func cancelReasons(err error) string {
+	var cancelled *cancelledError
+	if errors.As(err, &cancelled) {
+		return cancelled.reasons
+	}
+	return ""
+}
 
 // outlive keeps what the transaction of an INVITE needs when its leg goes: a
 // refusal is repeated until its ACK comes (timers G and H), and repeats of the

@@ -22,7 +22,7 @@ type event struct {
 	cancel   bool          // the phone cancelled it
 	ack      *wire.Message // the phone acknowledged our 2xx
 	late     bool          // it takes its time to answer
-	prack    *wire.Message // the caller acknowledged a provisional response
+	prack    bool          // msg is a PRACK, which has been answered
 }
 
 // An inbox keeps the events of one leg in wire order. Its reader is the call's

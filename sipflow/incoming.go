@@ -100,8 +100,8 @@ func (in *Incoming) outcome(ctx context.Context, err error) error {
 	case in.answered():
 		if cause != nil {
 			err = cause
-		} else if err == nil && in.final != nil {
-			err = in.final
+		} else if refused := in.refusal(); err == nil && refused != nil {
+			err = refused
 		}
 		in.blame(cause)
 		in.hangUp(ctx, err)
@@ -114,8 +114,8 @@ func (in *Incoming) outcome(ctx context.Context, err error) error {
 	if in.refuse(finalFor(err)) && err != nil {
 		in.call.by = in.failed
 	}
-	if in.final != nil && (err == nil || errors.As(err, new(*StatusError))) {
-		err = in.final
+	if refused := in.refusal(); refused != nil && (err == nil || errors.As(err, new(*StatusError))) {
+		err = refused
 	}
 	return err
 }
@@ -194,7 +194,7 @@ func (in *Incoming) unacked() bool {
 	p := &in.leg.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.opened(in.tx.seq) == in.tx && in.tx.done && in.tx.reply.Code < 300
+	return p.opened(in.tx.seq) == in.tx && in.tx.done && in.tx.reply.Code < 300 && !p.byed
 }
 
 // open says why nothing more can be said to the caller: nil when it waits for
@@ -229,15 +229,18 @@ func (in *Incoming) Refuse(code int, reason string, header ...string) error {
 		return fmt.Errorf("refuse with %d: want 300 to 699", code)
 	}
 	if in.answered() {
-		in.final = &StatusError{"INVITE", code, phrase(reason)}
-		in.hangUp(in.calls, in.final)
+		in.noteRefusal(code, phrase(reason))
+		in.hangUp(in.calls, in.refusal())
 		return nil
 	}
+	return in.refuseWith(code, reason, headerLines(header))
+}
+
+func (in *Incoming) refuseWith(code int, reason, header string) error {
 	if err := in.open(); err != nil {
 		return err
 	}
-	r := wire.Reply{Code: code, Reason: phrase(reason), Header: headerLines(header)}
-	if !in.refuse(r) {
+	if !in.refuse(wire.Reply{Code: code, Reason: phrase(reason), Header: header}) {
 		return in.open()
 	}
 	return nil
@@ -245,29 +248,45 @@ func (in *Incoming) Refuse(code int, reason string, header ...string) error {
 
 // Redirect has the caller try other URIs, in this order (302).
 func (in *Incoming) Redirect(uris ...string) error {
-	var header []string
+	header := ""
 	for _, uri := range uris {
 		if !plainURI(uri) {
 			return fmt.Errorf("redirect to %q: not a SIP or tel URI", uri)
 		}
-		header = append(header, "Contact: <"+uri+">")
+		header += "Contact: <" + uri + ">\r\n"
 	}
-	if len(header) == 0 {
+	if header == "" {
 		return errors.New("redirect: no URI")
 	}
-	return in.Refuse(302, "", header...)
+	return in.refuseWith(302, "", header)
 }
 
-// headerLines renders further header fields; what has no name is left out.
+// headerLines renders further header fields. What has no name is left out, and
+// what is for the dialog, its transactions and the body to say.
 func headerLines(header []string) string {
 	var b []byte
 	for _, line := range header {
 		name, value, ok := strings.Cut(oneLine(line), ":")
-		if name = strings.TrimSpace(name); ok && isToken(name) {
+		if name = strings.TrimSpace(name); ok && isToken(name) && !reserved(name) {
 			b = wire.AppendField(b, name, strings.TrimSpace(value))
 		}
 	}
 	return string(b)
+}
+
+// reserved reports whether a header field is no one's to add.
+func reserved(name string) bool {
+	for h := wire.Via; h <= wire.ContentType; h++ {
+		if strings.EqualFold(name, h.String()) {
+			return true
+		}
+	}
+	switch strings.ToLower(name) {
+	case "allow", "supported", "require", "unsupported", "session-expires", "min-se", "rseq", "rack", "www-authenticate", "proxy-authenticate",
+		"authorization", "proxy-authorization", "content-encoding", "content-disposition", "replaces", "proxy-require", strings.ToLower(loopField):
+		return true
+	}
+	return len(name) == 1 // the compact forms
 }
 
 // isToken reports whether a text can be the name of a header field.
@@ -287,15 +306,27 @@ func (in *Incoming) refuse(r wire.Reply) bool {
 	if !in.tx.respond(r) {
 		return false
 	}
-	reason := r.Reason
+	in.noteRefusal(r.Code, r.Reason)
+	return true
+}
+
+func (in *Incoming) noteRefusal(code int, reason string) {
 	if reason == "" {
-		reason = wire.Phrase(r.Code)
+		reason = wire.Phrase(code)
 	}
 	p := &in.leg.peer
 	p.mu.Lock()
-	in.final = &StatusError{"INVITE", r.Code, reason}
-	p.mu.Unlock()
-	return true
+	defer p.mu.Unlock()
+	in.final = &StatusError{"INVITE", code, reason}
+}
+
+// refusal is what the caller was refused with, nil when it was not. Who ends the
+// call refuses it from another goroutine.
+func (in *Incoming) refusal() *StatusError {
+	p := &in.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return in.final
 }
 
 // accept sends our 2xx, which makes the dialog; it is repeated until its ACK

@@ -59,14 +59,13 @@ func (c *Call) reasonFor(err error) string {
 	var refused *StatusError
 	var caused *causedError
 	var hungUp *hungUpError
-	var cancelled *cancelledError
 	switch {
 	case errors.As(err, &hungUp):
 		return hungUp.reasons
 	case errors.As(err, &caused):
 		return reasonLine(caused.Code, caused.Reason) + caused.cause
-	case errors.As(err, &cancelled):
-		return cancelled.reasons
+	case errors.Is(err, ErrCancelled):
+		return cancelReasons(err)
 	case errors.As(err, &refused):
 		return reasonLine(refused.Code, refused.Reason)
 	case errors.Is(err, errNoNotify):

@@ -129,7 +129,7 @@ func (in *Incoming) pracked(s *shard, m *wire.Message) int {
 		rel.next = rel.next[1:]
 		rel.start(s, in, r)
 	}
-	in.leg.inbox.put(event{prack: m}, true)
+	in.leg.inbox.put(event{prack: true, msg: m}, true)
 	return 200
 }
 
@@ -137,7 +137,7 @@ func (in *Incoming) pracked(s *shard, m *wire.Message) int {
 // overtake it (RFC 3262 §3).
 func (in *Incoming) settle(ctx context.Context) error {
 	for in.provisionalWaits() {
-		if _, err := in.await(ctx, func(e event) bool { return e.prack != nil }); err != nil {
+		if _, err := in.await(ctx, func(e event) bool { return e.prack }); err != nil {
 			return err
 		}
 	}
@@ -169,11 +169,11 @@ func (in *Incoming) offerEarly(ctx context.Context, m *wire.Message, offer []byt
 	in.told, in.passed = "", m
 	in.provisional(wire.Reply{Code: m.Code(), Reason: phrase(string(m.Reason())), Header: relayedHeader(m),
 		ContentType: sdpType, Body: in.leg.describe(offer)})
-	e, err := in.await(ctx, func(e event) bool { return e.prack != nil })
+	e, err := in.await(ctx, func(e event) bool { return e.prack })
 	if err != nil {
 		return nil, false, err
 	}
-	if answer = bodyOf(e.prack); answer == nil {
+	if answer = bodyOf(e.msg); answer == nil {
 		return nil, false, errNoSDP
 	}
 	return answer, true, nil

@@ -127,7 +127,7 @@ type Event struct {
 	Dialog *Dialog // Dialled; nil else
 	Err    error   // Ended: nil when the call was connected
 	By     Party   // Ended, of calls by Dial and inbound ones: who ended the call, or made it fail
-	Code   int     // Ended, of inbound calls: the final code that the caller got; 0 when it gave up before
+	Code   uint16  // Ended, of inbound calls: the final code that the caller got; 0 when it gave up before
 }
 
 // A Flow runs one call from its first INVITE to its last BYE, in the call's

@@ -53,11 +53,14 @@ func (p *Phone) CallAs(ctx context.Context, how Calling, uri string, with ...sip
 
 // Do sends a request within the newest call that is up and returns the final
 // response of whatever status. Action.After is ignored.
-func (p *Phone) Do(ctx context.Context, a Action) (*sip.Response, error) {
+func (p *Phone) Do(ctx context.Context, a Action) (*sip.Response, error) { return p.DoIn(ctx, "", a) }
+
+// DoIn is Do within the call of a Call-ID, the newest one if that is empty.
+func (p *Phone) DoIn(ctx context.Context, callID string, a Action) (*sip.Response, error) {
 	done := make(chan *sip.Response, 1)
 	p.mu.Lock()
 	i := len(p.dialogs) - 1
-	for i >= 0 && p.dialogs[i].state != confirmed {
+	for i >= 0 && (p.dialogs[i].state != confirmed || callID != "" && p.dialogs[i].callID != callID) {
 		i--
 	}
 	if i < 0 {

@@ -7,6 +7,7 @@
 #	                                                            FuzzNameAddr, FuzzURI, FuzzLists
 #	what phones and strangers say, in any order   sipflow       FuzzReceive, FuzzConversation (CSeq, RSeq, Contact,
 #	                                                            Record-Route, Replaces, Reason, session timers)
+#	what callers and their targets say            sipflow       FuzzInbound
 #	fields that are passed on to another phone    sipflow       FuzzRelayedFields
 #	session descriptions                          sipflow       FuzzDescribe, FuzzHeldAnswer
 #	sipfrags, challenges                          sipflow       FuzzSipfrag, FuzzChallenge

@@ -57,6 +57,7 @@ func (a *App) addSIPMetrics(r *metrics.Registry) {
 		live       = gauge("sipxrest_sip_transactions", "SIP transactions now, by side (client, server).", "side")
 		repeats    = counter("sipxrest_sip_retransmissions_total", "SIP messages sent again (out) or received again (in): a sign of loss.", "direction")
 		timeouts   = counter("sipxrest_sip_timeouts_total", "SIP requests that got no final response in 32 s (request), and answers that were never acknowledged (ack).", "kind")
+		inbound    = counter("sipxrest_sip_inbound_total", "INVITEs that would begin a call, once each: admitted; refused by the rules; challenged (401); denied, for the credentials are wrong; unfit, no call can be made of it or there are too many; merged, it came by several ways.", "result")
 		challenges = counter("sipxrest_sip_challenges_total", "SIP digest challenges (401, 407): answered; denied, for the secret is refused or none fits; foreign, from who gets no credentials.", "verdict")
 		forks      = counter("sipxrest_sip_forks_hung_up_total", "Answers of further phones, or too late, that were hung up.")
 		limited    = counter("sipxrest_limited_total", "What was refused because of a limit, by limit.", "limit")
@@ -111,6 +112,9 @@ func (a *App) addSIPMetrics(r *metrics.Registry) {
 		}
 		for i, n := range s.Strays {
 			v.Count(strays, n, sipflow.Stray(i).String())
+		}
+		for i, n := range s.Inbound {
+			v.Count(inbound, n, sipflow.InboundKind(i).String())
 		}
 		for i, n := range s.Challenges {
 			v.Count(challenges, n, sipflow.Verdict(i).String())

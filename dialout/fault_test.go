@@ -227,6 +227,44 @@ func TestFaultPhonesAddedTwice(t *testing.T) {
 	})
 }
 
+// The signaling server takes no message of more than 64 KiB: a long text of
+// others must not keep a call from being said to be over, or from being shown.
+func TestLongTextsOfOthersDoNotKeepACallInTalk(t *testing.T) {
+	long := strings.Repeat("\x01é\u2028<", 20_000)
+	inTalk(t, func(st *talkStage) {
+		name, _ := json.Marshal(strings.Repeat("é\u2028<", 4_000)) // of an answer that is read
+		st.lab.Cloud.VerifyAnswer = `{"token":"` + token + `","attendeeId":101,"actorType":"phones","actorId":"actor-101","displayName":` + string(name) + `}`
+		id, l := st.dial()
+		l.ends(phone, &sipflow.StatusError{Method: "INVITE", Code: 486, Reason: long})
+		st.rejected(id, true)
+		st.shows(id, "accepted", "rejected", "removed")
+		id, err := st.lab.Cloud.Dialout(token, number, talktest.Options(101))
+		if err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		st.lines()[1].connects()
+		st.shows(id, "accepted", "connected")
+		if p := st.lab.Cloud.Phones(token); !slices.Equal(p, []string{id}) {
+			t.Errorf("phones %q", p)
+		}
+		if added := st.sent(`"addsession"`); len(added) != 1 || len(added[0]) > 2000 {
+			t.Errorf("added %q", added)
+		}
+	})
+}
+
+func TestTextsOfOthersAreShortened(t *testing.T) {
+	for text, want := range map[string]string{
+		"Busy Here": "Busy Here", "": "", "a\r\nb\x00c\u2028": "abc", "Téléphone \xff": "Téléphone ",
+		strings.Repeat("é", 500): strings.Repeat("é", 99), strings.Repeat("a", 500): strings.Repeat("a", 197),
+	} {
+		if got := shortened(text); got != want || len(got) > maxText {
+			t.Errorf("%.20q: %q (%d bytes), want %q", text, got, len(got), want)
+		}
+	}
+}
+
 // The call of a conversation may end for everyone while Nextcloud is asked.
 func TestAConversationThatEndsWhileANumberIsVerified(t *testing.T) {
 	inTalk(t, func(st *talkStage) {

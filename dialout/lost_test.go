@@ -92,6 +92,55 @@ func TestACallThatEndsWhileTheSignalingServerIsGoneIsCleared(t *testing.T) {
 	})
 }
 
+// A process may end before the signaling server is back.
+func TestACallWhoseEndCouldNotBeSaidIsEndedByTheNextProcess(t *testing.T) {
+	for name, connects := range map[string]bool{"connected": true, "ringing": false} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			synctest.Test(t, func(t *testing.T) {
+				lab := talktest.New(t)
+				st := &talkStage{stage: newStage(t, withTalk(lab, dir)), lab: lab, dir: dir}
+				stop := st.runs()
+				synctest.Wait()
+				st.user = lab.Cloud.Join(token, "moderator")
+				id, l := st.dial()
+				if connects {
+					l.connects()
+				}
+				synctest.Wait()
+				lab.Refuse(true)
+				lab.Drop()
+				time.Sleep(time.Second)
+				l.ends(phone, sipflow.ErrHungUp)
+				time.Sleep(time.Minute)
+				if notes := st.notes(); !slices.Equal(notes, []string{id + ".json"}) {
+					t.Errorf("noted: %q", notes)
+				}
+				stop()
+				st.user.Leave() // and whoever stays sees it for ever
+				st.user = lab.Cloud.Join(token, "moderator")
+				lab.Refuse(false)
+
+				next := &talkStage{stage: newStage(t, withTalk(lab, dir)), lab: lab, dir: dir, user: st.user}
+				stop = next.runs()
+				time.Sleep(30 * time.Second)
+				if states := st.user.Calls(id); len(states) == 0 || states[len(states)-1] != "removed" {
+					t.Errorf("the user saw %q", states)
+				}
+				if notes := st.notes(); len(notes) > 0 {
+					t.Errorf("notes stay: %q", notes)
+				}
+				// Nextcloud was away as well.
+				if got := slices.Contains(lab.Cloud.Rejected(), id); got == connects {
+					t.Errorf("rejected at Nextcloud: %v", got)
+				}
+				stop()
+				lab.Close()
+			})
+		})
+	}
+}
+
 func TestACallThatIsNotShownIsForgottenByNextcloudAllTheSame(t *testing.T) {
 	inTalk(t, func(st *talkStage) {
 		st.lab.Cloud.RefusePhones = true

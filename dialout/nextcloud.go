@@ -80,8 +80,7 @@ func (s *Service) accept(c *call, r *talk.Request) *refusal {
 		c.log.Warn("the number was not verified", "room", r.RoomID, "error", err)
 		return verifyRefusal(err)
 	}
-	c.talk.name = who.DisplayName
-	if c.talk.name == "" {
+	if c.talk.name = shortened(who.DisplayName); c.talk.name == "" {
 		c.talk.name = displayNumber(c.number)
 	}
 	c.talk.entry = entry{CallID: c.id, Server: r.Session.Server(), Backend: r.Session.Backend().URL(),
@@ -167,7 +166,25 @@ func (c *call) leave(connected bool) {
 	c.talk.left = shown
 	c.mu.Unlock()
 	if shown || c.s.reject(c.talk.session, &c.talk.entry, c.log) {
-		c.s.journal.remove(c.id)
+		c.s.unnote(c)
+	}
+}
+
+// unnote forgets a call that is over once Talk has been told so: now, or when
+// the signaling server is there again, or in another process.
+func (s *Service) unnote(c *call) {
+	t := c.talk
+	s.mu.Lock()
+	up, _ := t.session.Connected()
+	if !up {
+		s.untold[t.session] = append(s.untold[t.session], c.id)
+	}
+	s.mu.Unlock()
+	if up {
+		s.journal.remove(c.id)
+	} else if !t.entry.Connected {
+		t.entry.Connected = true // nothing is left to be done at Nextcloud
+		s.journal.put(&t.entry)
 	}
 }
 
@@ -199,21 +216,29 @@ func (s *Service) sessionUp(session *talk.Session, h talk.Hello) {
 		}
 	}
 	s.mu.Lock()
-	list := s.leftovers[session]
-	delete(s.leftovers, session)
+	defer s.mu.Unlock()
+	told := s.untold[session]
+	delete(s.untold, session)
+	forget := func() {
+		for _, callID := range told { // their last statuses go out now
+			s.journal.remove(callID)
+		}
+	}
 	if s.stopping {
-		list = nil // they are still noted
+		forget()
+		return // leftovers are still noted
 	}
-	if len(list) > 0 {
-		s.running.Add(1)
+	left := s.leftovers[session]
+	delete(s.leftovers, session)
+	if len(told)+len(left) == 0 {
+		return
 	}
-	s.mu.Unlock()
-	if len(list) > 0 {
-		go func() {
-			defer s.running.Done()
-			s.endLeftovers(session, list)
-		}()
-	}
+	s.running.Add(1)
+	go func() {
+		defer s.running.Done()
+		forget()
+		s.endLeftovers(session, left)
+	}()
 }
 
 // again says what the signaling server has forgotten of a call.
@@ -258,6 +283,9 @@ func (s *Service) addFailed(session *talk.Session, callID string, _ error) {
 
 // endLeftovers ends the calls of a former process that belong to a session.
 func (s *Service) endLeftovers(session *talk.Session, list []*entry) {
+	if len(list) == 0 {
+		return
+	}
 	for _, e := range list {
 		status := cleared("EndedByLocal", 500, "The phone service was interrupted")
 		status.CallID = e.CallID

@@ -3,6 +3,9 @@ package dialout
 import (
 	"errors"
 	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"sipxrest/dialout/talk"
 	"sipxrest/sipflow"
@@ -93,8 +96,28 @@ func cleared(cause string, code int, message string) talk.Status {
 	return talk.Status{State: talk.Cleared, Cause: cause, Code: code, Message: message}
 }
 
+// maxText bounds what others say that goes into messages to Talk, in bytes: the
+// signaling server takes no message that is too long.
+const maxText = 200
+
+// shortened is what of a text of others may be passed on.
+func shortened(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if unicode.IsPrint(r) && r != unicode.ReplacementChar {
+			return r
+		}
+		return -1
+	}, text[:min(len(text), 4*maxText)])
+	for i := range text {
+		if i > maxText-utf8.UTFMax {
+			return text[:i]
+		}
+	}
+	return text
+}
+
 func rejected(cause string, code int, message string) talk.Status {
-	if message == "" {
+	if message = shortened(message); message == "" {
 		message = fmt.Sprintf("SIP status %d", code)
 	}
 	return talk.Status{State: talk.Rejected, Cause: cause, Code: code, Message: message}

@@ -59,7 +59,7 @@ var refusals = map[string]refusal{
 	stopping:      {message: "The phone service is being restarted. Try again in a minute.", status: http.StatusServiceUnavailable},
 	callOver:      {message: "The call of the conversation has ended.", status: http.StatusConflict},
 	noGateway:     {message: "The telephone network cannot be reached. Try again later.", status: http.StatusBadGateway},
-	noNextcloud:   {message: "The number could not be verified: Nextcloud did not answer in time.", status: http.StatusBadGateway},
+	noNextcloud:   {message: "The number could not be verified: Nextcloud did not answer as it should, or not in time.", status: http.StatusBadGateway},
 	internalError: {message: "This did not work because of an internal error.", status: http.StatusInternalServerError},
 	noSuchCall:    {message: "There is no such call, or it is over.", status: http.StatusNotFound},
 	noSuchUser:    {message: "There is no such user: name the agent in the query, ?agent=201.", status: http.StatusForbidden},

@@ -46,6 +46,7 @@ type Service struct {
 	busy        map[attendee]bool
 	empty       map[roomKey]*time.Timer // rooms whose last person has left
 	leftovers   map[*talk.Session][]*entry
+	untold      map[*talk.Session][]string // calls that are over whose last status waits for the connection
 	subscribers int
 }
 
@@ -65,7 +66,7 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 	}
 	cfg.defaults()
 	s := &Service{cfg: cfg, log: log, known: users, gate: gate, calls: map[string]*call{}, users: map[string]int{}, rooms: map[roomKey]int{},
-		busy: map[attendee]bool{}, empty: map[roomKey]*time.Timer{}, leftovers: map[*talk.Session][]*entry{}}
+		busy: map[attendee]bool{}, empty: map[roomKey]*time.Timer{}, leftovers: map[*talk.Session][]*entry{}, untold: map[*talk.Session][]string{}}
 	s.place = placeBy(sw, &s.cfg)
 	s.hard, s.giveUp = context.WithCancel(context.Background())
 	s.handler = s.newHandler()

@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	// maxEvents bounds the events of all calls that wait to be sent.
-	maxEvents = 10_000
+	// maxEvents and maxEventBytes bound the events of all calls that wait to be
+	// sent.
+	maxEvents     = 10_000
+	maxEventBytes = 32 << 20
 	// maxSending bounds the requests that carry events at once.
 	maxSending = 64
 	// attempts is how often an event is sent before it is given up: for about a
@@ -33,6 +35,7 @@ type sender struct {
 
 	mu      sync.Mutex
 	waiting int // of all calls; guarded by mu
+	bytes   int // of those; guarded by mu
 	closed  bool
 	lines   sync.WaitGroup
 
@@ -51,6 +54,7 @@ type event struct {
 	id   string // the same each time it is sent
 	name string
 	m    *message
+	size int // bytes; set by put
 }
 
 // A line is the events of one call. The zero value is not one.
@@ -66,14 +70,16 @@ func (s *sender) line(callID string) *line { return &line{s: s, callID: callID} 
 // put queues an event.
 func (l *line) put(e *event) {
 	s := l.s
+	e.size = len(e.m.json())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.waiting >= maxEvents {
+	if s.closed || s.waiting >= maxEvents || s.bytes+e.size > maxEventBytes {
 		s.dropped.Add(1)
 		s.log.Warn("event of an inbound call dropped: too many wait", "call", l.callID, "event", e.name)
 		return
 	}
 	s.waiting++
+	s.bytes += e.size
 	l.queue = append(l.queue, e)
 	if !l.running {
 		l.running = true
@@ -103,6 +109,7 @@ func (l *line) run() {
 		}
 		s.mu.Lock()
 		s.waiting--
+		s.bytes -= e.size
 		s.mu.Unlock()
 	}
 }

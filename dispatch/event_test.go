@@ -85,9 +85,12 @@ func TestEventsOfACallArriveInOrderAndAreTriedAgain(t *testing.T) {
 
 func TestAnEventIsGivenUpInTheEndAndTheNextOneSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		var mu sync.Mutex
 		tried := map[int]int{}
 		r := web(func(q *http.Request) (int, string, error) {
 			n := bodyNumber(t, q)
+			mu.Lock()
+			defer mu.Unlock()
 			tried[n]++
 			switch n {
 			case 0:
@@ -107,9 +110,11 @@ func TestAnEventIsGivenUpInTheEndAndTheNextOneSent(t *testing.T) {
 		other := s.line("c2")
 		other.put(testEvent(r, 9))
 		synctest.Wait()
+		mu.Lock()
 		if tried[9] != 1 {
 			t.Error("a call waits for another")
 		}
+		mu.Unlock()
 		time.Sleep(2 * time.Minute)
 		synctest.Wait()
 		if diff := cmp.Diff(map[int]int{0: attempts, 1: 1, 2: 1, 3: 1, 9: 1}, tried); diff != "" {
@@ -139,9 +144,28 @@ func TestEventsThatWaitAreBounded(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if s.queued() != 0 || s.sent.Load() != maxEvents {
+		if s.queued() != 0 || s.bytes != 0 || s.sent.Load() != maxEvents {
 			t.Errorf("%d wait", s.queued())
 		}
+		s.close(t.Context())
+	})
+}
+
+func TestTheBytesOfEventsThatWaitAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		r := web(func(*http.Request) (int, string, error) { <-release; return 200, "", nil }).rule()
+		s := newSender(quiet())
+		for range 2 * maxEventBytes / maxAnswer {
+			e := testEvent(r, 1)
+			e.m.add("metadata", strings.Repeat("x", maxAnswer))
+			s.line("c").put(e)
+		}
+		if n := s.queued(); n < maxEventBytes/maxAnswer-2 || n > maxEventBytes/maxAnswer || s.dropped.Load() == 0 {
+			t.Errorf("%d wait, %d dropped", n, s.dropped.Load())
+		}
+		close(release)
+		synctest.Wait()
 		s.close(t.Context())
 	})
 }

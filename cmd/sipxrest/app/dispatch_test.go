@@ -142,6 +142,38 @@ func TestChangedRulesAreReadAndBrokenOnesAreNot(t *testing.T) {
 	wants("606")
 }
 
+func TestRulesOfTheConfigurationAreReadOnSIGHUP(t *testing.T) {
+	_, room := phone(t, siptest.Script{})
+	caller, _ := phone(t, siptest.Script{})
+	dir := t.TempDir()
+	write(t, dir, "users.yaml", usersYAML)
+	config := func(code string) string {
+		return write(t, dir, "sipxrest.yaml", minimal+"data-dir: data\nsip: {listen: ['udp:127.0.0.1:0'], outbound-proxy: ['sip:"+room+"']}\ntrusted: []\n"+
+			"http: [{listen: '127.0.0.1:0', auth: pin}, {listen: '127.0.0.1:0', auth: pin}]\n"+
+			"dispatch: {trunks: [{name: here, sources: [127.0.0.1]}], rules: [{id: r, action: hangup, reject_status_code: "+code+"}]}\n")
+	}
+	cfg, err := Load(Source{File: config("486")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := start(t, cfg)
+	wants := func(code string) {
+		t.Helper()
+		if err := call(t, caller, "sip:5000@"+s.sip()); err == nil || !strings.Contains(err.Error(), code) {
+			t.Errorf("want %s, got %v", code, err)
+		}
+	}
+	wants("486")
+	config("606")
+	s.signals <- syscall.SIGHUP
+	s.log.waitFor(t, "msg=reloaded")
+	wants("606")
+	config("200")
+	s.signals <- syscall.SIGHUP
+	s.log.waitFor(t, "200 does not refuse a call")
+	wants("606")
+}
+
 func TestAStrangerMustProveToBeAUser(t *testing.T) {
 	_, room := phone(t, siptest.Script{})
 	cfg := dispatching(t, room, "{id: r, action: hangup, reject_status_code: 486}")

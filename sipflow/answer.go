@@ -181,6 +181,9 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 			if why == nil && l.part != nil && l.part.onward {
 				l.part.in.progress(l, e.msg)
 			}
+			if why == nil && !tx.inside && l.joint != nil && l.joint.talk != nil {
+				l.joint.talk.early(e.msg)
+			}
 		case why == nil:
 			return e.msg, nil
 		case code < 300: // the phone was quicker than our CANCEL

@@ -9,6 +9,7 @@
 //	inbound.go, inboundtx.go           calls that others place to us: who may, their INVITE's transaction
 //	incoming.go, connect.go            what is said to the caller, whom it is connected to
 //	reliable.go, challenge.go, loop.go reliable provisional responses, our own challenges, loops
+//	converse.go                        calls whose media end here
 //	bridge.go, relay.go, transfer.go   between two phones: what passes, who is replaced
 //	control.go, mute.go                what clients want of them: digits, muting
 //	refresh.go, session.go, sdp.go     session timers, session descriptions

@@ -333,7 +333,7 @@ func (in *Incoming) refusal() *StatusError {
 // comes (RFC 3261 §13.3.1.4). It is false when the caller has given up.
 func (in *Incoming) accept(body []byte, header string) bool {
 	l := in.leg
-	r := wire.Reply{Code: 200, Body: body, Header: string(appendContact(nil, in.path.link)) + "Allow: " + allowBridged + "\r\n" +
+	r := wire.Reply{Code: 200, Body: body, Header: string(appendContact(nil, in.path.link)) + "Allow: " + l.allows() + "\r\n" +
 		"Supported: timer\r\n" + header + l.sessionAnswer(in.req)}
 	if len(body) > 0 {
 		r.ContentType = sdpType
@@ -438,6 +438,18 @@ func (in *Incoming) Digit(ctx context.Context) (byte, error) {
 
 // pressed takes a digit from an INFO. What is none is left.
 func (in *Incoming) pressed(m *wire.Message) {
+	digit := digitOf(m)
+	if digit == 0 {
+		return
+	}
+	select {
+	case in.digits <- digit:
+	default: // somebody who dials that fast means nothing
+	}
+}
+
+// digitOf is the digit of an INFO, 0 when it has none.
+func digitOf(m *wire.Message) byte {
 	var digit string
 	kind, _, _ := strings.Cut(string(m.Get(wire.ContentType)), ";")
 	switch strings.ToLower(strings.TrimSpace(kind)) {
@@ -458,12 +470,9 @@ func (in *Incoming) pressed(m *wire.Message) {
 		digit = "#"
 	}
 	if len(digit) != 1 || strings.IndexByte("0123456789*#ABCD", digit[0]) < 0 {
-		return
+		return 0
 	}
-	select {
-	case in.digits <- digit[0]:
-	default: // somebody who dials that fast means nothing
-	}
+	return digit[0]
 }
 
 // takes answers, in the reader, what a caller may send before it is joined. The

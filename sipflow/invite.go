@@ -122,7 +122,7 @@ func (c *Call) calledLeg() *Leg {
 func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Answer, error) {
 	l.peer.invites(1)
 	defer l.peer.invites(-1)
-	l.first = "Allow: " + allowBridged + "\r\n" + l.sessionHeader()
+	l.first = "Allow: " + l.allows() + "\r\n" + l.sessionHeader()
 	for try := 0; ; try++ {
 		answer, err := func() (*Answer, error) {
 			ctx, stop := context.WithTimeoutCause(ctx, inviteTime, &StatusError{"INVITE", 408, "Request Timeout"})

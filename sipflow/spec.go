@@ -65,6 +65,8 @@ type Spec struct {
 	Credentials Credentials
 	// Dial is for calls by Dial only; nil for others.
 	Dial *Dialling
+	// Converse is for calls by Converse only; nil for others.
+	Converse *Conversation
 	// Observe, when set, is told what happens to this call, in wire order,
 	// before the switchboard's own observers. It must return at once, and may
 	// not keep the event.

@@ -123,14 +123,20 @@ const (
 	FlowInvite                 // MethodInvite
 	FlowOther
 	FlowInbound // placed to us
+	FlowTalk    // by Converse: the media end here
 	numFlowKinds
 )
 
-func (f FlowKind) String() string { return [...]string{"refer", "invite", "other", "inbound"}[f] }
+func (f FlowKind) String() string {
+	return [...]string{"refer", "invite", "other", "inbound", "talk"}[f]
+}
 
 func (c *Call) kind() FlowKind {
 	if c.in != nil {
 		return FlowInbound
+	}
+	if c.Spec.Converse != nil {
+		return FlowTalk
 	}
 	switch c.Method {
 	case MethodRefer, "":

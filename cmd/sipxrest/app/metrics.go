@@ -39,7 +39,7 @@ func (a *App) addSIPMetrics(r *metrics.Registry) {
 		bridged   = gauge("sipxrest_calls_bridged", "Calls in progress whose two phones are joined by this service.")
 		limit     = gauge("sipxrest_calls_limit", "Calls that there may be at once (limits.calls).")
 		draining  = gauge("sipxrest_draining", "1 while no new calls are taken because the service is shutting down, else 0.")
-		placed    = counter("sipxrest_calls_placed_total", "Calls placed, by what the client asked for (refer, invite, other).", "flow")
+		placed    = counter("sipxrest_calls_placed_total", "Calls placed, by what the client asked for (refer, invite, other), inbound: placed to us, talk: with a user over WebSocket.", "flow")
 		ended     = counter("sipxrest_calls_total", "Calls ended, by what the client asked for and what they came to. connected: the parties were joined, or the calling phone took the REFER and rings the other.", "flow", "outcome")
 		refused   = counter("sipxrest_calls_refused_total", "Calls that were not placed, by reason.", "reason")
 		answered  = seconds("sipxrest_call_answer_seconds", "Time from a client's request to the calling phone's answer, in seconds: how long it rings, mostly.", "flow")

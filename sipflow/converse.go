@@ -1,0 +1,419 @@
+package sipflow
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"sipxrest/sipflow/wire"
+)
+
+// A Conversation is a call whose media end here: what its owner says of the
+// media, and is told. The functions are called from the call's goroutine, one
+// after the other, and must return soon.
+type Conversation struct {
+	// Offer is our offer, the current one when the session goes on. The origin
+	// (o=) is written anew.
+	Offer func() []byte
+	// Answered takes the phone's answer to the latest Offer: early says that it
+	// is of a provisional response, so that another may follow. The error of one
+	// that is not early ends the call: the phone is acknowledged and hung up,
+	// and told the code of a *StatusError, or 488.
+	Answered func(answer []byte, early bool) error
+	// Reoffer answers an offer of the phone's, its first one or one by which it
+	// holds the call, takes it back or changes codecs. An error refuses it, with
+	// the code of a *StatusError, or 488; the session is then as before.
+	Reoffer func(offer []byte) ([]byte, error)
+	// Digit, when set, is told the digits that come by INFO.
+	Digit func(digit byte)
+}
+
+// allowTalk is what a phone may send within a conversation. REFER is none of
+// it: there is nobody here who could be sent elsewhere.
+const allowTalk = "INVITE, ACK, OPTIONS, CANCEL, BYE, INFO, UPDATE"
+
+// errElsewhere is told to a phone whose call was taken by another device (RFC
+// 3326 §3.1): it is not to be shown as missed.
+var errElsewhere = &StatusError{"INVITE", 200, "Call completed elsewhere"}
+
+// AnsweredElsewhere is for HangUp of a call that another device has answered.
+func AnsweredElsewhere() error { return errElsewhere }
+
+// Converse is the flow that calls Spec.CalledUser and is the other end of its
+// media, as Spec.Converse says:
+//
+//	sipxrest               Phone
+//	    | INVITE (offer)     |
+//	    |------------------->|
+//	    |           180, 183 |
+//	    |<-------------------|
+//	    |       200 (answer) |
+//	    |<-------------------|
+//	    | ACK                |
+//	    |------------------->|
+//	    |<===== media ======>|
+//	    | INVITE (hold)      |
+//	    |<-------------------|
+//	    | 200, ACK           |
+//	    |<------------------>|
+//	    | BYE                |
+//	    |<-------------------|
+//
+// The Key's Calling is the caller's to choose, and not a user's. The From is
+// Key.Agent with Spec.AgentName.
+func Converse(ctx context.Context, c *Call) (err error) {
+	l := c.newLegFrom("sip:"+c.CalledUser, c.CalledUser, c.AgentName, c.Key.Agent)
+	t := &talk{call: c, leg: l, end: c.Spec.Converse, far: CalledParty}
+	l.joined().talk = t
+	l.first = strings.Replace(c.inviteHeader(c.Subject, "", true), allowBridged, allowTalk, 1)
+	l.alerted = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
+	l.peer.relay(true) // from the answer on
+	answer, err := c.ring(ctx, l, l.describe(t.end.Offer()))
+	l.alerted = nil
+	if err != nil {
+		return c.blame(ctx, CalledParty, err)
+	}
+	c.sw.stats.answered[c.kind()].observe(c.sw.stats.elapsed() - c.began)
+	defer func() { t.close(); c.hangUp(ctx, l, err) }()
+	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: l.callID})
+	if len(answer.SDP) == 0 {
+		return errors.Join(c.blame(ctx, CalledParty, errNoSDP), answer.Ack(nil))
+	}
+	if err := t.agree(answer.SDP); err != nil {
+		return errors.Join(c.blame(ctx, Us, err), answer.Ack(nil))
+	}
+	if err := answer.Ack(nil); err != nil {
+		return err
+	}
+	return t.run(ctx)
+}
+
+// Converse answers the caller and is the other end of its media until somebody
+// hangs up. Its INVITE's offer is answered, or it is made ours if it has none;
+// after AnswerHeld it is invited again with ours. An error before the answer
+// leaves the caller unanswered, as with Connect.
+//
+//	Caller               sipxrest
+//	    | INVITE (offer)     |
+//	    |------------------->|
+//	    |       200 (answer) |
+//	    |<-------------------|
+//	    | ACK                |
+//	    |------------------->|
+//	    |<===== media ======>|
+func (in *Incoming) Converse(ctx context.Context, end *Conversation) error {
+	c, l := in.call, in.leg
+	t := &talk{call: c, leg: l, end: end, far: CallingParty}
+	if err := context.Cause(in.ctx); err != nil {
+		return err
+	}
+	l.joined().talk = t
+	waiting, stop := in.while(ctx)
+	defer stop()
+	if in.held {
+		if err := t.takeBack(waiting); err != nil {
+			return err
+		}
+	} else if err := t.answer(waiting, in); err != nil {
+		return err
+	}
+	in.bridged = true
+	defer t.close()
+	up, down := in.upWhile(ctx)
+	defer down()
+	return t.run(up)
+}
+
+// answer gives the caller its 200.
+func (t *talk) answer(ctx context.Context, in *Incoming) error {
+	l := t.leg
+	in.failed = Us
+	if err := in.open(); err != nil {
+		return err
+	}
+	if err := in.settle(ctx); err != nil {
+		return err
+	}
+	var body []byte
+	if in.offer != nil {
+		answer, err := t.end.Reoffer(in.offer)
+		if err != nil {
+			return unacceptable(err)
+		}
+		l.heard(in.offer)
+		body = l.answerTo(in.offer, answer)
+	} else {
+		body = l.describe(t.end.Offer())
+		t.owed = in.tx
+	}
+	l.peer.relay(true)
+	if !in.accept(body, "") {
+		l.peer.relay(false)
+		return context.Cause(in.ctx)
+	}
+	return nil
+}
+
+// takeBack invites a caller that is answered and on hold with our media.
+func (t *talk) takeBack(ctx context.Context) error {
+	again, err := t.leg.reinvite(ctx, t.leg.describe(t.end.Offer()))
+	if err != nil {
+		return err
+	}
+	if err := again.Ack(nil); err != nil {
+		return err
+	}
+	t.leg.peer.relay(true)
+	return t.agree(again.SDP)
+}
+
+// talk is our side of a call whose media end here. It belongs to the call's
+// goroutine.
+type talk struct {
+	call *Call
+	leg  *Leg
+	end  *Conversation
+	far  Party     // the phone
+	owed *serverTx // its ACK has the answer to our offer
+}
+
+// early takes what a phone says of its media before it answers.
+func (t *talk) early(m *wire.Message) {
+	if answer := bodyOf(m); answer != nil && m.Code() > 100 {
+		t.end.Answered(answer, true) //nolint:errcheck // its 200 decides
+	}
+}
+
+// agree takes the phone's answer to our offer.
+func (t *talk) agree(answer []byte) error {
+	t.leg.heard(answer)
+	if err := t.end.Answered(answer, false); err != nil {
+		return unacceptable(err)
+	}
+	return nil
+}
+
+// unacceptable is the refusal of a description.
+func unacceptable(err error) error {
+	if errors.As(err, new(*StatusError)) {
+		return err
+	}
+	return errors.Join(&StatusError{"INVITE", 488, ""}, err)
+}
+
+// run stays in the call until somebody hangs up, which is no error.
+func (t *talk) run(ctx context.Context) error {
+	c, l := t.call, t.leg
+	c.by, c.wasUp = Us, true
+	c.connected()
+	c.observe(&Event{Kind: Joined, At: time.Now(), CallID: l.callID})
+	clock := time.NewTimer(time.Hour)
+	defer clock.Stop()
+	for {
+		err := context.Cause(ctx)
+		if due := l.joint.timer.due; err == nil && !due.IsZero() && !time.Now().Before(due) {
+			err = t.tick(ctx)
+		}
+		if err == nil {
+			if e, ok := l.nextEvent(); ok {
+				err = t.event(e)
+			} else {
+				t.sleep(ctx, clock)
+			}
+		}
+		if errors.Is(err, ErrHungUp) {
+			c.by = t.far
+			c.dialled(l, Terminated)
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// sleep waits until there may be something to do.
+func (t *talk) sleep(ctx context.Context, clock *time.Timer) {
+	clock.Stop()
+	if due := t.leg.joint.timer.due; !due.IsZero() {
+		clock.Reset(time.Until(due))
+	}
+	select {
+	case <-t.call.wake:
+	case <-clock.C:
+	case <-ctx.Done():
+	}
+}
+
+// close leaves nothing that the phone waits for.
+func (t *talk) close() {
+	t.leg.peer.relay(false)
+	t.leg.refuseOpen()
+}
+
+// event takes what came from the phone.
+func (t *talk) event(e event) error {
+	switch {
+	case e.hungUp:
+		return ErrHungUp
+	case e.in != nil && e.err != nil: // no ACK for our 2xx (RFC 3261 §13.3.1.4)
+		return e.err
+	case e.in != nil && e.ack != nil:
+		if e.in != t.owed {
+			return nil
+		}
+		t.owed = nil
+		answer := bodyOf(e.ack)
+		if answer == nil {
+			if e.in.initial {
+				return errNoSDP
+			}
+			return nil // the session is as before
+		}
+		return t.agree(answer)
+	case e.in != nil && !e.cancel: // a CANCEL comes too late, all is answered at once
+		t.request(e.in)
+	}
+	return nil
+}
+
+// request answers a request of the phone's.
+func (t *talk) request(in *serverTx) {
+	m := in.req
+	switch in.method {
+	case "INVITE", "UPDATE", "INFO", "OPTIONS":
+	default:
+		r := wire.Reply{Code: 405, Header: "Allow: " + allowTalk + "\r\n"}
+		switch {
+		case in.method == "NOTIFY", in.method == "PRACK":
+			r = wire.Reply{Code: 481}
+		case !wire.KnownMethod(in.method):
+			r.Code = 501
+		}
+		in.respond(r)
+		return
+	}
+	if missing := unknownOptions(m); len(missing) > 0 {
+		in.respond(wire.Reply{Code: 420, Header: "Unsupported: " + strings.Join(missing, ", ") + "\r\n"})
+		return
+	}
+	if no := t.leg.barredReply(m); no.Code != 0 {
+		in.respond(no)
+		return
+	}
+	r := wire.Reply{Code: 200, Header: "Allow: " + allowTalk + "\r\n"}
+	switch in.method {
+	case "INFO":
+		if digit := digitOf(m); digit != 0 && t.end.Digit != nil {
+			t.end.Digit(digit)
+		}
+	case "OPTIONS":
+		r.Header += "Accept: " + sdpType + "\r\n"
+	default:
+		r = t.describe(in)
+	}
+	in.respond(r)
+}
+
+// describe answers an INVITE or UPDATE of the phone's, which may have an offer.
+func (t *talk) describe(in *serverTx) wire.Reply {
+	l, m := t.leg, in.req
+	offer := bodyOf(m)
+	switch interval, _ := sessionExpires(m); {
+	case interval > 0 && interval < minSession:
+		return tooBrief
+	case len(m.Body()) > 0 && offer == nil:
+		return wire.Reply{Code: 415, Header: "Accept: " + sdpType + "\r\n"}
+	case offer != nil && t.owed != nil: // RFC 3311 §5.2
+		return wire.Reply{Code: 491}
+	}
+	r := wire.Reply{Code: 200}
+	switch {
+	case offer != nil:
+		answer, err := t.end.Reoffer(offer)
+		if err != nil {
+			refused := &StatusError{Code: 488}
+			errors.As(err, &refused)
+			return wire.Reply{Code: refused.Code, Reason: phrase(refused.Reason)}
+		}
+		r.Body = l.answerTo(offer, answer)
+		l.heard(offer)
+	case in.method == "INVITE":
+		r.Body = l.describe(t.end.Offer())
+		t.owed = in
+	}
+	if len(r.Body) > 0 {
+		r.ContentType = sdpType
+	}
+	l.heed(m, in.path)
+	r.Header = string(appendContact(nil, in.path.link)) + "Allow: " + allowTalk + "\r\nSupported: timer\r\n" + l.sessionAnswer(m)
+	return r
+}
+
+// tick does what the session timer asks for (RFC 4028 §10): the session is
+// refreshed, or has ended.
+func (t *talk) tick(ctx context.Context) error {
+	l := t.leg
+	timer := &l.joint.timer
+	if !timer.ours {
+		return errExpired
+	}
+	timer.due = time.Now().Add(timer.interval / 4) // should this one come to nothing
+	if !l.peer.idle() || t.owed != nil {           // the INVITE under way refreshes the session as well
+		return nil
+	}
+	err := t.refresh(ctx)
+	var refused *StatusError
+	switch {
+	case err == nil, errors.Is(err, ErrHungUp), ctx.Err() != nil:
+		return err
+	case errors.Is(err, errTimeout):
+		return errExpired
+	case errors.As(err, &refused) && refused.Code != 481 && refused.Code != 408:
+		if timer.update { // it takes none after all
+			timer.update, timer.due = false, time.Now()
+		}
+		return nil
+	}
+	return err
+}
+
+// refresh asks the phone whether it is still there, by UPDATE where it takes
+// that.
+func (t *talk) refresh(ctx context.Context) error {
+	l := t.leg
+	if l.joint.timer.update {
+		res, err := l.do(ctx, &outgoing{method: "UPDATE", header: "Allow: " + allowTalk + "\r\n" + l.sessionHeader()})
+		if err != nil {
+			return err
+		}
+		l.heed(res, l.path)
+		l.startTimer(res)
+		return nil
+	}
+	again, err := l.reinvite(ctx, l.describe(t.end.Offer()))
+	if err != nil {
+		return err
+	}
+	if err := again.Ack(nil); err != nil {
+		return err
+	}
+	return t.agree(again.SDP)
+}
+
+// allows is what we say in the dialog that the phone may send.
+func (l *Leg) allows() string {
+	if l.joint != nil && l.joint.talk != nil {
+		return allowTalk
+	}
+	return allowBridged
+}
+
+// endpoint is user@host that the first INVITE goes to.
+func (c *Call) endpoint() string {
+	if c.Spec.Converse != nil {
+		return c.CalledUser
+	}
+	return c.CallingUser
+}

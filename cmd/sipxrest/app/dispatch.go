@@ -100,7 +100,7 @@ func (c *Config) dispatchConfig() dispatch.Config {
 	cfg := dispatch.Config{
 		Rules: slices.Clone(d.Rules), RulesDir: d.RulesDir, Trunks: d.Trunks, Rooms: d.Rooms, RoomTarget: d.RoomTarget, Domain: c.Domain,
 		Region: strings.ToUpper(c.Dial.Country), ExtensionDigits: c.Dial.ExtensionDigits, Agent: d.Agent,
-		UserAgent: strings.Replace(Version(), " ", "/", 1), Resolver: webResolver(c.DNS.Servers),
+		UserAgent: "sipxrest/" + buildOf().version, Resolver: webResolver(c.DNS.Servers),
 	}
 	if cfg.ExtensionDigits == 0 {
 		cfg.ExtensionDigits = 5

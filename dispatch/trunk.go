@@ -71,6 +71,18 @@ func (st *state) trunkOf(source netip.Addr, fromHost, user string) (best *trunk,
 	return best, prove
 }
 
+// Known says whether an address is a source of a trunk.
+func (d *Dispatcher) Known(a netip.Addr) bool {
+	st := d.now.Load()
+	a = a.Unmap().WithZone("")
+	for i := range st.trunks {
+		if st.trunks[i].within(a, st.cfg.DomainAddrs) > 0 {
+			return true
+		}
+	}
+	return false
+}
+
 // within answers how exactly the sources name an address, from 1 on; 0 where
 // there are none, for a digest user may come from anywhere; -1 if they do not.
 func (t *trunk) within(a netip.Addr, domain func() []netip.Addr) int {

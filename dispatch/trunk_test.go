@@ -46,3 +46,25 @@ func TestATrunkIsKnownByItsAddressOrItsUser(t *testing.T) {
 		}
 	}
 }
+
+func TestTrunksAreNoStrangersUntilTheyAreGone(t *testing.T) {
+	d, err := newDispatcher(t, "{id: r, action: hangup}", func(c *Config) {
+		c.Trunks = []Trunk{{Name: "a", Sources: []string{"192.0.2.0/24"}}, {Name: "b", Username: "b"}}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for addr, want := range map[string]bool{"192.0.2.9": true, "::ffff:192.0.2.9": true, "192.0.3.9": false, "2001:db8::1": false} {
+		if got := d.Known(netip.MustParseAddr(addr)); got != want {
+			t.Errorf("%s: %v", addr, got)
+		}
+	}
+	cfg := d.cfg
+	cfg.Trunks = nil
+	if err := d.Reload(cfg); err != nil {
+		t.Fatal(err)
+	}
+	if d.Known(netip.MustParseAddr("192.0.2.9")) {
+		t.Error("a trunk that is gone is known")
+	}
+}

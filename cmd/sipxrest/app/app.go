@@ -91,7 +91,7 @@ func (a *App) open() (err error) {
 		Realm:          cfg.Realm,
 		Domain:         cfg.Domain,
 		Trusted:        prefixes(cfg.Trusted),
-		DomainAddrs:    a.peers.addresses,
+		DomainAddrs:    a.trustedProxies,
 		ReverseProxies: prefixes(cfg.ReverseProxies),
 		AllowPinless:   cfg.AllowPinless,
 		AllowedOrigins: cfg.AllowedOrigins,
@@ -103,8 +103,7 @@ func (a *App) open() (err error) {
 	if err = a.openDispatch(); err != nil {
 		return err
 	}
-	known := a.peers.known(append(prefixes(cfg.Trusted), trunkPrefixes(&cfg)...))
-	if a.sw, err = newSwitchboard(&cfg, a.resolver, a.dialling, secure, a.gate.OurName, known, a.calls(), log); err != nil {
+	if a.sw, err = newSwitchboard(&cfg, a.resolver, a.dialling, secure, a.gate.OurName, a.known(), a.calls(), log); err != nil {
 		return err
 	}
 	autoAnswer, err := sipflow.ParseAutoAnswer(cfg.Call.AutoAnswer)

@@ -240,12 +240,22 @@ func (d *dialling) allowTarget(name, target string) error {
 	return book.Check(name, target)
 }
 
-// trunkPrefixes are the networks of the trunks: they are no strangers.
-func trunkPrefixes(cfg *Config) (list []netip.Prefix) {
-	for _, t := range cfg.Dispatch.Trunks {
-		list = append(list, prefixes(t.Sources)...)
+// trustedProxies are the domain's proxies where "trusted" has them. They are
+// looked up for a trunk as well, which makes nobody trusted over HTTP.
+func (a *App) trustedProxies() []netip.Addr {
+	if !trustsDomain(&a.cfg) {
+		return nil
 	}
-	return list
+	return a.peers.addresses()
+}
+
+// known says who is no stranger to the SIP limits: trusted peers, and trunks.
+func (a *App) known() func(netip.Addr) bool {
+	trusted := a.peers.known(prefixes(a.cfg.Trusted))
+	if a.dispatch == nil {
+		return trusted
+	}
+	return func(addr netip.Addr) bool { return a.dispatch.Known(addr) || trusted(addr) }
 }
 
 // needsPeers says whether the addresses of the domain's proxies are asked for.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -186,6 +187,20 @@ func TestAStrangerMustProveToBeAUser(t *testing.T) {
 	user, _ := phoneOf(t, siptest.Account{User: "201", Password: "123"}, siptest.Script{})
 	if err := call(t, user, "sip:5000@"+s.sip()); err == nil || !strings.Contains(err.Error(), "486") {
 		t.Errorf("with one: %v", err)
+	}
+}
+
+func TestProxiesThatAreATrunkAreNotTrustedOverHTTP(t *testing.T) {
+	_, room := phone(t, siptest.Script{})
+	cfg := dispatching(t, room, "{id: r, action: hangup}")
+	cfg.Trusted = []string{"10.0.0.0/8"}
+	cfg.Dispatch.Trunks = []dispatch.Trunk{{Name: "proxies", Sources: []string{"domain"}}}
+	cfg.DNS.Servers = []string{nameServer(t)}
+	s := start(t, cfg)
+	s.log.waitFor(t, "SIP proxies of the domain")
+	proxy := netip.MustParseAddr("192.0.2.5")
+	if !s.dispatch.Known(proxy) || len(s.trustedProxies()) != 0 {
+		t.Errorf("a source of the trunk: %v, trusted: %v", s.dispatch.Known(proxy), s.trustedProxies())
 	}
 }
 

@@ -66,7 +66,7 @@ func (p *domainPeers) refresh(ctx context.Context, r *resolve.Resolver, domain s
 		case err == nil:
 			known = time.Now()
 			if failing || !slices.Equal(list, p.addresses()) {
-				log.Info("trusted peers of the domain", "domain", domain, "addresses", list)
+				log.Info("SIP proxies of the domain", "domain", domain, "addresses", list)
 			}
 			failing = false
 			p.current.Store(&list)

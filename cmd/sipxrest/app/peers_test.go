@@ -54,7 +54,7 @@ func TestTheDomainsProxiesAreTrustedButNotLoopback(t *testing.T) {
 	cfg.Trusted = []string{"domain"}
 	cfg.DNS.Servers = []string{nameServer(t)}
 	s := start(t, cfg)
-	s.log.waitFor(t, "trusted peers of the domain")
+	s.log.waitFor(t, "SIP proxies of the domain")
 	if got, want := s.peers.addresses(), []netip.Addr{netip.MustParseAddr("192.0.2.5")}; !slices.Equal(got, want) {
 		t.Errorf("trusted: %v, want %v", got, want)
 	}

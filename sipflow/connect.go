@@ -325,7 +325,6 @@ func (in *Incoming) answerAfterPrack(ctx context.Context, target *Leg, joined *A
 // Invite does.
 func (in *Incoming) connectHeld(ctx context.Context, target *Leg) error {
 	defer in.leg.peer.whenHungUp(func(why error) { in.end(why) })
-	target.part.onward = false
 	up, stop := in.upWhile(ctx)
 	defer stop()
 	err := in.call.connectTo(up, in.leg, target)

@@ -72,6 +72,11 @@ func counted(c challenge, password string, nc int) string {
 		c.realm, c.nonce, roomURI, hexHash(sha256.New, fmt.Sprintf("%s:%s:%08x:cn:auth:%s", ha1, c.nonce, nc, ha2)), nc)
 }
 
+// emptyPassword answers for a user with the password that nobody has.
+func emptyPassword(c challenge, user string) string {
+	return answerWith(c, Credentials{Username: user, HA1SHA256: hexHash(sha256.New, user+":"+c.realm+":")}, roomURI)
+}
+
 // authCalls runs f with a caller that is challenged; 201 has the password secret,
 // 202 an HA1 for MD5 only.
 func authCalls(t *testing.T, f func(t *testing.T, d *digestCaller)) {
@@ -137,6 +142,8 @@ func TestInboundCallersProveWhoTheyAre(t *testing.T) {
 		wants(401, answerWith(made, good, roomURI))
 		made.nonce = "x"
 		wants(401, answerWith(made, good, roomURI))
+		wants(401, answerWith(sha(), Credentials{Username: "nobody", Password: ""}, roomURI))
+		wants(401, emptyPassword(sha(), "nobody"))
 		wants(401, "Digest username=")
 		wants(401, "Basic MjAxOnNlY3JldA==")
 

@@ -1,0 +1,147 @@
+package sipflow
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/wire"
+)
+
+// rack is the RAck for a reliable response to the first INVITE.
+func rack(m *wire.Message) string { return "RAck: " + string(m.Get(wire.RSeq)) + " 1 INVITE\r\n" }
+
+func TestInboundAnswerWaitsForThePRACK(t *testing.T) {
+	inboundRaw(t, connectTo202, func(t *testing.T, p *rawInbound) {
+		p.target.SetScript(siptest.Script{Ring: time.Second, EarlyForks: 3})
+		p.rawPhone.send(rawInvite("Max-Forwards", "Supported: 100rel\r\nMax-Forwards"))
+		ringing := p.next(180)
+		// The target's further 180s say nothing new, and its 200 waits.
+		rseq := string(ringing.Get(wire.RSeq))
+		for until := time.Now().Add(3 * time.Second); time.Now().Before(until); {
+			if m := p.read(time.Until(until)); m != nil && (m.Code() != 180 || string(m.Get(wire.RSeq)) != rseq) {
+				t.Fatalf("got %s, RSeq %s", show(m), m.Get(wire.RSeq))
+			}
+		}
+		p.rawPhone.send(within(ringing, "PRACK", 2, "RAck: 1 1 INVITE\r\n", ""))
+		p.final("PRACK", 481)
+		p.rawPhone.send(within(ringing, "PRACK", 3, rack(ringing)+sdpHeader, sdpOf(4002))) // an offer of its own
+		p.final("PRACK", 488)
+		p.rawPhone.send(within(ringing, "PRACK", 4, "Require: 100rel\r\n"+rack(ringing), ""))
+		answer := p.final("INVITE", 200)
+		p.rawPhone.send(within(answer, "ACK", 1, "", ""))
+		p.rawPhone.send(within(answer, "PRACK", 4, "Require: 100rel\r\n"+rack(ringing), "")) // again
+		p.final("PRACK", 200)
+		p.target.HangUp()
+		p.rawPhone.hungUp()
+	})
+}
+
+// final is the next final response to a method.
+func (p *rawInbound) final(method string, code int) *wire.Message {
+	p.rawPhone.t.Helper()
+	for {
+		m := p.read(10 * time.Second)
+		if m == nil {
+			p.rawPhone.t.Fatalf("no answer to %s", method)
+		}
+		if m.IsRequest() || m.Method() != method || m.Code() < 200 {
+			continue
+		}
+		if m.Code() != code {
+			p.rawPhone.t.Fatalf("%s got %s, want %d", method, show(m), code)
+		}
+		return m
+	}
+}
+
+func TestInboundRefusedCallIsNoDialog(t *testing.T) {
+	inboundRaw(t, refuse486, func(t *testing.T, p *rawInbound) {
+		p.rawPhone.send(rawInvite())
+		res := p.next(486)
+		p.rawPhone.send(refusalACK(res))
+		p.wants(481, within(res, "BYE", 2, "", ""))
+		p.wants(481, within(res, "INVITE", 3, "", ""))
+	})
+}
+
+func TestInboundHeldCallerHangsUpAfterATargetWasBusy(t *testing.T) {
+	inboundRaw(t, func(ctx context.Context, in *Incoming) error {
+		if err := in.AnswerHeld(ctx); err != nil {
+			return err
+		}
+		if err := connectTo202(ctx, in); err == nil {
+			t.Error("connected to a phone that is busy")
+		}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}, func(t *testing.T, p *rawInbound) {
+		p.target.SetScript(siptest.Script{Status: 486})
+		p.rawPhone.send(rawInvite())
+		res := p.next(200)
+		p.rawPhone.send(within(res, "ACK", 1, "", ""))
+		time.Sleep(5 * time.Second)
+		p.wants(200, within(res, "INVITE", 2, sdpHeader, sdpOf(4002))) // it may be put on hold, while it is
+		p.rawPhone.send(within(res, "ACK", 2, "", ""))
+		p.wants(200, within(res, "UPDATE", 3, "", ""))
+		p.wants(200, within(res, "BYE", 4, "", ""))
+		time.Sleep(time.Second)
+		if n := p.sw.Active(); n != 0 {
+			t.Errorf("%d calls are active", n)
+		}
+	})
+}
+
+func TestInboundCallerIsReachedWhereItsContactSays(t *testing.T) {
+	inboundRaw(t, connectTo202, func(t *testing.T, p *rawInbound) {
+		elsewhere := rawUDP(t, p.rig.net, "10.0.0.6:5062")
+		p.rawPhone.send(rawInvite("<sip:201@10.0.0.2:5060>", "<sip:201@10.0.0.6:5062>"))
+		p.next(180)
+		p.rawPhone.send(strings.Replace(within(p.next(200), "ACK", 1, "", ""), "10.0.0.2:5060>", "10.0.0.6:5062>", 1))
+		time.Sleep(time.Second)
+		p.target.HangUp()
+		elsewhere.hungUp()
+	})
+}
+
+// A caller writes into From what it likes: that makes no server of whoever it names.
+func TestInboundCallerOpensNoConnectionToOthers(t *testing.T) {
+	inboundRaw(t, connectTo202, func(t *testing.T, p *rawInbound) {
+		l := p.rig.net.ListenTCP("10.0.0.77:5060")
+		defer l.Close()
+		connected := make(chan struct{})
+		go func() {
+			if _, err := l.Accept(); err == nil {
+				close(connected)
+			}
+		}()
+		p.rawPhone.send(rawInvite("<sip:201@10.0.0.2:5060>", "<sip:201@10.0.0.77:5060;transport=tcp>", "<sip:201@sipx.test>", "<sip:201@10.0.0.77>"))
+		p.next(180)
+		p.rawPhone.send(within(p.next(200), "ACK", 1, "", ""))
+		time.Sleep(time.Second)
+		p.target.HangUp()
+		p.rawPhone.hungUp() // where it called from
+		select {
+		case <-connected:
+			t.Error("a connection was opened to whom the caller named")
+		default:
+		}
+	})
+}
+
+func TestInboundCallerThatAsksOftenIsStillChallenged(t *testing.T) {
+	inboundRaw(t, waits, func(t *testing.T, p *rawInbound) {
+		for i := range 8 {
+			id := string(rune('a' + i))
+			m := p.wants(401, rawInvite("b1", id, "raw1", id))
+			if m == nil || m.Get(wire.WWWAuthenticate) == nil {
+				t.Fatalf("answer %d is no challenge", i)
+			}
+		}
+	}, func(cfg *Config) {
+		cfg.Inbound.Admit = func(*Incoming) Admission { return Challenge }
+		cfg.Limits.SourceRate = 5 // ten at once, of which the latter half is answered briefly
+	})
+}

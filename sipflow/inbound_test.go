@@ -185,6 +185,7 @@ var inboundCases = []inboundCase{
 	{name: "inbound-delayed-offer-of-a-target-that-insists", how: siptest.Calling{NoOffer: true}, caller: siptest.Script{HangUpAfter: 20 * time.Second},
 		target: siptest.Script{Ring: 3 * time.Second, Ringing: 183, EarlyMedia: true, Header: reliable183()}},
 	{name: "inbound-reliable", how: siptest.Calling{Reliable: true}, caller: siptest.Script{HangUpAfter: 20 * time.Second}, target: siptest.Script{Ring: 3 * time.Second, Ringing: 183, EarlyMedia: true}},
+	{name: "inbound-reliable-target-forks", how: siptest.Calling{Reliable: true}, caller: siptest.Script{HangUpAfter: 20 * time.Second}, target: siptest.Script{Ring: 3 * time.Second, EarlyForks: 2}},
 	{name: "inbound-reliable-both-ways", how: siptest.Calling{Reliable: true}, caller: siptest.Script{HangUpAfter: 20 * time.Second},
 		target: siptest.Script{Ring: 3 * time.Second, Ringing: 183, EarlyMedia: true, Header: reliable183()}},
 	{name: "inbound-never-pracked", loose: true, how: siptest.Calling{Reliable: true, NoPRACK: true}, call: "504", taken: "504", target: siptest.Script{Ring: 50 * time.Second},

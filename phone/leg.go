@@ -1,6 +1,7 @@
 package phone
 
 import (
+	"context"
 	"sync"
 	"sync/atomic"
 )
@@ -22,7 +23,9 @@ type leg struct {
 	peer atomic.Pointer[leg] // who hears what is heard here; nil before the answer and after the end
 	sums *relayed
 
-	wake chan struct{} // has a token when there is something to take
+	wake chan struct{}   // has a token when there is something to take
+	over context.Context // ended by end
+	stop context.CancelFunc
 
 	mu     sync.Mutex
 	urgent [][]byte // before all audio, and never dropped
@@ -35,7 +38,11 @@ type leg struct {
 // relayed counts frames, of all legs.
 type relayed struct{ sent, dropped, malformed atomic.Uint64 }
 
-func newLeg(sums *relayed) *leg { return &leg{sums: sums, wake: make(chan struct{}, 1)} }
+func newLeg(sums *relayed) *leg {
+	l := &leg{sums: sums, wake: make(chan struct{}, 1)}
+	l.over, l.stop = context.WithCancel(context.Background())
+	return l
+}
 
 // hear passes a message of audio on to the other side. The frame is not the
 // caller's any more.
@@ -102,6 +109,7 @@ func (l *leg) end() {
 		l.first = (l.first + 1) % queueFrames
 	}
 	l.mu.Unlock()
+	l.stop()
 	l.ring()
 }
 

@@ -49,7 +49,7 @@ func accept(w http.ResponseWriter, r *http.Request, l *leg, kind websocket.Messa
 	if err != nil {
 		return nil, err
 	}
-	ws.SetReadLimit(maxMessage)
+	ws.SetReadLimit(maxMessage + 1) // who exceeds maxMessage is told by us
 	return &socket{leg: l, ws: ws, conn: keep.conn, kind: kind, done: make(chan struct{})}, nil
 }
 
@@ -71,7 +71,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 func (s *socket) serve(gone func()) {
 	var others sync.WaitGroup
 	others.Go(s.write)
-	others.Go(s.ping)
+	others.Go(s.watch)
 	err := s.read()
 	close(s.done)
 	gone()
@@ -80,8 +80,11 @@ func (s *socket) serve(gone func()) {
 	defer timer.Stop()
 	others.Wait()
 	if websocket.CloseStatus(err) == -1 {
-		// What was told (1009) must not be lost by closing while more comes.
-		_ = s.ws.Close(websocket.StatusProtocolError, "")
+		code := websocket.StatusProtocolError
+		if errors.Is(err, errTooLong) {
+			code = websocket.StatusMessageTooBig
+		}
+		_ = s.ws.Close(code, "") // and wait: what is told must not be lost by closing while more comes
 	}
 	s.conn.Close()
 }
@@ -95,8 +98,10 @@ func (s *socket) read() error {
 			return err
 		}
 		if kind != websocket.MessageBinary || s.kind != websocket.MessageBinary {
-			if _, err := io.Copy(io.Discard, r); err != nil {
+			if n, err := io.Copy(io.Discard, io.LimitReader(r, maxMessage+1)); err != nil {
 				return err
+			} else if n > maxMessage {
+				return errTooLong
 			}
 			continue
 		}
@@ -137,35 +142,41 @@ func (s *socket) write() {
 	}
 }
 
-// close says 1001 and waits for the answer, or for closeWait.
+// close says 1001 and waits for the answer; watch sees to it that this ends.
 func (s *socket) close() {
 	select {
 	case <-s.done: // the other side has closed
-		return
 	default:
+		_ = s.ws.Close(websocket.StatusGoingAway, "") // it ends in any case
 	}
-	timer := time.AfterFunc(closeWait, func() { s.conn.Close() })
-	defer timer.Stop()
-	_ = s.ws.Close(websocket.StatusGoingAway, "") // it ends in any case
 }
 
-// ping sees whether the other side is still there.
-func (s *socket) ping() {
+// watch sees whether the other side is still there, and cuts the connection
+// when a close is not answered, or cannot even be written.
+func (s *socket) watch() {
 	tick := time.NewTicker(pingEvery)
 	defer tick.Stop()
-	for {
+	for s.leg.over.Err() == nil {
 		select {
 		case <-s.done:
 			return
+		case <-s.leg.over.Done():
 		case <-tick.C:
+			ctx, cancel := context.WithTimeoutCause(s.leg.over, pongWait, errSilent)
+			err := s.ws.Ping(ctx)
+			cancel()
+			if err != nil && s.leg.over.Err() == nil {
+				s.conn.Close()
+				return
+			}
 		}
-		ctx, cancel := context.WithTimeoutCause(context.Background(), pongWait, errSilent)
-		err := s.ws.Ping(ctx)
-		cancel()
-		if err != nil {
-			s.conn.Close()
-			return
-		}
+	}
+	timer := time.NewTimer(closeWait)
+	defer timer.Stop()
+	select {
+	case <-s.done:
+	case <-timer.C:
+		s.conn.Close()
 	}
 }
 

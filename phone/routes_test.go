@@ -196,7 +196,7 @@ func TestPagesOfOtherSites(t *testing.T) {
 			t.Errorf("%v", h)
 		}
 		// A page's token comes as a subprotocol, and is not sent back.
-		ws, res, err := websocket.Dial(h.t.Context(), "http://"+houseAddr+"/api/v3/notification/socket", &websocket.DialOptions{HTTPClient: h.client,
+		ws, _, err := websocket.Dial(h.t.Context(), "http://"+houseAddr+"/api/v3/notification/socket", &websocket.DialOptions{HTTPClient: h.client,
 			HTTPHeader: http.Header{"Origin": {"https://page.example"}}, Subprotocols: []string{"phone", "bearer." + h.tokens["kim"]}})
 		if err != nil {
 			t.Fatal(err)

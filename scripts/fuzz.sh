@@ -17,6 +17,7 @@
 #	other files of sipXecs                        schema        FuzzReadDomainConfig, FuzzReadSipxrestConfig
 #	sipxrest.yaml, the environment                app           FuzzReadFile, FuzzEnviron
 #	DNS answers, host names, hosts, resolv.conf   resolve       FuzzInterpret, FuzzParseHost, FuzzSystemFiles
+#	paths, IDs and audio of calls over WebSocket  phone         FuzzPath, FuzzAudio
 #	documents that we write                       schema        FuzzStatusDocuments
 #	what Talk's signaling servers send             dialout/talk  FuzzReceive
 #	POST /dialout, numbers, targets; notes         dialout       FuzzOrder, FuzzNote

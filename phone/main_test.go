@@ -19,6 +19,7 @@ import (
 	"github.com/coder/websocket"
 	"go.uber.org/goleak"
 
+	"sipxrest/docs/docstest"
 	"sipxrest/sipflow/siptest"
 )
 
@@ -53,6 +54,21 @@ type house struct {
 	log    *strings.Builder
 }
 
+var document *docstest.Document
+
+// known wants that an answer is described.
+func (h *house) known(method, path string, status int) {
+	h.t.Helper()
+	path, _, _ = strings.Cut(path, "?")
+	o := described(document, method, path)
+	if o == nil || status == 405 || status == 500 {
+		return
+	}
+	if _, ok := o.Responses[status]; !ok {
+		h.t.Errorf("%s %s answers %d, which docs/openapi.yaml does not have", method, path, status)
+	}
+}
+
 var people = []User{
 	{Username: "sam", DisplayName: "Sam <Iam>", Image: "sam.png", Pronoun: "they"},
 	{Username: "kim"},
@@ -80,6 +96,9 @@ func at(t *testing.T, f func(h *house), options ...func(*Config)) {
 		}
 		h := &house{Service: s, t: t, net: siptest.NewNetwork(), users: map[string]User{}, tokens: map[string]string{}, log: &log}
 		h.net.Forget = true
+		if document == nil { // read once for all
+			document = docstest.Read(t, "../docs/openapi.yaml")
+		}
 		server := &http.Server{Handler: s, ReadHeaderTimeout: 5 * time.Second, WriteTimeout: 30 * time.Second}
 		socket := h.net.ListenTCP(houseAddr)
 		served := make(chan struct{})
@@ -149,6 +168,9 @@ func (h *house) ask(who, method, path, body string, fields ...string) (*http.Res
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	if method != http.MethodOptions {
+		h.known(method, path, res.StatusCode)
+	}
 	return res, string(text)
 }
 
@@ -205,6 +227,7 @@ func (h *house) dial(who, path string, fields ...string) (*client, *http.Respons
 			h.t.Fatal(err)
 		}
 		text, _ := io.ReadAll(res.Body)
+		h.known(http.MethodGet, path, res.StatusCode)
 		return nil, res, string(text)
 	}
 	ws.SetReadLimit(1 << 20)

@@ -268,6 +268,7 @@ func TestAlertRulesNameMetricsThatExist(t *testing.T) {
 	_, addr := phone(t, siptest.Script{})
 	cfg := watched(t, addr)
 	cfg.Dialout.Gateway.URI = "sip:" + addr // what only some have is shown too
+	cfg.Phone.Enabled = true
 	cfg.Dispatch.RulesDir = t.TempDir()
 	a, err := New(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {

@@ -1,0 +1,176 @@
+package app
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/coder/websocket"
+
+	webphone "sipxrest/phone"
+	"sipxrest/sipflow/siptest"
+)
+
+// withPhone is a configuration with two users in the phone's database.
+func withPhone(t *testing.T) (cfg Config, tokens [2]string, users [2]webphone.User) {
+	t.Helper()
+	_, addr := phone(t, siptest.Script{})
+	cfg = testConfig(t, addr)
+	cfg.Phone.Enabled = true
+	store, err := webphone.Open(cfg.PhoneDatabase())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	for i, name := range []string{"sam", "kim"} {
+		if users[i], err = store.Add(t.Context(), webphone.User{Username: name}, name+"'s password"); err != nil {
+			t.Fatal(err)
+		}
+		if _, tokens[i], err = store.LogIn(t.Context(), name, name+"'s password"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Relate(t.Context(), webphone.Favorite, users[1].ID, users[0].ID); err != nil {
+		t.Fatal(err)
+	}
+	return cfg, tokens, users
+}
+
+func (s *service) socket(base, token, path string) *websocket.Conn {
+	s.t.Helper()
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+	ws, res, err := websocket.Dial(s.t.Context(), base+path, &websocket.DialOptions{HTTPClient: client, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+	if err != nil {
+		s.t.Fatal(res, err)
+	}
+	s.t.Cleanup(func() { _ = ws.CloseNow() })
+	return ws
+}
+
+// Calls go over the HTTPS listeners, and end with 1001 once the drain limit is over.
+func TestPhoneOnTheHTTPSListeners(t *testing.T) {
+	cfg, tokens, users := withPhone(t)
+	cfg.Drain = 0
+	s := start(t, cfg)
+	base := s.Addrs()[0]
+	if !strings.HasPrefix(base, "https://") {
+		t.Fatal(base)
+	}
+	res, err := s.client.Get(s.Addrs()[1] + "/api/v3/users/favorites")
+	if err != nil {
+		t.Fatal(err)
+	}
+	res.Body.Close()
+	if res.StatusCode != http.StatusNotFound {
+		t.Errorf("on the plain listener: %d", res.StatusCode)
+	}
+	const call = "6F9619FF-8B86-D011-B42D-00C04FC964FF"
+	device := s.socket(base, tokens[1], "/api/v3/notification/socket")
+	from := s.socket(base, tokens[0], "/api/v3/phone/socket/initiate/"+call+"/to/"+users[1].ID.String())
+	if _, b, err := device.Read(t.Context()); err != nil || !strings.Contains(string(b), "incomingPhoneCall") {
+		t.Fatalf("%s, %v", b, err)
+	}
+	to := s.socket(base, tokens[1], "/api/v3/phone/socket/answer/"+call)
+	for _, ws := range []*websocket.Conn{from, to} {
+		if _, b, err := ws.Read(t.Context()); err != nil || !strings.Contains(string(b), "phonecallStartTime") {
+			t.Fatalf("%s, %v", b, err)
+		}
+	}
+	const audio = "\x02\x00\x00\x00abcd"
+	if err := from.Write(t.Context(), websocket.MessageBinary, []byte(audio)); err != nil {
+		t.Fatal(err)
+	}
+	if _, b, err := to.Read(t.Context()); err != nil || string(b) != audio {
+		t.Fatalf("%q, %v", b, err)
+	}
+	s.signals <- syscall.SIGTERM
+	for _, ws := range []*websocket.Conn{device, from, to} {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		var err error
+		for err == nil {
+			_, _, err = ws.Read(ctx)
+		}
+		cancel()
+		if websocket.CloseStatus(err) != websocket.StatusGoingAway {
+			t.Errorf("ended with %v", err)
+		}
+	}
+}
+
+// On a listener of its own, and with the switch that is read again.
+func TestPhoneOnItsOwnListener(t *testing.T) {
+	cfg, tokens, _ := withPhone(t)
+	cfg.Phone.Listen = "127.0.0.1:0"
+	next := cfg
+	cfg.again = func() (Config, error) { return next, nil }
+	s := start(t, cfg)
+	ask := func(base string) int {
+		t.Helper()
+		r, _ := http.NewRequest("POST", base+"/api/v3/phone/decline/6F9619FF-8B86-D011-B42D-00C04FC964FF", nil)
+		r.Header.Set("Authorization", "Bearer "+tokens[0])
+		res, err := s.client.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		res.Body.Close()
+		return res.StatusCode
+	}
+	own := s.Addrs()[2]
+	if !strings.HasPrefix(own, "https://") || ask(own) != 200 || ask(s.Addrs()[0]) != 404 {
+		t.Errorf("%s: %d, %d", own, ask(own), ask(s.Addrs()[0]))
+	}
+	next.Phone.Calls = false
+	if err := s.Reload(); err != nil {
+		t.Fatal(err)
+	}
+	if code := ask(own); code != 451 {
+		t.Errorf("switched off: %d", code)
+	}
+}
+
+func TestPhoneFaultsNameTheirKey(t *testing.T) {
+	for key, set := range map[string]func(*Config){
+		"phone.listen":                   func(c *Config) { c.Phone.Listen = "x" },
+		"phone.tls.cert":                 func(c *Config) { c.Phone.Listen, c.Phone.TLS.Cert = ":1", "x" },
+		"phone.plain-http":               func(c *Config) { c.Phone.Listen, c.Phone.TLS, c.Phone.PlainHTTP = ":1", TLS{Cert: "x", Key: "y"}, true },
+		"phone.tls.min-version":          func(c *Config) { c.Phone.Listen, c.Phone.TLS.MinVersion = ":1", "3" },
+		"phone.enabled":                  func(c *Config) { c.Phone.Enabled, c.HTTP = true, c.HTTP[1:] },
+		"phone.origins":                  func(c *Config) { c.Phone.Origins = []string{"https://a.test/"} },
+		"phone.min-level":                func(c *Config) { c.Phone.MinLevel = "king" },
+		"phone.ring-time":                func(c *Config) { c.Phone.RingTime = 0 },
+		"phone.max-call-time":            func(c *Config) { c.Phone.MaxCall = time.Second },
+		"phone.limits.sockets":           func(c *Config) { c.Phone.Limits.Sockets = 0 },
+		"phone.limits.sockets-per-user":  func(c *Config) { c.Phone.Limits.SocketsPerUser = -1 },
+		"phone.limits.calls":             func(c *Config) { c.Phone.Limits.Calls = 0 },
+		"phone.limits.requests-per-user": func(c *Config) { c.Phone.Limits.RequestsPerUser = 0 },
+	} {
+		c := Default()
+		c.Domain, c.Users = "pbx.example", []string{"users.yaml"}
+		set(&c)
+		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), key+": ") || strings.Contains(err.Error(), "\n") {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+	cfg, _, _ := withPhone(t)
+	cfg.Phone.Database = t.TempDir()
+	if _, err := New(cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.HasPrefix(err.Error(), "phone.database: ") {
+		t.Errorf("%v", err)
+	}
+	cfg.Phone.Database = ""
+	cfg.Phone.Listen = "192.0.2.254:1"
+	if _, err := New(cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.HasPrefix(err.Error(), "phone.listen: ") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(cfg.PhoneDatabase()); errors.Is(err, os.ErrNotExist) {
+		t.Error("the database is elsewhere")
+	}
+}

@@ -1,0 +1,81 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+)
+
+func TestPhoneUsersByTheCommandLine(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	file := filepath.Join(dir, "p.db")
+	do := func(stdin, args string, want int) (stdout, stderr string) {
+		t.Helper()
+		code, stdout, stderr := command(stdin, nil, append(strings.Fields("phone user "+args), "--database", file)...)
+		if code != want {
+			t.Errorf("phone user %s: code %d, %s", args, code, stderr)
+		}
+		return stdout, stderr
+	}
+	out, _ := do("password1\n", "add sam --display-name Sam --level admin", 0)
+	if !regexp.MustCompile(`^[0-9A-F-]{36} sam admin\n$`).MatchString(out) {
+		t.Errorf("%q", out)
+	}
+	do("password2\n", "add kim --id 6f9619ff-8b86-d011-b42d-00c04fc964ff", 0)
+	for args, want := range map[string]string{
+		"add sam":                  "there is a user of that name",
+		"add a --id x":             "is no UUID",
+		"add a --level king":       "is no access level",
+		"delete eve":               "there is no such user",
+		"set-password eve":         "there is no such user",
+		"block sam eve":            "there is no such user",
+		"favorite sam sam":         "the same user",
+		"set kim --rename SAM":     "there is a user of that name",
+		"set kim --level x":        "is no access level",
+		"add a --password 1234567": "at least 8",
+	} {
+		stdin := "password3\n"
+		if _, stderr := do(stdin, args, 1); !strings.Contains(stderr, want) {
+			t.Errorf("%s: %s, want …%s…", args, stderr, want)
+		}
+	}
+	do("", "add a", 1) // no password
+	for _, args := range []string{"favorite sam kim", "unfavorite sam kim", "block sam kim", "unblock sam kim", "mute sam kim", "unmute sam kim",
+		"set kim --rename kimmy --pronoun she", "favorite 6F9619FF-8B86-D011-B42D-00C04FC964FF sam"} {
+		if out, stderr := do("", args, 0); out != "" || stderr != "" {
+			t.Errorf("%s: %q %q", args, out, stderr)
+		}
+	}
+	do("password4\n", "set-password kimmy", 0)
+	out, _ = do("", "list", 0)
+	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 2 || !strings.HasPrefix(lines[0], "6F9619FF-8B86-D011-B42D-00C04FC964FF kimmy ") || !strings.HasSuffix(lines[1], " admin        Sam") {
+		t.Errorf("%q", lines)
+	}
+	do("", "delete kimmy", 0)
+	if out, _ = do("", "list", 0); strings.Contains(out, "kimmy") {
+		t.Error(out)
+	}
+}
+
+func TestPhoneUsersAreImported(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.WriteFile("users.yaml", []byte("- {user: \"201\", name: Bob, pin: \"1234\"}\n- {user: \"202\", pin-hash: 81dc9bdb52d04dc20036dbd8313ed055}\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"phone", "user", "import", "--domain", "a.test", "--users", "users.yaml", "--data-dir", dir}
+	code, out, stderr := command("", nil, append(args, "--password-from-pin")...)
+	if code != 0 || !regexp.MustCompile(`(?m)^201 \(PIN\)$`).MatchString(out) || !regexp.MustCompile(`(?m)^202 [A-Z2-7]{4}(-[A-Z2-7]{4}){3}$`).MatchString(out) {
+		t.Errorf("%d %q %s", code, out, stderr)
+	}
+	if strings.Contains(out+stderr, "1234") {
+		t.Errorf("%q %q", out, stderr)
+	}
+	code, out, stderr = command("", nil, args...)
+	if code != 0 || out != "" || stderr != "0 users made, 2 were there\n" {
+		t.Errorf("%d %q %q", code, out, stderr)
+	}
+}

@@ -145,3 +145,83 @@ func TestInboundCallerThatAsksOftenIsStillChallenged(t *testing.T) {
 		cfg.Limits.SourceRate = 5 // ten at once, of which the latter half is answered briefly
 	})
 }
+
+func TestInboundCANCELAfterTheAnswerHasNoEffect(t *testing.T) {
+	inboundRaw(t, connectTo202, func(t *testing.T, p *rawInbound) {
+		p.rawPhone.send(rawInvite())
+		answer := p.final("INVITE", 200)
+		p.rawPhone.send(rawOf("CANCEL", 1, "b1", ""))
+		p.final("CANCEL", 200)
+		p.rawPhone.send(within(answer, "ACK", 1, "", ""))
+		time.Sleep(10 * time.Second)
+		if n := p.sw.Active(); n != 1 {
+			t.Errorf("%d calls are active, want 1", n)
+		}
+		p.wants(0, rawInvite()) // a late copy
+		p.target.HangUp()
+		p.rawPhone.hungUp()
+	})
+}
+
+func TestDigitsOfAHeldCaller(t *testing.T) {
+	var got []byte
+	inboundRaw(t, func(ctx context.Context, in *Incoming) error {
+		if err := in.AnswerHeld(ctx); err != nil {
+			return err
+		}
+		for {
+			d, err := in.Digit(ctx)
+			if err != nil {
+				return err
+			}
+			got = append(got, d)
+		}
+	}, func(t *testing.T, p *rawInbound) {
+		p.rawPhone.send(rawInvite())
+		res := p.final("INVITE", 200)
+		p.rawPhone.send(within(res, "ACK", 1, "", ""))
+		for i, info := range []struct{ kind, body string }{
+			{"application/dtmf-relay", "Signal=1\r\nDuration=160\r\n"}, {"application/dtmf-relay; x=y", "Duration=100\nsignal = 2\n"}, {"application/dtmf", "3"},
+			{"Application/DTMF", " # "}, {"application/dtmf-relay", "Signal=10"}, {"application/dtmf-relay", "Signal=11"}, {"application/dtmf", "a"},
+			{"application/dtmf", "12"}, {"application/dtmf", ""}, {"text/plain", "5"}, {"application/dtmf-relay", "Signal=!"}, {"application/dtmf-relay", "Duration=5"},
+		} {
+			p.wants(200, within(res, "INFO", 2+i, "Content-Type: "+info.kind+"\r\n", info.body))
+		}
+		p.wants(200, within(res, "BYE", 50, "", ""))
+		if string(got) != "123#*#A" {
+			t.Errorf("digits %q", got)
+		}
+	})
+}
+
+func TestWhatCannotBeSaidToACaller(t *testing.T) {
+	inboundRaw(t, func(_ context.Context, in *Incoming) error {
+		for name, err := range map[string]error{"200": in.Refuse(200, ""), "700": in.Refuse(700, ""), "nowhere": in.Redirect(), "elsewhere": in.Redirect("http://x"),
+			"a header": in.Redirect("sip:x@y>\r\nX-Evil: 1\r\n<sip:z")} {
+			if err == nil {
+				t.Errorf("%s was sent", name)
+			}
+		}
+		if err := in.Refuse(603, strings.Repeat("no\r\n ", 100), "X-Why: 1\r\nX-Evil: 1", "To: <sip:x>", "Retry-After: 5"); err != nil {
+			t.Errorf("Refuse: %v", err)
+		}
+		if err := in.Ring(); err == nil {
+			t.Error("rang after the refusal")
+		}
+		if err := in.Refuse(486, ""); err == nil {
+			t.Error("refused twice")
+		}
+		return nil
+	}, func(t *testing.T, p *rawInbound) {
+		p.rawPhone.send(rawInvite())
+		m := p.next(603)
+		if len(m.Reason()) > maxPhrase || string(m.Get(wire.RetryAfter)) != "5" {
+			t.Errorf("%d bytes of a reason, Retry-After %q", len(m.Reason()), m.Get(wire.RetryAfter))
+		}
+		readable(t, m.Raw())
+		if strings.Contains(string(m.Raw()), "\nX-Evil") || len(valuesOf(m, wire.To)) != 1 {
+			t.Errorf("%s", m.Raw())
+		}
+		p.rawPhone.send(refusalACK(m))
+	})
+}

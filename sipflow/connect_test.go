@@ -127,6 +127,46 @@ func TestTargetThatChallengesGetsTheCredentialsOfTheDestination(t *testing.T) {
 	}
 }
 
+// Config.Allow is told who proved to be the caller, about the target and whom the
+// caller refers that to.
+func TestPolicyOfTheDigestUserHolds(t *testing.T) {
+	var asked []string
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		caller := siptest.NewPhone(n.Listen(phoneAddr), siptest.Account{User: "201", Password: "secret"}, siptest.Script{})
+		defer caller.Close()
+		target := n.Phone("202", calledAddr, siptest.Script{})
+		defer target.Close()
+		r := newRig(t, n, "", func(cfg *Config) {
+			cfg.Allow = func(spec *Spec, target string) error {
+				asked = append(asked, spec.Credentials.Username+" "+target)
+				if strings.Contains(target, "900") {
+					return errors.New("premium")
+				}
+				return nil
+			}
+			cfg.Inbound = &Inbound{Take: func(ctx context.Context, in *Incoming) error {
+				return in.Connect(ctx, Destination{URI: uri202, Check: "202"})
+			}}
+			withSecrets(Credentials{Username: "201", Password: "secret"})(cfg.Inbound)
+		})
+		defer r.stop()
+		if err := caller.Call(t.Context(), "sip:room@10.0.0.1:5060"); err != nil {
+			t.Fatal(err)
+		}
+		do(t, caller, 603, siptest.Action{Method: "REFER", Header: []sip.Header{sip.NewHeader("Refer-To", "<sip:900@10.0.0.3>"), sip.NewHeader("Contact", "<sip:201@"+phoneAddr+">")}})
+		if len(target.Requests("REFER")) != 0 {
+			t.Error("the target was referred")
+		}
+		caller.HangUp()
+		time.Sleep(time.Minute)
+		r.empty()
+	})
+	if got := strings.Join(asked, ", "); got != "201 202, 201 sip:900@10.0.0.3" {
+		t.Errorf("asked about %s", got)
+	}
+}
+
 func TestInboundCallExpires(t *testing.T) {
 	inboundRaw(t, waits, func(t *testing.T, p *rawInbound) {
 		start := time.Now()

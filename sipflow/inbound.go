@@ -247,7 +247,8 @@ func (sw *Switchboard) unfit(in *Incoming) wire.Reply {
 func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 	key, branch := sw.inviteKey(in.req)
 	calling := in.From.User + "@" + in.From.Host
-	c := &Call{Spec: Spec{Key: Key{Calling: calling}, Method: MethodInvite, CallingUser: calling, CalledUser: in.To.User + "@" + in.To.Host, Trusted: true},
+	c := &Call{Spec: Spec{Key: Key{Calling: calling}, Method: MethodInvite, CallingUser: calling, CalledUser: in.To.User + "@" + in.To.Host, Trusted: true,
+		Credentials: Credentials{Username: in.Username}}, // whose policy holds, for Config.Allow
 		sw: sw, id: idIn(key), began: sw.stats.elapsed(), wake: make(chan struct{}, 1), done: make(chan struct{}), in: in}
 	c.Key.Called = "inbound-" + string(appendID(nil, c.id)) // no user's: many may call the same at once
 	if err := sw.limits.attempt(&c.Spec); err != nil {
@@ -294,7 +295,7 @@ func overloaded(err error) wire.Reply {
 func (c *Call) callerLeg(in *Incoming) *Leg {
 	m := in.req
 	l := &Leg{call: c, id: c.id, path: in.path, source: in.Source.Addr(), secure: encrypted(in.Transport),
-		party: c.CallingUser, part: &part{in: in}}
+		party: in.fromAOR(), part: &part{in: in}}
 	l.inbox.wake = c.wake
 	l.dialog = dialog{callID: in.CallID, local: string(m.Get(wire.To)) + ";tag=" + string(appendID(nil, l.id)), remote: string(m.Get(wire.From))}
 	contact, _ := wire.NameAddr(m.Get(wire.Contact))

@@ -225,3 +225,16 @@ func TestWhatCannotBeSaidToACaller(t *testing.T) {
 		p.rawPhone.send(refusalACK(m))
 	})
 }
+
+// What a caller's name would be without its escapes goes nowhere on the wire.
+func TestInboundCallersNameStaysEscaped(t *testing.T) {
+	inboundRaw(t, func(ctx context.Context, in *Incoming) error {
+		if in.From.User != "a>b" || in.leg.party != "a%3Eb@sipx.test" {
+			t.Errorf("user %q, party %q", in.From.User, in.leg.party)
+		}
+		return refuse486(ctx, in)
+	}, func(t *testing.T, p *rawInbound) {
+		p.rawPhone.send(rawInvite("sip:201@sipx.test", "sip:a%3Eb@sipx.test"))
+		p.rawPhone.send(strings.Replace(refusalACK(p.next(486)), "sip:201@sipx.test", "sip:a%3Eb@sipx.test", 1))
+	})
+}

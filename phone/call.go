@@ -1,7 +1,10 @@
 package phone
 
 import (
+	"context"
 	"time"
+
+	"sipxrest/sipflow"
 )
 
 // A call is one of a user's with another. It moves through states:
@@ -28,6 +31,11 @@ type call struct {
 	// tokens are those that the two came with; zero before the answer.
 	tokens [2]tokenHash
 	timer  *time.Timer
+	// phone hangs up a SIP phone, with the reason; nil without, or when it is over.
+	phone context.CancelCauseFunc
+	// accepted is closed when a device answers a SIP phone's call; nil for others.
+	accepted chan struct{}
+	guest    bool // the caller is no user: he is not busy
 }
 
 type state int
@@ -67,9 +75,9 @@ func (s *Service) begin(c *call, offline *refusal) *refusal {
 	switch {
 	case s.draining:
 		return errDraining
-	case len(s.devices[c.callee.ID]) == 0:
+	case len(s.devices[c.callee.ID]) == 0 && !s.hasPhone(c):
 		return offline
-	case s.busy[c.caller.ID] != nil:
+	case !c.guest && s.busy[c.caller.ID] != nil:
 		return errCallerBusy
 	case s.busy[c.callee.ID] != nil:
 		return errCalleeBusy
@@ -78,7 +86,10 @@ func (s *Service) begin(c *call, offline *refusal) *refusal {
 	case len(s.calls) >= s.cfg.MaxCalls:
 		return errCalls
 	}
-	s.calls[c.id], s.busy[c.caller.ID], s.busy[c.callee.ID] = c, c, c
+	s.calls[c.id], s.busy[c.callee.ID] = c, c
+	if !c.guest {
+		s.busy[c.caller.ID] = c
+	}
 	s.stats.placed(c.direct)
 	c.timer = time.AfterFunc(s.cfg.RingTime, func() { s.expire(c) })
 	if c.direct {
@@ -87,8 +98,15 @@ func (s *Service) begin(c *call, offline *refusal) *refusal {
 	return nil
 }
 
-// ring gives a mediated call its caller's leg and tells the callee. It answers
-// false when the call has ended meanwhile.
+// hasPhone says whether a call can ring the callee's SIP phone. That of one
+// phone to another does not come through here.
+func (s *Service) hasPhone(c *call) bool {
+	return s.cfg.Gateway != nil && c.callee.SIP != "" && !c.direct && c.accepted == nil
+}
+
+// ring gives a mediated call its caller's leg and tells the callee: his
+// devices, and his SIP phone. It answers false when the call has ended
+// meanwhile.
 func (s *Service) ring(c *call, l *leg) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -97,6 +115,9 @@ func (s *Service) ring(c *call, l *leg) bool {
 	}
 	c.legs[0] = l
 	s.notify(c.callee.ID, incoming(c))
+	if s.hasPhone(c) {
+		s.ringPhone(c)
+	}
 	return true
 }
 
@@ -130,8 +151,18 @@ func (s *Service) join(c *call, l *leg, token tokenHash) bool {
 	if c.state != answering {
 		return false
 	}
+	c.tokens[1] = token
+	if c.phone != nil && c.accepted == nil {
+		c.phone(sipflow.AnsweredElsewhere())
+	}
+	s.connectLegs(c, l)
+	return true
+}
+
+// connectLegs makes a call active whose callee's leg is known. s.mu is held.
+func (s *Service) connectLegs(c *call, l *leg) {
 	c.state = active
-	c.legs[1], c.tokens[1] = l, token
+	c.legs[1] = l
 	s.stats.answered.Add(1)
 	s.notify(c.callee.ID, answered(c.id))
 	start := startFrame(time.Now())
@@ -143,7 +174,9 @@ func (s *Service) join(c *call, l *leg, token tokenHash) bool {
 	if s.cfg.MaxCall > 0 {
 		c.timer = time.AfterFunc(s.cfg.MaxCall, func() { s.expire(c) })
 	}
-	return true
+	if c.accepted != nil {
+		close(c.accepted)
+	}
 }
 
 // expire ends a call whose time is over: to be answered, or to last.
@@ -227,7 +260,12 @@ func (s *Service) remove(c *call, o Outcome) {
 	c.state = over
 	c.timer.Stop()
 	delete(s.calls, c.id)
-	delete(s.busy, c.caller.ID)
 	delete(s.busy, c.callee.ID)
+	if !c.guest {
+		delete(s.busy, c.caller.ID)
+	}
+	if c.phone != nil {
+		c.phone(ending(o))
+	}
 	s.stats.ended[o].Add(1)
 }

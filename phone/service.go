@@ -25,6 +25,8 @@ type Config struct {
 	Origins []string
 	// MinLevel is the access level from which users may call. Default: DefaultLevel.
 	MinLevel string
+	// Gateway joins calls with SIP phones; nil: there is none.
+	Gateway *Gateway
 	// RingTime is how long a call may be unanswered. Default: 60 s.
 	RingTime time.Duration
 	// MaxCall is how long a call may last; 0: as long as it likes.

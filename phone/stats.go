@@ -1,6 +1,10 @@
 package phone
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"sipxrest/phone/media"
+)
 
 // Stats is what a Service has counted since it was made, and holds now.
 type Stats struct {
@@ -15,6 +19,9 @@ type Stats struct {
 	Refused          uint64 // requests answered 4xx or 5xx
 	LoginsFailed     uint64
 
+	ToPhones, FromPhones uint64      // calls that rang a SIP phone, or came from one
+	RTP                  media.Stats // of calls that are over, summed up; the jitter is the largest
+
 	FramesRelayed   uint64 // of audio, that were sent
 	FramesDropped   uint64 // the oldest, for a reader who is too slow
 	FramesMalformed uint64 // whose length is not what they announce
@@ -25,6 +32,8 @@ type stats struct {
 	mediated, direct, answered, refused, loginsFailed atomic.Uint64
 	ended                                             [numOutcomes]atomic.Uint64
 	frames                                            relayed
+	toPhones, fromPhones                              atomic.Uint64
+	rtp                                               rtpStats
 }
 
 func (s *stats) placed(direct bool) {
@@ -40,6 +49,7 @@ func (s *Service) Stats() Stats {
 	c := &s.stats
 	out := Stats{
 		Mediated: c.mediated.Load(), Direct: c.direct.Load(), Answered: c.answered.Load(),
+		ToPhones: c.toPhones.Load(), FromPhones: c.fromPhones.Load(), RTP: c.rtp.read(),
 		Refused: c.refused.Load(), LoginsFailed: c.loginsFailed.Load(),
 		FramesRelayed: c.frames.sent.Load(), FramesDropped: c.frames.dropped.Load(), FramesMalformed: c.frames.malformed.Load(),
 	}

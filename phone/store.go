@@ -22,7 +22,7 @@ type Store struct {
 	hashing hashing
 	issuing sync.Mutex // one log-in at a time makes a token
 
-	byToken, byName, relation *sql.Stmt
+	byToken, byName, bySIP, relation *sql.Stmt
 }
 
 // busyTimeout is how long a change waits for that of another process, in ms.
@@ -68,6 +68,9 @@ var migrations = []string{
 	CREATE INDEX favorites_other ON favorites (other);
 	CREATE INDEX blocks_other ON blocks (other);
 	CREATE INDEX mutes_other ON mutes (other);`,
+	// 2
+	`ALTER TABLE users ADD COLUMN sip TEXT NOT NULL DEFAULT ''; -- sip:user@host of the user's phone
+	CREATE UNIQUE INDEX users_sip ON users (sip) WHERE sip <> '';`,
 }
 
 // Open opens the database in a file, makes it if there is none, and brings it
@@ -97,6 +100,7 @@ func Open(file string) (*Store, error) {
 	}{
 		{&s.byToken, `SELECT ` + userColumns + `, t.hash FROM tokens t JOIN users u ON u.id = t.user WHERE t.hash = ?`},
 		{&s.byName, `SELECT ` + userColumns + `, u.password FROM users u WHERE u.name_key = ?`},
+		{&s.bySIP, `SELECT ` + userColumns + ` FROM users u WHERE u.sip = ? AND u.sip <> ''`},
 		{&s.relation, `SELECT ` + userColumns + `,
 			EXISTS (SELECT 1 FROM mutes WHERE user = u.id AND other = ?1),
 			EXISTS (SELECT 1 FROM blocks WHERE user = u.id AND other = ?1 OR user = ?1 AND other = u.id),
@@ -156,7 +160,7 @@ func (s *Store) migrate() error {
 
 // Close closes the database.
 func (s *Store) Close() error {
-	for _, stmt := range []*sql.Stmt{s.byToken, s.byName, s.relation} {
+	for _, stmt := range []*sql.Stmt{s.byToken, s.byName, s.bySIP, s.relation} {
 		if stmt != nil {
 			stmt.Close()
 		}

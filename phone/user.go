@@ -21,6 +21,9 @@ type User struct {
 	Image       string
 	Pronoun     string
 	Level       string // of Levels
+	// SIP is the address of the user's SIP phone, sip:201@example.com. Only
+	// SetSIP changes it.
+	SIP string
 }
 
 // Errors of a Store.
@@ -37,13 +40,13 @@ const (
 	maxText     = 200
 )
 
-const userColumns = `u.id, u.username, u.display_name, u.image, u.pronoun, u.level`
+const userColumns = `u.id, u.username, u.display_name, u.image, u.pronoun, u.level, u.sip`
 
 // scanUser reads userColumns and what follows them.
 func scanUser(scan func(...any) error, more ...any) (User, error) {
 	var u User
 	var id string
-	err := scan(append([]any{&id, &u.Username, &u.DisplayName, &u.Image, &u.Pronoun, &u.Level}, more...)...)
+	err := scan(append([]any{&id, &u.Username, &u.DisplayName, &u.Image, &u.Pronoun, &u.Level, &u.SIP}, more...)...)
 	if errors.Is(err, sql.ErrNoRows) {
 		return u, ErrNoUser
 	}

@@ -18,7 +18,7 @@ var edges = map[string][]string{
 	"dialout":        {"sipflow", "restauth"},
 	"dialout/talk":   {},
 	"dispatch":       {"sipflow", "restauth"},
-	"phone":          {"sipflow", "restauth", "limit"},
+	"phone":          {"phone/media", "sipflow", "restauth", "limit"},
 	"phone/media":    {},
 	"events":         {"sipflow"},
 	"trace":          {"sipflow"},

@@ -1,0 +1,117 @@
+package phone
+
+import (
+	"context"
+	"crypto/sha1"
+	"errors"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+)
+
+// maxAddress is the bytes of a SIP address at most.
+const maxAddress = 255
+
+// ParseSIPAddress reads the SIP address of a user's phone, sip:user@host or
+// sip:user@host:port, and writes it anew: the host in lower case.
+func ParseSIPAddress(text string) (string, error) {
+	fail := func(why string) (string, error) {
+		return "", fmt.Errorf("SIP address %.80q: %s: write sip:201@example.com", text, why)
+	}
+	scheme, rest, _ := strings.Cut(text, ":")
+	user, host, ok := strings.Cut(rest, "@")
+	switch {
+	case !strings.EqualFold(scheme, "sip") || !ok || user == "":
+		return fail("no SIP URI with a user")
+	case len(text) > maxAddress:
+		return fail("too long")
+	case strings.Trim(user, userRunes) != "":
+		return fail("the user has characters that have to be escaped")
+	}
+	port := ""
+	if i := strings.LastIndexByte(host, ':'); i >= 0 && !strings.HasSuffix(host, "]") {
+		n, err := strconv.ParseUint(host[i+1:], 10, 16)
+		if err != nil || n == 0 {
+			return fail("the port is no number from 1 to 65535")
+		}
+		host, port = host[:i], ":"+strconv.FormatUint(n, 10)
+	}
+	if !isHost(host) {
+		return fail("the host is neither a name nor an address")
+	}
+	return "sip:" + user + "@" + strings.ToLower(host) + port, nil
+}
+
+// userRunes are what stands in the user of a SIP URI as it is, and means
+// nothing there (RFC 3261 §25.1).
+const userRunes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()&=+$"
+
+// isHost says whether a text is a host name, an IPv4 address or an IPv6 address
+// in brackets.
+func isHost(s string) bool {
+	if inner, ok := strings.CutPrefix(s, "["); ok {
+		addr, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
+		return err == nil && strings.HasSuffix(inner, "]") && addr.Is6() && addr.Zone() == ""
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != "" {
+			return false
+		}
+	}
+	return true
+}
+
+// sipUser makes a name the user of a SIP URI.
+func sipUser(name string) string {
+	var b strings.Builder
+	for i := 0; i < len(name); i++ {
+		if strings.IndexByte(userRunes, name[i]) >= 0 {
+			b.WriteByte(name[i])
+		} else {
+			fmt.Fprintf(&b, "%%%02X", name[i])
+		}
+	}
+	return b.String()
+}
+
+// userOf is the user of a SIP address, aorOf the address without its scheme.
+func userOf(address string) string {
+	user, _, _ := strings.Cut(aorOf(address), "@")
+	return user
+}
+
+func aorOf(address string) string { return strings.TrimPrefix(address, "sip:") }
+
+// guestID is the ID of a caller who is no user: the same for the same SIP
+// address, everywhere (RFC 9562 §5.5).
+func guestID(address string) (id ID) {
+	space := [16]byte{0x6b, 0xa7, 0xb8, 0x11, 0x9d, 0xad, 0x11, 0xd1, 0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8} // of URLs
+	sum := sha1.Sum(append(space[:], address...))
+	copy(id[:], sum[:])
+	id[6] = id[6]&0x0f | 0x50
+	id[8] = id[8]&0x3f | 0x80
+	return id
+}
+
+// ErrAddressTaken says that another user has the SIP address.
+var ErrAddressTaken = errors.New("another user has that SIP address")
+
+// SetSIP gives a user the SIP address of his phone; empty takes it away.
+func (s *Store) SetSIP(ctx context.Context, id ID, address string) error {
+	if address != "" {
+		var err error
+		if address, err = ParseSIPAddress(address); err != nil {
+			return err
+		}
+		if other, err := s.WithSIP(ctx, address); err == nil && other.ID != id {
+			return fmt.Errorf("%s: %w: %s", address, ErrAddressTaken, other.Username)
+		}
+	}
+	return s.changeOne(ctx, `UPDATE users SET sip = ? WHERE id = ?`, address, id.String())
+}
+
+// WithSIP answers the user with a SIP address.
+func (s *Store) WithSIP(ctx context.Context, address string) (User, error) {
+	return scanUser(s.bySIP.QueryRowContext(ctx, address).Scan)
+}

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"sipxrest/sipflow"
@@ -204,6 +205,9 @@ const maxAttempts = 5
 
 // connect calls the target and stays until the call is over.
 func (c *call) connect(ctx context.Context, p plan) error {
+	if name, ok := strings.CutPrefix(p.uri, phoneScheme); ok {
+		return c.st.cfg.Phone(ctx, c.in, name, p.ring())
+	}
 	to := sipflow.Destination{URI: p.uri, DisplayName: p.DisplayName, RingTime: p.ring(), Trusted: p.ours}
 	if agent := c.st.cfg.Agent; agent != "" && c.st.cfg.Secrets != nil {
 		to.Credentials, _ = c.st.cfg.Secrets(agent)

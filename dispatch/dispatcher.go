@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,10 @@ type Config struct {
 	// Owns says whether a user may call in a name: his own, or an alias. Nil:
 	// any.
 	Owns func(user, name string) bool
+	// Phone connects a caller to a user of calls over WebSocket, as a target
+	// phone:NAME asks for, who may ring so long. It returns as sipflow.Incoming's
+	// Connect does. Nil: there are none.
+	Phone func(ctx context.Context, in *sipflow.Incoming, name string, ring time.Duration) error
 	// Agent is the user of ours whose secrets answer challenges on the way to
 	// rooms and targets. Empty: they are not answered.
 	Agent string
@@ -218,9 +223,15 @@ func (st *state) plan(r *Rule, d *Decision, atLoad bool) (plan, error) {
 		p.ours = true
 		uri, err = parseTarget(uri)
 		p.uri = sipURI(uri, st.cfg.Domain)
-		return p, err
+		return p, errors.Join(err, st.checkPhone(p.uri))
 	case Transfer:
 		p.uri = sipURI(d.To, st.cfg.Domain)
+		if strings.HasPrefix(p.uri, phoneScheme) { // policies are about numbers
+			if r.Redirect {
+				return p, fmt.Errorf("transfer_to: %s is no SIP address that a caller could be redirected to: leave out mode: redirect", p.uri)
+			}
+			return p, st.checkPhone(p.uri)
+		}
 		if st.cfg.Allow != nil && !atLoad {
 			if err := st.cfg.Allow(r.Policy, d.To); err != nil {
 				return p, fmt.Errorf("transfer_to: %w", err)
@@ -228,4 +239,12 @@ func (st *state) plan(r *Rule, d *Decision, atLoad bool) (plan, error) {
 		}
 	}
 	return p, nil
+}
+
+// checkPhone says that a target cannot be a user of calls over WebSocket.
+func (st *state) checkPhone(uri string) error {
+	if strings.HasPrefix(uri, phoneScheme) && st.cfg.Phone == nil {
+		return fmt.Errorf("%s: there are no users of calls over WebSocket who can be called: set phone.enabled and phone.sip.enabled", uri)
+	}
+	return nil
 }

@@ -15,7 +15,7 @@ import (
 const maxURI = 512
 
 // parseTarget reads whom a transfer calls: a SIP, SIPS or tel URI (RFC 3261
-// §19.1, RFC 3966), and writes it anew, so that nothing gets through that was
+// §19.1, RFC 3966), or phone:NAME, and writes it anew, so that nothing gets through that was
 // not understood. Of the parameters only transport and user=phone may be there;
 // headers and passwords may not.
 func parseTarget(text string) (string, error) {
@@ -31,6 +31,12 @@ func parseTarget(text string) (string, error) {
 	scheme, rest, ok := strings.Cut(text, ":")
 	scheme = strings.ToLower(scheme)
 	switch {
+	case scheme == "phone":
+		name, err := url.PathUnescape(rest)
+		if err != nil || name == "" || len(name) > maxPhone || !utf8.ValidString(name) || strings.IndexFunc(name, unfitName) >= 0 {
+			return "", fmt.Errorf("%.80q: write phone: and the name of a user of calls over WebSocket", text)
+		}
+		return phoneScheme + name, nil
 	case !ok || scheme != "sip" && scheme != "sips" && scheme != "tel":
 		return "", fmt.Errorf("%.80q: write a sip:, sips: or tel: URI", text)
 	case scheme == "tel":
@@ -65,6 +71,17 @@ func parseTarget(text string) (string, error) {
 		}
 	}
 	return string(out), nil
+}
+
+// phoneScheme begins a target that is a user of calls over WebSocket: his name,
+// or the user of his SIP address, follows.
+const phoneScheme = "phone:"
+
+const maxPhone = 255 // bytes of a name
+
+// unfitName says that r is in no user's name.
+func unfitName(r rune) bool {
+	return r == ':' || r == utf8.RuneError || unicode.IsSpace(r) || unicode.IsControl(r) || unicode.Is(unicode.Cf, r)
 }
 
 // appendParams takes over the parameters that may be there.

@@ -234,17 +234,14 @@ func (s *Service) phoneOver(c *call, side int, err error) {
 func ending(o Outcome) error {
 	switch o {
 	case Declined:
-		return &sipflow.StatusError{Method: "INVITE", Code: 603}
+		return refusing(603)
 	case NoAnswer:
-		return &sipflow.StatusError{Method: "INVITE", Code: 480}
-	case Ended:
-		return errUserGone
+		return sipflow.ErrNoAnswer
+	case Ended: // the user is not there any more
+		return refusing(480)
 	}
 	return sipflow.ErrHungUpByUser
 }
-
-// errUserGone ends a call whose user is not there any more.
-var errUserGone = &sipflow.StatusError{Method: "INVITE", Code: 480}
 
 // Take is the call of a SIP phone to a user: his devices ring. It is called as
 // sipflow.Inbound's Take is, and returns when the call is over.
@@ -257,39 +254,39 @@ var errUserGone = &sipflow.StatusError{Method: "INVITE", Code: 480}
 //	  │                 │◀────────────────│ one
 //	  │◀──────200───────│───start frame──▶│
 //	  │◀═══════════════audio═════════════▶│
-func (s *Service) Take(ctx context.Context, in *sipflow.Incoming, username string) error {
-	c, code, err := s.fromPhone(ctx, in, username)
+//
+// A user who does not answer, is not there, or may not be called leaves the
+// caller unanswered, so that another target can be tried: the error is a
+// *sipflow.StatusError or ErrNoAnswer.
+func (s *Service) Take(ctx context.Context, in *sipflow.Incoming, name string, ring time.Duration) error {
+	c, code, err := s.fromPhone(ctx, in, name)
 	if err != nil {
 		s.log.Error("the phone's database fails", "error", err)
 		code = 500
 	}
 	if code != 0 {
-		return in.Refuse(code, "")
+		return refusing(code)
 	}
 	p, err := s.newSide(ctx, 0)
 	if err != nil {
-		return in.Refuse(503, "", "Retry-After: 10")
+		s.log.Warn("a call from a SIP phone is refused", "error", err)
+		return refusing(500)
 	}
 	p.c, c.phone, c.accepted = c, p.stop, p.accepted
 	defer p.close()
 	switch s.begin(c, errOffline) {
 	case nil:
 	case errOffline:
-		return in.Refuse(480, "")
+		return refusing(480)
 	case errCallerBusy, errCalleeBusy:
-		return in.Refuse(486, "")
+		return refusing(486)
 	default:
-		return in.Refuse(503, "", "Retry-After: 10")
+		return refusing(500)
 	}
 	s.stats.fromPhones.Add(1)
 	if err = in.Ring(); err == nil {
 		if s.ring(c, p.leg) {
-			select {
-			case <-p.accepted:
-				err = in.Converse(p.ctx, p.conversation())
-			case <-p.ctx.Done():
-				err = context.Cause(p.ctx)
-			}
+			err = p.await(in, ring)
 		} else {
 			err = context.Cause(p.ctx)
 		}
@@ -298,10 +295,37 @@ func (s *Service) Take(ctx context.Context, in *sipflow.Incoming, username strin
 	return err
 }
 
+// await answers the caller when a device has, and stays in the call.
+func (p *sipSide) await(in *sipflow.Incoming, ring time.Duration) error {
+	limit := time.AfterFunc(ring, func() { p.s.unanswered(p.c) })
+	defer limit.Stop()
+	select {
+	case <-p.accepted:
+		return in.Converse(p.ctx, p.conversation())
+	case <-p.ctx.Done():
+		return context.Cause(p.ctx)
+	}
+}
+
+// unanswered ends a call that rings for long enough.
+func (s *Service) unanswered(c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if c.state == ringing || c.state == answering {
+		s.end(c, NoAnswer, false)
+	}
+}
+
+// refusing is a refusal by code.
+func refusing(code int) error { return &sipflow.StatusError{Method: "INVITE", Code: code} }
+
 // fromPhone makes the call of a phone, or says why not: by the code for the
 // caller, who is not told who refuses him.
-func (s *Service) fromPhone(ctx context.Context, in *sipflow.Incoming, username string) (c *call, code int, err error) {
-	to, err := s.cfg.Store.Find(ctx, username)
+func (s *Service) fromPhone(ctx context.Context, in *sipflow.Incoming, name string) (c *call, code int, err error) {
+	to, err := s.cfg.Store.Find(ctx, name)
+	if errors.Is(err, ErrNoUser) {
+		to, err = s.cfg.Store.WithSIP(ctx, "sip:"+sipUser(name)+"@"+strings.ToLower(s.cfg.Gateway.Domain))
+	}
 	if errors.Is(err, ErrNoUser) {
 		return nil, 404, nil
 	}

@@ -61,6 +61,7 @@ func (s *Service) newSide(ctx context.Context, side int) (*sipSide, error) {
 // close ends the audio.
 func (p *sipSide) close() {
 	p.stop(nil)
+	p.leg.end()
 	p.session.Close()
 	p.s.stats.rtp.add(p.session.Stats())
 }

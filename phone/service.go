@@ -172,3 +172,6 @@ func (s *Service) Shutdown() {
 	s.mu.Unlock()
 	s.serving.Wait()
 }
+
+// Gateway is that of the configuration; nil without.
+func (s *Service) Gateway() *Gateway { return s.cfg.Gateway }

@@ -25,6 +25,7 @@ type phoneUserCommand struct {
 	Add         phoneAdd      `cmd:"" help:"Make a user; asks for the password."`
 	List        phoneList     `cmd:"" help:"List the users."`
 	Set         phoneSet      `cmd:"" help:"Change a user's names or access level."`
+	SIP         phoneSIP      `cmd:"" name:"sip" help:"Give a user a SIP phone, or take it away."`
 	SetPassword phonePassword `cmd:"" help:"Give a user another password, and log him out."`
 	Delete      phoneDelete   `cmd:"" help:"Remove a user."`
 	Favorite    phoneFavorite `cmd:"" help:"Have a user make others favourites: they may call him."`
@@ -144,7 +145,7 @@ func (c *phoneList) Run(w world) error {
 	return c.with(w, func(ctx context.Context, s *phone.Store) error {
 		users, err := s.List(ctx)
 		for _, u := range users {
-			line := fmt.Sprintf("%s %-20s %-12s %s", u.ID, u.Username, u.Level, u.DisplayName)
+			line := fmt.Sprintf("%s %-20s %-12s %s %s", u.ID, u.Username, u.Level, u.DisplayName, u.SIP)
 			fmt.Fprintln(w.stdout, strings.TrimRight(line, " "))
 		}
 		return err
@@ -168,6 +169,37 @@ func (c *phoneSet) Run(w world) error {
 		c.apply(&u)
 		u.Username = cmp.Or(c.Rename, u.Username)
 		return s.Update(ctx, u)
+	})
+}
+
+type phoneSIP struct {
+	phoneFlags
+	Name    string `arg:"" help:"User name or UUID."`
+	Address string `arg:"" optional:"" placeholder:"sip:USER@HOST" help:"The phone's SIP address."`
+	None    bool   `help:"He has no SIP phone any more."`
+}
+
+// Help is what phone user sip --help adds.
+func (*phoneSIP) Help() string {
+	return `Calls to the user ring that phone, too, and calls from it are his; for both see
+phone.sip in the configuration.
+
+Example:
+
+  sipxrest phone user sip sam sip:201@example.com`
+}
+
+// Run sets the address.
+func (c *phoneSIP) Run(w world) error {
+	if (c.Address == "") != c.None {
+		return errors.New("write the SIP address, such as sip:201@example.com, or --none")
+	}
+	return c.with(w, func(ctx context.Context, s *phone.Store) error {
+		u, err := s.Find(ctx, c.Name)
+		if err != nil {
+			return err
+		}
+		return s.SetSIP(ctx, u.ID, c.Address)
 	})
 }
 

@@ -68,7 +68,11 @@ func (d *dialling) allow(spec *sipflow.Spec, target string) error {
 	if !book.InUse() && !d.users.Load().HavePolicies() { // looking the user up costs more
 		return nil
 	}
-	name := d.of(spec.Credentials.Username, spec.Agent)
+	user := spec.Credentials.Username
+	if spec.Converse != nil { // the credentials are everybody's
+		user, _, _ = strings.Cut(spec.Agent, "@")
+	}
+	name := d.of(user, spec.Agent)
 	if name == "" {
 		return nil
 	}

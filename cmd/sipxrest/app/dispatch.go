@@ -101,6 +101,7 @@ func (c *Config) dispatchConfig() dispatch.Config {
 		Rules: slices.Clone(d.Rules), RulesDir: d.RulesDir, Trunks: d.Trunks, Rooms: d.Rooms, RoomTarget: d.RoomTarget, Domain: c.Domain,
 		Region: strings.ToUpper(c.Dial.Country), ExtensionDigits: c.Dial.ExtensionDigits, Agent: d.Agent,
 		UserAgent: "sipxrest/" + buildOf().version, Resolver: webResolver(c.DNS.Servers),
+		Phone: (&App{}).takePhone(c), // says only that there are users
 	}
 	if cfg.ExtensionDigits == 0 {
 		cfg.ExtensionDigits = 5
@@ -174,6 +175,7 @@ func (a *App) inbound(cfg *Config) dispatch.Config {
 	dc.DomainAddrs = a.peers.addresses
 	dc.Secrets = a.sipSecrets
 	dc.Owns = a.owns
+	dc.Phone = a.takePhone(cfg)
 	return dc
 }
 

@@ -39,6 +39,7 @@ type Phone struct {
 	RingTime time.Duration // how long a call may be unanswered
 	MaxCall  time.Duration // how long it may last; 0: as long as it likes
 	Limits   PhoneLimits
+	SIP      PhoneSIP
 }
 
 // PhoneLimits is the section "phone.limits".
@@ -52,12 +53,12 @@ type PhoneLimits struct {
 // defaultPhone holds when nothing is set.
 func defaultPhone() Phone {
 	return Phone{Calls: true, MinLevel: webphone.DefaultLevel, RingTime: time.Minute, MaxCall: 4 * time.Hour,
-		Limits: PhoneLimits{Sockets: 5000, SocketsPerUser: 10, Calls: 2000, RequestsPerUser: 10}}
+		Limits: PhoneLimits{Sockets: 5000, SocketsPerUser: 10, Calls: 2000, RequestsPerUser: 10}, SIP: PhoneSIP{RTPPorts: "20000-20999", Guests: true}}
 }
 
 // keys are the keys of the section.
 func (p *Phone) keys() []key {
-	return []key{
+	return append([]key{
 		{"phone.enabled", false, truth(&p.Enabled)},
 		{"phone.calls", false, truth(&p.Calls)},
 		{"phone.listen", false, text(&p.Listen)},
@@ -74,7 +75,7 @@ func (p *Phone) keys() []key {
 		{"phone.limits.sockets-per-user", false, number(&p.Limits.SocketsPerUser)},
 		{"phone.limits.calls", false, number(&p.Limits.Calls)},
 		{"phone.limits.requests-per-user", false, number(&p.Limits.RequestsPerUser)},
-	}
+	}, p.SIP.keys()...)
 }
 
 // phone checks the section.
@@ -115,6 +116,7 @@ func (v *checks) phone() {
 	v.count("phone.limits.sockets-per-user", p.Limits.SocketsPerUser, 1000)
 	v.count("phone.limits.calls", p.Limits.Calls, 1_000_000)
 	v.count("phone.limits.requests-per-user", p.Limits.RequestsPerUser, 1_000_000)
+	v.phoneSIP()
 }
 
 // PhoneDatabase answers the file with the phone's users.
@@ -136,8 +138,12 @@ func (a *App) openPhone() error {
 		return a.cfg.at("phone.database", fmt.Errorf("phone.database: %w", err))
 	}
 	a.phoneStore = store
+	gateway, err := a.gateway()
+	if err != nil {
+		return a.cfg.at("phone.sip", fmt.Errorf("phone.sip: %w", err))
+	}
 	a.phone, err = webphone.New(webphone.Config{
-		Store: store, Address: a.gate.Address,
+		Store: store, Address: a.gate.Address, Gateway: gateway,
 		Origins:  append(a.cfg.AllowedOrigins[:len(a.cfg.AllowedOrigins):len(a.cfg.AllowedOrigins)], p.Origins...),
 		MinLevel: p.MinLevel, RingTime: p.RingTime, MaxCall: p.MaxCall,
 		MaxSockets: p.Limits.Sockets, MaxUserSockets: p.Limits.SocketsPerUser, MaxCalls: p.Limits.Calls, RequestRate: p.Limits.RequestsPerUser,
@@ -249,6 +255,7 @@ func (a *App) addPhoneMetrics(r *metrics.Registry) {
 		refused = metrics.Counter("sipxrest_phone_requests_refused_total", "Requests at /api/v3 that were answered by an error.")
 		logins  = metrics.Counter("sipxrest_phone_logins_failed_total", "Log-ins with a wrong user name or password.")
 	)
+	a.addGatewayMetrics(r)
 	r.Add([]*metrics.Family{active, begun, ended, sockets, users, frames, refused, logins}, func(v metrics.Values) {
 		s := a.phone.Stats()
 		v.Set(active, float64(s.Calls))
@@ -290,6 +297,7 @@ func (c *checker) phone(cfg *Config) {
 		c.say(levelNote, "phone", "served on %s; there are no users in %s yet: sipxrest phone user add NAME", where, file)
 		return
 	}
+	c.phoneSIP(cfg)
 	store, err := webphone.Open(file)
 	if err != nil {
 		c.say(levelProblem, "phone", "%s: %v", cfg.Origin("phone.database"), err)

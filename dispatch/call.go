@@ -70,6 +70,7 @@ func (d *Dispatcher) take(ctx context.Context, in *sipflow.Incoming) error {
 		return err
 	}
 	in.Observe(c.observe)
+	in.SetPolicy(c.rule.Policy) // for whom the caller would have the target call, too
 	decision := c.rule.Static
 	if decision == nil {
 		if decision, err = c.ask(ctx, c.rule.message(&c.Call, eventInvite)); err != nil && ctx.Err() != nil {

@@ -41,7 +41,8 @@ type Rule struct {
 	Decide Events
 	// CheckPIN leaves it to the webhook whether a PIN is right.
 	CheckPIN bool
-	// Policy is whom transfers may call. Empty: everybody's.
+	// Policy is whom transfers may call, and whom a caller may have them refer to.
+	// Empty: everybody's.
 	Policy string
 }
 

@@ -139,13 +139,14 @@ func TestPolicyOfTheDigestUserHolds(t *testing.T) {
 		defer target.Close()
 		r := newRig(t, n, "", func(cfg *Config) {
 			cfg.Allow = func(spec *Spec, target string) error {
-				asked = append(asked, spec.Credentials.Username+" "+target)
+				asked = append(asked, spec.Credentials.Username+" "+spec.Policy+" "+target)
 				if strings.Contains(target, "900") {
 					return errors.New("premium")
 				}
 				return nil
 			}
 			cfg.Inbound = &Inbound{Take: func(ctx context.Context, in *Incoming) error {
+				in.SetPolicy("staff")
 				return in.Connect(ctx, Destination{URI: uri202, Check: "202"})
 			}}
 			withSecrets(Credentials{Username: "201", Password: "secret"})(cfg.Inbound)
@@ -162,7 +163,7 @@ func TestPolicyOfTheDigestUserHolds(t *testing.T) {
 		time.Sleep(time.Minute)
 		r.empty()
 	})
-	if got := strings.Join(asked, ", "); got != "201 202, 201 sip:900@10.0.0.3" {
+	if got := strings.Join(asked, ", "); got != "201 staff 202, 201 staff sip:900@10.0.0.3" {
 		t.Errorf("asked about %s", got)
 	}
 }

@@ -166,6 +166,10 @@ func (in *Incoming) Observe(f func(*Event)) {
 	in.call.Observe = f
 }
 
+// SetPolicy has Config.Allow judge by a dial policy of that name whom the call
+// may lead to, REFERs of its parties included. It is called before Connect.
+func (in *Incoming) SetPolicy(name string) { in.call.Policy = name }
+
 // Call is the call that this is the beginning of.
 func (in *Incoming) Call() *Call { return in.call }
 

@@ -63,6 +63,9 @@ type Spec struct {
 	Trusted bool
 	// Credentials are the agent's SIP secret.
 	Credentials Credentials
+	// Policy names a dial policy in place of the agent's, for Config.Allow; empty:
+	// the agent's.
+	Policy string
 	// Dial is for calls by Dial only; nil for others.
 	Dial *Dialling
 	// Converse is for calls by Converse only; nil for others.

@@ -65,14 +65,17 @@ func (d *dialling) of(name, identity string) string {
 // allow is sipflow.Config.Allow.
 func (d *dialling) allow(spec *sipflow.Spec, target string) error {
 	book := d.book.Load()
-	if !book.InUse() && !d.users.Load().HavePolicies() { // looking the user up costs more
+	if spec.Policy == "" && !book.InUse() && !d.users.Load().HavePolicies() { // looking the user up costs more
 		return nil
 	}
-	user := spec.Credentials.Username
-	if spec.Converse != nil { // the credentials are everybody's
-		user, _, _ = strings.Cut(spec.Agent, "@")
+	name := spec.Policy
+	if name == "" {
+		user := spec.Credentials.Username
+		if spec.Converse != nil { // the credentials are everybody's
+			user, _, _ = strings.Cut(spec.Agent, "@")
+		}
+		name = d.of(user, spec.Agent)
 	}
-	name := d.of(user, spec.Agent)
 	if name == "" {
 		return nil
 	}

@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
+
 	"sipxrest/dispatch"
 	"sipxrest/sipflow/siptest"
 )
@@ -119,6 +121,23 @@ func TestACallThatComesInIsDispatched(t *testing.T) {
 			t.Errorf("/metrics has no %s", want)
 		}
 	}
+}
+
+// A rule's policy holds for whom the caller has the other phone call, too.
+func TestThePolicyOfARuleHoldsForREFER(t *testing.T) {
+	room, addr := phone(t, siptest.Script{})
+	caller, _ := phone(t, siptest.Script{})
+	s := start(t, dispatching(t, addr, "{id: r, policy: no-premium, action: answer, room_name: support}"))
+	if err := call(t, caller, "sip:5000@"+s.sip()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	r, err := caller.Do(ctx, siptest.Action{Method: "REFER", Header: []sip.Header{sip.NewHeader("Refer-To", "<sip:+499001234567@sipx.test>")}})
+	if err != nil || r.StatusCode != 603 || len(room.Requests("REFER")) != 0 {
+		t.Errorf("%v %v, %v", r, err, room.Log())
+	}
+	caller.HangUp()
 }
 
 func TestChangedRulesAreReadAndBrokenOnesAreNot(t *testing.T) {

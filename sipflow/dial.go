@@ -37,6 +37,9 @@ type Dialling struct {
 	// Target is the SIP URI that the phone is joined with when it has answered.
 	// Challenges there are answered with Spec.Credentials, as those of any call.
 	Target string
+	// Chosen says that a client chose Target: without an outbound proxy it must
+	// not lead to services of this machine then.
+	Chosen bool
 	// TargetTime is how long that may ring. Default 30 s.
 	TargetTime time.Duration
 }
@@ -310,8 +313,9 @@ func dialString(s string) string {
 func (c *Call) targetLeg() *Leg {
 	uri := oneLine(c.Dial.Target)
 	_, to, _ := strings.Cut(uri, ":")
-	if i := strings.IndexAny(to, ";?"); i >= 0 {
-		to = to[:i]
+	host := strings.LastIndexByte(to, '@') + 1 // the user may hold them, too
+	if i := strings.IndexAny(to[host:], ";?"); i >= 0 {
+		to = to[:host+i]
 	}
 	aor := c.Key.Agent
 	if aor == "" {

@@ -242,3 +242,58 @@ func TestDialHangsUpFurtherAnswersOfTheGatewayWithItsCredentials(t *testing.T) {
 		p.hangUp()
 	})
 }
+
+// Who may name the target must not have services of this machine called.
+func TestDialDoesNotReachThisMachineForAClient(t *testing.T) {
+	for _, tt := range []struct {
+		target string
+		chosen bool
+		sent   bool
+	}{
+		{"sip:x@127.0.0.1:9100", true, false},
+		{"sip:x@127.0.0.1:9100;transport=tcp", true, false},
+		{"sip:x@[::1]", true, false},
+		{"sip:x@10.0.0.3;maddr=169.254.1.2", true, false},
+		{"sip:x@127.0.0.1:9100", false, true}, // the operator's conference
+	} {
+		t.Run(fmt.Sprint(tt.target, tt.chosen), func(t *testing.T) {
+			byHand(t, func(t *testing.T, p *rawPair) {
+				p.dial(func(s *Spec) { s.Dial.Target, s.Dial.Chosen = tt.target, tt.chosen })
+				p.a.send(p.a.response(p.a.invite, 200, p.a.contact()+sdpHeader, sdpOf(4000)))
+				if tt.sent {
+					time.Sleep(10 * time.Second)
+					p.a.expect("ACK")
+					if !strings.Contains(p.net.Ladder(), "127.0.0.1") {
+						t.Errorf("not sent\n%s", p.net.Ladder())
+					}
+					p.call.stop(ErrHungUpByUser)
+					p.a.hungUp()
+					<-p.call.Done()
+					return
+				}
+				p.a.expect("ACK")
+				p.a.hungUp()
+				<-p.call.Done()
+				if err := p.call.Err(); !errors.Is(err, ErrUnreachable) || !strings.Contains(err.Error(), "only this machine") {
+					t.Errorf("ended with %v", err)
+				}
+				if ladder := p.net.Ladder(); strings.Contains(ladder, "127.0.0.1") || strings.Contains(ladder, "169.254") {
+					t.Errorf("sent\n%s", ladder)
+				}
+			})
+		})
+	}
+}
+
+// A user with parameters of its own is named as a whole.
+func TestDialNamesTheTargetsUserAsAWhole(t *testing.T) {
+	byHand(t, func(t *testing.T, p *rawPair) {
+		p.dial(func(s *Spec) { s.Dial.Target = "sip:room;pin=1@10.0.0.3;transport=udp" })
+		p.phoneAnswers()
+		if to := string(p.b.invite.Get(wire.To)); to != "<sip:room;pin=1@10.0.0.3>" {
+			t.Errorf("To %s", to)
+		}
+		p.roomAnswers()
+		p.hangUp()
+	})
+}

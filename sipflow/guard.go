@@ -87,7 +87,7 @@ func (t *transport) local(a netip.Addr) bool {
 // are none that he is to reach through us.
 func (c *Call) namedHops(ctx context.Context, uri string) ([]resolve.Hop, error) {
 	hops, err := c.sw.nextHops(ctx, uri)
-	if err != nil || len(c.sw.proxies) > 0 || c.Dial != nil {
+	if err != nil || len(c.sw.proxies) > 0 || c.Dial != nil && !c.Dial.Chosen {
 		return hops, err
 	}
 	for _, h := range hops {
@@ -101,7 +101,7 @@ func (c *Call) namedHops(ctx context.Context, uri string) ([]resolve.Hop, error)
 //go:noinline
 func (c *Call) foreign(uri string, hops []resolve.Hop) ([]resolve.Hop, error) {
 	u, _ := wire.ParseURI([]byte(uri))
-	if _, domain, _ := strings.Cut(c.Key.Agent, "@"); strings.EqualFold(u.Host, domain) {
+	if _, domain, _ := strings.Cut(c.Key.Agent, "@"); strings.EqualFold(cmp.Or(u.MAddr, u.Host), domain) {
 		return hops, nil // the operator's own
 	}
 	kept := slices.DeleteFunc(slices.Clone(hops), func(h resolve.Hop) bool { return c.sw.transport.local(h.Addr.Addr()) })

@@ -59,7 +59,7 @@ func (s *Session) receiveControl(m *message) {
 			SessionID string `json:"sessionid"`
 		}
 		if !read(v.Sender, &sender) || sender.Type != "session" || sender.SessionID == "" || room == nil || !room.has(sender.SessionID) {
-			s.log.Warn("a control message was refused: its sender is not in the phone's room", "call", c.CallID, "room", p.roomID)
+			s.warn("a control message was refused: its sender is not in the phone's room", "call", c.CallID, "room", p.roomID)
 			return
 		}
 		c.Sender = sender.SessionID

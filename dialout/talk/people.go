@@ -61,7 +61,7 @@ func (r *Room) joined(raw json.RawMessage) {
 	}
 	r.change(func() {
 		for _, s := range sessions {
-			if s.SessionID == "" || r.members[s.SessionID] != nil || len(r.members) >= maxMembers {
+			if s.SessionID == "" || len(s.SessionID) > maxID || r.members[s.SessionID] != nil || len(r.members) >= maxMembers {
 				continue
 			}
 			var user struct {

@@ -73,10 +73,13 @@ func (s *Session) receiveInternal(m *message) {
 		} `json:"dialout"`
 	}
 	understood := read(m.Internal, &v)
-	if m.ID == "" || understood && v.Type != "dialout" {
+	if m.ID == "" || len(m.ID) > maxID || understood && v.Type != "dialout" {
 		return
 	}
 	r := &Request{Session: s, RoomID: v.Dialout.RoomID, id: m.ID}
+	if len(r.RoomID) > maxID {
+		r.RoomID = "" // which it gets back
+	}
 	r.ctx, r.cancel = context.WithCancelCause(context.Background())
 	var request struct {
 		Number  string          `json:"number"`
@@ -111,8 +114,13 @@ func (s *Session) receiveInternal(m *message) {
 	r.timer = time.AfterFunc(AnswerTime, r.expire)
 	s.mu.Unlock()
 	if code != "" {
-		s.log.Warn("a request to call a number was refused", "code", code)
-		r.Refuse(code, message)
+		s.warn("a request to call a number was refused", "code", code)
+		if err := r.Refuse(code, message); err != nil { // nothing is kept of what cannot be answered
+			s.mu.Lock()
+			delete(s.requests, r.id)
+			s.mu.Unlock()
+			r.lose(err)
+		}
 		return
 	}
 	s.handler.Dialout(r)

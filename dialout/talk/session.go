@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"golang.org/x/time/rate"
 )
 
 const (
@@ -19,6 +21,12 @@ const (
 	FlushTime = 3 * time.Second
 	// maxRequests bounds the requests of a session that are not answered yet.
 	maxRequests = 256
+	// maxID bounds the ids of messages that are answered, and of sessions that are
+	// remembered, in bytes. Those of signaling servers are much shorter.
+	maxID = 512
+	// maxLines is how many lines of the log others can cause at once, and one a
+	// second after that.
+	maxLines = 20
 	// addTime is how long after its end a phone session may still be said to have
 	// failed: the signaling server waits 10 s for Nextcloud.
 	addTime = 15 * time.Second
@@ -33,6 +41,7 @@ type Session struct {
 	backend *Backend
 	handler Handler
 	log     *slog.Logger
+	lines   *rate.Limiter // of the log that others can cause without end
 	newRoom func(id string) *Room
 
 	// live ends the rooms.
@@ -58,7 +67,7 @@ type Session struct {
 type added struct{ id, roomID string }
 
 func newSession(endpoint, secret string, backend *Backend, cfg Config, client *http.Client, log *slog.Logger) *Session {
-	s := &Session{backend: backend, handler: cfg.Handler, log: log.With("signaling", endpoint, "nextcloud", backend.URL()),
+	s := &Session{backend: backend, handler: cfg.Handler, lines: rate.NewLimiter(1, maxLines), log: log.With("signaling", endpoint, "nextcloud", backend.URL()),
 		phones: map[string]*added{}, added: map[string]string{}, requests: map[string]*Request{}, rooms: map[string]*Room{}, said: said{}}
 	s.live, s.end = context.WithCancel(context.Background())
 	s.link = &link{url: endpoint, secret: secret, backend: backend.URL(), agent: cfg.agent(), client: client, log: s.log, out: newOutbox(),
@@ -165,6 +174,13 @@ func (s *Session) receive(m *message) error {
 	return nil
 }
 
+// warn is for lines that others can cause without end: some are left out then.
+func (s *Session) warn(text string, args ...any) {
+	if s.lines.Allow() {
+		s.log.Warn(text, args...)
+	}
+}
+
 func (s *Session) receiveError(m *message) {
 	err := m.serverError()
 	s.mu.Lock()
@@ -177,7 +193,7 @@ func (s *Session) receiveError(m *message) {
 	}
 	s.mu.Unlock()
 	if !ok {
-		s.log.Warn("the signaling server answered an error", "error", err)
+		s.warn("the signaling server answered an error", "error", err)
 		return
 	}
 	s.log.Warn("the phone is not shown in the room", "call", callID, "error", err)

@@ -39,6 +39,7 @@ type call struct {
 
 	happens  chan happening
 	controls chan talk.Control // what the phone is to do
+	watchers int               // event streams; guarded by s.mu
 	gone     context.Context   // done once nothing more is wanted of the phone
 	stop     context.CancelFunc
 

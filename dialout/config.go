@@ -153,6 +153,8 @@ func (c Config) Check() error {
 	switch {
 	case c.Gateway.URI == "":
 		fault("gateway.uri", "missing: write the SIP URI of the way to the telephone network, such as sip:gateway.example;transport=tls")
+	case strings.Contains(c.Gateway.URI, "@"): // it may hold a password
+		fault("gateway.uri", "holds a user: write it without, as sip:gateway.example, and the user as gateway.user, the password as gateway.secret")
 	case !gatewayURI.MatchString(c.Gateway.URI):
 		fault("gateway.uri", "%.80q is not the SIP URI of a server: write sip:gateway.example:5060, with ;transport=tcp or tls if it is not UDP", c.Gateway.URI)
 	}

@@ -36,7 +36,9 @@ func (s *Service) control(session *talk.Session, m talk.Control) {
 		select {
 		case c.controls <- m:
 		default:
-			c.log.Warn("too many digits at once: some are left out", "limit", maxControls)
+			if s.lines.Allow() {
+				c.log.Warn("too many digits at once: some are left out", "limit", maxControls)
+			}
 		}
 	}
 }

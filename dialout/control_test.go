@@ -179,6 +179,9 @@ func TestAFloodOfDigitsIsBounded(t *testing.T) {
 		if n := len(l.digits); n > maxControls+1 {
 			t.Errorf("%d digits were kept", n)
 		}
+		if n := strings.Count(st.log.String(), "too many digits"); n == 0 || n > maxLines {
+			t.Errorf("%d lines say so", n)
+		}
 		st.control(c.talk.session, talk.Control{CallID: "another", Kind: talk.HangUp})
 	})
 }

@@ -56,7 +56,9 @@ func (s *Service) dialout(r *talk.Request) {
 func (s *Service) refuse(c *call, r *talk.Request, why *refusal) {
 	c.stop()
 	s.count(FromTalk, Refused)
-	c.log.Info("phone call refused", "room", r.RoomID, "backend", r.Session.Backend().URL(), "code", why.code, "reason", why.message)
+	if s.lines.Allow() {
+		c.log.Info("phone call refused", "room", r.RoomID, "backend", r.Session.Backend().URL(), "code", why.code, "reason", why.message)
+	}
 	if err := r.Refuse(why.code, why.message); err != nil && !errors.Is(err, talk.ErrAnswered) {
 		c.log.Warn("the refusal was not sent", "error", err)
 	}
@@ -128,11 +130,16 @@ func (s *Service) check(c *call, r *talk.Request) (*order, *refusal) {
 	if err != nil {
 		return nil, refuse(internalError, "")
 	}
+	// As the users are now: they may have been read again. The policy of one who
+	// was removed is gone with him, and everybody's may allow more.
+	agent, known := s.known.Lookup(s.cfg.Agent)
+	if s.cfg.Agent != "" && !known {
+		c.log.Error("Talk calls nobody: dialout.agent is no user any more", "agent", s.cfg.Agent)
+		return nil, refuse(notAllowed, "Calling phones is switched off: the phone service's user does not exist any more. Please tell the administrator.")
+	}
 	if why := s.allowed(s.cfg.Agent, number); why != nil {
 		return nil, why
 	}
-	// As the users are now: they may have been read again.
-	agent, _ := s.known.Lookup(s.cfg.Agent)
 	return &order{callID: c.id, agent: agent, trusted: true, number: number, target: target, caller: o.Caller, anonymous: o.Anonymous}, nil
 }
 

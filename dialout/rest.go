@@ -202,7 +202,7 @@ func (s *Service) orderOf(c *call, want *wanted) (*order, *refusal) {
 			return nil, why
 		}
 	}
-	return &order{callID: c.id, number: number, target: uri, caller: want.Options.Caller, anonymous: want.Options.Anonymous}, nil
+	return &order{callID: c.id, number: number, target: uri, chosen: want.Options.Target != "", caller: want.Options.Caller, anonymous: want.Options.Anonymous}, nil
 }
 
 // readOrder reads a request's body. Fields that are unknown are refused: one
@@ -245,7 +245,13 @@ func explainJSON(err error) string {
 	var kind *json.UnmarshalTypeError
 	switch {
 	case errors.As(err, &kind):
-		return strconv.Quote(kind.Field) + " is a JSON " + kind.Value + ", which it cannot be."
+		field := kind.Field
+		if field == "" {
+			field = "the whole"
+		}
+		return field + " must be " + kindOf(kind.Type.String()) + ", and is a JSON " + kind.Value + "."
+	case errors.Is(err, io.EOF):
+		return "it is empty."
 	case errors.As(err, &syntax):
 		return "it is not JSON from byte " + strconv.FormatInt(syntax.Offset, 10) + " on."
 	case strings.HasPrefix(err.Error(), "json: unknown field "):
@@ -253,6 +259,17 @@ func explainJSON(err error) string {
 		return "it has the unknown field " + name[:min(len(name), 64)] + "."
 	}
 	return "it is not JSON."
+}
+
+// kindOf names what a field must be.
+func kindOf(goType string) string {
+	switch goType {
+	case "string":
+		return "a JSON string"
+	case "bool":
+		return "true or false"
+	}
+	return "a JSON object"
 }
 
 // get answers how a call fares.

@@ -280,3 +280,39 @@ func TestMethodsAndPaths(t *testing.T) {
 		}
 	})
 }
+
+// What is wrong is named, and what would be right.
+func TestErrorsOfJSONNameTheField(t *testing.T) {
+	alone(t, func(st *stage) {
+		for body, want := range map[string]string{
+			`{"type":"dialout","dialout":{"number":5}}`:                                      "dialout.number must be a JSON string, and is a JSON number.",
+			`{"type":"dialout","dialout":{"number":"+49301","options":{"anonymous":"yes"}}}`: "dialout.options.anonymous must be true or false, and is a JSON string.",
+			`{"type":"dialout","dialout":{"number":"+49301","options":[]}}`:                  "dialout.options must be a JSON object, and is a JSON array.",
+			`{"type":"dialout","dialout":"x"}`:                                               "dialout must be a JSON object, and is a JSON string.",
+			`[]`:                                                                             "the whole must be a JSON object, and is a JSON array.",
+			` `:                                                                              "it is empty.",
+			`{"type":"dialout","dialout":{"number":"+49301","options":{"anonymos":true}}}`: `it has the unknown field "anonymos".`,
+		} {
+			w := st.ask("POST", "/dialout", body)
+			var e envelope
+			if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || e.Dialout.Error == nil || e.Dialout.Error.Message != "The request is not valid: "+want {
+				t.Errorf("%s: %s, want %s", body, w.Body, want)
+			}
+		}
+	})
+}
+
+// A target of the operator's may be anywhere, one of a client's not.
+func TestATargetOfAClientsIsMarked(t *testing.T) {
+	alone(t, func(st *stage) {
+		st.call()
+		if l := st.one(); l.chosen || l.spec(&st.cfg).Dial.Chosen {
+			t.Error("the configured target is taken for the client's")
+		}
+		st.ask("POST", "/dialout", `{"type":"dialout","dialout":{"number":"+493055500200","options":{"target":"sip:x@127.0.0.1:9100"}}}`)
+		l := st.lines()[1]
+		if !l.chosen || !l.spec(&st.cfg).Dial.Chosen {
+			t.Error("the client's target is taken for the operator's")
+		}
+	})
+}

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"sipxrest/dialout/talk"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
@@ -32,6 +34,7 @@ type Service struct {
 	place func(context.Context, *order) (*line, error)
 
 	counters counters
+	lines    *rate.Limiter   // of the log that others can cause without end
 	running  sync.WaitGroup  // goroutines of calls
 	hard     context.Context // done when nothing is waited for any more
 	giveUp   context.CancelFunc
@@ -55,6 +58,9 @@ const (
 	keepTime = 30 * time.Second
 	// maxOver bounds how many of those there are.
 	maxOver = 1000
+	// maxLines is how many lines of the log others can cause at once, and one a
+	// second after that.
+	maxLines = 20
 )
 
 // New checks cfg, makes the journal's folder and reads what a former process
@@ -65,7 +71,7 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 		return nil, err
 	}
 	cfg.defaults()
-	s := &Service{cfg: cfg, log: log, known: users, gate: gate, calls: map[string]*call{}, users: map[string]int{}, rooms: map[roomKey]int{},
+	s := &Service{cfg: cfg, log: log, lines: rate.NewLimiter(1, maxLines), known: users, gate: gate, calls: map[string]*call{}, users: map[string]int{}, rooms: map[roomKey]int{},
 		busy: map[attendee]bool{}, empty: map[roomKey]*time.Timer{}, leftovers: map[*talk.Session][]*entry{}, untold: map[*talk.Session][]string{}}
 	s.place = placeBy(sw, &s.cfg)
 	s.hard, s.giveUp = context.WithCancel(context.Background())

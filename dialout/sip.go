@@ -15,6 +15,7 @@ type order struct {
 	trusted   bool           // the limits of one user do not hold
 	number    string         // +E.164
 	target    string         // SIP URI
+	chosen    bool           // target is a client's choice
 	caller    string         // number, "" for the default one
 	anonymous bool
 	report    func(happening) // returns at once
@@ -77,7 +78,7 @@ func (o *order) spec(cfg *Config) sipflow.Spec {
 			Gateway: g.URI, GatewayDomain: g.Domain, Realm: g.Realm,
 			Credentials: sipflow.Credentials{Username: g.User, Password: g.Secret},
 			Number:      o.number, Caller: caller, Anonymous: o.anonymous,
-			Target: o.target,
+			Target: o.target, Chosen: o.chosen,
 		},
 		Observe: func(e *sipflow.Event) { o.observe(e) },
 	}

@@ -13,6 +13,8 @@ import (
 const (
 	// maxSubscribers bounds the event streams of all calls together.
 	maxSubscribers = 1000
+	// maxWatchers bounds those of one call: nobody takes all.
+	maxWatchers = 32
 	// sendTime bounds how long a subscriber may take for an event.
 	sendTime = 10 * time.Second
 	// aliveTime is the pause after which a comment shows that the stream is
@@ -28,11 +30,11 @@ func (s *Service) events(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	if !s.subscribe() {
+	if !s.subscribe(c) {
 		sendRefusal(w, refuse(tooManyWatch, ""))
 		return
 	}
-	defer s.unsubscribe()
+	defer s.unsubscribe(c)
 	next := 0
 	if n, err := strconv.Atoi(r.Header.Get("Last-Event-ID")); err == nil && n > 0 {
 		next = n
@@ -88,18 +90,20 @@ func event(n int, status talk.Status) string {
 	return fmt.Sprintf("id: %d\nevent: status\ndata: %s\n\n", n, data)
 }
 
-func (s *Service) subscribe() bool {
+func (s *Service) subscribe(c *call) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.subscribers >= maxSubscribers {
+	if s.subscribers >= maxSubscribers || c.watchers >= maxWatchers {
 		return false
 	}
 	s.subscribers++
+	c.watchers++
 	return true
 }
 
-func (s *Service) unsubscribe() {
+func (s *Service) unsubscribe(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.subscribers--
+	c.watchers--
 }

@@ -78,6 +78,30 @@ func TestSubscribersAreBounded(t *testing.T) {
 	})
 }
 
+// One user must not keep all others from their events.
+func TestSubscribersOfOneCallAreBounded(t *testing.T) {
+	alone(t, func(st *stage) {
+		id, other := st.call(), st.call()
+		for range maxWatchers {
+			st.watch(id)
+		}
+		if w := st.ask("GET", "/dialout/"+id+"/events", ""); w.Code != 429 || w.Header().Get("Retry-After") == "" {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		watched := st.watch(other)
+		for _, l := range st.lines() {
+			l.ends(phone, nil)
+		}
+		synctest.Wait()
+		if got := <-watched; len(got) != 2 {
+			t.Errorf("those of another call: %q", got)
+		}
+		if got := <-st.watch(id); len(got) != 2 {
+			t.Errorf("once the others have gone: %q", got)
+		}
+	})
+}
+
 func TestSubscribersWhoGoAwayAreForgotten(t *testing.T) {
 	alone(t, func(st *stage) {
 		id := st.call()

@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -355,4 +356,18 @@ func TestShutdownDoesNotWaitForNextcloud(t *testing.T) {
 			t.Error("accepted while stopping")
 		}
 	})
+}
+
+// Who takes the agent's user away wants no calls in his name, and his policy
+// has gone with him.
+func TestNobodyIsCalledForAnAgentWhoIsNoMore(t *testing.T) {
+	inTalk(t, func(st *talkStage) {
+		st.cfg.Agent = "gone" // as after the users were read again
+		if _, err := st.lab.Cloud.Dialout(token, number, talktest.Options(101)); err == nil || !strings.Contains(err.Error(), notAllowed) {
+			t.Error(err)
+		}
+		if len(st.lines()) > 0 || !strings.Contains(st.log.String(), "dialout.agent is no user any more") {
+			t.Errorf("%d calls\n%s", len(st.lines()), st.log)
+		}
+	}, func(c *Config) { c.Agent = "201" })
 }

@@ -170,6 +170,12 @@ func (v *checks) dialout() {
 	if !d.inUse() {
 		return
 	}
+	for key, unset := range map[string]bool{"ring-timeout": d.RingTimeout == 0, "limits.calls": d.Limits.Calls == 0,
+		"limits.room": d.Limits.Room == 0, "limits.user": d.Limits.User == 0} {
+		if unset { // which its package takes as the default
+			v.check("dialout."+key, errors.New("0 is neither none nor without limit: leave the key out for the default"))
+		}
+	}
 	for _, e := range flatten(v.c.dialoutConfig().Check()) {
 		var fault *dialout.Fault
 		if !errors.As(e, &fault) {
@@ -310,12 +316,12 @@ func (c *checker) dialout(cfg *Config) {
 		c.say(levelProblem, "dialout", "%v", err)
 		return
 	}
+	if d.Agent != "" {
+		c.dialoutAgent(cfg)
+	}
 	if len(d.Servers) == 0 {
 		c.say(levelOK, "dialout", "for clients that POST %s; Talk is not served (dialout.servers)", dialout.Prefix)
 		return
-	}
-	if d.Agent != "" {
-		c.dialoutAgent(cfg)
 	}
 	ctx, cancel := context.WithTimeout(c.ctx, probeTime)
 	defer cancel()
@@ -340,7 +346,7 @@ func (c *checker) dialoutAgent(cfg *Config) {
 	switch u, ok := users.Lookup(cfg.Dialout.Agent); {
 	case !ok:
 		c.say(levelProblem, "dialout", "%s: there is no user %s", cfg.Origin("dialout.agent"), cfg.Dialout.Agent)
-	case !u.HasSIPSecret():
+	case !u.HasSIPSecret() && len(cfg.Dialout.Servers) > 0:
 		c.say(levelNote, "dialout", "%s: user %s has no SIP password, so challenges on the way to dialout.room-target cannot be answered", cfg.Origin("dialout.agent"), u.Name)
 	}
 }
@@ -363,5 +369,5 @@ func (c *checker) gateway(cfg *Config, sw *sipflow.Switchboard, resolver *resolv
 	for _, hop := range hops {
 		asked = append(asked, c.options(sw, uri, hop))
 	}
-	c.sayEach("proxy", asked)
+	c.sayEach("gateway", asked)
 }

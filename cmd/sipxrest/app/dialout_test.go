@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -314,5 +315,33 @@ func TestTalkIsToldWhyATelephoneIsNotCalled(t *testing.T) {
 	lab.Until("rejected at Nextcloud", 10*time.Second, func() bool { return slices.Contains(lab.Cloud.Rejected(), id) })
 	if _, err := lab.Cloud.Dialout("1", "+499001234567", talktest.Options(102)); err == nil || !strings.Contains(err.Error(), "not_allowed") || !strings.Contains(err.Error(), "premium") {
 		t.Errorf("premium: %v", err)
+	}
+}
+
+func TestCheckOfTheWayToTelephones(t *testing.T) {
+	dir := t.TempDir()
+	write(t, dir, "users.yaml", usersYAML)
+	_, proxy := phone(t, siptest.Script{})
+	_, mute := phone(t, siptest.Script{Answers: map[sip.RequestMethod]int{"OPTIONS": -1}})
+	for section, want := range map[string]string{
+		"{gateway: {uri: 'sip:" + mute + "'}}":                                       "problem gateway sip:" + mute + ": udp:" + mute + " does not answer OPTIONS",
+		"{gateway: {uri: 'sip:" + proxy + "'}, agent: nobody}":                       "problem dialout sipxrest.yaml:6: dialout.agent: there is no user nobody",
+		"{gateway: {uri: 'sip:trunk:hunter2@gw.test'}}":                              "dialout.gateway.uri: holds a user: write it without",
+		"{gateway: {uri: 'sip:127.0.0.1:99999'}}":                                    "dialout.gateway.uri: ",
+		"{gateway: {uri: 'sip:" + proxy + "'}, limits: {user: 0}}":                   "dialout.limits.user: 0 is neither none nor without limit",
+		"{gateway: {uri: 'sip:" + proxy + "'}, limits: {calls: 0}, ring-timeout: 0}": "dialout.ring-timeout: 0 is neither",
+	} {
+		file := write(t, dir, "sipxrest.yaml", minimal+fmt.Sprintf(`
+data-dir: data
+sip: {listen: ["udp:127.0.0.1:0"], outbound-proxy: ["sip:%s"]}
+dialout: %s
+`, proxy, section))
+		ok, out := checked(t, file)
+		if out = strings.ReplaceAll(out, dir+"/", ""); ok {
+			t.Errorf("%s: no problem is found", section)
+		}
+		if wants(t, out, want); strings.Contains(out, "hunter2") {
+			t.Errorf("the password is shown:\n%s", out)
+		}
 	}
 }

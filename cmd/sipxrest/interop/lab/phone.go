@@ -27,6 +27,8 @@ type PhoneConfig struct {
 	// Tone is the frequency in Hz that it sends as audio; default 400 Hz for
 	// 200, 10 Hz more for each number above.
 	Tone float64
+	// G722 makes it speak G.722 and nothing else; otherwise it is G.711.
+	G722 bool
 	// TCP makes it register and call over TCP.
 	TCP bool
 }
@@ -75,7 +77,7 @@ rtp_ports		%[4]d-%[5]d
 rtp_stats		yes
 jitter_buffer_delay	5-10
 module_path		%[6]s
-module			g711.so
+module			%[8]s.so
 module			aufile.so
 module			sndfile.so
 snd_path		%[3]s
@@ -102,11 +104,15 @@ func (l *Lab) Phone(user string, c PhoneConfig) *Phone {
 		c.MaxCalls = 4
 	}
 	sip, ctrl, rtp := Ports(l.tb, 2), Ports(l.tb, 1), Ports(l.tb, 20)
-	l.write(user+"/config", fmt.Sprintf(baresipConfig, sip, c.MaxCalls, p.dir, rtp, rtp+19, modulePath(l.tb), ctrl))
+	codec, rate := "g711", sampleRate
+	if c.G722 {
+		codec, rate = "g722", 2*sampleRate
+	}
+	l.write(user+"/config", fmt.Sprintf(baresipConfig, sip, c.MaxCalls, p.dir, rtp, rtp+19, modulePath(l.tb), ctrl, codec))
 	l.write(user+"/accounts", account(user, l.Proxy.Addr, c))
 	l.write(user+"/contacts", "")
-	l.write(user+"/tone.wav", string(tone(p.Tone, 120)))
-	l.write(user+"/alert.wav", string(tone(440, 1)))
+	l.write(user+"/tone.wav", string(tone(p.Tone, 120, rate)))
+	l.write(user+"/alert.wav", string(tone(440, 1, rate)))
 
 	p.Process = start(l.tb, "phone"+user, l.Dir, "baresip", "-4", "-s", "-f", p.dir)
 	if _, err := p.AwaitLine(0, regexp.MustCompile(`^baresip is ready`), Patience); err != nil {
@@ -312,15 +318,22 @@ func (p *Phone) awaitRates(what string, ok func(sent, received int) bool) {
 // sends.
 func (p *Phone) AwaitHears(other *Phone) {
 	p.lab.tb.Helper()
+	p.AwaitTone(other.Tone, other.User)
+}
+
+// AwaitTone waits until one of the phone's recordings is a tone of hz, which is
+// somebody's.
+func (p *Phone) AwaitTone(hz float64, whose string) {
+	p.lab.tb.Helper()
 	tick := time.NewTicker(100 * time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(Patience); ; <-tick.C {
-		share, err := p.heard(other.Tone)
+		share, err := p.heard(hz)
 		if share > 0.8 {
 			return
 		}
 		if time.Now().After(deadline) {
-			p.lab.tb.Fatalf("phone %s does not hear the %.0f Hz of %s: share %.2f, %v", p.User, other.Tone, other.User, share, err)
+			p.lab.tb.Fatalf("phone %s does not hear the %.0f Hz of %s: share %.2f, %v", p.User, hz, whose, share, err)
 		}
 	}
 }

@@ -9,14 +9,15 @@ import (
 	"os"
 )
 
-// sampleRate is G.711's: baresip 1.0 does not resample a file for it.
+// sampleRate is G.711's; that of G.722 is twice it. baresip 1.0 does not
+// resample a file for either.
 const sampleRate = 8000
 
-// tone returns a WAV file (16 bit, mono, 8 kHz) of a sine of hz.
-func tone(hz float64, seconds int) []byte {
-	samples := make([]int16, seconds*sampleRate)
+// tone returns a WAV file (16 bit, mono) of a sine of hz.
+func tone(hz float64, seconds, rate int) []byte {
+	samples := make([]int16, seconds*rate)
 	for i := range samples {
-		samples[i] = int16(8000 * math.Sin(2*math.Pi*hz*float64(i)/sampleRate))
+		samples[i] = int16(8000 * math.Sin(2*math.Pi*hz*float64(i)/float64(rate)))
 	}
 	size := uint32(2 * len(samples))
 	var b bytes.Buffer
@@ -28,7 +29,7 @@ func tone(hz float64, seconds int) []byte {
 		Format, Channels     uint16
 		Rate, BytesPerSecond uint32
 		Align, Bits          uint16
-	}{16, 1, 1, sampleRate, 2 * sampleRate, 2, 16})
+	}{16, 1, 1, uint32(rate), uint32(2 * rate), 2, 16})
 	b.WriteString("data")
 	binary.Write(&b, binary.LittleEndian, size)
 	binary.Write(&b, binary.LittleEndian, samples)
@@ -47,8 +48,12 @@ func Heard(path string, hz float64) (float64, error) {
 		return 0, err
 	}
 	i := bytes.Index(data, []byte("data"))
-	if !bytes.HasPrefix(data, []byte("RIFF")) || i < 0 || len(data) < i+8 {
+	if !bytes.HasPrefix(data, []byte("RIFF")) || i < 0 || i < 28 || len(data) < i+8 {
 		return 0, fmt.Errorf("%s: not a WAV file", path)
+	}
+	rate := int(binary.LittleEndian.Uint32(data[24:]))
+	if rate != sampleRate && rate != 2*sampleRate {
+		return 0, fmt.Errorf("%s: %d samples a second", path, rate)
 	}
 	// The length field is written when the recording is closed: read to the end.
 	data = data[i+8:]
@@ -56,7 +61,7 @@ func Heard(path string, hz float64) (float64, error) {
 	for i := range samples {
 		samples[i] = float64(int16(binary.LittleEndian.Uint16(data[2*i:])))
 	}
-	const window = sampleRate / 2
+	window := rate / 2
 	if len(samples) < window {
 		return 0, errors.New("recording shorter than half a second")
 	}
@@ -66,10 +71,10 @@ func Heard(path string, hz float64) (float64, error) {
 		var re, im float64
 		for n, s := range at {
 			energy += s * s
-			sin, cos := math.Sincos(2 * math.Pi * hz * float64(n) / sampleRate)
+			sin, cos := math.Sincos(2 * math.Pi * hz * float64(n) / float64(rate))
 			re, im = re+s*cos, im+s*sin
 		}
-		if energy > audible*window {
+		if energy > float64(audible*window) {
 			best = max(best, 2*(re*re+im*im)/(float64(window)*energy))
 		}
 	}

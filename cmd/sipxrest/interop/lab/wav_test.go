@@ -14,24 +14,24 @@ func TestHeardTellsTonesApart(t *testing.T) {
 		}
 		return path
 	}
-	late := tone(420, 2)
+	late := tone(420, 2, sampleRate)
 	clear(late[44 : len(late)/2]) // silence, then the tone
 	for _, test := range []struct {
 		name     string
 		data     []byte
 		min, max float64
 	}{
-		{"the tone", tone(420, 1), 0.95, 1.05},
+		{"the tone", tone(420, 1, sampleRate), 0.95, 1.05},
 		{"the tone after silence", late, 0.95, 1.05},
-		{"the tone after another's", append(tone(410, 1), tone(420, 1)[44:]...), 0.95, 1.05},
-		{"the next phone's tone", tone(410, 1), 0, 0.05},
-		{"silence", append(tone(420, 0), make([]byte, 16000)...), 0, 0},
+		{"the tone after another's", append(tone(410, 1, sampleRate), tone(420, 1, sampleRate)[44:]...), 0.95, 1.05},
+		{"the next phone's tone", tone(410, 1, sampleRate), 0, 0.05},
+		{"silence", append(tone(420, 0, sampleRate), make([]byte, 16000)...), 0, 0},
 	} {
 		if share, err := Heard(file(test.data), 420); err != nil || share < test.min || share > test.max {
 			t.Errorf("%s: share %.3f, %v; want %.2f to %.2f", test.name, share, err, test.min, test.max)
 		}
 	}
-	for _, bad := range [][]byte{nil, []byte("RIFF"), tone(420, 0), make([]byte, 50000)} {
+	for _, bad := range [][]byte{nil, []byte("RIFF"), tone(420, 0, sampleRate), make([]byte, 50000)} {
 		if share, err := Heard(file(bad), 420); err == nil {
 			t.Errorf("no error for %d bytes that hold no sound: share %.3f", len(bad), share)
 		}

@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
 
 	"sipxrest/sipflow"
@@ -206,7 +205,7 @@ const maxAttempts = 5
 
 // connect calls the target and stays until the call is over.
 func (c *call) connect(ctx context.Context, p plan) error {
-	if name, ok := strings.CutPrefix(p.uri, phoneScheme); ok {
+	if name, ok := phoneName(p.uri); ok {
 		return c.st.cfg.Phone(ctx, c.in, name, p.ring())
 	}
 	to := sipflow.Destination{URI: p.uri, DisplayName: p.DisplayName, RingTime: p.ring(), Trusted: p.ours}

@@ -59,6 +59,8 @@ func TestAnswersAreReadInEverySpelling(t *testing.T) {
 		{`{"action":"transfer","transfer_to":"tel:+49-30(1)2","transfer_ringing_timeout":"12s"}`, transfer("tel:+493012", 12*time.Second)},
 		{`{"action":"transfer","transfer_to":"sip:a@[2001:db8::1]:99","transfer_ringing_timeout":"12"}`, transfer("sip:a@[2001:db8::1]:99", 12*time.Second)},
 		{`{"action":"transfer","transfer_to":"sip:a@b","transfer_ringing_timeout":1.5,"destination_name":"Sales\r\n"}`, Decision{Action: Transfer, To: "sip:a@b", Ring: 1500 * time.Millisecond, DisplayName: "Sales"}},
+		{`{"action":"transfer","transfer_to":"phone:sam"}`, transfer("phone:sam", 30*time.Second)},
+		{`{"action":"transfer","transfer_to":"Phone:j%C3%B6rg@home"}`, transfer("phone:j%C3%B6rg%40home", 30*time.Second)},
 		{`{"action":"transfer","transfer_to":"sip:a@b","transfer_ringing_timeout":0}`, transfer("sip:a@b", 30*time.Second)},
 	} {
 		got, err := ParseDecision([]byte(c.json))
@@ -111,6 +113,10 @@ func TestAnswersThatAreRefused(t *testing.T) {
 		{`{"action":"transfer"}`, "transfer_to: missing"},
 		{`{"action":"transfer","transfer_to":"201"}`, "write a sip:, sips: or tel: URI"},
 		{`{"action":"transfer","transfer_to":"http://a@b"}`, "write a sip:, sips: or tel: URI"},
+		{`{"action":"transfer","transfer_to":"phone:"}`, "write phone: and the name"},
+		{`{"action":"transfer","transfer_to":"phone:a b"}`, "write phone: and the name"},
+		{`{"action":"transfer","transfer_to":"phone:a%0d%0aVia:x"}`, "write phone: and the name"},
+		{`{"action":"transfer","transfer_to":"phone:%zz"}`, "write phone: and the name"},
 		{`{"action":"transfer","transfer_to":"sip:b"}`, "write sip:user@host"},
 		{`{"action":"transfer","transfer_to":"sip:a@b?Route=x"}`, "neither a host name"},
 		{`{"action":"transfer","transfer_to":"sip:a@b;maddr=127.0.0.1"}`, "only transport and user=phone"},
@@ -180,6 +186,7 @@ func FuzzDecision(f *testing.F) {
 		`{"dispatch_action":"answer","room_name":"r","pin":"12","metadata":{"a":1},"attributes":{"a":"b"},"media_encryption":"SRTP"}`,
 		`{"action":"reject","reject_status_code":"SIP_STATUS_BUSY_HERE","reject_reason":"a\r\nb"}`,
 		`{"action":"transfer","transfer_to":"sip:a%41@[::1]:5060;transport=tcp","transfer_ringing_timeout":"1.5s","destination_name":"x"}`,
+		`{"action":"transfer","transfer_to":"phone:a%2541"}`,
 		`{"action":"transfer","transfer_to":"tel:+49(30)1"}`, `{"a":[[[{}]]],"a":"\u0000"}`,
 	} {
 		f.Add([]byte(s))

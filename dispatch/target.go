@@ -36,7 +36,7 @@ func parseTarget(text string) (string, error) {
 		if err != nil || name == "" || len(name) > maxPhone || !utf8.ValidString(name) || strings.IndexFunc(name, unfitName) >= 0 {
 			return "", fmt.Errorf("%.80q: write phone: and the name of a user of calls over WebSocket", text)
 		}
-		return phoneScheme + name, nil
+		return string(appendUser([]byte(phoneScheme), name)), nil
 	case !ok || scheme != "sip" && scheme != "sips" && scheme != "tel":
 		return "", fmt.Errorf("%.80q: write a sip:, sips: or tel: URI", text)
 	case scheme == "tel":
@@ -78,6 +78,13 @@ func parseTarget(text string) (string, error) {
 const phoneScheme = "phone:"
 
 const maxPhone = 255 // bytes of a name
+
+// phoneName is the name of the user that a target is, as parseTarget wrote it.
+func phoneName(target string) (string, bool) {
+	escaped, ok := strings.CutPrefix(target, phoneScheme)
+	name, err := url.PathUnescape(escaped)
+	return name, ok && err == nil
+}
 
 // unfitName says that r is in no user's name.
 func unfitName(r rune) bool {

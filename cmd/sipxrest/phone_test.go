@@ -34,6 +34,10 @@ func TestPhoneUsersByTheCommandLine(t *testing.T) {
 		"block sam eve":            "there is no such user",
 		"favorite sam sam":         "the same user",
 		"set kim --rename SAM":     "there is a user of that name",
+		"sip sam":                  "write the SIP address",
+		"sip sam sip:1@a --none":   "write the SIP address",
+		"sip sam 201":              "write sip:201@example.com",
+		"sip eve sip:1@a":          "there is no such user",
 		"set kim --level x":        "is no access level",
 		"add a --password 1234567": "at least 8",
 	} {
@@ -44,14 +48,14 @@ func TestPhoneUsersByTheCommandLine(t *testing.T) {
 	}
 	do("", "add a", 1) // no password
 	for _, args := range []string{"favorite sam kim", "unfavorite sam kim", "block sam kim", "unblock sam kim", "mute sam kim", "unmute sam kim",
-		"set kim --rename kimmy --pronoun she", "favorite 6F9619FF-8B86-D011-B42D-00C04FC964FF sam"} {
+		"set kim --rename kimmy --pronoun she", "sip sam sip:1@a", "sip sam --none", "sip kimmy sip:202@pbx.example", "favorite 6F9619FF-8B86-D011-B42D-00C04FC964FF sam"} {
 		if out, stderr := do("", args, 0); out != "" || stderr != "" {
 			t.Errorf("%s: %q %q", args, out, stderr)
 		}
 	}
 	do("password4\n", "set-password kimmy", 0)
 	out, _ = do("", "list", 0)
-	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 2 || !strings.HasPrefix(lines[0], "6F9619FF-8B86-D011-B42D-00C04FC964FF kimmy ") || !strings.HasSuffix(lines[1], " admin        Sam") {
+	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 2 || !strings.HasPrefix(lines[0], "6F9619FF-8B86-D011-B42D-00C04FC964FF kimmy ") || !strings.HasSuffix(lines[0], " sip:202@pbx.example") || !strings.HasSuffix(lines[1], " admin        Sam") {
 		t.Errorf("%q", lines)
 	}
 	do("", "delete kimmy", 0)

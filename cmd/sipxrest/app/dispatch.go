@@ -175,7 +175,7 @@ func (a *App) inbound(cfg *Config) dispatch.Config {
 	dc.DomainAddrs = a.peers.addresses
 	dc.Secrets = a.sipSecrets
 	dc.Owns = a.owns
-	dc.Phone = a.takePhone(cfg)
+	dc.Phone = a.takePhone(&a.cfg) // of the running service, whatever is read again
 	return dc
 }
 

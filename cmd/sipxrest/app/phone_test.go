@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"strings"
 	"syscall"
@@ -15,7 +16,9 @@ import (
 
 	"github.com/coder/websocket"
 
+	"sipxrest/metrics"
 	webphone "sipxrest/phone"
+	"sipxrest/policy"
 	"sipxrest/sipflow/siptest"
 )
 
@@ -152,6 +155,12 @@ func TestPhoneFaultsNameTheirKey(t *testing.T) {
 		"phone.limits.sockets-per-user":  func(c *Config) { c.Phone.Limits.SocketsPerUser = -1 },
 		"phone.limits.calls":             func(c *Config) { c.Phone.Limits.Calls = 0 },
 		"phone.limits.requests-per-user": func(c *Config) { c.Phone.Limits.RequestsPerUser = 0 },
+		"phone.sip.enabled":              func(c *Config) { c.Phone.SIP.Enabled = true },
+		"phone.sip.domain":               func(c *Config) { c.Phone.SIP.Domain = "a b" },
+		"phone.sip.address":              func(c *Config) { c.Phone.SIP.Address = "phones.example" },
+		"phone.sip.rtp-ports":            func(c *Config) { c.Phone.SIP.RTPPorts = "20000" },
+		"phone.sip.media-allow":          func(c *Config) { c.Phone.SIP.MediaAllow = []string{"x"} },
+		"phone.sip.media-nat":            func(c *Config) { c.Phone.SIP.MediaNAT = []string{"192.0.2.0/33"} },
 	} {
 		c := Default()
 		c.Domain, c.Users = "pbx.example", []string{"users.yaml"}
@@ -172,5 +181,59 @@ func TestPhoneFaultsNameTheirKey(t *testing.T) {
 	}
 	if _, err := os.Stat(cfg.PhoneDatabase()); errors.Is(err, os.ErrNotExist) {
 		t.Error("the database is elsewhere")
+	}
+}
+
+// A user's SIP phone is rung, the caller's dial policy is asked before, and what
+// came of it is counted and checked.
+func TestPhoneCallsASIPPhone(t *testing.T) {
+	cfg, tokens, users := withPhone(t)
+	desk, addr := phone(t, siptest.Script{HangUpAfter: 300 * time.Millisecond})
+	cfg.SIP.OutboundProxy = []string{"sip:" + addr}
+	cfg.Policy, cfg.Dial.Country = policy.NoPremium, "DE"
+	cfg.Phone.SIP = PhoneSIP{Enabled: true, RTPPorts: "24000-24999", MediaAllow: []string{"127.0.0.0/8"}, Guests: true}
+	store, err := webphone.Open(cfg.PhoneDatabase())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	call := func(s *service, number string) {
+		t.Helper()
+		if err := store.SetSIP(t.Context(), users[1].ID, "sip:"+number+"@"+cfg.Domain); err != nil {
+			t.Fatal(err)
+		}
+		ws := s.socket(s.Addrs()[0], tokens[0], "/api/v3/phone/socket/initiate/"+webphone.NewID().String()+"/to/"+users[1].ID.String())
+		ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
+		defer stop()
+		for {
+			if _, _, err := ws.Read(ctx); websocket.CloseStatus(err) == websocket.StatusGoingAway {
+				return
+			} else if err != nil {
+				t.Fatalf("%s: %v", number, err)
+			}
+		}
+	}
+	s := startIdle(t, cfg)
+	call(s, "09001234567")
+	if n := len(desk.Requests("INVITE")); n != 0 {
+		t.Errorf("%d INVITEs for a premium number", n)
+	}
+	s.log.waitFor(t, `level=INFO msg="dialling refused" agent=sam@`+cfg.Domain+` target=+499001234567 policy=no-premium`)
+	call(s, "202")
+	if n := len(desk.Requests("INVITE")); n != 1 {
+		t.Errorf("%d INVITEs for the phone", n)
+	}
+	if st := s.phone.Stats(); st.ToPhones != 2 || st.Answered != 1 || st.Outcomes[webphone.Declined] != 1 || st.Outcomes[webphone.Completed] != 1 {
+		t.Errorf("%+v", st)
+	}
+	r := metrics.New(metrics.Build{})
+	s.addPhoneMetrics(r)
+	answer := httptest.NewRecorder()
+	r.Handler(func() []string { return nil }).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
+	text := answer.Body.String()
+	for _, want := range []string{`sipxrest_phone_sip_calls_total{direction="to"} 2`, `sipxrest_phone_rtp_ports{state="all"} 500`, `sipxrest_phone_rtp_packets_total{what="sent"}`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %s in the metrics", want)
+		}
 	}
 }

@@ -104,25 +104,20 @@ func readAddress(w http.ResponseWriter, r *http.Request) (*address, *refusal) {
 
 // answerPost tells the callee's devices that one has answered, and ends a call
 // on the direct path.
-func (s *Service) answerPost(w http.ResponseWriter, q *request) {
-	id, ok := ParseID(q.args[0])
-	if !ok {
-		s.refuse(w, errCallID)
-		return
-	}
-	s.answer(id, q.user.ID)
-	w.WriteHeader(http.StatusOK)
-}
+func (s *Service) answerPost(w http.ResponseWriter, q *request) { s.onCall(w, q, s.answer) }
 
 // declinePost ends a call of the user's. Clients post it after every call: what
 // there is not, or is not his, is no error.
-func (s *Service) declinePost(w http.ResponseWriter, q *request) {
+func (s *Service) declinePost(w http.ResponseWriter, q *request) { s.onCall(w, q, s.decline) }
+
+// onCall answers what changes a call by its ID.
+func (s *Service) onCall(w http.ResponseWriter, q *request, change func(call, user ID)) {
 	id, ok := ParseID(q.args[0])
 	if !ok {
 		s.refuse(w, errCallID)
 		return
 	}
-	s.decline(id, q.user.ID)
+	change(id, q.user.ID)
 	w.WriteHeader(http.StatusOK)
 }
 

@@ -114,6 +114,9 @@ func (s *Service) ring(c *call, l *leg) bool {
 		return false
 	}
 	c.legs[0] = l
+	if c.state != ringing {
+		return true // a device knew its ID, and has answered before it was told
+	}
 	s.notify(c.callee.ID, incoming(c))
 	if s.hasPhone(c) {
 		s.ringPhone(c)

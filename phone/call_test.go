@@ -461,3 +461,27 @@ type noHijack struct{ header http.Header }
 func (n noHijack) Header() http.Header         { return n.header }
 func (n noHijack) Write(b []byte) (int, error) { return len(b), nil }
 func (n noHijack) WriteHeader(int)             {}
+
+// A callee who knows the call's ID may answer as soon as the caller has his 101.
+func TestAnAnswerMayComeBeforeTheNotification(t *testing.T) {
+	at(t, func(h *house) {
+		kim := h.notified("kim")
+		settle()
+		l := newLeg(&h.stats.frames)
+		id, _ := ParseID(callA)
+		c := &call{id: id, caller: h.users["sam"], callee: h.users["kim"], legs: [2]*leg{l}}
+		if r := h.begin(c, errOffline); r != nil {
+			t.Fatal(r)
+		}
+		to := h.open("kim", answerPath(callA))
+		kim.hears("device", answeredText(callA))
+		if !h.ring(c, l) {
+			t.Error("the call has ended")
+		}
+		kim.hears("device, told late")
+		to.stays("callee")
+		if m, _, _ := l.take(); !strings.HasPrefix(string(m), `{"phonecallStartTime"`) {
+			t.Errorf("%q", m)
+		}
+	})
+}

@@ -156,11 +156,12 @@ func (s *Service) initiateSocket(w http.ResponseWriter, q *request) {
 	}
 	defer s.leave()
 	c := &call{id: callID, caller: q.user, callee: to, tokens: [2]tokenHash{q.token}}
+	l := newLeg(&s.stats.frames)
+	c.legs[0] = l // from the beginning: it is a call once its client reads 101
 	if refusal := s.begin(c, errOffline); refusal != nil {
 		s.refuse(w, refusal)
 		return
 	}
-	l := newLeg(&s.stats.frames)
 	socket, err := accept(w, q.Request, l, websocket.MessageBinary)
 	if err != nil {
 		s.hangUp(c, 0)

@@ -85,8 +85,13 @@ func TestSubscribersOfOneCallAreBounded(t *testing.T) {
 		for range maxWatchers {
 			st.watch(id)
 		}
-		if w := st.ask("GET", "/dialout/"+id+"/events", ""); w.Code != 429 || w.Header().Get("Retry-After") == "" {
-			t.Errorf("%d %s", w.Code, w.Body)
+		select {
+		case got := <-st.watch(id):
+			if len(got) != 1 || !strings.Contains(got[0], tooManyWatch) {
+				t.Errorf("one too many: %q", got)
+			}
+		default:
+			t.Error("one too many is served")
 		}
 		watched := st.watch(other)
 		for _, l := range st.lines() {

@@ -6,8 +6,10 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
+	"sipxrest/sipflow/siptest"
 	"sipxrest/sipflow/wire"
 )
 
@@ -283,6 +285,21 @@ func TestDialDoesNotReachThisMachineForAClient(t *testing.T) {
 			})
 		})
 	}
+}
+
+// The operator's target may be here, but not where a redirection leads from it.
+func TestDialDoesNotReachThisMachineByARedirection(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, siptest.NewNetwork(), "")
+		defer r.stop()
+		c := &Call{sw: r.sw, Spec: Spec{Dial: &Dialling{Target: "sip:room@127.0.0.1:5070"}}}
+		if _, err := c.namedHops(t.Context(), c.Dial.Target); err != nil {
+			t.Error(err)
+		}
+		if hops, err := c.namedHops(t.Context(), "sip:x@127.0.0.1:9100"); err == nil {
+			t.Errorf("goes to %v", hops)
+		}
+	})
 }
 
 // A user with parameters of its own is named as a whole.

@@ -84,10 +84,11 @@ func (t *transport) local(a netip.Addr) bool {
 
 // namedHops are the next hops of somebody whom a client has called. The client
 // may name any host where there is no outbound proxy: services of this machine
-// are none that he is to reach through us.
+// are none that he is to reach through us. The target of a call by Dial is the
+// operator's as a rule, but not where a redirection leads from there.
 func (c *Call) namedHops(ctx context.Context, uri string) ([]resolve.Hop, error) {
 	hops, err := c.sw.nextHops(ctx, uri)
-	if err != nil || len(c.sw.proxies) > 0 || c.Dial != nil && !c.Dial.Chosen {
+	if err != nil || len(c.sw.proxies) > 0 || c.Dial != nil && !c.Dial.Chosen && uri == c.Dial.Target {
 		return hops, err
 	}
 	for _, h := range hops {

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -326,12 +328,28 @@ func (c *checker) dialout(cfg *Config) {
 	ctx, cancel := context.WithTimeout(c.ctx, probeTime)
 	defer cancel()
 	for _, p := range talk.Probe(ctx, talk.Config{Servers: d.Servers, TLS: secure}) {
+		for _, address := range []string{p.Server, p.Backend} {
+			if inTheClear(address) {
+				c.say(levelNote, "dialout", "%s is not encrypted: who is on the way sees every call, and what we prove ourselves with: write it as https://", address)
+			}
+		}
 		if p.Err != nil {
 			c.say(levelProblem, "dialout", "%s for %s: %v", p.Server, p.Backend, p.Err)
 		} else {
 			c.say(levelOK, "dialout", "%s (version %s) takes us as a bridge for %s", p.Server, p.Version, p.Backend)
 		}
 	}
+}
+
+// inTheClear reports whether a server's address, which was checked, is of plain
+// HTTP beyond this machine.
+func inTheClear(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" || u.Hostname() == "localhost" {
+		return false
+	}
+	a, err := netip.ParseAddr(u.Hostname())
+	return err != nil || !a.IsLoopback()
 }
 
 func (c *checker) dialoutAgent(cfg *Config) {

@@ -345,3 +345,28 @@ dialout: %s
 		}
 	}
 }
+
+func TestCheckNamesAddressesThatAreNotEncrypted(t *testing.T) {
+	for address, want := range map[string]bool{
+		"http://signaling.test/spreed": true, "http://192.0.2.1:8080/": true, "http://[2001:db8::1]/": true,
+		"https://signaling.test/spreed": false, "http://127.0.0.1:8080/spreed": false, "http://[::1]/": false, "http://localhost/": false,
+	} {
+		if got := inTheClear(address); got != want {
+			t.Errorf("%s: %v", address, got)
+		}
+	}
+	dir := t.TempDir()
+	write(t, dir, "users.yaml", usersYAML)
+	_, out := checked(t, write(t, dir, "sipxrest.yaml", minimal+`
+data-dir: data
+sip: {listen: ["udp:127.0.0.1:0"], outbound-proxy: ["sip:127.0.0.1:1"]}
+dialout:
+  servers: [{url: "ws://signaling.invalid", secret: s, backends: [{url: "https://cloud.invalid", sip-secret: x}]}]
+  gateway: {uri: "sip:127.0.0.1:1"}
+  room-target: "sip:{token}@127.0.0.1"
+`))
+	wants(t, out, "note dialout http://signaling.invalid/spreed is not encrypted")
+	if strings.Contains(out, "cloud.invalid/ is not encrypted") {
+		t.Error(out)
+	}
+}

@@ -41,6 +41,14 @@ func (d *Dispatcher) secrets(username string) (sipflow.Credentials, bool) {
 	return st.cfg.Secrets(username)
 }
 
+// secretOfTrunk says whether a digest user is one whose secret is a trunk's.
+// Such a user is nobody where the trunk's calls do not come from.
+func (st *state) secretOfTrunk(username string) bool {
+	return username != "" && slices.ContainsFunc(st.trunks, func(t trunk) bool {
+		return t.Username == username && t.Credentials != (sipflow.Credentials{})
+	})
+}
+
 // call is an inbound call that has a rule. Its fields are those of the call's
 // goroutine.
 type call struct {
@@ -91,7 +99,7 @@ func (d *Dispatcher) begin(in *sipflow.Incoming) (*call, error) {
 	switch {
 	case t != nil && !prove:
 		c.Trunk = t.Name
-	case in.Username != "" && st.cfg.Owns != nil && !st.cfg.Owns(in.Username, in.From.User):
+	case t == nil && st.secretOfTrunk(in.Username), in.Username != "" && st.cfg.Owns != nil && !st.cfg.Owns(in.Username, in.From.User):
 		d.log.Info("inbound call refused: the user calls in the name of another", "user", in.Username, "from", in.From.User, "source", in.Source)
 		d.stats.decided[OutcomeForged].Add(1)
 		return nil, in.Refuse(403, "Wrong Identity") // RFC 4474 has it as 438, which fewer know
@@ -142,7 +150,7 @@ func (d *Dispatcher) count(c *call, o Outcome) {
 // carryOut does what was decided. A target that fails may lead to another
 // decision.
 func (c *call) carryOut(ctx context.Context, decision *Decision) error {
-	for attempt := 1; ; attempt++ {
+	for attempt := 1; ; {
 		c.decision = decision
 		p, err := c.st.plan(&c.rule.Rule, decision, false)
 		switch {
@@ -187,10 +195,11 @@ func (c *call) carryOut(ctx context.Context, decision *Decision) error {
 			event = TransferFailed
 		}
 		c.log.Info("inbound call: the target was not reached", "target", p.uri, "error", err)
-		if c.rule.Decide&event == 0 || attempt == maxAttempts {
+		if c.rule.Decide&event == 0 || attempt >= maxAttempts>>c.in.Rounds() {
 			c.tell(event, func(m *message) { c.addFailure(m, p, err) })
 			return err
 		}
+		attempt++
 		m := c.rule.message(&c.Call, event.names()[0])
 		c.addFailure(m, p, err)
 		c.attach(m)
@@ -201,6 +210,8 @@ func (c *call) carryOut(ctx context.Context, decision *Decision) error {
 }
 
 // maxAttempts bounds the targets that one call is connected to after another.
+// Each time that the call has come by here before halves it: targets that lead
+// back here would multiply otherwise.
 const maxAttempts = 5
 
 // connect calls the target and stays until the call is over.

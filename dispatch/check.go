@@ -93,9 +93,6 @@ func (r *Rule) checkRequest(fault func(string, error)) {
 		fault("sip_headers", err)
 		r.SIPHeaders[i] = canonical
 	}
-	if len(r.JWT.Keys) == 0 && r.JWT.Issuer != "" {
-		fault("jwt", errors.New(`keys: missing: write [{id: "1", secret: "…"}]`))
-	}
 	for _, k := range r.JWT.Keys {
 		if len(k.Secret) < 16 {
 			fault("jwt", fmt.Errorf("keys: the secret of key %.64q has less than 16 characters: such can be guessed from one token", k.ID))

@@ -78,11 +78,12 @@ type state struct {
 
 // A Dispatcher decides on calls. Its methods may be called from any goroutine.
 type Dispatcher struct {
-	log    *slog.Logger
-	now    atomic.Pointer[state]
-	asking chan struct{}
-	events *sender
-	stats  stats
+	log     *slog.Logger
+	now     atomic.Pointer[state]
+	asking  chan struct{}
+	events  *sender
+	stats   stats
+	guesses guesses
 
 	reloading sync.Mutex
 	cfg       Config // guarded by reloading

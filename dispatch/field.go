@@ -80,6 +80,9 @@ func text(p *string) func(*yaml.Node) error {
 func secret(p *Secret) func(*yaml.Node) error {
 	return func(n *yaml.Node) error {
 		s, err := scalar(n)
+		if err == nil && s == "" {
+			return errors.New("it is empty: leave the key out, or write the secret")
+		}
 		*p = Secret(s)
 		return err
 	}
@@ -189,7 +192,7 @@ func headers(p *http.Header) func(*yaml.Node) error {
 
 // read reads jwt: {issuer, keys: [{id, secret}]}.
 func (j *JWT) read(n *yaml.Node) error {
-	return mapping(n, map[string]func(*yaml.Node) error{
+	err := mapping(n, map[string]func(*yaml.Node) error{
 		"issuer": text(&j.Issuer),
 		"keys": func(n *yaml.Node) error {
 			if n.Kind != yaml.SequenceNode {
@@ -205,6 +208,10 @@ func (j *JWT) read(n *yaml.Node) error {
 			return nil
 		},
 	})
+	if err == nil && len(j.Keys) == 0 { // who writes the section wants to sign
+		return errors.New(`keys: missing: write [{id: "1", secret: "…"}]`)
+	}
+	return err
 }
 
 // mapping reads a section with known keys.

@@ -28,6 +28,10 @@ var (
 //
 //go:noinline
 func (c *call) enterPIN(ctx context.Context, p plan) (*Decision, error) {
+	guess := c.guess(p.Room)
+	if !guess.allowed() {
+		return nil, c.wrongPIN(errGuesses)
+	}
 	if !c.held {
 		if err := c.in.AnswerHeld(ctx); err != nil {
 			return nil, err
@@ -42,15 +46,22 @@ func (c *call) enterPIN(ctx context.Context, p plan) (*Decision, error) {
 			return nil, context.Cause(ctx)
 		}
 		timeout := errors.Is(err, errPINTime)
+		if err == nil && digits != "" && !guess.take() {
+			return nil, c.wrongPIN(errGuesses)
+		}
 		switch {
 		case c.rule.CheckPIN && (err == nil || timeout):
 			next, again, err := c.askPIN(ctx, digits)
 			if err != nil || !again {
+				if err == nil && digits != "" && !c.fellBack && next.Action != Hangup {
+					guess.right()
+				}
 				return next, err
 			}
 		case err != nil && !timeout:
 			return nil, err
 		case err == nil && samePIN(digits, string(p.PIN)):
+			guess.right()
 			return nil, nil
 		}
 		if timeout {
@@ -62,7 +73,11 @@ func (c *call) enterPIN(ctx context.Context, p plan) (*Decision, error) {
 
 // wrongPIN hangs up, and says why (RFC 3326).
 func (c *call) wrongPIN(why error) error {
-	c.log.Info("inbound call: hung up", "reason", why)
+	if errors.Is(why, errGuesses) {
+		c.log.Warn("inbound call: no PIN may be tried for now", "reason", why, "minutes", int(guessTime/time.Minute))
+	} else {
+		c.log.Info("inbound call: hung up", "reason", why)
+	}
 	c.d.count(c, OutcomePIN)
 	if err := c.in.Refuse(403, "PIN"); err != nil {
 		return err

@@ -130,6 +130,8 @@ func TestFaultyRulesSayFileRuleAndKey(t *testing.T) {
 		{"{id: a, " + u + ", sip_headers: [Authorization]}", "sip_headers: \"Authorization\": a header that begins with X-"},
 		{"{id: a, " + u + ", hmac_secret: short}", "hmac_secret: it has less than 16 characters"},
 		{"{id: a, " + u + ", jwt: {issuer: a}}", "jwt: keys: missing"},
+		{"{id: a, " + u + ", jwt: {keys: []}}", "jwt: keys: missing"},
+		{"{id: a, " + u + ", jwt: {}}", "jwt: keys: missing"},
 		{"{id: a, " + u + ", jwt: {keys: [{id: k, secret: short}]}}", "jwt: keys: the secret of key \"k\" has less than 16"},
 		{"{id: a, " + u + ", jwt: {keys: [{secrit: short}]}}", "jwt: keys: unknown key"},
 		{"{id: a, " + u + ", allow_private: ['10.0.0.0/8']}", "allow_private: \"10.0.0.0/8\": write the host"},

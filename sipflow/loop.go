@@ -36,6 +36,10 @@ func (sw *Switchboard) looped(m *wire.Message) bool {
 	return found || marks >= maxMarks
 }
 
+// Rounds is how often the call has come by here before, as far as the INVITE
+// still says so.
+func (in *Incoming) Rounds() int { return len(in.Header(loopField)) }
+
 // loopHeader is what the INVITE that goes on says: the marks that the one
 // before had, and another.
 func (sw *Switchboard) loopHeader(m *wire.Message) string {

@@ -17,7 +17,7 @@ var edges = map[string][]string{
 	"callcontroller": {"sipflow", "restauth", "schema", "policy", "limit"},
 	"dialout":        {"sipflow", "restauth"},
 	"dialout/talk":   {},
-	"dispatch":       {"sipflow", "restauth"},
+	"dispatch":       {"sipflow", "restauth", "limit"},
 	"phone":          {"phone/media", "sipflow", "restauth", "limit"},
 	"phone/media":    {},
 	"events":         {"sipflow"},

@@ -1,0 +1,102 @@
+package dispatch
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sipxrest/sipflow/siptest"
+)
+
+func newGuess(g *guesses, caller, room string) guess {
+	c := &call{d: &Dispatcher{}, rule: &rule{Rule: Rule{ID: "r"}}, Call: Call{Trunk: "t1", FromUser: caller}}
+	out := c.guess(room)
+	out.of = g
+	return out
+}
+
+func TestWrongPINsOfACallerAndForARoomAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g guesses
+		for range maxCallerGuesses {
+			if a := newGuess(&g, "201", "a"); !a.allowed() || !a.take() {
+				t.Fatal("refused too early")
+			}
+		}
+		if a := newGuess(&g, "201", "b"); a.allowed() || a.take() {
+			t.Error("a caller may guess on for another room")
+		}
+		// Who changes his number has the room's.
+		tried := 0
+		for i := range 1000 {
+			if newGuess(&g, fmt.Sprint(i), "a").take() {
+				tried++
+			}
+		}
+		if want := maxRoomGuesses - maxCallerGuesses; tried != want {
+			t.Errorf("%d PINs may be tried, want %d", tried, want)
+		}
+		if !newGuess(&g, "301", "c").allowed() {
+			t.Error("another room suffers")
+		}
+		time.Sleep(guessTime)
+		if !newGuess(&g, "201", "a").allowed() {
+			t.Error("it does not end")
+		}
+		right := newGuess(&g, "201", "a")
+		for range 10 * maxRoomGuesses {
+			if !right.take() {
+				t.Fatal("right PINs count")
+			}
+			right.right()
+		}
+		for i := range 3 * maxGuessers {
+			newGuess(&g, fmt.Sprint(i), fmt.Sprint(i)).take()
+		}
+		if n, m := len(g.callers.by), len(g.rooms.by); n > maxGuessers || m > maxGuessers {
+			t.Errorf("%d callers and %d rooms are remembered", n, m)
+		}
+	})
+}
+
+func TestACallerWhoGuessesPINsIsNotAnsweredAnyMore(t *testing.T) {
+	const rules = `{id: r, url: "https://hooks.test/", pin_check: webhook}`
+	for _, c := range []struct{ name, rules, wrong string }{
+		{"here", hookRule, `{"room_name":"a","pin":"1234"}`},
+		{"by the webhook", rules, `{"room_name":"a","pin":"*"}`},
+		{"by the webhook, which refuses", rules, `{"action":"reject"}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := flow{rules: c.rules, script: siptest.Script{Do: keys("1#2#3#")}, hook: func(s *hookSaid) reply {
+				if s.event == "pin_entered" {
+					return reply{body: c.wrong}
+				}
+				return reply{body: `{"room_name":"a","pin":"1234"}`}
+			}}
+			synctest.Test(t, func(t *testing.T) {
+				n := siptest.NewNetwork()
+				h := &hooked{t: t}
+				caller := n.Phone("201", "10.0.0.2:5060", f.script)
+				defer caller.Close()
+				_, stop := f.start(t, n, h)
+				var err error
+				calls := 0
+				for ; err == nil && calls <= maxCallerGuesses; calls++ {
+					err = caller.Call(t.Context(), "sip:5000@10.0.0.1:5060")
+					time.Sleep(5 * time.Second)
+				}
+				if err == nil || !strings.Contains(err.Error(), "403") || calls <= pinTries {
+					t.Errorf("call %d: %v", calls, err)
+				}
+				if strings.Contains(h.log.String(), "1234") {
+					t.Error("the log has the PIN")
+				}
+				time.Sleep(time.Minute)
+				stop()
+				time.Sleep(time.Minute)
+			})
+		})
+	}
+}

@@ -343,6 +343,9 @@ func (in *Incoming) bridge(ctx context.Context, target *Leg) error {
 	up, stop := in.upWhile(ctx)
 	defer stop()
 	err := in.call.bridge(up, in.leg, target)
+	if in.unacked() { // the target does not wait for that ACK
+		in.call.hangUp(ctx, target, err)
+	}
 	in.hangUp(ctx, err)
 	return err
 }

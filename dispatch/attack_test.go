@@ -59,3 +59,20 @@ func TestACallThatCameByHereHasFewerTargets(t *testing.T) {
 		}
 	}
 }
+
+func TestLimitsOfAUserHoldForNoTrunk(t *testing.T) {
+	d, err := newDispatcher(t, "{id: r, action: hangup}", func(c *Config) {
+		c.Trunks = []Trunk{{Name: "a", Username: "branch", Credentials: sipflow.Credentials{Username: "branch", Password: "x"}}, {Name: "b", Username: "202"}}
+		c.Secrets = func(user string) (sipflow.Credentials, bool) {
+			return sipflow.Credentials{Username: map[string]string{"201": "201", "bob": "201", "202": "202"}[user], Password: "x"}, true
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for username, want := range map[string]string{"201": "201", "bob": "201", "202": "", "branch": ""} {
+		if got := d.Inbound("r").User(username); got != want {
+			t.Errorf("%s: %q, want %q", username, got, want)
+		}
+	}
+}

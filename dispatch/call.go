@@ -15,7 +15,7 @@ import (
 // Inbound is what has a switchboard hand its calls to d. realm is that of the
 // users' SIP secrets.
 func (d *Dispatcher) Inbound(realm string) *sipflow.Inbound {
-	return &sipflow.Inbound{Realm: realm, Admit: d.admit, Secrets: d.secrets, Take: d.take}
+	return &sipflow.Inbound{Realm: realm, Admit: d.admit, Secrets: d.secrets, User: d.user, Take: d.take}
 }
 
 // admit lets calls of trunks in, and has all others prove who they are.
@@ -39,6 +39,17 @@ func (d *Dispatcher) secrets(username string) (sipflow.Credentials, bool) {
 		return sipflow.Credentials{}, false
 	}
 	return st.cfg.Secrets(username)
+}
+
+// user is the user of ours who has proved to be so, under one of his names. That
+// of a trunk is none: its callers are many.
+func (d *Dispatcher) user(username string) string {
+	st := d.now.Load()
+	if st.cfg.Secrets == nil || slices.ContainsFunc(st.trunks, func(t trunk) bool { return t.Username == username }) {
+		return ""
+	}
+	credentials, _ := st.cfg.Secrets(username)
+	return credentials.Username
 }
 
 // secretOfTrunk says whether a digest user is one whose secret is a trunk's.

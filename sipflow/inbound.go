@@ -25,6 +25,10 @@ type Inbound struct {
 	// one of them can verify is enough. It is called in the goroutine that reads
 	// the socket, for users that do not exist as well.
 	Secrets func(username string) (Credentials, bool)
+	// User is the one whom Limits.CallsPerAgent and CallRatePerAgent are to hold
+	// for when username has proved to be so; "" for no limit. It is called in the
+	// goroutine that reads the socket. Default: no limit.
+	User func(username string) string
 	// Take runs the call, in its own goroutine. Its ctx ends, with the cause,
 	// when the caller gives up (ErrCancelled) or sends BYE (ErrHungUp), and when
 	// the switchboard ends (ErrDraining). When it returns and the caller is
@@ -254,6 +258,10 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 	c := &Call{Spec: Spec{Key: Key{Calling: calling}, Method: MethodInvite, CallingUser: calling, CalledUser: in.To.User + "@" + in.To.Host, Trusted: true,
 		Credentials: Credentials{Username: in.Username}}, // whose policy holds, for Config.Allow
 		sw: sw, id: idIn(key), began: sw.stats.elapsed(), wake: make(chan struct{}, 1), done: make(chan struct{}), in: in}
+	if user := sw.cfg.Inbound.User; user != nil && in.Username != "" {
+		c.Key.Agent = user(in.Username)
+		c.Trusted = c.Key.Agent == ""
+	}
 	c.Key.Called = "inbound-" + string(appendID(nil, c.id)) // no user's: many may call the same at once
 	if err := sw.limits.attempt(&c.Spec); err != nil {
 		return overloaded(err)
@@ -284,12 +292,15 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 
 // overloaded refuses a call for a limit, or because we shut down: both are
 // what 503 is for (RFC 3261 §21.5.4), for another server than this one may take
-// the call.
+// the call. That one user has too many says nothing of the server.
 func overloaded(err error) wire.Reply {
 	wait := retryCalls
 	var over *LimitError
 	if errors.As(err, &over) {
 		wait = max(over.Wait, time.Second)
+		if over.OfAgent() {
+			return wire.Reply{Code: 480, Header: retryIn(wait)}
+		}
 	}
 	return wire.Reply{Code: 503, Header: retryIn(wait)}
 }

@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -186,6 +187,39 @@ func TestServeEndsInEveryPhaseOfAnInboundCall(t *testing.T) {
 					t.Log(n.Ladder())
 				}
 			})
+		})
+	}
+}
+
+// Who has one user's password does not take all lines.
+func TestInboundCallsOfOneUserAreBounded(t *testing.T) {
+	for _, c := range []struct {
+		agent string
+		code  int
+	}{{"201", 480}, {"", 100}} {
+		inboundRaw(t, waits, func(t *testing.T, p *rawInbound) {
+			for i := range 3 {
+				p.rawPhone.send(rawInvite("b1", fmt.Sprint("a", i), "raw1", fmt.Sprint("call", i)))
+				auth := answerWith(challengeBy(t, p.final("INVITE", 401), "SHA-256"), Credentials{Username: "201", Password: "secret"}, roomURI)
+				want := 100
+				if i == 2 {
+					want = c.code
+				}
+				m := p.wants(want, rawInvite("b1", fmt.Sprint("c", i), "raw1", fmt.Sprint("call", i), "Max-Forwards", "Authorization: "+auth+"\r\nMax-Forwards"))
+				if want == 480 && m.Get(wire.RetryAfter) == nil {
+					t.Error("480 without Retry-After")
+				}
+			}
+			p.sw.stopCalls()
+			time.Sleep(40 * time.Second)
+			p.queue = nil
+		}, func(cfg *Config) {
+			cfg.Limits.CallsPerAgent = 2
+			cfg.Inbound.Realm, cfg.Inbound.Admit = "sipx.test", nil
+			cfg.Inbound.User = func(string) string { return c.agent }
+			cfg.Inbound.Secrets = func(user string) (Credentials, bool) {
+				return Credentials{Username: user, Password: "secret"}, user == "201"
+			}
 		})
 	}
 }

@@ -9,7 +9,9 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +25,13 @@ import (
 	"sipxrest/sipflow/siptest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if n, err := strconv.Atoi(os.Getenv(peerCalls)); err == nil {
+		rtpPeers(n)
+		return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // cheap is a cost that tests can pay.
 var cheap = cost{passes: 1, memory: 64, parallel: 1}

@@ -212,8 +212,12 @@ func (in *Incoming) open() error {
 	return nil
 }
 
-// Ring tells the caller that somebody is alerted (180), once.
+// Ring tells the caller that somebody is alerted (180), once. After AnswerHeld
+// there is no way to.
 func (in *Incoming) Ring() error {
+	if in.held {
+		return context.Cause(in.ctx)
+	}
 	if err := in.open(); err != nil || in.rang {
 		return err
 	}

@@ -124,7 +124,7 @@ func number(r *rand.Rand) string {
 	return []string{"0", "1", "2", "89", "90", "180", "200", "486", "4294967295", "-1"}[r.IntN(10)]
 }
 
-const stages = 3 // the phone rings, is referred, is joined with another
+const stages = 5 // the phone rings, is referred, is joined with another, rings for us, speaks with us
 
 func fuzzReceive(t *testing.T, stage byte, messages [][]byte) {
 	n := siptest.NewNetwork()
@@ -140,14 +140,14 @@ func fuzzReceive(t *testing.T, stage byte, messages [][]byte) {
 	s := spec(func(s *Spec) {
 		s.CallingUser, s.CalledUser = "201@10.0.0.2", "202@10.0.0.3"
 		s.Key.Agent = "200@10.0.0.2" // whose challenges are answered
-		if stage == 2 {
+		if stage >= 2 {
 			s.Method = MethodInvite
 		}
+		if stage >= 3 {
+			s.CalledUser, s.Converse = "201@10.0.0.2", new(audio).conversation()
+		}
 	})
-	flow := Refer
-	if stage == 2 {
-		flow = Invite
-	}
+	flow := []Flow{Refer, Refer, Invite, Converse, Converse}[stage]
 	c, err := r.sw.Place(t.Context(), s, flow)
 	if err != nil {
 		t.Fatal(err)
@@ -170,6 +170,12 @@ func fuzzReceive(t *testing.T, stage byte, messages [][]byte) {
 		calling.send(calling.response(last[calling], 200, calling.contact()+described, twoStreams))
 		calling.expect("ACK")
 		last[called] = called.expect("ACK")
+	case 3:
+		last[calling] = calling.expect("INVITE")
+	case 4:
+		calling.invite = calling.expect("INVITE")
+		calling.send(calling.response(calling.invite, 200, calling.contact()+"Supported: timer\r\nAllow: UPDATE\r\nContent-Type: application/sdp\r\n", sdpOf(1)))
+		last[calling] = calling.expect("ACK")
 	}
 	if last[called] == nil {
 		last[called] = last[calling]

@@ -75,6 +75,7 @@ func TestInboundCallerIsHeardWhileItDials(t *testing.T) {
 		p.rawPhone.send(within(res, "BYE", 100, "", ""))
 		p.final("BYE", 200)
 		time.Sleep(40 * time.Second)
+		synctest.Wait()
 		p.queue = nil
 		if digits != strings.Repeat("7", 50) {
 			t.Errorf("digits %q", digits)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sipxrest/sipflow/siptest"
@@ -188,6 +189,7 @@ func TestDigitsOfAHeldCaller(t *testing.T) {
 			p.wants(200, within(res, "INFO", 2+i, "Content-Type: "+info.kind+"\r\n", info.body))
 		}
 		p.wants(200, within(res, "BYE", 50, "", ""))
+		synctest.Wait()
 		if string(got) != "123#*#A" {
 			t.Errorf("digits %q", got)
 		}

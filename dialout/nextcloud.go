@@ -73,13 +73,17 @@ func (s *Service) accept(c *call, r *talk.Request) *refusal {
 	}
 	// The number goes back as it came: Nextcloud compares it with its own.
 	ctx, cancel := s.within(r.Context())
+	stop := context.AfterFunc(c.gone, cancel) // a slow Nextcloud does not keep us from the end
 	who, err := r.Session.Backend().VerifyDialout(ctx, r.RoomID, r.Number, r.Options)
+	stop()
 	cancel()
 	if why := c.doomed(); why != nil {
 		return doomRefusal(why)
 	}
 	if err != nil {
-		c.log.Warn("the number was not verified", "room", r.RoomID, "error", err)
+		if s.lines.Allow() {
+			c.log.Warn("the number was not verified", "room", r.RoomID, "error", err)
+		}
 		return verifyRefusal(err)
 	}
 	if c.talk.name = shortened(who.DisplayName); c.talk.name == "" {

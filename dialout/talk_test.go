@@ -349,11 +349,45 @@ func TestShutdownDoesNotWaitForNextcloud(t *testing.T) {
 		synctest.Wait()
 		began := time.Now()
 		st.stop()
-		if d := time.Since(began); d > 9*time.Second {
+		if d := time.Since(began); d >= time.Second {
 			t.Errorf("stopping took %v", d)
 		}
-		if err := <-answered; err == nil {
-			t.Error("accepted while stopping")
+		if err := <-answered; err == nil || !strings.Contains(err.Error(), stopping) {
+			t.Errorf("answered %v while stopping", err)
+		}
+	})
+}
+
+// A request is given up at once when nobody is left to be called for.
+func TestTheEndForEveryoneDoesNotWaitForNextcloud(t *testing.T) {
+	inTalk(t, func(st *talkStage) {
+		_, l := st.connected()
+		st.lab.Cloud.VerifyDelay = time.Hour
+		answered := make(chan error, 1)
+		go func() {
+			_, err := st.lab.Cloud.Dialout(token, number, talktest.Options(102))
+			answered <- err
+		}()
+		synctest.Wait()
+		began := time.Now()
+		st.lab.Cloud.EndForEveryone(token)
+		if err := <-answered; err == nil || !strings.Contains(err.Error(), callOver) || time.Since(began) >= time.Second {
+			t.Errorf("answered %v after %v", err, time.Since(began))
+		}
+		l.ends(phone, nil)
+	})
+}
+
+// Lines of the log about numbers that are not verified are bounded, too.
+func TestRefusalsAreLoggedWithinBounds(t *testing.T) {
+	inTalk(t, func(st *talkStage) {
+		for i := range 3 * maxLines {
+			if _, err := st.lab.Cloud.Dialout("1", "+49305550"+strconv.Itoa(1000+i), `{"attendeeId":`+strconv.Itoa(i+1)+`,"actorType":"users","actorId":"a"}`); err == nil {
+				t.Fatal("accepted")
+			}
+		}
+		if n := strings.Count(st.log.String(), "phone call refused"); n == 0 || n > maxLines {
+			t.Errorf("%d lines", n)
 		}
 	})
 }

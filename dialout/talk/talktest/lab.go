@@ -50,6 +50,7 @@ type Lab struct {
 	OnFault func(Fault)
 	// Cut is asked before each message that the signaling server takes (from a
 	// client) or sends: true loses the message and the connection.
+	// It is called for one message at a time.
 	Cut func(sent bool, message []byte) bool
 	// NotFound has the signaling server be something else.
 	NotFound bool
@@ -61,6 +62,7 @@ type Lab struct {
 	accept chan net.Conn
 	closed chan struct{}
 	wg     sync.WaitGroup
+	cutMu  sync.Mutex // before mu
 
 	mu       sync.Mutex
 	changed  chan struct{}
@@ -338,4 +340,11 @@ func (c *conn) shut() error {
 	delete(c.lab.conns, c)
 	c.lab.mu.Unlock()
 	return c.Conn.Close()
+}
+
+// cuts asks Cut, which connections that run side by side share.
+func (l *Lab) cuts(sent bool, message []byte) bool {
+	l.cutMu.Lock()
+	defer l.cutMu.Unlock()
+	return l.Cut != nil && l.Cut(sent, message)
 }

@@ -134,7 +134,7 @@ func (l *Lab) serveSignaling(w http.ResponseWriter, r *http.Request) {
 		if k.ctx.Err() != nil || data == nil {
 			return
 		}
-		if l.Cut != nil && l.Cut(false, data) {
+		if l.cuts(false, data) {
 			return
 		}
 		l.mu.Lock()
@@ -211,7 +211,7 @@ func (k *link) write() {
 			if data == nil {
 				return
 			}
-			if k.lab.Cut != nil && k.lab.Cut(true, data) {
+			if k.lab.cuts(true, data) {
 				return
 			}
 			k.lab.mu.Lock()

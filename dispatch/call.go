@@ -111,11 +111,11 @@ func (d *Dispatcher) begin(in *sipflow.Incoming) (*call, error) {
 	case t != nil && !prove:
 		c.Trunk = t.Name
 	case t == nil && st.secretOfTrunk(in.Username), in.Username != "" && st.cfg.Owns != nil && !st.cfg.Owns(in.Username, in.From.User):
-		d.log.Info("inbound call refused: the user calls in the name of another", "user", in.Username, "from", in.From.User, "source", in.Source)
+		d.log.Info("inbound call refused: the user calls in the name of another", "user", in.Username, "from", clip(in.From.User), "source", in.Source)
 		d.stats.decided[OutcomeForged].Add(1)
 		return nil, in.Refuse(403, "Wrong Identity") // RFC 4474 has it as 438, which fewer know
 	}
-	c.log = d.log.With("call", c.ID, "sip_call_id", c.SIPCallID, "trunk", c.Trunk, "from", c.FromUser+"@"+c.FromHost, "to", c.ToUser+"@"+c.ToHost, "source", address(c.Source))
+	c.log = d.log.With("call", c.ID, "sip_call_id", clip(c.SIPCallID), "trunk", c.Trunk, "from", clip(c.FromUser+"@"+c.FromHost), "to", clip(c.ToUser+"@"+c.ToHost), "source", address(c.Source))
 	if c.rule = st.table.find(&c.Call); c.rule == nil {
 		c.log.Info("inbound call refused: no rule is for it")
 		d.stats.decided[OutcomeNoRule].Add(1)

@@ -161,9 +161,12 @@ func (in *Incoming) onwardHeader() string {
 		switch field {
 		case "subject", "organization", "priority", "privacy", "diversion", "history-info", "user-to-user", "accept-language", "session-id", "in-reply-to":
 		default:
-			if !strings.HasPrefix(field, "x-") || strings.EqualFold(field, loopField) {
+			if !strings.HasPrefix(field, "x-") || strings.EqualFold(field, loopField) || strings.Contains(field, "answer") || strings.Contains(field, "alert") {
 				return true
 			}
+		}
+		if !isText(value) {
+			return true
 		}
 		if len(b)+len(name)+len(value) > maxRelayedHeader/2 {
 			return false

@@ -110,8 +110,10 @@ func addressOf(v []byte) Address {
 	a := uriAddress(uri)
 	if i := strings.IndexByte(string(v), '<'); i > 0 {
 		name := strings.TrimSpace(string(v[:i]))
-		if unquoted, _, ok := unquote(name); ok && strings.HasPrefix(name, `"`) {
-			name = unquoted
+		if v[0] == '"' {
+			if unquoted, _, ok := unquote(string(v)); ok { // a < may stand in it
+				name = unquoted
+			}
 		}
 		a.Name = strings.ToValidUTF8(oneLine(name), "")
 	}

@@ -224,3 +224,19 @@ func TestInboundCallsOfOneUserAreBounded(t *testing.T) {
 		})
 	}
 }
+
+func TestDisplayNamesAreReadWhole(t *testing.T) {
+	for value, want := range map[string]string{
+		`"Bob <the> Builder" <sip:201@p>;tag=a`:  "Bob <the> Builder",
+		`"a\" <sip:x@y>, \"b" <sip:201@p>;tag=a`: `a" <sip:x@y>, "b`,
+		`Bob Builder <sip:201@p>;tag=a`:          "Bob Builder",
+		`"open <sip:201@p>;tag=a`:                `"open`,
+		`<sip:201@p>`:                            "",
+		`sip:201@p;tag=a`:                        "",
+		"\"a\x00b\" <sip:201@p>":                 "ab",
+	} {
+		if a := addressOf([]byte(value)); a.Name != want || a.User != "201" && want[:min(len(want), 2)] != `"o` {
+			t.Errorf("%s: %+v, want %q", value, a, want)
+		}
+	}
+}

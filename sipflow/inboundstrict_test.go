@@ -273,10 +273,10 @@ func TestInboundDialogIsThatOfTheINVITE(t *testing.T) {
 
 func TestInboundCallGoesOnWithOneHopLess(t *testing.T) {
 	inboundRaw(t, connectTo202, func(t *testing.T, p *rawInbound) {
-		p.rawPhone.send(strings.Replace(rawInvite(), "Max-Forwards: 70", "Max-Forwards: 7\r\nSubject: lunch\r\nX-Ticket: 5\r\nAlert-Info: <x>;info=auto-answer\r\nP-Asserted-Identity: <sip:boss@sipx.test>", 1))
+		p.rawPhone.send(strings.Replace(rawInvite(), "Max-Forwards: 70", "Max-Forwards: 7\r\nSubject: lunch\r\nX-Ticket: 5\r\nX-Auto-Answer: 1\r\nX-Binary: a\x00b\r\nAlert-Info: <x>;info=auto-answer\r\nP-Asserted-Identity: <sip:boss@sipx.test>", 1))
 		m := p.next(180)
 		got := p.target.Requests("INVITE")[0]
-		for name, want := range map[string]string{"Max-Forwards": "6", "Subject": "lunch", "X-Ticket": "5", "Alert-Info": "", "P-Asserted-Identity": "", "From": `<sip:201@sipx.test>`} {
+		for name, want := range map[string]string{"Max-Forwards": "6", "Subject": "lunch", "X-Ticket": "5", "X-Auto-Answer": "", "X-Binary": "", "Alert-Info": "", "P-Asserted-Identity": "", "From": `<sip:201@sipx.test>`} {
 			value := ""
 			if h := got.GetHeader(name); h != nil {
 				value, _, _ = strings.Cut(h.Value(), ";tag=")

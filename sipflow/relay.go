@@ -345,6 +345,9 @@ func relayedHeader(m *wire.Message) string {
 		if len(b)+len(name)+len(value) > maxRelayedHeader {
 			return false
 		}
+		if !isText(value) {
+			return true
+		}
 		b = append(b, name...)
 		b = append(b, ": "...)
 		b = append(b, value...)
@@ -352,6 +355,17 @@ func relayedHeader(m *wire.Message) string {
 		return true
 	})
 	return string(b)
+}
+
+// isText reports whether a value may go on (RFC 3261 §25.1, TEXT-UTF8-TRIM): it
+// has no control characters but the tabs of folded lines.
+func isText(value []byte) bool {
+	for _, c := range value {
+		if c < ' ' && c != '\t' || c == 0x7f {
+			return false
+		}
+	}
+	return true
 }
 
 // isIdentity tells the fields by which trusted servers vouch for a caller (RFC

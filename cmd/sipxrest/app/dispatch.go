@@ -227,7 +227,7 @@ func credentials(u *restauth.User) sipflow.Credentials {
 func (a *App) owns(user, name string) bool {
 	u, ok := a.users.Lookup(user)
 	other, known := a.users.Lookup(name)
-	return !ok || known && u.Name == other.Name // a trunk's user is none of ours
+	return ok && known && u.Name == other.Name
 }
 
 // allowTarget is dispatch.Config.Allow.

@@ -18,6 +18,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"sipxrest/dispatch"
+	"sipxrest/restauth"
 	"sipxrest/sipflow/siptest"
 )
 
@@ -288,5 +289,21 @@ dispatch:
 	}
 	if _, err := TryDispatch(t.Context(), src, DispatchTrial{From: "1", To: "2", Source: "x"}); err == nil {
 		t.Error("an address that is none is taken")
+	}
+}
+
+func TestUsersCallInTheirOwnNamesOnly(t *testing.T) {
+	users, err := restauth.LoadUsers(restauth.UsersConfig{Domain: "sipx.test", Files: []string{write(t, t.TempDir(), "users.yaml", "- {user: \"201\", aliases: [bob], pin: \"1\"}\n- {user: \"202\", pin: \"1\"}\n")}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := &App{users: users}
+	for _, c := range []struct {
+		user, name string
+		owns       bool
+	}{{"201", "201", true}, {"201", "bob", true}, {"bob", "201", true}, {"201", "202", false}, {"201", "", false}, {"201", "911", false}, {"gone", "201", false}, {"gone", "gone", false}} {
+		if got := a.owns(c.user, c.name); got != c.owns {
+			t.Errorf("%s calls as %q: %v", c.user, c.name, got)
+		}
 	}
 }

@@ -3,11 +3,13 @@ package sipflow
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"sipxrest/resolve"
 	"sipxrest/sipflow/siptest"
 	"sipxrest/sipflow/wire"
 )
@@ -77,6 +79,7 @@ func TestInboundCallerIsHeardWhileItDials(t *testing.T) {
 		time.Sleep(40 * time.Second)
 		synctest.Wait()
 		p.queue = nil
+		synctest.Wait()
 		if digits != strings.Repeat("7", 50) {
 			t.Errorf("digits %q", digits)
 		}
@@ -181,6 +184,7 @@ func TestServeEndsInEveryPhaseOfAnInboundCall(t *testing.T) {
 					t.Errorf("Serve: %v", err)
 				}
 				time.Sleep(time.Minute) // goroutines that are left then fail the bubble
+				synctest.Wait()
 				if p.sw.Active() != 0 || p.ended != p.placed || !p.target.OnHook() {
 					t.Errorf("%d calls are active, %d of %d have ended, the target: %v", p.sw.Active(), p.ended, p.placed, p.target.Log())
 				}
@@ -239,4 +243,28 @@ func TestDisplayNamesAreReadWhole(t *testing.T) {
 			t.Errorf("%s: %+v, want %q", value, a, want)
 		}
 	}
+}
+
+// What the configuration names may be a service of this machine; what such a
+// service sends the call to may not.
+func TestTrustOfADestinationEndsWithItsRedirect(t *testing.T) {
+	res, err := resolve.New(resolve.Config{Servers: []string{"10.0.0.53:53"}, Hosts: map[string][]netip.Addr{"inside.test": {netip.MustParseAddr("127.0.0.1")}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer res.Close()
+	var got error
+	to := Destination{URI: uri202, Trusted: true}
+	inboundRaw(t, func(ctx context.Context, in *Incoming) error { got = in.Connect(ctx, to); return got }, func(t *testing.T, p *rawInbound) {
+		inside := p.rig.net.Phone("inside", "127.0.0.1:5070", siptest.Script{})
+		defer inside.Close()
+		p.target.SetScript(siptest.Script{Status: 302, RedirectTo: "<sip:x@inside.test:5070>"})
+		p.rawPhone.send(rawInvite())
+		m := p.final("INVITE", 480)
+		p.rawPhone.send(refusalACK(m))
+		untouched(t, inside)
+		if got == nil || !strings.Contains(got.Error(), errLocal.Error()) {
+			t.Errorf("Connect: %v", got)
+		}
+	}, func(cfg *Config) { cfg.Resolver, cfg.FollowRedirects = res, true })
 }

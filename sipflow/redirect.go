@@ -93,9 +93,6 @@ func (a *attempt) redirected(res *wire.Message) bool {
 			continue
 		}
 		r.moves++
-		if l.part != nil && l.part.dest != nil {
-			l.part.dest.Trusted = false // the configuration has not named this one
-		}
 		l.elsewhere = len(r.open) > 0
 		if way := l.call.AutoAnswer.header(l.call.Key.Agent); way != "" { // of the agent's own phone, not of another's
 			a.header, l.first = strings.Replace(a.header, way, "", 1), strings.Replace(l.first, way, "", 1)

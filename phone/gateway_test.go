@@ -121,7 +121,7 @@ func withDesk(t *testing.T, script siptest.Script, f func(x *exchange), options 
 			}
 		})
 		h.cfg.Gateway = &Gateway{Board: x.board, Ports: x.ports, Domain: "10.0.0.1", Guests: true}
-		fail(h.cfg.Store.SetSIP(x.t.Context(), h.users["kim"].ID, deskSIP))
+		fail(h.cfg.Store.SetSIP(t.Context(), h.users["kim"].ID, deskSIP))
 		f(x)
 		time.Sleep(2 * time.Minute) // all that is under way
 		if !x.desk.OnHook() {
@@ -459,6 +459,90 @@ func TestDeviceAndSIPPhoneAnswerAtOnce(t *testing.T) {
 	}
 }
 
+// While a device is about to answer, the phone comes too late.
+func TestSIPPhoneAnswersWhileADeviceDoes(t *testing.T) {
+	withDesk(t, siptest.Script{Ring: 3 * time.Second}, func(x *exchange) {
+		x.notified("kim")
+		from := x.calls()
+		id, _ := ParseID(callA)
+		c, refused := x.claim(id, x.users["kim"].ID)
+		if refused != nil {
+			t.Fatal(refused)
+		}
+		time.Sleep(5 * time.Second)
+		from.hears("the caller")
+		if byes := x.desk.Requests("BYE"); len(byes) != 1 || !strings.Contains(byes[0].String(), "Call completed elsewhere") {
+			t.Errorf("%v", byes)
+		}
+		x.unclaim(c) // it has failed: others may answer
+		to := x.open("kim", answerPath(callA))
+		to.started("another device")
+		_ = to.CloseNow()
+		from.ends("caller", websocket.StatusGoingAway)
+	})
+}
+
+// What a phone plays before it answers does not answer the call.
+func TestEarlyMediaIsNoAnswer(t *testing.T) {
+	withDesk(t, siptest.Script{Ring: 3 * time.Second, Ringing: 183, EarlyMedia: true, HangUpAfter: 10 * time.Second}, func(x *exchange) {
+		if err := x.cfg.Store.SetSIP(x.t.Context(), x.users["sam"].ID, "sip:299@10.0.0.9"); err != nil {
+			t.Fatal(err)
+		}
+		from := x.calls()
+		from.hears("while it rings")
+		time.Sleep(3 * time.Second)
+		from.started("caller")
+		if f := x.desk.Requests("INVITE")[0].From(); f.Address.User != "299" || f.Address.Host != "10.0.0.1" {
+			t.Errorf("From: %v", f)
+		}
+	})
+}
+
+// A user whom a SIP phone calls has his devices rung, not his SIP phone.
+func TestSIPPhoneIsNotConnectedToAnother(t *testing.T) {
+	withDesk(t, siptest.Script{}, func(x *exchange) {
+		other := siptest.NewPhone(x.net.Listen("10.0.0.5:5060"), siptest.Account{User: "203"}, siptest.Script{})
+		defer other.Close()
+		if err := x.cfg.Store.SetSIP(x.t.Context(), x.users["sam"].ID, "sip:203@10.0.0.5"); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-x.fromDesk(x.t.Context(), "sam"); err == nil || !strings.Contains(err.Error(), "480") {
+			t.Errorf("without a device: %v", err)
+		}
+		x.notified("sam")
+		ctx, stop := context.WithCancel(x.t.Context())
+		got := x.fromDesk(ctx, "sam")
+		stop()
+		<-got
+		if n := len(other.Requests("INVITE")); n != 0 {
+			t.Errorf("the other phone was rung %d times", n)
+		}
+	})
+}
+
+// Many may call by one number, that of a company.
+func TestGuestsAreNotBusy(t *testing.T) {
+	withDesk(t, siptest.Script{}, func(x *exchange) {
+		if err := x.cfg.Store.SetSIP(x.t.Context(), x.users["kim"].ID, ""); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop := context.WithCancel(x.t.Context())
+		defer stop()
+		var calls []<-chan error
+		for _, name := range []string{"sam", "eve"} {
+			device := x.notified(name)
+			calls = append(calls, x.fromDesk(ctx, name))
+			if rung := device.heard(); len(rung) != 1 {
+				t.Errorf("%s: %q", name, rung)
+			}
+		}
+		stop()
+		for _, got := range calls {
+			<-got
+		}
+	})
+}
+
 func TestGatewayCallsEnd(t *testing.T) {
 	t.Run("the longest time", func(t *testing.T) {
 		withDesk(t, siptest.Script{}, func(x *exchange) {
@@ -652,6 +736,7 @@ func TestSIPPhoneIsRefused(t *testing.T) {
 				if c.prepare != nil {
 					c.prepare(x)
 				}
+				began := time.Now()
 				got := x.fromDesk(x.t.Context(), c.to)
 				if c.during != nil {
 					c.during(x, x.onlyCall())
@@ -660,6 +745,9 @@ func TestSIPPhoneIsRefused(t *testing.T) {
 				case err := <-got:
 					if err == nil || !strings.Contains(err.Error(), c.want) {
 						t.Errorf("the phone got %v, want %s", err, c.want)
+					}
+					if took := time.Since(began); c.during == nil && took > 2*time.Second {
+						t.Errorf("after %v", took)
 					}
 				case <-time.After(2 * time.Minute):
 					t.Error("the phone got no answer")

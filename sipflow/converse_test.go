@@ -14,6 +14,7 @@ import (
 
 	"sipxrest/sipflow/siptest"
 	"sipxrest/sipflow/siptest/flowtest"
+	"sipxrest/sipflow/wire"
 )
 
 // audio is the media end of a conversation.
@@ -251,6 +252,10 @@ var talkCases = []*talkCase{
 	{name: "talk-inbound-delayed-offer", inbound: true, how: siptest.Calling{NoOffer: true}, phone: siptest.Script{HangUpAfter: 20 * time.Second}, said: "0 early, 1 answers, offers [], digits "},
 	{name: "talk-inbound-delayed-offer-without-answer", inbound: true, how: siptest.Calling{NoOffer: true, NoAnswer: true}, err: errNoSDP.Error()},
 	{name: "talk-inbound-reliable", inbound: true, how: siptest.Calling{Reliable: true}, phone: siptest.Script{HangUpAfter: 20 * time.Second}},
+	{name: "talk-inbound-reliable-answered-at-once", inbound: true, how: siptest.Calling{Reliable: true}, phone: siptest.Script{HangUpAfter: 20 * time.Second},
+		take: func(ctx context.Context, in *Incoming, end *Conversation) error {
+			return errors.Join(in.Ring(), in.Converse(ctx, end))
+		}},
 	{name: "talk-inbound-never-acked", inbound: true, how: siptest.Calling{LoseACKs: 1000}, err: errNoAck.Error()},
 	{name: "talk-inbound-cancelled", inbound: true, giveUp: 2 * time.Second, call: "deadline", err: ErrCancelled.Error(), events: "ended by 1, 487"},
 	{name: "talk-inbound-declined", inbound: true, call: "603", take: func(_ context.Context, in *Incoming, _ *Conversation) error {
@@ -295,4 +300,60 @@ func TestConversationsSurviveLoss(t *testing.T) {
 			flowtest.LoseEach(t, func(t *testing.T, n *siptest.Network) { tc.run(t, n, false) })
 		})
 	}
+}
+
+// What phones ask within a conversation, byte by byte.
+func TestConversationByHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		p := rawUDP(t, n, phoneAddr)
+		moved := rawUDP(t, n, calledAddr)
+		r := newRig(t, n, "")
+		defer r.stop()
+		var end audio
+		c, err := r.sw.Place(t.Context(), Spec{Key: Key{Agent: "sam@10.0.0.2", Calling: "talk-1", Called: "201@10.0.0.2"}, Method: MethodInvite,
+			CalledUser: "201@10.0.0.2", Converse: end.conversation()}, Converse)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.invite = p.expect("INVITE")
+		const described = "Content-Type: application/sdp\r\n"
+		p.send(p.response(p.invite, 200, p.contact()+described, sdpOf(4000)))
+		p.expect("ACK")
+
+		// invite wants the final answer to an INVITE.
+		invite := func(code int, msg string) *wire.Message {
+			m := p.wants(100, msg)
+			for m != nil && m.Code() < 200 {
+				m = p.read(time.Second)
+			}
+			if m == nil || m.Code() != code {
+				t.Errorf("the INVITE was answered %s, want %d", show(m), code)
+			}
+			return m
+		}
+		// Without an offer ours is in the 200, and its answer in the ACK. Until then
+		// there is no room for another.
+		if res := invite(200, p.inDialog("INVITE", 1, "", "")); res == nil || bodyOf(res) == nil {
+			t.Error("no offer in the 200")
+		}
+		p.wants(491, p.inDialog("UPDATE", 2, described, sdpOf(4002)))
+		p.send(p.inDialog("ACK", 1, described, sdpOf(4002)))
+		synctest.Wait()
+		time.Sleep(time.Second)
+		if said := end.said(); said != "0 early, 2 answers, offers [], digits " {
+			t.Errorf("%s", said)
+		}
+		invite(482, p.inDialog("INVITE", 3, described, sdpOf(4002), "sip:201@"+phoneAddr, "sip:x@"+ourAddr))
+		p.send(p.inDialog("ACK", 3, "", ""))
+		p.wants(501, p.inDialog("X", 4, "", ""))
+
+		// It has moved: what is for it goes there.
+		p.wants(200, p.inDialog("UPDATE", 5, described, sdpOf(4002), "sip:201@"+phoneAddr, "sip:201@"+calledAddr))
+		c.HangUp(ErrHungUpByUser)
+		bye := moved.expect("BYE")
+		moved.send(moved.response(bye, 200, "", ""))
+		<-c.Done()
+		r.empty()
+	})
 }

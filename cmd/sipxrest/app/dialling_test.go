@@ -3,6 +3,7 @@ package app
 import (
 	"bytes"
 	"io"
+	"log/slog"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"sipxrest/policy"
+	"sipxrest/sipflow"
 	"sipxrest/sipflow/siptest"
 )
 
@@ -224,5 +226,27 @@ func TestCheckTellsThePolicies(t *testing.T) {
 		if !strings.Contains(out.String(), tt.want) {
 			t.Errorf("%s: lacks %s:\n%s", tt.text, tt.want, out.String())
 		}
+	}
+}
+
+// A user over WebSocket has the policy of his own, not that of whose password
+// answers for all.
+func TestAPolicyIsThatOfTheUserWhoCalls(t *testing.T) {
+	cfg := testConfig(t, "127.0.0.1:1")
+	cfg.Dial.Country, cfg.PolicyUsers = "DE", map[string]string{"sam": policy.NoPremium}
+	d, err := newDialling(&cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := loadUsers(&cfg, d); err != nil {
+		t.Fatal(err)
+	}
+	spec := sipflow.Spec{Key: sipflow.Key{Agent: "sam@" + cfg.Domain}, Credentials: sipflow.Credentials{Username: "201"}, Converse: &sipflow.Conversation{}}
+	if err := d.allow(&spec, "09001234567@"+cfg.Domain); err == nil {
+		t.Error("sam may call a premium number")
+	}
+	spec.Agent = "kim@" + cfg.Domain
+	if err := d.allow(&spec, "09001234567@"+cfg.Domain); err != nil {
+		t.Errorf("kim may not: %v", err)
 	}
 }

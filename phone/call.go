@@ -35,7 +35,7 @@ type call struct {
 	phone context.CancelCauseFunc
 	// accepted is closed when a device answers a SIP phone's call; nil for others.
 	accepted chan struct{}
-	guest    bool // the caller is no user: he is not busy
+	guest    bool // the caller is no user: he is never busy
 }
 
 type state int
@@ -77,7 +77,7 @@ func (s *Service) begin(c *call, offline *refusal) *refusal {
 		return errDraining
 	case len(s.devices[c.callee.ID]) == 0 && !s.hasPhone(c):
 		return offline
-	case !c.guest && s.busy[c.caller.ID] != nil:
+	case s.busy[c.caller.ID] != nil:
 		return errCallerBusy
 	case s.busy[c.callee.ID] != nil:
 		return errCalleeBusy
@@ -263,10 +263,8 @@ func (s *Service) remove(c *call, o Outcome) {
 	c.state = over
 	c.timer.Stop()
 	delete(s.calls, c.id)
+	delete(s.busy, c.caller.ID)
 	delete(s.busy, c.callee.ID)
-	if !c.guest {
-		delete(s.busy, c.caller.ID)
-	}
 	if c.phone != nil {
 		c.phone(ending(o))
 	}

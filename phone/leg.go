@@ -115,6 +115,7 @@ func (l *leg) tell(message []byte) bool {
 func (l *leg) end() {
 	l.peer.Store(nil)
 	l.mu.Lock()
+	l.stop() // before anybody sees that it has ended, and closes
 	l.ended = true
 	for ; l.count > 0; l.count-- {
 		l.audio[l.first].free()
@@ -122,7 +123,6 @@ func (l *leg) end() {
 		l.first = (l.first + 1) % queueFrames
 	}
 	l.mu.Unlock()
-	l.stop()
 	l.ring()
 }
 

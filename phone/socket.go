@@ -25,13 +25,15 @@ const (
 
 // A socket is a WebSocket that serves a leg. Three goroutines have part in it,
 // and all end with serve: the reader, which is that of the request, the writer,
-// and one that pings.
+// and one that watches. Each ping is one more, until it is answered.
 type socket struct {
 	leg  *leg
 	ws   *websocket.Conn
 	conn net.Conn // beneath ws, to end what does not end by itself
 	kind websocket.MessageType
 	done chan struct{} // closed when the reader has ended
+
+	pings sync.WaitGroup // those that are under way
 }
 
 // subprotocol is what a browser's page asks for beside its token, and gets.
@@ -87,6 +89,8 @@ func (s *socket) serve(gone func()) {
 		_ = s.ws.Close(code, "") // and wait: what is told must not be lost by closing while more comes
 	}
 	s.conn.Close()
+	_ = s.ws.CloseNow() // ends pings that nobody answers any more
+	s.pings.Wait()
 }
 
 // read gives the audio that comes to the leg, until the connection ends. Pings
@@ -162,13 +166,7 @@ func (s *socket) watch() {
 			return
 		case <-s.leg.over.Done():
 		case <-tick.C:
-			ctx, cancel := context.WithTimeoutCause(s.leg.over, pongWait, errSilent)
-			err := s.ws.Ping(ctx)
-			cancel()
-			if err != nil && s.leg.over.Err() == nil {
-				s.conn.Close()
-				return
-			}
+			s.pings.Go(s.ping) // pongWait is less than pingEvery: one at a time
 		}
 	}
 	timer := time.NewTimer(closeWait)
@@ -177,6 +175,17 @@ func (s *socket) watch() {
 	case <-s.done:
 	case <-timer.C:
 		s.conn.Close()
+	}
+}
+
+// ping cuts the connection when a ping is not answered. The leg's end does not
+// end its context: a context that ends while a frame is written takes the whole
+// connection with it, and the other side would never read why it is closed.
+func (s *socket) ping() {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), pongWait, errSilent)
+	defer cancel()
+	if err := s.ws.Ping(ctx); err != nil && s.leg.over.Err() == nil {
+		s.conn.Close() // who is being closed has closeWait for his answer
 	}
 }
 

@@ -163,16 +163,22 @@ func (h *house) raw(who, path string) net.Conn {
 	}
 	fmt.Fprintf(conn, "GET %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"+
 		"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n", path, h.tokens[who])
+	upgraded(h.t, conn)
+	return conn
+}
+
+// upgraded reads the answer to a request for a WebSocket.
+func upgraded(t *testing.T, conn net.Conn) {
+	t.Helper()
 	head := make([]byte, 0, 512)
 	for b := make([]byte, 1); !strings.HasSuffix(string(head), "\r\n\r\n"); head = append(head, b[0]) {
 		if _, err := io.ReadFull(conn, b); err != nil {
-			h.t.Fatal(err)
+			t.Fatal(err)
 		}
 	}
 	if !strings.HasPrefix(string(head), "HTTP/1.1 101 ") {
-		h.t.Fatalf("%s", head)
+		t.Fatalf("%s", head)
 	}
-	return conn
 }
 
 // Whatever is not WebSocket ends the call; who says half a message by drops is

@@ -139,6 +139,9 @@ func TestRequestsAreSigned(t *testing.T) {
 			if err := verify(token, payload, now.Add(-time.Minute), key1); !errors.Is(err, jwt.ErrTokenNotValidYet) {
 				t.Errorf("before its time: %v", err)
 			}
+			if err := verify(token, payload, now.Add(-clockSkew/2), key1); err != nil {
+				t.Errorf("by a clock that is behind: %v", err)
+			}
 			if err := verify(token, append(payload, ' '), now, key1); err == nil {
 				t.Error("a changed body verifies")
 			}

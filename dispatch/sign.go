@@ -15,6 +15,10 @@ import (
 // tokenLife is how long a signature may be taken for fresh.
 const tokenLife = 5 * time.Minute
 
+// clockSkew is how much the webhook's clock may be behind ours: most libraries
+// refuse a token from the future, be it by a fraction of a second.
+const clockSkew = 30 * time.Second
+
 // signatureHeader has the time and the HMAC of hmac_secret:
 // "t=1700000000,v1=hex(HMAC-SHA256(secret, t.payload))", where the payload is the
 // body, or the query string of a GET.
@@ -35,7 +39,7 @@ func (w *Webhook) sign(h http.Header, payload []byte, now time.Time) error {
 		token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
 			RegisteredClaims: jwt.RegisteredClaims{
 				Issuer:    w.JWT.Issuer,
-				NotBefore: jwt.NewNumericDate(now),
+				NotBefore: jwt.NewNumericDate(now.Add(-clockSkew)),
 				ExpiresAt: jwt.NewNumericDate(now.Add(tokenLife)),
 			},
 			SHA256: base64.StdEncoding.EncodeToString(sum[:]),

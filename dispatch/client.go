@@ -13,6 +13,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"sipxrest/sipflow"
 )
 
 // newClient makes the HTTP client of a rule. It follows no redirect: that could
@@ -92,7 +94,7 @@ func (w *Webhook) checkURL(text string) error {
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
-	if !isHost(host) && !underscored(host) {
+	if !sipflow.IsHost(host) && !underscored(host) {
 		return fmt.Errorf("%.80q is neither a host name nor an address", u.Hostname())
 	}
 	name := hostName(u.Hostname())
@@ -108,7 +110,7 @@ func (w *Webhook) checkURL(text string) error {
 // underscored lets the names of containers be (RFC 952 does not): they have
 // underscores, and letters in their last label.
 func underscored(host string) bool {
-	return strings.Contains(host, "_") && isHost(strings.ReplaceAll(host, "_", "x"))
+	return strings.Contains(host, "_") && sipflow.IsHost(strings.ReplaceAll(host, "_", "x"))
 }
 
 // checkProxy checks the URL of an HTTP proxy.

@@ -283,3 +283,7 @@ func validToken(s string) bool {
 	}
 	return s != "" && len(s) <= 128
 }
+
+func isAlnum(c byte) bool {
+	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
+}

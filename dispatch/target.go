@@ -3,12 +3,13 @@ package dispatch
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
 	"unicode"
 	"unicode/utf8"
+
+	"sipxrest/sipflow"
 )
 
 // maxURI bounds a URI to call, in bytes.
@@ -36,11 +37,11 @@ func parseTarget(text string) (string, error) {
 		if err != nil || name == "" || len(name) > maxPhone || !utf8.ValidString(name) || strings.IndexFunc(name, unfitName) >= 0 {
 			return "", fmt.Errorf("%.80q: write phone: and the name of a user of calls over WebSocket", text)
 		}
-		return string(appendUser([]byte(phoneScheme), name)), nil
+		return string(sipflow.AppendUser([]byte(phoneScheme), name)), nil
 	case !ok || scheme != "sip" && scheme != "sips" && scheme != "tel":
 		return "", fmt.Errorf("%.80q: write a sip:, sips: or tel: URI", text)
 	case scheme == "tel":
-		number, ok := telNumber(rest)
+		number, ok := sipflow.TelNumber(rest)
 		if !ok {
 			return "", fmt.Errorf("%.80q: the number of a tel: URI has digits and separators only; a context or an extension has nowhere to go", text)
 		}
@@ -60,7 +61,7 @@ func parseTarget(text string) (string, error) {
 		return "", fmt.Errorf("%.80q: %w", text, err)
 	}
 	out := append([]byte(scheme), ':')
-	out = appendUser(out, user)
+	out = sipflow.AppendUser(out, user)
 	out = append(append(out, '@'), host...)
 	if port != 0 {
 		out = strconv.AppendInt(append(out, ':'), int64(port), 10)
@@ -123,7 +124,7 @@ func splitHostPort(s string) (host string, port int, err error) {
 			return "", 0, fmt.Errorf("%.40q is no port", digits)
 		}
 	}
-	if !isHost(host) {
+	if !sipflow.IsHost(host) {
 		return "", 0, fmt.Errorf("%.80q is neither a host name nor an address", host)
 	}
 	return strings.ToLower(host), port, nil
@@ -139,83 +140,11 @@ func unfit(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r)
 }
 
-// telNumber is the number of a tel URI without visual separators.
-func telNumber(s string) (string, bool) {
-	var b strings.Builder
-	global := strings.HasPrefix(s, "+")
-	digits := 0
-	for i := 0; i < len(s); i++ {
-		switch c := s[i]; {
-		case c == '-' || c == '.' || c == '(' || c == ')':
-			continue
-		case c == '+' && i == 0:
-		case '0' <= c && c <= '9':
-			digits++
-		case !global && (c == '*' || c == '#'):
-		default:
-			return "", false
-		}
-		b.WriteByte(s[i])
-	}
-	return b.String(), digits > 0 && b.Len() <= 64
-}
-
-// isHost says whether s is a host of RFC 3261 §25.1: a host name, an IPv4
-// address or an IPv6 reference in brackets. Numbers that only some resolvers
-// take for addresses ("0x7f.1", "2130706433") are none.
-func isHost(s string) bool {
-	if len(s) == 0 || len(s) > 253 {
-		return false
-	}
-	if s[0] == '[' {
-		addr, err := netip.ParseAddr(strings.TrimSuffix(s[1:], "]"))
-		return err == nil && s[len(s)-1] == ']' && addr.Is6() && addr.Zone() == ""
-	}
-	s = strings.TrimSuffix(s, ".")
-	last := ""
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' {
-			return false
-		}
-		for i := 0; i < len(label); i++ {
-			if c := label[i]; c != '-' && !isAlnum(c) {
-				return false
-			}
-		}
-		last = label
-	}
-	if c := last[0]; '0' <= c && c <= '9' {
-		addr, err := netip.ParseAddr(s)
-		return err == nil && addr.Is4()
-	}
-	return true
-}
-
-func isAlnum(c byte) bool {
-	return '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
-}
-
-// appendUser appends user with everything escaped that RFC 3261 §25.1 does not
-// let stand in a user part, and with the comma and the slash, which some
-// parsers take for the end of a value or of a scheme.
-func appendUser(dst []byte, user string) []byte {
-	const hex = "0123456789ABCDEF"
-	for i := 0; i < len(user); i++ {
-		c := user[i]
-		if isAlnum(c) || strings.IndexByte("-_.!~*'()&=+$", c) >= 0 {
-			dst = append(dst, c)
-		} else {
-			dst = append(dst, '%', hex[c>>4], hex[c&15])
-		}
-	}
-	return dst
-}
-
 // sipURI is what to call for what parseTarget has answered: the number of a tel
 // URI is one of domain.
 func sipURI(target, domain string) string {
 	if number, ok := strings.CutPrefix(target, "tel:"); ok {
-		return "sip:" + string(appendUser(nil, number)) + "@" + domain + ";user=phone"
+		return "sip:" + string(sipflow.AppendUser(nil, number)) + "@" + domain + ";user=phone"
 	}
 	return target
 }
@@ -228,7 +157,7 @@ func roomTarget(template, room string) (string, error) {
 	if room == "" || len(room) > maxNumber || !utf8.ValidString(room) || strings.IndexFunc(room, unfit) >= 0 {
 		return "", fmt.Errorf("room_name: %.80q cannot be the user of a SIP URI", room)
 	}
-	return strings.ReplaceAll(template, roomWord, string(appendUser(nil, room))), nil
+	return strings.ReplaceAll(template, roomWord, string(sipflow.AppendUser(nil, room))), nil
 }
 
 // checkTemplate checks the URI of a room, in which {room} may stand as or in

@@ -155,7 +155,7 @@ func (s *Service) dial(ctx context.Context, c *call) error {
 	p.c = c
 	defer p.close()
 	g := s.cfg.Gateway
-	user := sipUser(c.caller.Username)
+	user := string(sipflow.AppendUser(nil, c.caller.Username))
 	if c.caller.SIP != "" {
 		user = userOf(c.caller.SIP)
 	}
@@ -325,7 +325,7 @@ func refusing(code int) error { return &sipflow.StatusError{Method: "INVITE", Co
 func (s *Service) fromPhone(ctx context.Context, in *sipflow.Incoming, name string) (c *call, code int, err error) {
 	to, err := s.cfg.Store.Find(ctx, name)
 	if errors.Is(err, ErrNoUser) {
-		to, err = s.cfg.Store.WithSIP(ctx, "sip:"+sipUser(name)+"@"+strings.ToLower(s.cfg.Gateway.Domain))
+		to, err = s.cfg.Store.WithSIP(ctx, "sip:"+string(sipflow.AppendUser(nil, name))+"@"+strings.ToLower(s.cfg.Gateway.Domain))
 	}
 	if errors.Is(err, ErrNoUser) {
 		return nil, 404, nil
@@ -354,7 +354,7 @@ func (s *Service) fromPhone(ctx context.Context, in *sipflow.Incoming, name stri
 
 // callerOf is the user whose phone calls, or a guest.
 func (s *Service) callerOf(ctx context.Context, in *sipflow.Incoming) (u User, guest bool, err error) {
-	address := "sip:" + sipUser(in.From.User) + "@" + strings.ToLower(in.From.Host)
+	address := "sip:" + string(sipflow.AppendUser(nil, in.From.User)) + "@" + strings.ToLower(in.From.Host)
 	if u, err = s.cfg.Store.WithSIP(ctx, address); !errors.Is(err, ErrNoUser) {
 		return u, false, err
 	}

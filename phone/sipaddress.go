@@ -5,9 +5,10 @@ import (
 	"crypto/sha1"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
+
+	"sipxrest/sipflow"
 )
 
 // maxAddress is the bytes of a SIP address at most.
@@ -37,7 +38,7 @@ func ParseSIPAddress(text string) (string, error) {
 		}
 		host, port = host[:i], ":"+strconv.FormatUint(n, 10)
 	}
-	if !isHost(host) {
+	if !sipflow.IsHost(host) {
 		return fail("the host is neither a name nor an address")
 	}
 	return "sip:" + user + "@" + strings.ToLower(host) + port, nil
@@ -46,34 +47,6 @@ func ParseSIPAddress(text string) (string, error) {
 // userRunes are what stands in the user of a SIP URI as it is, and means
 // nothing there (RFC 3261 §25.1).
 const userRunes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()&=+$"
-
-// isHost says whether a text is a host name, an IPv4 address or an IPv6 address
-// in brackets.
-func isHost(s string) bool {
-	if inner, ok := strings.CutPrefix(s, "["); ok {
-		addr, err := netip.ParseAddr(strings.TrimSuffix(inner, "]"))
-		return err == nil && strings.HasSuffix(inner, "]") && addr.Is6() && addr.Zone() == ""
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if label == "" || len(label) > 63 || strings.Trim(label, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-") != "" {
-			return false
-		}
-	}
-	return true
-}
-
-// sipUser makes a name the user of a SIP URI.
-func sipUser(name string) string {
-	var b strings.Builder
-	for i := 0; i < len(name); i++ {
-		if strings.IndexByte(userRunes, name[i]) >= 0 {
-			b.WriteByte(name[i])
-		} else {
-			fmt.Fprintf(&b, "%%%02X", name[i])
-		}
-	}
-	return b.String()
-}
 
 // userOf is the user of a SIP address, aorOf the address without its scheme.
 func userOf(address string) string {

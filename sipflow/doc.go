@@ -15,6 +15,7 @@
 //	refresh.go, session.go, sdp.go     session timers, session descriptions
 //	leg.go, attempt.go, answer.go      one phone: its dialog, a request's way to it, its INVITE
 //	header.go, dialog.go, reason.go    what our requests say
+//	urichars.go                        what may stand in a URI made of a client's words
 //	autoanswer.go                      how a phone is asked to pick up by itself
 //	peer.go, server.go, receive.go     what phones and strangers ask
 //	client.go, timers.go, shard.go     transactions and their timers (RFC 3261 §17, RFC 6026)

@@ -244,3 +244,17 @@ func TestCheckAsksTheReceiverOfTraces(t *testing.T) {
 		t.Errorf("the receiver was sent %s", got)
 	}
 }
+
+func TestCheckTellsOfTheGatewayToSIPPhones(t *testing.T) {
+	_, proxy := phone(t, siptest.Script{})
+	dir := t.TempDir()
+	write(t, dir, "users.yaml", usersYAML)
+	file := write(t, dir, "sipxrest.yaml", minimal+fmt.Sprintf(`
+data-dir: data
+sip: {listen: [udp:127.0.0.1:6050], outbound-proxy: [sip:%s]}
+phone: {enabled: true, sip: {enabled: true, rtp-ports: 24000-24099}}
+`, proxy))
+	_, out := checked(t, file)
+	wants(t, out, "ok phone SIP phones send audio to 127.0.0.1, ports 24000-24099: 50 calls at once",
+		"note phone SIP phones cannot call users: there are no dispatch rules with transfer_to: phone:NAME")
+}

@@ -292,12 +292,12 @@ func (c *checker) phone(cfg *Config) {
 			c.certificate(cfg, "phone", cfg.Origin("phone.tls.cert"), p.Listen, p.TLS)
 		}
 	}
+	c.phoneSIP(cfg)
 	file := cfg.PhoneDatabase()
 	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
 		c.say(levelNote, "phone", "served on %s; there are no users in %s yet: sipxrest phone user add NAME", where, file)
 		return
 	}
-	c.phoneSIP(cfg)
 	store, err := webphone.Open(file)
 	if err != nil {
 		c.say(levelProblem, "phone", "%s: %v", cfg.Origin("phone.database"), err)

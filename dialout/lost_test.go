@@ -257,3 +257,71 @@ func TestWhatAFormerRunLeftWaitsForTheSignalingServer(t *testing.T) {
 		lab.Close()
 	})
 }
+
+// The signaling server may never take what was written to its connection, or
+// forget it. Nextcloud learns in any case that the call is over.
+func TestNextcloudForgetsACallWhateverWasLostOfIt(t *testing.T) {
+	for name, lose := range map[string]func(st *talkStage, l *testLine){
+		"nothing":       func(st *talkStage, l *testLine) {},
+		"addsession":    cutting(`"addsession"`),
+		"connected":     cutting(`"status":"connected"`),
+		"removesession": cutting(`"removesession"`),
+		"cleared":       cutting(`"status":"cleared"`),
+		"the session, while it ends": func(st *talkStage, l *testLine) {
+			l.connects()
+			synctest.Wait()
+			st.lab.Refuse(true)
+			st.lab.Restart()
+			time.Sleep(time.Second)
+			l.ends(phone, nil)
+			time.Sleep(3 * time.Minute)
+			st.lab.Refuse(false)
+		},
+		"all, without a sign": func(st *talkStage, l *testLine) {
+			time.Sleep(10 * time.Second)
+			st.lab.Freeze()
+			l.connects()
+			time.Sleep(time.Second)
+			l.ends(phone, nil)
+			time.Sleep(70 * time.Second)
+			st.lab.Drop()
+		},
+	} {
+		for pause := range 2 { // between the steps
+			t.Run(name, func(t *testing.T) {
+				inTalk(t, func(st *talkStage) {
+					id, l := st.dial()
+					lose(st, l)
+					l.connects()
+					time.Sleep(time.Duration(pause) * 10 * time.Second)
+					l.ends(phone, nil)
+					time.Sleep(20 * time.Second)
+					synctest.Wait()
+					if p := st.lab.Cloud.Phones(token); len(p) > 0 {
+						t.Errorf("phones %q stay", p)
+					}
+					if st.lab.Cloud.Knows(id) {
+						t.Errorf("for Nextcloud it goes on: %q\n%s", st.lab.Cloud.Requests(), st.log)
+					}
+					if name == "nothing" && len(st.lab.Cloud.Rejected()) > 0 {
+						t.Error("told twice")
+					}
+				})
+			})
+		}
+	}
+}
+
+// cutting loses the connection with the first message to the signaling server
+// that holds what, and all behind it.
+func cutting(what string) func(*talkStage, *testLine) {
+	return func(st *talkStage, _ *testLine) {
+		done := false
+		synctest.Wait() // the lab looks at Cut
+		st.lab.Cut = func(sent bool, m []byte) bool {
+			cut := !done && !sent && strings.Contains(string(m), what)
+			done = done || cut
+			return cut
+		}
+	}
+}

@@ -15,8 +15,8 @@ type conversation struct {
 	options talk.Options
 	room    *talk.Room // joined once the call was accepted
 	entry   entry      // owned by the call's goroutine
-	// added: the signaling server shows the phone, as far as is known. Guarded
-	// by call.mu.
+	// added: the signaling server shows the phone, as far as is known, and tells
+	// Nextcloud of its end. Guarded by call.mu.
 	added bool
 	left  bool   // nothing is left to be said of the call, as far as is known; likewise
 	name  string // of the phone
@@ -269,17 +269,31 @@ func (c *call) again() {
 // addFailed is talk.Handler.AddFailed. Nextcloud knows nothing of the phone
 // then, and learns only from us that the call is over.
 func (s *Service) addFailed(session *talk.Session, callID string, _ error) {
-	c := s.find(callID)
-	if c == nil || c.talk == nil {
-		return
+	if c := s.find(callID); c != nil && c.talk != nil && c.notShown() {
+		s.rejectLate(session, &c.talk.entry)
 	}
+}
+
+// phoneInDoubt is talk.Handler.InDoubt. Nextcloud may know nothing of the phone,
+// or never learn that it is gone: it is told by us as well. Where it knows all
+// that it answers 400, and nothing comes of it.
+func (s *Service) phoneInDoubt(session *talk.Session, p talk.Phone) {
+	if c := s.find(p.CallID); c == nil || c.notShown() {
+		s.rejectLate(session, &entry{CallID: p.CallID, RoomID: p.RoomID, Options: p.Options.Raw})
+	}
+}
+
+// notShown notes that Nextcloud does not learn from the signaling server that
+// the call is over, and answers whether it is over: or else leave tells it.
+func (c *call) notShown() bool {
 	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.talk.added = false
-	late := c.talk.left
-	c.mu.Unlock()
-	if !late {
-		return
-	}
+	return c.talk.left
+}
+
+// rejectLate is reject for a call that is over.
+func (s *Service) rejectLate(session *talk.Session, e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopping {
@@ -288,7 +302,7 @@ func (s *Service) addFailed(session *talk.Session, callID string, _ error) {
 	s.running.Add(1)
 	go func() {
 		defer s.running.Done()
-		s.reject(session, &c.talk.entry, c.log)
+		s.reject(session, e, s.log)
 	}()
 }
 

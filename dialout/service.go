@@ -90,7 +90,7 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 		return nil, err
 	}
 	s.client, err = talk.New(talk.Config{Servers: cfg.Servers, UserAgent: cfg.UserAgent, TLS: cfg.TLS, Dial: cfg.Dial, Handler: talk.Handler{
-		Dialout: s.dialout, Control: s.control, Room: s.roomChanged, AddFailed: s.addFailed, Up: s.sessionUp,
+		Dialout: s.dialout, Control: s.control, Room: s.roomChanged, AddFailed: s.addFailed, InDoubt: s.phoneInDoubt, Up: s.sessionUp,
 	}}, log)
 	if err != nil {
 		return nil, &Fault{"servers", err}

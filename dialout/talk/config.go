@@ -64,6 +64,12 @@ type Handler struct {
 	// the call goes on without hang-up, DTMF and mute from Talk. err is a
 	// *ServerError.
 	AddFailed func(s *Session, callID string, err error)
+	// InDoubt is told, before Up, of a phone session of which nobody can say
+	// whether Nextcloud has known of it, and of its end if it has ended: what was
+	// sent may have been lost with a connection, or forgotten by the signaling
+	// server. It is not added again as long as its session goes on (there might be
+	// two then), and it can be removed as any other.
+	InDoubt func(*Session, Phone)
 	// Up is told that the connection is there, and what is left of the session.
 	Up func(*Session, Hello)
 	// Down is told that the connection was lost or could not be made, once until

@@ -101,7 +101,7 @@ func TestSessionIsResumed(t *testing.T) {
 		id, second := r.call(101), r.call(102)
 		r.session.Join(token)
 		r.add(second, 102)
-		sleep(20 * time.Second)
+		sleep(time.Minute) // and a ping came since
 		r.forget()
 		r.lab.Refuse(true)
 		r.lab.Drop()
@@ -373,4 +373,46 @@ func TestServerThatSendsAnythingDoesNoHarm(t *testing.T) {
 			t.Errorf("%d answers to a request that is none", n)
 		}
 	}, func(r *rig, _ *talk.Config) { r.auto, r.lab.OnFault = false, func(talktest.Fault) {} })
+}
+
+// A removal that was lost is said again, or the phone would stay for ever. An
+// addsession is not, there might be two phones then: that is told.
+func TestWhatIsLostOnTheWayOfAPhoneIsMadeUpFor(t *testing.T) {
+	for _, c := range []struct {
+		name, lost string
+		doubt      bool
+	}{{"added", `"addsession"`, true}, {"connected", `"status":"connected"`, true}, {"removed", `"removesession"`, false}, {"cleared", `"status":"cleared"`, false}} {
+		t.Run(c.name, func(t *testing.T) {
+			bubble(t, func(r *rig) {
+				user := r.lab.Cloud.Join(token, "alice")
+				id := r.call(101)
+				r.forget()
+				cutOnce(r, false, c.lost)
+				r.add(id, 101)
+				r.status(id, talk.Connected)
+				sleep(time.Minute) // and a ping came since
+				if err := r.session.RemoveSession(id); err != nil {
+					t.Error(err)
+				}
+				r.status(id, talk.Cleared)
+				sleep(time.Second)
+				if p := r.lab.Cloud.Phones(token); len(p) > 0 {
+					t.Errorf("phones %q stay", p)
+				}
+				saw(t, user, id, "accepted", "connected", "cleared")
+				if c.doubt {
+					r.was("down", "in doubt "+id, "up resumed")
+				} else {
+					r.was("down", "up resumed")
+				}
+				sleep(time.Hour)
+				r.lab.Drop() // and that is all
+				sleep(time.Second)
+				r.was("down", "up resumed")
+				if n := r.sent("addsession"); n > 1 {
+					t.Errorf("added %d times", n)
+				}
+			})
+		})
+	}
 }

@@ -21,6 +21,8 @@ type item struct {
 	// for.
 	callID   string
 	terminal bool
+	// adds or removes is the phone session that this adds or removes, if any.
+	adds, removes *added
 	// accepts is the request that this accepts, if any.
 	accepts *acceptance
 	// bye is the last message of its connection.
@@ -127,7 +129,8 @@ func (o *outbox) expire(a *acceptance) {
 }
 
 // resume puts again what may have been lost with the connection before all
-// else. What a newer status of the same call follows is left out.
+// else. What a newer status of the same call follows is left out, and what waits
+// anyway.
 func (o *outbox) resume(again []*item) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -136,7 +139,7 @@ func (o *outbox) resume(again []*item) {
 
 func (o *outbox) prepend(again []*item) {
 	again = slices.DeleteFunc(again, func(a *item) bool {
-		return slices.ContainsFunc(o.queue, func(it *item) bool { return it.callID == a.callID })
+		return slices.ContainsFunc(o.queue, func(it *item) bool { return it == a || a.callID != "" && it.callID == a.callID })
 	})
 	o.queue = append(again, o.queue...)
 }

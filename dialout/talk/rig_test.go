@@ -51,6 +51,7 @@ func bubble(t *testing.T, f func(r *rig), change ...func(*rig, *talk.Config)) {
 				r.tell("room %s kind=%d present=%d incall=%d", e.RoomID, e.Kind, e.People.Present, e.People.InCall)
 			},
 			AddFailed: func(_ *talk.Session, id string, err error) { r.tell("add failed %s: %v", id, err) },
+			InDoubt:   func(_ *talk.Session, p talk.Phone) { r.tell("in doubt %s", p.CallID) },
 			Up:        func(_ *talk.Session, h talk.Hello) { r.tell("up %v", h) },
 			Down:      func(_ *talk.Session, err error) { r.tell("down") },
 		}

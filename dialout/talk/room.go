@@ -132,7 +132,7 @@ func (r *Room) deleted() {
 	if first {
 		delete(s.rooms, r.id)
 		for _, p := range s.phones {
-			s.stale = s.stale || p.roomID == r.id
+			s.stale = s.stale || p.phone.RoomID == r.id
 		}
 	}
 	s.mu.Unlock()

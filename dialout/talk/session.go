@@ -27,9 +27,6 @@ const (
 	// maxLines is how many lines of the log others can cause at once, and one a
 	// second after that.
 	maxLines = 20
-	// addTime is how long after its end a phone session may still be said to have
-	// failed: the signaling server waits 10 s for Nextcloud.
-	addTime = 15 * time.Second
 )
 
 // Session is what a signaling server and one of its Nextclouds know as one
@@ -56,19 +53,17 @@ type Session struct {
 	closed   bool
 	adds     int               // counts addsessions, for their ids
 	phones   map[string]*added // by call ID
-	added    map[string]string // call IDs by the id of their addsession
+	added    map[string]*added // by the id of their addsession, for a while after their removal
 	requests map[string]*Request
 	rooms    map[string]*Room
 	said     said
 	stale    bool // the signaling server holds phones that it does not remove any more
+	parted   bool // bye was said to begin another session
 }
-
-// added is a phone session.
-type added struct{ id, roomID string }
 
 func newSession(endpoint, secret string, backend *Backend, cfg Config, client *http.Client, log *slog.Logger) *Session {
 	s := &Session{backend: backend, handler: cfg.Handler, lines: rate.NewLimiter(1, maxLines), log: log.With("signaling", endpoint, "nextcloud", backend.URL()),
-		phones: map[string]*added{}, added: map[string]string{}, requests: map[string]*Request{}, rooms: map[string]*Room{}, said: said{}}
+		phones: map[string]*added{}, added: map[string]*added{}, requests: map[string]*Request{}, rooms: map[string]*Room{}, said: said{}}
 	s.live, s.end = context.WithCancel(context.Background())
 	s.link = &link{url: endpoint, secret: secret, backend: backend.URL(), agent: cfg.agent(), client: client, log: s.log, out: newOutbox(),
 		features: []string{"start-dialout"}, needs: []string{"dialout", "virtual-sessions"}, limit: maxMessage,
@@ -117,13 +112,17 @@ func (s *Session) Connected() (bool, error) {
 // onUp sorts what is left of the session.
 func (s *Session) onUp(hello Hello) {
 	var gone []*Request
+	var doubtful []Phone
 	s.mu.Lock()
 	s.up, s.down, s.err = true, false, nil
-	again := s.said.since(s.link.heardAt.Add(-doubtTime))
+	since := s.link.heardAt.Add(-doubtTime)
+	again := s.said.since(since)
 	switch hello {
 	case Resumed:
-		s.link.out.resume(again)
+		doubtful = s.perhapsNotAdded(since)
+		s.link.out.resume(append(s.perhapsNotRemoved(since), again...))
 	case Renewed:
+		doubtful = s.perhapsForgotten(since)
 		s.link.out.renew(slices.DeleteFunc(again, func(it *item) bool { return !it.terminal }))
 		gone = slices.Collect(maps.Values(s.requests))
 		clear(s.requests)
@@ -131,11 +130,17 @@ func (s *Session) onUp(hello Hello) {
 		clear(s.added)
 		s.stale = false
 	}
+	s.parted = false
 	s.mu.Unlock()
 	for _, r := range gone {
 		r.lose(ErrGone)
 	}
 	s.log.Info("connected to the signaling server", "session", hello.String())
+	for _, p := range doubtful {
+		if s.handler.InDoubt != nil {
+			s.handler.InDoubt(s, p)
+		}
+	}
 	if s.handler.Up != nil {
 		s.handler.Up(s, hello)
 	}
@@ -152,12 +157,19 @@ func (s *Session) onDown(err error) {
 }
 
 func (s *Session) wrote(it *item) {
-	if it.callID == "" {
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.said.note(it, time.Now())
+	switch {
+	case it.callID != "":
+		s.said.note(it, time.Now())
+	case it.adds != nil:
+		it.adds.addedAt = time.Now()
+	case it.removes != nil:
+		it.removes.removedAt = time.Now()
+		s.forgetLater(it.removes)
+	case it.bye:
+		s.parted = true
+	}
 }
 
 // receive sorts what came. Of what is not for us nothing is said: newer servers
@@ -184,21 +196,21 @@ func (s *Session) warn(text string, args ...any) {
 func (s *Session) receiveError(m *message) {
 	err := m.serverError()
 	s.mu.Lock()
-	callID, ok := s.added[m.ID]
-	if ok {
+	p := s.added[m.ID]
+	if p != nil {
 		delete(s.added, m.ID)
-		if p := s.phones[callID]; p != nil && p.id == m.ID {
-			delete(s.phones, callID)
+		if s.phones[p.phone.CallID] == p {
+			delete(s.phones, p.phone.CallID)
 		}
 	}
 	s.mu.Unlock()
-	if !ok {
+	if p == nil {
 		s.warn("the signaling server answered an error", "error", err)
 		return
 	}
-	s.log.Warn("the phone is not shown in the room", "call", callID, "error", err)
+	s.log.Warn("the phone is not shown in the room", "call", p.phone.CallID, "error", err)
 	if s.handler.AddFailed != nil {
-		s.handler.AddFailed(s, callID, err)
+		s.handler.AddFailed(s, p.phone.CallID, err)
 	}
 }
 
@@ -215,13 +227,14 @@ func (s *Session) AddSession(p Phone) error {
 	s.adds++
 	// Not the id of a request: such an answer ends the whole signaling server.
 	id := "add-" + strconv.Itoa(s.adds)
-	err := s.link.out.put(&item{data: internal(id, "addsession", object{
+	a := &added{id: id, phone: p}
+	err := s.link.out.put(&item{adds: a, data: internal(id, "addsession", object{
 		"sessionid": p.CallID, "roomid": p.RoomID, "incall": inCall | withPhone,
 		"user":    object{"type": "phone", "callid": p.CallID, "number": p.Number, "displayname": p.DisplayName},
 		"options": object{"actorId": p.Options.ActorID, "actorType": p.Options.ActorType},
 	})})
 	if err == nil {
-		s.phones[p.CallID], s.added[id] = &added{id, p.RoomID}, p.CallID
+		s.phones[p.CallID], s.added[id] = a, a
 	}
 	return err
 }
@@ -241,7 +254,7 @@ func (s *Session) UpdateSession(callID string, flags Flags) error {
 	if p == nil {
 		return ErrNotAdded
 	}
-	return s.link.out.put(&item{data: internal("", "updatesession", object{"sessionid": callID, "roomid": p.roomID, "flags": flags})})
+	return s.link.out.put(&item{data: internal("", "updatesession", object{"sessionid": callID, "roomid": p.phone.RoomID, "flags": flags})})
 }
 
 // RemoveSession takes a phone out of its room, which also tells Nextcloud that
@@ -254,15 +267,11 @@ func (s *Session) RemoveSession(callID string) error {
 		return nil
 	}
 	delete(s.phones, callID)
-	// That it was never added may only be said now: nothing is answered if it was.
-	time.AfterFunc(addTime, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if s.added[p.id] == callID { // of this session, not of the one after it
-			delete(s.added, p.id)
-		}
-	})
-	err := s.link.out.put(&item{data: internal("", "removesession", object{"sessionid": callID, "roomid": p.roomID})})
+	p.removal = &item{removes: p, data: internal("", "removesession", object{"sessionid": callID, "roomid": p.phone.RoomID})}
+	err := s.link.out.put(p.removal)
+	if err != nil {
+		s.forgetLater(p)
+	}
 	s.refresh()
 	return err
 }

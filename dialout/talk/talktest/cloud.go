@@ -95,6 +95,18 @@ func (c *Cloud) left(token, actor string) {
 	}
 }
 
+// Knows says whether Nextcloud has a call for one that is not over.
+func (c *Cloud) Knows(callID string) bool {
+	c.lab.mu.Lock()
+	defer c.lab.mu.Unlock()
+	for _, id := range c.noted {
+		if id == callID {
+			return true
+		}
+	}
+	return false
+}
+
 // Rejected are the ids of calls that were said never to have been established.
 func (c *Cloud) Rejected() []string {
 	c.lab.mu.Lock()

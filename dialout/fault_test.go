@@ -170,6 +170,7 @@ func TestFaultAcceptedLate(t *testing.T) {
 		}
 		// Verified in time, but nobody can be told: the next request is lost with
 		// its connection.
+		synctest.Wait() // Nextcloud, which was not waited for, looks at VerifyDelay
 		st.lab.Cloud.VerifyDelay = 5 * time.Second
 		answered := st.dialing(token, 103)
 		time.Sleep(time.Second)

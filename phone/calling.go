@@ -162,7 +162,7 @@ func (s *Service) initiateSocket(w http.ResponseWriter, q *request) {
 		s.refuse(w, refusal)
 		return
 	}
-	socket, err := accept(w, q.Request, l, websocket.MessageBinary)
+	socket, err := s.accept(w, q.Request, l, websocket.MessageBinary)
 	if err != nil {
 		s.hangUp(c, 0)
 		return
@@ -191,7 +191,7 @@ func (s *Service) answerSocket(w http.ResponseWriter, q *request) {
 		return
 	}
 	l := newLeg(&s.stats.frames)
-	socket, err := accept(w, q.Request, l, websocket.MessageBinary)
+	socket, err := s.accept(w, q.Request, l, websocket.MessageBinary)
 	if err != nil {
 		s.unclaim(c)
 		return
@@ -214,7 +214,7 @@ func (s *Service) notificationSocket(w http.ResponseWriter, q *request) {
 		s.refuse(w, refusal)
 		return
 	}
-	socket, err := accept(w, q.Request, d.leg, websocket.MessageText)
+	socket, err := s.accept(w, q.Request, d.leg, websocket.MessageText)
 	if err != nil {
 		s.disconnect(q.user.ID, d)
 		return

@@ -22,6 +22,9 @@ type Gateway struct {
 	Domain string
 	// Credentials answer the challenges of Domain's servers; nil: none do.
 	Credentials func() sipflow.Credentials
+	// User is the SIP user of Domain whose name, or one of whose names, a caller
+	// has proved by digest; "" for others, a trunk. Nil: there are none.
+	User func(username string) string
 	// Guests lets phones call that are no user's. They are nobody's favourites,
 	// and need not be.
 	Guests bool
@@ -150,6 +153,7 @@ func (s *Service) ringPhone(c *call) {
 func (s *Service) dial(ctx context.Context, c *call) error {
 	p, err := s.newSide(ctx, 1)
 	if err != nil {
+		s.log.Warn("a SIP phone is not called", "call", c.id, "error", err)
 		return err
 	}
 	p.c = c
@@ -325,7 +329,7 @@ func refusing(code int) error { return &sipflow.StatusError{Method: "INVITE", Co
 func (s *Service) fromPhone(ctx context.Context, in *sipflow.Incoming, name string) (c *call, code int, err error) {
 	to, err := s.cfg.Store.Find(ctx, name)
 	if errors.Is(err, ErrNoUser) {
-		to, err = s.cfg.Store.WithSIP(ctx, "sip:"+string(sipflow.AppendUser(nil, name))+"@"+strings.ToLower(s.cfg.Gateway.Domain))
+		to, err = s.cfg.Store.WithSIP(ctx, sipAddress(name, s.cfg.Gateway.Domain))
 	}
 	if errors.Is(err, ErrNoUser) {
 		return nil, 404, nil
@@ -346,20 +350,36 @@ func (s *Service) fromPhone(ctx context.Context, in *sipflow.Incoming, name stri
 		return nil, 404, nil
 	case err != nil:
 		return nil, 0, err
-	case callee.refuses, from.ID == to.ID, guest && !s.cfg.Gateway.Guests, !guest && !callee.favorite:
+	case callee.refuses, from.ID == to.ID, guest && !s.cfg.Gateway.Guests, !guest && !callee.favorite, !guest && !reaches(from.Level, s.cfg.MinLevel):
 		return nil, 603, nil
 	}
 	return &call{id: NewID(), caller: from, callee: callee.User, guest: guest}, 0, nil
 }
 
-// callerOf is the user whose phone calls, or a guest.
+// callerOf is the user whose phone calls, or a guest. Who has proved to be a SIP
+// user of ours is that one: what he writes in From, another of his names or
+// somebody's host, neither makes him somebody else nor hides whom others have
+// blocked.
 func (s *Service) callerOf(ctx context.Context, in *sipflow.Incoming) (u User, guest bool, err error) {
-	address := "sip:" + string(sipflow.AppendUser(nil, in.From.User)) + "@" + strings.ToLower(in.From.Host)
-	if u, err = s.cfg.Store.WithSIP(ctx, address); !errors.Is(err, ErrNoUser) {
-		return u, false, err
+	g := s.cfg.Gateway
+	addresses := []string{sipAddress(in.From.User, in.From.Host)}
+	if in.Username != "" && g.User != nil {
+		if name := g.User(in.Username); name != "" {
+			addresses = []string{sipAddress(name, g.Domain), sipAddress(in.From.User, g.Domain)}
+		}
 	}
-	u = User{ID: guestID(address), Username: cut(cmp.Or(in.From.User, "anonymous"), maxUsername), DisplayName: cut(in.From.Name, maxText)}
+	for _, address := range addresses {
+		if u, err = s.cfg.Store.WithSIP(ctx, address); !errors.Is(err, ErrNoUser) {
+			return u, false, err
+		}
+	}
+	u = User{ID: guestID(addresses[0]), Username: cut(cmp.Or(in.From.User, "anonymous"), maxUsername), DisplayName: cut(in.From.Name, maxText)}
 	return u, true, nil
+}
+
+// sipAddress is the SIP address of a user as the store has it.
+func sipAddress(user, host string) string {
+	return "sip:" + string(sipflow.AppendUser(nil, user)) + "@" + strings.ToLower(host)
 }
 
 // cut shortens a text to so many bytes.

@@ -38,6 +38,7 @@ type exchange struct {
 	heard   *ear
 	stop    func()
 	allowed func(target string) error
+	proved  string // the digest user of who calls
 
 	mu    sync.Mutex
 	taken []error // what Take returned
@@ -103,6 +104,7 @@ func withDesk(t *testing.T, script siptest.Script, f func(x *exchange), options 
 			},
 			Inbound: &sipflow.Inbound{Admit: func(*sipflow.Incoming) sipflow.Admission { return sipflow.Trusted },
 				Take: func(ctx context.Context, in *sipflow.Incoming) error {
+					in.Username = x.proved
 					err := h.Take(ctx, in, in.To.User, 30*time.Second)
 					x.mu.Lock()
 					defer x.mu.Unlock()
@@ -701,6 +703,46 @@ func TestGuestCallsAUser(t *testing.T) {
 	})
 }
 
+func TestWhoHasProvedHisNameIsNobodyElse(t *testing.T) {
+	withDesk(t, siptest.Script{}, func(x *exchange) {
+		sam := x.notified("sam")
+		x.cfg.Gateway.User = func(username string) string {
+			return map[string]string{"202": "202", "desk": "202", "300": "300"}[username]
+		}
+		// From is kim's address, and it is not she who calls: 300 is a guest.
+		x.proved = "300"
+		ctx, stop := context.WithCancel(x.t.Context())
+		got := x.fromDesk(ctx, "sam")
+		if rung := sam.heard(); len(rung) != 1 || !strings.Contains(rung[0], `"caller":{"userID":"`+guestID("sip:300@10.0.0.1").String()+`","username":"202"`) {
+			t.Errorf("%q", rung)
+		}
+		stop()
+		<-got
+		sam.heard()
+
+		// It is kim who calls, by another of her names and from another host.
+		if err := x.cfg.Store.SetSIP(x.t.Context(), x.users["kim"].ID, "sip:202@10.0.0.1"); err != nil {
+			t.Fatal(err)
+		}
+		x.relate(Block, "sam", "kim")
+		for _, x.proved = range []string{"202", "desk"} {
+			if err := <-x.fromDesk(x.t.Context(), "sam"); err == nil || !strings.Contains(err.Error(), "603") {
+				t.Errorf("who is blocked calls as %s: %v", x.proved, err)
+			}
+		}
+		sam.hears("of who is blocked")
+		// What a trunk writes is believed.
+		x.proved = "carrier"
+		ctx, stop = context.WithCancel(x.t.Context())
+		got = x.fromDesk(ctx, "sam")
+		if rung := sam.heard(); len(rung) != 1 || !strings.Contains(rung[0], guestID("sip:202@10.0.0.3").String()) {
+			t.Errorf("%q", rung)
+		}
+		stop()
+		<-got
+	})
+}
+
 func TestSIPPhoneIsRefused(t *testing.T) {
 	for name, c := range map[string]struct {
 		prepare func(x *exchange)
@@ -714,8 +756,16 @@ func TestSIPPhoneIsRefused(t *testing.T) {
 		"calls are off":       {to: "sam", want: "480", prepare: func(x *exchange) { x.notified("sam"); x.SetCalls(false) }},
 		"blocked":             {to: "sam", want: "603", prepare: func(x *exchange) { x.notified("sam"); x.relate(Block, "sam", "kim") }},
 		"muted":               {to: "sam", want: "603", prepare: func(x *exchange) { x.notified("sam"); x.relate(Mute, "sam", "kim") }},
-		"no favourite":        {to: "eve", want: "603", prepare: func(x *exchange) { x.notified("eve") }},
-		"oneself":             {to: "kim", want: "603", prepare: func(x *exchange) { x.notified("kim") }},
+		"of too low a level": {to: "sam", want: "603", prepare: func(x *exchange) {
+			x.notified("sam")
+			kim := x.users["kim"]
+			kim.Level = "banned"
+			if err := x.cfg.Store.Update(x.t.Context(), kim); err != nil {
+				x.t.Fatal(err)
+			}
+		}},
+		"no favourite": {to: "eve", want: "603", prepare: func(x *exchange) { x.notified("eve") }},
+		"oneself":      {to: "kim", want: "603", prepare: func(x *exchange) { x.notified("kim") }},
 		"busy": {to: "sam", want: "486", prepare: func(x *exchange) {
 			x.notified("sam")
 			x.relate(Favorite, "eve", "sam")

@@ -103,11 +103,12 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	if route.socket {
 		if bad := handshake(r); bad != nil {
-			if bad == errUpgrade {
+			switch {
+			case bad != errUpgrade:
+				w.Header().Set("Sec-WebSocket-Version", "13")
+			case r.ProtoMajor == 1: // in HTTP/2 these end the stream (RFC 9113 §8.2.2)
 				w.Header().Set("Upgrade", "websocket")
 				w.Header().Set("Connection", "Upgrade")
-			} else {
-				w.Header().Set("Sec-WebSocket-Version", "13")
 			}
 			s.refuse(w, bad)
 			return

@@ -2,6 +2,7 @@ package phone
 
 import (
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -127,6 +128,14 @@ func TestWhoIsLetIn(t *testing.T) {
 			h.compare(path, res, text, 426, "Upgrade Required")
 			if res.Header.Get("Upgrade") != "websocket" || !strings.EqualFold(res.Header.Get("Connection"), "upgrade") {
 				t.Errorf("%s: %v", path, res.Header)
+			}
+			r := httptest.NewRequest("GET", path, nil)
+			r.ProtoMajor, r.ProtoMinor = 2, 0
+			h.authorize(r.Header, "sam")
+			w := httptest.NewRecorder()
+			h.ServeHTTP(w, r)
+			if w.Code != 426 || w.Header().Get("Connection") != "" || w.Header().Get("Upgrade") != "" {
+				t.Errorf("%s over HTTP/2: %d %v, which has fields that end the stream", path, w.Code, w.Header())
 			}
 			for _, fields := range [][]string{
 				{"Connection", "Upgrade", "Upgrade", "websocket", "Sec-WebSocket-Version", "12", "Sec-WebSocket-Key", "AAAAAAAAAAAAAAAAAAAAAA=="},

@@ -48,6 +48,7 @@ type Service struct {
 	origins map[string]bool
 	guesses *restauth.Guesses
 	rate    *limit.Names
+	pace    int         // bytes per second that are read of a socket; 0: all
 	off     atomic.Bool // calls are switched off
 	stats   stats
 
@@ -75,7 +76,7 @@ func New(cfg Config, log *slog.Logger) (*Service, error) {
 	}
 	s := &Service{
 		cfg: cfg, log: log, origins: map[string]bool{}, guesses: restauth.NewGuesses(),
-		rate:  limit.NewNames(cfg.RequestRate, 2*cfg.RequestRate),
+		rate: limit.NewNames(cfg.RequestRate, 2*cfg.RequestRate), pace: paceBytes,
 		calls: map[ID]*call{}, busy: map[ID]*call{}, devices: map[ID]map[*device]bool{},
 	}
 	for _, text := range cfg.Origins {

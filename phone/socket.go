@@ -41,8 +41,8 @@ const subprotocol = "phone"
 
 // accept upgrades a request whose handshake was looked at; kind is what is sent.
 // When it fails it has answered.
-func accept(w http.ResponseWriter, r *http.Request, l *leg, kind websocket.MessageType) (*socket, error) {
-	keep := &hijacker{ResponseWriter: w}
+func (s *Service) accept(w http.ResponseWriter, r *http.Request, l *leg, kind websocket.MessageType) (*socket, error) {
+	keep := &hijacker{ResponseWriter: w, pace: s.pace}
 	ws, err := websocket.Accept(keep, r, &websocket.AcceptOptions{
 		InsecureSkipVerify: true, // origins were looked at, before all else
 		Subprotocols:       []string{subprotocol},
@@ -58,14 +58,18 @@ func accept(w http.ResponseWriter, r *http.Request, l *leg, kind websocket.Messa
 // hijacker keeps the connection that is taken from the server.
 type hijacker struct {
 	http.ResponseWriter
+	pace int
 	conn net.Conn
 }
 
 // Hijack implements http.Hijacker.
 func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	conn, rw, err := http.NewResponseController(h.ResponseWriter).Hijack()
-	h.conn = conn
-	return conn, rw, err
+	if err != nil {
+		return nil, nil, err
+	}
+	h.conn = &paced{Conn: conn, pace: h.pace}
+	return h.conn, rw, nil
 }
 
 // serve moves messages until the socket has ended, however it ends. gone is

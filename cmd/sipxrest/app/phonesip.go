@@ -144,7 +144,7 @@ func (a *App) gateway() (*webphone.Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &webphone.Gateway{Board: a.sw, Ports: ports, Domain: orWord(p.Domain, a.cfg.Domain), Guests: p.Guests}
+	g := &webphone.Gateway{Board: a.sw, Ports: ports, Domain: orWord(p.Domain, a.cfg.Domain), Guests: p.Guests, User: a.sipUser}
 	if p.Agent != "" {
 		g.Credentials = func() sipflow.Credentials {
 			c, _ := a.sipSecrets(p.Agent)
@@ -152,6 +152,19 @@ func (a *App) gateway() (*webphone.Gateway, error) {
 		}
 	}
 	return g, nil
+}
+
+// sipUser is the user of ours who has a digest user name; "" if it is a trunk's.
+func (a *App) sipUser(username string) string {
+	for i := range a.cfg.Dispatch.Trunks {
+		if a.cfg.Dispatch.Trunks[i].Username == username {
+			return ""
+		}
+	}
+	if u, ok := a.users.Lookup(username); ok {
+		return u.Name
+	}
+	return ""
 }
 
 // takePhone is dispatch.Config.Phone.

@@ -1,0 +1,41 @@
+package phone
+
+import (
+	"net"
+	"time"
+)
+
+const (
+	// paceBytes is what is read of a socket in a second, beyond a first
+	// paceBurst: eight times what audio takes. Messages, pings and fragments cost
+	// a processor's time by their number, and who sends more waits.
+	paceBytes = 256 << 10
+	// paceBurst is the bytes that come at once after a gap in the network: audio
+	// of 16 s.
+	paceBurst = 512 << 10
+)
+
+// paced is a connection of which no more than pace bytes a second are read, if
+// it is not 0. TCP has the sender wait. Read is for one goroutine.
+type paced struct {
+	net.Conn
+	pace int
+	free time.Time // when all that was read so far is paid for
+}
+
+// Read implements net.Conn.
+func (p *paced) Read(b []byte) (int, error) {
+	if p.pace == 0 {
+		return p.Conn.Read(b)
+	}
+	burst := time.Duration(paceBurst) * time.Second / time.Duration(p.pace)
+	if now := time.Now(); p.free.After(now.Add(burst)) {
+		time.Sleep(p.free.Sub(now) - burst) // short: no Read is much longer than a message
+	}
+	n, err := p.Conn.Read(b)
+	if now := time.Now(); p.free.Before(now) {
+		p.free = now
+	}
+	p.free = p.free.Add(time.Duration(n) * time.Second / time.Duration(p.pace))
+	return n, err
+}

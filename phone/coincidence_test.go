@@ -50,7 +50,7 @@ func TestALegThatEndsWhileAPingIsWritten(t *testing.T) {
 				defer client.Close()
 				ended := make(chan time.Time, 1)
 				server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-					s, err := accept(w, r, l, websocket.MessageText)
+					s, err := (&Service{}).accept(w, r, l, websocket.MessageText)
 					if err != nil {
 						t.Error(err)
 						return

@@ -15,7 +15,7 @@ import (
 // Inbound is what has a switchboard hand its calls to d. realm is that of the
 // users' SIP secrets.
 func (d *Dispatcher) Inbound(realm string) *sipflow.Inbound {
-	return &sipflow.Inbound{Realm: realm, Admit: d.admit, Secrets: d.secrets, User: d.user, Take: d.take}
+	return &sipflow.Inbound{Realm: realm, Admit: d.admit, Secrets: d.secrets, User: d.user, Trunk: d.trunk, Take: d.take}
 }
 
 // admit lets calls of trunks in, and has all others prove who they are.
@@ -50,6 +50,15 @@ func (d *Dispatcher) user(username string) string {
 	}
 	credentials, _ := st.cfg.Secrets(username)
 	return credentials.Username
+}
+
+// trunk is the one that a call which is admitted is of, and how many it may have.
+func (d *Dispatcher) trunk(in *sipflow.Incoming) (name string, most int) {
+	t, prove := d.now.Load().trunkOf(in.Source.Addr(), in.From.Host, in.Username)
+	if t == nil || prove {
+		return "", 0
+	}
+	return t.Name, t.MaxCalls
 }
 
 // secretOfTrunk says whether a digest user is one whose secret is a trunk's.

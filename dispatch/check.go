@@ -187,6 +187,9 @@ func CheckTrunk(t Trunk) error {
 	if len(t.Sources) == 0 && t.Username == "" {
 		return fmt.Errorf("trunk %s: sources or username: missing: anybody can write any host into From, so name the addresses that its calls come from, or a digest user", t.Name)
 	}
+	if t.MaxCalls < 0 {
+		return fmt.Errorf("trunk %s: max-calls: %d: write how many calls it may have at once, or 0 for as many as limits.calls", t.Name, t.MaxCalls)
+	}
 	if t.Credentials != (sipflow.Credentials{}) && t.Username == "" {
 		return fmt.Errorf("trunk %s: username: missing: whose password is it?", t.Name)
 	}

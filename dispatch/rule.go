@@ -140,4 +140,7 @@ type Trunk struct {
 	Username string
 	// Secrets answer for Username. None: those of the user of that name.
 	Credentials sipflow.Credentials
+	// MaxCalls is how many calls may come in by it at once. 0: as many as may of
+	// all.
+	MaxCalls int
 }

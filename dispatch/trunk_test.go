@@ -3,6 +3,8 @@ package dispatch
 import (
 	"net/netip"
 	"testing"
+
+	"sipxrest/sipflow"
 )
 
 func TestATrunkIsKnownByItsAddressOrItsUser(t *testing.T) {
@@ -66,5 +68,32 @@ func TestTrunksAreNoStrangersUntilTheyAreGone(t *testing.T) {
 	}
 	if d.Known(netip.MustParseAddr("192.0.2.9")) {
 		t.Error("a trunk that is gone is known")
+	}
+}
+
+func TestOnlyCallsOfATrunkCountForItsBound(t *testing.T) {
+	d, err := newDispatcher(t, "{id: r, action: hangup}", func(c *Config) {
+		c.Trunks = []Trunk{{Name: "net", Sources: []string{"192.0.2.0/24"}, MaxCalls: 30}, {Name: "tenant", Sources: []string{"192.0.2.0/24"}, FromHosts: []string{"tenant.example"}, MaxCalls: 2},
+			{Name: "any", Sources: []string{"198.51.100.1"}}, {Name: "branch", Username: "branch", MaxCalls: 4}}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		source, host, user string
+		name               string
+		most               int
+	}{
+		{"192.0.2.7:5060", "x", "", "net", 30},
+		{"192.0.2.7:5060", "tenant.example", "", "tenant", 2},
+		{"198.51.100.1:5060", "x", "", "any", 0},
+		{"203.0.113.1:5060", "x", "branch", "branch", 4},
+		{"203.0.113.1:5060", "x", "201", "", 0},
+		{"203.0.113.1:5060", "x", "", "", 0}, // not proved
+	} {
+		in := &sipflow.Incoming{Source: netip.MustParseAddrPort(c.source), From: sipflow.Address{Host: c.host}, Username: c.user}
+		if name, most := d.Inbound("r").Trunk(in); name != c.name || most != c.most {
+			t.Errorf("%+v: %q, %d", c, name, most)
+		}
 	}
 }

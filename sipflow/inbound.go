@@ -29,6 +29,10 @@ type Inbound struct {
 	// for when username has proved to be so; "" for no limit. It is called in the
 	// goroutine that reads the socket. Default: no limit.
 	User func(username string) string
+	// Trunk is the one that a caller who is admitted calls by, and how many calls
+	// it may have at once, 0 for as many as there may be of all; "" for no trunk.
+	// It is called in the goroutine that reads the socket. Default: there are none.
+	Trunk func(*Incoming) (name string, most int)
 	// Take runs the call, in its own goroutine. Its ctx ends, with the cause,
 	// when the caller gives up (ErrCancelled) or sends BYE (ErrHungUp), and when
 	// the switchboard ends (ErrDraining). When it returns and the caller is
@@ -70,6 +74,9 @@ type Incoming struct {
 	From      Address // the From header field: anybody can write anything there
 	To        Address // the Request-URI
 	Username  string  // who has proved it by digest; "" else
+
+	trunk     string // counts the call, until it is over; "" for none
+	mostCalls int    // of the trunk; 0: any
 
 	req   *wire.Message
 	offer []byte
@@ -265,7 +272,7 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 		c.Trusted = c.Key.Agent == ""
 	}
 	c.Key.Called = "inbound-" + string(appendID(nil, c.id)) // no user's: many may call the same at once
-	if err := sw.limits.attempt(&c.Spec); err != nil {
+	if err := sw.attemptOf(in, &c.Spec); err != nil {
 		return overloaded(err)
 	}
 	var callCtx context.Context
@@ -292,9 +299,26 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 	return wire.Reply{}
 }
 
+// attemptOf takes the turn of a caller to place a call. What its trunk has too
+// many of is not taken from all.
+func (sw *Switchboard) attemptOf(in *Incoming, spec *Spec) error {
+	if trunk := sw.cfg.Inbound.Trunk; trunk != nil {
+		if in.trunk, in.mostCalls = trunk(in); in.mostCalls > 0 {
+			sw.mu.Lock()
+			err := sw.limits.ofTrunk(in)
+			sw.mu.Unlock()
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return sw.limits.attempt(spec)
+}
+
 // overloaded refuses a call for a limit, or because we shut down: both are
 // what 503 is for (RFC 3261 §21.5.4), for another server than this one may take
-// the call. That one user has too many says nothing of the server.
+// the call. That one user or trunk has too many says nothing of the server: a
+// proxy that hands over the calls of several must not avoid it for that.
 func overloaded(err error) wire.Reply {
 	wait := retryCalls
 	var over *LimitError

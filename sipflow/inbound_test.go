@@ -104,7 +104,7 @@ func (ic *inboundCase) run(t *testing.T, n *siptest.Network, strict bool) {
 	defer target.Close()
 	k := &taken{}
 	r := newRig(t, n, "", func(cfg *Config) {
-		cfg.Inbound = &Inbound{Admit: func(*Incoming) Admission { return Trusted }}
+		cfg.Inbound = &Inbound{Admit: func(*Incoming) Admission { return Trusted }, Trunk: func(*Incoming) (string, int) { return "t", 9 }}
 		if ic.inbound != nil {
 			ic.inbound(cfg.Inbound)
 		}
@@ -126,6 +126,7 @@ func (ic *inboundCase) run(t *testing.T, n *siptest.Network, strict bool) {
 		}
 	})
 	defer r.stop()
+	r.sw.limits.trunks["t"] = 8 // further calls of the trunk
 	ctx := t.Context()
 	if ic.giveUp > 0 {
 		var stop context.CancelFunc
@@ -160,6 +161,9 @@ func (ic *inboundCase) run(t *testing.T, n *siptest.Network, strict bool) {
 		}
 	}
 	r.empty()
+	if n, _ := trunkCalls(r.sw, "t"); n != 8 {
+		t.Errorf("%d calls count for the trunk, want the 8 of before", n)
+	}
 }
 
 var inboundCases = []inboundCase{

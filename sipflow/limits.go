@@ -62,9 +62,10 @@ func (e *LimitError) Error() string {
 // Is makes every limit an ErrTooManyCalls.
 func (e *LimitError) Is(target error) bool { return target == ErrTooManyCalls }
 
-// OfAgent reports whether others may still place calls.
+// OfAgent reports whether others may still place calls: it is a limit of one
+// agent, or of one trunk.
 func (e *LimitError) OfAgent() bool {
-	return e.Limit == LimitCallsPerAgent || e.Limit == LimitCallRatePerAgent
+	return e.Limit == LimitCallsPerAgent || e.Limit == LimitCallRatePerAgent || e.Limit == LimitCallsPerTrunk
 }
 
 // retryCalls is when it is worth trying again while there are too many calls.
@@ -76,6 +77,7 @@ type limits struct {
 	rate      *rate.Limiter           // nil: none
 	agentRate *limit.Names            // nil: none
 	agents    map[string]int          // calls that count; guarded by sw.mu
+	trunks    map[string]int          // those that came in; guarded by sw.mu
 	sources   *limit.Sources          // nil: none
 	strangers *limit.Bucket           // nil: none
 	servers   atomic.Pointer[servers] // that calls went to
@@ -89,7 +91,7 @@ type servers map[netip.Addr]struct{}
 
 func (l *limits) init(sw *Switchboard) {
 	l.Limits, l.counters = sw.cfg.Limits, &sw.stats.limited
-	l.agents = map[string]int{}
+	l.agents, l.trunks = map[string]int{}, map[string]int{}
 	if n := l.CallRate; n > 0 {
 		l.rate = rate.NewLimiter(rate.Limit(n), max(n, minBurst))
 	}
@@ -103,8 +105,12 @@ func (l *limits) init(sw *Switchboard) {
 		l.strangers = limit.NewBucket(n, n)
 	}
 	for i := range numLimits {
-		l.byAgent[i].Say = func(refused uint64, agents []string) {
-			sw.log.Warn("calls refused: too many", "limit", i, "refused", refused, "agents", agents)
+		whose := "agents"
+		if i == LimitCallsPerTrunk {
+			whose = "trunks"
+		}
+		l.byAgent[i].Say = func(refused uint64, some []string) {
+			sw.log.Warn("calls refused: too many", "limit", i, "refused", refused, whose, some)
 		}
 		l.byPeer[i].Say = func(refused uint64, peers []netip.Addr) {
 			sw.log.Warn("sip: refused: too many", "limit", i, "refused", refused, "peers", peers)
@@ -153,27 +159,48 @@ func (l *limits) attempt(spec *Spec) error {
 }
 
 // enter counts a call of an agent, one that replaces another also when there
-// are as many as there may be, for the replaced one takes a while to end. sw.mu
-// is held.
+// are as many as there may be, for the replaced one takes a while to end, and a
+// call that came in by a trunk. It counts nothing when it is an error. sw.mu is
+// held.
 func (l *limits) enter(c *Call, replaces bool) error {
-	if l.CallsPerAgent == 0 || c.Trusted {
+	if err := l.ofTrunk(c.in); err != nil {
+		return err
+	}
+	if l.CallsPerAgent > 0 && !c.Trusted {
+		n := l.agents[c.Agent]
+		if n >= l.CallsPerAgent && !replaces || n >= 2*l.CallsPerAgent {
+			return l.refuse(LimitCallsPerAgent, c.Agent, l.CallsPerAgent, retryCalls)
+		}
+		l.agents[c.Agent] = n + 1
+	}
+	if c.in != nil && c.in.trunk != "" { // those without a bound, too: a reload may set one
+		l.trunks[c.in.trunk]++
+	}
+	return nil
+}
+
+// ofTrunk refuses a call when its trunk has as many as it may have. sw.mu is
+// held.
+func (l *limits) ofTrunk(in *Incoming) error {
+	if in == nil || in.mostCalls <= 0 || l.trunks[in.trunk] < in.mostCalls {
 		return nil
 	}
-	n := l.agents[c.Agent]
-	if n >= l.CallsPerAgent && !replaces || n >= 2*l.CallsPerAgent {
-		return l.refuse(LimitCallsPerAgent, c.Agent, l.CallsPerAgent, retryCalls)
-	}
-	l.agents[c.Agent] = n + 1
-	return nil
+	return l.refuse(LimitCallsPerTrunk, in.trunk, in.mostCalls, retryCalls)
 }
 
 // leave counts a call that entered and is over. sw.mu is held.
 func (l *limits) leave(c *Call) {
-	if l.CallsPerAgent == 0 || c.Trusted {
-		return
+	if l.CallsPerAgent > 0 && !c.Trusted {
+		less(l.agents, c.Agent)
 	}
-	if l.agents[c.Agent]--; l.agents[c.Agent] <= 0 {
-		delete(l.agents, c.Agent)
+	if c.in != nil && c.in.trunk != "" {
+		less(l.trunks, c.in.trunk)
+	}
+}
+
+func less(calls map[string]int, name string) {
+	if calls[name]--; calls[name] <= 0 {
+		delete(calls, name)
 	}
 }
 

@@ -97,7 +97,7 @@ dialout:
 dispatch:
   rules: [{id: a, room_name: support, numbers: [5000]}]
   rules-dir: dispatch.d
-  trunks: [{name: carrier, sources: [192.0.2.7, domain], from-hosts: [c.test]}, {name: branch, username: b, password: p}]
+  trunks: [{name: carrier, sources: [192.0.2.7, domain], from-hosts: [c.test], max-calls: 30}, {name: branch, username: b, password: p}]
   rooms: {support: "sip:9000@sipx.test"}
   room-target: "sip:{room}@c.test"
   agent: "202"
@@ -168,7 +168,7 @@ dns: {servers: ["127.0.0.1:5353"]}
 			Rules: []dispatch.Rule{{ID: "a", Line: 55, Numbers: []string{"5000"}, Webhook: dispatch.Webhook{Method: "POST"},
 				Static: &dispatch.Decision{Action: dispatch.Answer, Room: "support"}, Fallback: dispatch.Decision{Action: dispatch.Hangup, Code: 480}}},
 			RulesDir: filepath.Join(dir, "dispatch.d"),
-			Trunks: []dispatch.Trunk{{Name: "carrier", Sources: []string{"192.0.2.7", "domain"}, FromHosts: []string{"c.test"}},
+			Trunks: []dispatch.Trunk{{Name: "carrier", Sources: []string{"192.0.2.7", "domain"}, FromHosts: []string{"c.test"}, MaxCalls: 30},
 				{Name: "branch", Username: "b", Credentials: sipflow.Credentials{Username: "b", Password: "p"}}},
 			Rooms: map[string]string{"support": "sip:9000@sipx.test"}, RoomTarget: "sip:{room}@c.test", Agent: "202",
 		},

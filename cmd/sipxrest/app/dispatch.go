@@ -79,7 +79,8 @@ func trunks(p *[]dispatch.Trunk) func(value) error {
 		for _, item := range v.node.Content {
 			var t dispatch.Trunk
 			err := section(item, "write the trunk as "+shape, []key{{"name", false, text(&t.Name)}, {"sources", true, texts(&t.Sources)},
-				{"from-hosts", true, texts(&t.FromHosts)}, {"username", false, text(&t.Username)}, {"password", false, text(&t.Credentials.Password)}})
+				{"from-hosts", true, texts(&t.FromHosts)}, {"username", false, text(&t.Username)}, {"password", false, text(&t.Credentials.Password)},
+				{"max-calls", false, number(&t.MaxCalls)}})
 			if err != nil {
 				return err
 			}

@@ -233,6 +233,8 @@ func TestDispatchFaultsNameThePlace(t *testing.T) {
 		{"dispatch:\n  rules:\n  - {id: a, colour: red}", `sipxrest.yaml:5: dispatch.rules: rule "a": unknown key "colour"`},
 		{"dispatch: {rules-dir: nowhere}", `sipxrest.yaml:3: dispatch.rules-dir: open `},
 		{"dispatch: {trunks: [{name: a}]}", `sipxrest.yaml:3: dispatch.trunks: trunk a: sources or username: missing`},
+		{"dispatch: {trunks: [{name: a, sources: [192.0.2.1], max-calls: -1}]}", `sipxrest.yaml:3: dispatch.trunks: trunk a: max-calls: -1: write how many`},
+		{"dispatch: {trunks: [{name: a, sources: [192.0.2.1], max-calls: some}]}", `"some" is not a whole number`},
 		{"dispatch: {trunks: [{nam: a}]}", `unknown key "nam": did you mean "name"?`},
 		{"dispatch: {rules-dir: ., room-target: 'sip:x@{room}'}", `sipxrest.yaml:3: dispatch.room-target: `},
 		{"dispatch: {rules: [{id: a, action: transfer, transfer_to: 'sip:a@b', policy: nope}]}", `rule "a": policy: `},

@@ -72,6 +72,23 @@ func (o Outcome) String() string {
 func (s *Service) begin(c *call, offline *refusal) *refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if refusal := s.cannot(c, offline); refusal != nil {
+		return refusal
+	}
+	s.calls[c.id], s.busy[c.callee.ID] = c, c
+	if !c.guest {
+		s.busy[c.caller.ID] = c
+	}
+	s.stats.placed(c.direct)
+	c.timer = time.AfterFunc(s.cfg.RingTime, func() { s.expire(c) })
+	if c.direct {
+		s.notify(c.callee.ID, incoming(c))
+	}
+	return nil
+}
+
+// cannot says why a call cannot begin now. s.mu is held.
+func (s *Service) cannot(c *call, offline *refusal) *refusal {
 	switch {
 	case s.draining:
 		return errDraining
@@ -85,15 +102,6 @@ func (s *Service) begin(c *call, offline *refusal) *refusal {
 		return errDuplicate
 	case len(s.calls) >= s.cfg.MaxCalls:
 		return errCalls
-	}
-	s.calls[c.id], s.busy[c.callee.ID] = c, c
-	if !c.guest {
-		s.busy[c.caller.ID] = c
-	}
-	s.stats.placed(c.direct)
-	c.timer = time.AfterFunc(s.cfg.RingTime, func() { s.expire(c) })
-	if c.direct {
-		s.notify(c.callee.ID, incoming(c))
 	}
 	return nil
 }

@@ -50,7 +50,7 @@ type sipSide struct {
 
 // newSide prepares a phone's side. The leg's peer hears what the phone says.
 func (s *Service) newSide(ctx context.Context, side int) (*sipSide, error) {
-	p := &sipSide{s: s, side: side, leg: newLeg(&s.stats.frames), accepted: make(chan struct{})}
+	p := &sipSide{s: s, side: side, leg: newLeg(&s.stats.frames)}
 	var err error
 	p.session, err = s.cfg.Gateway.Ports.Open(media.Options{Audio: p.hear, NoMedia: p.silent})
 	if err != nil {
@@ -272,21 +272,22 @@ func (s *Service) Take(ctx context.Context, in *sipflow.Incoming, name string, r
 	if code != 0 {
 		return refusing(code)
 	}
+	c.accepted = make(chan struct{})
+	s.mu.Lock() // before ports are taken for a call that cannot be
+	refusal := s.cannot(c, errOffline)
+	s.mu.Unlock()
+	if refusal != nil {
+		return asSIP(refusal)
+	}
 	p, err := s.newSide(ctx, 0)
 	if err != nil {
 		s.log.Warn("a call from a SIP phone is refused", "error", err)
 		return refusing(500)
 	}
-	p.c, c.phone, c.accepted = c, p.stop, p.accepted
+	p.c, c.phone, p.accepted = c, p.stop, c.accepted
 	defer p.close()
-	switch s.begin(c, errOffline) {
-	case nil:
-	case errOffline:
-		return refusing(480)
-	case errCallerBusy, errCalleeBusy:
-		return refusing(486)
-	default:
-		return refusing(500)
+	if refusal := s.begin(c, errOffline); refusal != nil {
+		return asSIP(refusal)
 	}
 	s.stats.fromPhones.Add(1)
 	if err = in.Ring(); err == nil {
@@ -323,6 +324,17 @@ func (s *Service) unanswered(c *call) {
 
 // refusing is a refusal by code.
 func refusing(code int) error { return &sipflow.StatusError{Method: "INVITE", Code: code} }
+
+// asSIP is how the phone of a caller is told that his call cannot begin.
+func asSIP(r *refusal) error {
+	switch r {
+	case errOffline:
+		return refusing(480)
+	case errCallerBusy, errCalleeBusy:
+		return refusing(486)
+	}
+	return refusing(500)
+}
 
 // fromPhone makes the call of a phone, or says why not: by the code for the
 // caller, who is not told who refuses him.

@@ -772,6 +772,19 @@ func TestSIPPhoneIsRefused(t *testing.T) {
 			x.notified("eve")
 			x.open("sam", initiatePath(callB, x.id("eve")))
 		}},
+		"busy, and no port is free": {to: "sam", want: "486", prepare: func(x *exchange) {
+			x.notified("sam")
+			x.relate(Favorite, "eve", "sam")
+			x.notified("eve")
+			x.open("sam", initiatePath(callB, x.id("eve")))
+			for {
+				session, err := x.ports.Open(media.Options{})
+				if err != nil {
+					break
+				}
+				time.AfterFunc(time.Minute, session.Close)
+			}
+		}},
 		"declined": {to: "sam", want: "603", prepare: func(x *exchange) { x.notified("sam") }, during: func(x *exchange, call string) {
 			x.wants("sam", "POST", "/api/v3/phone/decline/"+call, "", 200, "")
 		}},

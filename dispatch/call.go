@@ -15,7 +15,7 @@ import (
 // Inbound is what has a switchboard hand its calls to d. realm is that of the
 // users' SIP secrets.
 func (d *Dispatcher) Inbound(realm string) *sipflow.Inbound {
-	return &sipflow.Inbound{Realm: realm, Admit: d.admit, Secrets: d.secrets, User: d.user, Trunk: d.trunk, Take: d.take}
+	return &sipflow.Inbound{Realm: realm, Algorithms: d.algorithms, Admit: d.admit, Secrets: d.secrets, User: d.user, Trunk: d.trunk, Take: d.take}
 }
 
 // admit lets calls of trunks in, and has all others prove who they are.

@@ -53,6 +53,9 @@ type Config struct {
 	// phone:NAME asks for, who may ring so long. It returns as sipflow.Incoming's
 	// Connect does. Nil: there are none.
 	Phone func(ctx context.Context, in *sipflow.Incoming, name string, ring time.Duration) error
+	// Algorithms are those of the challenges to callers, in this order: SHA-256
+	// and MD5, in any case. Empty: both, in that order.
+	Algorithms []string
 	// Agent is the user of ours whose secrets answer challenges on the way to
 	// rooms and targets. Empty: they are not answered.
 	Agent string
@@ -74,6 +77,8 @@ type state struct {
 	cfg    Config
 	table  *table
 	trunks []trunk
+	// algorithms are those of cfg, as on the wire; nil for the default.
+	algorithms []string
 }
 
 // A Dispatcher decides on calls. Its methods may be called from any goroutine.
@@ -149,7 +154,7 @@ func newState(cfg Config, asking chan struct{}) (*state, error) {
 		}
 		errs = append(errs, r.check(&cfg))
 	}
-	errs = append(errs, st.addTrunks(cfg.Trunks), checkRooms(&cfg))
+	errs = append(errs, st.addTrunks(cfg.Trunks), st.addAlgorithms(cfg.Algorithms), checkRooms(&cfg))
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 	"encoding/hex"
 	"hash"
 	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +32,24 @@ const (
 	// maxWrongSources bounds the addresses that are remembered for that.
 	maxWrongSources = 4096
 )
+
+// The digest algorithms of Inbound.Algorithms, as on the wire.
+const (
+	AlgorithmSHA256 = "SHA-256"
+	AlgorithmMD5    = "MD5"
+)
+
+var allAlgorithms = []string{AlgorithmSHA256, AlgorithmMD5}
+
+// algorithms are those of our challenges.
+func (cfg *Inbound) algorithms() []string {
+	if cfg.Algorithms != nil {
+		if list := cfg.Algorithms(); len(list) > 0 {
+			return list
+		}
+	}
+	return allAlgorithms
+}
 
 // challenger asks callers who they are (RFC 3261 §22, RFC 7616, RFC 8760). Its
 // nonces carry what is to be known of them, so that an INVITE without
@@ -169,7 +188,7 @@ func parseAnswer(s string) (a digestAnswer, ok bool) {
 func (sw *Switchboard) authenticate(in *Incoming) wire.Reply {
 	ch, realm, now := &sw.challenger, sw.realm(), sw.stats.elapsed()
 	addr := in.Source.Addr()
-	again := challengeOf{sw: sw, in: in, realm: realm, now: now, sha: true, md5: true}
+	again := challengeOf{sw: sw, in: in, realm: realm, now: now, algorithms: sw.cfg.Inbound.algorithms()}
 	var a digestAnswer
 	for v := range in.req.All(wire.Authorization) {
 		if one, ok := parseAnswer(string(v)); ok && one.realm == realm {
@@ -191,11 +210,22 @@ func (sw *Switchboard) authenticate(in *Incoming) wire.Reply {
 		sw.stats.inbound[InboundDenied].Add(1)
 		return wire.Reply{Code: 403, Reason: "Too Many Wrong Answers"}
 	}
-	right, lacking := sw.verify(in.req, &a)
-	if lacking { // the other algorithm may do
+	if a.algorithm == "" { // RFC 7616 §3.4
+		a.algorithm = AlgorithmMD5
+	}
+	if slices.Contains(allAlgorithms, a.algorithm) && !slices.Contains(again.algorithms, a.algorithm) { // no longer taken, or never
 		sw.stats.inbound[InboundChallenged].Add(1)
-		again.stale, again.sha, again.md5 = true, a.algorithm != "SHA-256", a.algorithm == "SHA-256"
+		again.stale = true
 		return again.reply()
+	}
+	right, lacking := sw.verify(in.req, &a)
+	if lacking { // another algorithm may do, if there is one
+		others := slices.DeleteFunc(slices.Clone(again.algorithms), func(name string) bool { return name == a.algorithm })
+		if len(others) > 0 {
+			sw.stats.inbound[InboundChallenged].Add(1)
+			again.stale, again.algorithms = true, others
+			return again.reply()
+		}
 	}
 	if !right {
 		ch.guessed(addr, now)
@@ -229,9 +259,9 @@ func (sw *Switchboard) verify(m *wire.Message, a *digestAnswer) (right, lacking 
 	cred, known := sw.cfg.Inbound.Secrets(a.username)
 	ha1 := ""
 	switch a.algorithm {
-	case "", "MD5":
+	case AlgorithmMD5:
 		newHash, ha1 = md5.New, cred.HA1
-	case "SHA-256":
+	case AlgorithmSHA256:
 		newHash, ha1 = sha256.New, cred.HA1SHA256
 	default:
 		return false, false
@@ -273,12 +303,12 @@ func answersFor(m *wire.Message, uri string) bool {
 
 // challengeOf is a 401.
 type challengeOf struct {
-	sw       *Switchboard
-	in       *Incoming
-	realm    string
-	now      time.Duration
-	sha, md5 bool // algorithms
-	stale    bool
+	sw         *Switchboard
+	in         *Incoming
+	realm      string
+	now        time.Duration
+	algorithms []string // a challenge for each, in this order
+	stale      bool
 }
 
 func (c *challengeOf) reply() wire.Reply {
@@ -291,11 +321,8 @@ func (c *challengeOf) reply() wire.Reply {
 		return v + "\r\n"
 	}
 	r := wire.Reply{Code: 401}
-	if c.sha {
-		r.Header += line("SHA-256")
-	}
-	if c.md5 {
-		r.Header += line("MD5")
+	for _, algorithm := range c.algorithms {
+		r.Header += line(algorithm)
 	}
 	return r
 }

@@ -16,6 +16,11 @@ import (
 type Inbound struct {
 	// Realm is that of our challenges. Default: the host of our first socket.
 	Realm string
+	// Algorithms are those of our challenges, in this order (RFC 8760 §2.3): of
+	// AlgorithmSHA256 and AlgorithmMD5. Answers with another are challenged again.
+	// It is called in the goroutine that reads the socket. Default: both, SHA-256
+	// first; an empty list is the default, too.
+	Algorithms func() []string
 	// Admit says what becomes of an INVITE. It is called in the goroutine that
 	// reads the socket and must return at once; what it needs is in the
 	// Incoming's fields and Header. Default: Challenge where there are Secrets,

@@ -156,6 +156,70 @@ func TestInboundCallersProveWhoTheyAre(t *testing.T) {
 	})
 }
 
+func TestInboundChallengesAreByWhatIsSet(t *testing.T) {
+	var algorithms []string
+	good, half := Credentials{Username: "201", Password: "secret"}, Credentials{Username: "202", Password: "secret"}
+	authCalls(t, func(t *testing.T, d *digestCaller) {
+		d.sw.cfg.Inbound.Algorithms = func() []string { return algorithms }
+		offers := func(m *wire.Message) string {
+			var names []string
+			for v := range m.All(wire.WWWAuthenticate) {
+				c, _ := parseChallenge(string(v))
+				names = append(names, c.algorithm)
+			}
+			return strings.Join(names, " ")
+		}
+		for _, c := range []struct {
+			set, offered string
+			sha, md5     int // what answers of 201 get
+		}{
+			{"", "SHA-256 MD5", 486, 486},
+			{"MD5 SHA-256", "MD5 SHA-256", 486, 486},
+			{"MD5", "MD5", 401, 486},
+			{"SHA-256", "SHA-256", 486, 401},
+		} {
+			algorithms = nil
+			bySHA, byMD5 := challengeBy(t, d.asks(""), "SHA-256"), challengeBy(t, d.asks(""), "MD5")
+			algorithms = strings.Fields(c.set)
+			if got := offers(d.asks("")); got != c.offered {
+				t.Errorf("%q: challenged by %s", c.set, got)
+			}
+			for _, answer := range []struct {
+				challenge challenge
+				want      int
+			}{{bySHA, c.sha}, {byMD5, c.md5}} {
+				m := d.asks(answerWith(answer.challenge, good, roomURI))
+				if m.Code() != answer.want {
+					t.Errorf("%q: an answer by %s got %s", c.set, answer.challenge.algorithm, show(m))
+				}
+				if m.Code() == 401 && (offers(m) != c.offered || !challengeBy(t, m, c.offered).stale) {
+					t.Errorf("%q: challenged again by %q", c.set, m.Raw())
+				}
+			}
+		}
+		if got := d.sw.Stats().Inbound[InboundDenied]; got != 0 {
+			t.Errorf("%d answers by what is not taken any more are counted as guesses", got)
+		}
+		// MD5 needs not be named, and is not to be had by leaving it out.
+		algorithms = nil
+		unnamed := challengeBy(t, d.asks(""), "MD5")
+		unnamed.algorithm = ""
+		if m := d.asks(answerWith(unnamed, good, roomURI)); m.Code() != 486 {
+			t.Errorf("an answer without algorithm got %s", show(m))
+		}
+		unnamed = challengeBy(t, d.asks(""), "MD5")
+		unnamed.algorithm, algorithms = "", []string{AlgorithmSHA256}
+		if m := d.asks(answerWith(unnamed, good, roomURI)); m.Code() != 401 {
+			t.Errorf("MD5 was taken: %s", show(m))
+		}
+		// Who has no secret for what is taken is denied, not asked for ever.
+		m := d.asks(answerWith(challengeBy(t, d.asks(""), "SHA-256"), half, roomURI))
+		if challengeBy(t, m, "SHA-256").stale || d.sw.Stats().Inbound[InboundDenied] != 1 {
+			t.Errorf("got %q", m.Raw())
+		}
+	})
+}
+
 func valuesOf(m *wire.Message, h wire.Header) (all []string) {
 	for v := range m.All(h) {
 		all = append(all, string(v))

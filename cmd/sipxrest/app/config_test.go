@@ -98,6 +98,7 @@ dispatch:
   rules: [{id: a, room_name: support, numbers: [5000]}]
   rules-dir: dispatch.d
   trunks: [{name: carrier, sources: [192.0.2.7, domain], from-hosts: [c.test], max-calls: 30}, {name: branch, username: b, password: p}]
+  digest-algorithms: [MD5, SHA-256]
   rooms: {support: "sip:9000@sipx.test"}
   room-target: "sip:{room}@c.test"
   agent: "202"
@@ -170,7 +171,8 @@ dns: {servers: ["127.0.0.1:5353"]}
 			RulesDir: filepath.Join(dir, "dispatch.d"),
 			Trunks: []dispatch.Trunk{{Name: "carrier", Sources: []string{"192.0.2.7", "domain"}, FromHosts: []string{"c.test"}, MaxCalls: 30},
 				{Name: "branch", Username: "b", Credentials: sipflow.Credentials{Username: "b", Password: "p"}}},
-			Rooms: map[string]string{"support": "sip:9000@sipx.test"}, RoomTarget: "sip:{room}@c.test", Agent: "202",
+			DigestAlgorithms: []string{"MD5", "SHA-256"},
+			Rooms:            map[string]string{"support": "sip:9000@sipx.test"}, RoomTarget: "sip:{room}@c.test", Agent: "202",
 		},
 		Phone: Phone{
 			Enabled: true, Listen: ":8443", TLS: TLS{filepath.Join(dir, "phone.pem"), "/phone.key", "1.3"}, Database: filepath.Join(dir, "phone.db"),

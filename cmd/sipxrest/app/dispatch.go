@@ -28,6 +28,8 @@ type Dispatch struct {
 	RulesDir string
 	// Trunks are who may send calls without being a user of ours.
 	Trunks []dispatch.Trunk
+	// DigestAlgorithms are those that callers are challenged by, in this order.
+	DigestAlgorithms []string
 	// Rooms are SIP URIs by the name of a room, RoomTarget is that of any other,
 	// with {room}.
 	Rooms      map[string]string
@@ -46,6 +48,7 @@ func (d *Dispatch) keys() []key {
 		{"dispatch.rules", true, dispatchRules(&d.Rules)},
 		{"dispatch.rules-dir", false, path(&d.RulesDir)},
 		{"dispatch.trunks", true, trunks(&d.Trunks)},
+		{"dispatch.digest-algorithms", true, texts(&d.DigestAlgorithms)},
 		{"dispatch.rooms", true, words(&d.Rooms)},
 		{"dispatch.room-target", false, text(&d.RoomTarget)},
 		{"dispatch.agent", false, text(&d.Agent)},
@@ -99,7 +102,7 @@ func trunks(p *[]dispatch.Trunk) func(value) error {
 func (c *Config) dispatchConfig() dispatch.Config {
 	d := &c.Dispatch
 	cfg := dispatch.Config{
-		Rules: slices.Clone(d.Rules), RulesDir: d.RulesDir, Trunks: d.Trunks, Rooms: d.Rooms, RoomTarget: d.RoomTarget, Domain: c.Domain,
+		Rules: slices.Clone(d.Rules), RulesDir: d.RulesDir, Trunks: d.Trunks, Algorithms: d.DigestAlgorithms, Rooms: d.Rooms, RoomTarget: d.RoomTarget, Domain: c.Domain,
 		Region: strings.ToUpper(c.Dial.Country), ExtensionDigits: c.Dial.ExtensionDigits, Agent: d.Agent,
 		UserAgent: "sipxrest/" + buildOf().version, Resolver: webResolver(c.DNS.Servers),
 		Phone: (&App{}).takePhone(c), // says only that there are users

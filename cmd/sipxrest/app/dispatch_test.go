@@ -235,6 +235,8 @@ func TestDispatchFaultsNameThePlace(t *testing.T) {
 		{"dispatch: {trunks: [{name: a}]}", `sipxrest.yaml:3: dispatch.trunks: trunk a: sources or username: missing`},
 		{"dispatch: {trunks: [{name: a, sources: [192.0.2.1], max-calls: -1}]}", `sipxrest.yaml:3: dispatch.trunks: trunk a: max-calls: -1: write how many`},
 		{"dispatch: {trunks: [{name: a, sources: [192.0.2.1], max-calls: some}]}", `"some" is not a whole number`},
+		{"dispatch: {digest-algorithms: [SHA-1], trunks: [{name: a, sources: [192.0.2.1]}]}", `sipxrest.yaml:3: dispatch.digest-algorithms: "SHA-1": write SHA-256, MD5 or both`},
+		{"dispatch: {digest-algorithms: [MD5, md5], trunks: [{name: a, sources: [192.0.2.1]}]}", `sipxrest.yaml:3: dispatch.digest-algorithms: MD5 is there twice`},
 		{"dispatch: {trunks: [{nam: a}]}", `unknown key "nam": did you mean "name"?`},
 		{"dispatch: {rules-dir: ., room-target: 'sip:x@{room}'}", `sipxrest.yaml:3: dispatch.room-target: `},
 		{"dispatch: {rules: [{id: a, action: transfer, transfer_to: 'sip:a@b', policy: nope}]}", `rule "a": policy: `},

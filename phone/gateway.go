@@ -385,7 +385,13 @@ func (s *Service) callerOf(ctx context.Context, in *sipflow.Incoming) (u User, g
 			return u, false, err
 		}
 	}
-	u = User{ID: guestID(addresses[0]), Username: cut(cmp.Or(in.From.User, "anonymous"), maxUsername), DisplayName: cut(in.From.Name, maxText)}
+	name := cmp.Or(in.From.User, "anonymous")
+	if _, err := s.cfg.Store.Find(ctx, name); err == nil {
+		name = aorOf(addresses[0]) // clients show the name: it must not be a user's
+	} else if !errors.Is(err, ErrNoUser) {
+		return u, false, err
+	}
+	u = User{ID: guestID(addresses[0]), Username: cut(name, maxUsername), DisplayName: cut(in.From.Name, maxText)}
 	return u, true, nil
 }
 

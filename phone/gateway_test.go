@@ -696,6 +696,20 @@ func TestGuestCallsAUser(t *testing.T) {
 		}
 		x.outcome(Cancelled)
 
+		// A guest whose number is a user's name is not shown as that user.
+		if _, err := x.cfg.Store.Add(x.t.Context(), User{Username: "202"}, "password of 202"); err != nil {
+			t.Fatal(err)
+		}
+		ctx, stop = context.WithCancel(x.t.Context())
+		got = x.fromDesk(ctx, "eve")
+		if rung := eve.heard(); len(rung) != 1 || !strings.Contains(rung[0], `"info":"202@10.0.0.3"`) ||
+			!strings.Contains(rung[0], `"username":"202@10.0.0.3"`) {
+			t.Errorf("%q", rung)
+		}
+		stop()
+		<-got
+		eve.heard()
+
 		x.cfg.Gateway.Guests = false
 		if err := <-x.fromDesk(x.t.Context(), "eve"); err == nil || !strings.Contains(err.Error(), "603") {
 			t.Errorf("a guest where there are none: %v", err)

@@ -135,6 +135,8 @@ func run(args []string, w world) int {
 			help += " " + word
 		} else if best := app.Nearest(word, commands); best != "" {
 			err = fmt.Errorf("%w: did you mean sipxrest %s?", err, best)
+		} else if slices.ContainsFunc(args, func(a string) bool { return slices.Contains(commands, a) }) {
+			err = fmt.Errorf("%w: write flags after the command", err)
 		}
 		fmt.Fprintf(w.stderr, "sipxrest: %v\nSee %s --help.\n", err, help)
 		return exitUsage

@@ -45,6 +45,7 @@ func TestWrongCommandLinesAreExplained(t *testing.T) {
 		want string
 	}{
 		{"chek", 2, "did you mean sipxrest check?"},
+		{"--config x phone user list", 2, "write flags after the command"},
 		{"serve --confg x", 2, `did you mean`},
 		{"--set realm", 1, "write KEY=VALUE, such as --set call.timeout=90s"},
 		{"--set relm=x", 1, `--set: unknown key "relm": did you mean "realm"?`},

@@ -16,6 +16,7 @@ import (
 // what.
 func cutOnce(r *rig, sent bool, what string) {
 	done := false
+	synctest.Wait() // the lab looks at Cut
 	r.lab.Cut = func(s bool, m []byte) bool {
 		if done || s != sent || !strings.Contains(string(m), what) {
 			return false

@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
+	"sipxrest/watch"
 )
 
 const (
@@ -100,42 +100,17 @@ func (d *Dispatcher) Watch(ctx context.Context, log *slog.Logger) error {
 	if dir == "" {
 		return nil
 	}
-	watcher, err := fsnotify.NewWatcher()
+	err := watch.Folders(ctx, []string{dir}, settle, log, func() (again bool) {
+		if states := statesOf(dir); states != last {
+			last = states
+			d.reloadFiles(log)
+		}
+		return false
+	})
 	if err != nil {
 		return fmt.Errorf("watch rules: %w", err)
 	}
-	defer watcher.Close()
-	if err := watcher.Add(dir); err != nil {
-		return fmt.Errorf("watch rules: %s: %w", dir, err)
-	}
-	due := time.After(0) // a change between loading and watching
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case _, ok := <-watcher.Events:
-			if !ok {
-				return nil
-			}
-			if due == nil { // a busy folder must not put the reload off for ever
-				due = time.After(settle)
-			}
-		case err, ok := <-watcher.Errors:
-			if !ok {
-				return nil
-			}
-			log.Warn("watch rules", "error", err)
-			if due == nil {
-				due = time.After(settle)
-			}
-		case <-due:
-			due = nil
-			if states := statesOf(dir); states != last {
-				last = states
-				d.reloadFiles(log)
-			}
-		}
-	}
+	return nil
 }
 
 func (d *Dispatcher) reloadFiles(log *slog.Logger) {

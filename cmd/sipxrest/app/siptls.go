@@ -9,16 +9,14 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
-
 	"sipxrest/resolve"
 	"sipxrest/sipflow"
+	"sipxrest/watch"
 )
 
 // SIPTLS is the section "sip.tls".
@@ -186,51 +184,24 @@ func (a *App) watchCertificates(ctx context.Context, log *slog.Logger) error {
 	if len(files) == 0 {
 		return nil
 	}
-	watcher, err := fsnotify.NewWatcher()
+	last := a.certificateStates
+	err := watch.Folders(ctx, watch.FoldersOf(files), certificateSettle, log, func() (again bool) {
+		states := fileStates(files)
+		if slices.Equal(states, last) {
+			return false
+		}
+		last = states
+		if err := a.reloadCertificates(); err != nil {
+			log.Error("certificates not reloaded, the old ones stay", "error", err)
+			return false
+		}
+		log.Info("certificates reloaded", "files", files)
+		return false
+	})
 	if err != nil {
 		return fmt.Errorf("watch certificates: %w", err)
 	}
-	defer watcher.Close()
-	for _, f := range files {
-		dirs := []string{filepath.Dir(f)}
-		if target, err := filepath.EvalSymlinks(f); err == nil {
-			dirs = append(dirs, filepath.Dir(target))
-		}
-		for _, dir := range dirs { // one that is there already is no error
-			if err := watcher.Add(dir); err != nil {
-				return fmt.Errorf("watch certificates: %s: %w", dir, err)
-			}
-		}
-	}
-	last := a.certificateStates
-	due := time.After(0) // a change between loading and watching
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-watcher.Events:
-			if due == nil { // not put off by further events
-				due = time.After(certificateSettle)
-			}
-		case err := <-watcher.Errors: // events were lost: look for ourselves
-			log.Warn("watch certificates", "error", err)
-			if due == nil {
-				due = time.After(certificateSettle)
-			}
-		case <-due:
-			due = nil
-			states := fileStates(files)
-			if slices.Equal(states, last) {
-				continue
-			}
-			last = states
-			if err := a.reloadCertificates(); err != nil {
-				log.Error("certificates not reloaded, the old ones stay", "error", err)
-				continue
-			}
-			log.Info("certificates reloaded", "files", files)
-		}
-	}
+	return nil
 }
 
 // fileStates tells whether files have changed.

@@ -6,7 +6,7 @@ packages=(kamailio kamailio-extra-modules kamailio-json-modules kamailio-tls-mod
 hint="Without them run \`make unit\`: it needs Go alone."
 
 if ! command -v dpkg-query >/dev/null; then
-	for program in kamailio sipp baresip curl; do
+	for program in kamailio sipp baresip curl chromium; do
 		command -v $program >/dev/null || die "setup: $program is missing, and this is no Debian: install it by hand. $hint"
 	done
 	exit 0

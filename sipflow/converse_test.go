@@ -278,16 +278,11 @@ var talkCases = []*talkCase{
 func TestConversations(t *testing.T) {
 	for _, tc := range talkCases {
 		t.Run(tc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				n := siptest.NewNetwork()
-				tc.run(t, n, true)
-				if !tc.loose {
-					flowtest.Golden(t, tc.name, n.Ladder())
-				}
-				if t.Failed() {
-					t.Log(n.Ladder())
-				}
-			})
+			name := tc.name
+			if tc.loose {
+				name = ""
+			}
+			flowtest.Ladder(t, name, func(t *testing.T, n *siptest.Network) { tc.run(t, n, true) })
 		})
 	}
 }

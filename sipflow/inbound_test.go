@@ -257,16 +257,11 @@ func withSecrets(c Credentials) func(*Inbound) {
 func TestInboundCalls(t *testing.T) {
 	for _, ic := range inboundCases {
 		t.Run(ic.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				n := siptest.NewNetwork()
-				ic.run(t, n, true)
-				if !ic.loose {
-					flowtest.Golden(t, ic.name, n.Ladder())
-				}
-				if t.Failed() {
-					t.Log(n.Ladder())
-				}
-			})
+			name := ic.name
+			if ic.loose {
+				name = ""
+			}
+			flowtest.Ladder(t, name, func(t *testing.T, n *siptest.Network) { ic.run(t, n, true) })
 		})
 	}
 }

@@ -301,11 +301,7 @@ func held(host string) string {
 func TestBridgedCalls(t *testing.T) {
 	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases) {
 		t.Run(bc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				n := siptest.NewNetwork()
-				bc.run(t, n, true)
-				flowtest.Golden(t, bc.name, n.Ladder())
-			})
+			flowtest.Ladder(t, bc.name, func(t *testing.T, n *siptest.Network) { bc.run(t, n, true) })
 		})
 	}
 }

@@ -232,11 +232,7 @@ func (sc *scenario) run(t *testing.T, n *siptest.Network, strict bool) {
 func TestReferFlows(t *testing.T) {
 	for _, sc := range scenarios {
 		t.Run(sc.name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				n := siptest.NewNetwork()
-				sc.run(t, n, true)
-				flowtest.Golden(t, sc.name, n.Ladder())
-			})
+			flowtest.Ladder(t, sc.name, func(t *testing.T, n *siptest.Network) { sc.run(t, n, true) })
 		})
 	}
 }

@@ -43,6 +43,22 @@ func Golden(t testing.TB, name, ladder string) {
 	}
 }
 
+// Ladder runs a scenario in a bubble of testing/synctest, as LoseEach does, and
+// compares its ladder with the golden file of that name; an empty name is for
+// one that differs each time.
+func Ladder(t *testing.T, name string, run func(t *testing.T, n *siptest.Network)) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		run(t, n)
+		if name != "" {
+			Golden(t, name, n.Ladder())
+		}
+		if t.Failed() {
+			t.Log(n.Ladder())
+		}
+	})
+}
+
 // LoseEach runs a scenario in a bubble of testing/synctest once undisturbed,
 // and then once more for each message of that run, which is lost. run makes
 // everything anew on the network that it gets, and closes it; it should check

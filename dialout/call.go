@@ -2,7 +2,6 @@ package dialout
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"slices"
 	"sync"
@@ -240,5 +239,3 @@ func (c *call) failPlacing(err error) {
 
 // placeTime bounds the time until the first INVITE is out: DNS and connecting.
 const placeTime = 5 * time.Second
-
-var errStopped = errors.New("the service has ended")

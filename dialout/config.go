@@ -179,9 +179,12 @@ func (c Config) Check() error {
 	if c.RingTimeout < time.Second || c.RingTimeout > 10*time.Minute {
 		fault("ring-timeout", "%v is not between 1s and 10m", c.RingTimeout)
 	}
-	for key, n := range map[string]int{"limits.calls": c.Limits.Calls, "limits.room": c.Limits.Room, "limits.user": c.Limits.User} {
-		if n < 1 || n > 100_000 {
-			fault(key, "%d is not between 1 and 100000", n)
+	for _, limit := range []struct {
+		key string
+		n   int
+	}{{"limits.calls", c.Limits.Calls}, {"limits.room", c.Limits.Room}, {"limits.user", c.Limits.User}} {
+		if limit.n < 1 || limit.n > 100_000 {
+			fault(limit.key, "%d is not between 1 and 100000", limit.n)
 		}
 	}
 	return errors.Join(errs...)

@@ -3,6 +3,8 @@ package dialout
 import (
 	"context"
 	"errors"
+	"log/slog"
+	"net/http"
 	"time"
 
 	"sipxrest/dialout/talk"
@@ -202,7 +204,7 @@ func (s *Service) unnote(c *call) {
 // reject says to Nextcloud that a call was never established, so that its
 // number can be called again. It answers whether nothing is left to be done:
 // not if Nextcloud could not be asked.
-func (s *Service) reject(session *talk.Session, e *entry, log logger) bool {
+func (s *Service) reject(session *talk.Session, e *entry, log *slog.Logger) bool {
 	ctx, cancel := context.WithTimeout(s.hard, talk.RejectTime)
 	defer cancel()
 	err := session.Backend().RejectDialout(ctx, e.RoomID, e.CallID, e.options())
@@ -210,10 +212,10 @@ func (s *Service) reject(session *talk.Session, e *entry, log logger) bool {
 	switch {
 	case err == nil:
 		return true
-	case errors.As(err, &answer):
+	case errors.As(err, &answer) && (answer.Code == http.StatusBadRequest || answer.Code == http.StatusNotFound):
 		// It knows the call no more, or never did.
 		log.Info("Nextcloud did not take that the call came to nothing", "callid", e.CallID, "error", err)
-		return answer.Code < 500
+		return true
 	}
 	log.Warn("Nextcloud could not be told that the call came to nothing", "callid", e.CallID, "error", err)
 	return false

@@ -84,7 +84,9 @@ func lastStatus(e ending, wasConnected bool, why error) (talk.Status, Outcome) {
 		return rejected(causeOf(status.Code), status.Code, status.Reason), outcome
 	case errors.Is(e.err, sipflow.ErrForbidden):
 		return rejected("EndedByLocal", 403, "Calling this number is not allowed"), Rejected
-	case errors.Is(e.err, sipflow.ErrUnreachable), errors.Is(e.err, sipflow.ErrTooManyCalls):
+	case errors.Is(e.err, sipflow.ErrTooManyCalls):
+		return rejected("EndedByServiceUnavailable", 503, "Too many calls at once"), Failed
+	case errors.Is(e.err, sipflow.ErrUnreachable):
 		return rejected("EndedByServiceUnavailable", 503, "The telephone network cannot be reached"), Failed
 	case errors.Is(e.err, sipflow.ErrHungUp), e.by == phone:
 		return cleared("EndedByRemote", 200, "Bye"), Cancelled

@@ -17,9 +17,6 @@ import (
 	"sipxrest/sipflow"
 )
 
-// logger is what rare events are written to: a call's own or the service's.
-type logger = *slog.Logger
-
 // Service makes calls. Create it with New and run it with Run.
 type Service struct {
 	cfg     Config
@@ -152,11 +149,8 @@ func (s *Service) Run(ctx context.Context) error {
 	select {
 	case <-ended:
 	case <-timer.C:
-		// Phones that do not answer their BYE, a Nextcloud that does not answer:
-		// what is said in the rooms must not wait for them.
-		for _, c := range s.callsOf(func(c *call) bool { return true }) {
-			c.report(happening{itEnds, ending{us, errStopped}})
-		}
+		// A Nextcloud that does not answer: what is said in the rooms must not wait
+		// for it.
 		s.giveUp()
 		<-ended
 	}

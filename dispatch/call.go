@@ -15,7 +15,7 @@ import (
 // Inbound is what has a switchboard hand its calls to d. realm is that of the
 // users' SIP secrets.
 func (d *Dispatcher) Inbound(realm string) *sipflow.Inbound {
-	return &sipflow.Inbound{Realm: realm, Algorithms: d.algorithms, Admit: d.admit, Secrets: d.secrets, User: d.user, Trunk: d.trunk, Take: d.take}
+	return &sipflow.Inbound{Realm: realm, Algorithms: d.algorithms, Admit: d.admit, Secrets: d.secrets, User: d.User, Trunk: d.trunk, Take: d.take}
 }
 
 // admit lets calls of trunks in, and has all others prove who they are.
@@ -41,9 +41,9 @@ func (d *Dispatcher) secrets(username string) (sipflow.Credentials, bool) {
 	return st.cfg.Secrets(username)
 }
 
-// user is the user of ours who has proved to be so, under one of his names. That
+// User is the user of ours who has proved to be so, under one of his names. That
 // of a trunk is none: its callers are many.
-func (d *Dispatcher) user(username string) string {
+func (d *Dispatcher) User(username string) string {
 	st := d.now.Load()
 	if st.cfg.Secrets == nil || slices.ContainsFunc(st.trunks, func(t trunk) bool { return t.Username == username }) {
 		return ""
@@ -119,7 +119,11 @@ func (d *Dispatcher) begin(in *sipflow.Incoming) (*call, error) {
 	switch {
 	case t != nil && !prove:
 		c.Trunk = t.Name
-	case t == nil && st.secretOfTrunk(in.Username), in.Username != "" && st.cfg.Owns != nil && !st.cfg.Owns(in.Username, in.From.User):
+	case t == nil && st.secretOfTrunk(in.Username):
+		d.log.Info("inbound call refused: the trunk of this digest user has neither this source nor this From host: see its sources and from-hosts", "user", in.Username, "from", clip(in.From.User+"@"+in.From.Host), "source", in.Source)
+		d.stats.decided[OutcomeForged].Add(1)
+		return nil, in.Refuse(403, "Wrong Identity")
+	case in.Username != "" && st.cfg.Owns != nil && !st.cfg.Owns(in.Username, in.From.User):
 		d.log.Info("inbound call refused: the user calls in the name of another", "user", in.Username, "from", clip(in.From.User), "source", in.Source)
 		d.stats.decided[OutcomeForged].Add(1)
 		return nil, in.Refuse(403, "Wrong Identity") // RFC 4474 has it as 438, which fewer know

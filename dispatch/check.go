@@ -88,6 +88,7 @@ func (r *Rule) checkRequest(fault func(string, error)) {
 			fault("headers", errors.New("the token of jwt goes into Authorization: leave one of them out"))
 		}
 	}
+	r.SIPHeaders = slices.Clone(r.SIPHeaders) // those of the configuration are those of calls, too
 	for i, name := range r.SIPHeaders {
 		canonical, err := sipHeader(name)
 		fault("sip_headers", err)
@@ -181,7 +182,7 @@ func CheckTrunk(t Trunk) error {
 	}
 	for _, h := range t.FromHosts {
 		if !sipflow.IsHost(h) {
-			return fmt.Errorf("trunk %s: from_hosts: %.80q is neither a host name nor an address", t.Name, h)
+			return fmt.Errorf("trunk %s: from-hosts: %.80q is neither a host name nor an address", t.Name, h)
 		}
 	}
 	if len(t.Sources) == 0 && t.Username == "" {

@@ -111,6 +111,11 @@ func New(cfg Config, log *slog.Logger) (*Dispatcher, error) {
 func (d *Dispatcher) Reload(cfg Config) error {
 	d.reloading.Lock()
 	defer d.reloading.Unlock()
+	return d.reload(cfg)
+}
+
+// reload is Reload with d.reloading held.
+func (d *Dispatcher) reload(cfg Config) error {
 	files := statesOf(cfg.RulesDir)
 	st, err := newState(cfg, d.asking)
 	if err != nil {

@@ -75,7 +75,7 @@ func (l *line) put(e *event) {
 	defer s.mu.Unlock()
 	if s.closed || s.waiting >= maxEvents || s.bytes+e.size > maxEventBytes {
 		s.dropped.Add(1)
-		s.log.Warn("event of an inbound call dropped: too many wait", "call", l.callID, "event", e.name)
+		s.log.Warn("event of an inbound call dropped: too many wait, or the service ends", "call", l.callID, "event", e.name)
 		return
 	}
 	s.waiting++

@@ -114,10 +114,10 @@ func (d *Dispatcher) Watch(ctx context.Context, log *slog.Logger) error {
 }
 
 func (d *Dispatcher) reloadFiles(log *slog.Logger) {
-	d.reloading.Lock()
-	cfg := d.cfg
+	d.reloading.Lock() // over both: another configuration must not be put back
+	err := d.reload(d.cfg)
 	d.reloading.Unlock()
-	if err := d.Reload(cfg); err != nil {
+	if err != nil {
 		log.Error("dispatch rules not reloaded, the old ones stay", "error", err)
 		return
 	}

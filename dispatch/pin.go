@@ -50,7 +50,8 @@ func (c *call) enterPIN(ctx context.Context, p plan) (*Decision, error) {
 			return nil, c.wrongPIN(errGuesses)
 		}
 		switch {
-		case c.rule.CheckPIN && (err == nil || timeout):
+		// The fallback's PIN is checked here: the webhook has failed.
+		case c.rule.CheckPIN && p.Decision != &c.rule.Fallback && (err == nil || timeout):
 			next, again, err := c.askPIN(ctx, digits)
 			if err != nil || !again {
 				if err == nil && digits != "" && !c.fellBack && next.Action != Hangup {

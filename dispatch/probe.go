@@ -22,14 +22,14 @@ func Probe(ctx context.Context, cfg Config) (problems []error) {
 	}
 	told := map[string]bool{}
 	for _, r := range st.table.rules {
-		for _, address := range []string{r.URL, r.EventsURL} {
+		for i, address := range []string{r.URL, r.EventsURL} {
 			u, err := url.Parse(address)
 			if err != nil || u.Hostname() == "" || told[r.ID+u.Hostname()] || r.Proxy != "" {
 				continue // the proxy looks it up
 			}
 			told[r.ID+u.Hostname()] = true
 			if err := r.probe(ctx, resolver, hostName(u.Hostname())); err != nil {
-				problems = append(problems, fmt.Errorf("%s: rule %q: url: %w", r.Where(), r.ID, err))
+				problems = append(problems, fmt.Errorf("%s: rule %q: %s: %w", r.Where(), r.ID, [...]string{"url", "events_url"}[i], err))
 			}
 		}
 	}

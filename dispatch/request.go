@@ -32,7 +32,7 @@ type Call struct {
 	Header func(name string) []string
 }
 
-// Fields of the requests, in their order.
+// Events that ask for a decision, beside those of Events.
 const (
 	eventInvite     = "invite"
 	eventPINEntered = "pin_entered"
@@ -144,12 +144,11 @@ func (e *statusError) Error() string {
 
 // request makes the HTTP request that carries a message.
 func (r *rule) request(ctx context.Context, address string, m *message, id string) (*http.Request, error) {
-	var body []byte
+	var body, payload []byte
 	u, err := url.Parse(address)
 	if err != nil {
 		return nil, errors.New("its URL cannot be read")
 	}
-	payload := body
 	if r.Method == http.MethodGet {
 		u.RawQuery = m.query(u.RawQuery)
 		payload = []byte(u.RawQuery)

@@ -138,7 +138,7 @@ type Trunk struct {
 	FromHosts []string
 	// Username is a digest user that the INVITE must prove to be from.
 	Username string
-	// Secrets answer for Username. None: those of the user of that name.
+	// Credentials answer for Username. None: those of the user of that name.
 	Credentials sipflow.Credentials
 	// MaxCalls is how many calls may come in by it at once. 0: as many as may of
 	// all.

@@ -28,9 +28,8 @@ func (s *Service) logIn(w http.ResponseWriter, q *request) {
 		s.challenge(w, q)
 	case errors.Is(err, errBusy):
 		s.refuseFor(w, errLogins, time.Second)
-	case q.Context().Err() != nil: // who waits no more gets no answer
 	case err != nil:
-		s.fail(w, err)
+		s.fail(w, q.Request, err)
 	default:
 		writeJSON(w, http.StatusOK, struct {
 			ID    ID     `json:"userID"`
@@ -52,7 +51,7 @@ func (s *Service) challenge(w http.ResponseWriter, q *request) {
 // clip shortens what strangers sent for the log.
 func clip(text string) string {
 	if len(text) > maxUsername {
-		return text[:maxUsername] + "…"
+		return cut(text, maxUsername) + "…"
 	}
 	return text
 }
@@ -60,7 +59,7 @@ func clip(text string) string {
 // logOut ends the token on all of the user's devices, with their sockets.
 func (s *Service) logOut(w http.ResponseWriter, q *request) {
 	if err := s.cfg.Store.LogOut(q.Context(), q.user.ID); err != nil {
-		s.fail(w, err)
+		s.fail(w, q.Request, err)
 		return
 	}
 	s.mu.Lock()
@@ -73,7 +72,7 @@ func (s *Service) logOut(w http.ResponseWriter, q *request) {
 func (s *Service) favorites(w http.ResponseWriter, q *request) {
 	users, err := s.cfg.Store.Related(q.Context(), Favorite, q.user.ID)
 	if err != nil {
-		s.fail(w, err)
+		s.fail(w, q.Request, err)
 		return
 	}
 	list := make([]*header, len(users))
@@ -104,7 +103,7 @@ func (s *Service) relate(w http.ResponseWriter, q *request, done int, change fun
 	case errors.Is(err, ErrNoUser):
 		s.refuse(w, errNoSuchUser)
 	case err != nil:
-		s.fail(w, err)
+		s.fail(w, q.Request, err)
 	default:
 		w.WriteHeader(done)
 	}

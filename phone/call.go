@@ -80,7 +80,7 @@ func (s *Service) begin(c *call, offline *refusal) *refusal {
 		s.busy[c.caller.ID] = c
 	}
 	s.stats.placed(c.direct)
-	c.timer = time.AfterFunc(s.cfg.RingTime, func() { s.expire(c) })
+	c.timer = time.AfterFunc(s.cfg.RingTime, func() { s.unanswered(c) })
 	if c.direct {
 		s.notify(c.callee.ID, incoming(c))
 	}
@@ -183,23 +183,28 @@ func (s *Service) connectLegs(c *call, l *leg) {
 	}
 	c.timer.Stop()
 	if s.cfg.MaxCall > 0 {
-		c.timer = time.AfterFunc(s.cfg.MaxCall, func() { s.expire(c) })
+		c.timer = time.AfterFunc(s.cfg.MaxCall, func() { s.tooLong(c) })
 	}
 	if c.accepted != nil {
 		close(c.accepted)
 	}
 }
 
-// expire ends a call whose time is over: to be answered, or to last.
-func (s *Service) expire(c *call) {
+// unanswered ends a call that has rung for long enough. Its timer may have fired
+// in the moment of the answer.
+func (s *Service) unanswered(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	switch c.state {
-	case ringing, answering:
+	if c.state == ringing || c.state == answering {
 		s.end(c, NoAnswer, c.direct)
-	case active:
-		s.end(c, TooLong, false)
 	}
+}
+
+// tooLong ends a call that has lasted for long enough.
+func (s *Service) tooLong(c *call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.end(c, TooLong, false)
 }
 
 // hangUp ends a call because one of its sockets has ended.

@@ -30,12 +30,12 @@ func (s *Service) mayCall(q *request, id ID) (User, error) {
 }
 
 // answerError answers a refusal, or 500.
-func (s *Service) answerError(w http.ResponseWriter, err error) {
+func (s *Service) answerError(w http.ResponseWriter, q *request, err error) {
 	var r *refusal
 	if errors.As(err, &r) {
 		s.refuse(w, r)
 	} else {
-		s.fail(w, err)
+		s.fail(w, q.Request, err)
 	}
 }
 
@@ -50,7 +50,7 @@ func (s *Service) initiate(w http.ResponseWriter, q *request) {
 	}
 	to, err := s.mayCall(q, calleeID)
 	if err != nil {
-		s.answerError(w, err)
+		s.answerError(w, q, err)
 		return
 	}
 	if !s.online(calleeID) { // before the body, as clients know it
@@ -147,7 +147,7 @@ func (s *Service) initiateSocket(w http.ResponseWriter, q *request) {
 	}
 	to, err := s.mayCall(q, calleeID)
 	if err != nil {
-		s.answerError(w, err)
+		s.answerError(w, q, err)
 		return
 	}
 	if refusal := s.enter(); refusal != nil {

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"sipxrest/phone/media"
 	"sipxrest/sipflow"
@@ -266,6 +265,9 @@ func ending(o Outcome) error {
 func (s *Service) Take(ctx context.Context, in *sipflow.Incoming, name string, ring time.Duration) error {
 	c, code, err := s.fromPhone(ctx, in, name)
 	if err != nil {
+		if ctx.Err() != nil { // who waits no more gets no answer
+			return context.Cause(ctx)
+		}
 		s.log.Error("the phone's database fails", "error", err)
 		code = 500
 	}
@@ -310,15 +312,6 @@ func (p *sipSide) await(in *sipflow.Incoming, ring time.Duration) error {
 		return in.Converse(p.ctx, p.conversation())
 	case <-p.ctx.Done():
 		return context.Cause(p.ctx)
-	}
-}
-
-// unanswered ends a call that rings for long enough.
-func (s *Service) unanswered(c *call) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if c.state == ringing || c.state == answering {
-		s.end(c, NoAnswer, false)
 	}
 }
 
@@ -402,11 +395,8 @@ func sipAddress(user, host string) string {
 
 // cut shortens a text to so many bytes.
 func cut(text string, most int) string {
-	if len(text) <= most {
-		return text
-	}
-	for text = text[:most]; len(text) > 0 && !utf8.ValidString(text); {
-		text = text[:len(text)-1]
+	if len(text) > most {
+		text = strings.ToValidUTF8(text[:most], "")
 	}
 	return text
 }

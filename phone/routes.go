@@ -144,7 +144,7 @@ func (s *Service) authenticate(w http.ResponseWriter, q *request) bool {
 		if q.user, err = s.cfg.Store.withToken(q.Context(), q.token); err == nil {
 			return true
 		} else if !errors.Is(err, ErrNoUser) {
-			s.fail(w, err)
+			s.fail(w, q.Request, err)
 			return false
 		}
 	}
@@ -208,7 +208,11 @@ func (s *Service) refuseFor(w http.ResponseWriter, r *refusal, wait time.Duratio
 }
 
 // fail answers 500 for what is not the client's fault, and tells the operator.
-func (s *Service) fail(w http.ResponseWriter, err error) {
+// Who waits no more gets no answer.
+func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
+	if r.Context().Err() != nil {
+		return
+	}
 	s.log.Error("the phone's database fails", "error", err)
 	s.refuse(w, errInternal)
 }

@@ -27,7 +27,7 @@ func ParseSIPAddress(text string) (string, error) {
 		return fail("no SIP URI with a user")
 	case len(text) > maxAddress:
 		return fail("too long")
-	case strings.Trim(user, userRunes) != "":
+	case string(sipflow.AppendUser(nil, user)) != user:
 		return fail("the user has characters that have to be escaped")
 	}
 	port := ""
@@ -43,10 +43,6 @@ func ParseSIPAddress(text string) (string, error) {
 	}
 	return "sip:" + user + "@" + strings.ToLower(host) + port, nil
 }
-
-// userRunes are what stands in the user of a SIP URI as it is, and means
-// nothing there (RFC 3261 §25.1).
-const userRunes = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789-_.!~*'()&=+$"
 
 // userOf is the user of a SIP address, aorOf the address without its scheme.
 func userOf(address string) string {

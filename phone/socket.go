@@ -186,11 +186,9 @@ func (s *socket) watch() {
 // end its context: a context that ends while a frame is written takes the whole
 // connection with it, and the other side would never read why it is closed.
 func (s *socket) ping() {
-	ctx, cancel := context.WithTimeoutCause(context.Background(), pongWait, errSilent)
+	ctx, cancel := context.WithTimeout(context.Background(), pongWait)
 	defer cancel()
 	if err := s.ws.Ping(ctx); err != nil && s.leg.over.Err() == nil {
 		s.conn.Close() // who is being closed has closeWait for his answer
 	}
 }
-
-var errSilent = errors.New("the other side does not answer pings")

@@ -97,6 +97,9 @@ func (s *Store) Add(ctx context.Context, u User, password string) (User, error) 
 		if _, e := s.Find(ctx, u.Username); e == nil {
 			return u, fmt.Errorf("%s: %w", u.Username, ErrUserExists)
 		}
+		if other, e := s.Get(ctx, u.ID); e == nil {
+			return u, fmt.Errorf("%v is the ID of %s: choose another", u.ID, other.Username)
+		}
 		return u, err
 	}
 	return u, nil

@@ -213,7 +213,7 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 func (l *Leg) servedBy(addr netip.Addr) bool {
 	c := l.call
 	if l.trunk != nil {
-		return l.trunk.servedBy(c.sw, addr)
+		return c.sw.serves(l.trunk.Gateway, addr)
 	}
 	ctx, stop := context.WithTimeout(context.Background(), t1) // the cache knows
 	defer stop()

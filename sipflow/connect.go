@@ -104,10 +104,7 @@ func (in *Incoming) targetLeg(to *Destination) (*Leg, error) {
 		number, _, _ = strings.Cut(number, ";")
 		uri = "sip:" + dialString(number) + "@" + c.sw.proxies[0].Host + ";user=phone"
 	}
-	_, aor, _ := strings.Cut(uri, ":")
-	if i := strings.IndexAny(aor, ";?"); i >= 0 {
-		aor = aor[:i]
-	}
+	aor := aorOf(uri)
 	l := c.newLegFrom(uri, aor, in.From.Name, in.fromAOR())
 	if to.DisplayName != "" {
 		l.remote = string(appendNameAddr(nil, to.DisplayName, aor))
@@ -121,10 +118,7 @@ func (in *Incoming) targetLeg(to *Destination) (*Leg, error) {
 
 // fromAOR is the caller as the target is told it.
 func (in *Incoming) fromAOR() string {
-	_, rest, _ := strings.Cut(in.From.URI, ":")
-	if i := strings.IndexAny(rest, ";?"); i >= 0 {
-		rest = rest[:i]
-	}
+	rest := aorOf(in.From.URI)
 	switch {
 	case !plainURI(in.From.URI):
 		return "anonymous@anonymous.invalid"
@@ -177,7 +171,7 @@ func (in *Incoming) onwardHeader() string {
 		b = wire.AppendField(b, string(name), string(value))
 		return true
 	})
-	if supports(in.req, "100rel") || requires(in.req, "100rel") {
+	if in.reliably() {
 		b = wire.AppendField(b, "Supported", "100rel")
 	}
 	return string(b)

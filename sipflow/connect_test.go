@@ -179,6 +179,21 @@ func TestInboundCallExpires(t *testing.T) {
 	})
 }
 
+// Expires is about the answer: an answered call goes on.
+func TestAnsweredCallOutlivesExpires(t *testing.T) {
+	inboundRaw(t, func(ctx context.Context, in *Incoming) error { return in.Connect(ctx, Destination{URI: uri202}) }, func(t *testing.T, p *rawInbound) {
+		p.rawPhone.send(rawInvite("Max-Forwards", "Expires: 5\r\nMax-Forwards"))
+		p.next(180)
+		res := p.next(200)
+		p.rawPhone.send(within(res, "ACK", 1, "", ""))
+		time.Sleep(time.Minute)
+		if m := p.read(time.Second); m != nil {
+			t.Errorf("the caller got %s", show(m))
+		}
+		p.wants(200, within(res, "BYE", 2, "", ""))
+	})
+}
+
 func TestInboundCallerIsRemindedEachMinute(t *testing.T) {
 	inboundRaw(t, func(ctx context.Context, in *Incoming) error {
 		if err := errors.Join(in.Ring(), in.Ring()); err != nil {

@@ -111,11 +111,13 @@ func (in *Incoming) Converse(ctx context.Context, end *Conversation) error {
 	l.joined().talk = t
 	waiting, stop := in.while(ctx)
 	defer stop()
+	take := func() error { return t.answer(waiting, in) }
 	if in.held {
-		if err := t.takeBack(waiting); err != nil {
-			return err
-		}
-	} else if err := t.answer(waiting, in); err != nil {
+		take = func() error { return t.takeBack(waiting) }
+	}
+	if err := take(); err != nil { // the caller may be connected elsewhere
+		l.peer.relay(false)
+		l.joint.talk = nil
 		return err
 	}
 	in.bridged = true
@@ -149,7 +151,6 @@ func (t *talk) answer(ctx context.Context, in *Incoming) error {
 	}
 	l.peer.relay(true)
 	if !in.accept(body, "") {
-		l.peer.relay(false)
 		return context.Cause(in.ctx)
 	}
 	return nil

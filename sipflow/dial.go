@@ -3,8 +3,6 @@ package sipflow
 import (
 	"context"
 	"errors"
-	"net/netip"
-	"slices"
 	"strings"
 	"time"
 
@@ -309,14 +307,20 @@ func dialString(s string) string {
 	}, s)
 }
 
+// aorOf is a URI without its scheme, parameters and header fields.
+func aorOf(uri string) string {
+	_, aor, _ := strings.Cut(uri, ":")
+	host := strings.LastIndexByte(aor, '@') + 1 // the user may hold their separators, too
+	if i := strings.IndexAny(aor[host:], ";?"); i >= 0 {
+		aor = aor[:host+i]
+	}
+	return aor
+}
+
 // targetLeg prepares the call to what the phone is joined with.
 func (c *Call) targetLeg() *Leg {
 	uri := oneLine(c.Dial.Target)
-	_, to, _ := strings.Cut(uri, ":")
-	host := strings.LastIndexByte(to, '@') + 1 // the user may hold them, too
-	if i := strings.IndexAny(to[host:], ";?"); i >= 0 {
-		to = to[:host+i]
-	}
+	to := aorOf(uri)
 	aor := c.Key.Agent
 	if aor == "" {
 		aor = dialString(c.Dial.Number) + "@" + c.sw.host
@@ -352,7 +356,7 @@ func (c *Call) rings() error {
 // firstHops says where the first INVITE goes.
 func (c *Call) firstHops(ctx context.Context) ([]resolve.Hop, error) {
 	if c.Dial != nil {
-		return c.Dial.hops(ctx, c.sw)
+		return c.sw.hopsOf(ctx, c.Dial.Gateway)
 	}
 	return c.namedHops(ctx, "sip:"+c.endpoint())
 }
@@ -364,17 +368,4 @@ func (c *Call) byOurServers() bool {
 	_, host, _ := strings.Cut(c.endpoint(), "@")
 	_, domain, _ := strings.Cut(c.Key.Agent, "@")
 	return len(c.sw.proxies) > 0 || c.Dial != nil || strings.EqualFold(host, domain)
-}
-
-// hops are those of the gateway.
-func (d *Dialling) hops(ctx context.Context, sw *Switchboard) ([]resolve.Hop, error) {
-	return sw.hopsOf(ctx, d.Gateway)
-}
-
-// servedBy reports whether an address is the gateway's.
-func (d *Dialling) servedBy(sw *Switchboard, addr netip.Addr) bool {
-	ctx, stop := context.WithTimeout(context.Background(), t1) // the cache knows
-	defer stop()
-	hops, err := d.hops(ctx, sw)
-	return err == nil && slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Addr.Addr() == addr })
 }

@@ -27,7 +27,12 @@ func (in *Incoming) run(ctx context.Context, c *Call) (err error) {
 	stop := context.AfterFunc(in.ctx, func() { defer close(left); in.left() })
 	c.dialled(in.leg, Calling)
 	if after := in.expires(); after > 0 {
-		expiry := time.AfterFunc(after, func() { in.end(&StatusError{"INVITE", 487, "Request Expired"}) })
+		expiry := time.AfterFunc(after, func() {
+			why := &StatusError{"INVITE", 487, "Request Expired"}
+			if in.refuse(finalFor(why)) { // an answer in time keeps the call
+				in.end(why)
+			}
+		})
 		defer expiry.Stop()
 	}
 	in.remind(time.Minute)

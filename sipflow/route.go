@@ -36,7 +36,7 @@ func (l *Leg) allHops(ctx context.Context) ([]resolve.Hop, error) {
 		return sw.hopsOf(ctx, l.next)
 	}
 	if l.trunk != nil && l.call.hops == nil {
-		return l.trunk.hops(ctx, sw)
+		return sw.hopsOf(ctx, l.trunk.Gateway)
 	}
 	if first := l.call.hops; first != nil {
 		l.call.hops = nil // Place has looked them up

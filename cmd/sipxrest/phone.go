@@ -287,7 +287,7 @@ type (
 	phoneUnmute   struct{ phonePair }
 )
 
-// Run says it, or takes it back.
+// Run says it.
 func (c *phoneFavorite) Run(w world) error { return c.relate(w, phone.Favorite) }
 
 // Run takes it back.

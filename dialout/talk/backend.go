@@ -144,7 +144,8 @@ func (b *Backend) RejectDialout(ctx context.Context, roomID, callID string, o Op
 		}
 		_, err = b.ask(ctx, http.MethodDelete, roomID, rejectedDialout, object{"callId": callID, "options": o.raw()})
 		var refused *BackendError
-		if err == nil || errors.As(err, &refused) && refused.Code != http.StatusBadRequest && refused.Code < 500 || errors.As(err, &refused) && refused.Code == http.StatusNotImplemented {
+		again := !errors.As(err, &refused) || refused.Code == http.StatusBadRequest || refused.Code >= 500 && refused.Code != http.StatusNotImplemented
+		if err == nil || !again {
 			return err
 		}
 	}

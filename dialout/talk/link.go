@@ -82,9 +82,9 @@ func (l *link) run(ctx context.Context) {
 			if ctx.Err() != nil {
 				return
 			}
-			l.log.Error("the signaling server refuses us; nobody can be called by way of it until that is put right", "error", err, "next-attempt", d.Round(time.Second))
+			l.log.Error("the signaling server refuses us; nobody can be called by way of it until that is put right", "error", explain(err), "next-attempt", d.Round(time.Second))
 		} else if !bye {
-			l.log.Warn("no connection to the signaling server", "error", err, "next-attempt", d.Round(time.Millisecond))
+			l.log.Warn("no connection to the signaling server", "error", explain(err), "next-attempt", d.Round(time.Millisecond))
 		}
 		if err != nil {
 			l.down(err)

@@ -100,6 +100,10 @@ func (b *Backend) alive(ctx context.Context) error {
 		Maintenance bool `json:"maintenance"`
 	}
 	switch {
+	case errors.As(err, &refused) && (refused.Code >= 500 || refused.Code == http.StatusTooManyRequests):
+		return fmt.Errorf("the Nextcloud has a problem: %sstatus.php answers %d: see its log, or its proxy's", b.base, refused.Code)
+	case errors.As(err, &refused) && refused.Code >= 300 && refused.Code < 400:
+		return err // says that it redirects
 	case errors.As(err, &refused):
 		return fmt.Errorf("the backend's url is not that of a Nextcloud: %sstatus.php answers %d", b.base, refused.Code)
 	case err != nil:

@@ -171,11 +171,11 @@ func oneRule(n *yaml.Node) (r policy.Rule, err error) {
 	return r, nil
 }
 
-// words reads a mapping of words to words.
-func words(p *map[string]string) func(value) error {
+// words reads a mapping of words to words, such as example.
+func words(p *map[string]string, example string) func(value) error {
 	return func(v value) error {
 		if v.node.Kind != yaml.MappingNode {
-			return errors.New(`names are expected here, such as {"201": local-only}`)
+			return errors.New("names are expected here, such as " + example)
 		}
 		m := map[string]string{}
 		for i := 0; i+1 < len(v.node.Content); i += 2 {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func (d *Dispatch) keys() []key {
 		{"dispatch.rules-dir", false, path(&d.RulesDir)},
 		{"dispatch.trunks", true, trunks(&d.Trunks)},
 		{"dispatch.digest-algorithms", true, texts(&d.DigestAlgorithms)},
-		{"dispatch.rooms", true, words(&d.Rooms)},
+		{"dispatch.rooms", true, words(&d.Rooms, `{lobby: "sip:lobby@conference.example"}`)},
 		{"dispatch.room-target", false, text(&d.RoomTarget)},
 		{"dispatch.agent", false, text(&d.Agent)},
 	}
@@ -329,7 +330,7 @@ func (c *checker) dispatch(cfg *Config) {
 		c.say(levelProblem, "dispatch", "%v", err)
 		return
 	case n == 0:
-		c.say(levelNote, "dispatch", "there are no rules, so calls that come in are answered 404: write some into dispatch.rules or %s", orWord(d.RulesDir, "dispatch.rules-dir"))
+		c.say(levelNote, "dispatch", "there are no rules, so calls that come in are answered 404: write some into dispatch.rules or %s", cmp.Or(d.RulesDir, "dispatch.rules-dir"))
 		return
 	}
 	c.say(levelOK, "dispatch", "%s, %s", count(n, "rule"), count(len(d.Trunks), "trunk"))
@@ -369,13 +370,6 @@ func (c *checker) dispatchUsers(cfg *Config) {
 			need("dispatch.trunks", t.Username)
 		}
 	}
-}
-
-func orWord(s, other string) string {
-	if s == "" {
-		return other
-	}
-	return s
 }
 
 // DispatchTrial is a call to try: who calls whom, from where.

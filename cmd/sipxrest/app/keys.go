@@ -55,7 +55,7 @@ func (c *Config) keys() []key {
 		{"users", true, paths(&c.Users)},
 		{"policy", false, text(&c.Policy)},
 		{"policies", true, policies(&c.Policies)},
-		{"policy-users", true, words(&c.PolicyUsers)},
+		{"policy-users", true, words(&c.PolicyUsers, `{"201": local-only}`)},
 		{"dial.country", false, text(&c.Dial.Country)},
 		{"dial.international-prefixes", true, texts(&c.Dial.InternationalPrefixes)},
 		{"dial.outside-line", true, texts(&c.Dial.OutsideLine)},

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -144,7 +145,7 @@ func (a *App) gateway() (*webphone.Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &webphone.Gateway{Board: a.sw, Ports: ports, Domain: orWord(p.Domain, a.cfg.Domain), Guests: p.Guests, User: a.sipUser}
+	g := &webphone.Gateway{Board: a.sw, Ports: ports, Domain: cmp.Or(p.Domain, a.cfg.Domain), Guests: p.Guests, User: a.sipUser}
 	if p.Agent != "" {
 		g.Credentials = func() sipflow.Credentials {
 			c, _ := a.sipSecrets(p.Agent)
@@ -156,15 +157,10 @@ func (a *App) gateway() (*webphone.Gateway, error) {
 
 // sipUser is the user of ours who has a digest user name; "" if it is a trunk's.
 func (a *App) sipUser(username string) string {
-	for i := range a.cfg.Dispatch.Trunks {
-		if a.cfg.Dispatch.Trunks[i].Username == username {
-			return ""
-		}
+	if a.dispatch == nil { // which calls come by
+		return ""
 	}
-	if u, ok := a.users.Lookup(username); ok {
-		return u.Name
-	}
-	return ""
+	return a.dispatch.User(username)
 }
 
 // takePhone is dispatch.Config.Phone.

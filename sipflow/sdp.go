@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"bytes"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -31,24 +32,50 @@ func appendAddr(b []byte, host string) []byte {
 	return append(b, "\r\n"...)
 }
 
+// usualAudio is a stream of the formats of which nearly every phone has one:
+// PCMU, PCMA, G.722, G.729 (RFC 3551 §6), Opus (RFC 7587) and telephone events
+// (RFC 4733). A phone with none of those offered refuses the call by 488.
+const (
+	usualAudio = "m=audio 2222 RTP/AVP 0 8 9 18 96 101\r\n"
+	usualMaps  = "a=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:9 G722/8000\r\na=rtpmap:18 G729/8000\r\n" +
+		"a=rtpmap:96 opus/48000/2\r\na=rtpmap:101 telephone-event/8000\r\n"
+)
+
 // placeholder is the offer that rings the calling phone: audio that nobody
-// sends. sipXrest: the text is the original's to the byte.
+// sends. sipXrest: the lines are the original's, which offered PCMU only.
 func placeholder(session, version uint64, host string) []byte {
-	b := appendOrigin(make([]byte, 0, 192), session>>1, version, host)
-	return append(b, "m=audio 2222 RTP/AVP 0 101\r\na=sendrecv\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n"...)
+	b := appendOrigin(make([]byte, 0, 384), session>>1, version, host)
+	return append(b, usualAudio+"a=sendrecv\r\n"+usualMaps...)
 }
 
+const (
+	// maxHeldAnswer bounds the m= lines of an answer of ours, in bytes, that say
+	// more than that a stream is refused.
+	maxHeldAnswer = 4096
+	// maxLines bounds the m= lines of an offer that are answered at all. A
+	// description with more is no phone's.
+	maxLines = 64
+)
+
 // heldAnswer answers a phone's offer with every stream inactive: there is no
-// media here. Each m= line of the offer has its own in the answer (RFC 3264 §6).
+// media here. Each m= line of the offer has its own in the answer (RFC 3264 §6),
+// and the formats of an accepted one come with their rtpmap and fmtp lines: there
+// are phones that hang up where a dynamic payload type has none. Without an offer
+// it is one itself, of audio on hold.
 func heldAnswer(offer []byte, session, version uint64, host string) []byte {
-	b := appendOrigin(make([]byte, 0, 192), session>>1, version, host)
+	b := appendOrigin(make([]byte, 0, 384), session>>1, version, host)
 	if len(offer) == 0 {
-		return append(b, "m=audio 2222 RTP/AVP 0 101\r\na=inactive\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n"...)
+		return append(b, usualAudio+"a=inactive\r\n"+usualMaps...)
 	}
+	streams, accepted := 0, false
+	var formats [][]byte // of the stream at work
 	for line := range bytes.Lines(offer) {
 		line = bytes.TrimRight(line, "\r\n")
 		media, ok := bytes.CutPrefix(line, []byte("m="))
-		if !ok || len(b) > 2048 {
+		if !ok {
+			if accepted && describes(line, formats) && len(b)+len(line) < maxHeldAnswer {
+				b = append(append(b, line...), "\r\n"...)
+			}
 			continue
 		}
 		// m=<media> <port> <proto> <fmt> ...
@@ -56,19 +83,41 @@ func heldAnswer(offer []byte, session, version uint64, host string) []byte {
 		if len(f) < 4 {
 			continue
 		}
+		if streams++; streams > maxLines {
+			break
+		}
+		accepted = string(f[0]) == "audio" && string(f[1]) != "0" && len(b)+len(line) < maxHeldAnswer
+		formats = f[3:]
 		port := "0" // refused
-		if string(f[0]) == "audio" && string(f[1]) != "0" {
+		if accepted {
 			port = "2222"
+		} else {
+			formats = formats[:1] // one is enough for a stream that is refused
 		}
 		b = append(b, "m="...)
 		b = append(b, f[0]...)
 		b = append(b, ' ')
 		b = append(b, port...)
-		for _, w := range f[2:] {
+		b = append(b, ' ')
+		b = append(b, f[2]...)
+		for _, w := range formats {
 			b = append(b, ' ')
 			b = append(b, w...)
 		}
 		b = append(b, "\r\na=inactive\r\n"...)
 	}
 	return b
+}
+
+// describes reports whether a line says what one of a stream's formats is:
+// a=rtpmap or a=fmtp (RFC 8866 §6.6, §6.15).
+func describes(line []byte, formats [][]byte) bool {
+	rest, ok := bytes.CutPrefix(line, []byte("a=rtpmap:"))
+	if !ok {
+		if rest, ok = bytes.CutPrefix(line, []byte("a=fmtp:")); !ok {
+			return false
+		}
+	}
+	format, _, ok := bytes.Cut(rest, []byte{' '})
+	return ok && slices.ContainsFunc(formats, func(f []byte) bool { return bytes.Equal(f, format) })
 }

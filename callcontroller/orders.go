@@ -53,6 +53,9 @@ func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *r
 	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
 	defer cancel()
 	err := c.place(ctx, spec, c.flows[o.method])
+	if errors.Is(err, sipflow.ErrReferred) {
+		return nil // what the client asks for is being done: a double click places one call
+	}
 	if errors.Is(err, sipflow.ErrInProgress) {
 		return &refusal{status: 406, code: 403, text: "Call in progress " + clip(o.methodGiven) + " not supported"} // sipXrest: 403 in the document
 	}

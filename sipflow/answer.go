@@ -79,6 +79,9 @@ func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err e
 		return nil, l.failed("INVITE", err)
 	}
 	if res.Code() >= 300 {
+		if !tx.inside {
+			l.noteDenied("INVITE", res.Code())
+		}
 		return nil, statusError("INVITE", res)
 	}
 	if tx.inside {

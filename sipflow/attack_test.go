@@ -11,13 +11,14 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// Only what the subscription ends with is the outcome.
-func TestEarlySipfragIsNoOutcome(t *testing.T) {
+// The final status in a NOTIFY is the outcome, whatever its Subscription-State
+// says; what only looks like one is not.
+func TestFinalSipfragIsTheOutcome(t *testing.T) {
 	inCall(t, func(t *testing.T, r *rig, c *Call, p *rawPhone) {
-		p.wants(200, p.notify(1, "200 OK", "active;expires=60"))
-		p.wants(200, p.notify(2, "200 OK and more", "active"))
-		p.wants(200, p.inDialog("NOTIFY", 3, "Event: refer\r\nSubscription-State: active\r\n", "SIP/2.0 200\x00\r\nSIP/2.0 200 OK"))
-		p.wants(200, p.notify(4, "486 Busy Here", "terminated;reason=noresource"))
+		p.wants(200, p.notify(1, "100 Trying", "active;expires=60"))
+		p.wants(200, p.inDialog("NOTIFY", 2, "Event: refer\r\nSubscription-State: active\r\n", "SIP/2.0 200\x00\r\nSIP/2.0 200 OK"))
+		p.wants(200, p.inDialog("NOTIFY", 3, "Event: refer\r\nSubscription-State: active\r\n", "HTTP/1.1 200 OK"))
+		p.wants(200, p.notify(4, "486 Busy Here", "active"))
 		if bye := p.hungUp(); !strings.HasPrefix(string(bye.Get(wire.Reason)), "SIP;cause=486") {
 			t.Errorf("BYE has Reason %q", bye.Get(wire.Reason))
 		}

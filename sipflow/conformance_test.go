@@ -18,7 +18,7 @@ func TestPhoneThatRefusesThePlaceholderIsOfferedHeldAudio(t *testing.T) {
 	for _, tc := range []struct {
 		code  int
 		again bool
-	}{{400, true}, {415, true}, {488, true}, {486, false}, {606, false}} {
+	}{{400, true}, {415, true}, {488, true}, {606, true}, {486, false}, {404, false}} {
 		for _, flow := range []Flow{Refer, Invite} {
 			synctest.Test(t, func(t *testing.T) {
 				n := siptest.NewNetwork()
@@ -236,14 +236,13 @@ func TestBothPhonesHoldAtOnce(t *testing.T) {
 	})
 }
 
-// What became of the REFER is told by its code: 429 asks for a signed
-// Referred-By (RFC 3892 §5), 481 says that the call is gone (RFC 5057 §5.1),
-// and neither means that the phone cannot be referred.
+// What became of the REFER is told by its code. 481 says that the call is gone
+// (RFC 5057 §5.1): there is nobody left to be bridged.
 func TestRefusedReferIsToldAndNotBridged(t *testing.T) {
 	for _, tc := range []struct {
 		code int
 		line string
-	}{{429, "REFER 429 Provide Referrer Identity"}, {481, "REFER 481 Call/Transaction Does Not Exist"}, {486, "REFER 486 Busy Here"}} {
+	}{{481, "REFER 481 Call/Transaction Does Not Exist"}} {
 		synctest.Test(t, func(t *testing.T) {
 			n := siptest.NewNetwork()
 			r := newRig(t, n, phoneAddr, fallback)
@@ -277,6 +276,35 @@ func TestRefusedReferIsToldAndNotBridged(t *testing.T) {
 				t.Errorf("ended with %v", c.Err())
 			}
 			p.quiet(time.Second)
+			r.empty()
+		})
+	}
+}
+
+// Whatever a phone refuses the REFER for, it is up and can be bridged. Only what
+// tells of the phone, and not of the moment, is remembered.
+func TestPhoneThatRefusesReferIsBridged(t *testing.T) {
+	for code, remembered := range map[int]bool{400: false, 403: true, 404: false, 405: true, 406: true, 415: false, 420: true, 429: false,
+		480: false, 486: false, 488: false, 491: false, 500: false, 501: true, 503: false, 600: false, 603: true} {
+		synctest.Test(t, func(t *testing.T) {
+			n := siptest.NewNetwork()
+			r := newRig(t, n, phoneAddr, fallback)
+			defer r.stop()
+			p := rawUDP(t, n, phoneAddr)
+			c := r.place(spec())
+			p.answer()
+			p.send(p.response(p.expect("REFER"), code, "", ""))
+			called := p.expect("INVITE")
+			if got := called.URI(); !strings.HasPrefix(string(got), "sip:202@") {
+				t.Errorf("%d: the next INVITE is for %s", code, got)
+			}
+			p.send(p.response(called, 486, "", ""))
+			p.expect("ACK")
+			p.hungUp()
+			<-c.Done()
+			if got := r.sw.phones.refusesRefer(phoneKey{"201@sipx.test", ""}); got != remembered {
+				t.Errorf("%d: remembered: %v", code, got)
+			}
 			r.empty()
 		})
 	}

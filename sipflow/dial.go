@@ -227,12 +227,8 @@ func (c *Call) dialOn(ctx context.Context, phone *Leg, answer *Answer) error {
 
 // refusesOffer reports whether a refusal is about the session description.
 func refusesOffer(err error) bool {
-	var refused *StatusError
-	if !errors.As(err, &refused) || refused.Method != "INVITE" {
-		return false
-	}
-	switch refused.Code {
-	case 400, 415, 488:
+	switch refusedBy(err, "INVITE") {
+	case 400, 415, 488, 606:
 		return true
 	}
 	return false

@@ -275,6 +275,23 @@ var bridgeCases = []bridgeCase{
 	{name: "refer-refused-phones-are-bridged", flow: Refer, spec: byRefer, cfg: fallback, hangUp: 20 * time.Second, err: ErrHungUpByUser.Error(),
 		calling: siptest.Script{Refer: siptest.Refer{Status: 405}}, called: siptest.Script{Ring: time.Second},
 		status: "INVITE 180 Ringing, INVITE 200 OK, REFER 405 Method Not Allowed, INVITE 180 Ringing, INVITE 200 OK"},
+	{name: "asterisk-invites-again-while-called-rings", calling: siptest.AsteriskDirectMedia(), called: siptest.Script{Ring: 3 * time.Second},
+		hangUp: 20 * time.Second, err: ErrHungUpByUser.Error()},
+	{name: "asterisk-invites-again-at-both-ends", calling: siptest.AsteriskDirectMedia(), called: siptest.AsteriskDirectMedia(),
+		hangUp: 20 * time.Second, err: ErrHungUpByUser.Error()},
+	{name: "asterisk-is-never-ready-phones-are-bridged", flow: Refer, spec: byRefer, cfg: fallback, hangUp: 20 * time.Second, err: ErrHungUpByUser.Error(),
+		calling: siptest.AsteriskNotReady(time.Hour, "SIP/2.0 400 Bad Request"),
+		status:  "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 400 Bad Request, NOTIFY 400 Bad Request, INVITE 180 Ringing, INVITE 200 OK"},
+	{name: "bridged-transfer-declined-and-left-active", calling: siptest.LinphoneDeclined(), hangUp: 30 * time.Second, err: ErrHungUpByUser.Error(),
+		during: after(5*time.Second, func(t *testing.T, _ *rig, p *phones, _ *Call) {
+			do(t, p.called, 202, siptest.Action{Method: "REFER", Header: []sip.Header{sip.NewHeader("Refer-To", "<sip:203@sipx.test>"),
+				sip.NewHeader("Contact", "<sip:202@"+calledAddr+">")}})
+		})},
+	{name: "bridged-transfer-reported-after-the-bye", calling: siptest.OutOfOrder(), called: siptest.Script{},
+		during: after(5*time.Second, func(t *testing.T, _ *rig, p *phones, _ *Call) {
+			do(t, p.called, 202, siptest.Action{Method: "REFER", Header: []sip.Header{sip.NewHeader("Refer-To", "<sip:203@sipx.test>"),
+				sip.NewHeader("Contact", "<sip:202@"+calledAddr+">")}})
+		})},
 	{name: "refer-unanswered-phones-are-bridged", flow: Refer, spec: byRefer, cfg: fallback, hangUp: time.Minute, err: ErrHungUpByUser.Error(),
 		calling: siptest.Script{Refer: siptest.Refer{Silent: true}},
 		status:  "INVITE 180 Ringing, INVITE 200 OK, REFER 408 Request Timeout, INVITE 180 Ringing, INVITE 200 OK"},

@@ -151,6 +151,15 @@ func (l *Leg) noteResponse(m *wire.Message) {
 	}
 }
 
+// noteDenied ends the status lines of a call that comes to nothing because its
+// credentials are refused. A 401 or 407 is no end to clients, who see one in most
+// calls that go well: without another line they would wait for ever.
+func (l *Leg) noteDenied(method string, code int) {
+	if code == 401 || code == 407 {
+		l.call.note(l, method, "SIP/2.0 403 Forbidden", time.Now())
+	}
+}
+
 // do sends a request in the dialog, answers digest challenges, and returns its
 // 2xx. Any other final response is a *StatusError.
 func (l *Leg) do(ctx context.Context, r *outgoing) (*wire.Message, error) {

@@ -34,6 +34,17 @@ func notificationOf(m *wire.Message) Notification {
 	return n
 }
 
+// saysOutcome reports whether a request is a NOTIFY with the final status of a
+// referred call. There is one of those, so that it counts even if others with a
+// higher CSeq came before it.
+func saysOutcome(m *wire.Message) bool {
+	if m.Method() != "NOTIFY" {
+		return false
+	}
+	code, _ := parseSipfrag(bytes.TrimSpace(m.Body()))
+	return code >= 200
+}
+
 // parseSipfrag reads the status line of a message/sipfrag body. Only that line
 // counts (RFC 3515 §2.4.5); anything else is code 0.
 func parseSipfrag(body []byte) (code int, reason string) {

@@ -90,6 +90,13 @@ func (p *peer) subscribe() {
 	p.subscribed = true
 }
 
+// subscribes reports whether NOTIFYs of a REFER are still expected.
+func (p *peer) subscribes() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.subscribed
+}
+
 func (p *peer) unsubscribe() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -161,10 +168,10 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 	if method == "CANCEL" {
 		return wire.Reply{Code: 481}
 	}
-	if seq <= p.seq && p.seq != 0 { // RFC 3261 §12.2.2
+	if seq <= p.seq && p.seq != 0 && !(p.subscribed && saysOutcome(m)) { // RFC 3261 §12.2.2
 		return wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"}
 	}
-	p.seq = seq
+	p.seq = max(p.seq, seq)
 	if p.relayed && method != "BYE" && !p.byed && p.up {
 		if r = l.open(s, m, from); r.Code >= 200 && r.Code != 500 {
 			p.remember(seq, r.Code)
@@ -378,6 +385,7 @@ type husk struct {
 	seq    uint32
 	call   *Call // while NOTIFYs are still recorded
 	byed   bool  // the phone has sent a BYE of its own
+	final  bool  // a NOTIFY has told the outcome
 	sw     *Switchboard
 	recent window
 }
@@ -413,8 +421,9 @@ func (h *husk) onRequest(s *shard, m *wire.Message, from path) wire.Reply {
 		h.byed = true
 		return replyOf(200, from)
 	case "NOTIFY":
-		if seq > h.seq {
-			h.seq = seq
+		// One that the BYE has overtaken still tells the outcome.
+		if seq > h.seq || !h.final && saysOutcome(m) {
+			h.seq = max(h.seq, seq)
 			if h.call == nil {
 				return wire.Reply{Code: 481}
 			}
@@ -422,6 +431,12 @@ func (h *husk) onRequest(s *shard, m *wire.Message, from path) wire.Reply {
 				return replyOf(489, from)
 			}
 			n := notificationOf(m)
+			if n.Code >= 200 {
+				h.final = true
+				if n.Code >= 300 {
+					h.sw.referred.forget(h.call.Key)
+				}
+			}
 			if n.Text != "" {
 				h.call.observe(&Event{Kind: Progress, At: time.Now(), CallID: h.callID, Method: "NOTIFY", Text: n.Text})
 			}

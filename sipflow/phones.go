@@ -1,7 +1,6 @@
 package sipflow
 
 import (
-	"errors"
 	"sync"
 	"time"
 
@@ -57,15 +56,23 @@ func agentOf(m *wire.Message) string {
 	return string(v[:min(len(v), maxAgent)])
 }
 
-// cannotRefer reports whether a failed REFER means that the phone does not do
-// it. After a 2xx it may have called the other one already.
+// cannotRefer reports whether a failed REFER leaves the phone free to be bridged:
+// it was refused, whatever the reason, or not answered. Not after 401 and 407,
+// which another request would meet as well, nor 481, which means that there is no
+// call any more. After a 2xx the phone may have called the other one already.
 func cannotRefer(err error) bool {
-	var refused *StatusError
-	if !errors.As(err, &refused) || refused.Method != "REFER" {
+	switch refusedBy(err, "REFER") {
+	case 0, 401, 407, 481:
 		return false
 	}
-	switch refused.Code {
-	case 403, 405, 408, 420, 501, 603:
+	return true
+}
+
+// neverRefers reports whether a phone that refused a REFER in this way is likely
+// to refuse the next. Other codes tell of the moment only.
+func neverRefers(err error) bool {
+	switch refusedBy(err, "REFER") {
+	case 403, 405, 406, 408, 420, 501, 603:
 		return true
 	}
 	return false

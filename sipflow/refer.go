@@ -16,14 +16,25 @@ const (
 	// outcomeWait is how long all that follow are: a phone that says 100 and
 	// then only the outcome may ring the other one for minutes.
 	outcomeWait = 5 * time.Minute
-	// ackLead is the head start of an ACK before the request that follows it.
-	ackLead = 20 * time.Millisecond
+	// referLead is the head start of an ACK before the REFER that follows it.
+	// Proxies hand messages to several processes, so that the REFER overtakes the
+	// ACK in one call of ten; and a PBX that stands between us and the phone must
+	// have joined its two sides before it can transfer one of them: Asterisk
+	// refuses two of three REFERs that come at once, and none after this.
+	referLead = 100 * time.Millisecond
+	// tooSoon is how long after it accepted a REFER a PBX that was not ready may
+	// say so, and secondLead how long it is left alone before it is asked again.
+	tooSoon    = time.Second
+	secondLead = 500 * time.Millisecond
+	// lastWord is how long the outcome is waited for once the phone has hung up.
+	lastWord = time.Second
 )
 
 var (
 	errNoNotify  = errors.New("the phone accepted the REFER but did not say what became of it")
 	errPaused    = errors.New("the pause is over")
 	errNoOutcome = errors.New("the phone ended the REFER's subscription without an outcome")
+	errNotReady  = errors.New("the phone could not follow the REFER at once")
 )
 
 // Refer is the flow that rings the calling phone and then asks it to call the
@@ -59,21 +70,64 @@ func Refer(ctx context.Context, c *Call) (err error) {
 	if err := answer.Ack(nil); err != nil {
 		return err
 	}
-	if err := calling.letAckPass(ctx); err != nil {
-		return err
-	}
 	phone := phoneKey{c.CallingUser, calling.userAgent}
 	if c.sw.cfg.Fallback && c.sw.phones.refusesRefer(phone) {
 		return c.connect(ctx, calling)
 	}
-	if err := calling.Refer(ctx, c.referTo(), c.CallingUser); err != nil {
-		if c.sw.cfg.Fallback && cannotRefer(err) {
+	err = c.refer(ctx, calling, referLead)
+	if errors.Is(err, errNotReady) {
+		err = c.refer(ctx, calling, secondLead)
+	}
+	if c.sw.cfg.Fallback && (errors.Is(err, errNotReady) || cannotRefer(err)) {
+		if neverRefers(err) {
 			c.sw.phones.remember(phone)
-			return c.connect(ctx, calling)
 		}
+		return c.connect(ctx, calling)
+	}
+	return err
+}
+
+// refer asks the calling phone to call the other one, after a lead, and follows
+// what it reports of that. errNotReady means that the phone, or the PBX in its
+// place, could not do so yet.
+func (c *Call) refer(ctx context.Context, calling *Leg, lead time.Duration) error {
+	if err := calling.pause(ctx, lead); err != nil {
 		return err
 	}
-	return calling.outcome(ctx, c.sw.cfg.HangUpOn)
+	if err := calling.Refer(ctx, c.referTo(), c.CallingUser); err != nil {
+		return err
+	}
+	accepted := time.Now()
+	c.sw.referred.add(c.Key, accepted)
+	err := calling.outcome(ctx, c.sw.cfg.HangUpOn)
+	switch {
+	case errors.Is(err, ErrHungUpByUser):
+		calling.unsubscribe()
+		c.sw.referred.forget(c.Key)
+	case refusedBy(err, "INVITE") == 0: // it rings, or there is no outcome yet
+	case notReady(err) && time.Since(accepted) <= tooSoon:
+		return errors.Join(errNotReady, err)
+	default:
+		c.sw.referred.forget(c.Key)
+	}
+	return err
+}
+
+// notReady reports whether the outcome of a REFER is what a PBX says that has not
+// joined its two sides yet: Asterisk 400 (chan_pjsip) or 503 (chan_sip).
+func notReady(err error) bool {
+	code := refusedBy(err, "INVITE")
+	return code == 400 || code == 503
+}
+
+// refusedBy is the code by which a request of that method was refused, 0 for
+// any other error.
+func refusedBy(err error, method string) int {
+	var refused *StatusError
+	if errors.As(err, &refused) && refused.Method == method {
+		return refused.Code
+	}
+	return 0
 }
 
 // callingLeg prepares the call to the calling phone.
@@ -129,25 +183,10 @@ func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Answer, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, c.ringTime(), ErrNoAnswer)
 	defer stop()
 	answer, err := l.Invite(ctx, placeholder(l.id, l.peer.nextVersion(true), l.mediaHost()))
-	var refused *StatusError
-	if errors.As(err, &refused) {
-		switch refused.Code {
-		case 400, 415, 488:
-			return l.Invite(ctx, heldAnswer(nil, l.id, l.peer.nextVersion(true), l.mediaHost()))
-		}
+	if refusesOffer(err) {
+		return l.Invite(ctx, heldAnswer(nil, l.id, l.peer.nextVersion(true), l.mediaHost()))
 	}
 	return answer, err
-}
-
-// letAckPass waits a moment where proxies are between us and the phone. They
-// hand messages to several processes, so that a REFER sent right after the ACK
-// arrives before it in one call of ten, and there are phones that then take
-// the reported outcome of their call from the wrong one.
-func (l *Leg) letAckPass(ctx context.Context) error {
-	if l.routes == "" {
-		return nil
-	}
-	return l.pause(ctx, ackLead)
 }
 
 // pause waits. ErrHungUp means that the phone sent BYE.
@@ -185,6 +224,7 @@ func (l *Leg) Refer(ctx context.Context, target, by string) error {
 	if errors.As(err, &refused) {
 		l.peer.unsubscribe()
 		l.call.note(l, "REFER", fmt.Sprintf("SIP/2.0 %d %s", refused.Code, refused.Reason), time.Now())
+		l.noteDenied("REFER", refused.Code)
 		return err
 	}
 	if errors.Is(err, errTimeout) {
@@ -196,6 +236,20 @@ func (l *Leg) Refer(ctx context.Context, target, by string) error {
 		return &StatusError{"REFER", 408, "Request Timeout"}
 	}
 	return err
+}
+
+// unsubscribe tells the phone that nobody is left to hear what becomes of the
+// REFER (RFC 6665 §4.1.2.3). Its call to the other phone goes on: no request
+// takes a REFER back.
+func (l *Leg) unsubscribe() {
+	if !l.peer.subscribes() {
+		return
+	}
+	l.cseq++
+	a := l.newAttempt(&outgoing{method: "SUBSCRIBE", header: "Event: refer\r\nExpires: 0\r\n"})
+	ctx, stop := context.WithTimeout(context.Background(), t1)
+	defer stop()
+	a.send(ctx) //nolint:errcheck // the BYE follows; nobody waits for the answer
 }
 
 // NextNotification waits for the phone's next NOTIFY. ErrHungUp means that it
@@ -215,30 +269,56 @@ func (l *Leg) NextNotification(ctx context.Context) (Notification, error) {
 	return n, nil
 }
 
-// outcome follows an accepted REFER up to the point where we may hang up.
+// outcome follows an accepted REFER up to the point where we may hang up. What
+// the status line in a NOTIFY says counts, whatever becomes of the subscription:
+// there are phones that leave it active after the last one.
 func (l *Leg) outcome(ctx context.Context, on HangUpOn) error {
 	n, err := l.notification(ctx, notifyWait)
-	if err != nil {
-		return err
-	}
 	wait, stop := context.WithTimeoutCause(ctx, outcomeWait, errNoNotify)
 	defer stop()
 	for {
 		switch {
-		case n.Terminated && n.Code >= 300:
-			return &StatusError{"INVITE", n.Code, n.Reason} // the called phone's
-		case n.Terminated && n.Code < 200:
-			return errNoOutcome
+		case errors.Is(err, ErrHungUp):
+			return l.afterBye(ctx, err)
+		case err != nil:
+			return err
+		case n.Code >= 200:
+			return n.outcome()
 		case n.Terminated:
-			return nil
+			return errNoOutcome
 		case on == Outcome:
-		case n.Code == 180 || n.Code == 183:
+		case n.Code >= 180 && n.Code <= 183:
 			return nil // the two phones are on their own now
 		}
-		if n, err = l.NextNotification(wait); err != nil {
-			return err
+		n, err = l.NextNotification(wait)
+	}
+}
+
+// afterBye waits a moment for the outcome that a phone reports after it has hung
+// up: its NOTIFY and its BYE may overtake each other. Without one the call ended
+// with the BYE.
+func (l *Leg) afterBye(ctx context.Context, hungUp error) error {
+	wait, stop := context.WithTimeout(ctx, lastWord)
+	defer stop()
+	for l.peer.subscribes() || len(l.pending) > 0 {
+		switch n, err := l.NextNotification(wait); {
+		case errors.Is(err, ErrHungUp): // a second BYE
+		case err != nil:
+			return hungUp
+		case n.Code >= 200:
+			return n.outcome()
 		}
 	}
+	return hungUp
+}
+
+// outcome is what a final status means for the call: nil when the phones are
+// connected, else the *StatusError of the called one.
+func (n *Notification) outcome() error {
+	if n.Code >= 300 {
+		return &StatusError{"INVITE", n.Code, n.Reason}
+	}
+	return nil
 }
 
 // notification waits for the next NOTIFY at most so long.

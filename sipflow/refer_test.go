@@ -69,9 +69,9 @@ var scenarios = []scenario{
 	})},
 		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
 	{name: "challenged-foreign-realm", script: siptest.Script{Challenge: asking(func(c *siptest.Challenge) { c.Realm = "evil.example" })},
-		status: "INVITE 407 Proxy Authentication Required", err: "407"},
+		status: "INVITE 407 Proxy Authentication Required, INVITE 403 Forbidden", err: "407"},
 	{name: "credentials-refused", script: siptest.Script{Challenge: asking(func(c *siptest.Challenge) { c.Always = true })},
-		status: "INVITE 407 Proxy Authentication Required, INVITE 407 Proxy Authentication Required, INVITE 407 Proxy Authentication Required", err: "407"},
+		status: "INVITE 407 Proxy Authentication Required, INVITE 407 Proxy Authentication Required, INVITE 407 Proxy Authentication Required, INVITE 403 Forbidden", err: "407"},
 
 	{name: "record-routed-contact-with-params", script: siptest.Script{Refer: siptest.Refer{NoNotify: true},
 		RecordRoute: []string{"<sip:10.0.0.2:5060;lr;x=1>", "<sip:10.0.0.2:5060;r2=on;lr>"},
@@ -100,6 +100,25 @@ var scenarios = []scenario{
 		notify(0, "100 Trying", "-"), notify(time.Second, "200 OK", "-")}}},
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 200 OK"},
 	{name: "notify-before-202", script: siptest.Script{Refer: siptest.Refer{Early: true}},
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+
+	{name: "asterisk-invites-again-before-the-refer", script: siptest.AsteriskDirectMedia(),
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+	{name: "asterisk-is-not-ready-for-a-while", script: siptest.AsteriskNotReady(90*time.Millisecond, "SIP/2.0 400 Bad Request"),
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+	{name: "asterisk-is-not-ready-for-longer", script: siptest.AsteriskNotReady(400*time.Millisecond, "SIP/2.0 503 Service Unavailable"),
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 503 Service Unavailable, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+	{name: "asterisk-is-never-ready", script: siptest.AsteriskNotReady(time.Hour, "SIP/2.0 400 Bad Request"),
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 400 Bad Request, NOTIFY 400 Bad Request", err: "400"},
+	{name: "linphone-declined-and-left-active", script: siptest.LinphoneDeclined(),
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 603 Decline", err: "603"},
+	{name: "called-answers-and-is-left-active", cfg: func(c *Config) { c.HangUpOn = Outcome },
+		script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{notify(0, "180 Ringing", ""), notify(time.Second, "200 OK", "active")}}},
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+	{name: "called-is-queued", script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{
+		notify(0, "100 Trying", ""), notify(time.Second, "182 Queued", ""), notify(4*time.Second, "200 OK", overWith)}}},
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 182 Queued, NOTIFY 200 OK"},
+	{name: "calling-hangs-up-before-it-reports", script: siptest.OutOfOrder(), cfg: func(c *Config) { c.HangUpOn = Outcome },
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
 
 	{name: "calling-busy", script: siptest.Script{Status: 486, Ringing: -1}, status: "INVITE 486 Busy Here", err: "486"},
@@ -135,6 +154,8 @@ var scenarios = []scenario{
 
 	{name: "calling-hangs-up-at-once", script: siptest.Script{HangUpAfter: time.Millisecond, Refer: siptest.Refer{Silent: true}},
 		status: "INVITE 180 Ringing, INVITE 200 OK", err: ErrHungUp.Error()},
+	{name: "calling-hangs-up-as-it-is-referred", script: siptest.Script{HangUpAfter: referLead + time.Millisecond, Refer: siptest.Refer{Silent: true}},
+		status: "INVITE 180 Ringing, INVITE 200 OK", err: ErrHungUp.Error()},
 	{name: "calling-hangs-up-while-called-rings", cfg: func(c *Config) { c.HangUpOn = Outcome },
 		script: siptest.Script{HangUpAfter: 2 * time.Second, Refer: siptest.Refer{Notify: []siptest.Notify{
 			notify(0, "180 Ringing", "")}}},
@@ -169,9 +190,28 @@ var scenarios = []scenario{
 		during: func(r *rig) { time.Sleep(3 * time.Second); r.place(spec()) },
 		status: "INVITE 180 Ringing, INVITE 487 Request Terminated, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK",
 		err:    ErrReplaced.Error()},
-	{name: "replaced-when-answered", cfg: func(c *Config) { c.HangUpOn = Outcome },
-		during: func(r *rig) { time.Sleep(500 * time.Millisecond); r.place(spec()) },
-		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 180 Ringing, NOTIFY 200 OK, NOTIFY 200 OK",
+	{name: "placed-again-when-the-refer-is-accepted", cfg: func(c *Config) { c.HangUpOn = Outcome },
+		during: func(r *rig) { time.Sleep(500 * time.Millisecond); r.placeAgain() },
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+	{name: "placed-again-while-called-rings",
+		during: func(r *rig) { time.Sleep(2 * time.Second); r.placeAgain() },
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+	{name: "placed-again-after-called-was-busy", script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{notify(0, "486 Busy Here", overWith)}}},
+		during: func(r *rig) { time.Sleep(time.Second); r.place(spec()) },
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 486 Busy Here, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 486 Busy Here", err: "486"},
+	{name: "client-hangs-up-before-called-rings-refer", script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{
+		notify(0, "100 Trying", ""), notify(2*time.Second, "180 Ringing", ""), notify(4*time.Second, "200 OK", overWith)}}},
+		during: func(r *rig) {
+			time.Sleep(500 * time.Millisecond)
+			if err := r.sw.HangUp(r.t.Context(), spec().Key); err != nil {
+				r.t.Errorf("HangUp: %v", err)
+			}
+		},
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK", err: ErrHungUpByUser.Error()},
+	{name: "replaced-when-answered", cfg: func(c *Config) { c.HangUpOn = Outcome }, script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{
+		notify(0, "100 Trying", ""), notify(9*time.Second, "200 OK", overWith)}}},
+		during: func(r *rig) { time.Sleep(6 * time.Second); r.place(spec()) },
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 200 OK, NOTIFY 200 OK",
 		err:    ErrReplaced.Error()},
 
 	{name: "subject-pin-and-forwarding", script: siptest.Script{}, spec: func(s *Spec) {

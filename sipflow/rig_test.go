@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net"
 	"strings"
@@ -133,6 +134,16 @@ func (r *rig) place(s Spec) *Call {
 		r.t.Fatalf("Place: %v", err)
 	}
 	return c
+}
+
+// placeAgain asks for the call once more while its calling phone, which has
+// accepted the REFER, calls the other one. Where a lost message has kept it from
+// that, it is called again.
+func (r *rig) placeAgain() {
+	r.t.Helper()
+	if _, err := r.sw.Place(r.t.Context(), spec(), Refer); err != nil && !errors.Is(err, ErrReferred) {
+		r.t.Errorf("placed again: %v", err)
+	}
 }
 
 // empty checks that nothing is left of any call once everything has expired.

@@ -149,6 +149,7 @@ var (
 	ErrUnreachable  = errors.New("no SIP next hop can be reached")
 	ErrNoCall       = errors.New("no such call")
 	ErrInProgress   = errors.New("a call of these parties is in progress")
+	ErrReferred     = errors.New("the calling phone is calling the other one at this moment")
 	ErrTransferring = errors.New("the call is being transferred already")
 	ErrHungUpByUser = errors.New("hung up by its client")
 )

@@ -171,7 +171,7 @@ func refusalOf(err error) Refusal {
 		return RefusedDraining
 	case errors.Is(err, ErrTooManyCalls):
 		return RefusedTooMany
-	case errors.Is(err, ErrInProgress):
+	case errors.Is(err, ErrInProgress), errors.Is(err, ErrReferred):
 		return RefusedInProgress
 	case errors.Is(err, ErrUnreachable):
 		return RefusedUnreachable

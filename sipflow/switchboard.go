@@ -71,6 +71,7 @@ type Switchboard struct {
 	manyHosts  bool   // sockets have others, or may come to
 	shards     [numShards]shard
 	phones     phoneMemory
+	referred   referred
 	denied     deniedAgents
 	stats      stats
 	limits     limits
@@ -97,7 +98,8 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 	cfg.HealthTimeout = cmp.Or(cfg.HealthTimeout, 2*time.Second)
 	cfg.MaxCalls = cmp.Or(cfg.MaxCalls, 20_000)
 	sw := &Switchboard{cfg: cfg, log: log, observers: observe, resolver: cfg.Resolver,
-		calls: map[Key]*Call{}, bridges: map[*Call][2]*Leg{}, seed: maphash.MakeSeed()}
+		calls: map[Key]*Call{}, bridges: map[*Call][2]*Leg{}, seed: maphash.MakeSeed(),
+		referred: referred{seed: maphash.MakeSeed()}}
 	sw.stats.start = time.Now()
 	sw.limits.init(sw)
 	if cfg.Inbound != nil && cfg.Inbound.Take == nil {
@@ -215,7 +217,8 @@ func (sw *Switchboard) Active() int {
 // time until then: the call outlives it.
 //
 // Errors: ErrForbidden when Config.Allow refuses one of the two users,
-// ErrInProgress when both are calls by INVITE, ErrDraining,
+// ErrInProgress when both are calls by INVITE, ErrReferred when both are calls by
+// REFER and the calling phone has just accepted that of the first, ErrDraining,
 // a *LimitError, or ErrUnreachable when no next hop can
 // be resolved or reached before ctx ends. Nothing is left of the call then.
 func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, error) {
@@ -275,6 +278,8 @@ func (sw *Switchboard) take(c *Call) (old *Call, err error) {
 		return nil, sw.limits.refuse(LimitCalls, c.Agent, sw.cfg.MaxCalls, retryCalls)
 	case old != nil && old.Method == MethodInvite && c.Method == MethodInvite && !old.ending.Load():
 		return nil, ErrInProgress
+	case c.Method != MethodInvite && sw.referred.lately(c.Key, time.Now()):
+		return nil, ErrReferred
 	}
 	if err := sw.limits.enter(c, old != nil); err != nil {
 		return nil, err
@@ -282,6 +287,7 @@ func (sw *Switchboard) take(c *Call) (old *Call, err error) {
 	if old != nil {
 		old.stop(ErrReplaced)
 	}
+	sw.referred.forget(c.Key)
 	sw.calls[c.Key] = c
 	sw.active++
 	sw.flows.Add(1)

@@ -232,7 +232,13 @@ func (p *Phone) receiveACK(req *sip.Request) {
 		return
 	}
 	d.acked = true
+	if d.upSince.IsZero() {
+		d.upSince = time.Now()
+	}
 	p.notef("<- ACK")
+	if !p.examine(d, req.Body()) {
+		return
+	}
 	if p.script.RepeatAfterACK > 0 {
 		p.after(p.script.RepeatAfterACK, func() { d.again.stop() })
 	} else {

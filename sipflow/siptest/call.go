@@ -339,6 +339,7 @@ func (p *Phone) act(d *dialog, a Action, on func(*sip.Response)) {
 				d.target = c.Address
 			}
 			p.ack(d, cseq)
+			p.examine(d, res.Body())
 		case res != nil && mayRetry(res, tries):
 			tries++
 			cseq = d.nextCSeq()

@@ -3,6 +3,7 @@ package siptest
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -30,6 +31,7 @@ type dialog struct {
 	forks      []string  // To-tags of further early dialogs
 	answered   bool      // 2xx sent or received
 	acked      bool      // 2xx acknowledged
+	upSince    time.Time // the first ACK came
 	okCSeq     uint32    // number of the INVITE that our 2xx answers
 	again      *timer    // repeats that 2xx until the ACK
 	lostACKs   int

@@ -1,6 +1,7 @@
 package siptest
 
 import (
+	"strconv"
 	"strings"
 
 	"github.com/emiago/sipgo/sip"
@@ -22,6 +23,9 @@ func (p *Phone) receiveReinvite(d *dialog, tx *serverTx) {
 	}
 	if c := tx.req.Contact(); c != nil {
 		d.target = c.Address
+	}
+	if !p.examine(d, tx.req.Body()) {
+		return
 	}
 	if invite {
 		d.reinvite = tx
@@ -57,6 +61,39 @@ func (p *Phone) receiveReinvite(d *dialog, tx *serverTx) {
 		return
 	}
 	reply()
+}
+
+// examine reads a session description as an Exacting phone does, which ends the
+// call when it is not as it should be, and reports whether that goes on.
+func (p *Phone) examine(d *dialog, description []byte) bool {
+	if !p.script.Exacting {
+		return true
+	}
+	why := faultOf(string(description))
+	if why == "" {
+		return true
+	}
+	p.notef("%s", why)
+	p.bye(d, Action{Header: []sip.Header{sip.NewHeader("Reason", "Q.850;cause=58")}})
+	return false
+}
+
+// faultOf says what is wrong with a description: a stream in use has a dynamic
+// payload type that no rtpmap explains (RFC 8866 §6.6). It is empty for a good one.
+func faultOf(description string) string {
+	for i, stream := range strings.Split("\n"+description, "\nm=") {
+		media, attributes, _ := strings.Cut(stream, "\r\n")
+		f := strings.Fields(media)
+		if i == 0 || len(f) < 4 || f[1] == "0" || !strings.Contains(f[2], "RTP/") {
+			continue
+		}
+		for _, format := range f[3:] {
+			if n, err := strconv.Atoi(format); err == nil && n >= 96 && !strings.Contains("\n"+attributes, "\na=rtpmap:"+format+" ") {
+				return "missing rtpmap for the dynamic payload type " + format
+			}
+		}
+	}
+	return ""
 }
 
 func (p *Phone) receiveBye(d *dialog, tx *serverTx) {

@@ -2,6 +2,7 @@ package siptest
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -50,6 +51,9 @@ func (p *Phone) receiveRefer(d *dialog, tx *serverTx) {
 	}
 	if r.NoNotify {
 		reports = nil
+	}
+	if time.Since(d.upSince) < r.NotReady.For {
+		reports = []Notify{{Line: r.NotReady.Line, State: "terminated;reason=noresource"}}
 	}
 	if r.Early && len(reports) > 0 {
 		s.report(reports[0])
@@ -100,6 +104,9 @@ func (s *subscription) report(n Notify) {
 	}
 	s.busy = true
 	req := s.d.request(sip.NOTIFY, s.d.nextCSeq())
+	if s.p.script.Refer.Overtaken && strings.HasPrefix(n.State, "terminated") {
+		s.p.bye(s.d, Action{})
+	}
 	req.AppendHeader(sip.NewHeader("Contact", s.p.contact()))
 	req.AppendHeader(sip.NewHeader("Event", s.event))
 	if n.State != "-" {

@@ -54,6 +54,7 @@ type Script struct {
 
 	// In the call.
 
+	Exacting    bool // hangs up when a description has a dynamic payload type without rtpmap, as pjproject does
 	Reinvite    Reinvite
 	Refer       Refer
 	Bye         Bye
@@ -90,12 +91,21 @@ type Reinvite struct {
 
 // Refer is how a phone answers REFER (RFC 3515).
 type Refer struct {
-	Status   int      // 202 if 0
-	Silent   bool     // neither answers nor reports
-	NoNotify bool     // accepts and never reports
-	Early    bool     // the first NOTIFY goes before the response
-	Notify   []Notify // reports; nil for 100 at once, 180 after 1 s, 200 after 3 s
-	Follow   bool     // really calls the Refer-To URI through Account.Proxy and reports what comes
+	Status    int      // 202 if 0
+	Silent    bool     // neither answers nor reports
+	NoNotify  bool     // accepts and never reports
+	NotReady  Unready  // accepts what comes too early, and reports that it failed
+	Early     bool     // the first NOTIFY goes before the response
+	Notify    []Notify // reports; nil for 100 at once, 180 after 1 s, 200 after 3 s
+	Overtaken bool     // its BYE comes before the last report, which has the lower CSeq
+	Follow    bool     // really calls the Refer-To URI through Account.Proxy and reports what comes
+}
+
+// Unready is how a PBX fails a REFER that comes before it has joined its two
+// sides.
+type Unready struct {
+	For  time.Duration // from the ACK
+	Line string        // of its only report, "SIP/2.0 400 Bad Request"
 }
 
 // Notify is one report about a referred call.

@@ -83,12 +83,13 @@ func TestAScrapeTellsOfCalls(t *testing.T) {
 	}
 	s.becomes(`sipxrest_calls_total{flow="refer",outcome="connected"}`, 1)
 	p.SetScript(siptest.Script{Status: 486})
-	s.do("POST", api+callPath)
+	other := strings.Replace(callPath, "/202", "/203", 1) // the first one's phone has just been referred
+	s.do("POST", api+other)
 	s.becomes(`sipxrest_calls_total{flow="refer",outcome="busy"}`, 1)
 	p.SetScript(siptest.Script{NeverAnswer: true})
-	s.do("POST", api+callPath)
+	s.do("POST", api+other)
 	s.becomes("sipxrest_calls_active", 1)
-	s.do("DELETE", api+callPath)
+	s.do("DELETE", api+other)
 	s.becomes(`sipxrest_calls_total{flow="refer",outcome="hung_up_by_client"}`, 1)
 	s.becomes("sipxrest_calls_active", 0)
 	s.do("GET", s.Addrs()[0]+callPath, "201", "wrong")
@@ -103,7 +104,7 @@ func TestAScrapeTellsOfCalls(t *testing.T) {
 		`sipxrest_http_requests_total{code="200",method="POST"}`:   3,
 		`sipxrest_http_requests_total{code="401",method="GET"}`:    -1, // trusted
 		`sipxrest_http_requests_total{code="405",method="other"}`:  1,
-		`sipxrest_records`:     1,
+		`sipxrest_records`:     2,
 		`sipxrest_users`:       1,
 		`sipxrest_ready`:       1,
 		`sipxrest_calls_limit`: 20000,

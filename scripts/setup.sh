@@ -2,11 +2,11 @@
 # Installs the programs that the interop tests run against, from Debian's
 # packages, and only those that are missing.
 . "$(dirname "$0")/lib.sh"
-packages=(kamailio kamailio-extra-modules kamailio-json-modules kamailio-tls-modules kamailio-websocket-modules sip-tester baresip-core curl gcc libc6-dev chromium)
+packages=(kamailio kamailio-extra-modules kamailio-json-modules kamailio-tls-modules kamailio-websocket-modules sip-tester baresip-core linphone-cli curl gcc libc6-dev chromium)
 hint="Without them run \`make unit\`: it needs Go alone."
 
 if ! command -v dpkg-query >/dev/null; then
-	for program in kamailio sipp baresip curl chromium; do
+	for program in kamailio sipp baresip linphonec curl chromium; do
 		command -v $program >/dev/null || die "setup: $program is missing, and this is no Debian: install it by hand. $hint"
 	done
 	exit 0

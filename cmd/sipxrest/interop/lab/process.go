@@ -26,9 +26,10 @@ type Process struct {
 	// Name says what it is in messages, and names the log file.
 	Name string
 
-	cmd  *exec.Cmd
-	done chan struct{} // closed when the program has ended and its output is read
-	err  error         // of the program's end; read after done
+	cmd   *exec.Cmd
+	stdin io.Writer     // what is typed to it
+	done  chan struct{} // closed when the program has ended and its output is read
+	err   error         // of the program's end; read after done
 
 	mu      sync.Mutex
 	lines   []string
@@ -42,12 +43,21 @@ var ansi = regexp.MustCompile("\x1b?\\[[0-9;]*[mK]|\x1b\\[;m")
 // SIGTERM when the test binary dies without having cleaned up.
 func start(tb testing.TB, name, dir string, argv ...string) *Process {
 	tb.Helper()
+	return startIn(tb, name, dir, nil, argv...)
+}
+
+// startIn is start with variables that the program has beside our own.
+func startIn(tb testing.TB, name, dir string, environment []string, argv ...string) *Process {
+	tb.Helper()
 	log, err := os.Create(filepath.Join(dir, name+".log"))
 	if err != nil {
 		tb.Fatal(err)
 	}
 	p := &Process{Name: name, cmd: exec.Command(argv[0], argv[1:]...), done: make(chan struct{}), changed: make(chan struct{})}
 	p.cmd.Dir = dir
+	if environment != nil {
+		p.cmd.Env = append(os.Environ(), environment...)
+	}
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -59,6 +69,7 @@ func start(tb testing.TB, name, dir string, argv ...string) *Process {
 	if err != nil {
 		tb.Fatal(err)
 	}
+	p.stdin = stdin
 	if err := p.cmd.Start(); err != nil {
 		tb.Fatalf("%s: %v", name, err)
 	}

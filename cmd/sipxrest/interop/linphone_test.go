@@ -26,10 +26,9 @@ func TestLinphoneIsReferred(t *testing.T) {
 	called.AwaitTone(calling.Tone, "201")
 	calling.AwaitEnded(1) // the service is out of the call
 	s.AwaitStatus(call201to202, challenged, trying, ringing, "INVITE 200 Ok", "NOTIFY 100 Trying", "NOTIFY 200 *")
-	called.AwaitAudio()
+	called.AwaitAudio() // Linphone records its first call only
 	called.HangUp()
 	calling.AwaitEnded(2)
-	calling.HasHeard(called.Tone, "202")
 }
 
 func TestLinphoneIsCalledByAReferredPhone(t *testing.T) {
@@ -46,7 +45,7 @@ func TestLinphoneIsCalledByAReferredPhone(t *testing.T) {
 	called.AwaitInCallWith("201")
 	calling.AwaitTone(called.Tone, "202")
 	calling.AwaitClosed(calling.AwaitNthCall(0).ID)
-	calling.AwaitAudio()
+	calling.AwaitTalk()
 	called.HangUp()
 	calling.AwaitOnHook()
 	called.HasHeard(calling.Tone, "201")
@@ -82,7 +81,7 @@ func TestLinphoneIsBridged(t *testing.T) {
 	phone.Answer()
 	other.AwaitInCallWith("201")
 	other.AwaitTone(phone.Tone, "201")
-	other.AwaitAudio()
+	other.AwaitTalk()
 	s.AwaitDialogs(call201to202, "Confirmed Dialog", "Confirmed Dialog")
 	phone.HangUp()
 	other.AwaitOnHook()
@@ -101,7 +100,7 @@ func TestLinphoneIsBridgedAsTheCalledPhone(t *testing.T) {
 	phone.Answer()
 	other.AwaitInCallWith("201")
 	other.AwaitTone(phone.Tone, "202")
-	other.AwaitAudio()
+	other.AwaitTalk()
 	other.HangUp()
 	phone.AwaitEnded(1)
 	phone.HasHeard(other.Tone, "201")

@@ -291,6 +291,15 @@ func (p *Phone) AwaitAudio() {
 	p.awaitRates("audio both ways", func(sent, received int) bool { return sent > 32000 && received > 32000 }) // G.711 is 64000
 }
 
+// AwaitTalk waits until audio has flowed in both directions for some seconds:
+// the phone says so about once a second.
+func (p *Phone) AwaitTalk() {
+	p.lab.tb.Helper()
+	for range 4 {
+		p.AwaitAudio()
+	}
+}
+
 // AwaitNothingHeard waits until the phone says that no audio comes.
 func (p *Phone) AwaitNothingHeard() {
 	p.lab.tb.Helper()

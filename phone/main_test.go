@@ -7,6 +7,8 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"maps"
+	"net"
 	"net/http"
 	"net/netip"
 	"os"
@@ -39,7 +41,12 @@ var cheap = cost{passes: 1, memory: 64, parallel: 1}
 // tempStore is a store of its own with cheap hashes.
 func tempStore(t testing.TB) *Store {
 	t.Helper()
-	s, err := Open(filepath.Join(t.TempDir(), "phone.db"))
+	return openStore(t, filepath.Join(t.TempDir(), "phone.db"))
+}
+
+func openStore(t testing.TB, file string) *Store {
+	t.Helper()
+	s, err := Open(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -47,7 +54,65 @@ func tempStore(t testing.TB) *Store {
 	return s
 }
 
+// household is a database with people who have logged in. It is made once, for
+// all tests begin with a copy.
+type household struct {
+	data   []byte
+	users  map[string]User
+	tokens map[string]string
+}
+
+var residents *household
+
+func newHousehold(t testing.TB) *household {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "phone.db")
+	s := openStore(t, file)
+	hh := &household{users: map[string]User{}, tokens: map[string]string{}}
+	for _, u := range people {
+		var err error
+		if hh.users[u.Username], err = s.Add(t.Context(), u, passwordOf(u.Username)); err != nil {
+			t.Fatal(err)
+		}
+		if _, hh.tokens[u.Username], err = s.LogIn(t.Context(), u.Username, passwordOf(u.Username)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, name := range []string{"sam", "kim"} {
+		for other, u := range hh.users {
+			if other == name {
+				continue
+			}
+			if err := s.Relate(t.Context(), Favorite, hh.users[name].ID, u.ID); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var err error
+	if hh.data, err = os.ReadFile(file); err != nil {
+		t.Fatal(err)
+	}
+	return hh
+}
+
+// store is a store of its own with the household in it.
+func (hh *household) store(t testing.TB) *Store {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "phone.db")
+	if err := os.WriteFile(file, hh.data, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return openStore(t, file)
+}
+
 const houseAddr = "10.0.0.1:443"
+
+// clientAhead is how many bytes a client of the tests can be ahead of what is
+// read of it.
+const clientAhead = 32 << 10
 
 // A house is a service with users, on a network in memory and in fake time. Sam
 // and kim have made each other favourites, and each of them everybody else; no
@@ -90,7 +155,10 @@ func passwordOf(name string) string { return "password of " + name }
 func at(t *testing.T, f func(h *house), options ...func(*Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		store := tempStore(t)
+		if residents == nil {
+			residents = newHousehold(t)
+		}
+		store := residents.store(t)
 		cfg := Config{Store: store, MaxCall: time.Hour, RequestRate: 1000, Address: func(r *http.Request) netip.Addr {
 			return netip.MustParseAddrPort(r.RemoteAddr).Addr()
 		}}
@@ -102,7 +170,7 @@ func at(t *testing.T, f func(h *house), options ...func(*Config)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := &house{Service: s, t: t, net: siptest.NewNetwork(), users: map[string]User{}, tokens: map[string]string{}, log: &log}
+		h := &house{Service: s, t: t, net: siptest.NewNetwork(), users: maps.Clone(residents.users), tokens: maps.Clone(residents.tokens), log: &log}
 		h.net.Forget = true
 		if document == nil { // read once for all
 			document = docstest.Read(t, "../docs/openapi.yaml")
@@ -111,24 +179,8 @@ func at(t *testing.T, f func(h *house), options ...func(*Config)) {
 		socket := h.net.ListenTCP(houseAddr)
 		served := make(chan struct{})
 		go func() { _ = server.Serve(socket); close(served) }()
-		transport := &http.Transport{DialContext: h.net.DialFrom("10.0.0.2")}
+		transport := &http.Transport{DialContext: h.connect}
 		h.client = &http.Client{Transport: transport}
-		for _, u := range people {
-			if h.users[u.Username], err = store.Add(t.Context(), u, passwordOf(u.Username)); err != nil {
-				t.Fatal(err)
-			}
-			_, h.tokens[u.Username], err = store.LogIn(t.Context(), u.Username, passwordOf(u.Username))
-			if err != nil {
-				t.Fatal(err)
-			}
-		}
-		for _, name := range []string{"sam", "kim"} {
-			for other := range h.users {
-				if other != name {
-					h.relate(Favorite, name, other)
-				}
-			}
-		}
 		f(h)
 		s.Shutdown()
 		_ = server.Close()
@@ -142,6 +194,15 @@ func at(t *testing.T, f func(h *house), options ...func(*Config)) {
 			t.Errorf("%d calls and sockets are left", n)
 		}
 	})
+}
+
+// connect opens a connection to the service.
+func (h *house) connect(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := h.net.DialFrom("10.0.0.2")(ctx, network, address)
+	if err == nil {
+		err = conn.(interface{ SetWriteBuffer(int) error }).SetWriteBuffer(clientAhead)
+	}
+	return conn, err
 }
 
 // settle lets everything under way arrive, in fake time.

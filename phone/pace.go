@@ -10,9 +10,9 @@ const (
 	// paceBurst: eight times what audio takes. Messages, pings and fragments cost
 	// a processor's time by their number, and who sends more waits.
 	paceBytes = 256 << 10
-	// paceBurst is the bytes that come at once after a gap in the network: audio
-	// of 16 s.
-	paceBurst = 512 << 10
+	// paceBurst is how long paceBytes may come at once after a gap in the network:
+	// audio of 16 s.
+	paceBurst = 2 * time.Second
 )
 
 // paced is a connection of which no more than pace bytes a second are read, if
@@ -28,9 +28,8 @@ func (p *paced) Read(b []byte) (int, error) {
 	if p.pace == 0 {
 		return p.Conn.Read(b)
 	}
-	burst := time.Duration(paceBurst) * time.Second / time.Duration(p.pace)
-	if now := time.Now(); p.free.After(now.Add(burst)) {
-		time.Sleep(p.free.Sub(now) - burst) // short: no Read is much longer than a message
+	if now := time.Now(); p.free.After(now.Add(paceBurst)) {
+		time.Sleep(p.free.Sub(now) - paceBurst) // short: no Read is much longer than a message
 	}
 	n, err := p.Conn.Read(b)
 	if now := time.Now(); p.free.Before(now) {

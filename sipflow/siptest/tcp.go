@@ -13,7 +13,7 @@ import (
 )
 
 const (
-	tcpWindow  = 256 << 10 // bytes that a writer may be ahead of the reader
+	tcpWindow  = 256 << 10 // bytes that a writer may be ahead of the reader, if SetWriteBuffer does not say
 	tcpBacklog = 128       // connections that wait for Accept
 )
 
@@ -114,6 +114,7 @@ func (n *Network) pipe(a, b netip.AddrPort) (*tcpConn, *tcpConn) {
 type stream struct {
 	mu      sync.Mutex
 	buf     []byte
+	window  int  // bytes that may be pending
 	pending int  // bytes written and not yet read
 	eof     bool // the writer has closed, and everything arrived
 	reset   bool // the reader has closed
@@ -122,7 +123,7 @@ type stream struct {
 }
 
 func newStream() *stream {
-	return &stream{readable: make(chan struct{}, 1), writable: make(chan struct{}, 1)}
+	return &stream{window: tcpWindow, readable: make(chan struct{}, 1), writable: make(chan struct{}, 1)}
 }
 
 func wake(ch chan struct{}) {
@@ -197,7 +198,7 @@ func (c *tcpConn) Write(b []byte) (written int, err error) {
 			continue
 		}
 		c.out.mu.Lock()
-		reset, n := c.out.reset, min(len(b), tcpWindow-c.out.pending)
+		reset, n := c.out.reset, min(len(b), max(c.out.window-c.out.pending, 0))
 		c.out.pending += n
 		c.out.mu.Unlock()
 		if n > 0 && !reset {
@@ -267,6 +268,15 @@ func (c *tcpConn) SetDeadline(t time.Time) error {
 
 func (c *tcpConn) SetReadDeadline(t time.Time) error  { c.readBy.at(t); return nil }
 func (c *tcpConn) SetWriteDeadline(t time.Time) error { c.writeBy.at(t); return nil }
+
+// SetWriteBuffer bounds the bytes that this end may be ahead of the other's
+// reader, as [net.TCPConn.SetWriteBuffer] does those in the kernel.
+func (c *tcpConn) SetWriteBuffer(bytes int) error {
+	c.out.mu.Lock()
+	defer c.out.mu.Unlock()
+	c.out.window = bytes
+	return nil
+}
 
 func (c *tcpConn) failure(op string, err error) error {
 	return &net.OpError{Op: op, Net: "tcp", Source: c.LocalAddr(), Addr: c.RemoteAddr(), Err: err}

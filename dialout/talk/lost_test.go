@@ -417,3 +417,27 @@ func TestWhatIsLostOnTheWayOfAPhoneIsMadeUpFor(t *testing.T) {
 		})
 	}
 }
+
+// Whoever waited for the call is told that the server is gone: the phone must
+// not be called, in whatever moment it is asked for.
+func TestARequestIsNotAcceptedInTheMomentInWhichItIsForgotten(t *testing.T) {
+	bubble(t, func(r *rig) {
+		dialWait(t, func() (string, error) {
+			return r.lab.Cloud.Dialout(token, "+493055500200", talktest.Options(101))
+		})
+		q := r.last()
+		accepted := make(chan error, 1)
+		r.session.Between(func() {
+			if q.Context().Err() == nil {
+				t.Error("the request is still to be verified")
+			}
+			go func() { accepted <- q.Accept("c1") }()
+			synctest.Wait()
+		})
+		r.lab.Restart()
+		sleep(time.Second)
+		if err := <-accepted; !errors.Is(err, talk.ErrGone) {
+			t.Errorf("accepted: %v", err)
+		}
+	}, func(r *rig, _ *talk.Config) { r.auto = false })
+}

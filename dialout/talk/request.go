@@ -118,8 +118,8 @@ func (s *Session) receiveInternal(m *message) {
 		if err := r.Refuse(code, message); err != nil { // nothing is kept of what cannot be answered
 			s.mu.Lock()
 			delete(s.requests, r.id)
-			s.mu.Unlock()
 			r.lose(err)
+			s.mu.Unlock()
 		}
 		return
 	}
@@ -193,11 +193,10 @@ func (r *Request) expire() {
 	s.refresh()
 }
 
-// lose ends a request that nobody waits for any more.
+// lose ends a request that nobody waits for any more. The caller holds
+// Session.mu.
 func (r *Request) lose(why error) {
 	r.timer.Stop()
-	r.Session.mu.Lock()
-	defer r.Session.mu.Unlock()
 	if !r.answered {
 		r.answered = true
 		r.cancel(why)

@@ -3,7 +3,6 @@ package talk
 import (
 	"context"
 	"log/slog"
-	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -59,11 +58,15 @@ type Session struct {
 	said     said
 	stale    bool // the signaling server holds phones that it does not remove any more
 	parted   bool // bye was said to begin another session
+
+	// between is for tests: it is called when the lock is given up between what is
+	// decided and what follows from it.
+	between func()
 }
 
 func newSession(endpoint, secret string, backend *Backend, cfg Config, client *http.Client, log *slog.Logger) *Session {
 	s := &Session{backend: backend, handler: cfg.Handler, lines: rate.NewLimiter(1, maxLines), log: log.With("signaling", endpoint, "nextcloud", backend.URL()),
-		phones: map[string]*added{}, added: map[string]*added{}, requests: map[string]*Request{}, rooms: map[string]*Room{}, said: said{}}
+		phones: map[string]*added{}, added: map[string]*added{}, requests: map[string]*Request{}, rooms: map[string]*Room{}, said: said{}, between: func() {}}
 	s.live, s.end = context.WithCancel(context.Background())
 	s.link = &link{url: endpoint, secret: secret, backend: backend.URL(), agent: cfg.agent(), client: client, log: s.log, out: newOutbox(),
 		features: []string{"start-dialout"}, needs: []string{"dialout", "virtual-sessions"}, limit: maxMessage,
@@ -85,12 +88,8 @@ func (s *Session) serve(ctx context.Context) {
 	s.link.run(ctx)
 	s.mu.Lock()
 	s.closed, s.up = true, false
-	requests := slices.Collect(maps.Values(s.requests))
-	clear(s.requests)
+	s.lose(ErrClosed)
 	s.mu.Unlock()
-	for _, r := range requests {
-		r.lose(ErrClosed)
-	}
 	s.end()
 	s.wg.Wait()
 }
@@ -111,7 +110,6 @@ func (s *Session) Connected() (bool, error) {
 
 // onUp sorts what is left of the session.
 func (s *Session) onUp(hello Hello) {
-	var gone []*Request
 	var doubtful []Phone
 	s.mu.Lock()
 	s.up, s.down, s.err = true, false, nil
@@ -124,17 +122,15 @@ func (s *Session) onUp(hello Hello) {
 	case Renewed:
 		doubtful = s.perhapsForgotten(since)
 		s.link.out.renew(slices.DeleteFunc(again, func(it *item) bool { return !it.terminal }))
-		gone = slices.Collect(maps.Values(s.requests))
-		clear(s.requests)
+		// Under the same lock: in between one could be accepted for whom nobody waits.
+		s.lose(ErrGone)
 		clear(s.phones)
 		clear(s.added)
 		s.stale = false
 	}
 	s.parted = false
 	s.mu.Unlock()
-	for _, r := range gone {
-		r.lose(ErrGone)
-	}
+	s.between()
 	s.log.Info("connected to the signaling server", "session", hello.String())
 	for _, p := range doubtful {
 		if s.handler.InDoubt != nil {
@@ -144,6 +140,14 @@ func (s *Session) onUp(hello Hello) {
 	if s.handler.Up != nil {
 		s.handler.Up(s, hello)
 	}
+}
+
+// lose ends the requests that nobody waits for any more. The caller holds s.mu.
+func (s *Session) lose(why error) {
+	for _, r := range s.requests {
+		r.lose(why)
+	}
+	clear(s.requests)
 }
 
 func (s *Session) onDown(err error) {

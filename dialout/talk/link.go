@@ -71,7 +71,7 @@ func (l *link) run(ctx context.Context) {
 		l.upAt = time.Time{}
 		err := l.once(ctx, hard)
 		bye := err == nil
-		if bye && ctx.Err() != nil {
+		if bye && ctx.Err() != nil && l.out.empty() {
 			return
 		}
 		if bye || !l.upAt.IsZero() && time.Since(l.upAt) > steadyTime {
@@ -171,6 +171,8 @@ func (l *link) readAll(w *wire, heard func()) error {
 // and says whether it said bye.
 func (l *link) writeAll(ctx context.Context, w *wire) bool {
 	for {
+		// Looked at first: what was put before ctx was done is still written.
+		ending := ctx.Err() != nil
 		it := l.out.next()
 		switch {
 		case it != nil:
@@ -185,7 +187,7 @@ func (l *link) writeAll(ctx context.Context, w *wire) bool {
 				w.within(byeTime, errNoBye)
 				return true
 			}
-		case ctx.Err() != nil:
+		case ending:
 			if err := w.write(byeMessage); err != nil {
 				w.end(err)
 				return false

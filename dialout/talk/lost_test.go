@@ -1,9 +1,11 @@
 package talk_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -440,4 +442,76 @@ func TestARequestIsNotAcceptedInTheMomentInWhichItIsForgotten(t *testing.T) {
 			t.Errorf("accepted: %v", err)
 		}
 	}, func(r *rig, _ *talk.Config) { r.auto = false })
+}
+
+// endingContext calls a function once it was armed, when it is asked whether it
+// is done.
+type endingContext struct {
+	context.Context
+	armed atomic.Bool
+	then  func()
+}
+
+func (c *endingContext) Err() error {
+	if c.armed.CompareAndSwap(true, false) {
+		c.then()
+	}
+	return c.Context.Err()
+}
+
+// What was said before the end is delivered, also if it is said and the end comes
+// while the connection's writer looks for both.
+func TestWhatIsSaidRightBeforeTheEndIsDelivered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lab := talktest.New(t)
+		client, err := talk.New(config(lab), nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		user := lab.Cloud.Join(token, "alice")
+		session := client.Sessions()[0]
+		say := func(state talk.CallState) {
+			if err := session.Status(token, talk.Status{CallID: "c", State: state}); err != nil {
+				t.Error(err)
+			}
+		}
+		inner, cancel := context.WithCancel(t.Context())
+		ctx := &endingContext{Context: inner, then: func() { say(talk.Cleared); cancel() }}
+		done := make(chan struct{})
+		go func() { defer close(done); _ = client.Serve(ctx) }()
+		synctest.Wait()
+		ctx.armed.Store(true)
+		say(talk.Ringing) // and the writer looks
+		<-done
+		saw(t, user, "c", "ringing", "cleared")
+		if n := strings.Count(strings.Join(lab.Messages(), "\n"), `"hello":{"auth"`); n != 1 {
+			t.Errorf("it took %d connections", n)
+		}
+		lab.Close()
+	})
+}
+
+// A session that begins another one, to be rid of the phones of a room that was
+// deleted, says by that what is still to be said.
+func TestWhatIsSaidBehindAByeIsDelivered(t *testing.T) {
+	bubble(t, func(r *rig) {
+		id, other := r.call(101), r.call(102)
+		room := r.session.Join(token)
+		r.add(id, 101)
+		r.lab.Cloud.DeleteRoom(token)
+		synctest.Wait()
+		r.lab.Refuse(true)
+		r.lab.Drop()
+		synctest.Wait()
+		room.Leave()
+		if err := r.session.RemoveSession(id); err != nil { // the last phone of the session
+			t.Error(err)
+		}
+		r.status(other, talk.Cleared)
+		time.AfterFunc(time.Second, func() { r.lab.Refuse(false) })
+		r.stop()
+		if n := r.sent(`"cleared"`, other); n != 1 {
+			t.Errorf("that the call is over was said %d times", n)
+		}
+	})
 }

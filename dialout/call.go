@@ -164,9 +164,7 @@ func (c *call) ended(e ending, connected bool) {
 	why := c.why
 	status, outcome := lastStatus(e, connected, why)
 	if c.talk != nil && connected {
-		if err := c.talk.session.RemoveSession(c.id); err != nil {
-			c.log.Warn("the phone cannot be taken out of its conversation", "error", err)
-		}
+		c.removePhone()
 	}
 	c.sayLocked(status)
 	c.mu.Unlock()
@@ -181,7 +179,7 @@ func (c *call) ended(e ending, connected bool) {
 	c.log.Log(context.Background(), level, "phone call ended", "outcome", outcome, "code", status.Code, "reason", status.Message, "error", e.err)
 	c.s.release(c)
 	if c.talk != nil {
-		c.leave(connected)
+		c.leave()
 	}
 }
 

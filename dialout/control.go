@@ -2,6 +2,7 @@ package dialout
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"sipxrest/dialout/talk"
@@ -12,9 +13,6 @@ const (
 	maxControls = 64
 	// controlTime bounds how long the phone has to take one.
 	controlTime = 10 * time.Second
-	// emptyTime is how long a phone stays in a room after the last person has
-	// left its call: somebody may only have a bad connection.
-	emptyTime = 30 * time.Second
 )
 
 // control is talk.Handler.Control: a moderator of the phone's own room, or
@@ -81,7 +79,8 @@ func (c *call) one(m talk.Control) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.flags = flags
-		if err := c.talk.session.UpdateSession(c.id, flags); err != nil {
+		// One that is not shown is added with them.
+		if err := c.talk.session.UpdateSession(c.id, flags); err != nil && !errors.Is(err, talk.ErrNotAdded) {
 			c.log.Warn("that the phone is muted, or no more, is not shown", "error", err)
 		}
 	}
@@ -95,8 +94,8 @@ func (s *Service) roomChanged(session *talk.Session, e talk.RoomEvent) {
 		s.hangUpRoom(key, errEveryone)
 	case talk.Deleted:
 		s.hangUpRoom(key, errRoomDeleted)
-	case talk.PeopleChanged:
-		s.peopleChanged(key, e.People.Present == 0 || e.People.InCall == 0)
+	case talk.Empty: // its phones would cost money for nothing
+		s.hangUpRoom(key, errRoomEmpty)
 	}
 }
 
@@ -108,30 +107,4 @@ func (s *Service) hangUpRoom(key roomKey, why error) {
 
 func (c *call) in(key roomKey) bool {
 	return c.talk != nil && c.talk.session == key.session && c.talk.roomID == key.room
-}
-
-// peopleChanged notes whether anybody is left in a room's call. Without
-// anybody its phones are hung up after emptyTime: they would cost money for
-// nothing.
-func (s *Service) peopleChanged(key roomKey, empty bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	timer := s.empty[key]
-	switch {
-	case empty && timer == nil && s.rooms[key] > 0:
-		s.empty[key] = time.AfterFunc(emptyTime, func() { s.roomIsEmpty(key) })
-	case !empty && timer != nil:
-		timer.Stop()
-		delete(s.empty, key)
-	}
-}
-
-func (s *Service) roomIsEmpty(key roomKey) {
-	s.mu.Lock()
-	_, still := s.empty[key]
-	delete(s.empty, key)
-	s.mu.Unlock()
-	if still {
-		s.hangUpRoom(key, errRoomEmpty)
-	}
 }

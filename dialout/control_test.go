@@ -75,15 +75,15 @@ func TestAPhoneThatIsLeftAloneIsHungUp(t *testing.T) {
 	inTalk(t, func(st *talkStage) {
 		_, l := st.connected()
 		st.user.Call(false)
-		time.Sleep(emptyTime / 2)
+		time.Sleep(talk.EmptyTime / 2)
 		st.user.Call(true) // a bad connection
-		time.Sleep(emptyTime)
+		time.Sleep(talk.EmptyTime)
 		synctest.Wait()
 		if l.wasHungUp() != nil {
 			st.t.Fatalf("hung up though somebody came back: %v", l.wasHungUp())
 		}
 		st.user.Leave()
-		time.Sleep(emptyTime - time.Second)
+		time.Sleep(talk.EmptyTime - time.Second)
 		synctest.Wait()
 		if l.wasHungUp() != nil {
 			t.Error("hung up too soon")

@@ -36,6 +36,8 @@ type entry struct {
 	// learns its end from the signaling server.
 	Connected bool      `json:"connected"`
 	At        time.Time `json:"at"`
+
+	open atomic.Int32 // what is still to be done at its end, see settle
 }
 
 // options are the request's, as far as Nextcloud wants them back.

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sipxrest/dialout/talk"
 	"sipxrest/dialout/talk/talktest"
 	"sipxrest/sipflow"
 )
@@ -51,31 +52,165 @@ func TestACallOutlivesALostConnectionAtEachStep(t *testing.T) {
 	}
 }
 
-func TestACallIsShownAgainAfterTheSignalingServerHasForgottenAll(t *testing.T) {
-	inTalk(t, func(st *talkStage) {
-		id, l := st.connected()
-		st.user.Control(id, `{"type":"mute","audio":1}`)
+// outages are what may happen to the signaling server or the way to it, and
+// when somebody is in the conversation again.
+var outages = map[string]func(st *talkStage){
+	"a moment": func(st *talkStage) { st.lab.Drop() },
+	"less than a session lasts": func(st *talkStage) {
+		st.cutOff(25 * time.Second)
+	},
+	"a bit more than that": func(st *talkStage) {
+		st.cutOff(35 * time.Second)
+	},
+	"long": func(st *talkStage) {
+		st.cutOff(20 * time.Minute)
+	},
+	"long, while somebody is away for a moment": func(st *talkStage) {
+		st.user.Call(false)
 		synctest.Wait()
+		st.cutOff(2 * time.Minute)
+		st.user.Call(true)
+	},
+	"restarted": func(st *talkStage) {
 		st.lab.Restart()
-		user := st.lab.Cloud.Join(token, "moderator")
-		user.Moderator = true
+		st.user.Return()
+	},
+	"restarted, people come back late": func(st *talkStage) {
+		st.lab.Restart()
+		time.Sleep(3 * time.Minute)
+		st.user.Return()
+	},
+	"restarted after two minutes, people come back late": func(st *talkStage) {
+		st.lab.Refuse(true)
+		st.lab.Restart()
+		time.Sleep(2 * time.Minute)
+		st.lab.Refuse(false)
+		time.Sleep(3 * time.Minute)
+		st.user.Return()
+	},
+	"restarted twice": func(st *talkStage) {
+		st.lab.Restart()
+		time.Sleep(300 * time.Millisecond)
+		st.lab.Restart()
+		st.user.Return()
+	},
+	"without a sign, then restarted": func(st *talkStage) {
+		st.lab.Freeze()
 		time.Sleep(10 * time.Second)
-		synctest.Wait()
-		if p := st.lab.Cloud.Phones(token); !slices.Equal(p, []string{id}) {
-			t.Errorf("phones %q", p)
+		st.lab.Restart()
+		st.user.Return()
+		time.Sleep(2 * time.Minute)
+	},
+	"the room's connection only": func(st *talkStage) {
+		st.lab.DropRooms()
+		time.Sleep(time.Minute)
+	},
+	"Nextcloud is restarted with it": func(st *talkStage) {
+		st.lab.Cloud.Change(func(c *talktest.Cloud) { c.RefusePhones = true })
+		st.lab.Restart()
+		time.Sleep(time.Minute)
+		st.lab.Cloud.Change(func(c *talktest.Cloud) { c.RefusePhones = false })
+		st.user.Return()
+		time.Sleep(time.Minute)
+	},
+}
+
+// cutOff has the signaling server not be reached for a while. It does not notice.
+func (st *talkStage) cutOff(d time.Duration) {
+	st.lab.Refuse(true)
+	st.lab.Drop()
+	time.Sleep(d)
+	st.lab.Refuse(false)
+}
+
+func TestACallOutlivesAnOutageOfTheSignalingServer(t *testing.T) {
+	for name, outage := range outages {
+		t.Run(name, func(t *testing.T) {
+			inTalk(t, func(st *talkStage) {
+				id, l := st.connected()
+				st.user.Control(id, `{"type":"mute","audio":1}`)
+				time.Sleep(time.Minute) // and a ping came since
+				outage(st)
+				time.Sleep(10 * time.Second)
+				synctest.Wait()
+				if p := st.lab.Cloud.Phones(token); !slices.Equal(p, []string{id}) {
+					t.Errorf("phones %q", p)
+				}
+				if got := st.lab.Cloud.Statuses(token)[id]; got.Status != "connected" {
+					t.Errorf("shown as %+v", got)
+				}
+				if f := st.lab.Cloud.Flags(token, id); f != int(talk.MutedSpeaking) {
+					t.Errorf("shown with the flags %d", f)
+				}
+				time.Sleep(time.Hour)
+				synctest.Wait()
+				if why := l.wasHungUp(); why != nil {
+					t.Errorf("hung up: %v\n%s", why, st.log)
+				}
+				st.user.Control(id, `{"type":"hangup"}`)
+				synctest.Wait()
+				if !errors.Is(l.wasHungUp(), errModerator) {
+					t.Errorf("hung up: %v\n%s", l.wasHungUp(), st.log)
+				}
+				st.forgets(id)
+			})
+		})
+	}
+}
+
+// forgets wants that nothing is left of a call that is over.
+func (st *talkStage) forgets(id string) {
+	st.t.Helper()
+	time.Sleep(20 * time.Second)
+	synctest.Wait()
+	if p := st.lab.Cloud.Phones(token); len(p) > 0 {
+		st.t.Errorf("phones %q stay", p)
+	}
+	if st.lab.Cloud.Knows(id) {
+		st.t.Errorf("for Nextcloud it goes on: %q\n%s", st.lab.Cloud.Requests(), st.log)
+	}
+	if notes := st.notes(); len(notes) > 0 {
+		st.t.Errorf("notes stay: %q", notes)
+	}
+}
+
+// What happens to a call while nobody in Talk can be told is shown afterwards.
+func TestWhatHappensDuringAnOutageIsShownAfterwards(t *testing.T) {
+	for name, outage := range outages {
+		for _, c := range []struct {
+			what   string
+			before func(l *testLine)
+			during func(l *testLine)
+			shown  string
+			phone  bool
+		}{
+			{"nothing", func(l *testLine) {}, func(l *testLine) {}, "accepted", false},
+			{"rings", func(l *testLine) {}, (*testLine).rings, "ringing", false},
+			{"connects", (*testLine).rings, (*testLine).connects, "connected", true},
+			{"ends", (*testLine).connects, func(l *testLine) { l.ends(phone, nil) }, "", false},
+			{"is refused", (*testLine).rings, func(l *testLine) { l.ends(phone, sipflow.ErrNoAnswer) }, "", false},
+		} {
+			t.Run(name+"/"+c.what, func(t *testing.T) {
+				inTalk(t, func(st *talkStage) {
+					id, l := st.dial()
+					c.before(l)
+					time.Sleep(time.Minute)
+					time.AfterFunc(260*time.Millisecond, func() { c.during(l) }) // when it is tried again for the first time
+					outage(st)
+					time.Sleep(20 * time.Second)
+					synctest.Wait()
+					if got := st.lab.Cloud.Statuses(token)[id].Status; got != c.shown && (c.shown != "" || got == "connected" || got == "ringing") {
+						t.Errorf("shown as %q\n%s", got, st.log)
+					}
+					if p := st.lab.Cloud.Phones(token); (len(p) > 0) != c.phone {
+						t.Errorf("phones %q", p)
+					}
+					l.ends(phone, nil)
+					st.forgets(id)
+				})
+			})
 		}
-		if got := st.lab.Cloud.Statuses(token)[id]; got.Status != "connected" {
-			t.Errorf("shown as %+v", got)
-		}
-		if all := strings.Join(user.Events(), "\n"); !strings.Contains(all, `"flags":1`) {
-			t.Error("not shown as muted")
-		}
-		user.Control(id, `{"type":"hangup"}`)
-		synctest.Wait()
-		if !errors.Is(l.wasHungUp(), errModerator) {
-			t.Errorf("hung up: %v\n%s", l.wasHungUp(), st.log)
-		}
-	})
+	}
 }
 
 func TestACallThatEndsWhileTheSignalingServerIsGoneIsCleared(t *testing.T) {
@@ -139,6 +274,40 @@ func TestACallWhoseEndCouldNotBeSaidIsEndedByTheNextProcess(t *testing.T) {
 			})
 		})
 	}
+}
+
+// A connection may be there and take nothing.
+func TestACallIsNotedUntilItsLastStatusIsSent(t *testing.T) {
+	dir := t.TempDir()
+	synctest.Test(t, func(t *testing.T) {
+		lab := talktest.New(t)
+		st := &talkStage{stage: newStage(t, withTalk(lab, dir)), lab: lab, dir: dir}
+		stop := st.runs()
+		synctest.Wait()
+		st.user = lab.Cloud.Join(token, "moderator")
+		id, l := st.connected()
+		lab.Stall(true)
+		st.user.Control(id, `{"type":"mute","audio":1}`) // what is being read gets through
+		synctest.Wait()
+		l.ends(phone, nil)
+		synctest.Wait()
+		if notes := st.notes(); len(notes) != 1 {
+			t.Errorf("noted: %q", notes)
+		}
+		stop()
+		lab.Stall(false)
+		if states := st.user.Calls(id); states[len(states)-1] != "connected" {
+			t.Fatalf("the user saw %q", states)
+		}
+		next := &talkStage{stage: newStage(t, withTalk(lab, dir)), lab: lab, dir: dir, user: st.user}
+		stop = next.runs()
+		time.Sleep(time.Second)
+		next.last(id, talktest.CallStatus{Status: "cleared", Cause: "EndedByLocal", Code: 500, Message: "The phone service was interrupted"})
+		time.Sleep(30 * time.Second) // the session of the former process
+		next.forgets(id)
+		stop()
+		lab.Close()
+	})
 }
 
 func TestACallThatIsNotShownIsForgottenByNextcloudAllTheSame(t *testing.T) {

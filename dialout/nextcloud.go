@@ -17,11 +17,11 @@ type conversation struct {
 	options talk.Options
 	room    *talk.Room // joined once the call was accepted
 	entry   entry      // owned by the call's goroutine
-	// added: the signaling server shows the phone, as far as is known, and tells
-	// Nextcloud of its end. Guarded by call.mu.
-	added bool
-	left  bool   // nothing is left to be said of the call, as far as is known; likewise
-	name  string // of the phone
+	// left: the call is over, and Nextcloud learns that from the signaling server,
+	// which removes the phone. Guarded by call.mu, as the next.
+	left bool
+	adds int    // attempts to show the phone that have failed
+	name string // of the phone
 }
 
 // attendee tells who is called: nobody is called twice at once.
@@ -91,8 +91,9 @@ func (s *Service) accept(c *call, r *talk.Request) *refusal {
 	if c.talk.name = shortened(who.DisplayName); c.talk.name == "" {
 		c.talk.name = displayNumber(c.number)
 	}
-	c.talk.entry = entry{CallID: c.id, Server: r.Session.Server(), Backend: r.Session.Backend().URL(),
-		RoomID: r.RoomID, Options: r.Options.Raw, At: time.Now()}
+	e := &c.talk.entry
+	e.CallID, e.Server, e.Backend, e.RoomID, e.Options, e.At = c.id, r.Session.Server(), r.Session.Backend().URL(), r.RoomID, r.Options.Raw, time.Now()
+	e.open.Store(2)
 	s.journal.put(&c.talk.entry)
 	if err := r.Accept(c.id); err != nil {
 		// Nobody knows of the call, so it must not be made.
@@ -152,7 +153,11 @@ func (s *Service) check(c *call, r *talk.Request) (*order, *refusal) {
 // tellTalk says a status in the room. Called with call.mu held, so that what
 // is said after the session was renewed does not come in between.
 func (c *call) tellTalk(status talk.Status) {
-	if err := c.talk.session.Status(c.talk.roomID, status); err != nil {
+	var then func()
+	if status.State.Terminal() {
+		then = func() { c.s.settle(&c.talk.entry) }
+	}
+	if err := c.talk.session.StatusThen(c.talk.roomID, status, then); err != nil {
 		c.log.Warn("a status was not sent", "status", status.State, "error", err)
 	}
 }
@@ -161,43 +166,46 @@ func (c *call) tellTalk(status talk.Status) {
 func (c *call) addPhone() {
 	t := c.talk
 	err := t.session.AddSession(talk.Phone{CallID: c.id, RoomID: t.roomID, Number: c.number, DisplayName: t.name, Options: t.options})
-	t.added = err == nil || errors.Is(err, talk.ErrAdded)
-	if !t.added {
+	switch {
+	case errors.Is(err, talk.ErrAdded):
+	case errors.Is(err, talk.ErrNoRoom): // roomAgain follows
+	case err != nil:
 		c.log.Warn("the phone is not shown in its conversation: nobody can hang it up there", "error", err)
-		return
-	}
-	if c.flags != 0 {
+	case c.flags != 0:
 		_ = t.session.UpdateSession(c.id, c.flags) // as soon as it is muted again
 	}
 }
 
-// leave ends what the call has in the room and at Nextcloud.
-func (c *call) leave(connected bool) {
-	c.talk.room.Leave()
-	c.mu.Lock()
-	shown := connected && c.talk.added
-	c.talk.left = shown
-	c.mu.Unlock()
-	if shown || c.s.reject(c.talk.session, &c.talk.entry, c.log) {
-		c.s.unnote(c)
+// removePhone takes the phone out of its room once the call is over. Called with
+// call.mu held.
+func (c *call) removePhone() {
+	var err error
+	if c.talk.left, err = c.talk.session.RemoveSession(c.id); err != nil {
+		c.log.Warn("the phone cannot be taken out of its conversation", "error", err)
 	}
 }
 
-// unnote forgets a call that is over once Talk has been told so: now, or when
-// the signaling server is there again, or in another process.
-func (s *Service) unnote(c *call) {
+// leave ends what the call has in the room and at Nextcloud.
+func (c *call) leave() {
 	t := c.talk
-	s.mu.Lock()
-	up, _ := t.session.Connected()
-	if !up {
-		s.untold[t.session] = append(s.untold[t.session], c.id)
+	t.room.Leave()
+	if !c.overInTalk() && !c.s.reject(t.session, &t.entry, c.log) {
+		c.s.rejectAgain(t.session, &t.entry)
+		return
 	}
-	s.mu.Unlock()
-	if up {
-		s.journal.remove(c.id)
-	} else if !t.entry.Connected {
-		t.entry.Connected = true // nothing is left to be done at Nextcloud
-		s.journal.put(&t.entry)
+	if !t.entry.Connected && t.entry.open.Load() > 1 { // the last status waits for the connection
+		t.entry.Connected = true // and it is all that is left to be done
+		c.s.journal.put(&t.entry)
+	}
+	c.s.settle(&t.entry)
+}
+
+// settle notes that one of two things is done at the end of a call: its last
+// status was sent, and Nextcloud knows that it is over. After both it is
+// forgotten.
+func (s *Service) settle(e *entry) {
+	if e.open.Add(-1) == 0 {
+		s.journal.remove(e.CallID)
 	}
 }
 
@@ -221,37 +229,40 @@ func (s *Service) reject(session *talk.Session, e *entry, log *slog.Logger) bool
 	return false
 }
 
-// sessionUp is talk.Handler.Up.
-func (s *Service) sessionUp(session *talk.Session, h talk.Hello) {
-	if h == talk.Renewed {
-		for _, c := range s.callsOf(func(c *call) bool { return c.talk != nil && c.talk.session == session }) {
-			c.again()
-		}
-	}
+// rejectAgain has reject be tried once more when the signaling server was away:
+// Nextcloud, which is near it as a rule, may have been as well. The next process
+// does what comes to nothing here.
+func (s *Service) rejectAgain(session *talk.Session, e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	told := s.untold[session]
-	delete(s.untold, session)
-	forget := func() {
-		for _, callID := range told { // their last statuses go out now
-			s.journal.remove(callID)
-		}
+	if len(s.unrejected[session]) < maxEntries {
+		s.unrejected[session] = append(s.unrejected[session], e)
 	}
-	if s.stopping {
-		forget()
-		return // leftovers are still noted
+}
+
+// sessionUp is talk.Handler.Up.
+func (s *Service) sessionUp(session *talk.Session, _ talk.Hello) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	left, unrejected := s.leftovers[session], s.unrejected[session]
+	if s.stopping || len(left)+len(unrejected) == 0 {
+		return // they are still noted
 	}
-	left := s.leftovers[session]
 	delete(s.leftovers, session)
-	if len(told)+len(left) == 0 {
-		return
-	}
+	delete(s.unrejected, session)
 	s.running.Add(1)
 	go func() {
 		defer s.running.Done()
-		forget()
 		s.endLeftovers(session, left)
+		s.rejectAll(session, unrejected)
 	}()
+}
+
+// roomAgain is talk.Handler.Again.
+func (s *Service) roomAgain(session *talk.Session, roomID string) {
+	for _, c := range s.callsOf(func(c *call) bool { return c.in(roomKey{session, roomID}) }) {
+		c.again()
+	}
 }
 
 // again says what the signaling server has forgotten of a call.
@@ -262,6 +273,7 @@ func (c *call) again() {
 	if n == 0 || c.statuses[n-1].State.Terminal() {
 		return
 	}
+	c.talk.adds = 0
 	if c.statuses[n-1].State == talk.Connected {
 		c.addPhone()
 	}
@@ -269,28 +281,58 @@ func (c *call) again() {
 }
 
 // addFailed is talk.Handler.AddFailed. Nextcloud knows nothing of the phone
-// then, and learns only from us that the call is over.
+// then, and learns only from us that the call is over. While it is not, the
+// phone is added again after a pause: Nextcloud may just be starting.
 func (s *Service) addFailed(session *talk.Session, callID string, _ error) {
-	if c := s.find(callID); c != nil && c.talk != nil && c.notShown() {
+	c := s.find(callID)
+	switch {
+	case c == nil || c.talk == nil:
+	case c.overInTalk():
 		s.rejectLate(session, &c.talk.entry)
+	default:
+		c.addLater()
 	}
+}
+
+const (
+	// The pauses between attempts to have a phone shown double from firstAddPause to
+	// lastAddPause. There are maxAdds of them.
+	firstAddPause = 5 * time.Second
+	lastAddPause  = time.Minute
+	maxAdds       = 20
+)
+
+// addLater shows the phone after a pause, if it is still up and not shown.
+func (c *call) addLater() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	t := c.talk
+	if t.adds++; t.adds > maxAdds {
+		return
+	}
+	time.AfterFunc(min(firstAddPause<<(t.adds-1), lastAddPause), func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if c.statuses[len(c.statuses)-1].State == talk.Connected {
+			c.addPhone()
+		}
+	})
 }
 
 // phoneInDoubt is talk.Handler.InDoubt. Nextcloud may know nothing of the phone,
 // or never learn that it is gone: it is told by us as well. Where it knows all
 // that it answers 400, and nothing comes of it.
 func (s *Service) phoneInDoubt(session *talk.Session, p talk.Phone) {
-	if c := s.find(p.CallID); c == nil || c.notShown() {
+	if c := s.find(p.CallID); c == nil || c.overInTalk() {
 		s.rejectLate(session, &entry{CallID: p.CallID, RoomID: p.RoomID, Options: p.Options.Raw})
 	}
 }
 
-// notShown notes that Nextcloud does not learn from the signaling server that
-// the call is over, and answers whether it is over: or else leave tells it.
-func (c *call) notShown() bool {
+// overInTalk says whether the call is over and Nextcloud was to learn that from
+// the signaling server.
+func (c *call) overInTalk() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.talk.added = false
 	return c.talk.left
 }
 
@@ -314,20 +356,28 @@ func (s *Service) endLeftovers(session *talk.Session, list []*entry) {
 		return
 	}
 	for _, e := range list {
+		e.open.Store(2)
 		status := cleared("EndedByLocal", 500, "The phone service was interrupted")
 		status.CallID = e.CallID
-		if err := session.Status(e.RoomID, status); err != nil {
+		if err := session.StatusThen(e.RoomID, status, func() { s.settle(e) }); err != nil {
 			s.log.Warn("a call of a former run stays as it is", "callid", e.CallID, "error", err)
 			return
 		}
 	}
 	s.log.Info("ended what a former run left behind", "calls", len(list), "backend", session.Backend().URL())
+	s.rejectAll(session, list)
+}
+
+// rejectAll has Nextcloud forget the calls that were never established.
+func (s *Service) rejectAll(session *talk.Session, list []*entry) {
 	for _, e := range list {
-		if s.hard.Err() != nil {
+		switch {
+		case e.Connected || s.reject(session, e, s.log):
+			s.settle(e)
+		case s.hard.Err() != nil:
 			return
-		}
-		if e.Connected || s.reject(session, e, s.log) {
-			s.journal.remove(e.CallID)
+		default:
+			s.rejectAgain(session, e)
 		}
 	}
 }

@@ -44,9 +44,8 @@ type Service struct {
 	users       map[string]int   // calls in progress of clients, by agent
 	rooms       map[roomKey]int  // likewise of conversations
 	busy        map[attendee]bool
-	empty       map[roomKey]*time.Timer // rooms whose last person has left
-	leftovers   map[*talk.Session][]*entry
-	untold      map[*talk.Session][]string // calls that are over whose last status waits for the connection
+	leftovers   map[*talk.Session][]*entry // of a former process
+	unrejected  map[*talk.Session][]*entry // that Nextcloud could not be told of
 	subscribers int
 }
 
@@ -69,7 +68,7 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 	}
 	cfg.defaults()
 	s := &Service{cfg: cfg, log: log, lines: rate.NewLimiter(1, maxLines), known: users, gate: gate, calls: map[string]*call{}, users: map[string]int{}, rooms: map[roomKey]int{},
-		busy: map[attendee]bool{}, empty: map[roomKey]*time.Timer{}, leftovers: map[*talk.Session][]*entry{}, untold: map[*talk.Session][]string{}}
+		busy: map[attendee]bool{}, leftovers: map[*talk.Session][]*entry{}, unrejected: map[*talk.Session][]*entry{}}
 	s.place = placeBy(sw, &s.cfg)
 	s.hard, s.giveUp = context.WithCancel(context.Background())
 	s.handler = s.newHandler()
@@ -87,7 +86,7 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 		return nil, err
 	}
 	s.client, err = talk.New(talk.Config{Servers: cfg.Servers, UserAgent: cfg.UserAgent, TLS: cfg.TLS, Dial: cfg.Dial, Handler: talk.Handler{
-		Dialout: s.dialout, Control: s.control, Room: s.roomChanged, AddFailed: s.addFailed, InDoubt: s.phoneInDoubt, Up: s.sessionUp,
+		Dialout: s.dialout, Control: s.control, Room: s.roomChanged, AddFailed: s.addFailed, InDoubt: s.phoneInDoubt, Up: s.sessionUp, Again: s.roomAgain,
 	}}, log)
 	if err != nil {
 		return nil, &Fault{"servers", err}
@@ -221,10 +220,6 @@ func (s *Service) release(c *call) {
 		delete(s.busy, t.attendee())
 		if s.rooms[key]--; s.rooms[key] == 0 {
 			delete(s.rooms, key)
-			if timer := s.empty[key]; timer != nil {
-				timer.Stop()
-				delete(s.empty, key)
-			}
 		}
 	} else if s.users[c.agent]--; s.users[c.agent] == 0 {
 		delete(s.users, c.agent)

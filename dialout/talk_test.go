@@ -61,8 +61,8 @@ func inTalk(t *testing.T, f func(st *talkStage), change ...func(*Config)) {
 		if notes := st.notes(); len(notes) > 0 {
 			t.Errorf("notes stay: %q", notes)
 		}
-		if st.active != 0 || len(st.busy) != 0 || len(st.rooms) != 0 || len(st.users) != 0 || len(st.empty) != 0 {
-			t.Errorf("counted as in progress: %d calls, %v, %v, %v, %v", st.active, st.busy, st.rooms, st.users, st.empty)
+		if st.active != 0 || len(st.busy) != 0 || len(st.rooms) != 0 || len(st.users) != 0 {
+			t.Errorf("counted as in progress: %d calls, %v, %v, %v", st.active, st.busy, st.rooms, st.users)
 		}
 	})
 }

@@ -39,7 +39,7 @@ func TestCallIsShownFromAcceptanceToEnd(t *testing.T) {
 		if all := strings.Join(user.Events(), "\n"); !strings.Contains(all, `"type":"flags"`) || !strings.Contains(all, `"flags":1`) {
 			t.Error("the user did not see the flags:", all)
 		}
-		if err := r.session.RemoveSession(id); err != nil {
+		if _, err := r.session.RemoveSession(id); err != nil {
 			t.Error(err)
 		}
 		if err := r.session.Status(token, talk.Status{CallID: id, State: talk.Cleared, Cause: "EndedByRemote", Code: 200, Message: "Bye"}); err != nil {
@@ -225,7 +225,7 @@ func TestPhoneThatIsNotAddedIsTold(t *testing.T) {
 				r.status(id, talk.Connected)
 				sleep(10 * time.Second)
 				r.was("add failed " + id + ": signaling server: add_failed: " + c.want)
-				if err := r.session.RemoveSession(id); err != nil || r.sent("removesession") != 0 {
+				if _, err := r.session.RemoveSession(id); err != nil || r.sent("removesession") != 0 {
 					t.Errorf("removed what was not added: %v", err)
 				}
 				r.lab.Cloud.RefusePhones, r.lab.Cloud.PhoneDelay = false, 0
@@ -272,7 +272,7 @@ func TestEndOfServeLeavesNothingBehind(t *testing.T) {
 				sleep(3 * time.Second)
 				time.AfterFunc(time.Second, func() { r.lab.Refuse(false) })
 			}
-			if err := r.session.RemoveSession(id); err != nil {
+			if _, err := r.session.RemoveSession(id); err != nil {
 				t.Error(err)
 			}
 			if err := r.session.Status(token, talk.Status{CallID: id, State: talk.Cleared}); err != nil {

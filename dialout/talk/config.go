@@ -49,8 +49,9 @@ type BackendConfig struct {
 
 // Handler is told what happens. Its functions return at once: they are called
 // by the goroutine that reads the connection. Those of one Session come one
-// after another, those of its rooms (Room) may come at the same time. Each may
-// be nil, Dialout too: requests are then refused.
+// after another, those of its rooms (Room, Again) may come at the same time.
+// Empty is told by another goroutine. Each may be nil, Dialout too: requests are
+// then refused.
 type Handler struct {
 	// Dialout is told of a request to call a number. It is to be answered within
 	// AnswerTime, by Accept or Refuse, from another goroutine.
@@ -72,6 +73,10 @@ type Handler struct {
 	InDoubt func(*Session, Phone)
 	// Up is told that the connection is there, and what is left of the session.
 	Up func(*Session, Hello)
+	// Again is told of a joined room after Up has told of Renewed, once the
+	// signaling server is known to have it: each call of the room that is up is
+	// added again, each one that is not over says its status again.
+	Again func(s *Session, roomID string)
 	// Down is told that the connection was lost or could not be made, once until
 	// Up is told again.
 	Down func(*Session, error)
@@ -87,10 +92,10 @@ const (
 	// goes out. Phone sessions must not be added again.
 	Resumed
 	// Renewed: the signaling server has forgotten the session. Requests that were
-	// not answered are gone, phone sessions too: each call that is up is added
-	// again, each call that is not over says its status again. Before the call
-	// of Handler.Up statuses other than terminal ones that were queued are
-	// dropped, so a call notes its status first and sends it then.
+	// not answered are gone, phone sessions too, and perhaps the rooms. What was
+	// queued is dropped but for terminal statuses, and likewise what is sent for a
+	// joined room before Handler.Again tells of it: a call notes its status first
+	// and sends it then.
 	Renewed
 )
 
@@ -109,6 +114,9 @@ var (
 	ErrGone = errors.New("the signaling server does not know of the request any more")
 	// ErrAdded: a phone session of that call is there already.
 	ErrAdded = errors.New("the phone session was added before")
+	// ErrNoRoom: the signaling server was restarted, or had forgotten us, and may
+	// not know of the conversation yet. Handler.Again tells when it does.
+	ErrNoRoom = errors.New("the signaling server does not know of the conversation yet")
 	// ErrNotAdded: there is no phone session of that call.
 	ErrNotAdded = errors.New("no such phone session")
 	// ErrBacklog: too much waits to be sent.

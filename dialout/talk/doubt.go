@@ -16,6 +16,7 @@ type added struct {
 	// addedAt is when its addsession was written, zero if it was not or was told
 	// to be in doubt.
 	addedAt   time.Time
+	doubt     bool      // Handler.InDoubt is told of it
 	removal   *item     // its removesession, nil before RemoveSession
 	removedAt time.Time // when that was written, zero if it was not
 }
@@ -26,7 +27,7 @@ type added struct {
 func (s *Session) perhapsNotAdded(t time.Time) (list []Phone) {
 	for _, a := range s.added {
 		if a.addedAt.After(t) {
-			a.addedAt = time.Time{}
+			a.addedAt, a.doubt = time.Time{}, true
 			list = append(list, a.phone)
 		}
 	}

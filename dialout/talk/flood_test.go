@@ -65,7 +65,7 @@ func TestLongIDsAreNotGivenBack(t *testing.T) {
 
 func TestSessionsWithLongIDsAreNotRemembered(t *testing.T) {
 	r := &Room{session: &Session{}, link: &link{}, members: map[string]*member{}}
-	r.joined([]byte(`[{"sessionid":"` + strings.Repeat("x", maxID+1) + `"},{"sessionid":"` + strings.Repeat("y", maxID) + `"}]`))
+	r.came([]byte(`[{"sessionid":"` + strings.Repeat("x", maxID+1) + `"},{"sessionid":"` + strings.Repeat("y", maxID) + `"}]`))
 	if n := len(r.members); n != 1 {
 		t.Errorf("%d are", n)
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"time"
 )
 
@@ -49,6 +50,25 @@ type link struct {
 	greeted             bool      // there was a session
 	upAt                time.Time // of the connection, zero before hello was answered
 	heardAt             time.Time // the last sign of life of a session
+
+	mu   sync.Mutex
+	wire *wire // that has said hello, nil without one
+}
+
+// hold notes the connection, nil for none.
+func (l *link) hold(w *wire) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.wire = w
+}
+
+// cut ends the connection, if there is one, so that another is made.
+func (l *link) cut(why error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.wire != nil {
+		l.wire.end(why)
+	}
 }
 
 // run connects again and again until ctx is done, then delivers what is left
@@ -125,6 +145,8 @@ func (l *link) once(ctx, hard context.Context) error {
 		return err
 	}
 	l.upAt = time.Now()
+	l.hold(w)
+	defer l.hold(nil)
 	l.up(hello)
 	silence = w.within(silenceTime, errSilent)
 	defer silence.Stop()

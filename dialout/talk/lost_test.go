@@ -147,6 +147,23 @@ func TestSessionThatIsForgottenIsBegunAgain(t *testing.T) {
 			r.lab.Cloud.Join(token, "bob")
 			sleep(5 * time.Second)
 		},
+		"restarted, and nobody has come back yet": func(r *rig) {
+			r.lab.Restart()
+			sleep(5 * time.Second)
+		},
+		"restarted, and the room's connection is last": func(r *rig) {
+			failed := 0
+			synctest.Wait()
+			r.lab.Cut = func(sent bool, m []byte) bool {
+				if sent || failed == 3 || !strings.Contains(string(m), "internal-incall") {
+					return false
+				}
+				failed++
+				return true
+			}
+			r.lab.Restart()
+			sleep(30 * time.Second)
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var id string
@@ -179,9 +196,9 @@ func TestSessionThatIsForgottenIsBegunAgain(t *testing.T) {
 				r.status(other, talk.Cleared)
 				r.status(id, talk.Cleared)
 			}, func(r *rig, cfg *talk.Config) {
-				cfg.Handler.Up = func(s *talk.Session, h talk.Hello) {
-					if h != talk.Renewed {
-						return
+				cfg.Handler.Again = func(s *talk.Session, roomID string) {
+					if roomID != token || again {
+						t.Errorf("told of %q, before that: %v", roomID, again)
 					}
 					again = true
 					if err := s.AddSession(phone(id, 101)); err != nil {
@@ -394,7 +411,7 @@ func TestWhatIsLostOnTheWayOfAPhoneIsMadeUpFor(t *testing.T) {
 				r.add(id, 101)
 				r.status(id, talk.Connected)
 				sleep(time.Minute) // and a ping came since
-				if err := r.session.RemoveSession(id); err != nil {
+				if _, err := r.session.RemoveSession(id); err != nil {
 					t.Error(err)
 				}
 				r.status(id, talk.Cleared)
@@ -442,6 +459,32 @@ func TestARequestIsNotAcceptedInTheMomentInWhichItIsForgotten(t *testing.T) {
 			t.Errorf("accepted: %v", err)
 		}
 	}, func(r *rig, _ *talk.Config) { r.auto = false })
+}
+
+// Nextcloud is not told by a signaling server that has forgotten the phone, in
+// whatever moment its call ends.
+func TestAForgottenPhoneIsNotSaidToBeRemoved(t *testing.T) {
+	bubble(t, func(r *rig) {
+		r.lab.Cloud.Join(token, "alice")
+		id := r.call(101)
+		r.add(id, 101)
+		r.status(id, talk.Connected)
+		sleep(time.Minute)
+		told := make(chan bool, 1)
+		r.session.Between(func() {
+			is, err := r.session.RemoveSession(id)
+			if err != nil {
+				t.Error(err)
+			}
+			told <- is
+		})
+		r.lab.Restart()
+		sleep(time.Second)
+		if <-told {
+			t.Error("Nextcloud is said to be told")
+		}
+		r.status(id, talk.Cleared)
+	})
 }
 
 // endingContext calls a function once it was armed, when it is asked whether it
@@ -504,7 +547,7 @@ func TestWhatIsSaidBehindAByeIsDelivered(t *testing.T) {
 		r.lab.Drop()
 		synctest.Wait()
 		room.Leave()
-		if err := r.session.RemoveSession(id); err != nil { // the last phone of the session
+		if _, err := r.session.RemoveSession(id); err != nil { // the last phone of the session
 			t.Error(err)
 		}
 		r.status(other, talk.Cleared)

@@ -21,6 +21,7 @@ type item struct {
 	// for.
 	callID   string
 	terminal bool
+	then     func() // called once it was written, nil for nothing
 	// adds or removes is the phone session that this adds or removes, if any.
 	adds, removes *added
 	// accepts is the request that this accepts, if any.

@@ -33,8 +33,8 @@ func TestMembersAreBounded(t *testing.T) {
 	for i := range maxMembers + 5 {
 		fmt.Fprintf(&joined, `,{"sessionid":"s%d"}`, i)
 	}
-	r.joined([]byte("[" + joined.String()[1:] + "]"))
-	if p := r.People(); p.Present != maxMembers {
-		t.Errorf("%+v", p)
+	r.came([]byte("[" + joined.String()[1:] + "]"))
+	if n := len(r.members); n != maxMembers {
+		t.Errorf("%d are remembered", n)
 	}
 }

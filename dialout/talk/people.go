@@ -1,16 +1,12 @@
 package talk
 
-import "encoding/json"
+import (
+	"encoding/json"
+	"time"
+)
 
 // maxMembers bounds the sessions that are remembered of a room.
 const maxMembers = 20000
-
-// People counts the humans in a room.
-type People struct {
-	Present int
-	// InCall are those who take part in the call, -1 if that is not known yet.
-	InCall int
-}
 
 // member is a session in a room.
 type member struct {
@@ -18,28 +14,76 @@ type member struct {
 	inCall  bool
 }
 
-// People counts the humans in the room as far as is known.
-func (r *Room) People() People {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.count()
+// inCall counts the humans who take part in the room's call, -1 while that is
+// not known. The caller holds r.mu.
+func (r *Room) inCall() (n int) {
+	if r.away || !r.inside || !r.listed {
+		return -1
+	}
+	for _, m := range r.members {
+		if m.inCall && !m.machine {
+			n++
+		}
+	}
+	return n
 }
 
-func (r *Room) count() People {
-	p := People{}
-	for _, m := range r.members {
-		if m.machine {
-			continue
-		}
-		p.Present++
-		if m.inCall {
-			p.InCall++
-		}
+// judge sees whether anybody takes part in the call. Without anybody the list of
+// participants is asked for once more after a while, and then it counts. The
+// caller holds r.mu.
+func (r *Room) judge() {
+	switch n := r.inCall(); {
+	case n > 0:
+		r.wait(0)
+		r.looking, r.returning = false, false
+	case n < 0 && (r.away || !r.looking):
+		r.wait(0)
+		r.looking = false
+	case n == 0 && r.alone == nil && r.returning:
+		r.wait(ReturnTime - listTime)
+	case n == 0 && r.alone == nil:
+		r.wait(EmptyTime - listTime)
 	}
-	if !r.known {
-		p.InCall = -1
+}
+
+// wait has what comes after a time without anybody come in d; 0: not at all. The
+// caller holds r.mu.
+func (r *Room) wait(d time.Duration) {
+	if r.alone != nil {
+		r.alone.Stop()
+		r.alone = nil
 	}
-	return p
+	if d == 0 || r.over {
+		return
+	}
+	var t *time.Timer
+	t = time.AfterFunc(d, func() {
+		r.mu.Lock()
+		empty := false
+		if r.alone == t { // or somebody has come meanwhile
+			empty = r.waited()
+		}
+		r.mu.Unlock()
+		if empty {
+			r.tell(Empty)
+		}
+	})
+	r.alone = t
+}
+
+// waited is the end of a time without anybody. It says whether nobody is there.
+// The caller holds r.mu.
+func (r *Room) waited() (empty bool) {
+	r.alone = nil
+	if !r.looking {
+		r.looking = true
+		r.look()
+		return false
+	}
+	r.looking = false
+	empty = r.inCall() == 0
+	r.judge()
+	return empty
 }
 
 // has says whether a session is in the room. While the connection is being
@@ -50,8 +94,8 @@ func (r *Room) has(sessionID string) bool {
 	return r.members[sessionID] != nil
 }
 
-// joined adds sessions: to whom has just joined all who are there are named.
-func (r *Room) joined(raw json.RawMessage) {
+// came adds sessions: to whom has just joined all who are there are named.
+func (r *Room) came(raw json.RawMessage) {
 	var sessions []struct {
 		SessionID string          `json:"sessionid"`
 		User      json.RawMessage `json:"user"`
@@ -107,9 +151,8 @@ func (r *Room) updated(raw json.RawMessage) {
 			for _, m := range r.members {
 				m.inCall = false
 			}
-			r.known = true
 		})
-		r.tell(RoomEvent{RoomID: r.id, Kind: EndedForEveryone, People: r.People()})
+		r.tell(EndedForEveryone)
 		return
 	}
 	var users []struct {
@@ -131,7 +174,7 @@ func (r *Room) updated(raw json.RawMessage) {
 				m.machine, m.inCall = m.machine || u.Internal || u.Virtual, n&inCall != 0
 			}
 		}
-		r.known = true
+		r.listed = r.inside // or it is of the time before we have asked to join
 	})
 }
 
@@ -143,16 +186,10 @@ func flags(raw json.RawMessage) (n int, ok bool) {
 	return n, len(raw) > 0 && json.Unmarshal(raw, &n) == nil
 }
 
-// change makes a change to the members and tells of it if the count of people
-// is another one.
+// change makes a change to the members.
 func (r *Room) change(f func()) {
 	r.mu.Lock()
+	defer r.mu.Unlock()
 	f()
-	now := r.count()
-	changed := now != r.told
-	r.told = now
-	r.mu.Unlock()
-	if changed {
-		r.tell(RoomEvent{RoomID: r.id, Kind: PeopleChanged, People: now})
-	}
+	r.judge()
 }

@@ -48,11 +48,12 @@ func bubble(t *testing.T, f func(r *rig), change ...func(*rig, *talk.Config)) {
 				r.tell("control %s kind=%d digit=%q mute=%d reason=%q", c.CallID, c.Kind, c.Digit, c.Mute, c.Reason)
 			},
 			Room: func(_ *talk.Session, e talk.RoomEvent) {
-				r.tell("room %s kind=%d present=%d incall=%d", e.RoomID, e.Kind, e.People.Present, e.People.InCall)
+				r.tell("room %s kind=%d", e.RoomID, e.Kind)
 			},
 			AddFailed: func(_ *talk.Session, id string, err error) { r.tell("add failed %s: %v", id, err) },
 			InDoubt:   func(_ *talk.Session, p talk.Phone) { r.tell("in doubt %s", p.CallID) },
 			Up:        func(_ *talk.Session, h talk.Hello) { r.tell("up %v", h) },
+			Again:     func(_ *talk.Session, roomID string) { r.tell("again %s", roomID) },
 			Down:      func(_ *talk.Session, err error) { r.tell("down") },
 		}
 		for _, c := range change {

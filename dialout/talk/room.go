@@ -3,12 +3,30 @@ package talk
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"sync"
+	"time"
 )
 
-// maxRoomMessage is the longest message read on a room's connection: it lists
-// all participants.
-const maxRoomMessage = 4 << 20
+const (
+	// maxRoomMessage is the longest message read on a room's connection: it lists
+	// all participants.
+	maxRoomMessage = 4 << 20
+	// EmptyTime is how long nobody has to take part in a room's call before Empty
+	// is told: somebody may only have a bad connection.
+	EmptyTime = 30 * time.Second
+	// ReturnTime is in its place when the signaling server has forgotten its
+	// sessions, until somebody takes part again. People have to come back first:
+	// browsers try every 16 s, and cannot before Nextcloud is there, too.
+	ReturnTime = 5 * time.Minute
+	// joinTime is how long the signaling server may take to let us into a room.
+	joinTime = 10 * time.Second
+	// listTime is how long after that it may take to say who is there.
+	listTime = 2 * time.Second
+)
+
+// errNoJoin ends a connection over which nothing arrives any more.
+var errNoJoin = errors.New("no answer to joining the room")
 
 // Room is a conversation that was joined.
 type Room struct {
@@ -16,20 +34,32 @@ type Room struct {
 	id      string
 	link    *link
 	leave   context.CancelFunc
-	users   int // Joins that were not left; guarded by Session.mu
+
+	// Guarded by Session.mu.
+	users int // Joins that were not left
+	// lost: the session was begun again, and the signaling server may not know of
+	// the room before we are in it: what is sent for it would be lost.
+	lost bool
+	told bool // Handler.Up was told of that
 
 	mu      sync.Mutex
 	members map[string]*member // by public session id
-	known   bool               // a list of the participants came
-	told    People
+	away    bool               // there is no connection: members are as they were
+	joining *time.Timer        // since we have asked to join, until we are in it
+	inside  bool               // we are in it
+	listed  bool               // a list of the participants came since
+	// returning: the signaling server has forgotten who was in the call, and nobody
+	// has come back.
+	returning bool
+	alone     *time.Timer // since nobody takes part in the call
+	looking   bool        // we have joined anew because of that
+	over      bool        // it was left
 }
 
 // RoomEvent is something that happened in a room that was joined.
 type RoomEvent struct {
 	RoomID string
 	Kind   RoomEventKind
-	// People counts humans: neither phones nor bridges.
-	People People
 }
 
 // RoomEventKind says what happened.
@@ -40,8 +70,11 @@ const (
 	EndedForEveryone RoomEventKind = iota + 1
 	// Deleted: the room is no more.
 	Deleted
-	// PeopleChanged: somebody came, left, or took part in the call or no more.
-	PeopleChanged
+	// Empty: for EmptyTime no human has taken part in the call, neither phones nor
+	// bridges being counted. It is told of what is known: not while the connection
+	// is lost, and only after the signaling server was asked once more. It is told
+	// again as long as it is so.
+	Empty
 )
 
 // ID is the token of the conversation.
@@ -58,24 +91,123 @@ func (r *Room) Leave() {
 	if s.rooms[r.id] == r {
 		delete(s.rooms, r.id)
 	}
+	r.close()
 	r.leave()
+}
+
+// close ends the timers.
+func (r *Room) close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.over = true
+	r.wait(0)
+	r.stopJoining()
 }
 
 // onUp joins the room, unless the session is known to be in it: a request to
 // join may have been lost with the connection.
 func (r *Room) onUp(hello Hello) {
-	if hello == Resumed && r.has(r.link.sessionID) {
+	r.mu.Lock()
+	r.away = false
+	known := hello == Resumed && r.inside && r.listed
+	switch {
+	case known:
+		r.judge()
+	case hello == Resumed && r.inside: // who is there was lost on the way
+		r.look()
+	default:
+		if hello != Resumed {
+			clear(r.members)
+			r.returning = r.returning || hello == Renewed
+		}
+		r.link.out.renew(nil)
+		r.join()
+	}
+	r.mu.Unlock()
+	if known {
+		r.entered()
+	}
+}
+
+func (r *Room) onDown(error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.away = true
+	r.stopJoining()
+	r.judge()
+}
+
+// join asks to be let in. The caller holds r.mu.
+func (r *Room) join() {
+	r.inside, r.listed = false, false
+	if r.over {
 		return
 	}
-	if hello != Resumed {
-		r.mu.Lock()
-		clear(r.members)
-		r.known = false
-		r.mu.Unlock()
-	}
-	r.link.out.renew(nil)
-	// Its outbox holds nothing else, so it is not full.
+	// Its outbox holds little else, so it is not full.
 	_ = r.link.out.put(&item{data: encode(object{"id": "join", "type": "room", "room": object{"roomid": r.id}})})
+	r.stopJoining()
+	var late *time.Timer
+	late = time.AfterFunc(joinTime, func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		if r.joining == late {
+			r.link.cut(errNoJoin)
+		}
+	})
+	r.joining = late
+}
+
+func (r *Room) stopJoining() {
+	if r.joining != nil {
+		r.joining.Stop()
+		r.joining = nil
+	}
+}
+
+// look leaves the room and joins it anew: then we are told who is there,
+// whatever was lost on the way before. The caller holds r.mu.
+func (r *Room) look() {
+	if r.away || !r.inside || r.over {
+		return // it is joined in any case
+	}
+	_ = r.link.out.put(&item{data: encode(object{"id": "leave", "type": "room", "room": object{"roomid": ""}})})
+	r.join()
+}
+
+// forgotten is told that the session was begun again: people have to come back,
+// and it has to be seen whether there is the room.
+func (r *Room) forgotten() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.returning = true
+	r.look()
+}
+
+// joined is told that we are in the room. Who is there follows.
+func (r *Room) joined() {
+	r.mu.Lock()
+	r.stopJoining()
+	clear(r.members)
+	r.inside, r.listed = true, false
+	if r.looking {
+		r.wait(listTime)
+	}
+	r.mu.Unlock()
+	r.entered()
+}
+
+// entered tells the owner that there is the room again, once.
+func (r *Room) entered() {
+	s := r.session
+	s.mu.Lock()
+	again := s.rooms[r.id] == r && r.lost && r.told
+	if again {
+		r.lost = false
+	}
+	s.mu.Unlock()
+	if again && s.handler.Again != nil {
+		s.handler.Again(s, r.id)
+	}
 }
 
 // receive follows what happens in the room. What is of another room is not for
@@ -83,15 +215,21 @@ func (r *Room) onUp(hello Hello) {
 func (r *Room) receive(m *message) error {
 	switch m.Type {
 	case "error":
-		if err := m.serverError(); m.ID == "join" && err.Code != "already_joined" {
-			r.link.resumeID = "" // it has not joined, and would not when resumed
-			return err
+		// It has not joined and would not when resumed, or it had (already_joined),
+		// and nobody says who is there.
+		if m.ID == "join" {
+			r.link.resumeID = ""
+			return m.serverError()
 		}
 	case "room":
 		var v struct {
 			RoomID string `json:"roomid"`
 		}
-		if m.ID == "" && read(m.Room, &v) && v.RoomID == "" {
+		switch {
+		case !read(m.Room, &v):
+		case m.ID == "join" && v.RoomID == r.id:
+			r.joined()
+		case m.ID == "" && v.RoomID == "":
 			r.deleted()
 		}
 	case "event":
@@ -113,7 +251,7 @@ func (r *Room) receiveEvent(raw json.RawMessage) {
 	}
 	switch v.Target + " " + v.Type {
 	case "room join":
-		r.joined(v.Join)
+		r.came(v.Join)
 	case "room leave":
 		r.left(v.Leave)
 	case "room delete":
@@ -139,12 +277,25 @@ func (r *Room) deleted() {
 	if !first {
 		return
 	}
-	r.tell(RoomEvent{RoomID: r.id, Kind: Deleted})
+	r.close()
+	r.hand(Deleted)
 	r.leave()
 }
 
-func (r *Room) tell(e RoomEvent) {
+// tell tells what happened in a room that was not left meanwhile: there may be
+// another call in it by now, by a connection of its own.
+func (r *Room) tell(kind RoomEventKind) {
+	s := r.session
+	s.mu.Lock()
+	current := s.rooms[r.id] == r
+	s.mu.Unlock()
+	if current {
+		r.hand(kind)
+	}
+}
+
+func (r *Room) hand(kind RoomEventKind) {
 	if r.session.handler.Room != nil {
-		r.session.handler.Room(r.session, e)
+		r.session.handler.Room(r.session, RoomEvent{RoomID: r.id, Kind: kind})
 	}
 }

@@ -3,6 +3,7 @@ package talk
 import (
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
 	"slices"
 	"strconv"
@@ -72,10 +73,10 @@ func newSession(endpoint, secret string, backend *Backend, cfg Config, client *h
 		features: []string{"start-dialout"}, needs: []string{"dialout", "virtual-sessions"}, limit: maxMessage,
 		up: s.onUp, down: s.onDown, receive: s.receive, wrote: s.wrote}
 	s.newRoom = func(id string) *Room {
-		r := &Room{session: s, id: id, members: map[string]*member{}}
+		r := &Room{session: s, id: id, members: map[string]*member{}, away: true}
 		r.link = &link{url: endpoint, secret: secret, backend: backend.URL(), agent: cfg.agent(), client: client, log: s.log.With("room", id), out: newOutbox(),
 			features: []string{"internal-incall"}, limit: maxRoomMessage,
-			up: r.onUp, down: func(error) {}, receive: r.receive, wrote: func(*item) {}}
+			up: r.onUp, down: r.onDown, receive: r.receive, wrote: func(*item) {}}
 		return r
 	}
 	return s
@@ -127,6 +128,9 @@ func (s *Session) onUp(hello Hello) {
 		clear(s.phones)
 		clear(s.added)
 		s.stale = false
+		for _, r := range s.rooms {
+			r.lost, r.told = true, false
+		}
 	}
 	s.parted = false
 	s.mu.Unlock()
@@ -139,6 +143,23 @@ func (s *Session) onUp(hello Hello) {
 	}
 	if s.handler.Up != nil {
 		s.handler.Up(s, hello)
+	}
+	if hello == Renewed {
+		s.lookAgain()
+	}
+}
+
+// lookAgain joins the rooms anew, which tells whether there are any: the owner,
+// who has been told that the session was begun again, then says all once more.
+func (s *Session) lookAgain() {
+	s.mu.Lock()
+	rooms := slices.Collect(maps.Values(s.rooms))
+	for _, r := range rooms {
+		r.told = true
+	}
+	s.mu.Unlock()
+	for _, r := range rooms {
+		r.forgotten()
 	}
 }
 
@@ -161,11 +182,19 @@ func (s *Session) onDown(err error) {
 }
 
 func (s *Session) wrote(it *item) {
+	if then := s.note(it); then != nil {
+		then()
+	}
+}
+
+// note notes that a message was written, and answers what is to follow.
+func (s *Session) note(it *item) (then func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case it.callID != "":
 		s.said.note(it, time.Now())
+		then, it.then = it.then, nil
 	case it.adds != nil:
 		it.adds.addedAt = time.Now()
 	case it.removes != nil:
@@ -174,6 +203,7 @@ func (s *Session) wrote(it *item) {
 	case it.bye:
 		s.parted = true
 	}
+	return then
 }
 
 // receive sorts what came. Of what is not for us nothing is said: newer servers
@@ -220,13 +250,16 @@ func (s *Session) receiveError(m *message) {
 
 // AddSession shows a phone among the participants of its room. It is sent once
 // the phone has answered, before the status Connected. Errors: ErrAdded,
-// ErrBacklog, ErrTooLong, ErrClosed; the signaling server's come to
+// ErrNoRoom, ErrBacklog, ErrTooLong, ErrClosed; the signaling server's come to
 // Handler.AddFailed.
 func (s *Session) AddSession(p Phone) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.phones[p.CallID] != nil {
+	switch {
+	case s.phones[p.CallID] != nil:
 		return ErrAdded // two of one name, and one stays for ever
+	case s.lost(p.RoomID):
+		return ErrNoRoom
 	}
 	s.adds++
 	// Not the id of a request: such an answer ends the whole signaling server.
@@ -261,31 +294,52 @@ func (s *Session) UpdateSession(callID string, flags Flags) error {
 	return s.link.out.put(&item{data: internal("", "updatesession", object{"sessionid": callID, "roomid": p.phone.RoomID, "flags": flags})})
 }
 
-// RemoveSession takes a phone out of its room, which also tells Nextcloud that
-// its call is over. Without a phone session of that call it does nothing.
-func (s *Session) RemoveSession(callID string) error {
+// RemoveSession takes a phone out of its room. told says whether Nextcloud learns
+// by that that its call is over, unless Handler.InDoubt or AddFailed is told of the
+// phone: not without a phone session of that call, and not of one in doubt.
+func (s *Session) RemoveSession(callID string) (told bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.phones[callID]
 	if p == nil {
-		return nil
+		return false, nil
 	}
 	delete(s.phones, callID)
 	p.removal = &item{removes: p, data: internal("", "removesession", object{"sessionid": callID, "roomid": p.phone.RoomID})}
-	err := s.link.out.put(p.removal)
+	err = s.link.out.put(p.removal)
 	if err != nil {
 		s.forgetLater(p)
 	}
 	s.refresh()
-	return err
+	return err == nil && !p.doubt, err
+}
+
+// lost says whether the signaling server may not know of a joined room yet. The
+// caller holds s.mu.
+func (s *Session) lost(roomID string) bool {
+	r := s.rooms[roomID]
+	return r != nil && r.lost
 }
 
 // Status says in the room how a call fares. Whether it arrives is not known:
-// nobody answers.
+// nobody answers. One that is not terminal is left out while the signaling
+// server may not know of the room: Handler.Again asks for it.
 func (s *Session) Status(roomID string, status Status) error {
+	return s.StatusThen(roomID, status, nil)
+}
+
+// StatusThen is Status, and calls then once the status was written to a
+// connection, however long that takes; never if the session ends before. then
+// must return soon.
+func (s *Session) StatusThen(roomID string, status Status, then func()) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !status.State.Terminal() && s.lost(roomID) {
+		return nil
+	}
 	return s.link.out.put(&item{
 		data:   internal("", "dialout", object{"roomid": roomID, "type": "status", "status": status}),
-		callID: status.CallID, terminal: status.State.Terminal(),
+		callID: status.CallID, terminal: status.State.Terminal(), then: then,
 	})
 }
 

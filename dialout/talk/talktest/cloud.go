@@ -64,6 +64,13 @@ func (c *Cloud) Listen(address string) {
 	c.URL, c.host, c.path = strings.TrimSuffix(address, "/")+"/", u.Host, strings.TrimSuffix(u.Path, "/")+"/"
 }
 
+// Change changes exported fields while the Nextcloud may be asked.
+func (c *Cloud) Change(f func(*Cloud)) {
+	c.lab.mu.Lock()
+	defer c.lab.mu.Unlock()
+	f(c)
+}
+
 // expect notes a dial-out. The caller holds Lab.mu.
 func (c *Cloud) expect(token, number, options string) {
 	c.asked[token+" "+attendee(options)] = question{number, options}

@@ -67,6 +67,7 @@ type Lab struct {
 	mu       sync.Mutex
 	changed  chan struct{}
 	refusing bool
+	stalled  chan struct{} // closed when connections are read again; nil: they are
 	conns    map[*conn]bool
 	clouds   []*Cloud
 	sessions map[string]*session // by public id
@@ -117,6 +118,7 @@ func (l *Lab) Close() {
 		r.stop()
 	}
 	l.mu.Unlock()
+	l.Stall(false)
 	l.server.Close()
 	l.Drop()
 	l.wg.Wait()
@@ -147,7 +149,7 @@ func (l *Lab) Dial(ctx context.Context, _, address string) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}
 	}
 	theirs, ours := net.Pipe()
-	c := &conn{Conn: ours, lab: l, frozen: make(chan struct{})}
+	c := &conn{Conn: ours, lab: l, frozen: make(chan struct{}), gone: make(chan struct{})}
 	l.mu.Lock()
 	l.conns[c] = true
 	l.mu.Unlock()
@@ -181,6 +183,20 @@ func (l *Lab) Drop() {
 func (l *Lab) Freeze() {
 	for _, c := range l.connections() {
 		c.once.Do(func() { close(c.frozen) })
+	}
+}
+
+// Stall has nothing be read of any connection, or all again, as when a server
+// is too busy for it.
+func (l *Lab) Stall(stall bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case stall && l.stalled == nil:
+		l.stalled = make(chan struct{})
+	case !stall && l.stalled != nil:
+		close(l.stalled)
+		l.stalled = nil
 	}
 }
 
@@ -280,6 +296,8 @@ type conn struct {
 	lab    *Lab
 	frozen chan struct{}
 	once   sync.Once // closes frozen
+	gone   chan struct{}
+	ending sync.Once // closes gone
 
 	reading sync.Mutex
 	closed  atomic.Bool // by the server, while frozen
@@ -291,6 +309,15 @@ func (c *conn) Read(p []byte) (int, error) {
 	for {
 		if c.closed.Load() {
 			return 0, net.ErrClosed
+		}
+		c.lab.mu.Lock()
+		stalled := c.lab.stalled
+		c.lab.mu.Unlock()
+		if stalled != nil {
+			select {
+			case <-stalled:
+			case <-c.gone:
+			}
 		}
 		n, err := c.Conn.Read(p)
 		select {
@@ -339,6 +366,7 @@ func (c *conn) shut() error {
 	c.lab.mu.Lock()
 	delete(c.lab.conns, c)
 	c.lab.mu.Unlock()
+	c.ending.Do(func() { close(c.gone) })
 	return c.Conn.Close()
 }
 

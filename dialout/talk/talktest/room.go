@@ -65,11 +65,18 @@ func (l *Lab) join(s *session, token, id string) {
 	}
 	s.deliver(object{"id": id, "type": "room", "room": object{"roomid": token, "properties": object{}}})
 	r.enter(s)
+	// It is told of itself first, then of all who are there, then of what they do
+	// in the call.
+	s.deliver(object{"type": "event", "event": object{"target": "room", "type": "join", "join": []object{s.entry()}}})
 	var there []object
 	for other := range r.sessions {
-		there = append(there, other.entry())
+		if other != s {
+			there = append(there, other.entry())
+		}
 	}
-	s.deliver(object{"type": "event", "event": object{"target": "room", "type": "join", "join": there}})
+	if len(there) > 0 {
+		s.deliver(object{"type": "event", "event": object{"target": "room", "type": "join", "join": there}})
+	}
 	if len(r.status) > 0 {
 		data := object{}
 		for id, status := range r.status {
@@ -213,6 +220,20 @@ func (c *Cloud) Phones(token string) []string {
 	}
 	slices.Sort(names)
 	return names
+}
+
+// Flags are those that the phone of a call is shown with, -1 without one.
+func (c *Cloud) Flags(token, callID string) int {
+	c.lab.mu.Lock()
+	defer c.lab.mu.Unlock()
+	if r := c.lab.rooms[c.URL+token]; r != nil {
+		for s := range r.sessions {
+			if s.virtual != nil && s.virtual.name == callID {
+				return s.virtual.flags
+			}
+		}
+	}
+	return -1
 }
 
 // BridgesIn counts the bridges in a room.

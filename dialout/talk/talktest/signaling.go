@@ -309,6 +309,17 @@ func (s *session) deliver(o any) {
 	}
 }
 
+// DropRooms loses the connections of bridges that are in a room.
+func (l *Lab) DropRooms() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k := range l.links {
+		if k.session != nil && k.session.room != nil {
+			k.end()
+		}
+	}
+}
+
 // Bridges counts the sessions that are asked to call numbers.
 func (l *Lab) Bridges() int {
 	l.mu.Lock()

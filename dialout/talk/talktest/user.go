@@ -11,6 +11,8 @@ type User struct {
 	// Moderator has permission to control phones.
 	Moderator bool
 
+	cloud   *Cloud
+	token   string
 	session *session
 	inCall  int
 	events  []string
@@ -21,11 +23,29 @@ func (c *Cloud) Join(token, name string) *User {
 	l := c.lab
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	u := &User{Name: name, Moderator: true, inCall: 7}
-	u.session = &session{lab: l, id: l.next("U"), cloud: c, user: u}
-	l.sessions[u.session.id] = u.session
-	l.join(u.session, token, "")
+	u := &User{Name: name, Moderator: true, cloud: c, token: token}
+	u.enter()
 	return u
+}
+
+// enter begins a session in the conversation and its call. The caller holds
+// Lab.mu.
+func (u *User) enter() {
+	l := u.cloud.lab
+	u.inCall = 7
+	u.session = &session{lab: l, id: l.next("U"), cloud: u.cloud, user: u}
+	l.sessions[u.session.id] = u.session
+	l.join(u.session, u.token, "")
+}
+
+// Return has the user come back by another session, as a client does that the
+// signaling server has forgotten.
+func (u *User) Return() {
+	l := u.cloud.lab
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.remove(u.session)
+	u.enter()
 }
 
 // take is called with Lab.mu held.

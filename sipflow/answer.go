@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/debug"
 	"time"
 
 	"sipxrest/sipflow/wire"
@@ -358,14 +357,7 @@ func (a *Answer) Ack(sdp []byte) error {
 // fork does what no call waits for in a goroutine of its own, which Serve waits
 // for. A fault of it ends neither the process nor the call.
 func (sw *Switchboard) fork(do func()) {
-	sw.forks.Go(func() {
-		defer func() {
-			if r := recover(); r != nil {
-				sw.log.Error("hanging up a phone failed", "panic", r, "stack", string(debug.Stack()))
-			}
-		}()
-		do()
-	})
+	sw.forks.Go(func() { sw.faults.try("hanging up a phone", do) })
 }
 
 // hangUpFork acknowledges and hangs up an answer that no leg took.

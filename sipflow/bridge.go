@@ -38,9 +38,9 @@ func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
 	if !c.sw.bridged(c, b) {
 		return ErrDraining
 	}
+	defer func() { b.end(ctx, err) }()
 	c.by, c.wasUp = Us, true
 	c.observe(&Event{Kind: Joined, At: time.Now()})
-	defer func() { b.end(ctx, err) }()
 	for _, l := range b.legs() {
 		l.peer.relay(true)
 	}

@@ -135,7 +135,7 @@ func (c *Call) settle() {
 // still send is answered by husks, or from what is remembered of them (ended).
 func (c *Call) release() {
 	for _, l := range c.legs {
-		c.releaseLeg(l)
+		c.sw.faults.try("the end of a call to a phone", func() { c.releaseLeg(l) })
 	}
 	c.legs, c.byes = nil, nil
 }
@@ -178,8 +178,16 @@ func (c *Call) remove(l *Leg) {
 }
 
 func (c *Call) releaseLeg(l *Leg) {
+	defer l.hold(nil)
+	c.retire(l)
+	c.dialled(l, Terminated)
+}
+
+// retire takes a leg out of the tables, and leaves there what answers for it.
+func (c *Call) retire(l *Leg) {
 	s := c.sw.shard(l.id)
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	delete(s.legs, l.id)
 	for { // NOTIFYs that came during the last wait
 		e, ok := l.inbox.take()
@@ -189,6 +197,7 @@ func (c *Call) releaseLeg(l *Leg) {
 		l.meanwhile(e) //nolint:errcheck // a BYE now changes nothing
 	}
 	l.peer.mu.Lock()
+	defer l.peer.mu.Unlock()
 	l.peer.acknowledged()
 	if in := l.caller(); in != nil {
 		s.outlive(c.sw, in)
@@ -206,8 +215,4 @@ func (c *Call) releaseLeg(l *Leg) {
 		tx.timer.stop()
 	}
 	l.peer.open = nil
-	l.peer.mu.Unlock()
-	s.mu.Unlock()
-	l.hold(nil)
-	c.dialled(l, Terminated)
 }

@@ -2,7 +2,6 @@ package sipflow
 
 import (
 	"errors"
-	"time"
 
 	"sipxrest/sipflow/wire"
 )
@@ -54,11 +53,10 @@ type clientTx struct {
 	cancelled bool // the CANCEL is out
 	acked     bool // the 2xx has been acknowledged
 	forks     uint8
-	msg       []byte        // the request, until it needs no repeat
-	ack       []byte        // INVITE: our ACK if it cannot be made anew from the response
-	tag       string        // INVITE: remote tag of the dialog that was answered first
-	began     time.Duration // first sent
-	interval  time.Duration
+	msg       []byte // the request, until it needs no repeat
+	ack       []byte // INVITE: our ACK if it cannot be made anew from the response
+	tag       string // INVITE: remote tag of the dialog that was answered first
+	repetition
 }
 
 // key tells CANCEL from the INVITE whose branch it shares (RFC 3261 §9.1).
@@ -84,11 +82,7 @@ func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
 	}
 	s.clients[tx.key()] = tx
 	s.stats.started[methodOf(tx.method)]++
-	tx.began = s.now()
-	if tx.interval = t1; tx.path.link.reliable() {
-		tx.interval = tEnd
-	}
-	tx.timer.set(s, tx.interval, tx)
+	tx.timer.set(s, tx.begin(s.now(), !tx.path.link.reliable()), tx)
 	s.mu.Unlock()
 	if err := tx.path.send(msg); err != nil {
 		s.mu.Lock()
@@ -104,20 +98,23 @@ func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
 // (RFC 3261 §18.2.2).
 func (sw *Switchboard) lost(l link) {
 	for i := range sw.shards {
-		s := &sw.shards[i]
-		var failed []*clientTx
-		s.mu.Lock()
-		for _, tx := range s.clients {
-			if tx.state == calling && tx.path.link == l {
-				failed = append(failed, tx)
-				tx.remove(s)
-			}
-		}
-		s.mu.Unlock()
-		for _, tx := range failed {
+		for _, tx := range sw.shards[i].lost(l) {
 			tx.tell(event{err: whyLost(l)}, true)
 		}
 	}
+}
+
+// lost takes out the transactions that had no response over a connection.
+func (s *shard) lost(l link) (failed []*clientTx) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, tx := range s.clients {
+		if tx.state == calling && tx.path.link == l {
+			failed = append(failed, tx)
+			tx.remove(s)
+		}
+	}
+	return failed
 }
 
 func (tx *clientTx) remove(s *shard) {
@@ -147,26 +144,35 @@ func (tx *clientTx) expire(s *shard) func() {
 		tx.remove(s)
 		return nil
 	}
-	elapsed := s.now() - tx.began
-	if elapsed >= tEnd {
+	now := s.now()
+	if tx.over(now) {
 		tx.remove(s)
 		s.stats.timeouts++
 		return func() { tx.tell(event{err: errTimeout}, true) }
 	}
-	// Timers A and E: doubled each time, E up to T2 and at T2 once there was a
-	// provisional response (RFC 3261 §17.1.2.2).
-	tx.interval *= 2
-	if !tx.invite && (tx.interval > t2 || tx.state == proceeding) {
-		tx.interval = t2
+	// Timer A doubles, timer E up to T2, which it is at once after a provisional
+	// response (RFC 3261 §17.1.2.2).
+	longest := tEnd
+	if !tx.invite {
+		longest = t2
+		if tx.state == proceeding && tx.interval > 0 {
+			tx.interval = t2
+		}
 	}
-	wait := tx.interval
-	if elapsed+wait > tEnd {
-		wait = t1 // the last repeat is at 63*T1
-	}
+	repeat, wait := tx.next(now, longest)
 	tx.timer.set(s, wait, tx)
+	if !repeat {
+		return nil
+	}
 	s.stats.repeated++
 	msg, p := tx.msg, tx.path
 	return func() { p.send(msg) } //nolint:errcheck // as good as lost: the next repeat or the timeout follows
+}
+
+// abort implements expirer.
+func (tx *clientTx) abort(s *shard) func() {
+	tx.remove(s)
+	return func() { tx.tell(event{err: errFault}, true) }
 }
 
 // onResponse matches a response to its transaction (RFC 3261 §17.1.3) and
@@ -188,10 +194,17 @@ func (sw *Switchboard) onResponse(m *wire.Message, from path) {
 	if m.Method() == "CANCEL" {
 		key = ^id
 	}
-	if then := func() func() {
+	if then := func() (then func()) {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		tx := s.clients[key]
+		defer func() {
+			if r := recover(); r != nil && tx != nil {
+				then = s.abort("a response", tx, r)
+			} else if r != nil {
+				sw.faults.note("a response", r)
+			}
+		}()
 		if tx == nil {
 			late := s.ended.onLate(sw, id, m, from)
 			if late == nil {

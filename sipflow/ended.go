@@ -88,6 +88,12 @@ func (e *ended) expire(s *shard) func() {
 	return nil
 }
 
+// abort implements expirer: nothing is remembered any more.
+func (e *ended) abort(s *shard) func() {
+	e.dialogs, e.invites, e.queue = map[uint64]endedDialog{}, map[uint64]endedInvite{}, nil
+	return nil
+}
+
 // onRequest answers a request within a dialog that is over: repeats of what
 // the leg answered, a BYE that crossed ours.
 func (d endedDialog) onRequest(e *ended, m *wire.Message, from path) wire.Reply {

@@ -19,6 +19,7 @@ func TestAFaultOnTheSideEndsNothingElse(t *testing.T) {
 		defer phone.Close()
 		r := newRig(t, n, phoneAddr)
 		defer r.stop()
+		r.faulty = true
 		lines := new(syncBuffer)
 		r.log.b.Store(lines)
 		c, err := r.sw.Place(t.Context(), spec(), func(ctx context.Context, c *Call) error {
@@ -34,7 +35,7 @@ func TestAFaultOnTheSideEndsNothingElse(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		<-c.Done()
-		if log := lines.String(); strings.Count(log, "hanging up a phone failed") != 2 || !strings.Contains(log, "a fault of the leg") || !strings.Contains(log, "hangUpFork") {
+		if log := lines.String(); strings.Count(log, "internal fault: hanging up a phone") != 2 || !strings.Contains(log, "a fault of the leg") || !strings.Contains(log, "hangUpFork") {
 			t.Errorf("log:\n%s", log)
 		}
 		r.empty()

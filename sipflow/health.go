@@ -75,7 +75,7 @@ func (sw *Switchboard) watch(ctx context.Context) {
 			return
 		case <-clock.C:
 		}
-		sw.sweep(ctx)
+		sw.faults.try("the checks of the outbound proxies", func() { sw.sweep(ctx) })
 		// Several services that started together must not ask together. It is
 		// never later than the interval, which may be there to keep a NAT open.
 		clock.Reset(every - time.Duration(rand.Int64N(int64(every)/5+1)))
@@ -117,7 +117,10 @@ func (sw *Switchboard) sweep(ctx context.Context) {
 	found := make([]error, len(now))
 	var all sync.WaitGroup
 	for i := range now {
-		all.Go(func() { found[i] = sw.check(ctx, &now[i]) })
+		all.Go(func() {
+			found[i] = errFault
+			sw.faults.try("the check of an outbound proxy", func() { found[i] = sw.check(ctx, &now[i]) })
+		})
 	}
 	all.Wait()
 	if ctx.Err() != nil {

@@ -309,15 +309,19 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 func (sw *Switchboard) attemptOf(in *Incoming, spec *Spec) error {
 	if trunk := sw.cfg.Inbound.Trunk; trunk != nil {
 		if in.trunk, in.mostCalls = trunk(in); in.mostCalls > 0 {
-			sw.mu.Lock()
-			err := sw.limits.ofTrunk(in)
-			sw.mu.Unlock()
-			if err != nil {
+			if err := sw.ofTrunk(in); err != nil {
 				return err
 			}
 		}
 	}
 	return sw.limits.attempt(spec)
+}
+
+// ofTrunk refuses a call when its trunk has as many as it may have.
+func (sw *Switchboard) ofTrunk(in *Incoming) error {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	return sw.limits.ofTrunk(in)
 }
 
 // overloaded refuses a call for a limit, or because we shut down: both are

@@ -126,6 +126,7 @@ func (ic *inboundCase) run(t *testing.T, n *siptest.Network, strict bool) {
 		}
 	})
 	defer r.stop()
+	r.faulty = ic.panics
 	r.sw.limits.trunks["t"] = 8 // further calls of the trunk
 	ctx := t.Context()
 	if ic.giveUp > 0 {

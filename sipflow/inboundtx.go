@@ -1,10 +1,10 @@
 package sipflow
 
 import (
+	"cmp"
 	"errors"
 	"hash/maphash"
 	"strconv"
-	"time"
 
 	"sipxrest/sipflow/wire"
 )
@@ -18,12 +18,11 @@ type inboundTx struct {
 	branch uint64 // hash of what the topmost Via says
 
 	// Guarded by the shard's lock.
-	tx       *serverTx // nil when its leg is gone; then:
-	timer    timer
-	path     path
-	msg      []byte // the refusal, until its ACK comes
-	began    time.Duration
-	interval time.Duration
+	tx    *serverTx // nil when its leg is gone; then:
+	timer timer
+	path  path
+	msg   []byte // the refusal, until its ACK comes
+	repetition
 }
 
 // inviteKey hashes the transaction of an INVITE, its CANCEL or, but for the
@@ -139,12 +138,13 @@ func (s *shard) outlive(sw *Switchboard, in *Incoming) {
 	if e.tx == nil || s.closed {
 		return
 	}
-	e.tx, e.interval = nil, tEnd
+	wait := tEnd
+	e.tx = nil
 	if tx.done && tx.reply.Code >= 300 && !tx.path.link.reliable() && in.leg.peer.opened(tx.seq) == tx {
 		e.path, e.msg = sw.render(tx.req, tx.path, tx.reply)
-		e.began, e.interval = tx.began, tx.interval
+		e.repetition, wait = tx.repetition, cmp.Or(tx.interval, t1)
 	}
-	e.timer.set(s, e.interval, e)
+	e.timer.set(s, wait, e)
 }
 
 // refusalAcked takes the ACK of a refusal whose leg is gone. The shard's lock
@@ -152,22 +152,31 @@ func (s *shard) outlive(sw *Switchboard, in *Incoming) {
 func (s *shard) refusalAcked(sw *Switchboard, m *wire.Message) {
 	key, _ := sw.inviteKey(m)
 	if e := s.inbound[key]; e != nil && e.msg != nil {
-		e.msg, e.interval = nil, tEnd
+		e.msg = nil
 		e.timer.set(s, tEnd, e)
 	}
 }
 
 // expire implements expirer.
 func (e *inboundTx) expire(s *shard) func() {
-	if e.msg == nil || s.now()-e.began >= tEnd {
-		if s.inbound[e.key] == e {
-			delete(s.inbound, e.key)
-		}
+	now := s.now()
+	if e.msg == nil || e.over(now) {
+		return e.abort(s)
+	}
+	repeat, wait := e.next(now, t2)
+	e.timer.set(s, wait, e)
+	if !repeat {
 		return nil
 	}
-	e.interval = min(2*e.interval, t2)
-	e.timer.set(s, e.interval, e)
 	s.stats.repeated++
 	p, msg := e.path, e.msg
 	return func() { p.repeat(msg) }
+}
+
+// abort implements expirer.
+func (e *inboundTx) abort(s *shard) func() {
+	if s.inbound[e.key] == e {
+		delete(s.inbound, e.key)
+	}
+	return nil
 }

@@ -24,14 +24,19 @@ var errAnswered = errors.New("the caller has been answered already")
 // run is the flow of an inbound call.
 func (in *Incoming) run(ctx context.Context, c *Call) (err error) {
 	left := make(chan struct{})
-	stop := context.AfterFunc(in.ctx, func() { defer close(left); in.left() })
+	stop := context.AfterFunc(in.ctx, func() {
+		defer close(left)
+		c.sw.faults.try("the refusal of a caller", in.left)
+	})
 	c.dialled(in.leg, Calling)
 	if after := in.expires(); after > 0 {
 		expiry := time.AfterFunc(after, func() {
-			why := &StatusError{"INVITE", 487, "Request Expired"}
-			if in.refuse(finalFor(why)) { // an answer in time keeps the call
-				in.end(why)
-			}
+			c.sw.faults.try("the refusal of a caller", func() {
+				why := &StatusError{"INVITE", 487, "Request Expired"}
+				if in.refuse(finalFor(why)) { // an answer in time keeps the call
+					in.end(why)
+				}
+			})
 		})
 		defer expiry.Stop()
 	}
@@ -75,7 +80,7 @@ func (in *Incoming) remind(after time.Duration) {
 		}
 		p.mu.Unlock()
 		if waits && r.Code > 100 && r.Code < 200 && !in.reliably() {
-			in.call.sw.answer(in.req, in.path, r)
+			in.call.sw.faults.try("a reminder", func() { in.call.sw.answer(in.req, in.path, r) })
 		}
 	})
 }

@@ -30,13 +30,13 @@ func (s *stream) stayAlive() {
 	if s.ended.Load() != nil {
 		return
 	}
-	if s.calls.Load() > 0 {
-		if s.frames != nil {
+	s.t.faults.try("a keep-alive", func() {
+		if s.calls.Load() > 0 && s.frames != nil {
 			s.aside(s.ping)
-		} else {
+		} else if s.calls.Load() > 0 {
 			s.repeat([]byte("\r\n\r\n"), s.hop.Addr)
 		}
-	}
+	})
 	s.t.mu.Lock()
 	defer s.t.mu.Unlock()
 	s.keep.Reset(keepAliveWait())

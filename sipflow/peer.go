@@ -313,9 +313,9 @@ func (l *Leg) reinvited(s *shard, m *wire.Message, from path) int {
 	if !from.link.reliable() {
 		to.to = wire.SentByAddr(via, from.to)
 	}
-	p.reinvite = &reinvite{leg: l, path: to, seq: m.Seq(), began: s.now(), interval: t1, reply: r,
+	p.reinvite = &reinvite{leg: l, path: to, seq: m.Seq(), reply: r,
 		msg: wire.AppendReply(make([]byte, 0, 1024), m, from.to, r)}
-	p.reinvite.timer.set(s, t1, p.reinvite)
+	p.reinvite.timer.set(s, p.reinvite.begin(s.now(), true), p.reinvite)
 	return 200
 }
 
@@ -346,32 +346,40 @@ func replyOf(code int, from path) wire.Reply {
 // reinvite repeats our 200 to a re-INVITE until its ACK comes, over TCP too,
 // for a proxy may go on by UDP (RFC 3261 §13.3.1.4).
 type reinvite struct {
-	timer    timer
-	leg      *Leg
-	path     path
-	seq      uint32
-	reply    wire.Reply
-	msg      []byte // reply as it is sent
-	began    time.Duration
-	interval time.Duration
+	timer timer
+	leg   *Leg
+	path  path
+	seq   uint32
+	reply wire.Reply
+	msg   []byte // reply as it is sent
+	repetition
 }
 
 func (r *reinvite) send() { r.path.repeat(r.msg) }
 
 // expire implements expirer.
 func (r *reinvite) expire(s *shard) func() {
-	if s.now()-r.began >= tEnd {
+	now := s.now()
+	if r.over(now) {
 		// No ACK. The dialog is as it was before; the call watches it.
 		s.stats.unacked++
-		r.leg.peer.mu.Lock()
-		r.leg.peer.reinvite = nil
-		r.leg.peer.mu.Unlock()
+		return r.abort(s)
+	}
+	repeat, wait := r.next(now, t2)
+	r.timer.set(s, wait, r)
+	if !repeat {
 		return nil
 	}
-	r.interval = min(2*r.interval, t2)
-	r.timer.set(s, r.interval, r)
 	s.stats.repeated++
 	return r.send
+}
+
+// abort implements expirer.
+func (r *reinvite) abort(*shard) func() {
+	r.leg.peer.mu.Lock()
+	defer r.leg.peer.mu.Unlock()
+	r.leg.peer.reinvite = nil
+	return nil
 }
 
 // A husk answers for a leg that has ended while the subscription of its REFER
@@ -396,6 +404,9 @@ func (h *husk) expire(s *shard) func() {
 	h.over()
 	return nil
 }
+
+// abort implements expirer.
+func (h *husk) abort(s *shard) func() { return h.expire(s) }
 
 func (h *husk) over() {
 	if c := h.call; c != nil {

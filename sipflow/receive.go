@@ -37,6 +37,16 @@ func (sw *Switchboard) malformed(m *wire.Message, err *wire.ParseError, from pat
 	}
 }
 
+// failedOn refuses a request whose handling failed.
+func (sw *Switchboard) failedOn(m *wire.Message, from path) {
+	if m == nil || !m.IsRequest() || m.Method() == "ACK" {
+		return
+	}
+	if r := sw.meet(from).greet(wire.Reply{Code: 500}); r.Code != 0 {
+		sw.answer(m, from, r)
+	}
+}
+
 // answer sends a response to where its request came from.
 func (sw *Switchboard) answer(m *wire.Message, from path, r wire.Reply) {
 	to, b := sw.render(m, from, r)

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"strconv"
-	"time"
 
 	"sipxrest/sipflow/wire"
 )
@@ -12,16 +11,15 @@ import (
 // reliable is a provisional response that is repeated until its PRACK comes
 // (RFC 3262 §3). There is one at a time; what follows waits for its turn.
 type reliable struct {
-	timer    timer
-	in       *Incoming
-	rseq     uint32
-	waiting  bool // for the PRACK
-	offered  bool // it carries our offer
-	path     path
-	msg      []byte
-	next     []wire.Reply
-	began    time.Duration
-	interval time.Duration
+	timer   timer
+	in      *Incoming
+	rseq    uint32
+	waiting bool // for the PRACK
+	offered bool // it carries our offer
+	path    path
+	msg     []byte
+	next    []wire.Reply
+	repetition
 }
 
 // maxProvisional bounds the provisional responses that wait for their turn.
@@ -82,8 +80,7 @@ func (rel *reliable) start(s *shard, in *Incoming, r wire.Reply) {
 		return
 	}
 	sw.stats.answers[1].Add(1)
-	rel.began, rel.interval = s.now(), t1
-	rel.timer.set(s, t1, rel)
+	rel.timer.set(s, rel.begin(s.now(), true), rel)
 	rel.path.repeat(rel.msg)
 }
 
@@ -96,19 +93,28 @@ func (rel *reliable) expire(s *shard) func() {
 	if in.tx.done || !rel.waiting {
 		return nil
 	}
-	if s.now()-rel.began >= tEnd-t1 {
+	now := s.now()
+	if rel.over(now) {
 		rel.waiting, rel.next = false, nil
 		return func() { in.end(&StatusError{"INVITE", 504, "No PRACK"}) } // RFC 3262 §3: a 5xx
 	}
-	rel.interval *= 2
-	wait := rel.interval
-	if s.now()-rel.began+wait > tEnd {
-		wait = t1
-	}
+	repeat, wait := rel.repetition.next(now, tEnd)
 	rel.timer.set(s, wait, rel)
+	if !repeat {
+		return nil
+	}
 	s.stats.repeated++
 	to, msg := rel.path, rel.msg
 	return func() { to.repeat(msg) }
+}
+
+// abort implements expirer.
+func (rel *reliable) abort(*shard) func() {
+	in := rel.in
+	in.leg.peer.mu.Lock()
+	defer in.leg.peer.mu.Unlock()
+	rel.waiting, rel.next = false, nil
+	return func() { in.end(&StatusError{"INVITE", 500, ""}) }
 }
 
 // pracked takes a PRACK. It runs in the reader, with p.mu held.

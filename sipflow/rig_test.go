@@ -43,6 +43,7 @@ type rig struct {
 	ended  int
 	placed int
 	late   bool // an event came after Ended
+	faulty bool // there are faults, of the test's making
 }
 
 // newRig starts a switchboard that sends everything to hop.
@@ -85,6 +86,13 @@ func newRig(t *testing.T, n *siptest.Network, hop string, adjust ...func(*Config
 		}
 	}
 	synctest.Wait()
+	if by, ok := lateOn.Load(n); ok {
+		late := lateTimers(r.sw)
+		over := make(chan struct{})
+		go late.run(over, by.(func() time.Duration))
+		stop := r.stop
+		r.stop = func() { close(over); stop() }
+	}
 	return r
 }
 
@@ -177,6 +185,9 @@ func (r *rig) empty() {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if n := r.sw.faults.count.Load(); n != 0 && !r.faulty {
+		r.t.Errorf("%d internal faults", n)
+	}
 	if r.ended != r.placed {
 		r.t.Errorf("%d calls placed, %d ended", r.placed, r.ended)
 	}

@@ -2,7 +2,6 @@ package sipflow
 
 import (
 	"errors"
-	"time"
 
 	"sipxrest/sipflow/wire"
 )
@@ -26,10 +25,9 @@ type serverTx struct {
 	initial bool
 
 	// Guarded by the leg's peer.mu; the timer by the shard's lock.
-	timer     timer
-	reply     wire.Reply // the latest, for repeats of the request; Code 0: none yet
-	began     time.Duration
-	interval  time.Duration
+	timer timer
+	reply wire.Reply // the latest, for repeats of the request; Code 0: none yet
+	repetition
 	done      bool // has its final response
 	cancelled bool // the call's goroutine has been told
 }
@@ -182,12 +180,9 @@ func (tx *serverTx) respond(r wire.Reply) bool {
 			// A response of a non-INVITE is kept for its repeats (timer J). One of
 			// an INVITE is repeated until its ACK comes: a 2xx over every transport
 			// (RFC 3261 §13.3.1.4), the others by timer G, which streams do without.
-			tx.done, tx.began, tx.interval = true, s.now(), tEnd
+			tx.done = true
 			l.peer.up = l.peer.up || tx.initial && r.Code < 300 && !l.peer.byed
-			if tx.method == "INVITE" && (r.Code < 300 || !tx.path.link.reliable()) {
-				tx.interval = t1
-			}
-			tx.timer.set(s, tx.interval, tx)
+			tx.timer.set(s, tx.begin(s.now(), tx.method == "INVITE" && (r.Code < 300 || !tx.path.link.reliable())), tx)
 		}
 	}
 	l.peer.mu.Unlock()
@@ -203,7 +198,8 @@ func (tx *serverTx) expire(s *shard) func() {
 	p := &tx.leg.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if tx.method != "INVITE" || s.now()-tx.began >= tEnd {
+	now := s.now()
+	if tx.method != "INVITE" || tx.over(now) {
 		p.forget(tx)
 		p.remember(tx.seq, tx.reply.Code)
 		if tx.method == "INVITE" && tx.reply.Code < 300 {
@@ -212,8 +208,11 @@ func (tx *serverTx) expire(s *shard) func() {
 		}
 		return nil
 	}
-	tx.interval = min(2*tx.interval, t2)
-	tx.timer.set(s, tx.interval, tx)
+	repeat, wait := tx.next(now, t2)
+	tx.timer.set(s, wait, tx)
+	if !repeat {
+		return nil
+	}
 	s.stats.repeated++
 	r := tx.reply
 	return func() {
@@ -221,4 +220,16 @@ func (tx *serverTx) expire(s *shard) func() {
 			to.repeat(b)
 		}
 	}
+}
+
+// abort implements expirer.
+func (tx *serverTx) abort(*shard) func() {
+	p := &tx.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forget(tx)
+	if tx.method != "INVITE" {
+		return nil
+	}
+	return func() { tx.leg.inbox.put(event{in: tx, err: errFault}, true) }
 }

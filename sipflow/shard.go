@@ -14,7 +14,8 @@ const numShards = 16
 // shard holds the transactions and dialogs whose ids end in its number. A
 // leg's transactions live in its own shard.
 type shard struct {
-	start time.Time
+	start  time.Time
+	faults *faults
 
 	mu      sync.Mutex // guards what follows; taken before a leg's own
 	clients map[uint64]*clientTx
@@ -27,8 +28,8 @@ type shard struct {
 	stats   shardStats
 }
 
-func (s *shard) init() {
-	s.start = time.Now()
+func (s *shard) init(f *faults) {
+	s.start, s.faults = time.Now(), f
 	s.clients = map[uint64]*clientTx{}
 	s.legs = map[uint64]*Leg{}
 	s.husks = map[uint64]*husk{}
@@ -49,12 +50,12 @@ func (s *shard) close() {
 		tx.timer.stop()
 		defer tx.tell(event{err: ErrDraining}, true)
 	}
-	for _, h := range s.husks {
-		h.timer.stop()
-		h.over()
-	}
 	defer s.mu.Unlock() // before anybody is told
 	s.closed = true
+	for _, h := range s.husks {
+		h.timer.stop()
+		s.faults.try("the end of a call", h.over)
+	}
 	for i := range s.lists {
 		if a := s.lists[i].alarm; a != nil {
 			a.Stop()

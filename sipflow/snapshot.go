@@ -23,6 +23,7 @@ type Stats struct {
 	Repeats       uint64 // messages that came again
 	Timeouts      uint64 // transactions of ours without a final response
 	Unacked       uint64 // 2xx of ours without an ACK
+	Faults        uint64 // states that should not be possible, each of which ended what it was about
 
 	Challenges [numVerdicts]uint64
 	Inbound    [numInboundKinds]uint64 // INVITEs that would begin a call
@@ -102,7 +103,7 @@ func (sw *Switchboard) Stats() *Stats {
 	for i := range s.Limited {
 		s.Limited[i] = live.limited[i].Load()
 	}
-	s.InboxFull, s.Forks = live.inboxFull.Load(), live.forks.Load()
+	s.InboxFull, s.Forks, s.Faults = live.inboxFull.Load(), live.forks.Load(), sw.faults.count.Load()
 
 	sw.mu.Lock()
 	s.Calls.Active, s.Calls.Bridged, s.Draining = sw.active, len(sw.bridges), sw.draining

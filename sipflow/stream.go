@@ -80,7 +80,9 @@ func (t *transport) accept(l *streamListener) {
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		t.admit(c, l)
+		if !t.faults.try("taking a connection", func() { t.admit(c, l) }) {
+			c.Close()
+		}
 	}
 }
 
@@ -94,42 +96,57 @@ func (t *transport) admit(c net.Conn, l *streamListener) {
 	}
 	remote := netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
 	shakes := l.transport != "tcp"
+	if !t.enter(c, remote, shakes) {
+		c.Close()
+		return
+	}
+	go func() {
+		defer t.wg.Done()
+		s := &stream{t: t, conn: c, hop: resolve.Hop{Transport: l.transport, Addr: remote}, host: l.host, turn: make(chan struct{}, 1)}
+		defer t.forget(s, c)
+		err := errFault
+		t.faults.try("agreeing on TLS or WebSocket", func() { err = t.greet(s, shakes) })
+		if err != nil {
+			t.log.Debug("sip: connection refused", "socket", l.transport+":"+l.host, "from", remote, "error", err)
+			return
+		}
+		t.mu.Lock()
+		t.streams[s.hop] = s
+		t.mu.Unlock()
+		t.readStream(s)
+	}()
+}
+
+// enter counts a peer's connection. It is false for one too many.
+func (t *transport) enter(c net.Conn, remote netip.AddrPort, shakes bool) bool {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	streams, shaking := maxStreams, maxHandshakes
 	if !t.limits.knows(remote.Addr()) { // strangers leave room for the servers that calls go to
 		streams, shaking = streams*3/4, shaking*3/4
 	}
 	if t.closed || t.number[false] >= streams || t.crowded(remote.Addr()) || (shakes && !t.shaking.begin(remote.Addr(), shaking)) {
 		t.refusedStream(remote.Addr())
-		t.mu.Unlock()
-		c.Close()
-		return
+		return false
 	}
 	t.number[false]++
 	t.sources[neighbours(remote.Addr())]++
 	t.conns[c] = struct{}{}
 	t.wg.Add(1)
-	t.mu.Unlock()
-	go func() {
-		defer t.wg.Done()
-		s := &stream{t: t, conn: c, hop: resolve.Hop{Transport: l.transport, Addr: remote}, host: l.host, turn: make(chan struct{}, 1)}
-		if shakes {
-			err := t.shake(s)
-			t.mu.Lock()
-			t.shaking.end(remote.Addr())
-			t.mu.Unlock()
-			if err != nil {
-				t.log.Debug("sip: connection refused", "socket", l.transport+":"+l.host, "from", remote, "error", err)
-				t.forget(s, c)
-				return
-			}
-		}
+	return true
+}
+
+// greet agrees with a peer on what its transport puts upon TCP.
+func (t *transport) greet(s *stream, shakes bool) error {
+	if !shakes {
+		return nil
+	}
+	defer func() {
 		t.mu.Lock()
-		t.streams[s.hop] = s
-		t.mu.Unlock()
-		t.readStream(s)
-		t.forget(s, c)
+		defer t.mu.Unlock()
+		t.shaking.end(s.hop.Addr.Addr())
 	}()
+	return t.shake(s)
 }
 
 // forget closes a connection that has ended. c is as it was accepted or
@@ -208,8 +225,8 @@ func (s *stream) aside(do func()) {
 	}
 	s.repeats.Add(1)
 	s.t.wg.Go(func() {
-		do()
-		s.repeats.Add(-1)
+		defer s.repeats.Add(-1)
+		s.t.faults.try("sending over a connection", do)
 	})
 }
 
@@ -229,15 +246,17 @@ func (s *stream) local() (string, string) {
 }
 
 func (t *transport) readStream(s *stream) {
-	var err error
+	err := errFault
 	if s.ours {
 		t.keepAlive(s)
 	}
-	if s.frames != nil {
-		err = s.readFrames()
-	} else {
-		err = s.readMessages()
-	}
+	t.faults.try("reading a connection", func() {
+		if s.frames != nil {
+			err = s.readFrames()
+		} else {
+			err = s.readMessages()
+		}
+	})
 	s.ended.Store(&err)
 	s.conn.Close()
 	t.mu.Lock()
@@ -249,7 +268,7 @@ func (t *transport) readStream(s *stream) {
 	}
 	t.mu.Unlock()
 	if s.used.Load() { // strangers' connections come and go without a look at every transaction
-		t.lost(s)
+		t.faults.try("the end of a connection", func() { t.lost(s) })
 	}
 }
 
@@ -278,10 +297,7 @@ func (s *stream) readMessages() error {
 		s.limit(streamMessage)
 		m, err := wire.ReadMessage(r, s.pong)
 		if m != nil || err == nil {
-			func() {
-				defer s.t.recovered(from)
-				s.t.deliver(m, err, from)
-			}()
+			s.t.deliver(m, err, from)
 		}
 		var pe *wire.ParseError
 		if err != nil && (!errors.As(err, &pe) || errors.Is(err, wire.ErrFraming)) {
@@ -343,7 +359,8 @@ func (t *transport) dial(ctx context.Context, hop resolve.Hop) (*stream, error) 
 func (t *transport) connect(hop resolve.Hop, d *dialing) {
 	defer t.wg.Done()
 	s := &stream{t: t, hop: hop, host: t.sentBy(hop.Transport, hop.Addr.Addr()), ours: true, turn: make(chan struct{}, 1)}
-	c, err := t.reach(s)
+	c, err := net.Conn(nil), errFault
+	t.faults.try("opening a connection", func() { c, err = t.reach(s) })
 	t.mu.Lock()
 	delete(t.dialing, hop)
 	if err == nil {
@@ -388,13 +405,19 @@ func (t *transport) reach(s *stream) (net.Conn, error) {
 		return nil, net.ErrClosed
 	}
 	s.conn = c
+	agreed := false
+	defer func() {
+		if !agreed {
+			c.Close()
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			delete(t.conns, c)
+		}
+	}()
 	if err := t.shakeOut(s); err != nil {
-		c.Close()
-		t.mu.Lock()
-		delete(t.conns, c)
-		t.mu.Unlock()
 		return nil, err
 	}
+	agreed = true
 	return c, nil
 }
 

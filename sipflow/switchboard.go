@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"time"
@@ -74,6 +73,7 @@ type Switchboard struct {
 	referred   referred
 	denied     deniedAgents
 	stats      stats
+	faults     faults
 	limits     limits
 	challenger challenger   // of inbound calls
 	seed       maphash.Seed // of the tags in answers outside of dialogs
@@ -101,6 +101,7 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 		calls: map[Key]*Call{}, bridges: map[*Call][2]*Leg{}, seed: maphash.MakeSeed(),
 		referred: referred{seed: maphash.MakeSeed()}}
 	sw.stats.start = time.Now()
+	sw.faults.init(log)
 	sw.limits.init(sw)
 	if cfg.Inbound != nil && cfg.Inbound.Take == nil {
 		return nil, errors.New("inbound calls: Take is not set")
@@ -116,9 +117,10 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 		sw.proxies = append(sw.proxies, t)
 	}
 	for i := range sw.shards {
-		sw.shards[i].init()
+		sw.shards[i].init(&sw.faults)
 	}
-	sw.transport = transport{log: log, net: cfg.Network, tls: cfg.TLS, ws: cfg.WebSocket, receive: sw.receive, malformed: sw.malformed, lost: sw.lost, stats: &sw.stats, limits: &sw.limits}
+	sw.transport = transport{log: log, net: cfg.Network, tls: cfg.TLS, ws: cfg.WebSocket, receive: sw.receive, malformed: sw.malformed, failed: sw.failedOn, lost: sw.lost,
+		stats: &sw.stats, limits: &sw.limits, faults: &sw.faults}
 	if err := sw.transport.open(cfg.Listen, cfg.ExternalAddress); err != nil {
 		sw.transport.close()
 		return nil, err
@@ -308,20 +310,13 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 	defer func() {
 		if r := recover(); r != nil {
 			c.err = fmt.Errorf("internal fault: %v", r)
-			sw.log.Error("call failed", "call", c, "panic", r, "stack", string(debug.Stack()))
+			sw.faults.note("a call failed", r, "call", c)
 		}
 		sw.stats.ended[c.kind()][c.outcome].Add(1)
-		sw.mu.Lock()
-		sw.active--
-		sw.limits.leave(c)
-		if key := c.Holds(); sw.calls[key] == c {
-			delete(sw.calls, key)
+		sw.leave(c)
+		for _, last := range [...]func(){func() { c.placed(c.placeError()) }, c.release, c.settle, func() { sw.logEnd(c) }} {
+			sw.faults.try("the end of a call", last)
 		}
-		sw.mu.Unlock()
-		c.placed(c.placeError())
-		c.release()
-		c.settle()
-		sw.logEnd(c)
 	}()
 	if old != nil {
 		// Not cut short when this call is replaced in its turn: the one after
@@ -341,6 +336,17 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 	c.ending.Store(true) // a phone that does not answer its BYE keeps nobody from the next call
 	for _, wait := range c.byes {
 		c.err = errors.Join(c.err, wait())
+	}
+}
+
+// leave takes a call that is over out of the tables.
+func (sw *Switchboard) leave(c *Call) {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	sw.active--
+	sw.limits.leave(c)
+	if key := c.Holds(); sw.calls[key] == c {
+		delete(sw.calls, key)
 	}
 }
 

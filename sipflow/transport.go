@@ -107,6 +107,9 @@ type transport struct {
 	limits *limits
 	// malformed is told of what cannot be read: m is what could be.
 	malformed func(m *wire.Message, err *wire.ParseError, from path)
+	// failed is told of a message whose handling failed.
+	failed func(m *wire.Message, from path)
+	faults *faults
 
 	own       map[netip.AddrPort]struct{} // every address of our sockets
 	loopback  bool                        // we listen on such
@@ -214,10 +217,24 @@ func ownAddress(v4 bool) (netip.Addr, error) {
 // serve reads every socket until close.
 func (t *transport) serve() {
 	for _, s := range t.udp {
-		t.wg.Go(func() { t.readUDP(s) })
+		t.wg.Go(func() { t.forever("reading a socket", func() { t.readUDP(s) }) })
 	}
 	for _, l := range t.listeners {
-		t.wg.Go(func() { t.accept(l) })
+		t.wg.Go(func() { t.forever("taking connections", func() { t.accept(l) }) })
+	}
+}
+
+// afterFault is the pause before a socket is served again: what failed once may
+// fail at once again.
+const afterFault = 50 * time.Millisecond
+
+// forever does what ends with its socket only, faults or not.
+func (t *transport) forever(doing string, do func()) {
+	for !t.faults.try(doing, do) {
+		select {
+		case <-time.After(afterFault):
+		case <-t.ctx.Done():
+		}
 	}
 }
 
@@ -280,20 +297,25 @@ func (t *transport) renew(ctx context.Context, was path) (path, error) {
 }
 
 // take parses one datagram and hands it on. What a stranger sends must not end
-// the process, so a panic is logged and the message dropped.
+// the process: a panic costs the message.
 func (t *transport) take(data []byte, from path) {
-	defer t.recovered(from)
+	defer func() {
+		if r := recover(); r != nil {
+			t.faults.note("reading a message", r, "from", from.to)
+		}
+	}()
 	m, err := wire.Parse(data)
 	t.deliver(m, err, from)
 }
 
-func (t *transport) recovered(from path) {
-	if r := recover(); r != nil {
-		t.log.Error("sip: a message was dropped, its handling failed", "from", from.to, "panic", r)
-	}
-}
-
+// deliver hands on what was read: m is what could be of it. It does not panic.
 func (t *transport) deliver(m *wire.Message, err error, from path) {
+	defer func() {
+		if r := recover(); r != nil {
+			t.faults.note("handling a message", r, "from", from.to)
+			t.faults.try("refusing a message", func() { t.failed(m, from) })
+		}
+	}()
 	n := t.traffic(from.link)
 	n.in.Add(1)
 	var pe *wire.ParseError

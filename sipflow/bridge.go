@@ -249,11 +249,10 @@ func (l *Leg) heed(m *wire.Message, from path) {
 	if !targets(m.Method()) {
 		return
 	}
-	contact, _ := wire.NameAddr(m.Get(wire.Contact))
-	if len(contact) == 0 {
+	uri := string(wire.ContactURI(m.Get(wire.Contact)))
+	if uri == "" {
 		return
 	}
-	uri := string(contact)
 	if uri != l.target && l.call.sw.barred(uri) != nil && literal(uri).Addr() != l.source {
 		return
 	}

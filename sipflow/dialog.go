@@ -51,9 +51,7 @@ func dialogOf(res *wire.Message) dialog {
 		local:  string(res.Get(wire.From)),
 		remote: string(res.Get(wire.To)),
 	}
-	if uri, _ := wire.NameAddr(res.Get(wire.Contact)); len(uri) > 0 {
-		d.target = string(uri)
-	}
+	d.target = string(wire.ContactURI(res.Get(wire.Contact)))
 	d.setRoutes(res, false)
 	return d
 }

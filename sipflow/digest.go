@@ -38,7 +38,9 @@ func parseChallenge(s string) (c challenge, ok bool) {
 			c.stale = strings.EqualFold(value, "true")
 		case "qop":
 			for q := range strings.SplitSeq(value, ",") {
-				c.qop = append(c.qop, strings.ToLower(strings.TrimSpace(q)))
+				if q = strings.ToLower(strings.TrimSpace(q)); q != "" { // an empty one is none: RFC 2069
+					c.qop = append(c.qop, q)
+				}
 			}
 		}
 	})
@@ -104,8 +106,8 @@ func (c *challenge) secret(cred *Credentials) (newHash func() hash.Hash, ha1 str
 	default:
 		return nil, "", false
 	}
-	if c.qop != nil && !contains(c.qop, "auth") {
-		return nil, "", false // auth-int alone
+	if c.unknownQOP() {
+		return nil, "", false
 	}
 	if stored == "" {
 		if cred.Password == "" {
@@ -115,6 +117,10 @@ func (c *challenge) secret(cred *Credentials) (newHash func() hash.Hash, ha1 str
 	}
 	return newHash, strings.ToLower(stored), true
 }
+
+// unknownQOP reports whether the challenge wants a protection that we do not
+// give: auth-int alone.
+func (c *challenge) unknownQOP() bool { return c.qop != nil && !contains(c.qop, "auth") }
 
 func contains(list []string, s string) bool {
 	for _, x := range list {
@@ -212,6 +218,10 @@ func (a *auth) answer(res *wire.Message, method, uri string) bool {
 		// A new nonce that is not called stale means that what we sent was
 		// wrong; once more is worth it, proxies forget their nonces.
 		value, ok := c.respond(a.cred, method, uri, string(appendID(nil, newID())))
+		if !ok && c.unknownQOP() {
+			a.why = fmt.Sprintf("it asks for qop %q, known is \"auth\"", clip(strings.Join(c.qop, ",")))
+			continue
+		}
 		if !ok {
 			a.why = fmt.Sprintf("no SIP password is stored that answers its algorithm %q", c.algorithm)
 			continue

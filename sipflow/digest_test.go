@@ -146,6 +146,8 @@ func TestWhichChallengeIsAnswered(t *testing.T) {
 		{"a SHA-256 hash does no MD5", []string{digest("MD5", ""), digest("SHA-256", "")}, shaOnly, "algorithm=SHA-256"},
 		{"no algorithm is MD5", []string{`Digest realm="sipx.test", nonce="n"`}, md5Only, `response="`},
 		{"auth-int alone", []string{digest("MD5", `, qop="auth-int"`)}, clear, ""},
+		{"an empty qop is none", []string{digest("MD5", `, qop=""`)}, clear, `uri="sip:b", response="`},
+		{"a qop of commas is none", []string{digest("MD5", `, qop=" , "`)}, clear, `uri="sip:b", response="`},
 		{"auth-int first", []string{digest("MD5", `, qop="auth-int,auth"`)}, clear, "qop=auth,"},
 		{"unknown algorithm", []string{digest("AKAv1-MD5", "")}, clear, ""},
 		{"algorithm with more behind it", []string{digest(`"MD5, x=y"`, "")}, clear, ""},
@@ -180,6 +182,21 @@ func TestWhichChallengeIsAnswered(t *testing.T) {
 	}
 	if a := (auth{realm: "sipx.test"}); a.answer(refusal(t, 401, digest("MD5", "")), "BYE", "sip:b") {
 		t.Error("credentials of nobody")
+	}
+}
+
+// The log says what is at fault when a challenge is not answered.
+func TestWhyAChallengeIsNotAnsweredIsTold(t *testing.T) {
+	for challenge, why := range map[string]string{
+		`Digest realm="sipx.test", nonce="n", qop="auth-int", algorithm=MD5`: `it asks for qop "auth-int", known is "auth"`,
+		`Digest realm="sipx.test", nonce="n", qop="auth", algorithm=SHA-512`: `no SIP password is stored that answers its algorithm "SHA-512"`,
+		`Digest realm="other", nonce="n", qop="auth-int"`:                    `it asks for the realm "other", configured is "sipx.test"`,
+		`Digest realm="sipx.test", qop=""`:                                   "its challenge cannot be read",
+	} {
+		a := auth{cred: &Credentials{Username: "200", Password: "secret"}, realm: "sipx.test"}
+		if a.answer(refusal(t, 401, challenge), "BYE", "sip:b") || a.why != why {
+			t.Errorf("%s: %s, want %s", challenge, a.why, why)
+		}
 	}
 }
 

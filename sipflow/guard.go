@@ -217,6 +217,9 @@ func (l *Leg) barredReply(m *wire.Message) (r wire.Reply) {
 			continue
 		}
 		uri, _ := wire.NameAddr(m.Get(h))
+		if h == wire.Contact {
+			uri = wire.ContactURI(m.Get(h))
+		}
 		if h == wire.ReferTo && bytes.Contains(bytes.ToLower(uri), []byte("replaces=")) {
 			continue // the phone is in another call of ours, see referredHeader
 		}

@@ -233,8 +233,7 @@ func (sw *Switchboard) invited(m *wire.Message, from path) wire.Reply {
 // unfit refuses an INVITE that no call can be made of (RFC 3261 §8.2, §13.3.1).
 func (sw *Switchboard) unfit(in *Incoming) wire.Reply {
 	m := in.req
-	contact, _ := wire.NameAddr(m.Get(wire.Contact))
-	_, readable := wire.ParseURI(contact)
+	contact := wire.ContactURI(m.Get(wire.Contact))
 	interval, _ := sessionExpires(m)
 	_, forwards := forwardsLeft(m)
 	switch {
@@ -242,7 +241,7 @@ func (sw *Switchboard) unfit(in *Incoming) wire.Reply {
 		return wire.Reply{Code: 483}
 	case sw.looped(m):
 		return wire.Reply{Code: 482}
-	case !readable:
+	case !wire.ReadableURI(contact):
 		return wire.Reply{Code: 400, Reason: "Contact Missing or Malformed"}
 	case m.Get(wire.Replaces) != nil:
 		if sw.replaced(string(m.Get(wire.Replaces))) {
@@ -348,8 +347,7 @@ func (c *Call) callerLeg(in *Incoming) *Leg {
 		party: in.fromAOR(), part: &part{in: in}}
 	l.inbox.wake = c.wake
 	l.dialog = dialog{callID: in.CallID, local: string(m.Get(wire.To)) + ";tag=" + string(appendID(nil, l.id)), remote: string(m.Get(wire.From))}
-	contact, _ := wire.NameAddr(m.Get(wire.Contact))
-	l.target = string(contact)
+	l.target = string(wire.ContactURI(m.Get(wire.Contact)))
 	l.setRoutes(m, true)
 	l.peer.tag, l.peer.confirmed, l.peer.seq = string(m.FromTag()), true, m.Seq()
 	l.peer.hungUp = func(why error) { in.end(why) }

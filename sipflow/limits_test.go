@@ -151,7 +151,7 @@ func TestStrangersRequestsAreBounded(t *testing.T) {
 		"unknown":        {stranger("FOO", ""), 501},
 		"INVITE":         {stranger("INVITE", ""), 404},
 		"of no dialog":   {tagged, 481},
-		"malformed":      {stranger("OPTIONS", "nonsense\r\n"), 400},
+		"malformed":      {stranger("OPTIONS", "Contact\r\n"), 400},
 		"of our branch?": {strings.ReplaceAll(tagged, "tag=0", "tag=x"), 481},
 	} {
 		t.Run(name, func(t *testing.T) {

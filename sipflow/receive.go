@@ -194,25 +194,24 @@ func malformedURI(uri []byte) bool {
 	return len(rest) > 0 && rest[0] != '[' && bytes.Count(rest, []byte{':'}) > 1
 }
 
-// emptyElement reports whether a Via has separators with nothing behind them:
-// what others read there is anybody's guess.
+// emptyElement reports whether a Via has separators with nothing between them:
+// what others read there is anybody's guess. One semicolon at the end is not.
 func emptyElement(via []byte) bool {
-	separated, quoted := false, false
+	last, quoted := byte(0), false
 	for i := 0; i < len(via); i++ {
 		switch c := via[i]; {
 		case quoted && c == '\\':
 			i++
 		case c == '"':
-			quoted, separated = !quoted, false
+			quoted, last = !quoted, 0
 		case quoted, c == ' ', c == '\t':
+		case c == ';' && last != 0, c == ',' && last == ',':
+			return true
 		case c == ';' || c == ',':
-			if separated {
-				return true
-			}
-			separated = true
+			last = c
 		default:
-			separated = false
+			last = 0
 		}
 	}
-	return separated
+	return last == ','
 }

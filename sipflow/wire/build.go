@@ -93,10 +93,10 @@ func appendTopVia(b []byte, req *Message, v []byte, source netip.AddrPort) []byt
 		return append(b, v...)
 	}
 	end := elementEnd(v)
-	top, rest := v[:end], v[end:]
+	top, rest := bytes.TrimRight(v[:end], "; \t"), v[end:]
 	if !via.RPort {
 		b = append(b, top...)
-		if !sentFrom(via.SentBy, source) {
+		if !sentFrom(via, source) {
 			b = appendReceived(b, source)
 		}
 		return append(b, rest...)
@@ -126,15 +126,9 @@ func appendReceived(b []byte, source netip.AddrPort) []byte {
 	return source.Addr().Unmap().WithZone("").AppendTo(b)
 }
 
-func sentFrom(sentBy []byte, source netip.AddrPort) bool {
-	host := string(sentBy)
-	if a, err := netip.ParseAddrPort(host); err == nil {
-		return a.Addr().Unmap() == source.Addr().Unmap()
-	}
-	if n := len(host); n > 2 && host[0] == '[' && host[n-1] == ']' {
-		host = host[1 : n-1]
-	}
-	a, err := netip.ParseAddr(host)
+func sentFrom(v ViaValue, source netip.AddrPort) bool {
+	host, _ := v.HostPort()
+	a, err := netip.ParseAddr(string(host))
 	return err == nil && a.Unmap() == source.Addr().Unmap()
 }
 
@@ -144,17 +138,34 @@ func SentByAddr(v ViaValue, source netip.AddrPort) netip.AddrPort {
 	if v.RPort {
 		return source
 	}
-	port := uint16(5060)
+	_, port := v.HostPort()
+	if port == 0 {
+		port = 5060
+	}
+	return netip.AddrPortFrom(source.Addr(), port)
+}
+
+// HostPort takes sent-by apart: the host without brackets, and the port, 0 when
+// there is none. There may be blanks around the colon (RFC 3261 §25.1).
+func (v ViaValue) HostPort() (host []byte, port uint16) {
 	s := v.SentBy
+	if s[0] != '[' && bytes.Count(s, []byte{':'}) > 1 { // an IPv6 address without its brackets
+		return s, 0
+	}
+	end := len(s)
 	for i := len(s) - 1; i >= 0 && s[i] != ']'; i-- {
 		if s[i] == ':' {
-			if n, ok := digits(s[i+1:]); ok && n > 0 && n < 65536 {
+			if n, ok := digits(bytes.TrimSpace(s[i+1:])); ok && n > 0 && n < 65536 {
 				port = uint16(n)
 			}
+			end = i
 			break
 		}
 	}
-	return netip.AddrPortFrom(source.Addr(), port)
+	if host = bytes.TrimSpace(s[:end]); len(host) > 2 && host[0] == '[' && host[len(host)-1] == ']' {
+		host = host[1 : len(host)-1]
+	}
+	return host, port
 }
 
 // Phrase is the usual reason phrase of a status code.

@@ -59,7 +59,9 @@ func FuzzParse(f *testing.F) {
 				t.Fatalf("field %q: %q", name, value)
 			}
 			Split(value, func([]byte) bool { return true })
-			NameAddr(value)
+			if uri, _ := NameAddr(value); uri != nil && !bytes.Equal(ContactURI(value), uri) || !oneWord(ContactURI(value)) {
+				t.Fatalf("%q: URI %q, as a Contact %q", value, uri, ContactURI(value))
+			}
 			ParseURI(value)
 			return true
 		})

@@ -164,13 +164,32 @@ func (m *Message) dropReturns() (err error) {
 	all := m.fields
 	m.fields, m.first, m.seen, m.again = all[:0], [numHeaders]uint8{}, 0, 0
 	for _, f := range all {
-		if bytes.IndexByte(m.cut(f.value), '\r') >= 0 {
+		if bytes.IndexByte(m.cut(f.value), '\r') < 0 {
+			m.add(f)
+		} else if m.needs(m.cut(f.name)) {
 			err = bad("Carriage Return In A Header Field")
-			continue
 		}
-		m.add(f)
 	}
 	return err
+}
+
+const (
+	// neededResponse are the fields without which, or with another one of which, a
+	// response would mean something else; neededRequest those of a request.
+	neededResponse = required | 1<<Contact | 1<<RecordRoute | 1<<ContentLength | 1<<ContentType | 1<<Require | 1<<RSeq
+	neededRequest  = neededResponse | 1<<MaxForwards | 1<<Route | 1<<RAck | 1<<Event | 1<<ReferTo | 1<<Replaces
+)
+
+// needs reports whether a field of that name, which cannot be read, makes the
+// message unreadable. Any other is left out, as if it were not there (RFC 3261
+// §8.2.2): an answer that is thrown away for it leaves a phone off-hook.
+func (m *Message) needs(name []byte) bool {
+	needed := uint64(neededRequest)
+	if m.code != 0 {
+		needed = neededResponse
+	}
+	const content = "Content-"
+	return needed&(1<<lookup(name)) != 0 || len(name) > len(content) && equalFold(name[:len(content)], content)
 }
 
 // line returns the line at offset i without its end, and where the next one
@@ -238,6 +257,8 @@ func (m *Message) statusLine(l span, head []byte) error {
 	return nil
 }
 
+// field enters one line of the header. One that cannot be read is left out,
+// unless the message needs it: what the line begins with is its name then.
 func (m *Message) field(l span) error {
 	s := m.cut(l)
 	n := 0
@@ -250,6 +271,8 @@ func (m *Message) field(l span) error {
 	}
 	switch {
 	case colon < len(s) && s[colon] == ':' && n > 0:
+	case n == 0 || colon == n && n < len(s) || !m.needs(s[:n]):
+		return nil
 	case bytes.IndexByte(s, ':') < 0:
 		return bad("Header Field Without Colon")
 	default:
@@ -285,6 +308,7 @@ func (m *Message) add(f field) {
 const (
 	required   = 1<<Via | 1<<From | 1<<To | 1<<CallID | 1<<CSeq
 	singletons = 1<<From | 1<<To | 1<<CallID | 1<<CSeq | 1<<MaxForwards | 1<<ContentLength | 1<<ContentType
+	inRequests = 1 << MaxForwards // singletons that say nothing in a response
 )
 
 // check looks for what RFC 3261 §8.1.1 makes mandatory and for what makes the
@@ -293,7 +317,11 @@ func (m *Message) check() error {
 	if missing := required &^ m.seen; missing != 0 {
 		return bad("Missing %s", Header(bits.TrailingZeros64(missing)))
 	}
-	if twice := singletons & m.again; twice != 0 {
+	twice := singletons & m.again
+	if m.code != 0 {
+		twice &^= inRequests
+	}
+	if twice != 0 {
 		return bad("Repeated %s", Header(bits.TrailingZeros64(twice)))
 	}
 	if len(m.Get(CallID)) == 0 {
@@ -308,7 +336,7 @@ func (m *Message) check() error {
 	if !m.toOK {
 		return bad("Malformed To")
 	}
-	if v := m.Get(MaxForwards); v != nil {
+	if v := m.Get(MaxForwards); v != nil && m.code == 0 {
 		if n, ok := digits(v); !ok || n > 255 {
 			return bad("Malformed Max-Forwards")
 		}

@@ -140,11 +140,13 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 		{"To with a tag and no value", strings.Replace(optionsWith(""), ";tag=2", ";tag", 1), 400, "Malformed To"},
 		{"To with words after the address", strings.Replace(optionsWith(""), "<sip:c@d>;tag=2", "<sip:c@d> x;tag=2", 1), 400, "Malformed To"},
 		{"To with a blank in its URI", strings.Replace(optionsWith(""), "<sip:c@d>", `<sip:c@d SIP/2.0>`, 1), 400, "Malformed To"},
-		{"line without colon", optionsWith("nonsense\r\n"), 400, "Header Field Without Colon"},
-		{"empty field name", optionsWith(": x\r\n"), 400, "Malformed Header Field Name"},
-		{"blank in a field name", optionsWith("Bad Name: x\r\n"), 400, "Malformed Header Field Name"},
-		{"NUL in a field name", optionsWith("Bad\x00Name: x\r\n"), 400, "Malformed Header Field Name"},
-		{"lone CR in a value", optionsWith("Subject: x\rBye: y\r\n"), 400, "Carriage Return In A Header Field"},
+		{"Contact without colon", optionsWith("Contact <sip:x@y>\r\n"), 400, "Malformed Header Field Name"},
+		{"Route and nothing else", optionsWith("Route\r\n"), 400, "Header Field Without Colon"},
+		{"second Via without colon", optionsWith("v\tSIP/2.0/UDP x\r\n"), 400, "Header Field Without Colon"},
+		{"blank in Content-Length", optionsWith("Content-Length x: 0\r\n"), 400, "Malformed Header Field Name"},
+		{"lone CR in a Contact", optionsWith("Contact: <sip:x@y>\rBye: y\r\n"), 400, "Carriage Return In A Header Field"},
+		{"lone CR in a Content-Encoding", optionsWith("content-encoding: x\ry\r\n"), 400, "Carriage Return In A Header Field"},
+		{"lone CR in a Replaces", optionsWith("Replaces: x\ry\r\n"), 400, "Carriage Return In A Header Field"},
 		{"no end of header", strings.TrimSuffix(optionsWith(""), "\r\n"), 400, "No Empty Line After The Header"},
 		{"header ends inside of a fold", strings.TrimSuffix(optionsWith("Subject: a\r\n b"), "\r\n"), 400, "No Empty Line After The Header"},
 		{"too many fields", optionsWith(strings.Repeat("X: y\r\n", 300)), 400, "Too Many Header Fields"},
@@ -171,6 +173,52 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 				t.Error("its CSeq was not read: nobody could be told")
 			}
 		})
+	}
+}
+
+// unreadable are lines that are no header fields, and that nobody needs.
+var unreadable = map[string]string{
+	"no colon":             "nonsense\r\n",
+	"no name":              ": x\r\n",
+	"a blank in the name":  "User Agent: Phone 1.0\r\n",
+	"a slash in the name":  "X/Stat: 1\r\n",
+	"a NUL in the name":    "Bad\x00Name: x\r\n",
+	"a NUL after one name": "Contact\x00: <sip:x@y>\r\n",
+	"a CR in the value":    "Subject: x\rBye: y\r\n",
+	"folded":               "User Agent: Phone\r\n 1.0\r\n",
+	"all of them":          "nonsense\r\n: x\r\nUser Agent: x\r\nX/Stat: 1\r\nSubject: x\rBye: y\r\n",
+}
+
+// A field that cannot be read is as good as none, and goes no further.
+func TestAFieldThatCannotBeReadIsLeftOut(t *testing.T) {
+	for name, line := range unreadable {
+		for _, start := range []string{"OPTIONS sip:c@d SIP/2.0\r\n", "SIP/2.0 200 OK\r\n"} {
+			m, err := Parse([]byte(start + "X-First: 1\r\n" + line + mandatory + line + "X-Last: 2\r\nContent-Length: 3\r\n" + line + "\r\nabc"))
+			if err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			names := ""
+			m.Fields(func(_ Header, name, _ []byte) bool { names += string(name) + " "; return true })
+			if names != "X-First Via From To Call-ID CSeq X-Last Content-Length " || string(m.Body()) != "abc" || m.Seq() != 7 {
+				t.Errorf("%s: read as %s, %q", name, names, m.Body())
+			}
+			via, ok := m.TopVia()
+			if !ok || string(via.Branch) != "z9hG4bKa" || string(m.FromTag()) != "1" || string(m.ToTag()) != "2" {
+				t.Errorf("%s: Via %+v, tags %s, %s", name, via, m.FromTag(), m.ToTag())
+			}
+		}
+	}
+	// What says nothing in a response does no harm there.
+	for _, line := range []string{"Max-Forwards: 70\r\nMax-Forwards: 70\r\n", "Max-Forwards: many\r\n", "Route x\r\n", "Refer-To: x\ry\r\n"} {
+		if _, err := Parse([]byte("SIP/2.0 200 OK\r\n" + mandatory + line + "\r\n")); err != nil {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+	for _, line := range []string{"Contact <sip:x@y>\r\n", "Record-Route: <sip:x>\ry\r\n", "RSeq 1\r\n", "Content-Type text: x\r\n", "f\r\n"} {
+		if _, err := Parse([]byte("SIP/2.0 200 OK\r\n" + mandatory + line + "\r\n")); err == nil {
+			t.Errorf("%q is left out", line)
+		}
 	}
 }
 

@@ -51,6 +51,44 @@ func NameAddr(v []byte) (uri, params []byte) {
 	return uri, params
 }
 
+// ContactURI is the URI of a Contact value as its sender means it: who answers
+// without one that can be read is hung up. Where NameAddr cannot read it, what
+// stands between angle brackets counts, whatever the display name is, and
+// blanks in the user are escaped. It is nil when there is none.
+func ContactURI(v []byte) []byte {
+	if uri, _ := NameAddr(v); uri != nil {
+		return uri
+	}
+	uri := v
+	if i := bytes.IndexByte(v, '<'); i >= 0 {
+		n := bytes.IndexByte(v[i:], '>')
+		if n < 0 {
+			return nil
+		}
+		uri = v[i+1 : i+n]
+	} else if i := bytes.IndexByte(v, ';'); i >= 0 {
+		uri = v[:i]
+	}
+	uri = bytes.TrimSpace(uri)
+	if at := bytes.LastIndexByte(uri, '@'); at > 0 {
+		uri = append(bytes.ReplaceAll(uri[:at], []byte{' '}, []byte("%20")), uri[at:]...)
+	}
+	if !ReadableURI(uri) || !oneWord(uri) {
+		return nil
+	}
+	return uri
+}
+
+// ReadableURI reports whether a URI is one of SIP that ParseURI can read, but for
+// further @ in its user, which some phones do not escape.
+func ReadableURI(uri []byte) bool {
+	_, ok := ParseURI(uri)
+	if at := bytes.LastIndexByte(uri, '@'); !ok && at > 0 {
+		_, ok = ParseURI(append(bytes.ReplaceAll(uri[:at], []byte{'@'}, []byte("%40")), uri[at:]...))
+	}
+	return ok
+}
+
 // oneWord reports whether a URI holds nothing that would end it where it is
 // written next: in a request line, in angle brackets or in quotes.
 func oneWord(uri []byte) bool {

@@ -168,6 +168,37 @@ func TestInboundINVITEThatComesAgainIsTakenOnce(t *testing.T) {
 	})
 }
 
+// A phone behind a NAT gets another address while its call rings: it repeats its
+// INVITE and cancels it from there. Whoever knows less than all of the call's
+// names does neither.
+func TestInboundCallerThatHasMovedCancels(t *testing.T) {
+	const moved = "10.0.0.6:7345"
+	at := strings.NewReplacer(phoneAddr+";branch", moved+";branch")
+	inboundRaw(t, waits, func(t *testing.T, p *rawInbound) {
+		p.wants(100, rawInvite())
+		there := rawUDP(t, p.rig.net, moved)
+		there.wants(100, at.Replace(rawInvite()))
+		for _, other := range []string{"raw1", "tag=f1", "CSeq: 1 ", "branch=z9hG4bKb1"} {
+			there.wants(481, at.Replace(rawOf("CANCEL", 1, "b1", "", other, other[:len(other)-1]+"7 ")))
+		}
+		there.wants(200, at.Replace(rawOf("CANCEL", 1, "b1", "")))
+		p.rawPhone.send(refusalACK(p.next(487)))
+		if n := p.takes.Load(); n != 1 {
+			t.Errorf("taken %d times", n)
+		}
+	})
+	// Before RFC 3261 a branch was unique at one address only.
+	inboundRaw(t, waits, func(t *testing.T, p *rawInbound) {
+		old := strings.NewReplacer("branch=z9hG4bKb1", "branch=1")
+		p.wants(100, old.Replace(rawInvite()))
+		there := rawUDP(t, p.rig.net, moved)
+		there.wants(481, at.Replace(old.Replace(rawOf("CANCEL", 1, "b1", ""))))
+		there.wants(482, at.Replace(old.Replace(rawInvite())))
+		p.wants(200, old.Replace(rawOf("CANCEL", 1, "b1", "")))
+		p.rawPhone.send(old.Replace(refusalACK(p.next(487))))
+	})
+}
+
 func TestInboundRefusalIsRepeatedUntilItsACK(t *testing.T) {
 	inboundRaw(t, refuse486, func(t *testing.T, p *rawInbound) {
 		p.rawPhone.send(rawInvite())

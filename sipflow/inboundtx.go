@@ -15,7 +15,7 @@ import (
 // (RFC 3261 §8.2.2.2); an id that belongs to the same shard is our tag.
 type inboundTx struct {
 	key    uint64
-	branch uint64 // hash of what the topmost Via says
+	branch uint64 // hash of the branch, see inviteKey
 
 	// Guarded by the shard's lock.
 	tx    *serverTx // nil when its leg is gone; then:
@@ -26,7 +26,9 @@ type inboundTx struct {
 }
 
 // inviteKey hashes the transaction of an INVITE, its CANCEL or, but for the
-// branch, its ACK.
+// branch, its ACK. The branch of RFC 3261 is unique by itself: what the Via says
+// of the address may change within the call, when a NAT or the phone gets
+// another one. An older one tells transactions of the same address apart only.
 func (sw *Switchboard) inviteKey(m *wire.Message) (key, branch uint64) {
 	var h maphash.Hash
 	h.SetSeed(sw.seed)
@@ -39,8 +41,10 @@ func (sw *Switchboard) inviteKey(m *wire.Message) (key, branch uint64) {
 	via, _ := m.TopVia()
 	h.Reset()
 	h.Write(via.Branch)
-	h.WriteByte(0)
-	h.Write(via.SentBy)
+	if len(via.Branch) <= len(branchCookie) || string(via.Branch[:len(branchCookie)]) != branchCookie {
+		h.WriteByte(0)
+		h.Write(via.SentBy)
+	}
 	return key, h.Sum64()
 }
 

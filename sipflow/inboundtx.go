@@ -96,7 +96,7 @@ func (sw *Switchboard) invitedAgain(m *wire.Message, from path) (known bool) {
 		case !invite: // RFC 3261 §9.2: too late to have any effect
 			sw.answer(m, from, wire.Reply{Code: 200})
 		case msg != nil:
-			p.repeat(msg)
+			p.respondAside(msg)
 		}
 		return true
 	}
@@ -174,7 +174,7 @@ func (e *inboundTx) expire(s *shard) func() {
 	}
 	s.stats.repeated++
 	p, msg := e.path, e.msg
-	return func() { p.repeat(msg) }
+	return func() { p.respondAside(msg) }
 }
 
 // abort implements expirer.

@@ -355,7 +355,7 @@ type reinvite struct {
 	repetition
 }
 
-func (r *reinvite) send() { r.path.repeat(r.msg) }
+func (r *reinvite) send() { r.path.respondAside(r.msg) }
 
 // expire implements expirer.
 func (r *reinvite) expire(s *shard) func() {

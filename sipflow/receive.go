@@ -54,7 +54,7 @@ func (sw *Switchboard) answer(m *wire.Message, from path, r wire.Reply) {
 		return
 	}
 	sw.stats.answers[classOf(r.Code)].Add(1)
-	if err := to.send(b); err != nil {
+	if err := to.respond(b); err != nil {
 		sw.log.Debug("sip: answer not sent", "to", to.to, "error", err)
 	}
 }

@@ -81,7 +81,7 @@ func (rel *reliable) start(s *shard, in *Incoming, r wire.Reply) {
 	}
 	sw.stats.answers[1].Add(1)
 	rel.timer.set(s, rel.begin(s.now(), true), rel)
-	rel.path.repeat(rel.msg)
+	rel.path.respondAside(rel.msg)
 }
 
 // expire implements expirer.
@@ -105,7 +105,7 @@ func (rel *reliable) expire(s *shard) func() {
 	}
 	s.stats.repeated++
 	to, msg := rel.path, rel.msg
-	return func() { to.repeat(msg) }
+	return func() { to.respondAside(msg) }
 }
 
 // abort implements expirer.

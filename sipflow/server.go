@@ -217,7 +217,7 @@ func (tx *serverTx) expire(s *shard) func() {
 	r := tx.reply
 	return func() {
 		if to, b := tx.leg.call.sw.render(tx.req, tx.path, r); b != nil {
-			to.repeat(b)
+			to.respondAside(b)
 		}
 	}
 }

@@ -121,19 +121,40 @@ func (t *transport) admit(c net.Conn, l *streamListener) {
 func (t *transport) enter(c net.Conn, remote netip.AddrPort, shakes bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	streams, shaking := maxStreams, maxHandshakes
-	if !t.limits.knows(remote.Addr()) { // strangers leave room for the servers that calls go to
-		streams, shaking = streams*3/4, shaking*3/4
+	shaking := maxHandshakes
+	if !t.limits.knows(remote.Addr()) {
+		shaking = shaking * 3 / 4
 	}
-	if t.closed || t.number[false] >= streams || t.crowded(remote.Addr()) || (shakes && !t.shaking.begin(remote.Addr(), shaking)) {
+	if t.full(remote.Addr(), false) || (shakes && !t.shaking.begin(remote.Addr(), shaking)) {
 		t.refusedStream(remote.Addr())
 		return false
 	}
-	t.number[false]++
-	t.sources[neighbours(remote.Addr())]++
+	t.count(remote.Addr(), false, 1)
 	t.conns[c] = struct{}{}
 	t.wg.Add(1)
 	return true
+}
+
+// full reports whether there may be no further connection with an address:
+// ours, or one for which its peer has asked. mu is held.
+func (t *transport) full(a netip.Addr, ours bool) bool {
+	streams := maxStreams
+	if !ours && !t.limits.knows(a) { // strangers leave room for the servers that calls go to
+		streams = streams * 3 / 4
+	}
+	return t.closed || t.number[ours] >= streams || !ours && t.crowded(a)
+}
+
+// count enters a connection, or takes it out. mu is held.
+func (t *transport) count(a netip.Addr, ours bool, n int) {
+	t.number[ours] += n
+	if ours {
+		return
+	}
+	a = neighbours(a)
+	if t.sources[a] += n; t.sources[a] <= 0 {
+		delete(t.sources, a)
+	}
 }
 
 // greet agrees with a peer on what its transport puts upon TCP.
@@ -161,12 +182,7 @@ func (t *transport) forget(s *stream, c net.Conn) {
 		delete(t.streams, s.hop)
 	}
 	delete(t.conns, c)
-	t.number[s.ours]--
-	if a := neighbours(s.hop.Addr.Addr()); !s.ours {
-		if t.sources[a]--; t.sources[a] <= 0 {
-			delete(t.sources, a)
-		}
-	}
+	t.count(s.hop.Addr.Addr(), s.ours, -1)
 	t.mu.Unlock()
 }
 
@@ -178,7 +194,7 @@ type stream struct {
 	frames  *websocket.Conn // nil where messages follow each other by their length
 	hop     resolve.Hop     // whom it reaches; without a name unless we opened it and asked for that
 	host    string          // our sent-by
-	ours    bool            // we opened it
+	ours    bool            // we opened it, and not because its peer has ended the one before
 	partial bool            // a message of frames has begun; belongs to the reader
 
 	used    atomic.Bool  // requests of ours went over it
@@ -325,6 +341,12 @@ var errTooManyStreams = errors.New("too many SIP connections are open")
 // told apart by the name that they were asked for, too: it is what the peer's
 // certificate was verified against (RFC 5922 §7.4).
 func (t *transport) dial(ctx context.Context, hop resolve.Hop) (*stream, error) {
+	return t.dialFor(ctx, hop, true)
+}
+
+// dialFor is dial for ourselves or for a peer, among whose connections a new one
+// counts then.
+func (t *transport) dialFor(ctx context.Context, hop resolve.Hop, ours bool) (*stream, error) {
 	if hop.Transport == "tcp" {
 		hop.Name = ""
 	}
@@ -335,16 +357,16 @@ func (t *transport) dial(ctx context.Context, hop resolve.Hop) (*stream, error) 
 	}
 	d := t.dialing[hop]
 	if d == nil {
-		if t.closed || t.number[true] >= maxStreams {
+		if t.full(hop.Addr.Addr(), ours) {
 			t.refusedStream(hop.Addr.Addr())
 			t.mu.Unlock()
 			return nil, errTooManyStreams
 		}
 		d = &dialing{done: make(chan struct{})}
 		t.dialing[hop] = d
-		t.number[true]++
+		t.count(hop.Addr.Addr(), ours, 1)
 		t.wg.Add(1)
-		go t.connect(hop, d) // the caller's stack stays small
+		go t.connect(hop, d, ours) // the caller's stack stays small
 	}
 	t.mu.Unlock()
 	select {
@@ -356,9 +378,9 @@ func (t *transport) dial(ctx context.Context, hop resolve.Hop) (*stream, error) 
 }
 
 // connect opens a connection, hands it to those who wait, and reads it.
-func (t *transport) connect(hop resolve.Hop, d *dialing) {
+func (t *transport) connect(hop resolve.Hop, d *dialing, ours bool) {
 	defer t.wg.Done()
-	s := &stream{t: t, hop: hop, host: t.sentBy(hop.Transport, hop.Addr.Addr()), ours: true, turn: make(chan struct{}, 1)}
+	s := &stream{t: t, hop: hop, host: t.sentBy(hop.Transport, hop.Addr.Addr()), ours: ours, turn: make(chan struct{}, 1)}
 	c, err := net.Conn(nil), errFault
 	t.faults.try("opening a connection", func() { c, err = t.reach(s) })
 	t.mu.Lock()
@@ -367,7 +389,7 @@ func (t *transport) connect(hop resolve.Hop, d *dialing) {
 		t.streams[hop] = s
 		d.stream = s
 	} else {
-		t.number[true]--
+		t.count(hop.Addr.Addr(), ours, -1)
 		d.err = err
 	}
 	t.mu.Unlock()

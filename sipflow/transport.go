@@ -123,14 +123,15 @@ type transport struct {
 	ctx       context.Context
 	stop      context.CancelFunc // ends what connects
 
-	mu      sync.Mutex
-	streams map[resolve.Hop]*stream  // by whom they reach
-	dialing map[resolve.Hop]*dialing // connections of ours that are being opened
-	conns   map[net.Conn]struct{}    // every open one, for close
-	number  map[bool]int             // of them, by who opened them: true for us
-	shaking handshakes
-	sources map[netip.Addr]int // connections that peers opened, by neighbours
-	closed  bool
+	mu         sync.Mutex
+	streams    map[resolve.Hop]*stream  // by whom they reach
+	dialing    map[resolve.Hop]*dialing // connections of ours that are being opened
+	conns      map[net.Conn]struct{}    // every open one, for close
+	number     map[bool]int             // of them, by who opened them: true for us
+	shaking    handshakes
+	sources    map[netip.Addr]int // connections that peers opened, by neighbours
+	reconnects int                // responses that wait for a new connection
+	closed     bool
 }
 
 // open binds addresses such as "udp:127.0.0.1:5060" or "tls:127.0.0.1:5061". A host may be left out or

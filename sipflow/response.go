@@ -1,0 +1,99 @@
+package sipflow
+
+import (
+	"bytes"
+	"net/netip"
+
+	"sipxrest/resolve"
+	"sipxrest/sipflow/wire"
+)
+
+// maxReconnects bounds the responses that wait for a new connection at a time.
+const maxReconnects = 64
+
+// respond sends a response. When its connection has ended it goes over a new
+// one, which is left to another goroutine; the error is nil then.
+func (p path) respond(b []byte) error {
+	err := p.send(b)
+	if s, ok := p.link.(*stream); ok && err != nil && s.t.reconnect(s, b) {
+		return nil
+	}
+	return err
+}
+
+// respondAside is respond for who must not wait: the readers of sockets, the
+// timers, and who holds a lock.
+func (p path) respondAside(b []byte) {
+	if s, ok := p.link.(*stream); ok {
+		s.aside(func() { p.respond(b) }) //nolint:errcheck // as good as lost
+		return
+	}
+	p.repeat(b)
+}
+
+// reconnect sends a response to the peer of a connection that has ended: to the
+// address that its request came from, and the port at which it is reached by its
+// Via (RFC 3261 §18.2.2). No other host is connected to, whatever the Via says,
+// and over TLS none that does not prove to be the one that it names. It is false
+// where there is no such way, or too many are being opened.
+func (t *transport) reconnect(s *stream, b []byte) bool {
+	hop, ok := s.back(b)
+	if !ok {
+		return false
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed || t.reconnects >= maxReconnects {
+		return false
+	}
+	t.reconnects++
+	t.wg.Go(func() {
+		defer func() {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			t.reconnects--
+		}()
+		t.faults.try("sending a response over a new connection", func() {
+			again, err := t.dialFor(t.ctx, hop, s.ours)
+			if err == nil {
+				err = again.send(b, hop.Addr)
+			}
+			if err != nil {
+				t.log.Debug("sip: response not sent", "to", hop, "error", err)
+			}
+		})
+	})
+	return true
+}
+
+// back says where a new connection to the stream's peer leads. Browsers, which
+// speak SIP over WebSocket, take none.
+func (s *stream) back(response []byte) (hop resolve.Hop, ok bool) {
+	if s.ours {
+		return s.hop, !s.t.isOwn(s.hop.Addr)
+	}
+	if overWebSocket(s.hop.Transport) {
+		return hop, false
+	}
+	m, err := wire.Parse(bytes.Clone(response))
+	if err != nil {
+		return hop, false
+	}
+	via, ok := m.TopVia()
+	if !ok {
+		return hop, false
+	}
+	host, port := via.HostPort()
+	hop.Transport = s.hop.Transport
+	switch {
+	case hop.Transport == "tls" && port == 0:
+		port = 5061
+	case port == 0:
+		port = 5060
+	}
+	if hop.Transport == "tls" {
+		hop.Name = string(host)
+	}
+	hop.Addr = netip.AddrPortFrom(s.hop.Addr.Addr(), port)
+	return hop, !s.t.isOwn(hop.Addr)
+}

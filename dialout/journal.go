@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sipxrest/dialout/talk"
+	"sipxrest/limit"
 )
 
 const (
@@ -167,10 +168,10 @@ func readEntry(name string) (*entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxEntry {
-		return nil, errors.New("not an entry: too large, or no plain file")
+	if !info.Mode().IsRegular() { // nor a link: entries are ours
+		return nil, errors.New("not an entry: no plain file")
 	}
-	data, err := os.ReadFile(name)
+	data, err := limit.ReadFile(name, maxEntry)
 	if err != nil {
 		return nil, err
 	}

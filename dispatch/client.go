@@ -9,11 +9,11 @@ import (
 	"net/http"
 	"net/netip"
 	"net/url"
-	"os"
 	"slices"
 	"strings"
 	"time"
 
+	"sipxrest/limit"
 	"sipxrest/sipflow"
 )
 
@@ -52,7 +52,7 @@ func newClient(w *Webhook, resolver *net.Resolver) (*http.Client, error) {
 func (w *Webhook) tls() (*tls.Config, error) {
 	c := &tls.Config{MinVersion: tls.VersionTLS12, ClientSessionCache: tls.NewLRUClientSessionCache(32)}
 	if w.CAFile != "" {
-		pem, err := os.ReadFile(w.CAFile)
+		pem, err := limit.ReadPEM(w.CAFile)
 		if err != nil {
 			return nil, fmt.Errorf("ca_file: %w", err)
 		}
@@ -62,7 +62,7 @@ func (w *Webhook) tls() (*tls.Config, error) {
 		}
 	}
 	if w.ClientCert != "" {
-		pair, err := tls.LoadX509KeyPair(w.ClientCert, w.ClientKey)
+		pair, err := limit.LoadX509KeyPair(w.ClientCert, w.ClientKey)
 		if err != nil {
 			return nil, fmt.Errorf("client_cert: %w", err)
 		}

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"sipxrest/setting"
 )
 
 // A Fault is a mistake at a line of a file.
@@ -52,7 +54,7 @@ func (r *Rule) setters(dir string) map[string]func(*yaml.Node) error {
 func keyName(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "_") }
 
 func scalar(n *yaml.Node) (string, error) {
-	n = follow(n)
+	n = setting.Follow(n)
 	if n.Kind != yaml.ScalarNode {
 		return "", errors.New("one value is expected here, not a list or a section")
 	}
@@ -60,14 +62,6 @@ func scalar(n *yaml.Node) (string, error) {
 		return "", nil
 	}
 	return n.Value, nil
-}
-
-// follow answers the node that an alias (*name) stands for.
-func follow(n *yaml.Node) *yaml.Node {
-	if n.Kind == yaml.AliasNode && n.Alias != nil {
-		return n.Alias
-	}
-	return n
 }
 
 func text(p *string) func(*yaml.Node) error {
@@ -200,7 +194,7 @@ func (j *JWT) read(n *yaml.Node) error {
 			}
 			for _, item := range n.Content {
 				var k Key
-				if err := mapping(follow(item), map[string]func(*yaml.Node) error{"id": text(&k.ID), "secret": secret(&k.Secret)}); err != nil {
+				if err := mapping(setting.Follow(item), map[string]func(*yaml.Node) error{"id": text(&k.ID), "secret": secret(&k.Secret)}); err != nil {
 					return err
 				}
 				j.Keys = append(j.Keys, k)
@@ -221,7 +215,7 @@ func mapping(n *yaml.Node, keys map[string]func(*yaml.Node) error) error {
 	}
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		k, v := n.Content[i], follow(n.Content[i+1])
+		k, v := n.Content[i], setting.Follow(n.Content[i+1])
 		name := keyName(k.Value)
 		set := keys[name]
 		switch {
@@ -254,7 +248,7 @@ const maxNodes = 10_000
 // toJSON writes a YAML value as JSON, so that a static rule is read as an
 // answer is.
 func toJSON(n *yaml.Node, left *int, depth int) (json.RawMessage, error) {
-	n = follow(n)
+	n = setting.Follow(n)
 	if *left--; *left < 0 || depth > maxDepth {
 		return nil, errors.New("too big")
 	}

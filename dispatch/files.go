@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"sipxrest/limit"
 	"sipxrest/watch"
 )
 
@@ -56,11 +57,7 @@ func readDir(dir string) ([]Rule, error) {
 	var rules []Rule
 	var errs []error
 	for _, file := range files {
-		if info, err := os.Stat(file); err == nil && info.Size() > maxFile {
-			errs = append(errs, fmt.Errorf("%s has more than %d bytes", file, maxFile))
-			continue
-		}
-		data, err := os.ReadFile(file)
+		data, err := limit.ReadFile(file, maxFile)
 		if err != nil {
 			errs = append(errs, err)
 			continue

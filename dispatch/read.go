@@ -1,10 +1,8 @@
 package dispatch
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net/http"
 	"path/filepath"
@@ -12,13 +10,15 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"sipxrest/setting"
 )
 
 // ReadRules reads a rule, or a list of rules, of a YAML document. Relative
 // names of files start at dir; file is for messages. Its error joins one *Fault
 // for each rule that cannot be read.
 func ReadRules(n *yaml.Node, file, dir string) ([]Rule, error) {
-	n = follow(n)
+	n = setting.Follow(n)
 	items := []*yaml.Node{n}
 	if n.Kind == yaml.SequenceNode {
 		items = n.Content
@@ -26,7 +26,7 @@ func ReadRules(n *yaml.Node, file, dir string) ([]Rule, error) {
 	rules := make([]Rule, 0, len(items))
 	var errs []error
 	for i, item := range items {
-		r, err := readRule(follow(item), dir)
+		r, err := readRule(setting.Follow(item), dir)
 		r.File, r.Line = file, item.Line
 		if err != nil {
 			name := fmt.Sprintf("rule %q", r.ID)
@@ -44,26 +44,14 @@ func ReadRules(n *yaml.Node, file, dir string) ([]Rule, error) {
 // ParseRules reads the text of a file with rules. Each line of its error begins
 // with file:line.
 func ParseRules(data []byte, file string) ([]Rule, error) {
-	var doc yaml.Node
-	loader, err := yaml.NewLoader(bytes.NewReader(data))
+	root, err := setting.Document(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
-	if err := loader.Load(&doc); err == io.EOF {
-		return nil, nil // nothing but comments
-	} else if err != nil {
-		if bytes.Contains(data, []byte("\n\t")) {
-			err = fmt.Errorf("%w: indent with spaces, YAML takes no tabs", err)
-		}
-		return nil, fmt.Errorf("%s: %w", file, err)
-	}
-	if err := loader.Load(new(yaml.Node)); err != io.EOF {
-		return nil, fmt.Errorf("%s: more than one document: keep one list of rules", file)
-	}
-	if len(doc.Content) == 0 || doc.Content[0].Tag == "!!null" {
+	if root == nil {
 		return nil, nil
 	}
-	rules, err := ReadRules(doc.Content[0], file, filepath.Dir(file))
+	rules, err := ReadRules(root, file, filepath.Dir(file))
 	return rules, inFile(file, err)
 }
 
@@ -98,11 +86,11 @@ func readRule(n *yaml.Node, dir string) (r Rule, err error) {
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if keyName(n.Content[i].Value) == "id" { // first: mistakes name it
-			_ = keys["id"](follow(n.Content[i+1]))
+			_ = keys["id"](setting.Follow(n.Content[i+1]))
 		}
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		k, v := n.Content[i], follow(n.Content[i+1])
+		k, v := n.Content[i], setting.Follow(n.Content[i+1])
 		name := keyName(k.Value)
 		field := plain(k.Value)
 		if known[field] {

@@ -11,6 +11,8 @@ import (
 	"sync"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
+
+	"sipxrest/limit"
 )
 
 // A Store is the database of users: who they are, their tokens, and whom they
@@ -80,6 +82,11 @@ func Open(file string) (*Store, error) {
 	if err := makeFile(file); err != nil {
 		return nil, err
 	}
+	f, err := limit.OpenFile(file) // whatever else would keep the driver waiting
+	if err != nil {
+		return nil, err
+	}
+	f.Close()
 	// Every transaction writes: one that begins by reading could not wait.
 	dsn := (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(file)}).String() +
 		fmt.Sprintf("?_txlock=immediate&_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)", busyTimeout)

@@ -2,7 +2,6 @@ package resolve
 
 import (
 	"bytes"
-	"io"
 	"net/netip"
 	"os"
 	"slices"
@@ -11,6 +10,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"sipxrest/limit"
 )
 
 // watched is a file read again when its time or size has changed, looked at
@@ -50,24 +51,15 @@ func (w *watched[T]) get(now time.Time) T {
 	w.changed, w.size = changed, size
 	var text []byte
 	if !changed.IsZero() {
-		text = readFile(w.path)
+		text, _ = limit.ReadFile(w.path, maxSystemFile)
 	}
 	w.value = w.parse(text)
 	return w.value
 }
 
-func readFile(path string) []byte {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer f.Close()
-	text, err := io.ReadAll(io.LimitReader(f, 1<<20))
-	if err != nil {
-		return nil
-	}
-	return text
-}
+// maxSystemFile bounds the hosts file and resolv.conf, in bytes: lists of names
+// that are to lead nowhere have several MiB.
+const maxSystemFile = 16 << 20
 
 // parseHostsFile reads hosts(5). localhost is always known (RFC 6761 §6.3).
 func parseHostsFile(text []byte) map[string][]netip.Addr {

@@ -3,6 +3,7 @@ package restauth
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"iter"
 	"log/slog"
 	"os"
@@ -11,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sipxrest/limit"
 )
 
 // UsersConfig says where the users are.
@@ -127,6 +130,26 @@ type entry struct {
 	strict bool   // a name that is taken is an error, not a warning
 }
 
+const (
+	// maxUsersFile bounds a file with users, in bytes; maxYAML one in YAML, whose
+	// reader takes thirty times as much memory.
+	maxUsersFile = 64 << 20
+	maxYAML      = 16 << 20
+)
+
+// advised adds to the error of a file that cannot be read what to do about it.
+func advised(err error) error {
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: name an existing file under users", err)
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: whoever runs sipxrest must be able to read it: the service by chgrp sipxrest FILE and chmod 640 FILE, a command by sudo", err)
+	case errors.Is(err, limit.ErrTooLarge):
+		return fmt.Errorf("%w: put the users into several files, and name each under users", err)
+	}
+	return err
+}
+
 // maxWarnings bounds what is said of one broken file.
 const maxWarnings = 20
 
@@ -137,9 +160,9 @@ func readUsers(cfg UsersConfig) (*snapshot, error) {
 		files   = statesOf(cfg.Files) // before reading, so that a change while we read is one afterwards
 	)
 	for _, name := range cfg.Files {
-		data, err := os.ReadFile(name)
+		data, err := limit.ReadFile(name, maxUsersFile)
 		if err != nil {
-			return nil, fmt.Errorf("users: %w: give an existing file under users", err)
+			return nil, fmt.Errorf("users: %w", advised(err))
 		}
 		var read []entry
 		if isXML(name, data) {

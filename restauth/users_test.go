@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -367,5 +368,45 @@ func BenchmarkLoadUsers40000(b *testing.B) {
 		if _, err := LoadUsers(cfg); err != nil {
 			b.Fatal(err)
 		}
+	}
+}
+
+// What is no list of users for sure is refused before it takes the memory, or the
+// time, of the service.
+func TestUsersFilesHaveABound(t *testing.T) {
+	dir := t.TempDir()
+	file := func(name string) string { return filepath.Join(dir, name) }
+	pad := strings.Repeat("#"+strings.Repeat(" ", 1022)+"\n", 1024) // 1 MiB of nothing
+	for name, text := range map[string]string{
+		"large.yaml": "- {user: \"201\"}\n" + strings.Repeat(pad, maxYAML>>20),
+		"large.xml":  "<validusers>" + strings.Repeat(pad, maxUsersFile>>20),
+	} {
+		if err := os.WriteFile(file(name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := syscall.Mkfifo(file("pipe.yaml"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/dev/zero", file("endless.yaml")); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]string{
+		"large.yaml":   "large.yaml is too large: it has more than 16 MiB, and no more is read of users in YAML: put the users into several files",
+		"large.xml":    "large.xml is too large: it has more than 64 MiB",
+		"pipe.yaml":    "pipe.yaml: it is not a regular file but a pipe: name a file",
+		"endless.yaml": "endless.yaml: it is not a regular file but a device: name a file",
+		"no.yaml":      "no.yaml: no such file or directory: name an existing file under users",
+	} {
+		if _, err := LoadUsers(UsersConfig{Domain: testDomain, Files: []string{file(name)}}); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want …%s…", name, err, want)
+		}
+	}
+}
+
+func TestAUsersFileOfAnotherUserSaysWhoMustReadIt(t *testing.T) {
+	err := advised(&os.PathError{Op: "open", Path: "users.yaml", Err: syscall.EACCES}) // root may read everything
+	if want := "permission denied: whoever runs sipxrest must be able to read it: the service by chgrp sipxrest FILE"; !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "existing") {
+		t.Errorf("%v, want …%s…", err, want)
 	}
 }

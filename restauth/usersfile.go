@@ -5,7 +5,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"path/filepath"
 	"strings"
 	"unicode"
@@ -13,7 +12,9 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"sipxrest/limit"
 	"sipxrest/schema"
+	"sipxrest/setting"
 )
 
 // maxNameLen bounds a user name and an alias, in bytes.
@@ -70,23 +71,16 @@ var yamlKeys = []string{
 // readYAML reads a users.yaml: a list of users. It walks the nodes itself,
 // because errors must name the line and an unknown key the right one.
 func readYAML(name string, data []byte, checkPolicy func(string) error) ([]entry, error) {
-	var doc yaml.Node
-	loader, err := yaml.NewLoader(bytes.NewReader(data))
+	if len(data) > maxYAML {
+		return nil, fmt.Errorf("users: %w", advised(fmt.Errorf("%s is %w: it has more than %d MiB, and no more is read of users in YAML", name, limit.ErrTooLarge, maxYAML>>20)))
+	}
+	list, err := setting.Document(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	if err := loader.Load(&doc); err == io.EOF {
-		return nil, nil // nothing but comments
-	} else if err != nil {
-		return nil, fmt.Errorf("%s: %s", name, withoutQuotes(err.Error()))
-	}
-	if err := loader.Load(new(yaml.Node)); err != io.EOF {
-		return nil, fmt.Errorf("%s: more than one document: keep one list of users", name)
-	}
-	if len(doc.Content) == 0 || isNull(doc.Content[0]) {
+	if list == nil {
 		return nil, nil
 	}
-	list := doc.Content[0]
 	if list.Kind != yaml.SequenceNode {
 		return nil, fmt.Errorf(`%s:%d: want a list of users: - {user: "201", pin: "…"}`, name, list.Line)
 	}
@@ -106,15 +100,6 @@ func readYAML(name string, data []byte, checkPolicy func(string) error) ([]entry
 		list.Content[i] = nil // the nodes are ten times the size of the user
 	}
 	return entries, nil
-}
-
-// withoutQuotes takes out what the YAML reader quotes of the file: a secret
-// that begins with * and is not in quotes is a name to it.
-func withoutQuotes(text string) string {
-	if from, to := strings.IndexByte(text, '\''), strings.LastIndexByte(text, '\''); strings.Contains(text, "anchor '") && from < to {
-		text = text[:from] + "'…'" + text[to+1:] + `: put a text that begins with * in quotes`
-	}
-	return text
 }
 
 // yamlUser reads one user. Errors come with their line.

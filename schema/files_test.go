@@ -142,6 +142,15 @@ func TestEndlessFilesAreRefused(t *testing.T) {
 	}
 }
 
+func TestOneUserCannotTakeTheMemoryOfAll(t *testing.T) {
+	for _, part := range []string{"<alias/>", "<aliases><alias>1</alias></aliases>", "x<!-- -->"} {
+		_, err := ReadValidUsers(strings.NewReader("<validusers><user><userName>201</userName>" + strings.Repeat(part, maxParts) + "</user></validusers>"))
+		if err == nil || !strings.Contains(err.Error(), "line 1: element <user> has more than 10000 parts") {
+			t.Errorf("%s: %v", part, err)
+		}
+	}
+}
+
 func TestSecretsOfAUserStayOutOfLogs(t *testing.T) {
 	u := ValidUser{UserName: "201", PINToken: "sesame", PassToken: "sesame"}
 	var buf bytes.Buffer

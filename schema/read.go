@@ -17,8 +17,13 @@ import (
 // tests change it.
 var maxFile int64 = 64 << 20
 
-// maxDepth bounds the nesting below the root; sipX files use four levels.
-const maxDepth = 16
+const (
+	// maxDepth bounds the nesting below the root; sipX files use four levels.
+	maxDepth = 16
+	// maxParts bounds the elements and texts of one child of the root, which take
+	// a hundred times as much memory as text: a user has some ten and his aliases.
+	maxParts = 10_000
+)
 
 // readChildren calls child with each element below the root of r, one after
 // the other, so that a large file never stands in memory as a whole. The
@@ -34,6 +39,7 @@ func readChildren(r io.Reader, roots []string, child func(el *etree.Element, lin
 		item         *etree.Element // the element below the root that is being read
 		at           *etree.Element // the innermost open element in it
 		depth, line  int
+		parts        int // of item
 	)
 	for {
 		tok, err := dec.Token()
@@ -45,6 +51,11 @@ func readChildren(r io.Reader, roots []string, child func(el *etree.Element, lin
 		}
 		if err != nil {
 			return readError(dec, err)
+		}
+		if at != nil {
+			if parts++; parts > maxParts {
+				return fmt.Errorf("line %d: element <%s> has more than %d parts", line, clip(item.Tag), maxParts)
+			}
 		}
 		switch t := tok.(type) {
 		case xml.Directive:
@@ -61,7 +72,7 @@ func readChildren(r io.Reader, roots []string, child func(el *etree.Element, lin
 				}
 				root = true
 			case item == nil:
-				item, line = etree.NewElement(t.Name.Local), pos
+				item, line, parts = etree.NewElement(t.Name.Local), pos, 0
 				at = item
 			default:
 				if depth++; depth > maxDepth {

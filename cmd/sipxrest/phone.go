@@ -89,7 +89,7 @@ func (s *phoneSecret) ask(w world) (string, error) {
 	password := s.Password
 	if password == "" {
 		var err error
-		if password, err = askSecret(w, bufio.NewReader(w.stdin), "Password"); err != nil {
+		if password, err = askSecret(w, secrets(w), "Password"); err != nil {
 			return "", err
 		}
 	}
@@ -376,6 +376,12 @@ func randomPassword() string {
 	return text[:4] + "-" + text[4:8] + "-" + text[8:12] + "-" + text[12:]
 }
 
+// maxSecret bounds a secret that is typed, or comes from a pipe, in bytes.
+const maxSecret = 4096
+
+// secrets reads those that are typed, or come from a pipe.
+func secrets(w world) *bufio.Reader { return bufio.NewReader(io.LimitReader(w.stdin, 4*maxSecret)) }
+
 // askSecret asks for a secret, twice at a terminal.
 func askSecret(w world, in *bufio.Reader, what string) (string, error) {
 	file, _ := w.stdin.(*os.File)
@@ -393,6 +399,9 @@ func askSecret(w world, in *bufio.Reader, what string) (string, error) {
 		line, err := in.ReadString('\n')
 		if err != nil && (err != io.EOF) {
 			return "", fmt.Errorf("%s: %w", what, err)
+		}
+		if len(line) > maxSecret {
+			return "", fmt.Errorf("%s: it has more than %d bytes", what, maxSecret)
 		}
 		answers[i] = strings.TrimRight(line, "\r\n")
 		if shown || answers[i] == "" && i == 0 {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
 	"io"
@@ -68,7 +67,7 @@ func (c *hashCommand) Run(w world) error {
 
 // askSecrets asks for both secrets, twice each at a terminal.
 func askSecrets(w world) (pin, password string, err error) {
-	in := bufio.NewReader(w.stdin)
+	in := secrets(w)
 	if pin, err = askSecret(w, in, "PIN (empty for none)"); err != nil {
 		return "", "", err
 	}

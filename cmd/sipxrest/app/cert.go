@@ -20,6 +20,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"sipxrest/limit"
 )
 
 // tlsVersions are the values of "min-version". Versions below 1.2 are there
@@ -49,7 +51,7 @@ func openCertificate(t TLS, dataDir string, names []string) (c *certificate, mad
 
 // reload reads the files again. A fault leaves the certificate as it was.
 func (c *certificate) reload() error {
-	pair, err := tls.LoadX509KeyPair(c.cert, c.key)
+	pair, err := limit.LoadX509KeyPair(c.cert, c.key)
 	if err != nil {
 		return fmt.Errorf("certificate %s with key %s: %w", c.cert, c.key, err)
 	}
@@ -88,7 +90,7 @@ func selfSignedFiles(dir string) (cert, key string) {
 // when they are missing or expire within a month.
 func selfSigned(dir string, names []string, now time.Time) (cert, key string, made bool, err error) {
 	cert, key = selfSignedFiles(dir)
-	pair, err := tls.LoadX509KeyPair(cert, key)
+	pair, err := limit.LoadX509KeyPair(cert, key)
 	var unreadable *fs.PathError
 	switch {
 	case errors.As(err, &unreadable) && !errors.Is(err, fs.ErrNotExist):

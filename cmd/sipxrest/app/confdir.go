@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 
+	"sipxrest/limit"
 	"sipxrest/schema"
 )
 
@@ -86,7 +87,7 @@ var sipXLevels = map[string]string{
 
 func readSipX[T any](name string, read func(io.Reader) (T, error)) (T, error) {
 	var zero T
-	f, err := os.Open(name)
+	f, err := limit.OpenFile(name)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return zero, fmt.Errorf("%w: is %s the configuration folder of a sipX installation?", err, filepath.Dir(name))

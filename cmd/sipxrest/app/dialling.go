@@ -11,6 +11,7 @@ import (
 
 	"sipxrest/policy"
 	"sipxrest/restauth"
+	"sipxrest/setting"
 	"sipxrest/sipflow"
 )
 
@@ -137,7 +138,7 @@ func policies(p *map[string][]policy.Rule) func(value) error {
 		}
 		m := map[string][]policy.Rule{}
 		for i := 0; i+1 < len(v.node.Content); i += 2 {
-			k, list := v.node.Content[i], follow(v.node.Content[i+1])
+			k, list := v.node.Content[i], setting.Follow(v.node.Content[i+1])
 			if _, twice := m[k.Value]; twice {
 				return &lineError{k.Line, fmt.Errorf("%.64s is there twice", k.Value)}
 			}
@@ -146,7 +147,7 @@ func policies(p *map[string][]policy.Rule) func(value) error {
 			}
 			rules := make([]policy.Rule, 0, len(list.Content))
 			for n, item := range list.Content {
-				r, err := oneRule(follow(item))
+				r, err := oneRule(setting.Follow(item))
 				if err != nil {
 					return &lineError{item.Line, fmt.Errorf("%.64s: rule %d: %w", k.Value, n+1, err)}
 				}
@@ -180,7 +181,7 @@ func words(p *map[string]string, example string) func(value) error {
 		m := map[string]string{}
 		for i := 0; i+1 < len(v.node.Content); i += 2 {
 			k := v.node.Content[i]
-			s, err := scalar(follow(v.node.Content[i+1]))
+			s, err := scalar(setting.Follow(v.node.Content[i+1]))
 			if err != nil {
 				return &lineError{k.Line, fmt.Errorf("%.64s: %w", k.Value, err)}
 			}

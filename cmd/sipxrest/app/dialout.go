@@ -22,6 +22,7 @@ import (
 	"sipxrest/metrics"
 	"sipxrest/policy"
 	"sipxrest/resolve"
+	"sipxrest/setting"
 	"sipxrest/sipflow"
 )
 
@@ -129,7 +130,7 @@ func backends(p *[]talk.BackendConfig) func(value) error {
 
 // section sets the keys of an item of a list.
 func section(item *yaml.Node, hint string, keys []key) error {
-	n := follow(item)
+	n := setting.Follow(item)
 	if n.Kind != yaml.MappingNode {
 		return &lineError{item.Line, errors.New(hint)}
 	}
@@ -139,16 +140,6 @@ func section(item *yaml.Node, hint string, keys []key) error {
 		return w.errs[0]
 	}
 	return nil
-}
-
-// withoutAnchors takes out what the YAML reader quotes: a secret that begins
-// with * and is not in quotes is the name of an anchor to it.
-func withoutAnchors(err error) error {
-	text := err.Error()
-	if from, to := strings.IndexByte(text, '\''), strings.LastIndexByte(text, '\''); strings.Contains(text, "anchor '") && from < to {
-		return errors.New(text[:from] + "'…'" + text[to+1:] + ": put a text that begins with * in quotes")
-	}
-	return err
 }
 
 // dialoutConfig is the section as its package wants it.

@@ -15,21 +15,22 @@ import (
 // it is listed itself, and is not seen from elsewhere. cmd and bench may import all.
 var edges = map[string][]string{
 	"callcontroller": {"sipflow", "restauth", "schema", "policy", "limit"},
-	"dialout":        {"sipflow", "restauth"},
+	"dialout":        {"sipflow", "restauth", "limit"},
 	"dialout/talk":   {},
-	"dispatch":       {"sipflow", "restauth", "limit", "watch"},
+	"dispatch":       {"sipflow", "restauth", "limit", "setting", "watch"},
 	"phone":          {"phone/media", "sipflow", "restauth", "limit"},
 	"phone/media":    {},
 	"events":         {"sipflow"},
 	"trace":          {"sipflow"},
-	"restauth":       {"schema", "resolve", "policy", "limit", "watch"},
+	"restauth":       {"schema", "resolve", "policy", "limit", "setting", "watch"},
 	"sipflow":        {"resolve", "metrics", "limit"},
-	"resolve":        {},
+	"resolve":        {"limit"},
 	"policy":         {},
 	"metrics":        {},
 	"limit":          {},
 	"watch":          {},
 	"schema":         {},
+	"setting":        {},
 }
 
 // testOnly are packages that only tests and cmd import.

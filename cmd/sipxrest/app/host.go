@@ -4,9 +4,10 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"strconv"
 	"strings"
+
+	"sipxrest/limit"
 )
 
 // ownAddresses lists this machine's addresses that phones may reach, loopback
@@ -60,7 +61,7 @@ const wantedReceiveBuffer = 4 << 20
 // receiveBufferWarning says what to do when the kernel would not grant the
 // UDP receive buffer; "" when it would, or where this is unknown.
 func receiveBufferWarning(file string) string {
-	data, err := os.ReadFile(file)
+	data, err := limit.ReadFile(file, 1<<10)
 	if err != nil {
 		return ""
 	}

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"go.yaml.in/yaml/v4"
+
+	"sipxrest/setting"
 )
 
 // A key is one setting by its dotted name. The table of keys drives the file,
@@ -150,7 +152,7 @@ func texts(p *[]string) func(value) error {
 		}
 		list := make([]string, 0, len(items))
 		for _, item := range items {
-			s, err := scalar(follow(item))
+			s, err := scalar(setting.Follow(item))
 			if err != nil {
 				return &lineError{item.Line, errors.New("a list of plain values is expected here, such as [a, b]")}
 			}
@@ -243,7 +245,7 @@ func listeners(p *[]HTTPListener) func(value) error {
 		}
 		list := make([]HTTPListener, 0, len(v.node.Content))
 		for _, item := range v.node.Content {
-			item = follow(item)
+			item = setting.Follow(item)
 			if item.Kind != yaml.MappingNode {
 				return &lineError{item.Line, errors.New(`write the listener as {listen: ":6667", auth: pin}`)}
 			}

@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,6 +10,9 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"sipxrest/limit"
+	"sipxrest/setting"
 )
 
 // Source says where a configuration comes from. What stands later wins: the
@@ -92,24 +94,22 @@ func searchFile() string {
 
 // readFile sets what a YAML file says.
 func (c *Config) readFile(name string) error {
-	data, err := readLimited(name)
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("%w: write one with sipxrest serve --example-config > %s", err, filepath.Base(name))
-		}
+	data, err := limit.ReadFile(name, maxFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: write one with sipxrest serve --example-config > %s", err, filepath.Base(name))
+	case errors.Is(err, limit.ErrTooLarge):
+		return fmt.Errorf("%w: is it a configuration?", err)
+	case err != nil:
 		return err
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(data, &doc); err != nil {
-		if bytes.Contains(data, []byte("\n\t")) {
-			err = fmt.Errorf("%w: indent with spaces, YAML takes no tabs", err)
-		}
-		return fmt.Errorf("%s: %w", name, withoutAnchors(err))
+	root, err := setting.Document(data)
+	if err != nil {
+		return fmt.Errorf("%s: %w", name, err)
 	}
-	if len(doc.Content) == 0 {
+	if root == nil {
 		return fmt.Errorf("%s is empty: sipxrest serve --example-config shows what to write", name)
 	}
-	root := follow(doc.Content[0])
 	if root.Kind != yaml.MappingNode {
 		return fmt.Errorf("%s:%d: lines such as domain: pbx.example are expected here", name, root.Line)
 	}
@@ -126,13 +126,6 @@ func (c *Config) readFile(name string) error {
 		errs = append(errs, fmt.Errorf("%s:%d: %w", name, e.line, e.err))
 	}
 	return errors.Join(errs...)
-}
-
-func readLimited(name string) ([]byte, error) {
-	if info, err := os.Stat(name); err == nil && info.Size() > maxFile {
-		return nil, fmt.Errorf("%s has more than %d bytes: is it a configuration?", name, maxFile)
-	}
-	return os.ReadFile(name)
 }
 
 // readEnviron sets what SIPXREST_ variables say. A variable that is set to
@@ -206,14 +199,13 @@ func unknownDotted(word string, keys []key) error {
 func (c *Config) setText(k key, origin, val string) error {
 	node := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: val}
 	if k.list {
-		var doc yaml.Node
-		if err := yaml.Unmarshal([]byte(val), &doc); err != nil {
-			return fmt.Errorf("%s: %s: %w", origin, k.name, withoutAnchors(err))
+		var err error
+		if node, err = setting.Document([]byte(val)); err != nil {
+			return fmt.Errorf("%s: %s: %w", origin, k.name, err)
 		}
-		if len(doc.Content) == 0 {
+		if node == nil {
 			return fmt.Errorf("%s: %s: it is empty: write a value, [] for an empty list, or leave it out for the default", origin, k.name)
 		}
-		node = follow(doc.Content[0])
 	}
 	if err := k.set(value{node, ""}); err != nil {
 		return fmt.Errorf("%s: %s: %w", origin, k.name, err)

@@ -14,6 +14,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sipxrest/limit"
 	"sipxrest/resolve"
 	"sipxrest/sipflow"
 	"sipxrest/watch"
@@ -126,7 +127,7 @@ func (r *authorities) reload() error {
 	if r.file == "" {
 		return nil
 	}
-	text, err := os.ReadFile(r.file)
+	text, err := limit.ReadPEM(r.file)
 	if err != nil {
 		return err
 	}

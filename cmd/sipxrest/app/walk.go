@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"go.yaml.in/yaml/v4"
+
+	"sipxrest/setting"
 )
 
 // A walk goes through a YAML mapping and sets the keys of its table. It goes
@@ -34,7 +36,7 @@ func (w *walk) fault(line int, err error) {
 func (w *walk) mapping(name string, n *yaml.Node) {
 	seen := map[string]int{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
-		k, v := n.Content[i], follow(n.Content[i+1])
+		k, v := n.Content[i], setting.Follow(n.Content[i+1])
 		if k.Kind != yaml.ScalarNode {
 			w.fault(k.Line, errors.New("a key must be a plain word"))
 			continue
@@ -109,14 +111,6 @@ func unknownKey(section, word string, keys []key) error {
 		}
 	}
 	return fmt.Errorf("unknown key %q: known here are %s", prefix+word, strings.Join(here, ", "))
-}
-
-// follow answers the node that an alias (*name) stands for.
-func follow(n *yaml.Node) *yaml.Node {
-	if n.Kind == yaml.AliasNode && n.Alias != nil {
-		return n.Alias
-	}
-	return n
 }
 
 // Nearest answers the candidate that word most likely stands for, or "" if it

@@ -93,6 +93,8 @@ type Dispatcher struct {
 	reloading sync.Mutex
 	cfg       Config // guarded by reloading
 	files     string // state of the files when they were read last; guarded by reloading
+	// moved is closed, and made anew, when cfg.RulesDir changes; guarded by reloading
+	moved chan struct{}
 }
 
 // New reads the rules. Its error has a line for each mistake. Close must be
@@ -120,6 +122,12 @@ func (d *Dispatcher) reload(cfg Config) error {
 	st, err := newState(cfg, d.asking)
 	if err != nil {
 		return err
+	}
+	if d.moved == nil || cfg.RulesDir != d.cfg.RulesDir {
+		if d.moved != nil {
+			close(d.moved)
+		}
+		d.moved = make(chan struct{})
 	}
 	d.cfg, d.files = cfg, files
 	d.now.Store(st)

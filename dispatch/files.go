@@ -87,27 +87,44 @@ func statesOf(dir string) string {
 }
 
 // Watch reads the folder of rules again whenever something changes in it, until
-// ctx ends. If there is anything wrong, that is logged and the old rules stay.
-// The error says that watching could not begin.
+// ctx ends. If Reload is given another folder, it is that one. If there is
+// anything wrong, that is logged and the old rules stay. The error says that
+// watching could not begin.
 func (d *Dispatcher) Watch(ctx context.Context, log *slog.Logger) error {
-	d.reloading.Lock()
-	dir := d.cfg.RulesDir
-	last := d.files
-	d.reloading.Unlock()
-	if dir == "" {
-		return nil
-	}
-	err := watch.Folders(ctx, []string{dir}, settle, log, func() (again bool) {
-		if states := statesOf(dir); states != last {
-			last = states
-			d.reloadFiles(log)
+	for ctx.Err() == nil {
+		d.reloading.Lock()
+		dir, last, moved := d.cfg.RulesDir, d.files, d.moved
+		d.reloading.Unlock()
+		here, leave := context.WithCancel(ctx)
+		go func() {
+			select {
+			case <-moved:
+				leave()
+			case <-here.Done():
+			}
+		}()
+		err := watchRules(here, dir, log, func() (again bool) {
+			if states := statesOf(dir); states != last {
+				last = states
+				d.reloadFiles(log)
+			}
+			return false
+		})
+		leave()
+		if err != nil {
+			return fmt.Errorf("watch rules: %w", err)
 		}
-		return false
-	})
-	if err != nil {
-		return fmt.Errorf("watch rules: %w", err)
 	}
 	return nil
+}
+
+// watchRules calls look when something happens in dir, which may be none.
+func watchRules(ctx context.Context, dir string, log *slog.Logger, look func() (again bool)) error {
+	if dir == "" {
+		<-ctx.Done()
+		return nil
+	}
+	return watch.Folders(ctx, []string{dir}, settle, log, look)
 }
 
 func (d *Dispatcher) reloadFiles(log *slog.Logger) {

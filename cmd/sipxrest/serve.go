@@ -49,9 +49,5 @@ func (c *serveCommand) Run(w world) error {
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
 
-	a, err := app.New(cfg, app.Logger(cfg.Log, w.stderr))
-	if err != nil {
-		return err
-	}
-	return a.Serve(signals)
+	return app.Serve(cfg, app.Logger(cfg.Log, w.stderr), signals)
 }

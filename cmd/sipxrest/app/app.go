@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"sipxrest/callcontroller"
 	"sipxrest/dialout"
 	"sipxrest/dispatch"
@@ -51,6 +53,8 @@ type App struct {
 	roots        *authorities   // that SIP peers are verified with
 
 	certificateStates []string // of their files, as New read them
+
+	reloads reloads
 
 	now     chan struct{} // closed by HangUp
 	nowOnce sync.Once
@@ -234,21 +238,6 @@ func (a *App) Addrs() []string {
 	return append(out, a.sw.Addrs()...)
 }
 
-// Reload reads the users, the policies and the certificates again. What cannot
-// be read stays as it was; the error says why.
-func (a *App) Reload() error {
-	notify("RELOADING=1\n" + monotonic())
-	errs := []error{a.dialling.reload(&a.cfg), a.reloadCertificates(), a.reloadDispatch(), a.reloadPhone()}
-	notify("READY=1")
-	err := errors.Join(errs...)
-	if err != nil {
-		a.log.Error("reload failed, the old ones stay in use", "error", err)
-		return err
-	}
-	a.log.Info("reloaded", "users", a.users.Len(), "certificates", len(a.certificates))
-	return nil
-}
-
 // Run serves until ctx ends, then drains: new calls are refused, those in
 // progress may end by themselves until the drain limit or HangUp, then they
 // are hung up. It returns when everything has ended, with an error only if a
@@ -275,20 +264,20 @@ func (a *App) Run(ctx context.Context) error {
 	}
 	p.start("processors", func() error { tuneProcs(service); return nil })
 	p.start("call records", func() error { a.controller.Run(service); return nil })
-	p.start("users", func() error {
+	p.read(service, "users", func() error {
 		if err := a.users.Watch(service, a.log); err != nil {
 			a.log.Warn("changed users are read only on SIGHUP", "error", err)
 		}
 		return nil
 	})
-	p.start("certificates", func() error {
+	p.read(service, "certificates", func() error {
 		if err := a.watchCertificates(service, a.log); err != nil {
 			a.log.Warn("changed certificates are read only on SIGHUP", "error", err)
 		}
 		return nil
 	})
 	if a.dispatch != nil {
-		p.start("dispatch rules", func() error {
+		p.read(service, "dispatch rules", func() error {
 			if err := a.dispatch.Watch(service, a.log); err != nil {
 				a.log.Warn("changed dispatch rules are read only on SIGHUP", "error", err)
 			}
@@ -319,7 +308,7 @@ func (a *App) Run(ctx context.Context) error {
 	case <-ctx.Done():
 		a.drain(p)
 	}
-	notify("STOPPING=1")
+	notify(daemon.SdNotifyStopping)
 	a.sw.Drain()
 	hangUp()
 	p.wait("SIP")
@@ -355,7 +344,7 @@ func (a *App) greet() {
 	if url := a.MetricsURL(); url != "" {
 		a.log.Info("metrics and health", "url", url)
 	}
-	notify("READY=1")
+	notify(daemon.SdNotifyReady + "\nSTATUS=" + a.status(nil))
 	a.log.Info("sipxrest serves", "addresses", a.Addrs(), "domain", a.cfg.Domain, "users", a.users.Len(),
 		"config", a.cfg.source(), "version", strings.TrimPrefix(Version(), "sipxrest "))
 }
@@ -366,7 +355,8 @@ const stopWait = 60 * time.Second
 // drain refuses new calls and waits for those in progress.
 func (a *App) drain(p *parts) {
 	// So long may calls go on: systemd's own limit is for a service that does not say.
-	notify(fmt.Sprintf("STOPPING=1\nEXTEND_TIMEOUT_USEC=%d", (a.cfg.Drain + stopWait).Microseconds()))
+	notify(fmt.Sprintf("%s\nEXTEND_TIMEOUT_USEC=%d\nSTATUS=Takes no new calls; those in progress may go on for %v",
+		daemon.SdNotifyStopping, (a.cfg.Drain + stopWait).Microseconds(), a.cfg.Drain))
 	a.sw.Drain()
 	if a.dialout != nil {
 		a.dialout.Stop() // Talk asks another bridge

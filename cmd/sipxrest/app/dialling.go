@@ -88,20 +88,17 @@ func (d *dialling) allow(spec *sipflow.Spec, target string) error {
 	return err
 }
 
-// reload reads the policies of the configuration and the users again. Users
-// must not be left with policies that there are no longer.
-func (d *dialling) reload(cfg *Config) error {
+// reload takes the policies of another configuration, nil for those that there
+// are, and reads the users again. Users must not be left with policies that there
+// are no longer.
+func (d *dialling) reload(next *Config) error {
 	old := d.book.Load()
 	var errs []error
-	if cfg.again != nil {
-		next, err := cfg.again()
+	if next != nil {
+		book, err := policy.New(next.policyConfig(d.known))
 		if err == nil {
-			var book *policy.Book
-			if book, err = policy.New(next.policyConfig(d.known)); err == nil {
-				d.book.Store(book)
-			}
-		}
-		if err != nil {
+			d.book.Store(book)
+		} else {
 			errs = append(errs, fmt.Errorf("policies: %w", err))
 		}
 	}
@@ -131,8 +128,8 @@ func (v *checks) policies() {
 }
 
 // policies reads policies by name, each a list of rules.
-func policies(p *map[string][]policy.Rule) func(value) error {
-	return func(v value) error {
+func policies(p *map[string][]policy.Rule) field {
+	return field{p, func(v value) error {
 		if v.node.Kind != yaml.MappingNode {
 			return errors.New("policies by name are expected here, such as {staff: [{deny: [premium]}, {default: allow}]}")
 		}
@@ -157,7 +154,7 @@ func policies(p *map[string][]policy.Rule) func(value) error {
 		}
 		*p = m
 		return nil
-	}
+	}}
 }
 
 func oneRule(n *yaml.Node) (r policy.Rule, err error) {
@@ -173,8 +170,8 @@ func oneRule(n *yaml.Node) (r policy.Rule, err error) {
 }
 
 // words reads a mapping of words to words, such as example.
-func words(p *map[string]string, example string) func(value) error {
-	return func(v value) error {
+func words(p *map[string]string, example string) field {
+	return field{p, func(v value) error {
 		if v.node.Kind != yaml.MappingNode {
 			return errors.New("names are expected here, such as " + example)
 		}
@@ -192,7 +189,7 @@ func words(p *map[string]string, example string) func(value) error {
 		}
 		*p = m
 		return nil
-	}
+	}}
 }
 
 // policy says who may dial what.

@@ -87,9 +87,9 @@ func (d *Dialout) keys() []key {
 }
 
 // servers reads the items of "dialout.servers".
-func servers(p *[]talk.Server) func(value) error {
+func servers(p *[]talk.Server) field {
 	const shape = "{url: https://signaling.example, secret: …, backends: [{url: https://cloud.example/, sip-secret: …}]}"
-	return func(v value) error {
+	return field{p, func(v value) error {
 		if v.node.Kind != yaml.SequenceNode {
 			return errors.New("a list is expected here, such as [" + shape + "]")
 		}
@@ -105,12 +105,12 @@ func servers(p *[]talk.Server) func(value) error {
 		}
 		*p = list
 		return nil
-	}
+	}}
 }
 
-func backends(p *[]talk.BackendConfig) func(value) error {
+func backends(p *[]talk.BackendConfig) field {
 	const shape = "{url: https://cloud.example/, sip-secret: …}"
-	return func(v value) error {
+	return field{p, func(v value) error {
 		if v.node.Kind != yaml.SequenceNode {
 			return errors.New("a list is expected here, such as [" + shape + "]")
 		}
@@ -125,7 +125,7 @@ func backends(p *[]talk.BackendConfig) func(value) error {
 		}
 		*p = list
 		return nil
-	}
+	}}
 }
 
 // section sets the keys of an item of a list.

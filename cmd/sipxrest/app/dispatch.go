@@ -57,8 +57,8 @@ func (d *Dispatch) keys() []key {
 }
 
 // dispatchRules reads the items of "dispatch.rules".
-func dispatchRules(p *[]dispatch.Rule) func(value) error {
-	return func(v value) error {
+func dispatchRules(p *[]dispatch.Rule) field {
+	return field{p, func(v value) error {
 		rules, err := dispatch.ReadRules(v.node, "", v.dir)
 		if all := flatten(err); err != nil && len(all) > 0 {
 			var fault *dispatch.Fault
@@ -69,13 +69,13 @@ func dispatchRules(p *[]dispatch.Rule) func(value) error {
 		}
 		*p = rules
 		return nil
-	}
+	}}
 }
 
 // trunks reads the items of "dispatch.trunks".
-func trunks(p *[]dispatch.Trunk) func(value) error {
+func trunks(p *[]dispatch.Trunk) field {
 	const shape = "{name: carrier, sources: [192.0.2.7]}"
-	return func(v value) error {
+	return field{p, func(v value) error {
 		if v.node.Kind != yaml.SequenceNode {
 			return errors.New("a list is expected here, such as [" + shape + "]")
 		}
@@ -95,7 +95,7 @@ func trunks(p *[]dispatch.Trunk) func(value) error {
 		}
 		*p = list
 		return nil
-	}
+	}}
 }
 
 // dispatchConfig is the section as its package wants it, without what only a
@@ -192,16 +192,13 @@ func (a *App) openDispatch() (err error) {
 	return err
 }
 
-// reloadDispatch reads the rules, the trunks and the rooms again.
-func (a *App) reloadDispatch() error {
-	if a.dispatch == nil || a.cfg.again == nil {
+// reloadDispatch takes the rules, the trunks and the rooms of another
+// configuration.
+func (a *App) reloadDispatch(next *Config) error {
+	if a.dispatch == nil {
 		return nil
 	}
-	next, err := a.cfg.again()
-	if err == nil {
-		err = a.dispatch.Reload(a.inbound(&next))
-	}
-	if err != nil {
+	if err := a.dispatch.Reload(a.inbound(next)); err != nil {
 		return fmt.Errorf("dispatch: %w", err)
 	}
 	return nil

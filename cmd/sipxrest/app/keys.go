@@ -19,7 +19,13 @@ import (
 type key struct {
 	name string
 	list bool // the value may be YAML text, not only plain text
-	set  func(v value) error
+	field
+}
+
+// A field is what a key sets.
+type field struct {
+	at  any // points to it
+	set func(v value) error
 }
 
 // A value is what a key is to be set to.
@@ -115,25 +121,25 @@ func scalar(n *yaml.Node) (string, error) {
 	return n.Value, nil
 }
 
-func text(p *string) func(value) error {
-	return func(v value) error {
+func text(p *string) field {
+	return field{p, func(v value) error {
 		s, err := scalar(v.node)
 		if err == nil {
 			*p = s
 		}
 		return err
-	}
+	}}
 }
 
 // path reads a file name; a relative one starts at the configuration's folder.
-func path(p *string) func(value) error {
-	return func(v value) error {
+func path(p *string) field {
+	return field{p, func(v value) error {
 		s, err := scalar(v.node)
 		if err == nil {
 			*p = from(v.dir, s)
 		}
 		return err
-	}
+	}}
 }
 
 func from(dir, name string) string {
@@ -144,8 +150,8 @@ func from(dir, name string) string {
 }
 
 // texts reads a list; a single value is a list of one.
-func texts(p *[]string) func(value) error {
-	return func(v value) error {
+func texts(p *[]string) field {
+	return field{p, func(v value) error {
 		items := []*yaml.Node{v.node}
 		if v.node.Kind == yaml.SequenceNode {
 			items = v.node.Content
@@ -160,23 +166,23 @@ func texts(p *[]string) func(value) error {
 		}
 		*p = list
 		return nil
-	}
+	}}
 }
 
-func paths(p *[]string) func(value) error {
-	return func(v value) error {
-		if err := texts(p)(v); err != nil {
+func paths(p *[]string) field {
+	return field{p, func(v value) error {
+		if err := texts(p).set(v); err != nil {
 			return err
 		}
 		for i, name := range *p {
 			(*p)[i] = from(v.dir, name)
 		}
 		return nil
-	}
+	}}
 }
 
-func truth(p *bool) func(value) error {
-	return func(v value) error {
+func truth(p *bool) field {
+	return field{p, func(v value) error {
 		switch s, _ := scalar(v.node); s {
 		case "true":
 			*p = true
@@ -186,11 +192,11 @@ func truth(p *bool) func(value) error {
 			return fmt.Errorf("%q is neither true nor false", s)
 		}
 		return nil
-	}
+	}}
 }
 
-func number(p *int) func(value) error {
-	return func(v value) error {
+func number(p *int) field {
+	return field{p, func(v value) error {
 		s, err := scalar(v.node)
 		if err != nil {
 			return err
@@ -201,11 +207,11 @@ func number(p *int) func(value) error {
 		}
 		*p = n
 		return nil
-	}
+	}}
 }
 
-func share(p *float64) func(value) error {
-	return func(v value) error {
+func share(p *float64) field {
+	return field{p, func(v value) error {
 		s, err := scalar(v.node)
 		if err != nil {
 			return err
@@ -216,11 +222,11 @@ func share(p *float64) func(value) error {
 		}
 		*p = n
 		return nil
-	}
+	}}
 }
 
-func duration(p *time.Duration) func(value) error {
-	return func(v value) error {
+func duration(p *time.Duration) field {
+	return field{p, func(v value) error {
 		s, err := scalar(v.node)
 		if err != nil {
 			return err
@@ -234,12 +240,12 @@ func duration(p *time.Duration) func(value) error {
 		}
 		*p = d
 		return nil
-	}
+	}}
 }
 
 // listeners reads the items of "http".
-func listeners(p *[]HTTPListener) func(value) error {
-	return func(v value) error {
+func listeners(p *[]HTTPListener) field {
+	return field{p, func(v value) error {
 		if v.node.Kind != yaml.SequenceNode {
 			return errors.New(`a list is expected here, such as [{listen: ":6667", auth: pin}]`)
 		}
@@ -257,7 +263,7 @@ func listeners(p *[]HTTPListener) func(value) error {
 		}
 		*p = list
 		return nil
-	}
+	}}
 }
 
 func oneListener(n *yaml.Node, dir string) (l HTTPListener, err error) {

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"context"
 	"fmt"
 	"sync"
 	"time"
@@ -32,6 +33,29 @@ func (p *parts) start(name string, run func() error) {
 			case p.failed <- fmt.Errorf("%s: %w", name, err):
 			default:
 			}
+		}
+	})
+}
+
+// fileWait is how long the end waits for a part, or a reload, that reads files.
+const fileWait = time.Second
+
+// read starts a part that reads files until ctx ends. Their file system may not
+// answer: then the end goes on without it, and the process ends it.
+func (p *parts) read(ctx context.Context, name string, run func() error) {
+	p.start(name, func() error {
+		ended := make(chan error, 1)
+		go func() { ended <- run() }()
+		select {
+		case err := <-ended:
+			return err
+		case <-ctx.Done():
+		}
+		select {
+		case err := <-ended:
+			return err
+		case <-time.After(fileWait):
+			return nil
 		}
 	})
 }

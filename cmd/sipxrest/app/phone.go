@@ -207,17 +207,11 @@ func (a *App) bindPhone() error {
 	return nil
 }
 
-// reloadPhone reads phone.calls again.
-func (a *App) reloadPhone() error {
-	if a.phone == nil || a.cfg.again == nil {
-		return nil
+// takePhoneCalls takes phone.calls of another configuration.
+func (a *App) takePhoneCalls(next *Config) {
+	if a.phone != nil {
+		a.phone.SetCalls(next.Phone.Calls)
 	}
-	next, err := a.cfg.again()
-	if err != nil {
-		return err
-	}
-	a.phone.SetCalls(next.Phone.Calls)
-	return nil
 }
 
 // activeCalls is how many calls there are, of all kinds.

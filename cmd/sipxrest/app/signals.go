@@ -3,18 +3,45 @@ package app
 import (
 	"context"
 	"errors"
-	"fmt"
+	"log/slog"
 	"os"
-	"runtime"
 	"syscall"
-	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
-	"golang.org/x/sys/unix"
 )
 
-// Serve runs the service and obeys signals: HUP reloads; the first of the
-// others drains, the second hangs up at once, the third gives up.
+// Serve starts a service and obeys signals until it has ended: HUP reloads; the
+// first of the others drains, the second hangs up at once, the third gives up.
+func Serve(cfg Config, log *slog.Logger, signals <-chan os.Signal) error {
+	return serve(func() (*App, error) { return New(cfg, log) }, signals)
+}
+
+func serve(open func() (*App, error), signals <-chan os.Signal) error {
+	type start struct {
+		a   *App
+		err error
+	}
+	started := make(chan start, 1)
+	go func() { // its files may be on a disk that does not answer
+		a, err := open()
+		started <- start{a, err}
+	}()
+	for {
+		select {
+		case s := <-started:
+			if s.err != nil {
+				return s.err
+			}
+			return s.a.Serve(signals)
+		case s := <-signals:
+			if s != syscall.SIGHUP { // it is reading everything
+				return errors.New("ended by a signal before it served")
+			}
+		}
+	}
+}
+
+// Serve runs a service and obeys signals, see the function Serve.
 func (a *App) Serve(signals <-chan os.Signal) error {
 	ctx, drain := context.WithCancel(context.Background())
 	defer drain()
@@ -24,10 +51,13 @@ func (a *App) Serve(signals <-chan os.Signal) error {
 	for {
 		select {
 		case err := <-ended:
+			if r := a.reloads.running(); r != nil {
+				waitFor(r.done, fileWait)
+			}
 			return err
 		case s := <-signals:
 			if s == syscall.SIGHUP {
-				_ = a.Reload() // it has logged the error
+				a.startReload() // it logs what becomes of it
 				continue
 			}
 			switch asked++; asked {
@@ -44,15 +74,3 @@ func (a *App) Serve(signals <-chan os.Signal) error {
 
 // notify tells systemd about the state of the service, where it wants to know.
 func notify(state string) { _, _ = daemon.SdNotify(false, state) }
-
-// monotonic answers what systemd wants with RELOADING=1 (Type=notify-reload).
-func monotonic() string {
-	if runtime.GOOS != "linux" {
-		return ""
-	}
-	var t unix.Timespec
-	if unix.ClockGettime(unix.CLOCK_MONOTONIC, &t) != nil {
-		return ""
-	}
-	return fmt.Sprintf("MONOTONIC_USEC=%d", time.Duration(t.Nano()).Microseconds())
-}

@@ -1,0 +1,164 @@
+package app
+
+import (
+	"errors"
+	"fmt"
+	"reflect"
+	"strings"
+	"sync"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+// A reload is one reading of the files again. done is closed when it is over;
+// the others are written before.
+type reload struct {
+	done chan struct{}
+	// waiting names the keys that have changed and wait for a restart.
+	waiting []string
+	err     error // what could not be read, and stays as it was
+}
+
+// reloads runs one reload at a time. What is asked for meanwhile is one more
+// after it: a file may have changed since it was read.
+type reloads struct {
+	mu    sync.Mutex
+	now   *reload // guarded by mu; nil for none
+	after *reload // guarded by mu; nil for none
+}
+
+// startReload reads everything again, beside whatever else goes on: a file
+// system that does not answer must not keep signals waiting.
+func (a *App) startReload() *reload {
+	s := &a.reloads
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := &reload{done: make(chan struct{})}
+	switch {
+	case s.now == nil:
+		s.now = r
+		go a.runReload(r)
+	case s.after == nil:
+		s.after = r
+	default:
+		return s.after
+	}
+	return r
+}
+
+func (a *App) runReload(r *reload) {
+	for r != nil {
+		a.readAgain(r)
+		s := &a.reloads
+		s.mu.Lock()
+		s.now, s.after = s.after, nil
+		close(r.done)
+		r = s.now
+		s.mu.Unlock()
+	}
+}
+
+// running is the reload that goes on; nil for none.
+func (s *reloads) running() *reload {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.now
+}
+
+// Reload reads the users, the policies, the certificates and the rules of calls
+// that come in again. What cannot be read stays as it was; the error says why.
+func (a *App) Reload() error {
+	r := a.startReload()
+	<-r.done
+	return r.err
+}
+
+// readAgain does it, and says what became of it.
+func (a *App) readAgain(r *reload) {
+	notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec() + "STATUS=Reads its files again")
+	next, err := a.nextConfig(r)
+	var errs []error
+	if err != nil {
+		errs = append(errs, fmt.Errorf("configuration: %w", err))
+	}
+	errs = append(errs, a.dialling.reload(next), a.reloadCertificates())
+	if next != nil {
+		errs = append(errs, a.reloadDispatch(next))
+		a.takePhoneCalls(next)
+	}
+	r.err = errors.Join(errs...)
+	if r.err != nil {
+		a.log.Error("reload failed, what could not be read stays as it was", "error", r.err)
+	} else {
+		a.log.Info("reloaded", "users", a.users.Len(), "certificates", len(a.certificates))
+	}
+	if len(r.waiting) > 0 {
+		a.log.Warn("changed keys wait for a restart", "keys", r.waiting)
+	}
+	notify(daemon.SdNotifyReady + "\nSTATUS=" + a.status(r))
+}
+
+// maxStatus bounds a status, in bytes: systemd drops messages of more than 4 KiB.
+const maxStatus = 1000
+
+// status is what `systemctl status` shows. r is the last reload, nil for none.
+func (a *App) status(r *reload) string {
+	text := fmt.Sprintf("Serves %s, %s", a.cfg.Domain, count(a.users.Len(), "user"))
+	if r != nil && r.err != nil {
+		text = "The reload failed, what could not be read stays as it was: " + r.err.Error()
+	} else if r != nil && len(r.waiting) > 0 {
+		text += "; keys that wait for a restart: " + strings.Join(r.waiting, ", ")
+	}
+	if len(text) > maxStatus {
+		text = strings.ToValidUTF8(text[:maxStatus], "") + "…"
+	}
+	return strings.ReplaceAll(text, "\n", "; ")
+}
+
+// nextConfig reads the configuration again: what the service runs by, with those
+// keys as they are now that it takes while it runs. It is nil where there is
+// nothing to read.
+func (a *App) nextConfig(r *reload) (*Config, error) {
+	if a.cfg.again == nil {
+		return nil, nil
+	}
+	read, err := a.cfg.again()
+	if err != nil {
+		return nil, err
+	}
+	r.waiting = a.waiting(&read)
+	next := a.cfg
+	next.origin = read.origin
+	next.Policy, next.Policies, next.PolicyUsers, next.Dial = read.Policy, read.Policies, read.PolicyUsers, read.Dial
+	next.Dispatch, next.Phone.Calls = read.Dispatch, read.Phone.Calls
+	return &next, nil
+}
+
+// takenAtOnce says whether a change of the key holds without a restart.
+func (a *App) takenAtOnce(key string) bool {
+	switch section, _, _ := strings.Cut(key, "."); section {
+	case "policy", "policies", "policy-users", "dial":
+		return true
+	case "dispatch":
+		return a.dispatch != nil
+	}
+	return key == "phone.calls"
+}
+
+// waiting names the keys of read that differ from those that the service runs by,
+// and are taken by a restart only.
+func (a *App) waiting(read *Config) (keys []string) {
+	was := a.cfg.keys()
+	for i, k := range read.keys() {
+		if !a.takenAtOnce(k.name) && !reflect.DeepEqual(was[i].at, k.at) {
+			keys = append(keys, k.name)
+		}
+	}
+	if a.dispatch != nil && needsPeers(read) && !needsPeers(&a.cfg) {
+		keys = append(keys, "dispatch.trunks (sources: domain)")
+	}
+	if a.dialout != nil && read.Dialout.Country == "" && a.cfg.Dialout.Country == "" && read.Dial.Country != a.cfg.Dial.Country {
+		keys = append(keys, "dial.country (for dialout)")
+	}
+	return keys
+}

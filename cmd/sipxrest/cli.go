@@ -25,6 +25,7 @@ type cli struct {
 	Serve    serveCommand    `cmd:"" default:"withargs" help:"Serve. This is the default command."`
 	Demo     demoCommand     `cmd:"" help:"Make a call between two phones on this machine and explain it."`
 	Check    checkCommand    `cmd:"" help:"Say in plain words what is wrong with the configuration, the users, DNS and the proxy."`
+	Reload   reloadCommand   `cmd:"" help:"Have the running service read its files again, and say what became of it."`
 	User     userCommand     `cmd:"" help:"Help with the users' file."`
 	Policy   policyCommand   `cmd:"" help:"Try who may dial what."`
 	Dispatch dispatchCommand `cmd:"" help:"Try what becomes of a call that comes in."`
@@ -130,7 +131,7 @@ func run(args []string, w world) int {
 	}
 	if err != nil {
 		help := "sipxrest"
-		commands, word := []string{"serve", "demo", "check", "user", "policy", "dispatch", "phone", "version"}, firstWord(args)
+		commands, word := []string{"serve", "demo", "check", "reload", "user", "policy", "dispatch", "phone", "version"}, firstWord(args)
 		if slices.Contains(commands, word) {
 			help += " " + word
 		} else if best := app.Nearest(word, commands); best != "" {

@@ -20,7 +20,7 @@ func command(stdin string, environ []string, args ...string) (code int, stdout, 
 }
 
 func TestEveryCommandHasHelpWithExamples(t *testing.T) {
-	for _, args := range []string{"", "serve", "demo", "check", "user hash"} {
+	for _, args := range []string{"", "serve", "demo", "check", "reload", "user hash"} {
 		code, out, _ := command("", nil, append(strings.Fields(args), "--help")...)
 		if code != 0 || !strings.Contains(out, "sipxrest "+args) || strings.Count(out, "    sipxrest ") < 1 {
 			t.Errorf("%s --help: code %d\n%s", args, code, out)

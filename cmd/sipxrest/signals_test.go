@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"errors"
 	"net"
 	"net/http"
 	"os"
@@ -116,6 +117,17 @@ users: [users.yaml]
 	}
 	p.signal(syscall.SIGHUP)
 	p.waitFor("reloaded")
+	if code, out, stderr := command("", nil, "reload", "--config", file); code != 0 || out != "Reloaded.\n" || stderr != "" {
+		t.Errorf("sipxrest reload: code %d, %q %q", code, out, stderr)
+	}
+	users := filepath.Join(dir, "users.yaml")
+	if err := errors.Join(os.Remove(users), syscall.Mkfifo(users, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := command("", nil, "reload", "--config", file); code != 1 || !strings.Contains(stderr, "not reloaded: users: ") || !strings.Contains(stderr, "but a pipe") {
+		t.Errorf("sipxrest reload: code %d, %q", code, stderr)
+	}
+	p.waitFor("reload failed")
 	if code := post(); code != 200 {
 		t.Fatalf("POST: %d", code)
 	}
@@ -139,5 +151,17 @@ func TestAProgramThatCannotStartSaysWhy(t *testing.T) {
 	p.waitFor("write one with sipxrest serve --example-config")
 	if code := p.end(); code != 1 {
 		t.Errorf("exit code %d", code)
+	}
+}
+
+// kill -HUP would be no failure whatever becomes of the reload.
+func TestTheUnitsReloadWaitsForTheOutcome(t *testing.T) {
+	unit, err := os.ReadFile("../../packaging/sipxrest.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := regexp.MustCompile(`(?m)^ExecStart=/usr/bin/sipxrest serve (--config .*)$`).FindStringSubmatch(string(unit))
+	if config == nil || !strings.Contains(string(unit), "\nType=notify\n") || !strings.Contains(string(unit), "\nExecReload=/usr/bin/sipxrest reload "+config[1]+"\n") {
+		t.Errorf("%s", unit)
 	}
 }

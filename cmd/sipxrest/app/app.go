@@ -45,6 +45,7 @@ type App struct {
 	requests metrics.HTTP
 	tracer   *trace.Tracer // nil without
 	watched  *listener     // metrics.listen; nil without
+	control  *listener     // the control socket; nil without
 	serving  atomic.Bool   // Run has started everything and has not ended
 
 	listeners    []*listener
@@ -137,7 +138,11 @@ func (a *App) open() (err error) {
 	if err := a.bindMetrics(); err != nil {
 		return err
 	}
-	return a.bindHTTP(a.gate, a.handler())
+	if err := a.bindHTTP(a.gate, a.handler()); err != nil {
+		return err
+	}
+	a.openControl()
+	return nil
 }
 
 // loadUsers reads the users and makes them known to who says whom they may call.
@@ -252,6 +257,9 @@ func (a *App) Run(ctx context.Context) error {
 
 	if a.watched != nil {
 		p.start("metrics", a.watched.serve)
+	}
+	if a.control != nil {
+		p.start("control", a.control.serve)
 	}
 	p.start("SIP", func() error { return a.sw.Serve(calls) })
 	phones, endPhones := context.WithCancel(context.Background())

@@ -177,7 +177,11 @@ func (a *App) shutdownHTTP() {
 }
 
 func (a *App) closeHTTP() {
-	for _, l := range a.allListeners() {
+	all := a.allListeners()
+	if a.control != nil {
+		all = append(all[:len(all):len(all)], a.control)
+	}
+	for _, l := range all {
 		_ = l.server.Close()
 		_ = l.socket.Close() // a socket that was never served is unknown to its server
 	}

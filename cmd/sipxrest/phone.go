@@ -9,7 +9,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"sipxrest/cmd/sipxrest/app"
@@ -40,26 +42,59 @@ type phoneUserCommand struct {
 // phoneFlags say where the database is.
 type phoneFlags struct {
 	configFlags `embed:"" group:"Configuration (flags beat SIPXREST_… variables, which beat the file):"`
-	Database    string `placeholder:"FILE" help:"The database. Default: that of the configuration, phone.db in its data-dir."`
+	Database    string `placeholder:"FILE" help:"The database. Default: phone.database, or phone.db in data-dir, of the configuration."`
+}
+
+// locate answers the file of the database, of which the service may have another
+// if it is started otherwise: so it is said. Only those who make users make it.
+func (f *phoneFlags) locate(w world, make bool) (file string, err error) {
+	if file = f.Database; file == "" {
+		src, err := f.source(w)
+		if err != nil {
+			return "", err
+		}
+		cfg, err := app.Load(src)
+		if err != nil {
+			return "", fmt.Errorf("where is the database? Add --database FILE, or --config: %w", err)
+		}
+		file = cfg.PhoneDatabase()
+	} else if file, err = filepath.Abs(file); err != nil {
+		return "", err
+	}
+	switch _, err := os.Stat(file); {
+	case errors.Is(err, fs.ErrPermission):
+		return "", forOwner(err)
+	case errors.Is(err, fs.ErrNotExist) && !make:
+		return "", fmt.Errorf("there is no database %s: sipxrest phone user add NAME makes it. Has the service another one? Name it by --config, --data-dir or --database", file)
+	case errors.Is(err, fs.ErrNotExist):
+		fmt.Fprintf(w.stderr, "database %s, which is new\n", file)
+	default:
+		fmt.Fprintf(w.stderr, "database %s\n", file)
+	}
+	return file, nil
+}
+
+// forOwner adds to an error what to do where the database is another user's.
+func forOwner(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("%w: it is for the service's user: use sudo", err)
+	}
+	return err
 }
 
 // with opens the database, also while the service uses it.
 func (f *phoneFlags) with(w world, do func(context.Context, *phone.Store) error) error {
-	file := f.Database
-	if file == "" {
-		src, err := f.source(w)
-		if err != nil {
-			return err
-		}
-		cfg, err := app.Load(src)
-		if err != nil {
-			return fmt.Errorf("where is the database? Add --database FILE, or --config: %w", err)
-		}
-		file = cfg.PhoneDatabase()
-	}
-	store, err := phone.Open(file)
+	file, err := f.locate(w, false)
 	if err != nil {
 		return err
+	}
+	return in(file, do)
+}
+
+func in(file string, do func(context.Context, *phone.Store) error) error {
+	store, err := phone.Open(file)
+	if err != nil {
+		return forOwner(err)
 	}
 	return errors.Join(do(context.Background(), store), store.Close())
 }
@@ -125,11 +160,15 @@ func (c *phoneAdd) Run(w world) error {
 			return fmt.Errorf("--id %q is no UUID: write it as 6F9619FF-8B86-D011-B42D-00C04FC964FF", c.ID)
 		}
 	}
+	file, err := c.locate(w, true)
+	if err != nil {
+		return err
+	}
 	password, err := c.ask(w)
 	if err != nil {
 		return err
 	}
-	return c.with(w, func(ctx context.Context, s *phone.Store) error {
+	return in(file, func(ctx context.Context, s *phone.Store) error {
 		u, err := s.Add(ctx, u, password)
 		if err == nil {
 			fmt.Fprintf(w.stdout, "%s %s %s\n", u.ID, u.Username, u.Level)
@@ -211,11 +250,15 @@ type phonePassword struct {
 
 // Run sets the password.
 func (c *phonePassword) Run(w world) error {
+	file, err := c.locate(w, false)
+	if err != nil {
+		return err
+	}
 	password, err := c.ask(w)
 	if err != nil {
 		return err
 	}
-	return c.with(w, func(ctx context.Context, s *phone.Store) error {
+	return in(file, func(ctx context.Context, s *phone.Store) error {
 		u, err := s.Find(ctx, c.Name)
 		if err != nil {
 			return err
@@ -341,7 +384,11 @@ func (c *phoneImport) Run(w world) error {
 	if err != nil {
 		return err
 	}
-	return c.with(w, func(ctx context.Context, s *phone.Store) error {
+	file, err := c.locate(w, true)
+	if err != nil {
+		return err
+	}
+	return in(file, func(ctx context.Context, s *phone.Store) error {
 		made, there := 0, 0
 		for from := range users.All() {
 			password, shown := randomPassword(), true

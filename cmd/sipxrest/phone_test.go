@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 )
 
@@ -49,7 +50,7 @@ func TestPhoneUsersByTheCommandLine(t *testing.T) {
 	do("", "add a", 1) // no password
 	for _, args := range []string{"favorite sam kim", "unfavorite sam kim", "block sam kim", "unblock sam kim", "mute sam kim", "unmute sam kim",
 		"set kim --rename kimmy --pronoun she", "sip sam sip:1@a", "sip sam --none", "sip kimmy sip:202@pbx.example", "favorite 6F9619FF-8B86-D011-B42D-00C04FC964FF sam"} {
-		if out, stderr := do("", args, 0); out != "" || stderr != "" {
+		if out, stderr := do("", args, 0); out != "" || stderr != "database "+file+"\n" {
 			t.Errorf("%s: %q %q", args, out, stderr)
 		}
 	}
@@ -79,7 +80,48 @@ func TestPhoneUsersAreImported(t *testing.T) {
 		t.Errorf("%q %q", out, stderr)
 	}
 	code, out, stderr = command("", nil, args...)
-	if code != 0 || out != "" || stderr != "0 users made, 2 were there\n" {
+	if code != 0 || out != "" || !strings.HasSuffix(stderr, "\n0 users made, 2 were there\n") {
 		t.Errorf("%d %q %q", code, out, stderr)
+	}
+}
+
+// A command in a shell means the database of the service, wherever it is started,
+// and says which one that is.
+func TestPhoneUsersAreThoseOfTheService(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	if err := os.Mkdir("etc", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	for name, text := range map[string]string{"etc/users.yaml": "[]", "etc/sipxrest.yaml": "domain: a.test\nusers: [users.yaml]\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do := func(args ...string) (code int, stderr string) {
+		t.Helper()
+		code, _, stderr = command("", nil, append([]string{"phone", "user"}, args...)...)
+		return code, stderr
+	}
+	file := filepath.Join(dir, "etc/data/phone.db")
+	if code, stderr := do("list", "--config", "etc/sipxrest.yaml"); code != 1 || !strings.Contains(stderr, "there is no database "+file+": sipxrest phone user add NAME makes it. Has the service another one?") {
+		t.Errorf("%d %s", code, stderr)
+	}
+	if _, err := os.Stat(filepath.Dir(file)); !os.IsNotExist(err) {
+		t.Errorf("it was made by looking at it: %v", err)
+	}
+	if code, stderr := do("add", "sam", "--password", "password1", "--config", "etc/sipxrest.yaml"); code != 0 || stderr != "database "+file+", which is new\n" {
+		t.Errorf("%d %s", code, stderr)
+	}
+	t.Chdir("etc") // another folder to start from
+	if code, stderr := do("set", "sam", "--level", "admin"); code != 0 || stderr != "database "+file+"\n" {
+		t.Errorf("%d %s", code, stderr)
+	}
+}
+
+func TestADatabaseOfAnotherUserSaysWhatToDo(t *testing.T) {
+	err := forOwner(&os.PathError{Op: "open", Path: "phone.db", Err: syscall.EACCES}) // root may open everything
+	if want := "open phone.db: permission denied: it is for the service's user: use sudo"; err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
 	}
 }

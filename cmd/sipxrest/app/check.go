@@ -248,12 +248,12 @@ func canBind(address string) error {
 }
 
 // orStateDir answers what the data directory is when systemd starts the
-// service, but not when an operator runs check.
+// service, but not when an operator runs check: there is no file that tells.
 func orStateDir(cfg *Config) string {
-	if cfg.origin["data-dir"] != "" || os.Getenv("STATE_DIRECTORY") != "" {
+	if cfg.DataDir != "data" || cfg.origin["data-dir"] != "" {
 		return ""
 	}
-	return " (started by systemd: in /var/lib/sipxrest)"
+	return " (started by systemd: in " + systemDataDir + "; set data-dir to be sure)"
 }
 
 // dataDir says whether a certificate can be put into the data directory.

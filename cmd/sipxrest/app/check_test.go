@@ -255,6 +255,7 @@ sip: {listen: [udp:127.0.0.1:6050], outbound-proxy: [sip:%s]}
 phone: {enabled: true, sip: {enabled: true, rtp-ports: 24000-24099}}
 `, proxy))
 	_, out := checked(t, file)
-	wants(t, out, "ok phone SIP phones send audio to 127.0.0.1, ports 24000-24099: 50 calls at once",
+	wants(t, out, "note phone served on the listeners of http; there are no users in "+filepath.Join(dir, "data/phone.db")+" yet: sipxrest phone user add NAME",
+		"ok phone SIP phones send audio to 127.0.0.1, ports 24000-24099: 50 calls at once",
 		"note phone SIP phones cannot call users: there are no dispatch rules with transfer_to: phone:NAME")
 }

@@ -18,7 +18,8 @@ type Config struct {
 	Domain string
 	// Realm is the digest realm of PINs and SIP secrets. Empty: the domain.
 	Realm string
-	// DataDir holds what the service keeps: the self-signed certificate.
+	// DataDir holds what the service keeps: the self-signed certificate, the users
+	// of calls over WebSocket, notes of calls to telephones, the control socket.
 	DataDir string
 	SIP     SIP
 	HTTP    []HTTPListener
@@ -195,7 +196,7 @@ type Trace struct {
 type DNS struct{ Servers []string }
 
 // Default answers the configuration that holds when nothing is set. The
-// domain and the users are missing in it.
+// domain and the users are missing in it. Load has a better DataDir.
 func Default() Config {
 	data := os.Getenv("STATE_DIRECTORY") // set by systemd, absolute
 	if data == "" {

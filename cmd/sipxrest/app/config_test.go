@@ -362,6 +362,7 @@ func TestTheExampleLoadsAndShowsTheDefaults(t *testing.T) {
 	}
 	want := Default()
 	want.Domain, want.Realm, want.Users = "pbx.example", "pbx.example", []string{filepath.Join(dir, "users.yaml")}
+	want.DataDir = filepath.Join(dir, "data")
 	if diff := cmp.Diff(want, got, ignoreOrigin); diff != "" {
 		t.Error(diff)
 	}
@@ -390,8 +391,16 @@ func TestThePackagedConfigurationIsTheExample(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if string(packaged) != Example {
-		t.Error("packaging/sipxrest.yaml differs from cmd/sipxrest/app/example.yaml: copy the latter")
+	// The service under systemd and commands in a shell must mean the same folder.
+	if want := strings.Replace(Example, "\n#data-dir: data\n", "\ndata-dir: "+systemDataDir+"\n", 1); string(packaged) != want || want == Example {
+		t.Error("packaging/sipxrest.yaml differs from cmd/sipxrest/app/example.yaml in more than data-dir: copy the latter, and set it")
+	}
+	unit, err := os.ReadFile("../../../packaging/sipxrest.service")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if dir := "\nStateDirectory=" + filepath.Base(systemDataDir) + "\n"; !strings.Contains(string(unit), dir) || !strings.Contains(string(unit), " --config "+systemFile+"\n") {
+		t.Errorf("the unit lacks %s or %s", dir, systemFile)
 	}
 }
 
@@ -412,5 +421,33 @@ func TestThePackagedUsersLoad(t *testing.T) {
 	}
 	if u, ok := users.Lookup("bob"); !ok || u.Name != "201" || !u.HasPIN() || u.SIPPassword == "" {
 		t.Errorf("got %v", u)
+	}
+}
+
+func TestTheDataDirDoesNotDependOnWhereACommandIsStarted(t *testing.T) {
+	t.Setenv("STATE_DIRECTORY", "")
+	dir := t.TempDir()
+	write(t, dir, "sipxrest.yaml", minimal)
+	t.Chdir(dir)
+	for name, src := range map[string]Source{
+		"found here":  {},
+		"relative":    {File: "sipxrest.yaml"},
+		"absolute":    {File: filepath.Join(dir, "sipxrest.yaml")},
+		"environment": {Environ: []string{"SIPXREST_CONFIG=../" + filepath.Base(dir) + "/sipxrest.yaml"}},
+	} {
+		if cfg, err := Load(src); err != nil || cfg.DataDir != filepath.Join(dir, "data") {
+			t.Errorf("%s: %s, %v", name, cfg.DataDir, err)
+		}
+	}
+	if got := defaultDataDir(systemFile); got != systemDataDir {
+		t.Errorf("of the system's configuration: %s", got)
+	}
+	t.Setenv("STATE_DIRECTORY", "/var/lib/other")
+	if cfg, err := Load(Source{}); err != nil || cfg.DataDir != "/var/lib/other" {
+		t.Errorf("under systemd: %s, %v", cfg.DataDir, err)
+	}
+	write(t, dir, "sipxrest.yaml", minimal+"data-dir: mine\n")
+	if cfg, err := Load(Source{}); err != nil || cfg.DataDir != "mine" && cfg.DataDir != filepath.Join(dir, "mine") {
+		t.Errorf("configured: %s, %v", cfg.DataDir, err)
 	}
 }

@@ -38,7 +38,14 @@ Write one and edit it:     sipxrest serve --example-config > sipxrest.yaml
 or read a sipX system's:   sipxrest serve --conf-dir /etc/sipxpbx
 or see a call being made:  sipxrest demo`)
 
-var defaultFiles = []string{"sipxrest.yaml", "/etc/sipxrest/sipxrest.yaml"}
+const (
+	// systemFile is the configuration of the system's service, and systemDataDir
+	// what its unit has as StateDirectory.
+	systemFile    = "/etc/sipxrest/sipxrest.yaml"
+	systemDataDir = "/var/lib/sipxrest"
+)
+
+var defaultFiles = []string{"sipxrest.yaml", systemFile}
 
 // maxFile bounds the configuration file, in bytes.
 const maxFile = 1 << 20
@@ -74,6 +81,9 @@ func Load(src Source) (Config, error) {
 		errs = append(errs, cfg.readFile(file))
 	}
 	errs = append(errs, cfg.readEnviron(src.Environ), cfg.readSettings(src.Set))
+	if cfg.origin["data-dir"] == "" && os.Getenv("STATE_DIRECTORY") == "" && file != "" {
+		cfg.DataDir = defaultDataDir(file)
+	}
 	if err := errors.Join(errs...); err != nil {
 		return cfg, err
 	}
@@ -81,6 +91,20 @@ func Load(src Source) (Config, error) {
 		return cfg, ErrNoConfig
 	}
 	return cfg, cfg.Validate()
+}
+
+// defaultDataDir is data-dir where neither the configuration nor systemd says it.
+// It depends on the file alone: in whatever folder the service and a command are
+// started, they mean the same one.
+func defaultDataDir(file string) string {
+	abs, err := filepath.Abs(file)
+	switch {
+	case err != nil:
+		return "data"
+	case abs == systemFile:
+		return systemDataDir
+	}
+	return filepath.Join(filepath.Dir(abs), "data")
 }
 
 func searchFile() string {

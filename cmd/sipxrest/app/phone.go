@@ -119,12 +119,16 @@ func (v *checks) phone() {
 	v.phoneSIP()
 }
 
-// PhoneDatabase answers the file with the phone's users.
+// PhoneDatabase answers the file with the phone's users, by its whole name.
 func (c *Config) PhoneDatabase() string {
-	if c.Phone.Database != "" {
-		return c.Phone.Database
+	file := c.Phone.Database
+	if file == "" {
+		file = filepath.Join(c.DataDir, "phone.db")
 	}
-	return filepath.Join(c.DataDir, "phone.db")
+	if abs, err := filepath.Abs(file); err == nil {
+		return abs
+	}
+	return file
 }
 
 // openPhone makes the service for the section, if it is enabled.
@@ -289,7 +293,7 @@ func (c *checker) phone(cfg *Config) {
 	c.phoneSIP(cfg)
 	file := cfg.PhoneDatabase()
 	if _, err := os.Stat(file); errors.Is(err, os.ErrNotExist) {
-		c.say(levelNote, "phone", "served on %s; there are no users in %s yet: sipxrest phone user add NAME", where, file)
+		c.say(levelNote, "phone", "served on %s; there are no users in %s yet%s: sipxrest phone user add NAME", where, file, orStateDir(cfg))
 		return
 	}
 	store, err := webphone.Open(file)
@@ -303,8 +307,8 @@ func (c *checker) phone(cfg *Config) {
 	case err != nil:
 		c.say(levelProblem, "phone", "%s: %s: %v", cfg.Origin("phone.database"), file, err)
 	case n == 0:
-		c.say(levelNote, "phone", "served on %s; there are no users in %s yet: sipxrest phone user add NAME", where, file)
+		c.say(levelNote, "phone", "served on %s; there are no users in %s yet%s: sipxrest phone user add NAME", where, file, orStateDir(cfg))
 	default:
-		c.say(levelOK, "phone", "served on %s, %s in %s", where, count(n, "user"), file)
+		c.say(levelOK, "phone", "served on %s, %s in %s%s", where, count(n, "user"), file, orStateDir(cfg))
 	}
 }

@@ -25,8 +25,11 @@ func Document(data []byte) (*yaml.Node, error) {
 		return nil, nil
 	case err != nil:
 		err = withoutAnchors(err)
-		if bytes.Contains(data, []byte("\n\t")) {
+		switch {
+		case bytes.Contains(data, []byte("\n\t")):
 			err = fmt.Errorf("%w: indent with spaces, YAML takes no tabs", err)
+		case strings.Contains(err.Error(), "did not find expected key"):
+			err = fmt.Errorf("%w: what is indented belongs to a section: is the section's own line, above it, behind a #?", err)
 		}
 		return nil, err
 	}

@@ -15,6 +15,7 @@ func TestADocumentIsReadOrItIsSaidWhyNot(t *testing.T) {
 		"a: &x [1]\nb: *x":   "",
 		"a: 1\n---\nb: 2":    "more than one document",
 		"a: [":               "yaml",
+		"a: 1\n#b:\n  c: 1":  "is the section's own line, above it, behind a #?",
 		"a:\n\tb: 1":         "indent with spaces, YAML takes no tabs",
 		"secret: *sesame123": "put a text that begins with * in quotes",
 		"a: &a [*a]":         "", // whatever reads it wants plain values

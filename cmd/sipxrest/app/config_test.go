@@ -198,6 +198,7 @@ func TestConfigurationFaultsNameThePlaceAndTheFix(t *testing.T) {
 		{"unknown key of a listener", minimal + "http:\n- listen: ':1'\n- listen: ':2'\n  ath: pin", `:6: http: unknown key "ath": did you mean "auth"?`},
 		{"unknown key of tls", minimal + "http:\n- {listen: ':1', tls: {crt: a}}", `:4: http: unknown key "tls.crt": did you mean "tls.cert"?`},
 		{"key twice", minimal + "realm: a\nrealm: b", `:4: key "realm" was set already in line 3`},
+		{"section twice", minimal + "refer: {hangup-on: outcome}\nrefer: {fallback: false}", `:4: key "refer" was set already in line 3: put what is below both into one`},
 		{"section as value", minimal + "sip: udp", `:3: sip is a section: put listen below it`},
 		{"value as section", minimal + "realm: {a: b}", `:3: realm: one value is expected here`},
 		{"no unit", minimal + "call: {timeout: 180}", `:3: call.timeout: 180 needs a unit: write 180s`},

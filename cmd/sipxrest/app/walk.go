@@ -42,7 +42,11 @@ func (w *walk) mapping(name string, n *yaml.Node) {
 			continue
 		}
 		if first, twice := seen[k.Value]; twice {
-			w.fault(k.Line, fmt.Errorf("key %q was set already in line %d: remove one of them", k.Value, first))
+			advice := "remove one of them"
+			if v.Kind == yaml.MappingNode {
+				advice = "put what is below both into one"
+			}
+			w.fault(k.Line, fmt.Errorf("key %q was set already in line %d: %s", k.Value, first, advice))
 			continue
 		}
 		seen[k.Value] = k.Line

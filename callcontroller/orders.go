@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -17,8 +18,15 @@ import (
 // of a DELETE for the phones to be hung up.
 const placeTimeout = 5 * time.Second
 
+// A client is who asks for a call: from which address, and whether he may name
+// any agent.
+type client struct {
+	addr    netip.Addr
+	trusted bool
+}
+
 // postCall places a call.
-func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *restauth.User, trusted bool, calling, called party, o *order) *refusal {
+func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *restauth.User, who client, calling, called party, o *order) *refusal {
 	r := &record{c: c, seq: c.seq.Add(1), method: o.method, keep: o.keep}
 	spec := sipflow.Spec{
 		Key:               key,
@@ -30,7 +38,8 @@ func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *r
 		ConfPIN:           o.confPIN,
 		ForwardingAllowed: o.forwardingAllowed,
 		Timeout:           o.timeout,
-		Trusted:           trusted,
+		Trusted:           who.trusted,
+		Peer:              who.addr,
 		Credentials: sipflow.Credentials{
 			Username: agent.Name, Password: agent.SIPPassword, HA1: agent.SIPHA1, HA1SHA256: agent.SIPHA1SHA256,
 		},
@@ -59,39 +68,39 @@ func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *r
 	if errors.Is(err, sipflow.ErrInProgress) {
 		return &refusal{status: 406, code: 403, text: "Call in progress " + clip(o.methodGiven) + " not supported"} // sipXrest: 403 in the document
 	}
-	return c.explain(key, err, "placed", "calling user")
+	return c.explain(key, who, err, "placed", "calling user")
 }
 
 // postTransfer has another phone take the calling one's place.
-func (c *Controller) postTransfer(key sipflow.Key, trusted bool, o *order) *refusal {
+func (c *Controller) postTransfer(key sipflow.Key, who client, o *order) *refusal {
 	to := key
 	to.Calling = c.keyOf(o.target)
 	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
 	defer cancel()
-	err := c.transfer(ctx, key, to, o.target.wire(), trusted)
+	err := c.transfer(ctx, key, to, o.target.wire(), who.trusted)
 	switch {
 	case errors.Is(err, sipflow.ErrNoCall):
 		return &refusal{status: 406, code: 403, text: "Call not found."} // sipXrest: 403 in the document
 	case errors.Is(err, sipflow.ErrTransferring):
 		return &refusal{status: 406, code: 403, text: "Transfer in progress."}
 	}
-	return c.explain(key, err, "transferred", "target")
+	return c.explain(key, who, err, "transferred", "target")
 }
 
 // delete hangs a call up.
-func (c *Controller) delete(key sipflow.Key) *refusal {
+func (c *Controller) delete(key sipflow.Key, who client) *refusal {
 	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
 	defer cancel()
 	err := c.hangUp(ctx, key)
 	if errors.Is(err, sipflow.ErrNoCall) {
 		return &refusal{status: 404, code: 404, text: "Call not found."}
 	}
-	return c.explain(key, err, "hung up", "calling user")
+	return c.explain(key, who, err, "hung up", "calling user")
 }
 
 // explain answers why a call was not what ("placed"), and logs it. whose phone
 // was to be called is said where it matters.
-func (c *Controller) explain(key sipflow.Key, err error, what, whose string) *refusal {
+func (c *Controller) explain(key sipflow.Key, who client, err error, what, whose string) *refusal {
 	level := slog.LevelWarn
 	var answer refusal
 	var limit *sipflow.LimitError
@@ -120,7 +129,8 @@ func (c *Controller) explain(key sipflow.Key, err error, what, whose string) *re
 		level = slog.LevelError
 		answer = refusal{status: 500, code: 500, text: "The call could not be " + what + ": an internal error, see the log of the service"}
 	}
-	c.log.Log(context.Background(), level, "call not "+what, "key", key.String(), "error", err)
+	end := sipflow.End{Key: key, Peer: who.addr, Err: err}
+	c.log.LogAttrs(context.Background(), level, "call not "+what, end.Attrs()...)
 	return &answer
 }
 

@@ -67,6 +67,7 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 		return
 	}
 	key := sipflow.Key{Agent: agent.aor(), Calling: c.keyOf(calling), Called: c.keyOf(called)}
+	who := client{c.gate.Address(r), c.gate.Trusts(r)}
 	var refused *refusal
 	switch r.Method {
 	case http.MethodPost:
@@ -75,12 +76,12 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 			break
 		}
 		if o.transfer {
-			refused = c.postTransfer(key, c.gate.Trusts(r), &o)
+			refused = c.postTransfer(key, who, &o)
 		} else {
-			refused = c.postCall(r.Context(), key, user, c.gate.Trusts(r), calling, called, &o)
+			refused = c.postCall(r.Context(), key, user, who, calling, called, &o)
 		}
 	case http.MethodDelete:
-		refused = c.delete(key)
+		refused = c.delete(key, who)
 	default:
 		c.get(w, r, key, &p)
 		return

@@ -3,11 +3,14 @@ package dialout
 import (
 	"context"
 	"log/slog"
+	"net/netip"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sipxrest/dialout/talk"
+	"sipxrest/sipflow"
 )
 
 // happening is one thing that happens to a call's SIP side. Each happens once
@@ -35,6 +38,10 @@ type call struct {
 	s      *Service
 	log    *slog.Logger
 	talk   *conversation // nil without Talk
+	began  time.Time
+	peer   netip.Addr // of the client of the JSON resource; invalid for others
+
+	sipCallID atomic.Pointer[string] // of the call to the phone, once it is placed
 
 	happens  chan happening
 	controls chan talk.Control // what the phone is to do
@@ -52,7 +59,7 @@ type call struct {
 }
 
 func (s *Service) newCall(source Source, number string) *call {
-	c := &call{id: newCallID(), number: number, source: source, s: s, happens: make(chan happening, numHappenings),
+	c := &call{id: newCallID(), number: number, source: source, s: s, began: time.Now(), happens: make(chan happening, numHappenings),
 		controls: make(chan talk.Control, maxControls), said: make(chan struct{})}
 	c.gone, c.stop = context.WithCancel(context.Background())
 	c.log = s.log.With("call", c.id)
@@ -82,7 +89,7 @@ func (c *call) place(o *order) error {
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, placeTime)
 	defer cancel()
-	o.report = c.report
+	o.report, o.placed = c.report, func(callID string) { c.sipCallID.CompareAndSwap(nil, &callID) }
 	l, err := c.s.place(ctx, o)
 	if err != nil {
 		return err
@@ -110,7 +117,7 @@ func (c *call) hangUp(why error) bool {
 	if c.line != nil {
 		c.line.hangUp(why)
 	}
-	c.reportLocked(happening{itEnds, ending{us, nil}})
+	c.reportLocked(happening{itEnds, ending{by: us}})
 	return true
 }
 
@@ -173,10 +180,22 @@ func (c *call) ended(e ending, connected bool) {
 	if outcome == Failed {
 		level = slog.LevelWarn
 	}
-	if e.err == nil {
-		e.err = why
+	end := sipflow.End{Key: sipflow.Key{Agent: c.agent, Calling: c.number}, Peer: c.peer}
+	if callID := c.sipCallID.Load(); callID != nil { // SIP may take its time to end
+		end.CallIDs = []string{*callID}
 	}
-	c.log.Log(context.Background(), level, "phone call ended", "outcome", outcome, "code", status.Code, "reason", status.Message, "error", e.err)
+	if e.sip != nil {
+		end = *e.sip
+	}
+	end.Flow, end.Outcome, end.By, end.Took = "dialout", outcome.String(), sipflow.PartyName(sipflow.Party(e.by)), time.Since(c.began)
+	if end.Err = e.err; end.Err == nil {
+		end.Err = why
+	}
+	more := []slog.Attr{slog.String("call", c.id), slog.Int("code", status.Code), slog.String("reason", status.Message)}
+	if c.talk != nil {
+		more = append(more, slog.String("room", c.talk.roomID), slog.String("backend", c.talk.session.Backend().URL()))
+	}
+	c.s.log.LogAttrs(context.Background(), level, sipflow.EndText, end.Attrs(more...)...)
 	c.s.release(c)
 	if c.talk != nil {
 		c.leave()
@@ -232,7 +251,7 @@ func (c *call) failPlacing(err error) {
 		return // that ends it
 	}
 	c.log.Warn("the phone cannot be called", "error", err)
-	c.report(happening{itEnds, ending{us, err}})
+	c.report(happening{itEnds, ending{by: us, err: err}})
 }
 
 // placeTime bounds the time until the first INVITE is out: DNS and connecting.

@@ -164,7 +164,7 @@ func (st *stage) lines() []*testLine {
 func (l *testLine) rings()    { l.report(happening{kind: itRings}) }
 func (l *testLine) connects() { l.report(happening{kind: itConnects}) }
 func (l *testLine) ends(by party, err error) {
-	l.report(happening{itEnds, ending{by, err}})
+	l.report(happening{itEnds, ending{by: by, err: err}})
 }
 
 func (l *testLine) wasHungUp() error {

@@ -11,7 +11,7 @@ import (
 	"sipxrest/sipflow"
 )
 
-// party is who ended a call.
+// party is who ended a call, numbered as sipflow's.
 type party uint8
 
 const (
@@ -52,6 +52,9 @@ func (o Outcome) String() string {
 type ending struct {
 	by  party
 	err error // nil: as calls end
+	// sip is what the log says of the SIP side; nil if it is not over, or has not
+	// begun.
+	sip *sipflow.End
 }
 
 // lastStatus is what is said of a call that has ended, wasConnected or not, and

@@ -137,7 +137,8 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, c *call, agent *
 		return why
 	}
 	// As for other calls: a peer that may name any user is not bound by limits of one.
-	o.agent, o.trusted = agent, s.gate.Trusts(r)
+	o.agent, o.trusted, o.peer = agent, s.gate.Trusts(r), s.gate.Address(r)
+	c.peer = o.peer
 	if why := s.admit(c); why != nil {
 		return why
 	}

@@ -316,3 +316,23 @@ func TestATargetOfAClientsIsMarked(t *testing.T) {
 		}
 	})
 }
+
+func TestTheEndOfACallIsALine(t *testing.T) {
+	alone(t, func(st *stage) {
+		id := st.call()
+		l := st.one()
+		l.placed("a1@10.0.0.1")
+		l.rings()
+		time.Sleep(time.Second)
+		if w := st.ask("DELETE", "/dialout/"+id, ""); w.Code != 200 {
+			t.Fatalf("%d %s", w.Code, w.Body)
+		}
+		synctest.Wait()
+		for _, want := range []string{`level=INFO msg="call ended" flow=dialout agent=201 calling=` + number + ` peer=198.51.100.7 call_ids=[a1@10.0.0.1] outcome=cancelled ended_by=service took=1s`,
+			` call=` + id + ` code=487 reason="Hung up by its client" error="hung up by its client"`} {
+			if !strings.Contains(st.log.String(), want) {
+				t.Errorf("the log lacks %s:\n%s", want, st.log)
+			}
+		}
+	})
+}

@@ -2,6 +2,7 @@ package dialout
 
 import (
 	"context"
+	"net/netip"
 
 	"sipxrest/dialout/talk"
 	"sipxrest/restauth"
@@ -18,7 +19,9 @@ type order struct {
 	chosen    bool           // target is a client's choice
 	caller    string         // number, "" for the default one
 	anonymous bool
-	report    func(happening) // returns at once
+	peer      netip.Addr          // of the client; invalid for Talk
+	report    func(happening)     // returns at once
+	placed    func(callID string) // likewise; told the SIP Call-ID of the phone's call
 }
 
 // A line is a call that was placed. Its functions may be called from any
@@ -80,6 +83,7 @@ func (o *order) spec(cfg *Config) sipflow.Spec {
 			Number:      o.number, Caller: caller, Anonymous: o.anonymous,
 			Target: o.target, Chosen: o.chosen,
 		},
+		Peer: o.peer, LogsEnd: true,
 		Observe: func(e *sipflow.Event) { o.observe(e) },
 	}
 	if a := o.agent; a != nil {
@@ -91,6 +95,9 @@ func (o *order) spec(cfg *Config) sipflow.Spec {
 
 // observe is sipflow.Spec.Observe.
 func (o *order) observe(e *sipflow.Event) {
+	if e.CallID != "" {
+		o.placed(e.CallID)
+	}
 	switch e.Kind {
 	case sipflow.Alerted:
 		o.report(happening{kind: itRings})
@@ -104,6 +111,6 @@ func (o *order) observe(e *sipflow.Event) {
 		case sipflow.CalledParty:
 			by = room
 		}
-		o.report(happening{itEnds, ending{by, e.Err}})
+		o.report(happening{itEnds, ending{by, e.Err, e.End}})
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"slices"
 	"time"
 
@@ -15,7 +14,7 @@ import (
 // Inbound is what has a switchboard hand its calls to d. realm is that of the
 // users' SIP secrets.
 func (d *Dispatcher) Inbound(realm string) *sipflow.Inbound {
-	return &sipflow.Inbound{Realm: realm, Algorithms: d.algorithms, Admit: d.admit, Secrets: d.secrets, User: d.User, Trunk: d.trunk, Take: d.take}
+	return &sipflow.Inbound{Realm: realm, Algorithms: d.algorithms, Admit: d.admit, Secrets: d.secrets, User: d.User, Trunk: d.trunk, LogsEnd: true, Take: d.take}
 }
 
 // admit lets calls of trunks in, and has all others prove who they are.
@@ -120,26 +119,57 @@ func (d *Dispatcher) begin(in *sipflow.Incoming) (*call, error) {
 	case t != nil && !prove:
 		c.Trunk = t.Name
 	case t == nil && st.secretOfTrunk(in.Username):
-		d.log.Info("inbound call refused: the trunk of this digest user has neither this source nor this From host: see its sources and from-hosts", "user", in.Username, "from", clip(in.From.User+"@"+in.From.Host), "source", in.Source)
 		d.stats.decided[OutcomeForged].Add(1)
-		return nil, in.Refuse(403, "Wrong Identity")
+		return nil, c.refuse(403, "Wrong Identity", errForeignTrunk, slog.String("user", in.Username))
 	case in.Username != "" && st.cfg.Owns != nil && !st.cfg.Owns(in.Username, in.From.User):
-		d.log.Info("inbound call refused: the user calls in the name of another", "user", in.Username, "from", clip(in.From.User), "source", in.Source)
 		d.stats.decided[OutcomeForged].Add(1)
-		return nil, in.Refuse(403, "Wrong Identity") // RFC 4474 has it as 438, which fewer know
+		return nil, c.refuse(403, "Wrong Identity", errForeignName, slog.String("user", in.Username)) // RFC 4474 has it as 438, which fewer know
 	}
-	c.log = d.log.With("call", c.ID, "sip_call_id", clip(c.SIPCallID), "trunk", c.Trunk, "from", clip(c.FromUser+"@"+c.FromHost), "to", clip(c.ToUser+"@"+c.ToHost), "source", address(c.Source))
 	if c.rule = st.table.find(&c.Call); c.rule == nil {
-		c.log.Info("inbound call refused: no rule is for it")
 		d.stats.decided[OutcomeNoRule].Add(1)
-		return nil, in.Refuse(codeNoRule, "")
+		return nil, c.refuse(codeNoRule, "", errNoRule)
 	}
-	c.log = c.log.With("rule", c.rule.ID)
+	c.log = d.log.With("call", c.ID, "calling", clip(c.FromUser+"@"+c.FromHost), "called", clip(c.ToUser+"@"+c.ToHost),
+		"peer", in.Source.Addr().Unmap().String(), "call_ids", []string{clip(c.SIPCallID)}, "trunk", c.Trunk, "rule", c.rule.ID)
 	c.line = d.events.line(c.ID)
 	return c, nil
 }
 
-func address(a netip.AddrPort) netip.Addr { return a.Addr().Unmap() }
+// Why a call is refused before anybody is asked.
+var (
+	errNoRule       = errors.New("no rule is for it")
+	errForeignName  = errors.New("the user calls in the name of another")
+	errForeignTrunk = errors.New("the trunk of this digest user has neither this source nor this From host: see its sources and from-hosts")
+)
+
+// refuse refuses a call for which there is no rule, and has its end logged.
+func (c *call) refuse(code int, reason string, why error, more ...slog.Attr) error {
+	c.in.Observe(func(e *sipflow.Event) {
+		if e.Kind == sipflow.Ended {
+			e.End.Err = why
+			c.logEnd(e, append(more, slog.Int("code", code))...)
+		}
+	})
+	return c.in.Refuse(code, reason)
+}
+
+// logEnd logs the end of the call, with more of our own.
+func (c *call) logEnd(e *sipflow.Event, more ...slog.Attr) {
+	end := *e.End
+	end.Flow = "dispatch"
+	end.Key.Calling, end.Key.Called = clip(end.Key.Calling), clip(end.Key.Called)
+	for i, id := range end.CallIDs {
+		end.CallIDs[i] = clip(id)
+	}
+	ours := []slog.Attr{slog.String("call", c.ID)}
+	if c.Trunk != "" {
+		ours = append(ours, slog.String("trunk", c.Trunk))
+	}
+	if c.rule != nil {
+		ours = append(ours, slog.String("rule", c.rule.ID))
+	}
+	c.d.log.LogAttrs(context.Background(), slog.LevelInfo, sipflow.EndText, end.Attrs(append(ours, more...)...)...)
+}
 
 // ask has the webhook decide. When it fails, that is logged and the decision is
 // the rule's fallback; the error is told too.
@@ -358,22 +388,22 @@ func (c *call) ended(e *sipflow.Event) {
 		m.add("ended_by", by)
 		m.add("outcome", outcome)
 	})
-	args := []any{"outcome", outcome, "code", code, "ended_by", by, "duration", talked}
+	more := []slog.Attr{slog.Int("code", int(code)), slog.Duration("duration", talked)}
 	if d := c.decision; d != nil {
-		args = append(args, "action", d.Action.String())
-		for _, more := range [][2]string{{"room", d.Room}, {"transfer_to", d.To}, {"metadata", clip(d.Metadata)}} {
-			if more[1] != "" {
-				args = append(args, more[0], more[1])
+		more = append(more, slog.String("action", d.Action.String()))
+		for _, m := range [][2]string{{"room", d.Room}, {"transfer_to", d.To}, {"metadata", clip(d.Metadata)}} {
+			if m[1] != "" {
+				more = append(more, slog.String(m[0], m[1]))
 			}
 		}
 		if len(d.Attributes) > 0 {
-			args = append(args, "attributes", clip(attributeText(d.Attributes)))
+			more = append(more, slog.String("attributes", clip(attributeText(d.Attributes))))
 		}
 	}
 	if c.fellBack {
-		args = append(args, "fallback", true)
+		more = append(more, slog.Bool("fallback", true))
 	}
-	c.log.Info("inbound call", args...)
+	c.logEnd(e, more...)
 }
 
 // clip keeps a log line short.

@@ -1,6 +1,8 @@
 package limit
 
 import (
+	"fmt"
+	"net/netip"
 	"slices"
 	"sync"
 	"time"
@@ -72,3 +74,23 @@ func (l *Log[From]) Stop() {
 		l.timer.Stop()
 	}
 }
+
+// A Page is a page that a browser had call, for a Log: its origin, or the name by
+// which it called, and where the browser is.
+type Page struct {
+	Name string
+	Peer netip.Addr
+}
+
+// maxPage bounds what a line tells of a name, in bytes.
+const maxPage = 80
+
+// RefusedPage is a Page; its name may be whatever a stranger wrote.
+func RefusedPage(name string, peer netip.Addr) Page {
+	if len(name) > maxPage {
+		name = name[:maxPage] + "…"
+	}
+	return Page{name, peer.Unmap()}
+}
+
+func (p Page) String() string { return fmt.Sprintf("%q by %v", p.Name, p.Peer) }

@@ -1,7 +1,10 @@
 package phone
 
 import (
+	"cmp"
 	"context"
+	"log/slog"
+	"net/netip"
 	"time"
 
 	"sipxrest/sipflow"
@@ -36,6 +39,9 @@ type call struct {
 	// accepted is closed when a device answers a SIP phone's call; nil for others.
 	accepted chan struct{}
 	guest    bool // the caller is no user: he is never busy
+	// began is when it was placed, and peer the caller's address, for the log.
+	began time.Time
+	peer  netip.Addr
 }
 
 type state int
@@ -75,6 +81,7 @@ func (s *Service) begin(c *call, offline *refusal) *refusal {
 	if refusal := s.cannot(c, offline); refusal != nil {
 		return refusal
 	}
+	c.began = time.Now()
 	s.calls[c.id], s.busy[c.callee.ID] = c, c
 	if !c.guest {
 		s.busy[c.caller.ID] = c
@@ -282,4 +289,26 @@ func (s *Service) remove(c *call, o Outcome) {
 		c.phone(ending(o))
 	}
 	s.stats.ended[o].Add(1)
+	s.logEnd(c, o)
+}
+
+// logEnd tells an operator how a call ended. Those that went as they should are
+// told at debug level only, unless the configuration asks for all. s.mu is held.
+func (s *Service) logEnd(c *call, o Outcome) {
+	level := slog.LevelInfo
+	if !s.cfg.LogCalls && (o == Completed || o == HandedOver) {
+		level = slog.LevelDebug
+	}
+	end := sipflow.End{Flow: "phone", Key: sipflow.Key{Calling: cmp.Or(c.caller.Username, c.caller.SIP), Called: c.callee.Username}, Peer: c.peer,
+		Outcome: o.String(), Took: time.Since(c.began)}
+	write := func() {
+		s.log.LogAttrs(context.Background(), level, sipflow.EndText, end.Attrs(slog.String("call", c.id.String()))...)
+	}
+	switch {
+	case !s.log.Enabled(context.Background(), level):
+	case s.closed:
+		write()
+	default: // a log that is slow must not keep others' calls waiting
+		s.serving.Go(write)
+	}
 }

@@ -485,3 +485,42 @@ func TestAnAnswerMayComeBeforeTheNotification(t *testing.T) {
 		}
 	})
 }
+
+// An operator reads of each call that came to nothing, in the words of all flows.
+func TestTheEndOfACallIsALine(t *testing.T) {
+	for _, all := range []bool{false, true} {
+		at(t, func(h *house) {
+			c := h.ringing()
+			_ = c.from.Close(websocket.StatusNormalClosure, "")
+			settle()
+			h.Shutdown()
+			want := `level=INFO msg="call ended" flow=phone calling=sam called=kim peer=10.0.0.2 outcome=cancelled took=`
+			if text := h.log.String(); strings.Count(text, "call ended") != 1 || !strings.Contains(text, want) || !strings.Contains(text, " call="+callA+"\n") {
+				t.Errorf("%s\nwant %s", text, want)
+			}
+		})
+		at(t, func(h *house) {
+			c := h.talking()
+			_ = c.from.Close(websocket.StatusNormalClosure, "")
+			settle()
+			h.Shutdown()
+			if text := h.log.String(); strings.Contains(text, "outcome=completed") != all {
+				t.Errorf("log.calls %v: %s", all, text)
+			}
+		}, func(c *Config) { c.LogCalls = all })
+	}
+}
+
+func TestRefusedPagesAreLogged(t *testing.T) {
+	at(t, func(h *house) {
+		for range 3 {
+			h.ask("sam", "GET", "/api/v3/users/favorites", "", "Origin", "https://evil.example")
+		}
+		settle()
+		settle()
+		h.Shutdown()
+		if text := h.log.String(); !strings.Contains(text, `add them to phone.origins if they may call" refused=3 pages="[\"https://evil.example\" by 10.0.0.2]"`) {
+			t.Error(text)
+		}
+	})
+}

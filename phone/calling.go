@@ -62,7 +62,7 @@ func (s *Service) initiate(w http.ResponseWriter, q *request) {
 		s.refuse(w, refusal)
 		return
 	}
-	c := &call{id: callID, caller: q.user, callee: to, direct: true, address: from, tokens: [2]tokenHash{q.token}}
+	c := &call{id: callID, caller: q.user, callee: to, direct: true, address: from, tokens: [2]tokenHash{q.token}, peer: s.cfg.Address(q.Request)}
 	if refusal := s.begin(c, errOfflineDirect); refusal != nil {
 		s.refuse(w, refusal)
 		return
@@ -155,7 +155,7 @@ func (s *Service) initiateSocket(w http.ResponseWriter, q *request) {
 		return
 	}
 	defer s.leave()
-	c := &call{id: callID, caller: q.user, callee: to, tokens: [2]tokenHash{q.token}}
+	c := &call{id: callID, caller: q.user, callee: to, tokens: [2]tokenHash{q.token}, peer: s.cfg.Address(q.Request)}
 	l := newLeg(&s.stats.frames)
 	c.legs[0] = l // from the beginning: it is a call once its client reads 101
 	if refusal := s.begin(c, errOffline); refusal != nil {

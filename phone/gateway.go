@@ -358,7 +358,7 @@ func (s *Service) fromPhone(ctx context.Context, in *sipflow.Incoming, name stri
 	case callee.refuses, from.ID == to.ID, guest && !s.cfg.Gateway.Guests, !guest && !callee.favorite, !guest && !reaches(from.Level, s.cfg.MinLevel):
 		return nil, 603, nil
 	}
-	return &call{id: NewID(), caller: from, callee: callee.User, guest: guest}, 0, nil
+	return &call{id: NewID(), caller: from, callee: callee.User, guest: guest, peer: in.Source.Addr().Unmap()}, 0, nil
 }
 
 // callerOf is the user whose phone calls, or a guest. Who has proved to be a SIP

@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"sipxrest/limit"
 )
 
 // crossSite refuses the requests of pages that may not use the service, answers
@@ -23,6 +25,7 @@ func (s *Service) crossSite(w http.ResponseWriter, r *http.Request) bool {
 		if u, err := url.Parse(origin); err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host) {
 			return false // a page of the service's own site
 		}
+		s.foreignPages.Refused(limit.RefusedPage(origin, s.cfg.Address(r)))
 		s.refuse(w, errOrigin)
 		return true
 	}

@@ -31,6 +31,9 @@ type Config struct {
 	RingTime time.Duration
 	// MaxCall is how long a call may last; 0: as long as it likes.
 	MaxCall time.Duration
+	// LogCalls logs the end of every call at info, not only of those that came to
+	// nothing.
+	LogCalls bool
 
 	MaxSockets     int // at once, of all users. Default: 10,000
 	MaxUserSockets int // notification sockets of one user. Default: 10
@@ -50,7 +53,9 @@ type Service struct {
 	rate    *limit.Names
 	pace    int         // bytes per second that are read of a socket; 0: all
 	off     atomic.Bool // calls are switched off
-	stats   stats
+	// foreignPages are logged a line for many.
+	foreignPages limit.Log[limit.Page]
+	stats        stats
 
 	serving sync.WaitGroup // sockets; added to under mu while not closed
 
@@ -78,6 +83,9 @@ func New(cfg Config, log *slog.Logger) (*Service, error) {
 		cfg: cfg, log: log, origins: map[string]bool{}, guesses: restauth.NewGuesses(),
 		rate: limit.NewNames(cfg.RequestRate, 2*cfg.RequestRate), pace: paceBytes,
 		calls: map[ID]*call{}, busy: map[ID]*call{}, devices: map[ID]map[*device]bool{},
+	}
+	s.foreignPages.Say = func(refused uint64, some []limit.Page) {
+		log.Info("refused requests of pages of other sites: add them to phone.origins if they may call", "refused", refused, "pages", some)
 	}
 	for _, text := range cfg.Origins {
 		origin, err := restauth.ParseOrigin(text)
@@ -172,6 +180,7 @@ func (s *Service) Shutdown() {
 	}
 	s.mu.Unlock()
 	s.serving.Wait()
+	s.foreignPages.Stop()
 }
 
 // Gateway is that of the configuration; nil without.

@@ -62,9 +62,14 @@ type Gate struct {
 	guesses *Guesses
 	// wrongPINs are logged a line for many: who guesses must not fill the disk.
 	wrongPINs limit.Log[guess]
-	decoy     string // in place of the PIN of a user who has none
-	listener  atomic.Int64
-	stats     gateStats
+	// Likewise pages by their origin, browsers by the name that they call by, and
+	// peers: whoever set up the page or the peer looks for the reason in the log.
+	foreignPages limit.Log[limit.Page]
+	foreignNames limit.Log[limit.Page]
+	untrusted    limit.Log[netip.Addr]
+	decoy        string // in place of the PIN of a user who has none
+	listener     atomic.Int64
+	stats        gateStats
 }
 
 // New makes the gate in front of users. An error names the field of cfg.
@@ -92,6 +97,15 @@ func New(cfg Config, users *Users, log *slog.Logger) (*Gate, error) {
 		}
 		log.Info("refused wrong PINs", "refused", refused, "agents", who)
 	}
+	g.foreignPages.Say = func(refused uint64, some []limit.Page) {
+		log.Info("refused requests of pages of other sites: add them to allowed-origins if they may call", "refused", refused, "pages", some)
+	}
+	g.foreignNames.Say = func(refused uint64, some []limit.Page) {
+		log.Info("refused browsers that call by another's name: add it to http-names if it is ours", "refused", refused, "names", some)
+	}
+	g.untrusted.Say = func(refused uint64, some []netip.Addr) {
+		log.Info("refused peers on a listener with auth: trusted: add them to trusted if they may call", "refused", refused, "peers", some)
+	}
 	g.origins = make(map[string]bool, len(cfg.AllowedOrigins))
 	for _, text := range cfg.AllowedOrigins {
 		origin, err := ParseOrigin(text)
@@ -117,7 +131,12 @@ type guess struct {
 }
 
 // Stop ends the log lines that are still to come.
-func (g *Gate) Stop() { g.wrongPINs.Stop() }
+func (g *Gate) Stop() {
+	g.wrongPINs.Stop()
+	g.foreignPages.Stop()
+	g.foreignNames.Stop()
+	g.untrusted.Stop()
+}
 
 // listener is what a request's listener decides about it.
 type listener struct {
@@ -201,7 +220,7 @@ func (g *Gate) arrive(w http.ResponseWriter, r *http.Request) (l *listener, addr
 	addr, trusted = g.peer(r)
 	if l.policy == TrustedOnly && !trusted {
 		g.stats.count(NotTrusted)
-		g.log.Debug("refused a peer that is not trusted", "peer", addr)
+		g.untrusted.Refused(addr)
 		plain(w, http.StatusForbidden, "Only trusted access allowed")
 		return nil, addr, false, false
 	}

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"sipxrest/limit"
 )
 
 // A page whose name leads to our address has our origin in its reader's browser:
@@ -92,7 +94,7 @@ func (l *listener) misnamed(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	g.stats.count(ForeignName)
-	g.log.Debug("refused a browser that calls by another's name", "peer", r.RemoteAddr, "host", clip(r.Host))
+	g.foreignNames.Refused(limit.RefusedPage(r.Host, g.Address(r)))
 	plain(w, http.StatusMisdirectedRequest, "The name in the address is not known to be this service's: call it by its IP address or a name of its domain, or add the name to http-names")
 	return true
 }

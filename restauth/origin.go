@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"sipxrest/limit"
 )
 
 // ParseOrigin reads an origin of the configuration and gives it the form that
@@ -62,7 +64,7 @@ func (g *Gate) crossSite(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	g.stats.count(CrossSite)
-	g.log.Debug("refused a cross-site request", "peer", r.RemoteAddr, "origin", clip(origin))
+	g.foreignPages.Refused(limit.RefusedPage(origin, g.Address(r)))
 	plain(w, http.StatusForbidden, "Cross-site request refused: the page's origin is not in allowed-origins")
 	return true
 }

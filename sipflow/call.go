@@ -31,16 +31,18 @@ type Call struct {
 	began time.Duration  // Place was called, since stats.start
 	open  atomic.Int32   // the flow, husks whose NOTIFYs are recorded, legs hung up on the side
 
-	ending  atomic.Bool // hung up by the client, or the flow has returned
-	mu      sync.Mutex  // one event is told at a time; guards moved
-	moved   *Key        // that the call holds since its last transfer
-	isUp    atomic.Bool // bridged: orders is there
-	joined  bool        // the parties have been; owned by the call's goroutine
-	outcome CallOutcome // likewise
-	orders  chan *order // of the client
-	by      Party       // who ended it; owned by the call's goroutine, as the next
-	wasUp   bool        // it has been bridged
-	in      *Incoming   // of an inbound call; nil for others
+	ending  atomic.Bool   // hung up by the client, or the flow has returned
+	mu      sync.Mutex    // one event is told at a time; guards moved
+	moved   *Key          // that the call holds since its last transfer
+	isUp    atomic.Bool   // bridged: orders is there
+	joined  bool          // the parties have been; owned by the call's goroutine
+	outcome CallOutcome   // likewise
+	orders  chan *order   // of the client
+	by      Party         // who ended it; owned by the call's goroutine, as the next
+	wasUp   bool          // it has been bridged
+	in      *Incoming     // of an inbound call; nil for others
+	callIDs []string      // of its legs, for the log; owned by the call's goroutine
+	took    time.Duration // from Place until the flow had returned; likewise
 }
 
 // Done is closed when the flow has returned: both phones are hung up, or on
@@ -127,7 +129,11 @@ func (c *Call) dialled(l *Leg, state DialogState) {
 // settle counts off the flow or a husk; after the last one nothing can follow.
 func (c *Call) settle() {
 	if c.open.Add(-1) == 0 {
-		c.observe(&Event{Kind: Ended, At: time.Now(), Err: c.err, By: c.by, Code: c.in.code()})
+		e := &Event{Kind: Ended, At: time.Now(), Err: c.err, By: c.by, Code: c.in.code()}
+		if c.LogsEnd {
+			e.End = c.end()
+		}
+		c.observe(e)
 	}
 }
 

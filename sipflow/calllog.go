@@ -4,33 +4,109 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
 	"sync"
 	"time"
 )
+
+// An End is what the log says of a call that is over, in the same words for all
+// flows: who has placed the call may log it with more of its own.
+type End struct {
+	Flow    string     // "refer", "invite", "inbound", …
+	Key     Key        // the parties; what is empty is left out
+	Peer    netip.Addr // who asked for the call by HTTP, or placed it by SIP; may be invalid
+	CallIDs []string   // SIP Call-IDs of its dialogs, at most maxCallIDs
+	Outcome string     // what it came to: "connected", "no_answer", "busy", …
+	By      string     // who ended it: "service", "calling", "called"; "" where that is not known
+	Took    time.Duration
+	Err     error // why it came to nothing, or was cut short; nil else
+}
+
+// maxCallIDs bounds how many a line names: a call that is transferred again and
+// again has many.
+const maxCallIDs = 8
+
+// Attrs are the end's part of a line of the log, and more between what it came to
+// and why.
+func (e *End) Attrs(more ...slog.Attr) []slog.Attr {
+	attrs := make([]slog.Attr, 0, 10+len(more))
+	text := func(key, value string) {
+		if value != "" {
+			attrs = append(attrs, slog.String(key, value))
+		}
+	}
+	text("flow", e.Flow)
+	text("agent", e.Key.Agent)
+	text("calling", e.Key.Calling)
+	text("called", e.Key.Called)
+	if e.Peer.IsValid() {
+		text("peer", e.Peer.String())
+	}
+	if len(e.CallIDs) > 0 {
+		attrs = append(attrs, slog.Any("call_ids", e.CallIDs))
+	}
+	text("outcome", e.Outcome)
+	text("ended_by", e.By)
+	if e.Took > 0 {
+		attrs = append(attrs, slog.Duration("took", e.Took.Round(time.Millisecond)))
+	}
+	attrs = append(attrs, more...)
+	if e.Err != nil {
+		attrs = append(attrs, slog.Any("error", e.Err))
+	}
+	return attrs
+}
+
+// EndText is the message of a line with the Attrs of an End.
+const EndText = "call ended"
+
+// PartyName is how a line names who has ended a call.
+func PartyName(p Party) string { return [...]string{"service", "calling", "called"}[p] }
+
+// logged remembers the Call-ID of a leg. It is called in the call's goroutine.
+func (c *Call) logged(callID string) {
+	if len(c.callIDs) < maxCallIDs {
+		c.callIDs = append(c.callIDs, callID)
+	}
+}
+
+// end describes the end of a call whose flow has returned.
+func (c *Call) end() *End {
+	e := &End{Flow: c.kind().String(), Key: c.Holds(), Peer: c.Peer, CallIDs: c.callIDs, Outcome: c.outcome.String(), Took: c.took, Err: c.err}
+	switch { // of the keys, some are made up to be unique
+	case c.in != nil:
+		e.Key.Called = c.CalledUser
+	case c.Dial != nil:
+		e.Key.Called = c.Dial.Target
+	case c.Converse != nil:
+		e.Key.Calling = ""
+	}
+	switch {
+	case errors.Is(c.err, ErrDraining):
+		e.By = PartyName(Us)
+	case c.wasUp || c.in != nil || c.Dial != nil: // the others do not note it
+		e.By = PartyName(c.by)
+	}
+	if errors.Is(c.err, ErrHungUpByUser) || errors.Is(c.err, ErrReplaced) {
+		e.By = "client"
+	}
+	return e
+}
 
 // logEnd tells an operator how a call ended. Those that went as they should
 // are told at debug level only, unless the configuration asks for all: at
 // thousands of calls a second a line for each is a good part of the work.
 func (sw *Switchboard) logEnd(c *Call) {
+	if c.LogsEnd {
+		return
+	}
 	level := slog.LevelInfo
 	if !sw.cfg.LogCalls && (c.err == nil || errors.Is(c.err, ErrHungUpByUser) || errors.Is(c.err, ErrReplaced)) {
 		level = slog.LevelDebug
 	}
-	if !sw.log.Enabled(context.Background(), level) {
-		return
+	if sw.log.Enabled(context.Background(), level) {
+		sw.log.LogAttrs(context.Background(), level, EndText, c.end().Attrs()...)
 	}
-	key := c.Holds()
-	attrs := []slog.Attr{slog.String("agent", key.Agent), slog.String("calling", key.Calling), slog.String("called", key.Called),
-		slog.Duration("took", (sw.stats.elapsed() - c.began).Round(time.Millisecond))}
-	text := "call ended"
-	if c.err != nil {
-		text = "call ended without a connection"
-		if errors.Is(c.err, ErrHungUpByUser) || errors.Is(c.err, ErrReplaced) {
-			text = "call ended"
-		}
-		attrs = append(attrs, slog.Any("error", c.err))
-	}
-	sw.log.LogAttrs(context.Background(), level, text, attrs...)
 }
 
 // deniedEvery is how often an agent's trouble with its SIP password is told.

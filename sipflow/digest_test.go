@@ -359,7 +359,7 @@ func TestRefusedPasswordsAreTold(t *testing.T) {
 			if got := strings.Count(log.String(), "level=WARN"); got != 1 || !strings.Contains(log.String(), c.says) {
 				t.Errorf("%d warnings, want one that says %q:\n%s", got, c.says, log.String())
 			}
-			if got := strings.Count(log.String(), "call ended without a connection"); got != 3 {
+			if got := strings.Count(log.String(), `msg="call ended" flow=refer`); got != 3 {
 				t.Errorf("%d calls were told, want 3:\n%s", got, log.String())
 			}
 			if c.password != "" && strings.Contains(log.String(), c.password) {

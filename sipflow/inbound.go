@@ -38,6 +38,8 @@ type Inbound struct {
 	// it may have at once, 0 for as many as there may be of all; "" for no trunk.
 	// It is called in the goroutine that reads the socket. Default: there are none.
 	Trunk func(*Incoming) (name string, most int)
+	// LogsEnd says that who takes the calls logs their ends, as Spec.LogsEnd does.
+	LogsEnd bool
 	// Take runs the call, in its own goroutine. Its ctx ends, with the cause,
 	// when the caller gives up (ErrCancelled) or sends BYE (ErrHungUp), and when
 	// the switchboard ends (ErrDraining). When it returns and the caller is
@@ -269,6 +271,7 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 	key, branch := sw.inviteKey(in.req)
 	calling := in.From.User + "@" + in.From.Host
 	c := &Call{Spec: Spec{Key: Key{Calling: calling}, Method: MethodInvite, CallingUser: calling, CalledUser: in.To.User + "@" + in.To.Host, Trusted: true,
+		Peer: in.Source.Addr().Unmap(), LogsEnd: sw.cfg.Inbound.LogsEnd,
 		Credentials: Credentials{Username: in.Username}}, // whose policy holds, for Config.Allow
 		sw: sw, id: idIn(key), began: sw.stats.elapsed(), wake: make(chan struct{}, 1), done: make(chan struct{}), in: in}
 	if user := sw.cfg.Inbound.User; user != nil && in.Username != "" {
@@ -356,6 +359,7 @@ func (c *Call) callerLeg(in *Incoming) *Leg {
 	l.peer.open = append(l.peer.open, in.tx)
 	in.entry.tx = in.tx
 	c.legs = append(c.legs, l)
+	c.logged(l.callID)
 	return l
 }
 

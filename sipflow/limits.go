@@ -84,6 +84,7 @@ type limits struct {
 
 	byAgent  [numLimits]limit.Log[string]
 	byPeer   [numLimits]limit.Log[netip.Addr]
+	pages    limit.Log[limit.Page] // whose WebSockets were refused
 	counters *[numLimits]atomic.Uint64
 }
 
@@ -104,6 +105,9 @@ func (l *limits) init(sw *Switchboard) {
 	if n := l.StrangerRate; n > 0 {
 		l.strangers = limit.NewBucket(n, n)
 	}
+	l.pages.Say = func(refused uint64, pages []limit.Page) {
+		sw.log.Info("sip: WebSockets of pages refused: add them to allowed-origins, or the name that they call by to http-names, if they may", "refused", refused, "pages", pages)
+	}
 	for i := range numLimits {
 		whose := "agents"
 		if i == LimitCallsPerTrunk {
@@ -120,6 +124,7 @@ func (l *limits) init(sw *Switchboard) {
 
 // stop ends the log lines.
 func (l *limits) stop() {
+	l.pages.Stop()
 	for i := range numLimits {
 		l.byAgent[i].Stop()
 		l.byPeer[i].Stop()

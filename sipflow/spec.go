@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 )
 
@@ -70,6 +71,11 @@ type Spec struct {
 	Dial *Dialling
 	// Converse is for calls by Converse only; nil for others.
 	Converse *Conversation
+	// Peer is the address from which the call is asked for, for the log.
+	Peer netip.Addr
+	// LogsEnd says that Observe logs the call's end, by Event.End: the switchboard
+	// does not.
+	LogsEnd bool
 	// Observe, when set, is told what happens to this call, in wire order,
 	// before the switchboard's own observers. It must return at once, and may
 	// not keep the event.
@@ -132,6 +138,7 @@ type Event struct {
 	Dialog *Dialog // Dialled; nil else
 	Err    error   // Ended: nil when the call was connected
 	By     Party   // Ended, of calls by Dial and inbound ones: who ended the call, or made it fail
+	End    *End    // Ended, of calls with Spec.LogsEnd; nil else
 	Code   uint16  // Ended, of inbound calls: the final code that the caller got; 0 when it gave up before
 }
 

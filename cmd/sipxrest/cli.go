@@ -145,7 +145,7 @@ func run(args []string, w world) int {
 	ctx.Bind(w)
 	if err := ctx.Run(); err != nil {
 		if !errors.Is(err, errFailed) {
-			fmt.Fprintln(w.stderr, "sipxrest:", err)
+			fmt.Fprintln(w.stderr, app.Failure(w.stderr, fmt.Sprint("sipxrest: ", err)))
 		}
 		return exitFailed
 	}

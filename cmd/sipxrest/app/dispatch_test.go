@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -110,6 +111,18 @@ func TestACallThatComesInIsDispatched(t *testing.T) {
 		t.Errorf("no rule: %v", err)
 	}
 	s.log.waitFor(t, `metadata="ticket 7"`)
+	s.log.waitFor(t, "no rule is for it")
+	for _, want := range []string{
+		`level=INFO msg="call ended" flow=dispatch calling=201@[^ ]+ called=5000@[^ ]+ peer=127.0.0.1 call_ids="\[[^ ]+ [^ ]+\]" outcome=connected ended_by=called took=\S+ call=\S+ trunk=here rule=r code=200 duration=\S+ action=answer room=support metadata="ticket 7"\n`,
+		`level=INFO msg="call ended" flow=dispatch calling=201@[^ ]+ called=5001@[^ ]+ peer=127.0.0.1 call_ids=\[[^ ]+\] outcome=refused_4xx ended_by=service took=\S+ call=\S+ trunk=here code=404 error="no rule is for it"\n`,
+	} {
+		if n := len(regexp.MustCompile(want).FindAllString(s.log.String(), -1)); n != 1 {
+			t.Errorf("%d lines %s:\n%s", n, want, s.log)
+		}
+	}
+	if n := strings.Count(s.log.String(), "call ended"); n != 2 {
+		t.Errorf("%d lines for two calls:\n%s", n, s.log)
+	}
 	resp, err := s.client.Get(s.MetricsURL() + "/metrics")
 	if err != nil {
 		t.Fatal(err)

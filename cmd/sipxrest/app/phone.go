@@ -149,7 +149,7 @@ func (a *App) openPhone() error {
 	a.phone, err = webphone.New(webphone.Config{
 		Store: store, Address: a.gate.Address, Gateway: gateway,
 		Origins:  append(a.cfg.AllowedOrigins[:len(a.cfg.AllowedOrigins):len(a.cfg.AllowedOrigins)], p.Origins...),
-		MinLevel: p.MinLevel, RingTime: p.RingTime, MaxCall: p.MaxCall,
+		MinLevel: p.MinLevel, RingTime: p.RingTime, MaxCall: p.MaxCall, LogCalls: a.cfg.Log.Calls,
 		MaxSockets: p.Limits.Sockets, MaxUserSockets: p.Limits.SocketsPerUser, MaxCalls: p.Limits.Calls, RequestRate: p.Limits.RequestsPerUser,
 	}, a.log)
 	if err != nil {

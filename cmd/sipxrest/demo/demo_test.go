@@ -108,8 +108,8 @@ func TestDemoKeepsRunningForCallsByCurl(t *testing.T) {
 	if res.StatusCode != http.StatusOK {
 		t.Error(res.Status)
 	}
-	out.waitFor(ctx, t, `201  <- INVITE`)
-	out.waitFor(ctx, t, `201  <- ACK`)
+	out.waitFor(ctx, t, `202  <- INVITE`)
+	out.waitFor(ctx, t, `202  <- REFER`)
 	end()
 	if err := <-ended; err != nil {
 		t.Error(err)

@@ -22,6 +22,8 @@ type ended struct {
 type endedDialog struct {
 	callID uint64 // hash
 	seq    uint32 // highest CSeq of the phone
+	code   int16  // that request's answer, 0 if it is not known
+	of     uint16 // and what tells it from others
 }
 
 // endedInvite stands for an INVITE whose 2xx made a dialog that is over (the
@@ -50,7 +52,8 @@ func (s *shard) bury(l *Leg, husked bool) {
 	var entry endedEntry
 	if !husked {
 		entry.dialog = l.id
-		e.dialogs[l.id] = endedDialog{callID: maphash.String(e.seed, l.callID), seq: l.peer.seq}
+		last := l.peer.latest()
+		e.dialogs[l.id] = endedDialog{callID: maphash.String(e.seed, l.callID), seq: l.peer.seq, code: last.code, of: last.of}
 	}
 	if tx := l.accepted; tx != nil && tx.ack != nil {
 		tx.leg = nil // its ACK cannot be made anew: the transaction stays
@@ -104,8 +107,10 @@ func (d endedDialog) onRequest(e *ended, m *wire.Message, from path) wire.Reply 
 		return wire.Reply{}
 	case m.Method() == "INVITE" && m.Seq() <= d.seq: // it ended with the call (RFC 3261 §15.1.2)
 		return wire.Reply{Code: 487}
-	case m.Method() == "BYE" || m.Seq() <= d.seq:
+	case m.Method() == "BYE", m.Method() == "NOTIFY" && m.Seq() <= d.seq: // the subscription is over, too
 		return replyOf(200, from)
+	case m.Seq() == d.seq && d.code != 0 && transactionOf(m) == d.of:
+		return again(m, int(d.code), from)
 	}
 	return wire.Reply{Code: 481}
 }

@@ -38,13 +38,15 @@ func (sw *Switchboard) inviteKey(m *wire.Message) (key, branch uint64) {
 	h.WriteByte(0)
 	h.WriteString(strconv.FormatUint(uint64(m.Seq()), 10))
 	key = h.Sum64()
-	via, _ := m.TopVia()
 	h.Reset()
-	h.Write(via.Branch)
-	if len(via.Branch) <= len(branchCookie) || string(via.Branch[:len(branchCookie)]) != branchCookie {
-		h.WriteByte(0)
-		h.Write(via.SentBy)
+	if unique := uniqueBranch(m); unique != nil {
+		h.Write(unique)
+		return key, h.Sum64()
 	}
+	via, _ := m.TopVia()
+	h.Write(via.Branch)
+	h.WriteByte(0)
+	h.Write(via.SentBy)
 	return key, h.Sum64()
 }
 

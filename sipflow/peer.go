@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"bytes"
+	"hash/maphash"
 	"strings"
 	"sync"
 	"time"
@@ -35,10 +36,10 @@ type peer struct {
 // answer is the memory of an in-dialog request that was answered at once: all
 // that a server transaction needs to answer its repeats (RFC 3261 §17.2.2),
 // since the response follows from the repeated request.
-// CSeq numbers do not repeat within a dialog, but in CANCEL and ACK.
 type answer struct {
 	seq  uint32
 	code int16
+	of   uint16 // hash of the transaction, see transactionOf
 }
 
 // confirm notes that the phone has answered.
@@ -137,10 +138,9 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 		return tooMany(over, l.call.sw.cfg.Limits.DialogRate)
 	}
 	if tx := p.opened(seq); tx != nil {
-		if method == tx.method {
-			s.stats.repeats++
+		if r, concerned := tx.again(s, m); concerned {
+			return r
 		}
-		return tx.again(m)
 	}
 	if method == "ACK" {
 		if p.reinvite != nil && p.reinvite.seq == seq {
@@ -154,6 +154,8 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 			continue
 		case method == "CANCEL": // of what has been answered: it has no effect (RFC 3261 §9.2)
 			return wire.Reply{Code: 200}
+		case a.of != transactionOf(m): // another request, though it has the number
+			continue
 		}
 		s.stats.repeats++
 		switch {
@@ -168,13 +170,14 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 	if method == "CANCEL" {
 		return wire.Reply{Code: 481}
 	}
-	if seq <= p.seq && p.seq != 0 && !(p.subscribed && saysOutcome(m)) { // RFC 3261 §12.2.2
+	// RFC 3261 §12.2.2. But who hangs up has hung up, and an outcome is one.
+	if seq <= p.seq && p.seq != 0 && method != "BYE" && !(p.subscribed && saysOutcome(m)) {
 		return wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"}
 	}
 	p.seq = max(p.seq, seq)
 	if p.relayed && method != "BYE" && !p.byed && p.up {
 		if r = l.open(s, m, from); r.Code >= 200 && r.Code != 500 {
-			p.remember(seq, r.Code)
+			p.remember(m, r.Code)
 		}
 		return r
 	}
@@ -182,7 +185,7 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 	sent := code < 0
 	code = max(code, -code)
 	if code != 500 { // a 500 asks to come again
-		p.remember(seq, code)
+		p.remember(m, code)
 	}
 	switch {
 	case sent:
@@ -194,9 +197,43 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 }
 
 // remember keeps how a request was answered. p.mu is held.
-func (p *peer) remember(seq uint32, code int) {
-	p.answered[p.next] = answer{seq, int16(code)}
+func (p *peer) remember(m *wire.Message, code int) {
+	p.answered[p.next] = answer{m.Seq(), int16(code), transactionOf(m)}
 	p.next = (p.next + 1) % len(p.answered)
+}
+
+// latest is the answer to the phone's latest request, zero if it is not known.
+// p.mu is held.
+func (p *peer) latest() answer {
+	for _, a := range p.answered {
+		if a.code != 0 && a.seq == p.seq {
+			return a
+		}
+	}
+	return answer{}
+}
+
+var transactionSeed = maphash.MakeSeed()
+
+// transactionOf hashes what tells a request of a dialog from another one that
+// has the same CSeq number: the method and, unless it is one of RFC 2543, the
+// branch. A repeat has the same hash.
+func transactionOf(m *wire.Message) uint16 {
+	h := maphash.String(transactionSeed, m.Method())
+	if branch := uniqueBranch(m); branch != nil {
+		h ^= maphash.Bytes(transactionSeed, branch)
+	}
+	return uint16(h)
+}
+
+// uniqueBranch is the branch of a request's Via, nil if it is not one that RFC
+// 3261 makes unique.
+func uniqueBranch(m *wire.Message) []byte {
+	via, _ := m.TopVia()
+	if len(via.Branch) <= len(branchCookie) || string(via.Branch[:len(branchCookie)]) != branchCookie {
+		return nil
+	}
+	return via.Branch
 }
 
 // again is the answer that a request gets, and each repeat of it.

@@ -60,7 +60,7 @@ func (l *Leg) open(s *shard, m *wire.Message, from path) wire.Reply {
 		}
 		oldest.timer.stop()
 		p.forget(oldest)
-		p.remember(oldest.seq, oldest.reply.Code)
+		p.remember(oldest.req, oldest.reply.Code)
 	}
 	tx := &serverTx{leg: l, req: m, method: m.Method(), seq: m.Seq(), path: from}
 	if tx.method == "INVITE" {
@@ -99,32 +99,38 @@ func (p *peer) opened(seq uint32) *serverTx {
 	return nil
 }
 
-// again answers what concerns a transaction that is open already.
-func (tx *serverTx) again(m *wire.Message) wire.Reply {
+// again answers what concerns a transaction that is open already: repeats of
+// its request, CANCEL and ACK. Anything else has its CSeq number by mistake.
+func (tx *serverTx) again(s *shard, m *wire.Message) (r wire.Reply, concerned bool) {
 	p := &tx.leg.peer
 	switch m.Method() {
 	case tx.method:
-		return tx.reply
+		if transactionOf(m) != transactionOf(tx.req) {
+			return wire.Reply{}, false
+		}
+		s.stats.repeats++
+		return tx.reply, true
 	case "CANCEL":
 		if tx.initial { // its CANCEL has no To tag
-			return wire.Reply{Code: 481}
+			return wire.Reply{Code: 481}, true
 		}
 		if !tx.done && !tx.cancelled && tx.method == "INVITE" {
 			tx.cancelled = true
 			tx.leg.inbox.put(event{in: tx, cancel: true, msg: m}, true)
 		}
-		return wire.Reply{Code: 200}
+		return wire.Reply{Code: 200}, true
 	case "ACK":
 		if tx.done && tx.method == "INVITE" {
 			tx.timer.stop()
 			p.forget(tx)
-			p.remember(tx.seq, tx.reply.Code)
+			p.remember(tx.req, tx.reply.Code)
 			if tx.reply.Code < 300 {
 				tx.leg.inbox.put(event{in: tx, ack: m}, true)
 			}
 		}
+		return wire.Reply{}, true
 	}
-	return wire.Reply{}
+	return wire.Reply{}, false
 }
 
 // waiting are the transactions that have no final response yet.
@@ -201,7 +207,7 @@ func (tx *serverTx) expire(s *shard) func() {
 	now := s.now()
 	if tx.method != "INVITE" || tx.over(now) {
 		p.forget(tx)
-		p.remember(tx.seq, tx.reply.Code)
+		p.remember(tx.req, tx.reply.Code)
 		if tx.method == "INVITE" && tx.reply.Code < 300 {
 			s.stats.unacked++
 			tx.leg.inbox.put(event{in: tx, err: errNoAck}, true)

@@ -63,7 +63,7 @@ func openJournal(dir string, log *slog.Logger) (*journal, error) {
 		return &journal{log: log}, nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, &Fault{"data-dir", fmt.Errorf("calls in progress cannot be noted there: %w: let the service write to it", err)}
+		return nil, &Fault{"data-dir", fmt.Errorf("calls in progress cannot be noted there: %w: let the service write to it, and see that it has room", err)}
 	}
 	return &journal{dir: dir, log: log}, nil
 }

@@ -3,8 +3,13 @@
 package phone
 
 import (
+	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // giveToOwner gives a file that root made to the owner of its folder, as whom
@@ -17,4 +22,15 @@ func giveToOwner(f *os.File, dir string) {
 	if owner, ok := info.Sys().(*syscall.Stat_t); ok {
 		_ = f.Chown(int(owner.Uid), int(owner.Gid))
 	}
+}
+
+// writable says why a database cannot be written: its log is a file beside it. The
+// driver has no words for that.
+func writable(file string) error {
+	for _, name := range []string{file, filepath.Dir(file)} {
+		if err := unix.Access(name, unix.W_OK); err != nil {
+			return fmt.Errorf("%s, and the folder that it is in, must be writable: %w", file, &fs.PathError{Op: "write", Path: name, Err: err})
+		}
+	}
+	return nil
 }

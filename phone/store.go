@@ -87,6 +87,9 @@ func Open(file string) (*Store, error) {
 		return nil, err
 	}
 	f.Close()
+	if err := writable(file); err != nil {
+		return nil, err
+	}
 	// Every transaction writes: one that begins by reading could not wait.
 	dsn := (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(file)}).String() +
 		fmt.Sprintf("?_txlock=immediate&_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(NORMAL)&_pragma=foreign_keys(1)", busyTimeout)

@@ -171,13 +171,13 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 		stats := &a.leg.call.sw.stats
 		if !a.leg.servedBy(to.Addr()) {
 			stats.challenges[ChallengeForeign].Add(1)
-			a.leg.call.sw.logDenied(a.leg.call, a.method, "it asks from "+to.Addr().String()+
+			a.leg.logDenied(a.auth.cred, a.method, "it asks from "+to.Addr().String()+
 				", which is neither an outbound proxy nor a server of the agent's domain")
 			return false
 		}
 		if !a.auth.answer(res, a.method, a.leg.target) {
 			stats.challenges[ChallengeDenied].Add(1)
-			a.leg.call.sw.logDenied(a.leg.call, a.method, a.auth.why)
+			a.leg.logDenied(a.auth.cred, a.method, a.auth.why)
 			return false
 		}
 		stats.challenges[ChallengeAnswered].Add(1)

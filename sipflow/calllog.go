@@ -118,22 +118,46 @@ type deniedAgents struct {
 	told map[string]time.Time // at most 1000
 }
 
-// logDenied says why a challenge was not answered: the usual trouble of a new
-// installation.
-func (sw *Switchboard) logDenied(c *Call, method, why string) {
-	agent := c.Key.Agent
-	d := &sw.denied
+// logDenied says why a challenge to what has the credentials was not answered: the
+// usual trouble of a new installation.
+func (l *Leg) logDenied(cred *Credentials, method, why string) {
+	c := l.call
+	agent, key := c.Key.Agent, l.passwordKey()
+	if why == whyNobody && key != "" {
+		why += ": name a user with one in " + key
+	}
+	d := &c.sw.denied
 	d.mu.Lock()
 	if d.told == nil || len(d.told) >= 1000 {
 		d.told = map[string]time.Time{}
 	}
-	last, known := d.told[agent]
+	last, known := d.told[agent+" "+key]
 	quiet := known && time.Since(last) < deniedEvery
 	if !quiet {
-		d.told[agent] = time.Now()
+		d.told[agent+" "+key] = time.Now()
 	}
 	d.mu.Unlock()
 	if !quiet {
-		sw.log.Warn("the SIP proxy does not let the agent call: "+why, "agent", agent, "sip-user", c.Credentials.Username, "method", method)
+		user := ""
+		if cred != nil {
+			user = cred.Username
+		}
+		c.sw.log.Warn("the SIP proxy does not let the agent call: "+why, "agent", agent, "sip-user", user, "method", method)
 	}
+}
+
+// passwordKey is the key of the configuration that says whose SIP password the leg
+// has; "" where the client says it.
+func (l *Leg) passwordKey() string {
+	switch {
+	case l.trunk != nil:
+		return "dialout.gateway.user"
+	case l.part != nil:
+		return "dispatch.agent"
+	case l.call.Dial != nil:
+		return "dialout.agent"
+	case l.call.Converse != nil:
+		return "phone.sip.agent"
+	}
+	return ""
 }

@@ -81,3 +81,24 @@ func TestTheEndOfACallIsOneLineOfOneShape(t *testing.T) {
 		})
 	}
 }
+
+// What a challenge is not answered for is said so that it can be put right.
+func TestAChallengeThatIsNotAnsweredSaysWhatIsMissing(t *testing.T) {
+	md5 := Credentials{Username: "201", HA1: "0123456789abcdef0123456789abcdef"}
+	for _, tt := range []struct {
+		challenge string
+		cred      Credentials
+		want      string
+	}{
+		{`Digest realm="r", nonce="n"`, Credentials{}, whyNobody},
+		{`Digest realm="r", nonce="n"`, Credentials{Username: "201"}, "no SIP password is stored for the user: add sip-password to it"},
+		{`Digest realm="r", nonce="n", algorithm=SHA-256`, md5, "answers its algorithm SHA-256: add sip-password, or the hash for it"},
+		{`Digest realm="r", nonce="n", algorithm=SHA-512-256`, md5, `the algorithm "SHA-512-256", which is not known`},
+		{`Digest realm="r", nonce="n", qop="auth-int"`, md5, "wants the qop"},
+	} {
+		c, ok := parseChallenge(tt.challenge)
+		if got := c.unanswered(&tt.cred); !ok || !strings.Contains(got, tt.want) || strings.Contains(got, `""`) {
+			t.Errorf("%s with %+v: %q, want …%s…", tt.challenge, tt.cred, got, tt.want)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"cmp"
 	"crypto/md5"
 	"crypto/sha256"
 	"encoding/hex"
@@ -169,6 +170,26 @@ func (c *challenge) respond(cred *Credentials, method, uri, cnonce string) (stri
 	return b.String(), true
 }
 
+// whyNobody says that there are no credentials at all; logDenied knows where they
+// would be configured.
+const whyNobody = "it asks for a SIP password, and nobody's is configured for such calls"
+
+// unanswered says what is missing for an answer to the challenge.
+func (c *challenge) unanswered(cred *Credentials) string {
+	algorithm, _ := strings.CutSuffix(strings.ToUpper(cmp.Or(c.algorithm, "MD5")), "-SESS")
+	switch {
+	case *cred == Credentials{}:
+		return whyNobody
+	case algorithm != "MD5" && algorithm != "SHA-256":
+		return fmt.Sprintf("its challenge has the algorithm %q, which is not known", c.algorithm)
+	case c.qop != nil && !contains(c.qop, "auth"):
+		return fmt.Sprintf("its challenge wants the qop %q, and only auth is known", c.qop)
+	case cred.Password == "" && cred.HA1 == "" && cred.HA1SHA256 == "":
+		return "no SIP password is stored for the user: add sip-password to it"
+	}
+	return fmt.Sprintf("no SIP password is stored that answers its algorithm %s: add sip-password, or the hash for it, to the user", algorithm)
+}
+
 func quote(s string) string {
 	return strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(s)
 }
@@ -223,7 +244,7 @@ func (a *auth) answer(res *wire.Message, method, uri string) bool {
 			continue
 		}
 		if !ok {
-			a.why = fmt.Sprintf("no SIP password is stored that answers its algorithm %q", c.algorithm)
+			a.why = c.unanswered(a.cred)
 			continue
 		}
 		a.nonces = append(a.nonces, c.nonce)

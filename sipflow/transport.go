@@ -269,10 +269,17 @@ func (t *transport) path(ctx context.Context, hop resolve.Hop) (path, error) {
 	}
 	switch hop.Transport {
 	case "udp":
+		var last *udpSocket
 		for _, s := range t.udp {
-			if s.reaches(hop.Addr.Addr()) {
+			if !s.reaches(hop.Addr.Addr()) {
+				continue
+			}
+			if last = s; !s.loopback() || hop.Addr.Addr().Unmap().IsLoopback() { // or else perhaps another one does better
 				return path{s, hop.Addr}, nil
 			}
+		}
+		if last != nil {
+			return path{last, hop.Addr}, nil
 		}
 		return path{}, fmt.Errorf("no UDP socket of ours reaches %s: add one to sip.listen", hop.Addr)
 	case "tcp", "tls", "ws", "wss":

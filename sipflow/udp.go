@@ -2,8 +2,10 @@ package sipflow
 
 import (
 	"errors"
+	"fmt"
 	"net"
 	"net/netip"
+	"syscall"
 
 	"sipxrest/sipflow/wire"
 )
@@ -21,6 +23,9 @@ func (t *transport) openUDP(addr, advertised string) error {
 	if s.host, err = hostPort(c.LocalAddr(), advertised); err != nil {
 		c.Close()
 		return err
+	}
+	if l, err := netip.ParseAddrPort(c.LocalAddr().String()); err == nil {
+		s.at = l.Addr()
 	}
 	t.udp = append(t.udp, s)
 	return nil
@@ -43,6 +48,7 @@ func listenUDP(addr string) (PacketConn, error) {
 type udpSocket struct {
 	conn    PacketConn
 	direct  *directUDP // nil: by conn alone
+	at      netip.Addr // its own; invalid if unknown
 	host    string
 	traffic *traffic
 	seen    seen // under ExternalAddress "auto"
@@ -59,13 +65,23 @@ func (s *udpSocket) send(b []byte, to netip.AddrPort) error {
 	if s.direct != nil {
 		if sent, err := s.direct.send(b, to); sent || err != nil {
 			s.traffic.sent(err)
-			return err
+			return s.explain(err, to)
 		}
 	}
 	_, err := s.conn.WriteToUDPAddrPort(b, to)
 	s.traffic.sent(err)
+	return s.explain(err, to)
+}
+
+// explain says what the kernel means by EINVAL.
+func (s *udpSocket) explain(err error, to netip.AddrPort) error {
+	if errors.Is(err, syscall.EINVAL) && s.loopback() && !to.Addr().Unmap().IsLoopback() {
+		return fmt.Errorf("%s cannot be reached from udp:%s, for loopback leads to this machine only: add an address of the network to sip.listen: %w", to, s.host, err)
+	}
 	return err
 }
+
+func (s *udpSocket) loopback() bool { return s.at.Unmap().IsLoopback() }
 func (s *udpSocket) repeat(b []byte, to netip.AddrPort) {
 	s.send(b, to) //nolint:errcheck // as good as lost
 }
@@ -73,13 +89,12 @@ func (s *udpSocket) reliable() bool          { return false }
 func (s *udpSocket) local() (string, string) { return "UDP", s.seen.or(s.host) }
 
 func (s *udpSocket) reaches(a netip.Addr) bool {
-	l, err := netip.ParseAddrPort(s.conn.LocalAddr().String())
-	if err != nil {
+	if !s.at.IsValid() {
 		return true
 	}
-	local := l.Addr().Unmap()
+	local := s.at.Unmap()
 	if local.IsUnspecified() {
-		return l.Addr().Is6() || a.Unmap().Is4()
+		return s.at.Is6() || a.Unmap().Is4()
 	}
 	return local.Is4() == a.Unmap().Is4()
 }

@@ -3,10 +3,12 @@ package watch
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/fsnotify/fsnotify"
@@ -20,12 +22,12 @@ import (
 func Folders(ctx context.Context, folders []string, settle time.Duration, log *slog.Logger, look func() (again bool)) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {
-		return err
+		return advised(err)
 	}
 	defer watcher.Close()
 	for _, dir := range folders {
 		if err := watcher.Add(dir); err != nil {
-			return fmt.Errorf("%s: %w", dir, err)
+			return fmt.Errorf("%s: %w", dir, advised(err))
 		}
 	}
 	due := time.After(0)
@@ -52,6 +54,17 @@ func Folders(ctx context.Context, folders []string, settle time.Duration, log *s
 			due = time.After(settle)
 		}
 	}
+}
+
+// advised says what the kernel means: its words are of files and disks.
+func advised(err error) error {
+	switch {
+	case errors.Is(err, syscall.EMFILE):
+		return fmt.Errorf("%w: too many programs of this user watch files: sysctl -w fs.inotify.max_user_instances=1024", err)
+	case errors.Is(err, syscall.ENOSPC):
+		return fmt.Errorf("%w: too many folders are watched: sysctl -w fs.inotify.max_user_watches=1048576", err)
+	}
+	return err
 }
 
 // FoldersOf are the folders that tell of changes of files: those that the files

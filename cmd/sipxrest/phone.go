@@ -55,7 +55,10 @@ func (f *phoneFlags) locate(w world, make bool) (file string, err error) {
 		}
 		cfg, err := app.Load(src)
 		if err != nil {
-			return "", fmt.Errorf("where is the database? Add --database FILE, or --config: %w", err)
+			if errors.Is(err, app.ErrNoConfig) {
+				return "", errors.New("where is the database? There is no configuration here that says it: add --config FILE, or --database FILE")
+			}
+			return "", fmt.Errorf("the configuration, which says where the database is, cannot be used; correct it, or add --database FILE: %w", err)
 		}
 		file = cfg.PhoneDatabase()
 	} else if file, err = filepath.Abs(file); err != nil {

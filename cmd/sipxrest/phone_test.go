@@ -125,3 +125,16 @@ func TestADatabaseOfAnotherUserSaysWhatToDo(t *testing.T) {
 		t.Errorf("%v, want %s", err, want)
 	}
 }
+
+func TestABrokenConfigurationIsNotTakenForNone(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if code, _, stderr := command("", nil, "phone", "user", "list"); code != 1 || !strings.Contains(stderr, "There is no configuration here that says it: add --config FILE, or --database FILE") {
+		t.Errorf("%d %s", code, stderr)
+	}
+	if err := os.WriteFile("sipxrest.yaml", []byte("domain: a.test\nusrs: x\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if code, _, stderr := command("", nil, "phone", "user", "list"); code != 1 || !strings.Contains(stderr, `unknown key "usrs"`) || strings.Contains(stderr, "There is no configuration") {
+		t.Errorf("%d %s", code, stderr)
+	}
+}

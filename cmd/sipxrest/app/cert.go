@@ -94,7 +94,7 @@ func selfSigned(dir string, names []string, now time.Time) (cert, key string, ma
 	var unreadable *fs.PathError
 	switch {
 	case errors.As(err, &unreadable) && !errors.Is(err, fs.ErrNotExist):
-		return "", "", false, fmt.Errorf("data-dir: %w: set it to a folder that the service can read and write", err)
+		return "", "", false, fmt.Errorf("data-dir: %w: give the folder to the service's user (chown -R), or set another", err)
 	case err == nil && pair.Leaf.NotAfter.After(now.AddDate(0, 1, 0)):
 		return cert, key, false, nil
 	case err != nil && !errors.Is(err, fs.ErrNotExist):

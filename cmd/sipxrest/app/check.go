@@ -324,9 +324,12 @@ func (c *checker) proxies(cfg *Config, resolver *resolve.Resolver) {
 	for _, uri := range uris {
 		hops, err := c.hops(resolver, uri)
 		if err != nil {
-			if len(cfg.SIP.OutboundProxy) == 0 {
-				c.say(levelProblem, "DNS", "%v: the proxies of the domain cannot be found: set sip.outbound-proxy, or add SRV records to DNS", err)
-			} else {
+			switch {
+			case errors.Is(err, resolve.ErrNoAnswer):
+				c.say(levelProblem, "DNS", "%v: the name servers do not answer: set dns.servers, or correct resolv.conf", err)
+			case len(cfg.SIP.OutboundProxy) == 0:
+				c.say(levelProblem, "DNS", "%v: the proxies of the domain cannot be found: correct domain, set sip.outbound-proxy, or add SRV records to DNS", err)
+			default:
 				c.say(levelProblem, "DNS", "%s: %v", cfg.Origin("sip.outbound-proxy"), err)
 			}
 			continue

@@ -111,7 +111,7 @@ allow-pinless: true
 
 	file = write(t, dir, "other.yaml", fmt.Sprintf("domain: nowhere.test\nusers: [none.yaml]\nsip: {listen: [udp:127.0.0.1:0]}\ndns: {servers: [%q]}\n", dns))
 	_, out = checked(t, file)
-	wants(t, out, "problem users "+file+":2: users: there are no users", "the proxies of the domain cannot be found: set sip.outbound-proxy",
+	wants(t, out, "problem users "+file+":2: users: there are no users", "the proxies of the domain cannot be found: correct domain, set sip.outbound-proxy, or add SRV records",
 		"note trusted domain:", "ok trusted nobody: every caller needs a PIN")
 }
 

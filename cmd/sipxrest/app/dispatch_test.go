@@ -324,3 +324,15 @@ func TestUsersCallInTheirOwnNamesOnly(t *testing.T) {
 		}
 	}
 }
+
+// Nobody's password is there to answer a target's challenge: the log says where to
+// name a user.
+func TestATargetThatAsksForAPasswordIsToldToTheOperator(t *testing.T) {
+	_, room := phone(t, siptest.Script{Challenge: siptest.Challenge{Methods: []sip.RequestMethod{sip.INVITE}, Realm: "sipx.test"}})
+	caller, _ := phone(t, siptest.Script{})
+	s := start(t, dispatching(t, room, "{id: r, action: transfer, transfer_to: 'sip:202@sipx.test'}"))
+	if err := call(t, caller, "sip:5000@"+s.sip()); err == nil {
+		t.Error("the call is connected")
+	}
+	s.log.waitFor(t, `it asks for a SIP password, and nobody's is configured for such calls: name a user with one in dispatch.agent" agent="" sip-user="" method=INVITE`)
+}

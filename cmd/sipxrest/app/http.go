@@ -98,13 +98,24 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 
 // explainBind adds to a bind error what to do about it.
 func explainBind(err error) error {
+	port := 0
+	var at *net.OpError
+	if errors.As(err, &at) && at.Addr != nil {
+		if a, err := netip.ParseAddrPort(at.Addr.String()); err == nil {
+			port = int(a.Port())
+		}
+	}
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return fmt.Errorf("%w: another program (another sipxrest?) has this port: stop it or choose another", err)
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return fmt.Errorf("%w: this machine has the addresses %v", err, ownAddresses())
-	case errors.Is(err, os.ErrPermission):
+	case errors.Is(err, syscall.EAFNOSUPPORT):
+		return fmt.Errorf("%w: this machine has no IPv6, or it is switched off: write an IPv4 address", err)
+	case errors.Is(err, os.ErrPermission) && port > 0 && port < 1024:
 		return fmt.Errorf("%w: ports below 1024 need a privilege: choose a higher one", err)
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%w: the system forbids it, such as SELinux, AppArmor or the sandbox of the unit: its log says which", err)
 	}
 	return err
 }

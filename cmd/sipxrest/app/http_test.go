@@ -2,13 +2,17 @@ package app
 
 import (
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -102,5 +106,25 @@ func TestABodyIsBounded(t *testing.T) {
 	h.ServeHTTP(httptest.NewRecorder(), r)
 	if err == nil {
 		t.Error("a body of any length is read")
+	}
+}
+
+// The advice fits the cause.
+func TestASocketThatCannotBeBoundSaysWhatToDo(t *testing.T) {
+	for _, tt := range []struct {
+		address string
+		err     error
+		want    string
+	}{
+		{"0.0.0.0:443", syscall.EACCES, "ports below 1024 need a privilege"},
+		{"0.0.0.0:6666", syscall.EACCES, "the system forbids it, such as SELinux"},
+		{"[::1]:6666", syscall.EAFNOSUPPORT, "this machine has no IPv6"},
+		{"192.0.2.1:6666", syscall.EADDRNOTAVAIL, "this machine has the addresses"},
+		{"0.0.0.0:6666", syscall.EADDRINUSE, "another program"},
+	} {
+		err := explainBind(&net.OpError{Op: "listen", Addr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(tt.address)), Err: os.NewSyscallError("bind", tt.err)})
+		if !strings.Contains(err.Error(), tt.want) || !errors.Is(err, tt.err) {
+			t.Errorf("%s, %v: %v, want …%s…", tt.address, tt.err, err, tt.want)
+		}
 	}
 }

@@ -109,7 +109,7 @@ func defaultDataDir(file string) string {
 
 func searchFile() string {
 	for _, name := range defaultFiles {
-		if _, err := os.Stat(name); err == nil {
+		if _, err := os.Stat(name); !errors.Is(err, fs.ErrNotExist) { // reading it says what else is wrong
 			return name
 		}
 	}
@@ -122,6 +122,8 @@ func (c *Config) readFile(name string) error {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return fmt.Errorf("%w: write one with sipxrest serve --example-config > %s", err, filepath.Base(name))
+	case errors.Is(err, fs.ErrPermission):
+		return fmt.Errorf("%w: whoever runs sipxrest must be able to read it: use sudo, or chmod", err)
 	case errors.Is(err, limit.ErrTooLarge):
 		return fmt.Errorf("%w: is it a configuration?", err)
 	case err != nil:

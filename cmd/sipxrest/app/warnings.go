@@ -31,8 +31,10 @@ func (c *Config) warnings() []string {
 			out = append(out, fmt.Sprintf("%s: %s allows nothing, for what no rule matches is refused: end it with {default: allow} if that is not meant", c.Origin("policies"), name))
 		}
 	}
-	if w := c.familyWarning(); w != "" {
-		out = append(out, w)
+	for _, w := range []string{c.familyWarning(), c.loopbackWarning()} {
+		if w != "" {
+			out = append(out, w)
+		}
 	}
 	if c.AllowPinless {
 		out = append(out, c.Origin("allow-pinless")+": everybody can call in the name of a user without a PIN")
@@ -52,6 +54,31 @@ func (c *Config) warnings() []string {
 		}
 	}
 	return out
+}
+
+// loopbackWarning tells of sockets that reach this machine only, while a proxy is
+// elsewhere.
+func (c *Config) loopbackWarning() string {
+	for _, s := range c.SIP.Listen {
+		_, at, _ := strings.Cut(s, ":")
+		if a, err := netip.ParseAddrPort(at); err != nil || !a.Addr().Unmap().IsLoopback() {
+			return ""
+		}
+	}
+	if len(c.SIP.Listen) == 0 {
+		return ""
+	}
+	for _, uri := range c.SIP.OutboundProxy {
+		t, err := proxyTarget(uri)
+		if err != nil {
+			continue
+		}
+		a, err := netip.ParseAddr(strings.Trim(t.Host, "[]"))
+		if err == nil && !a.Unmap().IsLoopback() && !slices.Contains(ownAddresses(), a.Unmap().String()) {
+			return fmt.Sprintf("%s: every socket is on loopback, which leads to this machine only, and %s is elsewhere: add an address of the network", c.Origin("sip.listen"), uri)
+		}
+	}
+	return ""
 }
 
 // familyWarning tells of an external address that is IPv6 while all sockets are

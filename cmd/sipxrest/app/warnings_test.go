@@ -1,6 +1,7 @@
 package app
 
 import (
+	"net/netip"
 	"strings"
 	"testing"
 )
@@ -46,6 +47,29 @@ func TestSocketsThatExcludeEachOther(t *testing.T) {
 	} {
 		if got := sameSocket(tt.a, tt.b); got != tt.want {
 			t.Errorf("%s and %s: %v", tt.a, tt.b, got)
+		}
+	}
+}
+
+func TestSocketsOnLoopbackWithAProxyElsewhere(t *testing.T) {
+	for _, tt := range []struct {
+		proxy  string
+		listen []string
+		warned bool
+	}{
+		{"sip:192.0.2.1", []string{"udp:127.0.0.1:6050", "tcp:127.0.0.1:6050"}, true},
+		{"sip:[2001:db8::1]:5070;transport=tcp", []string{"tcp:[::1]:6050"}, true},
+		{"sip:192.0.2.1", []string{"udp:127.0.0.1:6050", "udp:192.0.2.10:6050"}, false},
+		{"sip:127.0.0.1:5060", []string{"udp:127.0.0.1:6050"}, false},
+		{"sip:pbx.example", []string{"udp:127.0.0.1:6050"}, false}, // DNS may know it here
+		{"sip:" + netip.AddrPortFrom(netip.MustParseAddr(ownAddresses()[0]), 5060).String(), []string{"udp:127.0.0.1:6050"}, false},
+		{"sip:192.0.2.1", []string{"udp::6050"}, false},
+		{"sip:192.0.2.1", nil, false},
+	} {
+		cfg := Default()
+		cfg.SIP.OutboundProxy, cfg.SIP.Listen = []string{tt.proxy}, tt.listen
+		if w := strings.Join(cfg.warnings(), "\n"); strings.Contains(w, "sip.listen: every socket is on loopback, which leads to this machine only, and "+tt.proxy) != tt.warned {
+			t.Errorf("%s with %s: warnings %q", tt.proxy, tt.listen, w)
 		}
 	}
 }

@@ -114,8 +114,9 @@ const deniedEvery = time.Minute
 
 // deniedAgents remembers whose calls a proxy refused for their password.
 type deniedAgents struct {
-	mu   sync.Mutex
-	told map[string]time.Time // at most 1000
+	mu     sync.Mutex
+	told   map[string]time.Time // at most 1000
+	health time.Time            // the user of the health checks was told
 }
 
 // logDenied says why a challenge to what has the credentials was not answered: the

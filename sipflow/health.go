@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"sipxrest/resolve"
-	"sipxrest/sipflow/wire"
 )
 
 // HopState is what is known about one server of an outbound proxy.
@@ -146,7 +145,11 @@ func (sw *Switchboard) check(ctx context.Context, s *HopState) error {
 	ctx, stop := context.WithTimeout(ctx, sw.cfg.HealthTimeout)
 	defer stop()
 	s.Checked = time.Now()
-	res, over, err := sw.options(ctx, s.Hop)
+	probe := Probe{Method: "OPTIONS"}
+	if of := sw.cfg.HealthUser; of != nil {
+		probe.As = of()
+	}
+	found, err := sw.probe(ctx, s.Hop, &probe)
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			err = fmt.Errorf("no answer within %v", sw.cfg.HealthTimeout)
@@ -154,12 +157,33 @@ func (sw *Switchboard) check(ctx context.Context, s *HopState) error {
 		return err
 	}
 	s.Trip = time.Since(s.Checked)
-	sw.learn(over, res)
-	if res.Code() == 503 {
-		return fmt.Errorf("it answers OPTIONS with 503 %s", res.Reason())
+	sw.learn(found.over, found.res)
+	if probe.As.Address != "" && found.Denied != "" {
+		sw.healthDenied(&probe, found.Denied)
+	}
+	if found.Code == 503 {
+		return fmt.Errorf("it answers OPTIONS with 503 %s", found.Reason)
 	}
 	return nil
 }
+
+// healthDenied says once a while that the user of the checks is not taken: the
+// server is alive, but its log fills.
+func (sw *Switchboard) healthDenied(p *Probe, why string) {
+	d := &sw.denied
+	d.mu.Lock()
+	quiet := time.Since(d.health) < deniedHealthEvery && !d.health.IsZero()
+	if !quiet {
+		d.health = time.Now()
+	}
+	d.mu.Unlock()
+	if !quiet {
+		sw.log.Warn("sip: an outbound proxy does not take the user of the health checks: "+why, "user", p.As.Address, "sip-user", p.As.Credentials.Username)
+	}
+}
+
+// deniedHealthEvery is how often that is told.
+const deniedHealthEvery = time.Hour
 
 // found takes a check's result over, and tells of a change once. The health's
 // lock is held.
@@ -202,47 +226,6 @@ func (sw *Switchboard) answered(hop resolve.Hop) {
 		}
 	}
 	h.count()
-}
-
-// Options sends an OPTIONS to a hop and returns the status of its answer: a
-// server that answers at all is alive (RFC 3261 §11). It waits as long as ctx,
-// at most 32 s.
-func (sw *Switchboard) Options(ctx context.Context, hop resolve.Hop) (code int, reason string, err error) {
-	res, _, err := sw.options(ctx, hop)
-	if err != nil {
-		return 0, "", err
-	}
-	return res.Code(), string(res.Reason()), nil
-}
-
-func (sw *Switchboard) options(ctx context.Context, hop resolve.Hop) (*wire.Message, link, error) {
-	p, err := sw.transport.path(ctx, hop)
-	if err != nil {
-		return nil, nil, err
-	}
-	target := "sip:" + hop.Addr.String()
-	if p.link.reliable() {
-		target = string(appendTransport([]byte(target), p.link))
-	}
-	_, host := p.link.local()
-	d := dialog{callID: string(appendID(nil, newID())) + "@" + sw.host, target: target, remote: "<" + target + ">",
-		local: "<sip:callcontroller@" + host + ">;tag=" + string(appendID(nil, newID()))}
-	done := make(chan event, 1)
-	tx := &clientTx{id: newID(), method: "OPTIONS", path: p, seq: 1, onEvent: func(e event) { done <- e }}
-	r := outgoing{method: "OPTIONS", header: "Accept: " + sdpType + "\r\n"}
-	if err := sw.start(tx, d.request(p.link, &r, 1, tx.id, "")); err != nil {
-		return nil, nil, err
-	}
-	select {
-	case e := <-done:
-		if errors.Is(e.err, errTimeout) {
-			return nil, nil, ErrUnreachable
-		}
-		return e.msg, p.link, e.err
-	case <-ctx.Done():
-		sw.forget(tx)
-		return nil, nil, context.Cause(ctx)
-	}
 }
 
 // forget ends a transaction whose answer is not wanted any more.

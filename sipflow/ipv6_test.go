@@ -323,13 +323,13 @@ func TestSocketsOfBothFamilies(t *testing.T) {
 	for _, a := range two.Addrs() {
 		transport, addr, _ := strings.Cut(a, ":")
 		ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
-		res, over, err := one.options(ctx, resolve.Hop{Transport: transport, Addr: mustAddrPort(addr)})
+		found, err := one.Probe(ctx, resolve.Hop{Transport: transport, Addr: mustAddrPort(addr)}, Probe{Method: "OPTIONS"})
 		stop()
-		if err != nil || res.Code() != 200 {
+		if err != nil || found.Code != 200 {
 			t.Errorf("OPTIONS to %s: %v", a, err)
 			continue
 		}
-		if _, host := over.local(); strings.HasPrefix(host, "[::1]:") != strings.HasPrefix(addr, "[::1]:") {
+		if _, host := found.over.local(); strings.HasPrefix(host, "[::1]:") != strings.HasPrefix(addr, "[::1]:") {
 			t.Errorf("to %s we say %s", a, host)
 		}
 	}

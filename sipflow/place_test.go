@@ -497,23 +497,23 @@ func TestOptionsTellsWhetherAHopIsAlive(t *testing.T) {
 		n := siptest.NewNetwork()
 		r := newRig(t, n, phoneAddr)
 		defer r.stop()
-		p := rawUDP(t, n, phoneAddr)
+		p, options := rawUDP(t, n, phoneAddr), Probe{Method: "OPTIONS"}
 		hop := func(transport, addr string) resolve.Hop {
 			return resolve.Hop{Transport: transport, Addr: netip.MustParseAddrPort(addr)}
 		}
 		go func() { p.send(p.response(p.expect("OPTIONS"), 404, "", "")) }()
-		if code, _, err := r.sw.Options(t.Context(), hop("udp", phoneAddr)); code != 404 || err != nil {
-			t.Errorf("got %d, %v", code, err)
+		if found, err := r.sw.Probe(t.Context(), hop("udp", phoneAddr), options); err != nil || found.Code != 404 {
+			t.Errorf("got %+v, %v", found, err)
 		}
-		if _, _, err := r.sw.Options(t.Context(), hop("udp", proxyAddr)); !errors.Is(err, ErrUnreachable) {
+		if _, err := r.sw.Probe(t.Context(), hop("udp", proxyAddr), options); !errors.Is(err, ErrUnreachable) {
 			t.Errorf("nobody there: %v", err)
 		}
 		ctx, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
-		if _, _, err := r.sw.Options(ctx, hop("udp", proxyAddr)); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := r.sw.Probe(ctx, hop("udp", proxyAddr), options); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("in a hurry: %v", err)
 		}
-		if _, _, err := r.sw.Options(t.Context(), hop("tcp", proxyAddr)); err == nil {
+		if _, err := r.sw.Probe(t.Context(), hop("tcp", proxyAddr), options); err == nil {
 			t.Error("a closed port is alive")
 		}
 		r.empty()

@@ -285,7 +285,7 @@ func TestConnectionsAreNotSharedBetweenNames(t *testing.T) {
 		p, _ := s.phone("201", "tls", phoneTLS, phoneName, siptest.Script{})
 		defer p.Close()
 		options := func(name string) error {
-			_, _, err := s.sw.Options(t.Context(), resolve.Hop{Transport: "tls", Addr: netip.MustParseAddrPort(phoneTLS), Name: name})
+			_, err := s.sw.Probe(t.Context(), resolve.Hop{Transport: "tls", Addr: netip.MustParseAddrPort(phoneTLS), Name: name}, Probe{Method: "OPTIONS"})
 			return err
 		}
 		if err := errors.Join(options(phoneName), options(phoneName)); err != nil {

@@ -39,9 +39,12 @@ type Config struct {
 	MaxCalls        int           // calls at once; default 20,000
 	Limits          Limits
 	UserAgent       string // User-Agent of the INVITEs; empty: none
-	LogCalls        bool   // log every call's end at info, not only of those that failed
-	TLS             TLS
-	WebSocket       WebSocket
+	// HealthUser is in whose name the health checks are sent, asked each time; a zero
+	// Account is nobody's. Nil: nobody's, always.
+	HealthUser func() Account
+	LogCalls   bool // log every call's end at info, not only of those that failed
+	TLS        TLS
+	WebSocket  WebSocket
 	// FollowRedirects sends INVITEs where 300, 301 and 302 say, for every call
 	// and not only for those with Spec.ForwardingAllowed.
 	FollowRedirects bool

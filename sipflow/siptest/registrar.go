@@ -72,7 +72,11 @@ func (p *Proxy) register(req *sip.Request) {
 		return
 	}
 	user, contact := req.To().Address.User, req.Contact()
-	if contact == nil {
+	if contact == nil { // it asks for the bindings (RFC 3261 §10.2.3)
+		if at := p.locations[user]; at != "" {
+			p.refuse(req, 200, sip.NewHeader("Contact", "<"+at+">;expires=3600"))
+			return
+		}
 		p.refuse(req, 200)
 		return
 	}

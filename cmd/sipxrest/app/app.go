@@ -224,6 +224,9 @@ func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, secure sipflo
 	}
 	if d != nil {
 		sc.Allow = d.allow
+		if name := cfg.SIP.Health.User; name != "" {
+			sc.HealthUser = func() sipflow.Account { return d.account(name) }
+		}
 	}
 	sw, err := sipflow.New(sc, log)
 	if err != nil {
@@ -346,7 +349,11 @@ func (a *App) Run(ctx context.Context) error {
 
 // greet says that the service serves, where, and what should be better.
 func (a *App) greet() {
-	for _, w := range append(a.users.Warnings(), a.cfg.warnings()...) {
+	warnings := append(a.users.Warnings(), a.cfg.warnings()...)
+	if why := a.cfg.lacksSecret(a.users, "sip.health.user", a.cfg.SIP.Health.User); why != "" {
+		warnings = append(warnings, why)
+	}
+	for _, w := range warnings {
 		a.log.Warn(w)
 	}
 	if url := a.MetricsURL(); url != "" {

@@ -157,6 +157,9 @@ func (c *checker) users(cfg *Config) {
 	default:
 		c.say(levelNote, "users", "%s without a PIN, in whose name only trusted peers can call: %s", count(noPIN.count, "user"), noPIN)
 	}
+	if why := cfg.lacksSecret(users, "sip.health.user", cfg.SIP.Health.User); why != "" {
+		c.say(levelProblem, "users", "%s", why)
+	}
 	defer c.policy(cfg, d, users)
 	if noSecret.count > 0 {
 		c.say(levelNote, "users", "%s without a SIP password, whose calls fail where the proxy asks for one: %s", count(noSecret.count, "user"), noSecret)
@@ -409,16 +412,16 @@ func (c *checker) options(sw *sipflow.Switchboard, uri string, hop resolve.Hop) 
 	ctx, cancel := context.WithTimeout(c.ctx, c.wait)
 	defer cancel()
 	level, text := levelProblem, ""
-	code, reason, err := sw.Options(ctx, hop)
+	found, err := sw.Probe(ctx, hop, sipflow.Probe{Method: "OPTIONS"})
 	switch {
 	case err != nil && ctx.Err() != nil:
 		text = fmt.Sprintf("does not answer OPTIONS within %v: is it running, and does a firewall let SIP through both ways?", c.wait)
 	case err != nil:
 		return finding{Level: level, Text: fmt.Sprintf("%s: %v: %v", uri, hop, err)}
-	case code >= 500 && code < 600:
-		text = fmt.Sprintf("answers OPTIONS with %d %s: it does not serve", code, reason)
+	case found.Code >= 500 && found.Code < 600:
+		text = fmt.Sprintf("answers OPTIONS with %d %s: it does not serve", found.Code, found.Reason)
 	default:
-		level, text = levelOK, fmt.Sprintf("answers OPTIONS with %d %s", code, reason)
+		level, text = levelOK, fmt.Sprintf("answers OPTIONS with %d %s", found.Code, found.Reason)
 	}
 	return finding{Level: level, Text: fmt.Sprintf("%s: %v %s", uri, hop, text)}
 }

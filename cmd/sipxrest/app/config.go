@@ -104,6 +104,8 @@ type SIP struct {
 type Health struct {
 	Interval time.Duration // between two; 0: none are sent
 	Timeout  time.Duration // for the answer to one
+	// User is the user in whose name they are sent. Empty: nobody's.
+	User string
 }
 
 // HTTPListener is one item of "http".

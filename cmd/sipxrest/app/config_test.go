@@ -52,7 +52,7 @@ sip:
   ws-path: /ws
   external-address: 198.51.100.7
   user-agent: test/1
-  health: {interval: 1m, timeout: 3s}
+  health: {interval: 1m, timeout: 3s, user: "201"}
   nat: false
 http:
   - {listen: "127.0.0.1:6666", tls: {cert: "", key: ""}, auth: trusted-or-pin}
@@ -129,7 +129,7 @@ dns: {servers: ["127.0.0.1:5353"]}
 				"sips:proxy.test;transport=ws"},
 			TLS:             SIPTLS{filepath.Join(dir, "sip.pem"), "/sip.key", filepath.Join(dir, "ca.pem"), "require", false, "1.3"},
 			WSPath:          "/ws",
-			ExternalAddress: "198.51.100.7", UserAgent: "test/1", Health: Health{time.Minute, 3 * time.Second},
+			ExternalAddress: "198.51.100.7", UserAgent: "test/1", Health: Health{time.Minute, 3 * time.Second, "201"},
 		},
 		HTTP: []HTTPListener{
 			{"127.0.0.1:6666", &TLS{}, "trusted-or-pin"},

@@ -63,6 +63,32 @@ func (d *dialling) of(name, identity string) string {
 	return book.Of(name, identity)
 }
 
+// account is a user as SIP servers know him; the zero Account if there is none.
+func (d *dialling) account(name string) sipflow.Account {
+	u, ok := d.users.Load().Lookup(name)
+	if !ok {
+		return sipflow.Account{}
+	}
+	user, host, _ := strings.Cut(u.Identity, "@")
+	return sipflow.Account{Address: string(sipflow.AppendUser(nil, user)) + "@" + host, Credentials: credentials(u)}
+}
+
+// lacksSecret says why the user that a key names cannot answer a challenge; "" if
+// he can, or none is named.
+func (c *Config) lacksSecret(users *restauth.Users, key, name string) string {
+	if name == "" {
+		return ""
+	}
+	u, ok := users.Lookup(name)
+	switch {
+	case !ok:
+		return fmt.Sprintf("%s: there is no user %s", c.Origin(key), name)
+	case !u.HasSIPSecret():
+		return fmt.Sprintf("%s: user %s has no SIP password", c.Origin(key), u.Name)
+	}
+	return ""
+}
+
 // allow is sipflow.Config.Allow.
 func (d *dialling) allow(spec *sipflow.Spec, target string) error {
 	book := d.book.Load()

@@ -353,15 +353,11 @@ func (c *checker) dispatchUsers(cfg *Config) {
 		return
 	}
 	need := func(key, name string) {
-		if u, ok := users.Lookup(name); !ok {
-			c.say(levelProblem, "dispatch", "%s: there is no user %s", cfg.Origin(key), name)
-		} else if !u.HasSIPSecret() {
-			c.say(levelProblem, "dispatch", "%s: user %s has no SIP password", cfg.Origin(key), u.Name)
+		if why := cfg.lacksSecret(users, key, name); why != "" {
+			c.say(levelProblem, "dispatch", "%s", why)
 		}
 	}
-	if cfg.Dispatch.Agent != "" {
-		need("dispatch.agent", cfg.Dispatch.Agent)
-	}
+	need("dispatch.agent", cfg.Dispatch.Agent)
 	for _, t := range cfg.Dispatch.Trunks {
 		if t.Username != "" && t.Credentials == (sipflow.Credentials{}) {
 			need("dispatch.trunks", t.Username)

@@ -46,6 +46,7 @@ func (c *Config) keys() []key {
 		{"sip.nat", false, truth(&c.SIP.NAT)},
 		{"sip.health.interval", false, duration(&c.SIP.Health.Interval)},
 		{"sip.health.timeout", false, duration(&c.SIP.Health.Timeout)},
+		{"sip.health.user", false, text(&c.SIP.Health.User)},
 		{"sip.user-agent", false, text(&c.SIP.UserAgent)},
 		{"sip.tls.cert", false, path(&c.SIP.TLS.Cert)},
 		{"sip.tls.key", false, path(&c.SIP.TLS.Key)},

@@ -1,0 +1,141 @@
+package sipflow
+
+import (
+	"cmp"
+	"context"
+	"errors"
+
+	"sipxrest/resolve"
+	"sipxrest/sipflow/wire"
+)
+
+// An Account is a user as a SIP server knows him.
+type Account struct {
+	Address     string // of record, "201@example.com", escaped for a SIP URI
+	Credentials Credentials
+}
+
+// A Probe is a request outside of any dialog that changes nothing at the server.
+type Probe struct {
+	// Method is OPTIONS (RFC 3261 §11), or REGISTER, which without a Contact asks
+	// for the bindings of As (§10.2.3).
+	Method string
+	// Domain is whose server is asked, for the Request-URI. Empty: the server is
+	// asked about itself.
+	Domain string
+	// As is in whose name it is sent; the zero Account is nobody's. Its credentials
+	// answer a challenge for Config.Realm.
+	As Account
+}
+
+// Found is what a server answered to a Probe.
+type Found struct {
+	Code   int // final status of the last answer
+	Reason string
+	// Realm is that of the first challenge, "" if there was none.
+	Realm string
+	// Denied says why a challenge was not answered, or its answer not taken; "" for
+	// none.
+	Denied string
+	// Bindings is how many contacts a REGISTER found.
+	Bindings int
+
+	over link
+	res  *wire.Message
+}
+
+// Probe sends a probe to a hop, and once more with credentials where it is asked
+// for them. It waits as long as ctx, at most 32 s for each answer.
+func (sw *Switchboard) Probe(ctx context.Context, hop resolve.Hop, p Probe) (*Found, error) {
+	return sw.probe(ctx, hop, &p)
+}
+
+func (sw *Switchboard) probe(ctx context.Context, hop resolve.Hop, p *Probe) (*Found, error) {
+	over, err := sw.transport.path(ctx, hop)
+	if err != nil {
+		return nil, err
+	}
+	d := sw.outside(over, hop, p)
+	proof := auth{cred: &p.As.Credentials, realm: sw.cfg.Realm}
+	if p.As.Address == "" {
+		proof.cred = nil
+	}
+	found := &Found{over: over.link}
+	for seq := uint32(1); ; seq++ {
+		res, err := sw.ask(ctx, over, d, p.Method, seq, proof.lines())
+		if err != nil {
+			return nil, err
+		}
+		found.res, found.Code, found.Reason, found.Denied = res, res.Code(), string(res.Reason()), ""
+		if found.Code != 401 && found.Code != 407 {
+			break
+		}
+		if found.Realm == "" {
+			found.Realm = realmOf(res)
+		}
+		if proof.cred == nil {
+			return found, nil
+		}
+		if !proof.answer(res, p.Method, d.target) {
+			found.Denied = proof.why
+			return found, nil
+		}
+	}
+	for v := range found.res.All(wire.Contact) {
+		wire.Split(v, func([]byte) bool { found.Bindings++; return true })
+	}
+	return found, nil
+}
+
+// outside is the dialog that there is none of: what the fields of a probe say.
+func (sw *Switchboard) outside(over path, hop resolve.Hop, p *Probe) *dialog {
+	d := &dialog{callID: string(appendID(nil, newID())) + "@" + sw.host}
+	if p.Domain == "" {
+		d.target = "sip:" + hop.Addr.String()
+		if over.link.reliable() {
+			d.target = string(appendTransport([]byte(d.target), over.link))
+		}
+	} else {
+		d.target, d.routes = "sip:"+p.Domain, routeTo(over)
+	}
+	_, host := over.link.local()
+	d.local = "<sip:" + cmp.Or(p.As.Address, "callcontroller@"+host) + ">;tag=" + string(appendID(nil, newID()))
+	if d.remote = "<" + d.target + ">"; p.Method == "REGISTER" {
+		d.remote = "<sip:" + p.As.Address + ">"
+	}
+	return d
+}
+
+// ask sends one request and waits for its answer.
+func (sw *Switchboard) ask(ctx context.Context, over path, d *dialog, method string, seq uint32, credentials string) (*wire.Message, error) {
+	done := make(chan event, 1)
+	tx := &clientTx{id: newID(), method: method, path: over, seq: seq, onEvent: func(e event) { done <- e }}
+	r := outgoing{method: method, header: "Accept: " + sdpType + "\r\n"}
+	if err := sw.start(tx, d.request(over.link, &r, seq, tx.id, credentials)); err != nil {
+		return nil, err
+	}
+	select {
+	case e := <-done:
+		if errors.Is(e.err, errTimeout) {
+			return nil, ErrUnreachable
+		}
+		return e.msg, e.err
+	case <-ctx.Done():
+		sw.forget(tx)
+		return nil, context.Cause(ctx)
+	}
+}
+
+// realmOf is the realm of the first challenge that can be read.
+func realmOf(res *wire.Message) string {
+	in := wire.WWWAuthenticate
+	if res.Code() == 407 {
+		in = wire.ProxyAuthenticate
+	}
+	for v := range res.All(in) {
+		if c, ok := parseChallenge(string(v)); ok {
+			return c.realm
+		}
+	}
+	return ""
+}

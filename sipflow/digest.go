@@ -182,8 +182,8 @@ func (c *challenge) unanswered(cred *Credentials) string {
 		return whyNobody
 	case algorithm != "MD5" && algorithm != "SHA-256":
 		return fmt.Sprintf("its challenge has the algorithm %q, which is not known", c.algorithm)
-	case c.qop != nil && !contains(c.qop, "auth"):
-		return fmt.Sprintf("its challenge wants the qop %q, and only auth is known", c.qop)
+	case c.unknownQOP():
+		return fmt.Sprintf("its challenge wants the qop %q, and only auth is known", clip(strings.Join(c.qop, ",")))
 	case cred.Password == "" && cred.HA1 == "" && cred.HA1SHA256 == "":
 		return "no SIP password is stored for the user: add sip-password to it"
 	}
@@ -239,10 +239,6 @@ func (a *auth) answer(res *wire.Message, method, uri string) bool {
 		// A new nonce that is not called stale means that what we sent was
 		// wrong; once more is worth it, proxies forget their nonces.
 		value, ok := c.respond(a.cred, method, uri, string(appendID(nil, newID())))
-		if !ok && c.unknownQOP() {
-			a.why = fmt.Sprintf("it asks for qop %q, known is \"auth\"", clip(strings.Join(c.qop, ",")))
-			continue
-		}
 		if !ok {
 			a.why = c.unanswered(a.cred)
 			continue

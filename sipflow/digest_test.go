@@ -188,8 +188,8 @@ func TestWhichChallengeIsAnswered(t *testing.T) {
 // The log says what is at fault when a challenge is not answered.
 func TestWhyAChallengeIsNotAnsweredIsTold(t *testing.T) {
 	for challenge, why := range map[string]string{
-		`Digest realm="sipx.test", nonce="n", qop="auth-int", algorithm=MD5`: `it asks for qop "auth-int", known is "auth"`,
-		`Digest realm="sipx.test", nonce="n", qop="auth", algorithm=SHA-512`: `no SIP password is stored that answers its algorithm "SHA-512"`,
+		`Digest realm="sipx.test", nonce="n", qop="auth-int", algorithm=MD5`: `its challenge wants the qop "auth-int", and only auth is known`,
+		`Digest realm="sipx.test", nonce="n", qop="auth", algorithm=SHA-512`: `its challenge has the algorithm "SHA-512", which is not known`,
 		`Digest realm="other", nonce="n", qop="auth-int"`:                    `it asks for the realm "other", configured is "sipx.test"`,
 		`Digest realm="sipx.test", qop=""`:                                   "its challenge cannot be read",
 	} {

@@ -287,6 +287,9 @@ var bridgeCases = []bridgeCase{
 			do(t, p.called, 202, siptest.Action{Method: "REFER", Header: []sip.Header{sip.NewHeader("Refer-To", "<sip:203@sipx.test>"),
 				sip.NewHeader("Contact", "<sip:202@"+calledAddr+">")}})
 		})},
+	{name: "bridged-bye-is-overtaken-by-info", called: siptest.Script{
+		Do:          []siptest.Action{{After: 5 * time.Second, Method: "INFO", Body: "Signal=1\r\n", ContentType: "application/dtmf-relay", LeaveOut: true}},
+		HangUpAfter: 5*time.Second + 50*time.Millisecond, HangUp: siptest.Action{Overtaken: true}}},
 	{name: "bridged-transfer-reported-after-the-bye", calling: siptest.OutOfOrder(), called: siptest.Script{},
 		during: after(5*time.Second, func(t *testing.T, _ *rig, p *phones, _ *Call) {
 			do(t, p.called, 202, siptest.Action{Method: "REFER", Header: []sip.Header{sip.NewHeader("Refer-To", "<sip:203@sipx.test>"),

@@ -306,7 +306,14 @@ func (p *Phone) bye(d *dialog, a Action) {
 
 // act sends a request within a call; on gets the final response, nil for none.
 func (p *Phone) act(d *dialog, a Action, on func(*sip.Response)) {
-	req := d.request(a.Method, d.nextCSeq())
+	number := d.nextCSeq()
+	switch {
+	case a.LeaveOut:
+		d.leftOut, number = number, d.nextCSeq()
+	case a.Overtaken:
+		number = d.leftOut
+	}
+	req := d.request(a.Method, number)
 	body, contentType := a.Body, a.ContentType
 	if a.Method == sip.INVITE || a.Method == sip.UPDATE {
 		req.AppendHeader(sip.NewHeader("Contact", p.contact()))

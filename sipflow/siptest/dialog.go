@@ -24,6 +24,7 @@ type dialog struct {
 	target              sip.Uri  // the peer's Contact
 	routes              []string // route set
 	cseq, remoteCSeq    uint32
+	leftOut             uint32 // of a request that another overtakes
 	state               dialogState
 
 	invite     *serverTx // the INVITE that made it, when the peer called

@@ -131,6 +131,8 @@ type Action struct {
 	Body        string // re-INVITE and UPDATE: the usual SDP if empty
 	ContentType string // application/sdp for the usual SDP
 	Header      []sip.Header
+	LeaveOut    bool // it leaves a CSeq number out, that of a request which it overtakes
+	Overtaken   bool // that request: it has the number that was left out
 }
 
 func (c Challenge) wants(m sip.RequestMethod) bool {

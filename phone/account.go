@@ -20,9 +20,15 @@ func (s *Service) logIn(w http.ResponseWriter, q *request) {
 		return
 	}
 	user, token, err := s.cfg.Store.LogIn(q.Context(), name, password)
+	wrong := errors.Is(err, ErrWrongPassword)
+	if err == nil || wrong { // many may have waited for their passwords to be hashed
+		if wait := s.guesses.Settle(addr, nameKey(name), !wrong, time.Now()); wait > 0 {
+			s.refuseFor(w, errGuesses, wait)
+			return
+		}
+	}
 	switch {
-	case errors.Is(err, ErrWrongPassword):
-		s.guesses.Fail(addr, nameKey(name), now)
+	case wrong:
 		s.stats.loginsFailed.Add(1)
 		s.log.Info("refused a wrong password", "peer", addr, "user", clip(name))
 		s.challenge(w, q)

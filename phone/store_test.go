@@ -363,13 +363,16 @@ func TestAccount(t *testing.T) {
 	})
 }
 
+// try logs a user in by name and password.
+func (h *house) try(name, password string) (*http.Response, string) {
+	r, _ := http.NewRequest("GET", "/", nil)
+	r.SetBasicAuth(name, password)
+	return h.ask(r.Header.Get("Authorization"), "POST", "/api/v3/auth/login", "")
+}
+
 func TestPasswordsAreGuessedSlowly(t *testing.T) {
 	at(t, func(h *house) {
-		try := func(name, password string) (*http.Response, string) {
-			r, _ := http.NewRequest("GET", "/", nil)
-			r.SetBasicAuth(name, password)
-			return h.ask(r.Header.Get("Authorization"), "POST", "/api/v3/auth/login", "")
-		}
+		try := h.try
 		for range 10 {
 			res, text := try("Kim", "wrong")
 			h.compare("wrong", res, text, 401, "User not authenticated.")
@@ -391,6 +394,39 @@ func TestPasswordsAreGuessedSlowly(t *testing.T) {
 		}
 		if strings.Contains(h.log.String(), "wrong\"") || strings.Contains(h.log.String(), passwordOf("kim")) {
 			t.Error(h.log)
+		}
+	})
+}
+
+// Who has many passwords looked at at once learns no more than who tries one
+// after another.
+func TestPasswordsAreNotGuessedAtOnce(t *testing.T) {
+	at(t, func(h *house) {
+		for range maxHashing { // what comes now waits
+			h.cfg.Store.hashing.running <- struct{}{}
+		}
+		const tries = 25
+		answers := make(chan int, tries)
+		for i := range tries {
+			password := "wrong"
+			if i%5 == 0 {
+				password = passwordOf("kim")
+			}
+			go func() {
+				res, _ := h.try("kim", password)
+				answers <- res.StatusCode
+			}()
+		}
+		settle()
+		for range maxHashing {
+			<-h.cfg.Store.hashing.running
+		}
+		count := map[int]int{}
+		for range tries {
+			count[<-answers]++
+		}
+		if count[401] != 10 || count[429] < 10 || count[200]+count[429] != 15 {
+			t.Errorf("answered %v", count)
 		}
 	})
 }

@@ -44,10 +44,7 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 	given := r.Header["Authorization"]
 	if len(given) > 0 {
 		if wait := g.guesses.Wait(addr, guessed, now); wait > 0 {
-			g.stats.count(TooManyGuesses)
-			seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
-			w.Header().Set("Retry-After", seconds)
-			plain(w, http.StatusTooManyRequests, "Too many failed attempts: try again in "+seconds+" s")
+			g.tooMany(w, wait)
 			return nil, false
 		}
 	}
@@ -56,7 +53,14 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 	if l.tls {
 		body = bodyNoneTLS
 	}
-	switch v, err := g.check(r, l, snapshot, agent, given, now); v {
+	v, err := g.check(r, l, snapshot, agent, given, now)
+	if v != absent && v != shown {
+		if wait := g.guesses.Settle(addr, guessed, v == good || v == stale, g.cfg.Now()); wait > 0 {
+			g.tooMany(w, wait)
+			return nil, false
+		}
+	}
+	switch v {
 	case good:
 		return agent, true
 	case shown:
@@ -64,10 +68,8 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 	case stale:
 		body, isStale, why = bodyStale, true, StaleNonce
 	case unusable:
-		g.guesses.Fail(addr, guessed, now)
 		body, why = err.Error(), BadCredentials
 	case wrong:
-		g.guesses.Fail(addr, guessed, now)
 		g.wrongPINs.Refused(guess{addr, clip(guessed)})
 		body, why = bodyMismatch, WrongPIN
 	}
@@ -75,6 +77,14 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 	g.challenge(w, l, snapshot, isStale, now)
 	plain(w, http.StatusUnauthorized, body)
 	return nil, false
+}
+
+// tooMany refuses an attempt after too many that have failed.
+func (g *Gate) tooMany(w http.ResponseWriter, wait time.Duration) {
+	g.stats.count(TooManyGuesses)
+	seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
+	w.Header().Set("Retry-After", seconds)
+	plain(w, http.StatusTooManyRequests, "Too many failed attempts: try again in "+seconds+" s")
 }
 
 // check looks at the Authorization headers of a request. It takes the same

@@ -112,7 +112,7 @@ func TestGuessersAreBounded(t *testing.T) {
 	th := NewGuesses()
 	th.max = 1000
 	for i := range 10_000 {
-		th.Fail(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), fmt.Sprint(i), now)
+		th.Settle(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), fmt.Sprint(i), false, now)
 	}
 	if n := len(th.now) + len(th.old); n > 2000 {
 		t.Fatalf("%d counters", n)
@@ -120,7 +120,7 @@ func TestGuessersAreBounded(t *testing.T) {
 	// the clock is set back
 	addr := netip.MustParseAddr("192.0.2.1")
 	for range maxUserFailures {
-		th.Fail(addr, "x", now)
+		th.Settle(addr, "x", false, now)
 	}
 	if th.Wait(addr, "x", now) != guessWindow {
 		t.Error("not slowed")
@@ -134,13 +134,13 @@ func TestCountsSurviveTheTurnOfGenerations(t *testing.T) {
 	now := time.Now()
 	th := NewGuesses()
 	addr, other := netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2")
-	th.Fail(other, "x", now)
+	th.Settle(other, "x", false, now)
 	now = now.Add(guessWindow - time.Second)
 	for i := range maxUserFailures {
 		if i == 5 { // the turn is between the fifth and the sixth
 			now = now.Add(3 * time.Second)
 		}
-		th.Fail(addr, "x", now)
+		th.Settle(addr, "x", false, now)
 	}
 	if th.Wait(addr, "x", now) == 0 {
 		t.Error("failures were forgotten")

@@ -62,9 +62,13 @@ func network(addr netip.Addr) netip.Addr {
 // Wait is how long addr has to wait before it may try again as user; 0 when
 // it may.
 func (t *Guesses) Wait(addr netip.Addr, user string, now time.Time) time.Duration {
-	addr = network(addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	return t.wait(network(addr), user, now)
+}
+
+// wait is Wait with t.mu held.
+func (t *Guesses) wait(addr netip.Addr, user string, now time.Time) time.Duration {
 	return max(
 		t.left(guesser{addr: addr}, maxAddrFailures, now),
 		t.left(guesser{addr, t.hash(user)}, maxUserFailures, now),
@@ -79,11 +83,25 @@ func (t *Guesses) left(g guesser, limit int, now time.Time) time.Duration {
 	return f.since.Add(guessWindow).Sub(now)
 }
 
-// Fail counts a failure of addr as user.
-func (t *Guesses) Fail(addr netip.Addr, user string, now time.Time) {
+// Settle counts an attempt of addr as user that Wait has let through and that was
+// looked at since: a failure if it was not right. It answers how long addr has to
+// wait when too many others have failed meanwhile; then nobody may be told whether
+// this one was right, or many at once would be so many guesses.
+func (t *Guesses) Settle(addr netip.Addr, user string, right bool, now time.Time) time.Duration {
 	addr = network(addr)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if wait := t.wait(addr, user, now); wait > 0 {
+		return wait
+	}
+	if !right {
+		t.fail(addr, user, now)
+	}
+	return 0
+}
+
+// fail counts a failure. t.mu is held.
+func (t *Guesses) fail(addr netip.Addr, user string, now time.Time) {
 	if now.Sub(t.turned) > guessWindow || len(t.now)+2 > t.max {
 		t.old, t.now, t.turned = t.now, make(map[guesser]failures), now
 	}

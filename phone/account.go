@@ -64,13 +64,12 @@ func clip(text string) string {
 
 // logOut ends the token on all of the user's devices, with their sockets.
 func (s *Service) logOut(w http.ResponseWriter, q *request) {
-	if err := s.cfg.Store.LogOut(q.Context(), q.user.ID); err != nil {
+	if err := s.cfg.Store.endToken(q.Context(), q.token); err != nil {
 		s.fail(w, q.Request, err)
 		return
 	}
-	s.mu.Lock()
-	s.drop(q.user.ID, nobody)
-	s.mu.Unlock()
+	s.between()
+	s.dropToken(q)
 	w.WriteHeader(http.StatusNoContent)
 }
 

@@ -67,6 +67,10 @@ func (s *Service) initiate(w http.ResponseWriter, q *request) {
 		s.refuse(w, refusal)
 		return
 	}
+	if s.outlived(q) {
+		s.refuseToken(w)
+		return
+	}
 	w.WriteHeader(http.StatusOK)
 }
 
@@ -162,6 +166,10 @@ func (s *Service) initiateSocket(w http.ResponseWriter, q *request) {
 		s.refuse(w, refusal)
 		return
 	}
+	if s.outlived(q) {
+		s.refuseToken(w)
+		return
+	}
 	socket, err := s.accept(w, q.Request, l, websocket.MessageBinary)
 	if err != nil {
 		s.hangUp(c, 0)
@@ -199,6 +207,7 @@ func (s *Service) answerSocket(w http.ResponseWriter, q *request) {
 	if !s.join(c, l, q.token) {
 		l.end()
 	}
+	s.outlived(q)
 	socket.serve(func() { s.hangUp(c, 1) })
 }
 
@@ -212,6 +221,11 @@ func (s *Service) notificationSocket(w http.ResponseWriter, q *request) {
 	d := &device{leg: newLeg(&s.stats.frames), token: q.token}
 	if refusal := s.connect(q.user.ID, d); refusal != nil {
 		s.refuse(w, refusal)
+		return
+	}
+	if s.outlived(q) {
+		s.disconnect(q.user.ID, d)
+		s.refuseToken(w)
 		return
 	}
 	socket, err := s.accept(w, q.Request, d.leg, websocket.MessageText)

@@ -1,5 +1,10 @@
 package phone
 
+import (
+	"context"
+	"errors"
+)
+
 // A device is a notification socket of a user.
 type device struct {
 	leg   *leg
@@ -88,5 +93,21 @@ func (s *Service) drop(user ID, stays func(tokenHash) bool) {
 	}
 }
 
-// nobody is for drop: nothing stays.
-func nobody(tokenHash) bool { return false }
+// dropToken drops what was opened with the request's token, which has ended.
+func (s *Service) dropToken(q *request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.drop(q.user.ID, func(t tokenHash) bool { return t != q.token })
+}
+
+// outlived drops what the request has just opened, and says so, if its token has
+// ended since it was let in. Who ends a token sees what is open, and who opens
+// something looks at the token after that: one of them sees the other.
+func (s *Service) outlived(q *request) bool {
+	_, err := s.cfg.Store.withToken(context.WithoutCancel(q.Context()), q.token)
+	if !errors.Is(err, ErrNoUser) {
+		return false
+	}
+	s.dropToken(q)
+	return true
+}

@@ -120,6 +120,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
+	s.between()
 	answer(s, w, q)
 }
 
@@ -148,9 +149,14 @@ func (s *Service) authenticate(w http.ResponseWriter, q *request) bool {
 			return false
 		}
 	}
+	s.refuseToken(w)
+	return false
+}
+
+// refuseToken answers who has no token that is good.
+func (s *Service) refuseToken(w http.ResponseWriter) {
 	w.Header().Set("WWW-Authenticate", "Bearer")
 	s.refuse(w, errNotAuthenticated)
-	return false
 }
 
 // bearer is the token of a request. Pages cannot give a WebSocket an

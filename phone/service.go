@@ -59,6 +59,10 @@ type Service struct {
 
 	serving sync.WaitGroup // sockets; added to under mu while not closed
 
+	// between is for tests: it is called between what the database has said and
+	// what follows from that here.
+	between func()
+
 	mu       sync.Mutex // before any leg's
 	calls    map[ID]*call
 	busy     map[ID]*call // by caller and by callee
@@ -82,7 +86,7 @@ func New(cfg Config, log *slog.Logger) (*Service, error) {
 	s := &Service{
 		cfg: cfg, log: log, origins: map[string]bool{}, guesses: restauth.NewGuesses(),
 		rate: limit.NewNames(cfg.RequestRate, 2*cfg.RequestRate), pace: paceBytes,
-		calls: map[ID]*call{}, busy: map[ID]*call{}, devices: map[ID]map[*device]bool{},
+		calls: map[ID]*call{}, busy: map[ID]*call{}, devices: map[ID]map[*device]bool{}, between: func() {},
 	}
 	s.foreignPages.Say = func(refused uint64, some []limit.Page) {
 		log.Info("refused requests of pages of other sites: add them to phone.origins if they may call", "refused", refused, "pages", some)
@@ -131,24 +135,42 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 }
 
-// recheck ends what was opened with tokens that are no more.
+// recheck ends what was opened with tokens that are no more. What is open is
+// looked at first: one that is opened meanwhile may have a token that was made
+// meanwhile.
 func (s *Service) recheck(ctx context.Context) error {
+	open := s.openTokens()
 	tokens, err := s.cfg.Store.tokens(ctx)
 	if err != nil {
 		return err
 	}
+	s.between()
+	stays := func(t tokenHash) bool { return tokens[t] || !open[t] }
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	check := func(user ID) {
-		s.drop(user, func(t tokenHash) bool { return tokens[t] })
-	}
 	for user := range s.devices {
-		check(user)
+		s.drop(user, stays)
 	}
 	for user := range s.busy {
-		check(user)
+		s.drop(user, stays)
 	}
 	return nil
+}
+
+// openTokens are those that sockets and calls were opened with.
+func (s *Service) openTokens() map[tokenHash]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	open := map[tokenHash]bool{}
+	for _, mine := range s.devices {
+		for d := range mine {
+			open[d.token] = true
+		}
+	}
+	for _, c := range s.calls {
+		open[c.tokens[0]], open[c.tokens[1]] = true, true
+	}
+	return open
 }
 
 // Active is how many calls there are.

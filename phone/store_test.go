@@ -180,7 +180,7 @@ func TestTokens(t *testing.T) {
 			t.Errorf("%q: %v", wrong, err)
 		}
 	}
-	if err := s.LogOut(ctx, sam.ID); err != nil {
+	if err := s.endToken(ctx, sha256.Sum256([]byte(first))); err != nil {
 		t.Error(err)
 	}
 	if _, err := s.withToken(ctx, sha256.Sum256([]byte(first))); !errors.Is(err, ErrNoUser) {

@@ -98,9 +98,10 @@ func (s *Store) withToken(ctx context.Context, hash tokenHash) (User, error) {
 	return u, err
 }
 
-// LogOut ends the user's token, on all his devices.
-func (s *Store) LogOut(ctx context.Context, user ID) error {
-	_, err := s.db.ExecContext(ctx, `DELETE FROM tokens WHERE user = ?`, user.String())
+// endToken ends a token, on all of its user's devices. One that he has got since
+// stays.
+func (s *Store) endToken(ctx context.Context, hash tokenHash) error {
+	_, err := s.db.ExecContext(ctx, `DELETE FROM tokens WHERE hash = ?`, hash[:])
 	return err
 }
 

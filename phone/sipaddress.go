@@ -73,11 +73,14 @@ func (s *Store) SetSIP(ctx context.Context, id ID, address string) error {
 		if address, err = ParseSIPAddress(address); err != nil {
 			return err
 		}
-		if other, err := s.WithSIP(ctx, address); err == nil && other.ID != id {
+	}
+	err := s.changeOne(ctx, `UPDATE users SET sip = ? WHERE id = ?`, address, id.String())
+	if err != nil { // not before: another process may take it meanwhile
+		if other, e := s.WithSIP(ctx, address); e == nil && other.ID != id {
 			return fmt.Errorf("%s: %w: %s", address, ErrAddressTaken, other.Username)
 		}
 	}
-	return s.changeOne(ctx, `UPDATE users SET sip = ? WHERE id = ?`, address, id.String())
+	return err
 }
 
 // WithSIP answers the user with a SIP address.

@@ -212,6 +212,64 @@ func TestTokens(t *testing.T) {
 	}
 }
 
+// nthContext calls a function when it is asked for its end the n-th time.
+type nthContext struct {
+	context.Context
+	n    int
+	then func()
+}
+
+func (c *nthContext) Done() <-chan struct{} {
+	if c.n--; c.n == 0 {
+		c.then()
+	}
+	return c.Context.Done()
+}
+
+// Whatever another process does while a user is changed, who is refused is told
+// why.
+func TestWhatAnotherProcessTakesMeanwhileIsNamed(t *testing.T) {
+	taken := 0
+	for n := range 24 {
+		file := filepath.Join(t.TempDir(), "phone.db")
+		ours, theirs := openStore(t, file), openStore(t, file)
+		theirs.db.SetMaxOpenConns(1)
+		if _, err := theirs.db.Exec(`PRAGMA busy_timeout(0)`); err != nil { // what cannot be at once is not
+			t.Fatal(err)
+		}
+		add := func(name string) User {
+			u, err := ours.Add(t.Context(), User{Username: name}, "password1")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return u
+		}
+		sam, kim := add("sam"), add("kim")
+		during := func(then func()) context.Context { return &nthContext{t.Context(), n, then} }
+		ctx := during(func() { _ = theirs.SetSIP(context.Background(), kim.ID, "sip:201@example.com") })
+		if err := ours.SetSIP(ctx, sam.ID, "sip:201@example.com"); errors.Is(err, ErrAddressTaken) {
+			taken++
+		} else if err != nil {
+			t.Errorf("%d: %v", n, err)
+		}
+		kim.Username, sam.Username = "alex", "Alex"
+		ctx = during(func() { _ = theirs.Update(context.Background(), kim) })
+		if err := ours.Update(ctx, sam); errors.Is(err, ErrUserExists) {
+			taken++
+		} else if err != nil {
+			t.Errorf("%d: %v", n, err)
+		}
+		for _, s := range []*Store{ours, theirs} {
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if taken == 0 {
+		t.Error("nothing was taken meanwhile")
+	}
+}
+
 func TestDatabasesOfLaterVersionsAreRefused(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "phone.db")
 	s, err := Open(file)

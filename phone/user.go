@@ -155,11 +155,14 @@ func (s *Store) Update(ctx context.Context, u User) error {
 	if err := u.check(); err != nil {
 		return err
 	}
-	if other, err := s.Find(ctx, u.Username); err == nil && other.ID != u.ID {
-		return fmt.Errorf("%s: %w", u.Username, ErrUserExists)
-	}
-	return s.changeOne(ctx, `UPDATE users SET username = ?, name_key = ?, display_name = ?, image = ?, pronoun = ?, level = ? WHERE id = ?`,
+	err := s.changeOne(ctx, `UPDATE users SET username = ?, name_key = ?, display_name = ?, image = ?, pronoun = ?, level = ? WHERE id = ?`,
 		u.Username, nameKey(u.Username), u.DisplayName, u.Image, u.Pronoun, u.Level, u.ID.String())
+	if err != nil { // not before: another process may take the name meanwhile
+		if other, e := s.Find(ctx, u.Username); e == nil && other.ID != u.ID {
+			return fmt.Errorf("%s: %w", u.Username, ErrUserExists)
+		}
+	}
+	return err
 }
 
 // Delete removes a user with his token and whatever others have said of him.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"time"
 )
 
 const (
@@ -18,8 +19,9 @@ const (
 // A frame is one message of audio: the number of samples and the samples, all
 // little-endian. It has one owner: a reader, a queue, a writer.
 type frame struct {
-	data []byte // the message
-	room []byte // what data is part of
+	data []byte    // the message
+	room []byte    // what data is part of
+	at   time.Time // when it came into the queue that it waits in
 }
 
 var smallFrames = sync.Pool{New: func() any { return &frame{room: make([]byte, smallFrame)} }}

@@ -4,12 +4,14 @@ import (
 	"context"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 const (
-	// queueFrames is the audio that waits for a slow reader at most: at 20 ms a
-	// frame, what is older than a second is of no use any more.
+	// queueFrames is the audio that waits for a slow reader at most, and frameAge how
+	// long each may: what is older than a second is of no use any more.
 	queueFrames = 50
+	frameAge    = time.Second
 	// queueUrgent is how many other messages wait at most. A notification socket
 	// that does not take so many is of no use.
 	queueUrgent = 64
@@ -83,6 +85,7 @@ func (l *leg) play(f *frame) {
 		l.first = (l.first + 1) % queueFrames
 		l.count--
 	}
+	f.at = time.Now()
 	l.audio[(l.first+l.count)%queueFrames] = f
 	l.count++
 	l.mu.Unlock()
@@ -145,11 +148,24 @@ func (l *leg) take() (message []byte, f *frame, ended bool) {
 		l.urgent = l.urgent[1:]
 	case l.ended:
 		return nil, nil, true
-	case l.count > 0:
-		f = l.audio[l.first]
+	default:
+		f = l.fresh(time.Now())
+	}
+	return message, f, false
+}
+
+// fresh takes the oldest audio that is of use. l.mu is held.
+func (l *leg) fresh(now time.Time) *frame {
+	for l.count > 0 {
+		f := l.audio[l.first]
 		l.audio[l.first] = nil
 		l.first = (l.first + 1) % queueFrames
 		l.count--
+		if now.Sub(f.at) <= frameAge {
+			return f
+		}
+		f.free()
+		l.sums.dropped.Add(1)
 	}
-	return message, f, false
+	return nil
 }

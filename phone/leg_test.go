@@ -3,6 +3,8 @@ package phone
 import (
 	"strconv"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 func frameOf(text string) *frame {
@@ -53,6 +55,29 @@ func TestALegKeepsWhatIsToldAndTheNewestAudio(t *testing.T) {
 	if m, f, ended := b.take(); m != nil || f != nil || !ended {
 		t.Errorf("%q, %v, %v", m, f, ended)
 	}
+}
+
+// Audio that nobody has taken in time is dropped, and counted.
+func TestOldAudioIsDropped(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var sums relayed
+		l := newLeg(&sums)
+		for i := range 3 {
+			l.play(frameOf(audio(1, int16(i))))
+			time.Sleep(frameAge / 2)
+		}
+		if _, f, _ := l.take(); f == nil || string(f.data) != audio(1, 1) {
+			t.Error("what is too old is taken")
+		}
+		time.Sleep(frameAge)
+		if _, f, ended := l.take(); f != nil || ended {
+			t.Error("what has become too old is taken")
+		}
+		if n := sums.dropped.Load(); n != 2 {
+			t.Errorf("%d are counted", n)
+		}
+		l.end()
+	})
 }
 
 func TestALegThatTakesNothingIsFull(t *testing.T) {

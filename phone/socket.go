@@ -21,6 +21,10 @@ const (
 	pongWait  = 20 * time.Second
 	// closeWait is how long a close may be unanswered, until the connection ends.
 	closeWait = 5 * time.Second
+	// sendBuffer is asked of the kernel for what the other side has not taken, in
+	// bytes: a second of audio. By itself it would keep a minute of it, which nobody
+	// wants to hear when a connection comes back.
+	sendBuffer = 32 << 10
 )
 
 // A socket is a WebSocket that serves a leg. Three goroutines have part in it,
@@ -68,8 +72,25 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	limitSending(conn)
 	h.conn = &paced{Conn: conn, pace: h.pace}
 	return h.conn, rw, nil
+}
+
+// limitSending sets sendBuffer for a connection of the kernel's, which may lie
+// beneath TLS and what counts connections.
+func limitSending(conn net.Conn) {
+	for conn != nil {
+		switch c := conn.(type) {
+		case interface{ SetWriteBuffer(int) error }:
+			_ = c.SetWriteBuffer(sendBuffer) // without it audio may be late
+			return
+		case interface{ NetConn() net.Conn }:
+			conn = c.NetConn()
+		default:
+			return
+		}
+	}
 }
 
 // serve moves messages until the socket has ended, however it ends. gone is

@@ -28,7 +28,7 @@ func TestASlowReaderLosesTheOldest(t *testing.T) {
 		for i := range frames {
 			c.from.say(audio(320, int16(i)))
 		}
-		time.Sleep(2 * frames * 652 * time.Second / paceBytes) // until all was read
+		time.Sleep(frameAge / 2) // until all was read
 		s := h.Stats()
 		if s.FramesDropped == 0 || s.FramesDropped+s.FramesRelayed > frames || frames-s.FramesDropped-s.FramesRelayed > queueFrames+1 {
 			t.Errorf("%+v", s)
@@ -42,6 +42,63 @@ func TestASlowReaderLosesTheOldest(t *testing.T) {
 		if last := got[len(got)-1]; last != audio(320, frames-1) {
 			t.Errorf("the newest is not among what was kept: %q", last[4:6])
 		}
+	})
+}
+
+// Who reads nothing for a while hears what is said then, and not what was said
+// before: neither we nor the kernel keep it for him.
+func TestWhoReadsNothingIsNotLate(t *testing.T) {
+	at(t, func(h *house) {
+		c := h.ringing()
+		slow, res, text := h.dial("kim", answerPath(callA))
+		if slow == nil {
+			t.Fatal(res.StatusCode, text)
+		}
+		const frames = 500 // 10 s
+		for i := range frames {
+			c.from.say(audio(320, int16(i)))
+			time.Sleep(20 * time.Millisecond)
+		}
+		const kept = queueFrames + sendBuffer/652 + 5 // some are being written and read
+		if s := h.Stats(); s.FramesDropped < frames-kept {
+			t.Errorf("only %d of %d were dropped", s.FramesDropped, frames)
+		}
+		time.Sleep(10 * time.Second) // nobody says anything
+		slow.SetReadLimit(1 << 20)
+		go slow.read()
+		c.from.say(audio(320, frames))
+		got := slow.heard()
+		if most := sendBuffer/652 + 5; len(got) > most {
+			t.Errorf("%d messages were kept, want %d at most", len(got), most)
+		}
+		if last := got[len(got)-1]; last != audio(320, frames) {
+			t.Errorf("the last is %q", last[4:6])
+		}
+	})
+}
+
+// A device that takes nothing is known not to, before the kernel has kept
+// thousands of notifications for it.
+func TestADeviceThatReadsNothingIsGivenUpSoon(t *testing.T) {
+	at(t, func(h *house) {
+		silent, _, _ := h.dial("kim", "/api/v3/notification/socket")
+		kept := func() bool {
+			h.Service.mu.Lock()
+			defer h.Service.mu.Unlock()
+			for d := range h.devices[h.users["kim"].ID] {
+				return d.leg.over.Err() == nil
+			}
+			return false
+		}
+		told := 0
+		for ; kept() && told < 5000; told++ {
+			h.answer(NewID(), h.users["kim"].ID)
+			synctest.Wait()
+		}
+		if most := queueUrgent + sendBuffer/len(answeredText(callA)) + 5; told > most {
+			t.Errorf("given up after %d notifications, want %d at most", told, most)
+		}
+		_ = silent.CloseNow()
 	})
 }
 

@@ -111,6 +111,9 @@ type limitedConn struct {
 	once sync.Once
 }
 
+// NetConn is the connection beneath, as that of a tls.Conn is.
+func (c *limitedConn) NetConn() net.Conn { return c.Conn }
+
 func (c *limitedConn) Close() error {
 	c.once.Do(func() { c.l.release(c.addr) })
 	return c.Conn.Close()

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"os"
 	"strings"
 	"syscall"
@@ -106,6 +108,75 @@ func TestPhoneOnTheHTTPSListeners(t *testing.T) {
 			t.Errorf("ended with %v", err)
 		}
 	}
+}
+
+// bufferListener tells how much its connections are to keep of what is written.
+type bufferListener struct {
+	net.Listener
+	asked chan int
+}
+
+func (l *bufferListener) Accept() (net.Conn, error) {
+	c, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return &bufferConn{c, l.asked}, nil
+}
+
+type bufferConn struct {
+	net.Conn
+	asked chan int
+}
+
+func (c *bufferConn) SetWriteBuffer(bytes int) error {
+	c.asked <- bytes
+	return c.Conn.(*net.TCPConn).SetWriteBuffer(bytes)
+}
+
+// What the kernel keeps of a call's audio is bounded beneath TLS, too.
+func TestSocketsOfCallsKeepLittleInTheKernel(t *testing.T) {
+	direct := direct(&net.TCPConn{})
+	if _, ok := direct.(interface{ SetWriteBuffer(int) error }); !ok {
+		t.Errorf("%T hides it", direct)
+	}
+	cfg, tokens, _ := withPhone(t)
+	store, err := webphone.Open(cfg.PhoneDatabase())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	log := slog.New(slog.DiscardHandler)
+	calls, err := webphone.New(webphone.Config{Store: store, Address: func(*http.Request) netip.Addr { return netip.Addr{} }}, log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, secure := range []bool{false, true} {
+		server := httptest.NewUnstartedServer(calls)
+		asked := make(chan int, 1)
+		server.Listener = newLimitListener(&bufferListener{server.Listener, asked}, 10, 0, nil, log)
+		if secure {
+			server.StartTLS()
+		} else {
+			server.Start()
+		}
+		ws, _, err := websocket.Dial(t.Context(), server.URL+"/api/v3/notification/socket", &websocket.DialOptions{HTTPClient: server.Client(),
+			HTTPHeader: http.Header{"Authorization": {"Bearer " + tokens[0]}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case n := <-asked:
+			if n <= 0 || n > 64<<10 {
+				t.Errorf("TLS %v: %d bytes", secure, n)
+			}
+		case <-time.After(10 * time.Second):
+			t.Errorf("TLS %v: as much as it likes", secure)
+		}
+		_ = ws.CloseNow()
+		server.Close()
+	}
+	calls.Shutdown()
 }
 
 // On a listener of its own, and with the switch that is read again.

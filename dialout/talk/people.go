@@ -113,7 +113,9 @@ func (r *Room) came(raw json.RawMessage) {
 			}
 			read(s.User, &user)
 			// Of other bridges only the list of participants tells.
-			r.members[s.SessionID] = &member{machine: user.Type == "phone" || s.SessionID == r.link.sessionID}
+			m := r.list[s.SessionID]
+			m.machine = m.machine || user.Type == "phone" || s.SessionID == r.link.sessionID
+			r.members[s.SessionID] = &m
 		}
 	})
 }
@@ -151,6 +153,7 @@ func (r *Room) updated(raw json.RawMessage) {
 			for _, m := range r.members {
 				m.inCall = false
 			}
+			r.list = nil
 		})
 		r.tell(EndedForEveryone)
 		return
@@ -165,14 +168,15 @@ func (r *Room) updated(raw json.RawMessage) {
 		return
 	}
 	r.change(func() {
-		for _, m := range r.members {
-			m.inCall = false
-		}
-		for _, u := range users {
-			if m := r.members[u.SessionID]; m != nil {
-				n, _ := flags(u.InCall)
-				m.machine, m.inCall = m.machine || u.Internal || u.Virtual, n&inCall != 0
+		r.list = map[string]member{}
+		for _, u := range users[:min(len(users), maxMembers)] {
+			if n, _ := flags(u.InCall); len(u.SessionID) <= maxID {
+				r.list[u.SessionID] = member{u.Internal || u.Virtual, n&inCall != 0}
 			}
+		}
+		for id, m := range r.members {
+			listed := r.list[id]
+			m.machine, m.inCall = m.machine || listed.machine, listed.inCall
 		}
 		r.listed = r.inside // or it is of the time before we have asked to join
 	})

@@ -155,6 +155,20 @@ func TestWhereNobodyComesBackIsEmpty(t *testing.T) {
 	})
 }
 
+// Who is there and what they do is told by different parts of the server: either
+// may be first.
+func TestPeopleMayBeListedBeforeTheyAreNamed(t *testing.T) {
+	inRoom(t, func(r *rig, room *talk.Room, _ string) {
+		r.lab.Say(`{"type":"event","event":{"target":"participants","type":"update","update":{"roomid":"` + token + `","users":[` +
+			`{"sessionId":"alice","inCall":3},{"sessionId":"bridge","inCall":3,"internal":true},{"sessionId":"bob","inCall":0}]}}}`)
+		r.lab.Say(`{"type":"event","event":{"target":"room","type":"join","join":[{"sessionid":"alice"},{"sessionid":"bob"},{"sessionid":"bridge"}]}}`)
+		synctest.Wait()
+		if n := room.InCall(); n != 1 {
+			t.Errorf("%d take part", n)
+		}
+	})
+}
+
 // What comes late over the connection of a call that is over says nothing of the
 // next.
 func TestNothingIsToldOfARoomThatWasLeft(t *testing.T) {

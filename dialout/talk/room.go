@@ -48,6 +48,9 @@ type Room struct {
 	joining *time.Timer        // since we have asked to join, until we are in it
 	inside  bool               // we are in it
 	listed  bool               // a list of the participants came since
+	// list is what it said, for those who are named later: the two are not sent by
+	// the same part of the server.
+	list map[string]member
 	// returning: the signaling server has forgotten who was in the call, and nobody
 	// has come back.
 	returning bool
@@ -129,7 +132,10 @@ func (r *Room) onUp(hello Hello) {
 	}
 }
 
-func (r *Room) onDown(error) {
+func (r *Room) onDown(err error) {
+	if errors.Is(err, errNoJoin) {
+		r.link.resumeID = "" // older servers do not answer who is in already
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.away = true
@@ -188,7 +194,7 @@ func (r *Room) joined() {
 	r.mu.Lock()
 	r.stopJoining()
 	clear(r.members)
-	r.inside, r.listed = true, false
+	r.inside, r.listed, r.list = true, false, nil
 	if r.looking {
 		r.wait(listTime)
 	}

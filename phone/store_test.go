@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -215,12 +216,12 @@ func TestTokens(t *testing.T) {
 // nthContext calls a function when it is asked for its end the n-th time.
 type nthContext struct {
 	context.Context
-	n    int
+	n    atomic.Int64
 	then func()
 }
 
 func (c *nthContext) Done() <-chan struct{} {
-	if c.n--; c.n == 0 {
+	if c.n.Add(-1) == 0 {
 		c.then()
 	}
 	return c.Context.Done()
@@ -229,23 +230,26 @@ func (c *nthContext) Done() <-chan struct{} {
 // Whatever another process does while a user is changed, who is refused is told
 // why.
 func TestWhatAnotherProcessTakesMeanwhileIsNamed(t *testing.T) {
+	if residents == nil {
+		residents = newHousehold(t)
+	}
 	taken := 0
-	for n := range 24 {
+	for n := range 16 {
 		file := filepath.Join(t.TempDir(), "phone.db")
+		if err := os.WriteFile(file, residents.data, 0o600); err != nil {
+			t.Fatal(err)
+		}
 		ours, theirs := openStore(t, file), openStore(t, file)
 		theirs.db.SetMaxOpenConns(1)
 		if _, err := theirs.db.Exec(`PRAGMA busy_timeout(0)`); err != nil { // what cannot be at once is not
 			t.Fatal(err)
 		}
-		add := func(name string) User {
-			u, err := ours.Add(t.Context(), User{Username: name}, "password1")
-			if err != nil {
-				t.Fatal(err)
-			}
-			return u
+		sam, kim := residents.users["sam"], residents.users["kim"]
+		during := func(then func()) context.Context {
+			c := &nthContext{Context: t.Context(), then: then}
+			c.n.Store(int64(n))
+			return c
 		}
-		sam, kim := add("sam"), add("kim")
-		during := func(then func()) context.Context { return &nthContext{t.Context(), n, then} }
 		ctx := during(func() { _ = theirs.SetSIP(context.Background(), kim.ID, "sip:201@example.com") })
 		if err := ours.SetSIP(ctx, sam.ID, "sip:201@example.com"); errors.Is(err, ErrAddressTaken) {
 			taken++

@@ -137,3 +137,18 @@ func (d *Dispatcher) reloadFiles(log *slog.Logger) {
 	}
 	log.Info("dispatch rules reloaded", "rules", d.Rules())
 }
+
+// Files are the files that the rules are in and name: those of a folder,
+// certificates and keys. They may be some of them only if there is an error.
+func Files(cfg Config) ([]string, error) {
+	files, err := ruleFiles(cfg.RulesDir)
+	rules, readErr := readDir(cfg.RulesDir)
+	for _, r := range append(slices.Clone(cfg.Rules), rules...) {
+		for _, f := range []string{r.CAFile, r.ClientCert, r.ClientKey} {
+			if f != "" && !slices.Contains(files, f) {
+				files = append(files, f)
+			}
+		}
+	}
+	return files, errors.Join(err, readErr)
+}

@@ -1,8 +1,10 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,8 +48,14 @@ type checker struct {
 	out      io.Writer
 	json     bool
 	wait     time.Duration // for an answer to OPTIONS
+	bind     func(network, address string) (io.Closer, error)
+	tried    []string // users whose SIP passwords are tried
+	as       string   // user of the service, whose permissions count when root checks
+	anyone   bool     // who checks need not be root; for tests
 	problems int
 	warnings int
+
+	held, unbound map[string]bool // sockets, "tcp::6666": of the running service; that serve cannot open
 }
 
 func (c *checker) say(level, about, format string, args ...any) {
@@ -65,11 +73,21 @@ func (c *checker) say(level, about, format string, args ...any) {
 	fmt.Fprintf(c.out, "%-8s %-13s %s\n", f.Level, f.About, f.Text)
 }
 
+// CheckOptions say what Check does beyond what the configuration asks for.
+type CheckOptions struct {
+	JSON bool // print objects
+	// Users are those whose SIP passwords are tried at the proxies.
+	Users []string
+	// ServiceUser is the system's user as whom the service runs: whether it may
+	// read the files is said when root checks. Empty: "sipxrest".
+	ServiceUser string
+}
+
 // Check tries out what a configuration says and prints what it finds, one
-// finding a line, as JSON objects if asJSON. It binds other ports than the
-// service, which may be running. It answers whether there was no problem.
-func Check(ctx context.Context, src Source, out io.Writer, asJSON bool) bool {
-	c := &checker{ctx: ctx, out: out, json: asJSON, wait: optionsWait}
+// finding a line. The service may be running meanwhile. It answers whether there
+// was no problem.
+func Check(ctx context.Context, src Source, out io.Writer, opts CheckOptions) bool {
+	c := &checker{ctx: ctx, out: out, json: opts.JSON, wait: optionsWait, bind: bind, tried: opts.Users, as: cmp.Or(opts.ServiceUser, "sipxrest")}
 	return c.run(src)
 }
 
@@ -84,7 +102,9 @@ func (c *checker) run(src Source) bool {
 		for _, w := range cfg.warnings() {
 			c.say(levelNote, "configuration", "%s", w)
 		}
+		c.permissions(&cfg)
 		c.users(&cfg)
+		c.sockets(&cfg)
 		c.listeners(&cfg)
 		c.network(&cfg)
 		c.traces(&cfg)
@@ -193,21 +213,19 @@ func (n someNames) String() string {
 func (c *checker) listeners(cfg *Config) {
 	for i, l := range cfg.HTTP {
 		about := fmt.Sprintf("listener %d", i+1)
-		if err := canBind(l.Listen); err != nil {
-			c.say(levelProblem, about, "%s: listen on %s: %v", cfg.Origin("http"), l.Listen, explainBind(err))
-			continue
+		if l.TLS != nil {
+			c.certificate(cfg, about, cfg.Origin("http"), l.Listen, *l.TLS, c.clientNames(cfg, l.Listen))
+		} else if !c.unbound["tcp:"+l.Listen] {
+			c.say(levelOK, about, "%s: plain HTTP, auth %s%s", l.Listen, l.Auth, c.heldNow("tcp", l.Listen))
 		}
-		if l.TLS == nil {
-			c.say(levelOK, about, "%s: plain HTTP, auth %s", l.Listen, l.Auth)
-			continue
-		}
-		c.certificate(cfg, about, cfg.Origin("http"), l.Listen, *l.TLS)
 	}
 }
 
-// certificate says what a listener's certificate is like.
-func (c *checker) certificate(cfg *Config, about, key, listen string, t TLS) {
+// certificate says what a listener's certificate is like. One that is for none of
+// the names is of no use to who verifies it.
+func (c *checker) certificate(cfg *Config, about, key, listen string, t TLS, names []string) {
 	if t.Cert == "" {
+		names = nil // nobody verifies it
 		t.Cert, t.Key = selfSignedFiles(cfg.DataDir)
 		if _, err := os.Stat(t.Cert); err != nil {
 			if c.dataDir(cfg) {
@@ -228,26 +246,71 @@ func (c *checker) certificate(cfg *Config, about, key, listen string, t TLS) {
 	case left < 30*24*time.Hour:
 		c.say(levelNote, about, "%s: certificate %s expires on %s", listen, t.Cert, end.Format(time.DateOnly))
 	default:
-		c.say(levelOK, about, "%s: certificate %s until %s, SHA-256 %s", listen, t.Cert, end.Format(time.DateOnly), cert.fingerprint())
+		c.say(levelOK, about, "%s: certificate %s until %s, SHA-256 %s%s", listen, t.Cert, end.Format(time.DateOnly), cert.fingerprint(), c.heldNow("tcp", listen))
+	}
+	if len(names) > 0 && !slices.ContainsFunc(names, func(name string) bool { return cert.leaf().VerifyHostname(name) == nil }) {
+		c.say(levelWarning, about, "%s: certificate %s is for %s: who verifies it and calls this machine %s refuses it", key, t.Cert, namesOf(cert.leaf()), orList(names))
 	}
 }
 
-// canBind says whether this machine has the address. It takes another port,
-// for the service may hold that one.
-func canBind(address string) error {
-	host, _, err := net.SplitHostPort(address)
-	if err != nil {
-		return err
+// namesOf are those that a certificate is for.
+func namesOf(leaf *x509.Certificate) string {
+	names := slices.Clone(leaf.DNSNames)
+	for _, a := range leaf.IPAddresses {
+		names = append(names, a.String())
 	}
-	socket, err := net.Listen("tcp", net.JoinHostPort(host, "0"))
-	if err != nil {
-		var syscallErr *os.SyscallError
-		if errors.As(err, &syscallErr) { // without the port that was not meant
-			return syscallErr
+	switch {
+	case len(names) == 0 && leaf.Subject.CommonName != "":
+		return fmt.Sprintf("no name, but the common name %q, which is not looked at any more", leaf.Subject.CommonName)
+	case len(names) == 0:
+		return "no name"
+	case len(names) > maxNamed:
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:maxNamed], ", "), len(names)-maxNamed)
+	}
+	return strings.Join(names, ", ")
+}
+
+// clientNames are those by which clients probably call a listener.
+func (c *checker) clientNames(cfg *Config, listen string) []string {
+	names := []string{cfg.Domain}
+	if h, err := os.Hostname(); err == nil && isHost(h) {
+		names = append(names, h)
+	}
+	for _, name := range cfg.HTTPNames {
+		if name != "*" {
+			names = append(names, name)
 		}
-		return err
 	}
-	return socket.Close()
+	if host, _, err := net.SplitHostPort(listen); err == nil && !everyAddress(host) {
+		return append(names, host)
+	}
+	return append(names, ownAddresses()...)
+}
+
+// peerNames are those by which SIP peers reach us: by the domain (RFC 5922 §7.1),
+// or as Via and Contact say.
+func peerNames(cfg *Config) []string {
+	names := []string{cfg.Domain}
+	if h := cfg.SIP.ExternalAddress; h != "" && h != "auto" {
+		names = append(names, h)
+	}
+	for _, l := range sipListen(cfg) {
+		_, address, _ := strings.Cut(l, ":")
+		if host, _, err := net.SplitHostPort(address); err == nil && !everyAddress(host) && !slices.Contains(names, host) {
+			names = append(names, host)
+		}
+	}
+	return names
+}
+
+// canSend says whether the address is there, on another port: that is enough to
+// ask the proxies.
+func canSend(network, host string, bind func(network, address string) (io.Closer, error)) bool {
+	socket, err := bind(network, net.JoinHostPort(host, "0"))
+	if err == nil {
+		socket.Close()
+	}
+	return err == nil
 }
 
 // orStateDir answers what the data directory is when systemd starts the
@@ -286,10 +349,9 @@ func (c *checker) network(cfg *Config) {
 	probe.SIP.Listen = nil
 	probe.SIP.Health.Interval = 0 // each server is asked once, below
 	for _, l := range sipListen(cfg) {
-		_, address, _ := strings.Cut(l, ":")
-		if err := canBind(address); err != nil {
-			c.say(levelProblem, "SIP", "%s: listen on %s: %v", cfg.Origin("sip.listen"), l, explainBind(err))
-			return
+		transport, address, _ := strings.Cut(l, ":")
+		if host, _, _ := net.SplitHostPort(address); c.unbound[networkOf(transport)+":"+address] && !canSend(networkOf(transport), host, c.bind) {
+			return // told
 		}
 		probe.SIP.Listen = append(probe.SIP.Listen, l[:strings.LastIndexByte(l, ':')]+":0")
 	}
@@ -324,6 +386,7 @@ func (c *checker) proxies(cfg *Config, resolver *resolve.Resolver) {
 		uris = []string{"sip:" + cfg.Domain}
 	}
 	var asked []finding
+	var serving []server
 	for _, uri := range uris {
 		hops, err := c.hops(resolver, uri)
 		if err != nil {
@@ -338,10 +401,15 @@ func (c *checker) proxies(cfg *Config, resolver *resolve.Resolver) {
 			continue
 		}
 		for _, hop := range hops {
-			asked = append(asked, c.options(sw, uri, hop))
+			f := c.options(sw, uri, hop)
+			if asked = append(asked, f); f.Level == levelOK {
+				serving = append(serving, server{uri, hop})
+			}
 		}
 	}
 	c.sayEach("proxy", asked)
+	c.domain(cfg, sw, serving)
+	c.accounts(cfg, sw, serving)
 	c.gateway(cfg, sw, resolver)
 }
 
@@ -356,7 +424,7 @@ func (c *checker) sipTLS(cfg *Config) (sipflow.TLS, error) {
 		return newSIPTLS(cfg, nil, roots), nil
 	}
 	t := TLS{Cert: cfg.SIP.TLS.Cert, Key: cfg.SIP.TLS.Key}
-	c.certificate(cfg, "SIP", cfg.Origin("sip.tls.cert"), "TLS", t)
+	c.certificate(cfg, "SIP", cfg.Origin("sip.tls.cert"), "TLS", t, peerNames(cfg))
 	if t.Cert == "" {
 		t.Cert, t.Key = selfSignedFiles(cfg.DataDir)
 	}

@@ -17,12 +17,19 @@ import (
 	"sipxrest/sipflow/siptest"
 )
 
+// bindAnyPort says whether there is such an address: the configured ports are
+// others' to hold while the tests run.
+func bindAnyPort(network, address string) (io.Closer, error) {
+	host, _, _ := net.SplitHostPort(address)
+	return bind(network, net.JoinHostPort(host, "0"))
+}
+
 // checked answers what a check of the configuration file prints. Everything
 // that may take time is short.
 func checked(t *testing.T, file string) (ok bool, out string) {
 	t.Helper()
 	var b strings.Builder
-	c := &checker{ctx: t.Context(), out: &b, wait: 200 * time.Millisecond}
+	c := &checker{ctx: t.Context(), out: &b, wait: 200 * time.Millisecond, bind: bindAnyPort}
 	ok = c.run(Source{File: file})
 	return ok, b.String()
 }
@@ -45,10 +52,6 @@ data-dir: data
 sip: {listen: [udp:127.0.0.1:6050], outbound-proxy: [sip:%s]}
 trusted: [10.0.0.0/8]
 `, proxy))
-	// The service's own port being taken does not matter.
-	if taken, err := net.ListenPacket("udp", "127.0.0.1:6050"); err == nil {
-		defer taken.Close()
-	}
 	ok, out := checked(t, file)
 	wants(t, out, "ok configuration domain sipx.test", "ok users 1 user in", "ok listener 1 :6666: a self-signed certificate will be made",
 		"ok proxy sip:"+proxy+": udp:"+proxy+" answers OPTIONS with 200 OK", "ok trusted no PIN is asked of 10.0.0.0/8", "No problem found.")
@@ -107,7 +110,7 @@ allow-pinless: true
 		"tls.min-version: TLS before 1.2 is not safe",
 		"0.0.0.0/0 lets everybody call",
 		"allow-pinless: everybody can call",
-		"7 problems.")
+		"certificate "+dir+"/old.crt is for no name, but the common name", "7 problems, 2 warnings.")
 
 	file = write(t, dir, "other.yaml", fmt.Sprintf("domain: nowhere.test\nusers: [none.yaml]\nsip: {listen: [udp:127.0.0.1:0]}\ndns: {servers: [%q]}\n", dns))
 	_, out = checked(t, file)
@@ -132,9 +135,9 @@ trusted: []
 	wants(t, out,
 		"ok configuration domain sipx.test, realm sipx.test, from "+file,
 		"note users everybody on this machine can read the secrets in "+users,
-		"problem listener 1 "+file+":5: http: listen on 192.0.2.222:6666: bind: cannot assign requested address: this machine has",
+		"problem listener 1 "+file+":5: http: listen tcp 192.0.2.222:0: bind: cannot assign requested address: this machine has",
 		"ok listener 2 :6667: plain HTTP, auth pin",
-		"problem SIP "+file+":4: sip.listen: listen on udp:192.0.2.222:6050: bind: cannot assign requested address: this machine has",
+		"problem SIP "+file+":4: sip.listen: listen udp 192.0.2.222:0: bind: cannot assign requested address: this machine has",
 		"2 problems.")
 }
 
@@ -258,4 +261,85 @@ phone: {enabled: true, sip: {enabled: true, rtp-ports: 24000-24099}}
 	wants(t, out, "note phone served on the listeners of http; there are no users in "+filepath.Join(dir, "data/phone.db")+" yet: sipxrest phone user add NAME",
 		"ok phone SIP phones send audio to 127.0.0.1, ports 24000-24099: 50 calls at once",
 		"note phone SIP phones cannot call users: there are no dispatch rules with transfer_to: phone:NAME")
+}
+
+// proxyOf is a registrar and proxy that asks for passwords, on a real socket.
+func proxyOf(t *testing.T, cfg siptest.ProxyConfig) string {
+	t.Helper()
+	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := siptest.NewProxy(c, cfg)
+	t.Cleanup(p.Close)
+	return c.LocalAddr().String()
+}
+
+// With an outbound proxy DNS does not know whether the domain is right: the proxy
+// does.
+func TestCheckAsksTheProxyWhetherTheDomainIsItsOwn(t *testing.T) {
+	proxy := proxyOf(t, siptest.ProxyConfig{Domain: "sipx.test", Users: map[string]string{"201": "123"}})
+	_, relaying := phone(t, siptest.Script{Answers: map[sip.RequestMethod]int{sip.OPTIONS: 403}})
+	dir := t.TempDir()
+	write(t, dir, "users.yaml", usersYAML)
+	for _, tt := range []struct{ domain, realm, proxy, want string }{
+		{"sipx.test", "", proxy, ""},
+		{"sipx.tset", "", proxy, `warning domain realm: sip:` + proxy + `: udp:` + proxy + ` asks for passwords of the realm "sipx.test", and the configured realm is "sipx.tset", so it gets none: set realm, or correct domain`},
+		{"sipx.test", "", relaying, "warning domain FILE:1: domain: sip:" + relaying + ": udp:" + relaying + " answers OPTIONS for sip:sipx.test with 403 Forbidden: does it serve that domain?"},
+	} {
+		file := write(t, dir, "sipxrest.yaml", fmt.Sprintf("domain: %s\nusers: [users.yaml]\ntrusted: []\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}\n", tt.domain, tt.proxy))
+		ok, out := checked(t, file)
+		if tt.want != "" {
+			wants(t, out, strings.ReplaceAll(tt.want, "FILE", file), "1 warning.")
+		} else if strings.Contains(out, "warning") {
+			t.Errorf("%s:\n%s", tt.domain, out)
+		}
+		if !ok {
+			t.Errorf("%s: it says that there are problems:\n%s", tt.domain, out)
+		}
+	}
+}
+
+func TestCheckTriesTheSIPPasswordOfAUser(t *testing.T) {
+	proxy := proxyOf(t, siptest.ProxyConfig{Domain: "sipx.test", Users: map[string]string{"201": "123", "202": "rightpw", "203": "x"},
+		Locations: map[string]string{"201": "sip:201@127.0.0.1:1"}})
+	_, open := phone(t, siptest.Script{Answers: map[sip.RequestMethod]int{sip.REGISTER: 200}})
+	_, mute := phone(t, siptest.Script{Answers: map[sip.RequestMethod]int{sip.REGISTER: -1}})
+	_, optionsOnly := phoneOf(t, siptest.Account{User: "201", Password: "123"}, siptest.Script{Answers: map[sip.RequestMethod]int{sip.REGISTER: 405},
+		Challenge: siptest.Challenge{Methods: []sip.RequestMethod{sip.OPTIONS}, Status: 401, Realm: "sipx.test"}})
+	_, unknowing := phone(t, siptest.Script{Answers: map[sip.RequestMethod]int{sip.REGISTER: 404}})
+	dir := t.TempDir()
+	write(t, dir, "users.yaml", usersYAML+"- {user: \"202\", sip-password: wrongpw}\n- {user: \"203\", pin: \"1\"}\n- {user: \"204\", ha1: 0cc175b9c0f1b6a831c399e269772661}\n")
+	for _, tt := range []struct {
+		proxy, realm, user string
+		ok                 bool
+		want               string
+	}{
+		{proxy, "sipx.test", "201", true, "ok user 201 sip:PROXY: udp:PROXY takes his SIP password; 1 phone registered"},
+		{proxy, "sipx.test", "bob", true, "ok user bob sip:PROXY: udp:PROXY takes his SIP password; 1 phone registered"},
+		{proxy, "sipx.test", "202", false, "problem user 202 sip:PROXY: udp:PROXY does not let him call: it refuses the SIP password (REGISTER: 401 Unauthorized)"},
+		{proxy, "sipx.test", "203", false, "does not let him call: no SIP password is stored for the user: add sip-password to it"},
+		{proxy, "sipx.test", "204", false, "does not let him call: it refuses the SIP password"},
+		{proxy, "other", "201", false, `does not let him call: it asks for the realm "sipx.test", configured is "other": set realm: sipx.test`},
+		{proxy, "sipx.test", "299", false, "problem user 299 there is no user 299 in "},
+		{open, "sipx.test", "201", true, "note user 201 sip:PROXY: udp:PROXY asks for no password (REGISTER: 200 OK): whether the SIP password is right cannot be told"},
+		{mute, "sipx.test", "201", false, "problem user 201 sip:PROXY: udp:PROXY does not answer REGISTER within 400ms"},
+		{optionsOnly, "sipx.test", "201", true, "ok user 201 sip:PROXY: udp:PROXY takes his SIP password (OPTIONS: 200 OK)"},
+		{optionsOnly, "sipx.test", "202", false, "does not let him call: it refuses the SIP password (OPTIONS: 401 Unauthorized)"},
+		{unknowing, "sipx.test", "201", false, "does not know 201@sipx.test (REGISTER: 404 Not Found)"},
+	} {
+		file := write(t, dir, "sipxrest.yaml", fmt.Sprintf("%strusted: []\nrealm: %s\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}\n", minimal, tt.realm, tt.proxy))
+		var b strings.Builder
+		c := &checker{ctx: t.Context(), out: &b, wait: 200 * time.Millisecond, bind: bindAnyPort, tried: []string{tt.user}}
+		ok := c.run(Source{File: file})
+		wants(t, b.String(), strings.ReplaceAll(tt.want, "PROXY", tt.proxy))
+		if ok != tt.ok {
+			t.Errorf("user %s: no problem %v, want %v:\n%s", tt.user, ok, tt.ok, b.String())
+		}
+		for _, secret := range []string{"wrongpw", "rightpw", "0cc175b9"} {
+			if strings.Contains(b.String(), secret) {
+				t.Errorf("a secret is printed:\n%s", b.String())
+			}
+		}
+	}
 }

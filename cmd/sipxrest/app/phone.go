@@ -282,12 +282,11 @@ func (c *checker) phone(cfg *Config) {
 	where := "the listeners of http"
 	if p.Listen != "" {
 		where = p.Listen
-		if err := canBind(p.Listen); err != nil {
-			c.say(levelProblem, "phone", "%s: listen on %s: %v", cfg.Origin("phone.listen"), p.Listen, explainBind(err))
-			return
+		if c.unbound["tcp:"+p.Listen] {
+			return // told
 		}
 		if !p.PlainHTTP {
-			c.certificate(cfg, "phone", cfg.Origin("phone.tls.cert"), p.Listen, p.TLS)
+			c.certificate(cfg, "phone", cfg.Origin("phone.tls.cert"), p.Listen, p.TLS, c.clientNames(cfg, p.Listen))
 		}
 	}
 	c.phoneSIP(cfg)

@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"strings"
 	"testing"
 
 	"sipxrest/cmd/sipxrest/interop/lab"
@@ -74,5 +75,36 @@ func TestCurlIsRefused(t *testing.T) {
 	}
 	if calls := calling.Calls(); len(calls) > 0 {
 		t.Errorf("the phone was called: %+v", calls)
+	}
+}
+
+// A real registrar takes the password, and check knows the ports of the service
+// that runs beside it.
+func TestCheckTriesPasswordsAtTheProxyBesideTheService(t *testing.T) {
+	t.Parallel()
+	l := lab.Start(t, nil)
+	l.Phone("201", lab.PhoneConfig{Manual: true})
+	s := l.Service()
+	for _, test := range []struct {
+		name  string
+		flags []string
+		fine  bool
+		want  []string
+	}{
+		{"right", []string{"--user", "201", "--user", "209"}, true, []string{"runs as process ", "which the running service has", "takes his SIP password; 1 phone registered", "takes his SIP password; 0 phones registered"}},
+		{"another realm", []string{"--user", "201", "--realm", "elsewhere"}, false, []string{`it asks for the realm "sipx.test", configured is "elsewhere": set realm: sipx.test`}},
+		{"another domain", []string{"--domain", "sipx.tset"}, true, []string{"answers OPTIONS for sip:sipx.tset with 403 Relaying denied: does it serve that domain?"}},
+	} {
+		l.Run(t, test.name, func(t *testing.T) {
+			out, fine := s.Command("check", nil, test.flags...)
+			for _, want := range test.want {
+				if !strings.Contains(out, want) {
+					t.Errorf("it does not say %s:\n%s", want, out)
+				}
+			}
+			if fine != test.fine {
+				t.Errorf("no problem: %v:\n%s", fine, out)
+			}
+		})
 	}
 }

@@ -57,7 +57,13 @@ func (l *Lab) DialoutLines(t *Talk, changes ...string) string {
 // wrong.
 func (s *Service) Check(more ...string) (string, bool) {
 	s.lab.tb.Helper()
+	return s.Command("check", more)
+}
+
+// Command runs a command of sipxrest likewise, with flags of its own.
+func (s *Service) Command(command string, more []string, flags ...string) (string, bool) {
+	s.lab.tb.Helper()
 	config := s.lab.write("check.yaml", s.base+strings.Join(more, "\n")+"\n")
-	out, err := exec.Command(build(s.lab.tb), "check", "--config", config).CombinedOutput()
+	out, err := exec.Command(build(s.lab.tb), append([]string{command, "--config", config}, flags...)...).CombinedOutput()
 	return string(out), err == nil
 }

@@ -306,9 +306,12 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 	return wire.Reply{}
 }
 
-// attemptOf takes the turn of a caller to place a call. What its trunk has too
-// many of is not taken from all.
+// attemptOf takes the turn of a caller to place a call. What it or its trunk has
+// too many of is not taken from all.
 func (sw *Switchboard) attemptOf(in *Incoming, spec *Spec) error {
+	if err := sw.limits.pair(spec.CallingUser, in.To.User); err != nil {
+		return err
+	}
 	if trunk := sw.cfg.Inbound.Trunk; trunk != nil {
 		if in.trunk, in.mostCalls = trunk(in); in.mostCalls > 0 {
 			if err := sw.ofTrunk(in); err != nil {

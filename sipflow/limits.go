@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"net/netip"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -23,6 +24,10 @@ type Limits struct {
 	CallsPerAgent, CallRatePerAgent int
 	// CallRate bounds the attempts of all per second.
 	CallRate int
+	// PairRate bounds the calls per second that come in from one caller for one
+	// callee, as many at once. A call that goes in a circle, by a server that
+	// passes none of our header fields on, ends by it.
+	PairRate int
 	// SourceRate bounds the requests per second outside of dialogs from one
 	// address (IPv6: /64), twice as many at once, and StrangerRate those from
 	// all. They do not hold for SIP servers that calls go to, and for Known.
@@ -63,9 +68,9 @@ func (e *LimitError) Error() string {
 func (e *LimitError) Is(target error) bool { return target == ErrTooManyCalls }
 
 // OfAgent reports whether others may still place calls: it is a limit of one
-// agent, or of one trunk.
+// agent, of one trunk, or of one caller and callee.
 func (e *LimitError) OfAgent() bool {
-	return e.Limit == LimitCallsPerAgent || e.Limit == LimitCallRatePerAgent || e.Limit == LimitCallsPerTrunk
+	return e.Limit == LimitCallsPerAgent || e.Limit == LimitCallRatePerAgent || e.Limit == LimitCallsPerTrunk || e.Limit == LimitCallRatePerPair
 }
 
 // retryCalls is when it is worth trying again while there are too many calls.
@@ -76,6 +81,7 @@ type limits struct {
 	Limits
 	rate      *rate.Limiter           // nil: none
 	agentRate *limit.Names            // nil: none
+	pairRate  *limit.Names            // nil: none
 	agents    map[string]int          // calls that count; guarded by sw.mu
 	trunks    map[string]int          // those that came in; guarded by sw.mu
 	sources   *limit.Sources          // nil: none
@@ -99,6 +105,9 @@ func (l *limits) init(sw *Switchboard) {
 	if n := l.CallRatePerAgent; n > 0 {
 		l.agentRate = limit.NewNames(n, max(n, minBurst))
 	}
+	if n := l.PairRate; n > 0 {
+		l.pairRate = limit.NewNames(n, n)
+	}
 	if n := l.SourceRate; n > 0 {
 		l.sources = limit.NewSources(n, 2*n)
 	}
@@ -110,8 +119,11 @@ func (l *limits) init(sw *Switchboard) {
 	}
 	for i := range numLimits {
 		whose := "agents"
-		if i == LimitCallsPerTrunk {
+		switch i {
+		case LimitCallsPerTrunk:
 			whose = "trunks"
+		case LimitCallRatePerPair:
+			whose = "calls"
 		}
 		l.byAgent[i].Say = func(refused uint64, some []string) {
 			sw.log.Warn("calls refused: too many", "limit", i, "refused", refused, whose, some)
@@ -159,6 +171,18 @@ func (l *limits) attempt(spec *Spec) error {
 		if wait := limit.Wait(l.rate, now); wait > 0 {
 			return l.refuse(LimitCallRate, spec.Agent, l.CallRate, wait)
 		}
+	}
+	return nil
+}
+
+// pair takes the turn of a caller, user@host, to call a user of ours.
+func (l *limits) pair(caller, callee string) error {
+	if l.pairRate == nil {
+		return nil
+	}
+	name := strings.ToLower(clip(caller) + "→" + clip(callee))
+	if wait := l.pairRate.Wait(name, time.Now()); wait > 0 {
+		return l.refuse(LimitCallRatePerPair, name, l.PairRate, wait)
 	}
 	return nil
 }

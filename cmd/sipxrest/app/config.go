@@ -162,6 +162,9 @@ type Limits struct {
 	CallsPerUser    int // calls at once of one user who has given his PIN
 	CallRatePerUser int // calls and transfers that he attempts per second
 	CallRate        int // those of all
+	// CallRatePerPair is the calls per second that come in from one caller for
+	// one callee.
+	CallRatePerPair int
 	// SIPRatePerAddress is the SIP requests per second outside of calls from one
 	// address that is no SIP server of ours and no trusted peer; SIPRate that
 	// from all such.
@@ -215,7 +218,7 @@ func Default() Config {
 		Trusted: []string{wordDomain},
 		Call:    Call{Timeout: 180 * time.Second, ResultCacheTime: 180 * time.Second, AutoAnswer: "off"},
 		Refer:   Refer{HangUpOn: "progress", Fallback: true},
-		Limits: Limits{Calls: 20000, Records: 500000, RecordBytes: 256 << 20, Connections: 10000, CallsPerUser: 100, CallRatePerUser: 10,
+		Limits: Limits{Calls: 20000, Records: 500000, RecordBytes: 256 << 20, Connections: 10000, CallsPerUser: 100, CallRatePerUser: 10, CallRatePerPair: 20,
 			SIPRatePerAddress: 20, SIPRate: 1000, DialogRate: 50, SIPConnectionsPerAddress: 64},
 		Log:     Log{Level: "info", Format: "text"},
 		Drain:   30 * time.Second,

@@ -150,7 +150,7 @@ dns: {servers: ["127.0.0.1:5353"]}
 		Dial:        policy.Dial{Country: "DE", InternationalPrefixes: []string{"00"}, OutsideLine: []string{"0"}, ExtensionDigits: 4},
 		Call:        Call{90 * time.Second, 5 * time.Minute, "call-info", true},
 		Refer:       Refer{HangUpOn: "outcome"},
-		Limits: Limits{Calls: 10, Records: 30, RecordBytes: 256 << 20, Connections: 20, CallsPerUser: 100, CallRatePerUser: 10,
+		Limits: Limits{Calls: 10, Records: 30, RecordBytes: 256 << 20, Connections: 20, CallsPerUser: 100, CallRatePerUser: 10, CallRatePerPair: 20,
 			SIPRatePerAddress: 20, SIPRate: 1000, DialogRate: 50, SIPConnectionsPerAddress: 64},
 		Log:     Log{"debug", "json", false},
 		Drain:   time.Minute,

@@ -83,6 +83,7 @@ func (c *Config) keys() []key {
 		{"limits.calls-per-user", false, number(&c.Limits.CallsPerUser)},
 		{"limits.call-rate-per-user", false, number(&c.Limits.CallRatePerUser)},
 		{"limits.call-rate", false, number(&c.Limits.CallRate)},
+		{"limits.call-rate-per-pair", false, number(&c.Limits.CallRatePerPair)},
 		{"limits.sip-rate-per-address", false, number(&c.Limits.SIPRatePerAddress)},
 		{"limits.sip-rate", false, number(&c.Limits.SIPRate)},
 		{"limits.dialog-rate", false, number(&c.Limits.DialogRate)},

@@ -20,6 +20,7 @@ func (v *checks) limits() {
 		{"limits.calls-per-user", l.CallsPerUser, 1_000_000},
 		{"limits.call-rate-per-user", l.CallRatePerUser, 1_000_000},
 		{"limits.call-rate", l.CallRate, 1_000_000},
+		{"limits.call-rate-per-pair", l.CallRatePerPair, 1_000_000},
 		{"limits.sip-rate-per-address", l.SIPRatePerAddress, 1_000_000},
 		{"limits.sip-rate", l.SIPRate, 1_000_000},
 		{"limits.dialog-rate", l.DialogRate, 1_000_000},
@@ -51,7 +52,7 @@ func (v *checks) names() {
 // answers the addresses that are none of strangers, beside the SIP servers.
 func sipLimits(l *Limits, known func(netip.Addr) bool) sipflow.Limits {
 	return sipflow.Limits{
-		CallsPerAgent: l.CallsPerUser, CallRatePerAgent: l.CallRatePerUser, CallRate: l.CallRate,
+		CallsPerAgent: l.CallsPerUser, CallRatePerAgent: l.CallRatePerUser, CallRate: l.CallRate, PairRate: l.CallRatePerPair,
 		SourceRate: l.SIPRatePerAddress, StrangerRate: l.SIPRate, DialogRate: l.DialogRate,
 		StreamsPerSource: l.SIPConnectionsPerAddress, Known: known,
 	}

@@ -55,6 +55,7 @@ func TestLimitsThatCannotBeAreRefused(t *testing.T) {
 		"limits.calls-per-user":              func(l *Limits) { l.CallsPerUser = -1 },
 		"limits.call-rate-per-user":          func(l *Limits) { l.CallRatePerUser = -1 },
 		"limits.call-rate":                   func(l *Limits) { l.CallRate = 1_000_001 },
+		"limits.call-rate-per-pair":          func(l *Limits) { l.CallRatePerPair = -1 },
 		"limits.sip-rate":                    func(l *Limits) { l.SIPRate = -1 },
 		"limits.sip-rate-per-address":        func(l *Limits) { l.SIPRatePerAddress = -1 },
 		"limits.dialog-rate":                 func(l *Limits) { l.DialogRate = -1 },

@@ -253,6 +253,8 @@ func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
 		if err := l.goSecure(&d); err != nil {
 			d.target, d.next, d.routes = l.target, l.target, routeTo(tx.path)
 			missing, l.path = err, tx.path
+		} else {
+			l.peer.onlySecure()
 		}
 	}
 	// Our own parts stay as we wrote them, whatever came back; callID is read
@@ -378,7 +380,7 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, from path, m *wire.Message, spec
 			uri, _ := wire.NameAddr(m.Get(wire.To))
 			l.target = string(uri)
 		}
-		l.peer.confirm("")
+		l.peer.confirm("", false)
 		// Not tx, whose ACK is that of the answer that was taken.
 		fork := &clientTx{id: tx.id, path: from, seq: tx.seq, auth: auth, state: terminated}
 		if err := l.learn(m, fork); err == nil {

@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"crypto/tls"
 	"runtime"
 	"strings"
 	"testing"
@@ -263,5 +264,86 @@ func TestRepeatedAnswerWithoutContactIsAcknowledged(t *testing.T) {
 			t.Errorf("the first ACK went to %q, the second to %q", first.URI(), again.URI())
 		}
 		r.empty()
+	})
+}
+
+// Who has read the names of a dialog over TLS and is not within TLS himself ends
+// nothing, moves no media and reports nothing.
+func TestACallOverTLSTakesNothingByOtherTransports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newSecured(t, siptest.NewNetwork(), phoneName+":5061;transport=tls")
+		defer s.stop()
+		p := &rawPhone{t: t, via: "SIP/2.0/TLS " + phoneTLS, port: phoneTLS, listener: s.listenTLS(phoneTLS)}
+		defer p.listener.Close()
+		c := s.place(spec())
+		p.accept()
+		p.answerAndAccept()
+		forger := rawUDP(t, s.net, "10.0.0.66:5060")
+		forger.invite, forger.via = p.invite, "SIP/2.0/UDP 10.0.0.66:5060"
+		plain, err := s.net.DialFrom("10.0.0.66")(t.Context(), "tcp", ourAddr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer plain.Close()
+		byTCP := &rawPhone{t: t, via: "SIP/2.0/TCP 10.0.0.66:5060", port: "10.0.0.66:5060", invite: p.invite}
+		byTCP.use(plain)
+		forge := func() {
+			t.Helper()
+			for _, f := range []*rawPhone{forger, byTCP} {
+				f.wants(403, f.notify(11, "603 Decline", "terminated"))
+				f.wants(403, f.inDialog("INVITE", 12, sdpHeader, sdpOf(6000)))
+				f.wants(403, f.inDialog("INFO", 13, "", ""))
+				f.wants(403, f.inDialog("BYE", 14, "", ""))
+				f.send(f.inDialog("ACK", 12, "", ""))
+			}
+		}
+		forge()
+		p.wants(200, p.notify(1, "100 Trying", "active"))
+		p.wants(200, p.notify(2, "180 Ringing", "active"))
+		p.hungUp()
+		<-c.Done()
+		if c.Err() != nil {
+			t.Errorf("the call ended with %v", c.Err())
+		}
+		forge() // its subscription goes on
+		answer := forger.response(p.invite, 200, forger.contact(), "")
+		for _, answer := range []string{answer, strings.Replace(answer, ";tag="+phoneTag, ";tag=other", 1)} {
+			forger.send(answer)
+			if m := forger.read(2 * time.Second); m != nil {
+				t.Errorf("a forged answer got %s", show(m))
+			}
+		}
+		p.wants(200, p.notify(3, "200 OK", overWith))
+		if got := s.status(); strings.Contains(got, "603") {
+			t.Errorf("recorded %s", got)
+		}
+		p.conn.Close()
+		s.empty()
+	})
+}
+
+// Nor is a caller over TLS cancelled, or called on, by who is not.
+func TestInboundCallOverTLSIsNotCancelledByOtherTransports(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		s := newSecured(t, n, "", func(c *Config) {
+			c.Inbound = &Inbound{Admit: func(*Incoming) Admission { return Trusted }, Take: waits}
+		})
+		defer s.stop()
+		dial, err := n.DialFrom("10.0.0.2")(t.Context(), "tcp", ourTLS)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := &rawPhone{t: t}
+		p.use(tls.Client(dial, s.dialer()))
+		byTLS := strings.NewReplacer("SIP/2.0/UDP", "SIP/2.0/TLS")
+		p.wants(100, byTLS.Replace(rawInvite()))
+		forger := rawUDP(t, n, "10.0.0.66:5060")
+		forger.wants(481, rawOf("CANCEL", 1, "b1", ""))
+		forger.wants(482, rawInvite())
+		p.wants(200, byTLS.Replace(rawOf("CANCEL", 1, "b1", "")))
+		p.send(byTLS.Replace(refusalACK(p.reads("INVITE", 487))))
+		p.conn.Close()
+		s.empty()
 	})
 }

@@ -211,7 +211,7 @@ func (c *Call) retire(l *Leg) {
 	if l.peer.confirmed && !s.closed && !l.refusedCaller() {
 		s.bury(l, l.peer.subscribed)
 		if l.peer.subscribed {
-			h := &husk{id: l.id, callID: l.callID, tag: l.peer.tag, seq: l.peer.seq, call: c, sw: c.sw}
+			h := &husk{id: l.id, callID: l.callID, tag: l.peer.tag, seq: l.peer.seq, secure: l.peer.secure, call: c, sw: c.sw}
 			c.open.Add(1)
 			s.husks[l.id] = h
 			h.timer.set(s, tEnd, h)

@@ -288,7 +288,7 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 			}
 			tx.tag = tag
 			if !tx.inside {
-				tx.leg.peer.confirm(tag) // before the call can hang up
+				tx.leg.peer.confirm(tag, encrypted(transportOf(tx.path.link))) // before the call can hang up
 			}
 			tx.tell(event{msg: m}, true)
 			if tx.inside {

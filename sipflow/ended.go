@@ -33,6 +33,7 @@ type endedInvite struct {
 	localTag    uint64
 	seq         uint32
 	forks       uint8
+	secure      bool // over TLS or WSS
 }
 
 type endedEntry struct {
@@ -60,7 +61,7 @@ func (s *shard) bury(l *Leg, husked bool) {
 	} else if tx != nil && tx.state == accepted {
 		entry.invite = tx.id
 		e.invites[tx.id] = endedInvite{callID: maphash.String(e.seed, tx.callID), tag: maphash.String(e.seed, tx.tag),
-			localTag: tx.localTag, seq: tx.seq, forks: tx.forks}
+			localTag: tx.localTag, seq: tx.seq, forks: tx.forks, secure: encrypted(transportOf(tx.path.link))}
 		tx.remove(s)
 	}
 	if entry == (endedEntry{}) {
@@ -124,7 +125,7 @@ func (e *ended) onLate(sw *Switchboard, id uint64, m *wire.Message, from path) f
 		maphash.Bytes(e.seed, m.Get(wire.CallID)) != inv.callID {
 		return nil
 	}
-	if tag, ok := parseID(m.FromTag()); !ok || tag != inv.localTag {
+	if tag, ok := parseID(m.FromTag()); !ok || tag != inv.localTag || inv.secure && !encrypted(transportOf(from.link)) {
 		return nil
 	}
 	tx := &clientTx{id: id, callID: string(m.Get(wire.CallID)), localTag: inv.localTag, method: "INVITE", path: from, seq: inv.seq}

@@ -287,7 +287,7 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 	in.ctx, in.end = context.WithCancelCause(callCtx)
 	in.call, in.calls = c, callCtx
 	in.digits = make(chan byte, maxDigits)
-	in.entry = &inboundTx{key: key, branch: branch}
+	in.entry = &inboundTx{key: key, branch: branch, secure: encrypted(in.Transport)}
 	in.leg = c.callerLeg(in)
 	c.open.Store(1)
 	if !sw.shard(key).admit(in) { // the other socket's reader was quicker
@@ -355,7 +355,7 @@ func (c *Call) callerLeg(in *Incoming) *Leg {
 	l.dialog = dialog{callID: in.CallID, local: string(m.Get(wire.To)) + ";tag=" + string(appendID(nil, l.id)), remote: string(m.Get(wire.From))}
 	l.target = string(wire.ContactURI(m.Get(wire.Contact)))
 	l.setRoutes(m, true)
-	l.peer.tag, l.peer.confirmed, l.peer.seq = string(m.FromTag()), true, m.Seq()
+	l.peer.tag, l.peer.confirmed, l.peer.secure, l.peer.seq = string(m.FromTag()), true, l.secure, m.Seq()
 	l.peer.hungUp = func(why error) { in.end(why) }
 	in.tx = &serverTx{leg: l, req: m, method: "INVITE", seq: m.Seq(), path: in.path, initial: true,
 		reply: wire.Reply{Code: 100, ToTag: string(appendID(nil, l.id))}}

@@ -16,6 +16,7 @@ import (
 type inboundTx struct {
 	key    uint64
 	branch uint64 // hash of the branch, see inviteKey
+	secure bool   // it came over TLS or WSS, as must what concerns it
 
 	// Guarded by the shard's lock.
 	tx    *serverTx // nil when its leg is gone; then:
@@ -80,11 +81,12 @@ func (sw *Switchboard) invitedAgain(m *wire.Message, from path) (known bool) {
 	s := sw.shard(key)
 	s.mu.Lock()
 	e := s.inbound[key]
-	if e == nil || e.branch != branch && !invite {
+	same := e != nil && e.branch == branch && (!e.secure || encrypted(transportOf(from.link)))
+	if e == nil || !same && !invite {
 		s.mu.Unlock()
 		return false
 	}
-	if e.branch != branch { // RFC 3261 §8.2.2.2: it came by several ways
+	if !same { // RFC 3261 §8.2.2.2: it came by several ways
 		s.mu.Unlock()
 		sw.stats.inbound[InboundMerged].Add(1)
 		sw.answer(m, from, wire.Reply{Code: 482})

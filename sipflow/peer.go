@@ -17,6 +17,7 @@ type peer struct {
 	tag        string // the phone's tag
 	up         bool   // answered, and nobody has sent BYE
 	confirmed  bool   // answered
+	secure     bool   // set up over TLS or WSS: nothing is taken that comes otherwise
 	byed       bool   // the phone sent BYE
 	reasons    string // that it gave: Reason header lines
 	subscribed bool   // we sent REFER and its subscription is not over
@@ -42,12 +43,24 @@ type answer struct {
 	of   uint16 // hash of the transaction, see transactionOf
 }
 
-// confirm notes that the phone has answered.
-func (p *peer) confirm(tag string) {
+// confirm notes that the phone has answered, and whether its INVITE went over an
+// encrypted hop.
+func (p *peer) confirm(tag string, secure bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.tag, p.up, p.confirmed = tag, true, true
+	p.tag, p.up, p.confirmed, p.secure = tag, true, true, secure
 }
+
+// onlySecure takes nothing any more that does not come over an encrypted hop.
+func (p *peer) onlySecure() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.secure = true
+}
+
+// insecure is the answer to a request that knows a dialog over TLS and does not
+// come over such: whoever wrote it has read what was meant to be secret.
+var insecure = wire.Reply{Code: 403, Reason: "The Dialog Is Over TLS"}
 
 // hangUp ends the dialog from our side. It is false when there is none.
 func (p *peer) hangUp() bool {
@@ -131,6 +144,9 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
 	defer p.mu.Unlock()
 	if !p.confirmed || string(m.Get(wire.CallID)) != l.callID || string(m.FromTag()) != p.tag {
 		return wire.Reply{Code: 481}
+	}
+	if p.secure && !encrypted(transportOf(from.link)) {
+		return insecure
 	}
 	method, seq := m.Method(), m.Seq()
 	if over := p.recent.over(l.call.sw.cfg.Limits.DialogRate, s.now); over > 0 && bounded(method, p.byed) {
@@ -431,6 +447,7 @@ type husk struct {
 	call   *Call // while NOTIFYs are still recorded
 	byed   bool  // the phone has sent a BYE of its own
 	final  bool  // a NOTIFY has told the outcome
+	secure bool  // as the peer's
 	sw     *Switchboard
 	recent window
 }
@@ -455,6 +472,9 @@ func (h *husk) over() {
 func (h *husk) onRequest(s *shard, m *wire.Message, from path) wire.Reply {
 	if string(m.Get(wire.CallID)) != h.callID || string(m.FromTag()) != h.tag {
 		return wire.Reply{Code: 481}
+	}
+	if h.secure && !encrypted(transportOf(from.link)) {
+		return insecure
 	}
 	seq := m.Seq()
 	method := m.Method()

@@ -15,9 +15,13 @@ func (sw *Switchboard) receive(m *wire.Message, from path) {
 		return
 	}
 	sw.stats.read.requests[methodOf(m.Method())].Add(1)
-	// An ACK has no answer, wherever it belongs (RFC 3261 §17).
-	if r := sw.onRequest(m, from); r.Code != 0 && m.Method() != "ACK" {
+	r, inside := sw.onRequest(m, from)
+	switch {
+	case r.Code == 0, m.Method() == "ACK": // which has no answer, wherever it belongs (RFC 3261 §17)
+	case inside:
 		sw.answer(m, from, r)
+	default:
+		sw.answerStranger(m, from, r)
 	}
 }
 
@@ -33,7 +37,7 @@ func (sw *Switchboard) malformed(m *wire.Message, err *wire.ParseError, from pat
 		}
 	}
 	if r := sw.meet(from).greet(wire.Reply{Code: err.Code, Reason: err.Reason}); r.Code != 0 {
-		sw.answer(m, from, r)
+		sw.answerStranger(m, from, r)
 	}
 }
 
@@ -43,19 +47,48 @@ func (sw *Switchboard) failedOn(m *wire.Message, from path) {
 		return
 	}
 	if r := sw.meet(from).greet(wire.Reply{Code: 500}); r.Code != 0 {
-		sw.answer(m, from, r)
+		sw.answerStranger(m, from, r)
 	}
 }
 
 // answer sends a response to where its request came from.
 func (sw *Switchboard) answer(m *wire.Message, from path, r wire.Reply) {
-	to, b := sw.render(m, from, r)
-	if b == nil {
-		return
+	if to, b := sw.render(m, from, r); b != nil {
+		sw.say(r.Code, to, b)
 	}
-	sw.stats.answers[classOf(r.Code)].Add(1)
+}
+
+func (sw *Switchboard) say(code int, to path, b []byte) {
+	sw.stats.answers[classOf(code)].Add(1)
 	if err := to.respond(b); err != nil {
 		sw.log.Debug("sip: answer not sent", "to", to.to, "error", err)
+	}
+}
+
+// maxAnswer is how many times as long as a datagram that belongs to no call its
+// answer may be: who is named as its sender may not have sent it.
+const maxAnswer = 2
+
+// answerStranger is answer for a request that belongs to nothing here. One by
+// UDP has an answer that is not much longer: without further fields, the last
+// ones first, then in compact forms, or none where that would be too long, too.
+func (sw *Switchboard) answerStranger(m *wire.Message, from path, r wire.Reply) {
+	to, b := sw.render(m, from, r)
+	most := maxAnswer * len(m.Raw())
+	for !from.link.reliable() && len(b) > most {
+		switch header := strings.TrimSuffix(r.Header, "\r\n"); {
+		case header != "":
+			r.Header = header[:strings.LastIndexByte(header, '\n')+1]
+		case !r.Brief:
+			r.Brief = true
+		default:
+			sw.stats.limited[LimitAnswer].Add(1)
+			return
+		}
+		to, b = sw.render(m, from, r)
+	}
+	if b != nil {
+		sw.say(r.Code, to, b)
 	}
 }
 
@@ -88,16 +121,16 @@ func (sw *Switchboard) tagFor(m *wire.Message) string {
 	return string(appendID(make([]byte, 0, 16), h.Sum64()))
 }
 
-// onRequest finds who answers for a request: a leg, what is left of one, or
-// nobody.
-func (sw *Switchboard) onRequest(m *wire.Message, from path) wire.Reply {
+// onRequest finds who answers for a request: a leg or what is left of one, then
+// it is inside of a dialog, or nobody.
+func (sw *Switchboard) onRequest(m *wire.Message, from path) (r wire.Reply, inside bool) {
 	tag := m.ToTag()
 	if len(tag) == 0 && sw.cfg.Inbound != nil && (m.Method() == "INVITE" || m.Method() == "CANCEL") && sw.invitedAgain(m, from) {
-		return wire.Reply{}
+		return wire.Reply{}, true
 	}
 	if id, ok := parseID(tag); ok {
 		if r, known := sw.inDialog(id, m, from); known {
-			return r
+			return r, true
 		}
 	}
 	w := asAsked
@@ -106,15 +139,12 @@ func (sw *Switchboard) onRequest(m *wire.Message, from path) wire.Reply {
 	}
 	switch {
 	case w >= busy:
-		return w.greet(wire.Reply{Code: 503})
+		return w.greet(wire.Reply{Code: 503}), false
 	case len(tag) == 0:
-		return w.greet(sw.outOfDialog(m, from))
+		return w.greet(sw.outOfDialog(m, from)), false
 	}
 	sw.stats.read.strays[StrayRequest].Add(1)
-	if m.Method() == "ACK" {
-		return wire.Reply{}
-	}
-	return wire.Reply{Code: 481}
+	return wire.Reply{Code: 481}, false
 }
 
 // inDialog has a leg, or what is left of one, answer for a request with our tag.

@@ -30,12 +30,17 @@ type Reply struct {
 	Header      string // further header lines, each ended by CRLF
 	ContentType string
 	Body        []byte
+	Brief       bool // in as few bytes as can be: no phrase, no further fields, no body
 }
 
 // AppendReply appends the response to a request that came from source: Via,
-// From, To, Call-ID and CSeq are the request's (RFC 3261 §8.2.6.2), the top
-// Via with received and rport (§18.2.1, RFC 3581).
+// From, To, Call-ID and CSeq are the request's (RFC 3261 §8.2.6.2), the first of
+// each where it has several, the top Via with received and rport (§18.2.1, RFC
+// 3581).
 func AppendReply(b []byte, req *Message, source netip.AddrPort, r Reply) []byte {
+	if r.Brief {
+		return appendBrief(b, req, source, r)
+	}
 	if r.Reason == "" {
 		r.Reason = Phrase(r.Code)
 	}
@@ -44,9 +49,14 @@ func AppendReply(b []byte, req *Message, source netip.AddrPort, r Reply) []byte 
 	b = append(b, ' ')
 	b = append(b, r.Reason...)
 	b = append(b, '\r', '\n')
-	top := true
+	top, seen := true, uint64(0)
 	for i := range req.fields {
 		f := &req.fields[i]
+		if bit := uint64(1) << f.id; seen&bit&singletons != 0 {
+			continue
+		} else {
+			seen |= bit
+		}
 		v := req.cut(f.value)
 		switch f.id {
 		case Via:
@@ -85,6 +95,32 @@ func AppendReply(b []byte, req *Message, source netip.AddrPort, r Reply) []byte 
 		b = AppendField(b, "Content-Type", r.ContentType)
 	}
 	return AppendBody(b, r.Body)
+}
+
+// appendBrief is AppendReply in as few bytes as can be.
+func appendBrief(b []byte, req *Message, source netip.AddrPort, r Reply) []byte {
+	b = append(b, "SIP/2.0 "...)
+	b = strconv.AppendInt(b, int64(r.Code), 10)
+	b = append(b, " \r\n"...)
+	top := true
+	for v := range req.All(Via) {
+		b = append(b, "v:"...)
+		if top {
+			b = appendTopVia(b, req, v, source)
+		} else {
+			b = append(b, v...)
+		}
+		top = false
+		b = append(b, '\r', '\n')
+	}
+	b = append(append(b, "f:"...), req.Get(From)...)
+	b = append(append(b, "\r\nt:"...), req.Get(To)...)
+	if r.ToTag != "" && len(req.ToTag()) == 0 {
+		b = append(append(b, ";tag="...), r.ToTag...)
+	}
+	b = append(append(b, "\r\ni:"...), req.Get(CallID)...)
+	b = append(append(b, "\r\nCSeq:"...), req.Get(CSeq)...)
+	return append(b, "\r\nl:0\r\n\r\n"...)
 }
 
 func appendTopVia(b []byte, req *Message, v []byte, source netip.AddrPort) []byte {

@@ -106,6 +106,10 @@ func FuzzParse(f *testing.F) {
 			!bytes.Equal(r.Get(From), m.Get(From)) {
 			t.Fatalf("the answer is another request's:\n%q", reply)
 		}
+		if b, err := Parse(AppendReply(nil, m, fuzzSource, Reply{Code: 486, ToTag: "t", Brief: true})); err != nil || b.Code() != 486 ||
+			b.Seq() != m.Seq() || !bytes.Equal(b.Get(CallID), r.Get(CallID)) || !bytes.Equal(b.ToTag(), r.ToTag()) || !bytes.Equal(b.FromTag(), r.FromTag()) {
+			t.Fatalf("the brief answer is another: %v\n%q", err, b.Raw())
+		}
 		want := Tag(m.Get(To))
 		if len(want) == 0 {
 			want = []byte("t")

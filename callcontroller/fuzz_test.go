@@ -6,12 +6,14 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"sipxrest/restauth"
 )
 
 // FuzzParams: a query says what net/url reads in it, and the order that comes
 // of it is within its bounds.
 func FuzzParams(f *testing.F) {
-	for _, s := range []string{"agent=a&sipMethod=INVITE&timeout=5", "timeout=%30&timeout=1", "action=transfer&target=sip:x@y", "subject=a+b%0d&confpin=%C3%BC", "a=;&=&&%zz=1&agent=%zz", "resultCacheTime=86401&timeout=-1"} {
+	for _, s := range []string{"agent=%20+49&target=tel:+49", "agent=a&sipMethod=INVITE&timeout=5", "timeout=%30&timeout=1", "action=transfer&target=sip:x@y", "subject=a+b%0d&confpin=%C3%BC", "a=;&=&&%zz=1&agent=%zz", "resultCacheTime=86401&timeout=-1"} {
 		f.Add(s)
 	}
 	c := newBench(f, Config{}, nil).Controller
@@ -22,6 +24,10 @@ func FuzzParams(f *testing.F) {
 				"resultCacheTime": p.resultCacheTime, "subject": p.subject, "isForwardingAllowed": p.isForwardingAllowed, "confpin": p.confpin} {
 				if v, ok := got.value(); !ok || v != q.Get(name) || got.given != q.Has(name) {
 					t.Fatalf("%q: %s is %q, want %q", query, name, v, q.Get(name))
+				}
+				bare := func(s string) string { return strings.NewReplacer(" ", "", "+", "", "\u00a0", "").Replace(s) }
+				if user, ok := got.user(); !ok || user != restauth.TrimBlanks(user) || bare(user) != bare(restauth.TrimBlanks(q.Get(name))) {
+					t.Fatalf("%q: %s is the user %q", query, name, user)
 				}
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"sipxrest/restauth"
 	"sipxrest/sipflow"
 )
 
@@ -37,6 +38,9 @@ func (p param) value() (string, bool) {
 	}
 	return v, true
 }
+
+// user is the decoded value of a parameter that names a user.
+func (p param) user() (string, bool) { return restauth.UserParam(p.raw) }
 
 // params are the parameters that callcontroller knows.
 type params struct {
@@ -103,7 +107,11 @@ type refusal struct {
 // badParameter refuses a parameter with sipXrest's words. The value is cut:
 // nobody gets back more than he may need to recognise it.
 func badParameter(name, value string) *refusal {
-	return &refusal{status: 400, code: 400, text: "Bad parameter " + name + " = " + clip(value)}
+	text := "Bad parameter " + name + " = " + clip(value)
+	if !utf8.ValidString(value) { // what JavaScript's escape() makes of ä
+		text += ": it is not UTF-8, write ä as %C3%A4 (encodeURIComponent)"
+	}
+	return &refusal{status: 400, code: 400, text: text}
 }
 
 // seconds reads a number of seconds from 0 to limit, ifAbsent without one.
@@ -165,7 +173,7 @@ func (c *Controller) parseOrder(p *params) (o order, r *refusal) {
 		}
 	case strings.EqualFold(action, "transfer"):
 		o.transfer = true
-		text, ok := p.target.value()
+		text, ok := p.target.user()
 		if text == "" {
 			return o, &refusal{status: 400, code: 400, text: "Need a transfer target parameter"}
 		}

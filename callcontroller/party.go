@@ -5,6 +5,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"sipxrest/restauth"
 	"sipxrest/sipflow"
 )
 
@@ -20,7 +21,8 @@ type party struct {
 
 // parseParty reads "user" or "user@host"; a user alone is one of domain. The
 // host may be a name or an IP literal but has no port, and nothing that is
-// given may become a parameter or a header of a URI.
+// given may become a parameter or a header of a URI. Blanks around a user are no
+// part of it.
 //
 // A "sip:" in front is cut off, because people paste it (sipXrest made
 // "sip:sip:202@…" of it, which reached nobody). "tel:" numbers lose their
@@ -28,7 +30,7 @@ type party struct {
 // for there is nowhere to put it. Other schemes, sips among them, are refused:
 // the promise of TLS on each hop cannot be kept.
 func parseParty(text, domain string) (party, bool) {
-	if text == "" || len(text) > maxUser || !utf8.ValidString(text) {
+	if text = restauth.TrimBlanks(text); text == "" || len(text) > maxUser || !utf8.ValidString(text) {
 		return party{}, false
 	}
 	if rest, ok := cutScheme(text, "tel:"); ok {
@@ -37,6 +39,7 @@ func parseParty(text, domain string) (party, bool) {
 	}
 	text, _ = cutScheme(text, "sip:")
 	user, host, given := strings.Cut(text, "@")
+	user = restauth.TrimBlanks(user)
 	if !given {
 		host = domain
 	} else if !sipflow.IsHost(host) {
@@ -65,7 +68,7 @@ func withoutScheme(text string) string {
 		}
 	}
 	text, _ = cutScheme(text, "sip:")
-	return text
+	return restauth.TrimBlanks(text)
 }
 
 // unfit says that r has no place in a user: it would need a meaning that a URI

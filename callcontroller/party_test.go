@@ -18,7 +18,15 @@ func TestParties(t *testing.T) {
 		{"x@a-b.c1", "x@a-b.c1", ""},
 		{"SIP:201@h", "201@h", ""},
 		{"sip", "sip@sipx.test", ""},
-		{"tel:+44 ", "", ""},
+		{"tel:+44 ", "+44@sipx.test", ""},
+		{"tel: 44", "", ""}, // was it a +?
+		{" 202 ", "202@sipx.test", ""},
+		{"\u00a0202\u2003", "202@sipx.test", ""},
+		{"202 @h", "202@h", ""},
+		{"sip: 202@h ", "202@h", ""},
+		{" ", "", ""},
+		{" @h", "", ""},
+		{"202\t", "", ""},
 		{"tel:+44-20.(7946)-0123", "+442079460123@sipx.test", ""},
 		{"TEL:911", "911@sipx.test", ""},
 		{"tel:*21#", "*21%23@sipx.test", ""},
@@ -98,6 +106,49 @@ func TestParties(t *testing.T) {
 		if p.wire() != tt.wire || p.aor() != tt.aor {
 			t.Errorf("%q: %s, %s; want %s, %s", tt.in, p.wire(), p.aor(), tt.wire, tt.aor)
 		}
+	}
+}
+
+// A number of the world stays one though its + was not escaped in a query, and
+// blanks around a user, as they are pasted, are no part of him: neither in whom
+// the phones call nor in the name of the call.
+func TestBlanksAndThePlusOfUsers(t *testing.T) {
+	for _, tt := range []struct{ target, agent, calling, called string }{
+		{"201/202%20", "201@sipx.test", "201@sipx.test", "202@sipx.test"},
+		{"%20201/%C2%A0202", "201@sipx.test", "201@sipx.test", "202@sipx.test"},
+		{"201/+4930123456", "201@sipx.test", "201@sipx.test", "+4930123456@sipx.test"},
+		{"201/%2B4930123456", "201@sipx.test", "201@sipx.test", "+4930123456@sipx.test"},
+		{"201/202?agent=%20200%20", "200@sipx.test", "201@sipx.test", "202@sipx.test"},
+		{"201/202?agent=200+", "200@sipx.test", "201@sipx.test", "202@sipx.test"},
+		{"sip:201%20@sipx.test/202?agent=alice+", "200@sipx.test", "201@sipx.test", "202@sipx.test"},
+	} {
+		b := newBench(t, Config{}, nil)
+		if w := b.do("POST", "/callcontroller/"+tt.target); w.Code != 200 {
+			t.Errorf("%s: %d %s", tt.target, w.Code, w.Body)
+			continue
+		}
+		if s := b.last(t); s.Key.Agent != tt.agent || s.CallingUser != tt.calling || s.CalledUser != tt.called || s.Key.Called != tt.called {
+			t.Errorf("%s: %s has %s call %s, key %s", tt.target, s.Key.Agent, s.CallingUser, s.CalledUser, s.Key)
+		}
+	}
+	for target, want := range map[string]string{
+		"+4930123456":           "+4930123456@sipx.test",
+		"%2B4930123456":         "+4930123456@sipx.test",
+		"tel:+49-30-123456":     "+4930123456@sipx.test",
+		"sip:+4930@pbx.example": "+4930@pbx.example",
+		"%20+4930123456":        "+4930123456@sipx.test",
+		"%20203+":               "203@sipx.test",
+	} {
+		b := newBench(t, Config{}, nil)
+		b.refuse = nil
+		w := b.do("POST", "/callcontroller/201/202?action=transfer&target="+target)
+		if len(b.orders) != 1 || !strings.HasSuffix(b.orders[0], " by "+want) {
+			t.Errorf("target=%s: %d %s, %q, want %s", target, w.Code, w.Body, b.orders, want)
+		}
+	}
+	b := newBench(t, Config{}, nil)
+	if w := b.do("POST", "/callcontroller/201/202?agent=+201"); w.Code != 403 || !strings.Contains(w.Body.String(), "credentials for +201<") {
+		t.Errorf("an agent who is a number: %d %s", w.Code, w.Body)
 	}
 }
 

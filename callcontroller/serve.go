@@ -24,12 +24,13 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 	// net/http has refused escapes that are none.
 	callingText, _ := url.PathUnescape(vars["calling"])
 	calledText, _ := url.PathUnescape(vars["called"])
+	callingText, calledText = restauth.TrimBlanks(callingText), restauth.TrimBlanks(calledText)
 	p := parseParams(r.URL.RawQuery)
 
 	agentName, agentText, escaped := "callingUser", callingText, true
 	if p.agent.raw != "" {
 		agentName = "agent"
-		agentText, escaped = p.agent.value()
+		agentText, escaped = p.agent.user()
 	}
 	agentText = withoutScheme(agentText)
 	user, ok := authorize(w, r, agentText)

@@ -16,6 +16,7 @@ import (
 func TestAnswers(t *testing.T) {
 	long := strings.Repeat("a", 300)
 	cut := strings.Repeat("a", 256) + "…"
+	const notUTF8 = ": it is not UTF-8, write ä as %C3%A4 (encodeURIComponent)"
 	for _, tt := range []struct {
 		name, method, target string
 		status               int
@@ -59,7 +60,7 @@ func TestAnswers(t *testing.T) {
 		{"cache time before action", "POST", "/callcontroller/201/202?action=transfer&resultCacheTime=x", 400, xmlError("400", "Bad parameter resultCacheTime = x")},
 		{"subject with a line end", "POST", "/callcontroller/201/202?subject=a%0d%0aX-Evil:1%3C", 400, xmlError("400", "Bad parameter subject = a\r\nX-Evil:1&lt;")},
 		{"subject with NUL", "POST", "/callcontroller/201/202?subject=a%00b", 400, xmlError("400", "Bad parameter subject = ab")},
-		{"subject not UTF-8", "POST", "/callcontroller/201/202?subject=%C0%AF", 400, xmlError("400", "Bad parameter subject = \uFFFD\uFFFD")},
+		{"subject not UTF-8", "POST", "/callcontroller/201/202?subject=%C0%AF", 400, xmlError("400", "Bad parameter subject = \uFFFD\uFFFD"+notUTF8)},
 		{"subject too long", "POST", "/callcontroller/201/202?subject=" + long, 400, xmlError("400", "Bad parameter subject = "+cut)},
 		{"subject, bad escape", "POST", "/callcontroller/201/202?subject=100%", 400, xmlError("400", "Bad parameter subject = 100%")},
 		{"confpin with a line end", "POST", "/callcontroller/201/202?confpin=1%0a", 400, xmlError("400", "Bad parameter confpin = 1\n")},
@@ -72,7 +73,7 @@ func TestAnswers(t *testing.T) {
 		{"agent of another domain", "POST", "/callcontroller/201@other.example/202", 403, xmlError("403", "could not find credentials for 201@other.example")},
 		{"agent with markup", "POST", "/callcontroller/201/202?agent=%3Cb%3E%26x", 400, xmlError("400", "Bad parameter agent = &lt;b&gt;&amp;x")},
 		{"agent, bad escape", "POST", "/callcontroller/201/202?agent=a%zz", 400, xmlError("400", "Bad parameter agent = a%zz")},
-		{"agent not UTF-8", "POST", "/callcontroller/201/202?agent=%FC", 400, xmlError("400", "Bad parameter agent = \uFFFD")},
+		{"agent not UTF-8", "POST", "/callcontroller/201/202?agent=%FC", 400, xmlError("400", "Bad parameter agent = \uFFFD"+notUTF8)},
 		{"calling user, malformed, is the agent", "POST", "/callcontroller/a%3Bb/202", 400, xmlError("400", "Bad parameter callingUser = a;b")},
 		{"calling user, malformed, agent given", "GET", "/callcontroller/a%3Fb/202?agent=201", 400, xmlError("400", "Bad parameter callingUser = a?b")},
 		{"called user, parameter", "POST", "/callcontroller/201/202;transport=tcp", 400, xmlError("400", "Bad parameter calledUser = 202;transport=tcp")},
@@ -81,6 +82,9 @@ func TestAnswers(t *testing.T) {
 		{"called user, markup, get", "GET", "/callcontroller/201/%3Cx%3E", 400, xmlError("400", "Bad parameter calledUser = &lt;x&gt;")},
 		{"called user, port", "POST", "/callcontroller/201/x@10.3.0.21:5060", 400, xmlError("400", "Bad parameter calledUser = x@10.3.0.21:5060")},
 		{"called user, long", "POST", "/callcontroller/201/" + long, 400, xmlError("400", "Bad parameter calledUser = "+cut)},
+		{"called user, as escape() writes it", "POST", "/callcontroller/201/M%FCller", 400, xmlError("400", "Bad parameter calledUser = M\uFFFDller"+notUTF8)},
+		{"called user, blanks only", "POST", "/callcontroller/201/%20%C2%A0", 400, xmlError("400", "Bad parameter calledUser = ")},
+		{"called user, tab at its end", "POST", "/callcontroller/201/202%09", 400, xmlError("400", "Bad parameter calledUser = 202\t")},
 		{"called user, telephone context", "POST", "/callcontroller/201/tel:7042;phone-context=x", 400, xmlError("400", "Bad parameter calledUser = tel:7042;phone-context=x")},
 		{"calling before called, and before timeout", "POST", "/callcontroller/@/@?agent=201&timeout=x", 400, xmlError("400", "Bad parameter callingUser = @")},
 

@@ -33,6 +33,9 @@ const (
 // parseNumber answers a number in its international form. One in a national
 // form is taken as dialled in country, if that is set.
 func parseNumber(text, country string) (string, *refusal) {
+	if strings.HasPrefix(text, " ") { // from a query whose + was not escaped: another number without it
+		return "", refuse(badNumber, "The number begins with a blank: was it a +? In a URL that is written %2B.")
+	}
 	if !dialled.MatchString(text) || !strings.HasPrefix(text, "+") && country == "" {
 		return "", refuse(badNumber, "")
 	}

@@ -23,6 +23,9 @@ func TestNumbersAreReadInTheirInternationalForm(t *testing.T) {
 		{"+49305550@evil.test", "", ""},
 		{"+４９３０５５５００２００", "", ""},
 		{"0800FLOWERS", "US", ""},
+		{" 4930123456", "DE", ""}, // +4930…, or a number in Germany that begins so
+		{" 4930123456", "", ""},
+		{"+4930123456 ", "", "+4930123456"},
 		{"", "DE", ""},
 	} {
 		got, why := parseNumber(tt.text, tt.country)

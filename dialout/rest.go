@@ -91,7 +91,7 @@ func (s *Service) newHandler() http.Handler {
 // authorize says who is asking: a user, or nobody for a trusted peer that names
 // none. If false it has answered.
 func (s *Service) authorize(w http.ResponseWriter, r *http.Request) (agent *restauth.User, ok bool) {
-	name := r.URL.Query().Get("agent")
+	name, _ := restauth.UserParam(rawParam(r.URL.RawQuery, "agent"))
 	if name == "" {
 		name = restauth.Claim(r)
 	}
@@ -101,6 +101,17 @@ func (s *Service) authorize(w http.ResponseWriter, r *http.Request) (agent *rest
 		return nil, false
 	}
 	return agent, ok
+}
+
+// rawParam is the value of the first parameter of that name in a query, as it
+// was sent.
+func rawParam(query, name string) string {
+	for pair := range strings.SplitSeq(query, "&") {
+		if value, ok := strings.CutPrefix(pair, name+"="); ok {
+			return value
+		}
+	}
+	return ""
 }
 
 // post calls a number.

@@ -219,6 +219,12 @@ func TestATrustedPeerCallsForAUser(t *testing.T) {
 		if l := st.one(); l.agent.Name != "201" || !l.trusted {
 			t.Errorf("the order was %+v", l.order)
 		}
+		if w := st.ask("POST", "/dialout?x=1&agent=%20201+&agent=299", callJSON, asTrusted); w.Code != 200 {
+			t.Errorf("with blanks around the agent: %d %s", w.Code, w.Body)
+		}
+		if w := st.ask("POST", "/dialout?agent=+201", callJSON, asTrusted); w.Code != 403 {
+			t.Errorf("the agent +201: %d %s", w.Code, w.Body)
+		}
 		if w := st.ask("POST", "/dialout?agent=299", callJSON, asTrusted); w.Code != 403 || !strings.Contains(w.Body.String(), noSuchUser) {
 			t.Errorf("for nobody: %d %s", w.Code, w.Body)
 		}

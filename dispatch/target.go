@@ -9,6 +9,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"sipxrest/restauth"
 	"sipxrest/sipflow"
 )
 
@@ -54,6 +55,9 @@ func parseTarget(text string) (string, error) {
 	user, err := url.PathUnescape(user)
 	if err != nil || !utf8.ValidString(user) || strings.IndexFunc(user, unfit) >= 0 {
 		return "", fmt.Errorf("%.80q: its user has characters that a user does not have", text)
+	}
+	if restauth.TrimBlanks(user) != user { // from a query whose + was not escaped: another number without it
+		return "", fmt.Errorf("%.80q: its user begins or ends with a blank: was it a +? In a URL that is written %%2B", text)
 	}
 	hostport, params, given := strings.Cut(hostport, ";")
 	host, port, err := splitHostPort(hostport)

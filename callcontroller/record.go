@@ -84,7 +84,7 @@ func (r *record) observe(e *sipflow.Event) {
 			r.c.records.release(key, r)
 		}
 		if dropped > 0 {
-			r.c.log.Info("status lines of the call were dropped", "key", e.Key.String(), "dropped", dropped)
+			r.c.log.Info("status lines of the call were dropped", "key", clip(e.Key.String()), "dropped", dropped)
 		}
 	}
 }

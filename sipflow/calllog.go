@@ -32,7 +32,7 @@ func (e *End) Attrs(more ...slog.Attr) []slog.Attr {
 	attrs := make([]slog.Attr, 0, 10+len(more))
 	text := func(key, value string) {
 		if value != "" {
-			attrs = append(attrs, slog.String(key, value))
+			attrs = append(attrs, slog.String(key, clip(value)))
 		}
 	}
 	text("flow", e.Flow)

@@ -91,6 +91,7 @@ type limits struct {
 	byAgent  [numLimits]limit.Log[string]
 	byPeer   [numLimits]limit.Log[netip.Addr]
 	pages    limit.Log[limit.Page] // whose WebSockets were refused
+	starved  limit.Log[string]     // sockets that could not accept a connection
 	counters *[numLimits]atomic.Uint64
 }
 
@@ -117,6 +118,10 @@ func (l *limits) init(sw *Switchboard) {
 	l.pages.Say = func(refused uint64, pages []limit.Page) {
 		sw.log.Info("sip: WebSockets of pages refused: add them to allowed-origins, or the name that they call by to http-names, if they may", "refused", refused, "pages", pages)
 	}
+	l.starved.Say = func(times uint64, sockets []string) {
+		sw.log.Warn("sip: connections have to wait: the process, or the system, has too many files open", "attempts", times, "sockets", sockets,
+			"advice", "raise LimitNOFILE= of the service (ulimit -n)")
+	}
 	for i := range numLimits {
 		whose := "agents"
 		switch i {
@@ -141,6 +146,7 @@ func (l *limits) stop() {
 		l.byAgent[i].Stop()
 		l.byPeer[i].Stop()
 	}
+	l.starved.Stop()
 }
 
 // peer counts what was refused to an address.

@@ -76,7 +76,7 @@ func (t *transport) accept(l *streamListener) {
 			return
 		}
 		if err != nil { // out of file descriptors: wait for some to be freed
-			t.log.Warn("sip: accept", "socket", l.host, "error", err)
+			t.limits.starved.Refused(l.host)
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}

@@ -43,6 +43,15 @@ func Owns(r *http.Request) bool {
 	return ok && (rest == "" || rest[0] == '/')
 }
 
+// ReadsBody says whether the resource that r asks for reads r's body. It does so
+// before it calls anybody.
+func ReadsBody(r *http.Request) bool { return r.Method == http.MethodPost && r.URL.Path == Prefix }
+
+// Streams says whether r asks for a stream of events, which lasts.
+func Streams(r *http.Request) bool {
+	return r.Method == http.MethodGet && Route(r) == Prefix+"/{callid}/events"
+}
+
 // Route names the resource that r asks for without what its client wrote;
 // empty when there is none.
 func Route(r *http.Request) string {

@@ -20,6 +20,7 @@ type route struct {
 	open    bool // needs no token
 	calls   bool // about calls: needs the access level, and calls switched on
 	socket  bool // a WebSocket
+	body    bool // reads the body, before it calls anybody
 }
 
 var routes = []route{
@@ -29,7 +30,7 @@ var routes = []route{
 	{path: "users/*/favorite", methods: methods{"POST": (*Service).addFavorite, "DELETE": (*Service).removeFavorite}},
 	{path: "users/*/unfavorite", methods: methods{"POST": (*Service).removeFavorite}},
 	{path: "notification/socket", socket: true, methods: methods{"GET": (*Service).notificationSocket}},
-	{path: "phone/initiate/*/to/*", calls: true, methods: methods{"POST": (*Service).initiate}},
+	{path: "phone/initiate/*/to/*", calls: true, body: true, methods: methods{"POST": (*Service).initiate}},
 	{path: "phone/answer/*", calls: true, methods: methods{"POST": (*Service).answerPost}},
 	{path: "phone/decline/*", calls: true, methods: methods{"POST": (*Service).declinePost}},
 	{path: "phone/socket/initiate/*/to/*", calls: true, socket: true, methods: methods{"GET": (*Service).initiateSocket}},
@@ -225,6 +226,13 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 
 // Owns says whether a request is the service's, by its path.
 func Owns(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, Prefix) }
+
+// ReadsBody says whether the resource that r asks for reads r's body. It does so
+// before it calls anybody.
+func ReadsBody(r *http.Request) bool {
+	route, _ := find(r.URL.Path)
+	return route != nil && route.body && r.Method == http.MethodPost
+}
 
 // Fail answers a status as the service does, where its server fails before it
 // is asked.

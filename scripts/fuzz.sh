@@ -12,6 +12,7 @@
 #	session descriptions                          sipflow       FuzzDescribe, FuzzHeldAnswer
 #	sipfrags, challenges                          sipflow       FuzzSipfrag, FuzzChallenge
 #	HTTP: path, query, conditions                 callcontroller FuzzRequest, FuzzParty, FuzzParams, FuzzIfNoneMatch
+#	HTTP/2: frames of both directions             app           FuzzFrames
 #	HTTP: Authorization, Origin, forwarded-for    restauth      FuzzAuthorization, FuzzOrigin
 #	users.yaml, validusers.xml                    restauth, schema  FuzzUsers, FuzzReadValidUsers
 #	other files of sipXecs                        schema        FuzzReadDomainConfig, FuzzReadSipxrestConfig

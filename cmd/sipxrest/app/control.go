@@ -70,9 +70,8 @@ func (a *App) openControl() {
 		}
 		answerControl(w, answer)
 	})
-	server := newServer(mux, a.log)
-	server.WriteTimeout = reloadWait + readTimeout
-	a.control = &listener{server: server, socket: newLimitListener(socket, controlConnections, controlConnections, nil, a.log), url: "control socket"}
+	a.control = newListener(socket, nil, room{total: controlConnections, perAddress: controlConnections}, mux, a.log)
+	a.control.server.WriteTimeout, a.control.url = reloadWait+readTimeout, "control socket"
 }
 
 func answerControl(w http.ResponseWriter, answer any) {

@@ -20,24 +20,80 @@ import (
 	"sipxrest/schema"
 )
 
-// Limits of one HTTP exchange. A request is one line and a few header fields
-// and its body is ignored, so all of them are short. A handler that answers
-// for longer (an event stream) lifts them with http.ResponseController.
+// Limits of one HTTP exchange. A request is one line and a few header fields,
+// hardly any has a body that is used, so all of them are short. A handler that
+// answers for longer (an event stream) lifts them with http.ResponseController.
 const (
 	readHeaderTimeout = 5 * time.Second
 	readTimeout       = 10 * time.Second
 	writeTimeout      = 30 * time.Second
 	idleTimeout       = 60 * time.Second
 	maxHeaderBytes    = 16 << 10
-	maxBodyBytes      = 64 << 10
 	maxStreams        = 100 // requests at a time on one HTTP/2 connection
 )
 
-// A listener is one bound item of "http".
+// A listener is one that HTTP is served on: an item of "http", phone.listen or
+// metrics.listen.
 type listener struct {
 	server *http.Server
-	socket net.Listener
+	socket *limitListener
+	tls    *tls.Config // nil: none
 	url    string
+}
+
+// newListener serves h on socket, by TLS as secure says, if it is not nil, within
+// the limits of an exchange and of r.
+func (a *App) newListener(socket net.Listener, secure *tls.Config, r room, h http.Handler) *listener {
+	l := newListener(socket, secure, r, h, a.log)
+	l.socket.relieve = a.relieve
+	return l
+}
+
+func newListener(socket net.Listener, secure *tls.Config, r room, h http.Handler, log *slog.Logger) *listener {
+	l := &listener{
+		server: newServer(h, log),
+		socket: newLimitListener(socket, r, log),
+		tls:    secure,
+		url:    "http://" + socket.Addr().String(),
+	}
+	l.server.Protocols = new(http.Protocols)
+	l.server.Protocols.SetHTTP1(true)
+	if secure != nil {
+		l.url = "https://" + socket.Addr().String()
+		// HTTP/2 ends connections of older TLS (RFC 9113 §9.2), but clients may offer both.
+		spoken := secure.MinVersion >= tls.VersionTLS12
+		secure.NextProtos = alpn(spoken)
+		l.server.Protocols.SetUnencryptedHTTP2(spoken) // see clientListener
+		l.server.Handler = aware(h)
+	}
+	return l
+}
+
+// clientRoom is the room for the clients of a listener.
+func (a *App) clientRoom() room {
+	return room{total: a.cfg.Limits.Connections, perAddress: a.cfg.Limits.ConnectionsPerAddress,
+		exempt: prefixes(a.cfg.ReverseProxies), knows: a.trusts()}
+}
+
+// trusts says who is in "trusted"; nil when nobody is.
+func (a *App) trusts() func(netip.Addr) bool {
+	if len(a.cfg.Trusted) == 0 {
+		return nil
+	}
+	return a.peers.known(prefixes(a.cfg.Trusted))
+}
+
+// relieve closes a connection that is of no use, of a stranger if there is one,
+// and says whether it has.
+func (a *App) relieve() bool {
+	for _, known := range []bool{false, true} {
+		for _, l := range a.allListeners() {
+			if l.socket.giveUp(known) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // bindHTTP opens every HTTP listener. After a fault none is open.
@@ -47,37 +103,25 @@ func (a *App) bindHTTP(gate *restauth.Gate, h http.Handler) (err error) {
 			a.closeHTTP()
 		}
 	}()
-	exempt := prefixes(a.cfg.ReverseProxies)
 	for i, l := range a.cfg.HTTP {
 		policy, err := restauth.ParsePolicy(l.Auth)
 		if err != nil {
 			return fmt.Errorf("%s: listener %d: %w", a.cfg.Origin("http"), i+1, err)
 		}
-		var tlsConfig *tls.Config
-		scheme := "http://"
-		var protocols http.Protocols
-		protocols.SetHTTP1(true)
+		var secure *tls.Config
 		if l.TLS != nil {
 			cert, err := a.certificateFor(*l.TLS)
 			if err != nil {
 				return fmt.Errorf("%s: listener %d: %w", a.cfg.Origin("http"), i+1, err)
 			}
-			tlsConfig = cert.config(l.TLS.MinVersion)
-			scheme = "https://"
-			// HTTP/2 ends connections of older TLS (RFC 9113 §9.2), but clients may offer both.
-			protocols.SetHTTP2(tlsVersions[l.TLS.MinVersion] >= tls.VersionTLS12)
+			secure = cert.config(l.TLS.MinVersion)
 		}
 		socket, err := net.Listen("tcp", l.Listen)
 		if err != nil {
 			return fmt.Errorf("%s: listener %d: %w", a.cfg.Origin("http"), i+1, explainBind(err))
 		}
-		server := newServer(a.withPhone(a.observed(guarded(gate.Listener(policy, l.TLS != nil, h), a.log)), l.TLS != nil), a.log)
-		server.TLSConfig, server.Protocols = tlsConfig, &protocols
-		a.listeners = append(a.listeners, &listener{
-			server: server,
-			socket: newLimitListener(socket, a.cfg.Limits.Connections, a.cfg.Limits.ConnectionsPerAddress, exempt, a.log),
-			url:    scheme + socket.Addr().String(),
-		})
+		a.listeners = append(a.listeners, a.newListener(socket, secure, a.clientRoom(),
+			a.withPhone(a.observed(guarded(gate.Listener(policy, secure != nil, h), a.log)), secure != nil)))
 	}
 	return a.bindPhone()
 }
@@ -92,6 +136,8 @@ func newServer(h http.Handler, log *slog.Logger) *http.Server {
 		IdleTimeout:       idleTimeout,
 		MaxHeaderBytes:    maxHeaderBytes,
 		HTTP2:             &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ConnState:         followState,
+		ConnContext:       inContext,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 }
@@ -120,19 +166,11 @@ func explainBind(err error) error {
 	return err
 }
 
-// guarded bounds a request's body, which no handler of the call resource
-// reads: who announces more gets 413, before any of it is read. It answers 500 for a handler that panics: the client gets an answer,
-// the operator the stack.
+// guarded answers 500 for a handler that panics: the client gets an answer, the
+// operator the stack. It has h answer complete requests only.
 func guarded(h http.Handler, log *slog.Logger) http.Handler {
+	h = listening(h)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.ContentLength > maxBodyBytes {
-			w.Header().Set("Connection", "close") // nothing can follow a body that is not read
-			answerFault(w, r, http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes, and none is needed", maxBodyBytes))
-			return
-		}
-		if r.ContentLength != 0 {
-			r.Body = http.MaxBytesReader(w, r.Body, maxBodyBytes)
-		}
 		defer func() {
 			fault := recover()
 			if fault == nil {
@@ -165,12 +203,7 @@ func answerFault(w http.ResponseWriter, r *http.Request, status int, text string
 
 // serve answers requests until the listener is closed.
 func (l *listener) serve() error {
-	var err error
-	if l.server.TLSConfig != nil {
-		err = l.server.ServeTLS(l.socket, "", "")
-	} else {
-		err = l.server.Serve(l.socket)
-	}
+	err := l.server.Serve(&clientListener{Listener: l.socket, tls: l.tls, log: l.socket.log})
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

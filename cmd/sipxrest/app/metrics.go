@@ -164,22 +164,23 @@ func oneIf(b bool) float64 {
 // addOtherMetrics shows what is counted around the switchboard.
 func (a *App) addOtherMetrics(r *metrics.Registry) {
 	var (
-		auth     = metrics.Counter("sipxrest_auth_failures_total", "HTTP requests that were not let in, by reason. no_credentials is how Digest begins.", "reason")
-		nonces   = metrics.Gauge("sipxrest_nonces", "Digest nonces remembered because they were used, at most 131,072.")
-		users    = metrics.Gauge("sipxrest_users", "Users known.")
-		records  = metrics.Gauge("sipxrest_records", "Records of calls, running and finished.")
-		most     = metrics.Gauge("sipxrest_records_limit", "Records that there may be (limits.records).")
-		bytes    = metrics.Gauge("sipxrest_records_bytes", "Bytes of the status lines in all records (limits.record-bytes).")
-		givenUp  = metrics.Counter("sipxrest_records_given_up_total", "Records of finished calls that were given up early because of limits.records or limits.record-bytes.")
-		conns    = metrics.Gauge("sipxrest_http_connections", "HTTP connections open on all listeners.")
-		refused  = metrics.Counter("sipxrest_http_connections_refused_total", "HTTP connections closed at once because of limits.connections or limits.connections-per-address.")
-		lookups  = metrics.Counter("sipxrest_dns_lookups_total", "Names asked of the DNS servers; what the cache knew is not counted.")
-		failures = metrics.Counter("sipxrest_dns_failures_total", "DNS look-ups that no server answered.")
-		cached   = metrics.Gauge("sipxrest_dns_cache_entries", "Record sets in the DNS cache.")
-		expiry   = metrics.Gauge("sipxrest_tls_certificate_expiry_timestamp_seconds", "When the first of the HTTP listeners' certificates expires, in seconds since 1970; not there without TLS.")
-		ready    = metrics.Gauge("sipxrest_ready", "1 when /readyz answers 200, else 0.")
+		auth      = metrics.Counter("sipxrest_auth_failures_total", "HTTP requests that were not let in, by reason. no_credentials is how Digest begins.", "reason")
+		nonces    = metrics.Gauge("sipxrest_nonces", "Digest nonces remembered because they were used, at most 131,072.")
+		users     = metrics.Gauge("sipxrest_users", "Users known.")
+		records   = metrics.Gauge("sipxrest_records", "Records of calls, running and finished.")
+		most      = metrics.Gauge("sipxrest_records_limit", "Records that there may be (limits.records).")
+		bytes     = metrics.Gauge("sipxrest_records_bytes", "Bytes of the status lines in all records (limits.record-bytes).")
+		givenUp   = metrics.Counter("sipxrest_records_given_up_total", "Records of finished calls that were given up early because of limits.records or limits.record-bytes.")
+		conns     = metrics.Gauge("sipxrest_http_connections", "HTTP connections open on all listeners.")
+		refused   = metrics.Counter("sipxrest_http_connections_refused_total", "HTTP connections closed at once because of limits.connections or limits.connections-per-address.")
+		displaced = metrics.Counter("sipxrest_http_connections_displaced_total", "HTTP connections closed because nothing was asked over them, or nothing of the answer read, and another one needed the place.")
+		lookups   = metrics.Counter("sipxrest_dns_lookups_total", "Names asked of the DNS servers; what the cache knew is not counted.")
+		failures  = metrics.Counter("sipxrest_dns_failures_total", "DNS look-ups that no server answered.")
+		cached    = metrics.Gauge("sipxrest_dns_cache_entries", "Record sets in the DNS cache.")
+		expiry    = metrics.Gauge("sipxrest_tls_certificate_expiry_timestamp_seconds", "When the first of the HTTP listeners' certificates expires, in seconds since 1970; not there without TLS.")
+		ready     = metrics.Gauge("sipxrest_ready", "1 when /readyz answers 200, else 0.")
 	)
-	r.Add([]*metrics.Family{auth, nonces, users, records, most, bytes, givenUp, conns, refused, lookups, failures, cached, expiry, ready}, func(v metrics.Values) {
+	r.Add([]*metrics.Family{auth, nonces, users, records, most, bytes, givenUp, conns, refused, displaced, lookups, failures, cached, expiry, ready}, func(v metrics.Values) {
 		gate := a.gate.Stats()
 		for i, n := range gate.Failures {
 			v.Count(auth, n, failureName(i))
@@ -191,15 +192,14 @@ func (a *App) addOtherMetrics(r *metrics.Registry) {
 		v.Set(most, float64(a.cfg.Limits.Records))
 		v.Set(bytes, float64(kept.Bytes))
 		v.Count(givenUp, kept.GivenUp)
-		open, closed := 0, uint64(0)
+		open, became := 0, connCounts{}
 		for _, l := range a.listeners {
-			if limit, ok := l.socket.(*limitListener); ok {
-				o, c := limit.counts()
-				open, closed = open+o, closed+c
-			}
+			n, c := l.socket.stats()
+			open, became.refused, became.displaced = open+n, became.refused+c.refused, became.displaced+c.displaced
 		}
 		v.Set(conns, float64(open))
-		v.Count(refused, closed)
+		v.Count(refused, became.refused)
+		v.Count(displaced, became.displaced)
 		dns := a.resolver.Stats()
 		v.Count(lookups, dns.Lookups)
 		v.Count(failures, dns.Failures)

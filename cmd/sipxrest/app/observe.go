@@ -29,15 +29,8 @@ func (a *App) bindMetrics() error {
 	if err != nil {
 		return a.cfg.at("metrics.listen", fmt.Errorf("metrics.listen: %w", explainBind(err)))
 	}
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	server := newServer(guarded(a.gate.Named(a.newMetrics().Handler(a.notReady)), a.log), a.log)
-	server.Protocols = &protocols
-	a.watched = &listener{
-		server: server,
-		socket: newLimitListener(socket, watchConnections, 0, nil, a.log),
-		url:    "http://" + socket.Addr().String(),
-	}
+	a.watched = a.newListener(socket, nil, room{total: watchConnections, knows: a.trusts()},
+		guarded(a.gate.Named(a.newMetrics().Handler(a.notReady)), a.log))
 	return nil
 }
 
@@ -121,13 +114,6 @@ func (a *App) follow() func(context.Context, string, func(*sipflow.Event)) func(
 }
 
 func failureName(i int) string { return restauth.Failure(i).String() }
-
-// counts answers the connections that are open, and those refused so far.
-func (l *limitListener) counts() (open int, refused uint64) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.open, l.refused
-}
 
 // watching checks the sections "metrics" and "trace".
 func (v *checks) watching() {

@@ -185,29 +185,19 @@ func (a *App) bindPhone() error {
 	if a.phone == nil || p.Listen == "" {
 		return nil
 	}
-	server := newServer(a.phoneHandler(), a.log)
-	var protocols http.Protocols
-	protocols.SetHTTP1(true)
-	scheme := "http://"
+	var secure *tls.Config
 	if !p.PlainHTTP {
 		cert, err := a.certificateFor(p.TLS)
 		if err != nil {
 			return a.cfg.at("phone.tls.cert", fmt.Errorf("phone.tls.cert: %w", err))
 		}
-		server.TLSConfig = cert.config(p.TLS.MinVersion)
-		scheme = "https://"
-		protocols.SetHTTP2(tlsVersions[p.TLS.MinVersion] >= tls.VersionTLS12)
+		secure = cert.config(p.TLS.MinVersion)
 	}
-	server.Protocols = &protocols
 	socket, err := net.Listen("tcp", p.Listen)
 	if err != nil {
 		return a.cfg.at("phone.listen", fmt.Errorf("phone.listen: %w", explainBind(err)))
 	}
-	a.listeners = append(a.listeners, &listener{
-		server: server,
-		socket: newLimitListener(socket, a.cfg.Limits.Connections, a.cfg.Limits.ConnectionsPerAddress, prefixes(a.cfg.ReverseProxies), a.log),
-		url:    scheme + socket.Addr().String(),
-	})
+	a.listeners = append(a.listeners, a.newListener(socket, secure, a.clientRoom(), a.phoneHandler()))
 	return nil
 }
 

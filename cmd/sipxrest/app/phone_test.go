@@ -154,7 +154,7 @@ func TestSocketsOfCallsKeepLittleInTheKernel(t *testing.T) {
 	for _, secure := range []bool{false, true} {
 		server := httptest.NewUnstartedServer(calls)
 		asked := make(chan int, 1)
-		server.Listener = newLimitListener(&bufferListener{server.Listener, asked}, 10, 0, nil, log)
+		server.Listener = newLimitListener(&bufferListener{server.Listener, asked}, room{total: 10}, log)
 		if secure {
 			server.StartTLS()
 		} else {

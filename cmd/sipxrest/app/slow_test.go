@@ -1,15 +1,21 @@
 package app
 
 import (
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"net/netip"
+	"runtime"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/net/http2"
 
 	"sipxrest/sipflow/siptest"
 )
@@ -27,21 +33,27 @@ const exchangeAddr = "10.0.0.1:6667"
 // within runs f in fake time with a server that answers GET with size bytes and
 // does not look at bodies.
 func within(t *testing.T, total, perAddress, size int, f func(x *exchange)) {
+	inRoom(t, room{total: total, perAddress: perAddress}, size, f)
+}
+
+func inRoom(t *testing.T, r room, size int, f func(x *exchange)) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &exchange{t: t, net: siptest.NewNetwork(), log: newLogLines()}
 		log := slog.New(slog.NewTextHandler(x.log, nil))
 		handler := guarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			_, _ = io.WriteString(w, strings.Repeat("x", size))
 		}), log)
-		x.socket = newLimitListener(x.net.ListenTCP(exchangeAddr), total, perAddress, nil, log)
-		l := listener{server: newServer(handler, log), socket: x.socket}
+		l := newListener(x.net.ListenTCP(exchangeAddr), nil, r, handler, log)
+		x.socket = l.socket
 		served := make(chan error)
 		go func() { served <- l.serve() }()
+		defer func() {
+			_ = l.server.Close()
+			if err := <-served; err != nil {
+				t.Error(err)
+			}
+		}()
 		f(x)
-		_ = l.server.Close()
-		if err := <-served; err != nil {
-			t.Error(err)
-		}
 	})
 }
 
@@ -76,13 +88,13 @@ func TestExchangesEnd(t *testing.T) {
 		{"half a request line", "GET /callcont", "HTTP/1.1 400 ", readHeaderTimeout},
 		{"half a header", "GET / HTTP/1.1\r\nHost: x\r\nX: ", "", readHeaderTimeout},
 		{"nothing more is said", "GET / HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 200 OK", idleTimeout},
-		{"half a body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx", "HTTP/1.1 200 OK", readTimeout},
-		{"half a chunk", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nx", "HTTP/1.1 200 OK", readTimeout},
-		{"a long line", "GET /" + strings.Repeat("x", 40_000) + " HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 431 ", 0},
-		{"a long field", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 40_000) + "\r\n\r\n", "HTTP/1.1 431 ", 0},
-		{"many fields", "GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X: x\r\n", 10_000) + "\r\n", "HTTP/1.1 431 ", 0},
-		{"a long body is announced", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n", "HTTP/1.1 413 ", readTimeout}, // at once, but so small a rest is waited for
-		{"a very long body is announced", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999\r\n\r\n", "HTTP/1.1 413 ", 0},
+		{"half a body", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx", "HTTP/1.1 200 OK", bodyWait},
+		{"half a chunk", "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nx", "HTTP/1.1 200 OK", bodyWait},
+		{"a long line", "GET /" + strings.Repeat("x", 40_000) + " HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 431 ", lingerTime},
+		{"a long field", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 40_000) + "\r\n\r\n", "HTTP/1.1 431 ", lingerTime},
+		{"many fields", "GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X: x\r\n", 10_000) + "\r\n", "HTTP/1.1 431 ", lingerTime},
+		{"a long body is announced", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n", "HTTP/1.1 413 ", bodyWait}, // at once, but so small a rest is waited for
+		{"a very long body is announced", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999\r\n\r\n", "HTTP/1.1 413 ", lingerTime},
 		{"two lengths", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", "HTTP/1.1 400 ", 0},
 		{"a length that is none", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "HTTP/1.1 400 ", 0},
 		{"no HTTP", "\x16\x03\x01\x02\x00\x01\x00\x01\xfc\r\n\r\n", "HTTP/1.1 400 ", 0},
@@ -154,8 +166,8 @@ func TestSlowConnectionsOfOneAddressLeaveRoomForOthers(t *testing.T) {
 			_, _ = io.WriteString(x.dial("10.0.0.66"), "G")
 		}
 		synctest.Wait()
-		if open, refused := x.socket.counts(); open != 250 || refused < slow/2 {
-			t.Errorf("%d of %d slow connections are open, %d were refused", open, slow, refused)
+		if open, became := x.socket.stats(); open != 250 || became.displaced != slow-250 {
+			t.Errorf("%d of %d slow connections are open, %d were closed for others", open, slow, became.displaced)
 		}
 		for i := range 100 {
 			answer, _ := says(x.dial(fmt.Sprintf("10.0.1.%d", i)), "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
@@ -164,8 +176,141 @@ func TestSlowConnectionsOfOneAddressLeaveRoomForOthers(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
-		if lines := strings.Count(x.log.String(), "HTTP connections refused"); lines < 1 || lines > 4 || !strings.Contains(x.log.String(), "peers=[10.0.0.66]") {
+		if lines := strings.Count(x.log.String(), "idle HTTP connections closed"); lines < 1 || lines > 4 || !strings.Contains(x.log.String(), "peers=[10.0.0.66]") {
 			t.Errorf("%d lines:\n%s", lines, x.log)
 		}
 	})
+}
+
+// ask sends a request from an address and fails the test unless it is answered.
+func (x *exchange) ask(from string) {
+	x.t.Helper()
+	conn := x.dial(from)
+	defer conn.Close()
+	answer, _ := says(conn, "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+	if !strings.HasPrefix(answer, "HTTP/1.1 200 OK") {
+		x.t.Fatalf("%s is answered %q", from, answer)
+	}
+}
+
+// Connections over which nothing is asked keep nobody out, however many addresses
+// they are of, whether nothing was ever said or one request was answered.
+func TestIdleConnectionsOfManyAddressesKeepNobodyOut(t *testing.T) {
+	known := netip.MustParseAddr("10.0.9.9")
+	inRoom(t, room{total: 1000, perAddress: 250, knows: func(a netip.Addr) bool { return a == known }}, 10, func(x *exchange) {
+		for i := range 1000 {
+			conn := x.dial(fmt.Sprintf("10.0.0.%d", 10+i%5))
+			if i%2 == 0 {
+				_, _ = io.WriteString(conn, "GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+				_, _ = conn.Read(make([]byte, 1000))
+			}
+		}
+		synctest.Wait()
+		if open, became := x.socket.stats(); open != 900 || became.refused > 0 { // the rest is for the known peer
+			t.Errorf("%d idle connections are open, %d were refused", open, became.refused)
+		}
+		for i := range 114 {
+			x.ask(fmt.Sprintf("10.0.1.%d", i))
+			x.ask(known.String())
+		}
+		if _, became := x.socket.stats(); became.refused > 0 {
+			t.Errorf("%d are refused", became.refused)
+		}
+	})
+}
+
+// Clients that send request after request and read no answer keep nobody out:
+// their connections are in use, but of no use.
+func TestClientsThatDoNotReadKeepNobodyOut(t *testing.T) {
+	within(t, 4, 4, 100_000, func(x *exchange) {
+		for i := range 4 {
+			conn := x.dial(fmt.Sprintf("10.0.0.%d", 10+i))
+			go func() {
+				_, _ = io.WriteString(conn, strings.Repeat("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 1000))
+			}()
+		}
+		time.Sleep(2 * stuckAfter)
+		for i := range 4 {
+			x.ask(fmt.Sprintf("10.0.1.%d", i))
+		}
+	})
+}
+
+// Nor do clients that hold the rest of their request back, which nobody needs.
+func TestClientsThatHoldTheirBodyBackKeepNobodyOut(t *testing.T) {
+	within(t, 4, 4, 10, func(x *exchange) {
+		for i := range 4 {
+			_, _ = io.WriteString(x.dial(fmt.Sprintf("10.0.0.%d", 10+i)), "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx")
+		}
+		time.Sleep(10 * time.Millisecond) // on its way
+		for i := range 4 {
+			x.ask(fmt.Sprintf("10.0.1.%d", i))
+		}
+	})
+}
+
+// Who sends many requests in one go is served between others, not before them.
+func TestRequestsInOneGoGiveWay(t *testing.T) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	l := newLimitListener(&scriptedListener{from: []string{"10.0.0.1:1"}}, room{total: 1}, slog.New(slog.DiscardHandler))
+	defer l.Close()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var other atomic.Bool
+	go other.Store(true)
+	for range 1000 {
+		c.(*limitedConn).state(http.StateActive)
+		c.(*limitedConn).state(http.StateIdle)
+	}
+	if !other.Load() {
+		t.Error("after a thousand answers nobody else has had his turn")
+	}
+}
+
+// Over HTTP/2 a client need not even leave the connection unread: it can just not
+// let the answer be sent. A stream of events is no such answer.
+func TestClientsThatTakeNoAnswerOverHTTP2KeepNobodyOut(t *testing.T) {
+	certPEM, keyPEM, err := makeSelfSigned([]string{"10.0.0.1"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for path, lasts := range map[string]bool{"/": false, "/dialout/x/events": true} {
+		synctest.Test(t, func(t *testing.T) {
+			x := &exchange{t: t, net: siptest.NewNetwork()}
+			handler := guarded(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if lasts {
+					w.Header().Set("Content-Type", "text/event-stream")
+					_, _ = io.WriteString(w, ": alive\n")
+					_ = http.NewResponseController(w).Flush()
+					<-r.Context().Done()
+					return
+				}
+				_, _ = io.WriteString(w, strings.Repeat("x", 10))
+			}), slog.New(slog.DiscardHandler))
+			l := newListener(x.net.ListenTCP(exchangeAddr), &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, room{total: 1}, handler, slog.New(slog.DiscardHandler))
+			served := make(chan error)
+			go func() { served <- l.serve() }()
+			var settings []http2.Setting
+			if !lasts {
+				settings = []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 0}}
+			}
+			first := newHTTP2Client(t, x.dial("10.0.0.2"), settings...)
+			first.begin("GET", path, false)
+			time.Sleep(2 * stuckAfter)
+			other := tls.Client(x.dial("10.0.0.3"), &tls.Config{InsecureSkipVerify: true})
+			if err := other.Handshake(); (err == nil) == lasts {
+				t.Errorf("%s: another connection: %v", path, err)
+			}
+			other.Close()
+			first.conn.Close()
+			l.server.Close()
+			<-served
+		})
+	}
 }

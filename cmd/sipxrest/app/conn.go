@@ -209,6 +209,9 @@ func linger(raw, c net.Conn) {
 	_, _ = io.CopyN(io.Discard, c, lingerBytes)
 }
 
+// NetConn is the connection beneath TLS, as that of a tls.Conn is.
+func (c *clientConn) NetConn() net.Conn { return c.raw }
+
 // Close implements net.Conn.
 func (c *clientConn) Close() error {
 	if c.farewell.Load() && !c.closing() {

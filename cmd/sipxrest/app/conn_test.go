@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"io"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -98,11 +99,21 @@ func TestHTTPAtAnHTTPSListenerIsToldSo(t *testing.T) {
 	}
 }
 
-// Handlers see the TLS of a request, whichever HTTP is spoken over it.
+// Handlers see the TLS of a request, whichever HTTP is spoken over it, and find
+// the kernel's connection beneath.
 func TestRequestsKnowTheirTLS(t *testing.T) {
 	seen := map[string]bool{}
 	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		seen[r.Proto] = r.TLS != nil && r.TLS.HandshakeComplete
+		var conn net.Conn = connOf(r)
+		for {
+			below, ok := conn.(interface{ NetConn() net.Conn })
+			if !ok {
+				break
+			}
+			conn = below.NetConn()
+		}
+		_, kernel := conn.(interface{ SetWriteBuffer(int) error })
+		seen[r.Proto] = r.TLS != nil && r.TLS.HandshakeComplete && kernel
 	})
 	cert := httptest.NewUnstartedServer(nil)
 	cert.StartTLS()

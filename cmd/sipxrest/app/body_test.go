@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"golang.org/x/net/http2"
+
 	"sipxrest/dialout"
 	"sipxrest/sipflow/siptest"
 )
@@ -219,8 +221,28 @@ func TestAClientThatWaitsFor100IsAnsweredAtOnce(t *testing.T) {
 	}
 }
 
-// A body that does not come delays the call no longer than bodyWait; one that is
-// in trouble is a bad request, and one that its client gives up is no call.
+// A client that gives its request up over HTTP/2 before it is complete calls
+// nobody.
+func TestARequestThatIsGivenUpIsNoCall(t *testing.T) {
+	s, p := everything(t)
+	c := s.http2()
+	c.must(c.framer.WriteRSTStream(c.begin("POST", callPath, true, "content-length", "3", "authorization", basic), http2.ErrCodeCancel))
+	if a := c.await(c.begin("POST", "/callcontroller/201/203", false, "authorization", basic)); a.status != 200 {
+		t.Fatalf("%+v", a)
+	}
+	if err := p.Wait(t.Context(), func() bool { return invites(p) > 0 }); err != nil {
+		t.Fatal(err)
+	}
+	if a := c.await(c.begin("GET", callPath, false, "authorization", basic)); strings.Contains(a.body, "<status>") {
+		t.Errorf("it is: %+v", a)
+	}
+	if a := c.await(c.begin("DELETE", callPath, false, "authorization", basic)); a.status != 404 {
+		t.Errorf("it can be hung up: %+v", a)
+	}
+}
+
+// A body that does not come delays the call no longer than bodyWait, nor does a
+// client that has only closed its side; one that is in trouble is a bad request.
 func TestBodiesInTrouble(t *testing.T) {
 	const head = "POST / HTTP/1.1\r\nHost: x\r\n"
 	for _, c := range []struct {
@@ -234,7 +256,7 @@ func TestBodiesInTrouble(t *testing.T) {
 		{"a byte is missing", head + "Content-Length: 3\r\n\r\nx=", false, "HTTP/1.1 200 OK", bodyWait + lingerTime, true},
 		{"nothing comes", head + "Content-Length: 3\r\n\r\n", false, "HTTP/1.1 200 OK", bodyWait + lingerTime, true},
 		{"a chunk that is none", head + "Transfer-Encoding: chunked\r\n\r\nzz\r\n", false, "HTTP/1.1 400 ", lingerTime, false},
-		{"the client is gone", head + "Content-Length: 3\r\n\r\nx=", true, "", 0, true},
+		{"the client has closed its side", head + "Content-Length: 3\r\n\r\nx=", true, "", 0, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -112,7 +112,7 @@ func TestHTTPRequestsAreCountedByMethodAndCode(t *testing.T) {
 // Streams and WebSockets go through the counters as if those were not there.
 func TestACountedAnswerCanBeFlushedAndHijacked(t *testing.T) {
 	var n HTTP
-	s := httptest.NewServer(n.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	counted := n.Wrap(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.URL.Path == "/flush" {
 			io.WriteString(w, "first\n")
 			w.(http.Flusher).Flush()
@@ -130,7 +130,14 @@ func TestACountedAnswerCanBeFlushedAndHijacked(t *testing.T) {
 		rw.WriteString("HTTP/1.1 101 Switching Protocols\r\n\r\n")
 		rw.Flush()
 		c.Close()
-	})))
+	}))
+	over := make(chan struct{}) // the server does not wait for who has taken a connection over
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		counted.ServeHTTP(w, r)
+		if r.URL.Path != "/flush" {
+			close(over)
+		}
+	}))
 	defer s.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	req, _ := http.NewRequestWithContext(ctx, "GET", s.URL+"/flush", nil)
@@ -158,7 +165,7 @@ func TestACountedAnswerCanBeFlushedAndHijacked(t *testing.T) {
 		t.Errorf("%q", answer)
 	}
 	http.DefaultClient.CloseIdleConnections()
-	s.Close()
+	<-over
 	if got := n.answers[0][101-minCode].Load(); got != 1 {
 		t.Errorf("101 counted %d times", got)
 	}

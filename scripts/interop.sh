@@ -17,8 +17,8 @@ failed=0
 # The thousand calls over a bad network wait most of their time: meanwhile.
 chaos=$(mktemp)
 trap 'rm -f "$chaos"' EXIT
-go test -tags interop $race -count=1 -timeout 5m "$@" ./cmd/sipxrest/chaos/ >"$chaos" 2>&1 &
-go test -tags interop -count=1 -timeout 5m -parallel 4 "$@" ./cmd/sipxrest/interop/ || failed=1
+go test -tags interop $race -count=1 -timeout 15m "$@" ./cmd/sipxrest/chaos/ >"$chaos" 2>&1 &
+go test -tags interop -count=1 -timeout 15m -parallel 4 "$@" ./cmd/sipxrest/interop/ || failed=1
 wait $! || failed=1
 cat "$chaos"
 exit $failed

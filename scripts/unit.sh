@@ -10,5 +10,8 @@ if ! has_race; then
 	race=
 	echo "unit: no C compiler (make setup installs gcc): these tests run WITHOUT the race detector" >&2
 fi
-CGO_ENABLED=$([ -n "$race" ] && echo 1 || echo 0) go test $race -timeout 5m ./... || failed=1
+CGO_ENABLED=$([ -n "$race" ] && echo 1 || echo 0) go test $race -timeout 15m ./... || failed=1
+# What repeats the same flows in many ways does a part of them with the detector:
+# here are all.
+[ -z "$race" ] || go test -run 'Surviv|LateTimers|BadNetwork|Storm' -timeout 15m ./sipflow/... || failed=1
 exit $failed

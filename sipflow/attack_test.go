@@ -104,7 +104,7 @@ func heap() int64 {
 // some more while the outcome is awaited: each is answered, none is kept, and
 // the call ends as it should.
 func TestNotifyFloodLeavesMemoryFlat(t *testing.T) {
-	floods := 100_000
+	floods := 20_000
 	if testing.Short() {
 		floods = 5_000
 	}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/siptest/flowtest"
 )
 
 var (
@@ -124,7 +125,7 @@ var (
 func TestGoodPhonesConnectOverABadNetwork(t *testing.T) {
 	eachSeed(t, func(t *testing.T, seed uint64) {
 		c := newChaos(t, seed, bad)
-		c.place(*chaosCalls)
+		c.place(*chaosCalls / flowtest.Share(4))
 		time.Sleep(3 * time.Minute)
 		synctest.Wait()
 		for _, p := range c.calls {
@@ -143,7 +144,7 @@ func TestGoodPhonesConnectOverABadNetwork(t *testing.T) {
 func TestAStormLeavesNothingBehind(t *testing.T) {
 	eachSeed(t, func(t *testing.T, seed uint64) {
 		c := newChaos(t, seed, storm)
-		c.place(*chaosCalls / 4)
+		c.place(*chaosCalls / 4 / flowtest.Share(2))
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		for _, p := range c.calls {

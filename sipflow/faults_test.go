@@ -76,6 +76,7 @@ func TestAFaultAtATimerEndsThatTransactionOnly(t *testing.T) {
 		}
 		time.Sleep(time.Minute)
 		<-c.Done()
+		synctest.Wait() // orders what the timers' goroutines have written
 		if c.Err() != nil {
 			t.Errorf("the call ended with %v", c.Err())
 		}

@@ -424,9 +424,6 @@ func (c *limitedConn) state(s http.ConnState) {
 	}
 }
 
-// NetConn is the connection beneath, as that of a tls.Conn is.
-func (c *limitedConn) NetConn() net.Conn { return c.Conn }
-
 func (c *limitedConn) Write(b []byte) (int, error) {
 	c.stuck.Store(c.l.now())
 	defer c.stuck.Store(0)

@@ -8,6 +8,7 @@ package flowtest
 import (
 	"flag"
 	"fmt"
+	"hash/maphash"
 	"os"
 	"path/filepath"
 	"testing"
@@ -19,6 +20,19 @@ import (
 )
 
 var update = flag.Bool("update", false, "rewrite testdata/flows/*.golden")
+
+// seed differs for each run, so that Share's parts do.
+var seed = maphash.MakeSeed()
+
+// Share is n when the race detector runs, which makes everything ten times as slow,
+// else 1: what repeats the same code in many ways does an nth part of it then.
+// All of it runs without the detector in the same `make test`.
+func Share(n int) int {
+	if raceDetector {
+		return n
+	}
+	return 1
+}
 
 // Golden compares a ladder with testdata/flows/NAME.golden in the folder of
 // the test, or writes that file if the test runs with -update.
@@ -62,7 +76,8 @@ func Ladder(t *testing.T, name string, run func(t *testing.T, n *siptest.Network
 // LoseEach runs a scenario in a bubble of testing/synctest once undisturbed,
 // and then once more for each message of that run, which is lost. run makes
 // everything anew on the network that it gets, and closes it; it should check
-// what must hold in spite of the loss.
+// what must hold in spite of the loss. With the race detector, see Share, it
+// loses some of the messages, other ones in other tests.
 func LoseEach(t *testing.T, run func(t *testing.T, n *siptest.Network)) {
 	var messages []siptest.Packet
 	ok := t.Run("undisturbed", func(t *testing.T) {
@@ -75,8 +90,10 @@ func LoseEach(t *testing.T, run func(t *testing.T, n *siptest.Network)) {
 	if !ok {
 		return
 	}
-	for _, lost := range messages {
-		if lost.Transport != "UDP" {
+	share := Share(4)
+	first := int(maphash.String(seed, t.Name()) % uint64(share))
+	for i, lost := range messages {
+		if lost.Transport != "UDP" || i%share != first {
 			continue
 		}
 		name := fmt.Sprintf("lost %02d %s", lost.N, lost.Method())

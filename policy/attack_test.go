@@ -155,3 +155,43 @@ func TestARefusalNamesNumberPolicyAndRule(t *testing.T) {
 		}
 	}
 }
+
+// What is no call, or one whose target only phones can tell, is refused by every
+// policy that refuses anything.
+func TestWhatIsNoSIPCallIsRefusedByEveryPolicy(t *testing.T) {
+	b := book(t, func(c *Config) {
+		c.Policies = map[string][]Rule{"staff": {{Allow: []string{"any"}}}}
+	})
+	for _, target := range []string{
+		"callto:201", "callto:+499001234567", "CallTo:09001234567@sipx.test", "h323:201", "h323:9001", "h323:09001234567@gw.example", "im:201@sipx.test", "pres:201@sipx.test",
+		"mailto:201@sipx.test", "cid:list@sipx.test", "xmpp:bob@sipx.test", "http://sipx.test/201", "https://201@sipx.test", "data:,201", "urn:service:sos", "sms:201", "skype:bob", "c%61llto:201",
+		"sip:callto:201@sipx.test", "sip:h323:09001234567@sipx.test", "sip:201:secret@sipx.test", "sip:callto%3A201@sipx.test", "201:5060", "callto:201@sipx.test?Subject=x",
+		"sip:201@sipx.test;method=REFER", "sip:201@sipx.test;METHOD=message", "sip:201@sipx.test;me%74hod=%52EFER", "sip:201;method=SUBSCRIBE@sipx.test", "sip:201;method=BYE", "sip:201@sipx.test;method=", "tel:201;method=REFER",
+		"sip:201@sipx.test;method=INVITE;method=REFER", "sip:201@sipx.test;user=phone;method=REFER?Refer-To=%3Csip:09001234567@sipx.test%3E",
+		"sip:201@sipx.test?Refer-To=sip:09001234567@sipx.test", "sip:201@sipx.test?r=sip:09001234567@sipx.test", "sip:201@sipx.test?%52efer-To=x", "sip:201@sipx.test?Replaces=a&Contact=x",
+		"sip:201@sipx.test?From=sip:boss@sipx.test", "sip:201@sipx.test?P-Asserted-Identity=x", "sip:201@sipx.test?Diversion=x", "sip:201@sipx.test?Answer-Mode=Auto", "sip:201@sipx.test?Alert-Info=x",
+		"sip:201@sipx.test?body=v%3D0", "sip:201@sipx.test?Via=x", "sip:201@sipx.test?Authorization=x", "sip:201@sipx.test?Call-ID=x", "sip:201@sipx.test?%25252552oute=x", "sip:201@sipx.test?y=x",
+	} {
+		for _, policy := range []string{NoPremium, NoInternational, LocalOnly, "staff"} {
+			var refused *Refusal
+			if err := b.Check(policy, target); !errors.As(err, &refused) || refused.Odd == "" || len(refused.Odd) > 150 {
+				t.Errorf("%s: %q would be called: %v, %+v", policy, target, err, b.plan.readings(target))
+			}
+		}
+		for _, policy := range []string{"", Unrestricted} {
+			if err := b.Check(policy, target); err != nil {
+				t.Errorf("%q: %v", policy, err)
+			}
+		}
+	}
+	for _, target := range []string{
+		"201", "201@sipx.test", "sip:201@sipx.test:5060", "sips:201@sipx.test;transport=tls", "sip:201@sipx.test;method=INVITE", "sip:201@sipx.test;Method=invite;user=phone",
+		"sip:201@sipx.test?Replaces=a%40b%3Bto-tag%3Dx%3Bfrom-tag%3Dy&Require=replaces", "sip:201@sipx.test?Subject=a%3Ab&X-ConfPin=1234&User-to-User=00", "tel:201;phone-context=sipx.test", "sip:201@sipx.test?",
+	} {
+		for _, policy := range []string{NoPremium, NoInternational, LocalOnly, "staff"} {
+			if err := b.Check(policy, target); err != nil {
+				t.Errorf("%s: %v", policy, err)
+			}
+		}
+	}
+}

@@ -35,11 +35,8 @@ func parseTarget(text, home string) (t target) {
 		return target{odd: "it is not one URI"}
 	}
 	text, headers, _ := strings.Cut(text, "?")
-	if name := routingHeader(headers); name != "" {
-		return target{odd: "the header " + name + " in it would send the call elsewhere"}
-	}
-	if !tel && !strings.Contains(text, "@") && isScheme(text) {
-		return target{odd: "it is no SIP or tel URI"}
+	if name := otherHeader(headers); name != "" {
+		return target{odd: "the header " + name + " in it may say whom to call, or what else to do"}
 	}
 	if strings.Count(text, "@") > 1 {
 		return target{odd: "it has more than one @"}
@@ -49,9 +46,18 @@ func parseTarget(text, home string) (t target) {
 		user, rest = "", host+";"+params
 	}
 	user, params, _ := strings.Cut(user, ";")
-	user, _, _ = strings.Cut(user, ":") // a password
+	switch plain, _ := unescape(user); {
+	case !strings.Contains(plain, ":"):
+	case !sip: // mailto:, callto:, h323:, urn:
+		return target{odd: "it is no SIP or tel URI"}
+	default: // "sip:callto:0900…@host", too
+		return target{odd: "it has a password, which may be what is called"}
+	}
 	t.user = user
 	t.parameters(params)
+	if method := otherMethod(params + ";" + rest); method != "" {
+		return target{odd: "it asks for " + method + " and not for a call"}
+	}
 	if rest != "" {
 		t.hostPart(rest, home)
 	}
@@ -69,29 +75,53 @@ func isHost(s string) bool {
 	return err == nil
 }
 
-// isScheme tells "urn:service:sos" from "201" and from "host:5060".
-func isScheme(text string) bool {
-	scheme, rest, ok := strings.Cut(text, ":")
-	if !ok || scheme == "" || strings.ContainsAny(scheme, ".[") {
-		return false
-	}
-	port, _, _ := strings.Cut(rest, ";")
-	return strings.Trim(port, "0123456789") != ""
-}
+// harmlessHeaders are those that a URI may have: they say whom a call replaces,
+// or something of it, and not where it goes, from whom, or what else is done.
+var harmlessHeaders = map[string]bool{"replaces": true, "require": true, "subject": true, "s": true, "join": true, "target-dialog": true,
+	"referred-by": true, "b": true, "user-to-user": true, "session-id": true, "in-reply-to": true, "priority": true, "reason": true, "accept-language": true}
 
-// routingHeader names a header in a URI that says where the call goes (RFC
-// 3261 §19.1.5 wants them ignored; not every phone does).
-func routingHeader(headers string) string {
+// otherHeader names a header in a URI that is none of those (RFC 3261 §19.1.5
+// wants most of them ignored; not every phone does).
+func otherHeader(headers string) string {
+	if headers == "" {
+		return ""
+	}
 	for pair := range strings.SplitSeq(headers, "&") {
 		name, _, _ := strings.Cut(pair, "=")
-		name, _ = unescape(name)
-		for _, h := range []string{"Route", "To", "t", "Request-URI", "Record-Route", "Path"} {
-			if strings.EqualFold(strings.TrimSpace(name), h) {
-				return h
-			}
+		name, readable := unescape(name)
+		name = strings.ToLower(strings.TrimSpace(name))
+		if !readable || name != "" && !harmlessHeaders[name] && !strings.HasPrefix(name, "x-") {
+			return clip(name)
 		}
 	}
 	return ""
+}
+
+// otherMethod names the method that a URI asks for, where it is not INVITE.
+func otherMethod(params string) string {
+	for p := range strings.SplitSeq(params, ";") {
+		name, value, _ := strings.Cut(p, "=")
+		name, _ = unescape(name)
+		value, _ = unescape(value)
+		if strings.EqualFold(strings.TrimSpace(name), "method") && !strings.EqualFold(strings.TrimSpace(value), "INVITE") {
+			return clip("the method " + value)
+		}
+	}
+	return ""
+}
+
+// clip makes what somebody else wrote fit for an error.
+func clip(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return -1
+		}
+		return r
+	}, strings.ToValidUTF8(s, ""))
+	if len(s) > 40 {
+		s = strings.ToValidUTF8(s[:40], "") + "…"
+	}
+	return s
 }
 
 // parameters finds the numbers in the parameters of a telephone subscriber: a

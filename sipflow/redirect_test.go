@@ -12,6 +12,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/wire"
 )
 
 func forwarding(s *Spec) { s.ForwardingAllowed = true }
@@ -234,4 +235,33 @@ func TestRedirectByNameToOurselvesIsNotFollowed(t *testing.T) {
 		p.up()
 		p.hangUp()
 	})
+}
+
+// A redirection is followed by a call to a SIP URI and nothing else, whatever the
+// Contact asks for besides.
+func TestOfAContactOnlyWhomToCallIsTaken(t *testing.T) {
+	for contact, want := range map[string]string{
+		"<sip:203@sipx.test;method=REFER?Refer-To=%3Csip:0900@gw%3E>": "sip:203@sipx.test",
+		"<sip:203@sipx.test?Route=%3Csip:gw%3E&From=x>":               "sip:203@sipx.test",
+		"<sip:203@sipx.test; Method=MESSAGE ;user=phone>":             "", // a blank, which nobody reads alike
+		"<sip:203@sipx.test;Method=MESSAGE;user=phone>":               "sip:203@sipx.test;user=phone",
+		"<callto:0900>":                    "",
+		"<h323:203@sipx.test>":             "",
+		"<mailto:203@sipx.test>":           "",
+		"<im:203@sipx.test>":               "",
+		"<cid:203@sipx.test>":              "",
+		"<tel:+499001234567>":              "",
+		"<urn:service:sos>":                "",
+		"callto:0900, <sip:203@sipx.test>": "sip:203@sipx.test",
+	} {
+		m, err := wire.Parse([]byte("SIP/2.0 302 Moved\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a>\r\nTo: <sip:b>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContact: " + contact + "\r\n\r\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var r redirection
+		r.add(m)
+		if got := strings.Join(r.open, " "); got != want {
+			t.Errorf("%s leads to %q, want %q", contact, got, want)
+		}
+	}
 }

@@ -142,6 +142,24 @@ func plainURI(uri string) bool {
 	return ok && !malformedURI([]byte(uri))
 }
 
+// diverted reports whether the target may be told by whom a call was diverted:
+// where a trunk or a trusted server says so, and the caller does not ask that
+// nobody be told (RFC 5379 §4.3, RFC 7044 §10.1). A user could name anybody, and
+// a gateway bills by it.
+func (in *Incoming) diverted() bool {
+	if in.trunk == "" && in.Username != "" {
+		return false
+	}
+	for _, v := range in.Header("Privacy") {
+		for word := range strings.FieldsFuncSeq(v, func(r rune) bool { return r == ';' || r == ',' || r == ' ' }) {
+			if !strings.EqualFold(word, "none") && !strings.EqualFold(word, "critical") {
+				return false
+			}
+		}
+	}
+	return true
+}
+
 // onwardHeader is what the target gets of the caller's header: what says
 // something of the caller or the call, and what programs agree on (X-). Never
 // what a proxy vouches for, or what makes a phone do something by itself.
@@ -153,7 +171,11 @@ func (in *Incoming) onwardHeader() string {
 			field = "subject"
 		}
 		switch field {
-		case "subject", "organization", "priority", "privacy", "diversion", "history-info", "user-to-user", "accept-language", "session-id", "in-reply-to":
+		case "diversion", "history-info":
+			if !in.diverted() {
+				return true
+			}
+		case "subject", "organization", "priority", "privacy", "user-to-user", "accept-language", "session-id", "in-reply-to":
 		default:
 			if !strings.HasPrefix(field, "x-") || strings.EqualFold(field, loopField) || strings.Contains(field, "answer") || strings.Contains(field, "alert") {
 				return true

@@ -369,10 +369,14 @@ func isText(value []byte) bool {
 }
 
 // isIdentity tells the fields by which trusted servers vouch for a caller (RFC
-// 3325 §5, and what came before it). A proxy that trusts us would believe them
-// from us, whichever phone wrote them.
+// 3325 §5, RFC 8224, and what came before them), for whom a call was diverted
+// from (RFC 5806, RFC 7044) and for who pays (RFC 7315, RFC 5502), in compact
+// forms as well. A proxy that trusts us would believe them from us, whichever
+// phone wrote them.
 func isIdentity(name []byte) bool {
-	for _, field := range [...]string{"P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "Identity"} {
+	for _, field := range [...]string{"P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "Identity", "y", "Identity-Info", "n",
+		"Diversion", "History-Info", "P-Asserted-Service", "P-Preferred-Service", "P-Served-User", "P-Profile-Key", "P-User-Database",
+		"P-Charging-Vector", "P-Charging-Function-Addresses", "Attestation-Info", "Origination-Id"} {
 		if strings.EqualFold(string(name), field) {
 			return true
 		}

@@ -289,7 +289,7 @@ func (l *Leg) findPath(was path) error {
 	if errors.Is(err, errInsecure) && isSIPS(l.target) && !encrypted(transportOf(was.link)) {
 		l.path = path{}
 	}
-	if errors.Is(err, errOwn) || errors.Is(err, errLocal) {
+	if errors.Is(err, errOwn) || errors.Is(err, errLocal) || errors.Is(err, errCrowd) {
 		l.target, l.next, l.routes, l.strict = "sip:"+l.party, "sip:"+l.party, routeTo(was), false
 		return err
 	}

@@ -21,6 +21,7 @@ import (
 var (
 	errOwn   = errors.New("that is a socket of this service: what goes there comes back (RFC 3261 §16.3)")
 	errLocal = errors.New("a phone may not send us to this machine's own or its link's addresses")
+	errCrowd = errors.New("a phone has an address of its own: that is one of many at once (broadcast or multicast), or of none")
 	errStray = errors.New("no connection is opened to where a phone says, unless its messages come from there")
 )
 
@@ -48,11 +49,8 @@ func (t *transport) ownSockets(advertised string) {
 		}
 		note(netip.AddrFrom4([4]byte{127, 0, 0, 1}))
 		note(netip.IPv6Loopback())
-		all, _ := net.InterfaceAddrs()
-		for _, a := range all {
-			if p, err := netip.ParsePrefix(a.String()); err == nil {
-				note(p.Addr())
-			}
+		for _, p := range interfaces() {
+			note(p.Addr())
 		}
 	}
 	for _, s := range t.udp {
@@ -61,6 +59,43 @@ func (t *transport) ownSockets(advertised string) {
 	for _, l := range t.listeners {
 		add(l.Addr())
 	}
+	t.crowds = map[netip.Addr]struct{}{}
+	for _, p := range interfaces() {
+		t.crowd(p)
+	}
+}
+
+// interfaces are this machine's addresses with their networks.
+func interfaces() (all []netip.Prefix) {
+	addrs, _ := net.InterfaceAddrs()
+	for _, a := range addrs {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			all = append(all, p)
+		}
+	}
+	return all
+}
+
+// crowd notes the broadcast addresses of a network: its last address, and the
+// first one, which older systems take for one, too. What is one in the networks
+// of others cannot be known here.
+func (t *transport) crowd(p netip.Prefix) {
+	if !p.Addr().Is4() || p.Bits() > 30 || p.Bits() < 1 {
+		return
+	}
+	first := p.Masked().Addr()
+	last := first.As4()
+	for i := p.Bits(); i < 32; i++ {
+		last[i/8] |= 0x80 >> (i % 8)
+	}
+	t.crowds[first] = struct{}{}
+	t.crowds[netip.AddrFrom4(last)] = struct{}{}
+}
+
+// many tells the addresses that are those of many, or of nobody.
+func (t *transport) many(a netip.Addr) bool {
+	_, crowd := t.crowds[a]
+	return crowd || a.IsMulticast() || a.IsUnspecified() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }
 
 // isOwn reports whether one of our sockets has the address.
@@ -92,7 +127,7 @@ func (c *Call) namedHops(ctx context.Context, uri string) ([]resolve.Hop, error)
 		return hops, err
 	}
 	for _, h := range hops {
-		if c.sw.transport.local(h.Addr.Addr()) {
+		if a := h.Addr.Addr(); c.sw.transport.local(a) || c.sw.transport.many(a) {
 			return c.foreign(uri, hops)
 		}
 	}
@@ -105,9 +140,11 @@ func (c *Call) foreign(uri string, hops []resolve.Hop) ([]resolve.Hop, error) {
 	if _, domain, _ := strings.Cut(c.Key.Agent, "@"); strings.EqualFold(cmp.Or(u.MAddr, u.Host), domain) {
 		return hops, nil // the operator's own
 	}
-	kept := slices.DeleteFunc(slices.Clone(hops), func(h resolve.Hop) bool { return c.sw.transport.local(h.Addr.Addr()) })
+	kept := slices.DeleteFunc(slices.Clone(hops), func(h resolve.Hop) bool {
+		return c.sw.transport.local(h.Addr.Addr()) || c.sw.transport.many(h.Addr.Addr())
+	})
 	if len(kept) == 0 {
-		return nil, fmt.Errorf("%s leads to %s, which only this machine or its link reaches", uri, hops[0])
+		return nil, fmt.Errorf("%s leads to %s, which only this machine or its link reaches, or which is no single host's", uri, hops[0])
 	}
 	return kept, nil
 }
@@ -148,6 +185,8 @@ func (l *Leg) refused(h resolve.Hop) error {
 		return errOwn
 	case (a.IsLoopback() || a.IsLinkLocalUnicast()) && t.local(a) && a != l.source:
 		return errLocal
+	case t.many(a):
+		return errCrowd
 	case h.Transport != "udp" && !l.mayConnect(a):
 		return errStray
 	}
@@ -205,6 +244,8 @@ func (sw *Switchboard) barred(uri string) error {
 		return fmt.Errorf("%s: %w", uri, errOwn)
 	case sw.transport.local(a.Addr()):
 		return fmt.Errorf("%s: %w", uri, errLocal)
+	case sw.transport.many(a.Addr()):
+		return fmt.Errorf("%s: %w", uri, errCrowd)
 	}
 	return nil
 }

@@ -2,6 +2,9 @@ package sipflow
 
 import (
 	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -27,6 +30,10 @@ func TestContactsThatAreNotGoneTo(t *testing.T) {
 		{"loopback, IPv6", "Contact: <sip:201@[::1]:5060>\r\n", "this machine's own"},
 		{"loopback as the route", "Contact: <sip:201@10.0.0.2>\r\nRecord-Route: <sip:127.0.0.1:22;lr>\r\n", "this machine's own"},
 		{"link-local", "Contact: <sip:201@169.254.169.254:80>\r\n", "its link's addresses"},
+		{"everybody on our network", "Contact: <sip:201@10.0.0.255:5060>\r\n", "broadcast or multicast"},
+		{"everybody on our network, to some", "Contact: <sip:201@10.0.0.0>\r\n", "broadcast or multicast"},
+		{"everybody on the route", "Contact: <sip:201@10.0.0.2>\r\nRecord-Route: <sip:10.0.0.255;lr>\r\n", "broadcast or multicast"},
+		{"everybody as maddr", "Contact: <sip:201@phone.example;maddr=10.0.0.255>\r\n", "broadcast or multicast"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -34,6 +41,7 @@ func TestContactsThatAreNotGoneTo(t *testing.T) {
 				seen := &dialled{to: map[string]int{}}
 				r := newRig(t, n, proxyAddr, dials(n, seen, nil))
 				defer r.stop()
+				r.sw.transport.crowd(netip.MustParsePrefix("10.0.0.1/24"))
 				p := rawUDP(t, n, proxyAddr)
 				call := r.place(spec())
 				m := p.expect("INVITE")
@@ -49,7 +57,7 @@ func TestContactsThatAreNotGoneTo(t *testing.T) {
 					t.Errorf("ended with %v", call.Err())
 				}
 				for _, p := range n.Packets() {
-					if p.From == p.To || p.To.Addr().IsLoopback() || p.To.Addr().IsLinkLocalUnicast() {
+					if p.From == p.To || p.To.Addr().IsLoopback() || p.To.Addr().IsLinkLocalUnicast() || r.sw.transport.many(p.To.Addr()) {
 						t.Errorf("%s went to %s", p.Method(), p.To)
 					}
 				}
@@ -269,5 +277,51 @@ func TestClientsDoNotReachThisMachineThroughUs(t *testing.T) {
 		if sent := n.Ladder(); sent != "" {
 			t.Errorf("sent\n%s", sent)
 		}
+	})
+}
+
+// Of a network the first and the last address are everybody's, of a link between
+// two machines none is.
+func TestAddressesOfEverybody(t *testing.T) {
+	for prefix, want := range map[string]string{
+		"192.0.2.77/24": "192.0.2.0 192.0.2.255", "192.0.2.77/28": "192.0.2.64 192.0.2.79", "10.1.2.3/12": "10.0.0.0 10.15.255.255", "192.0.2.77/30": "192.0.2.76 192.0.2.79",
+		"192.0.2.77/31": "", "192.0.2.77/32": "", "2001:db8::1/64": "", "0.0.0.0/0": "",
+	} {
+		tr := transport{crowds: map[netip.Addr]struct{}{}}
+		tr.crowd(netip.MustParsePrefix(prefix))
+		var got []string
+		for a := range tr.crowds {
+			got = append(got, a.String())
+		}
+		slices.Sort(got)
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s: %v, want %s", prefix, got, want)
+		}
+	}
+}
+
+// A caller's Contact, that of a phone within a call, and where a redirection
+// leads: none is everybody's.
+func TestEverybodyIsNeitherCalledNorCaller(t *testing.T) {
+	everybody := func(p *rig) { p.sw.transport.crowd(netip.MustParsePrefix("10.0.0.1/24")) }
+	inboundRaw(t, connectTo202, func(t *testing.T, p *rawInbound) {
+		everybody(p.rig)
+		for i, host := range []string{"10.0.0.255", "255.255.255.255", "224.0.1.75", "[ff05::1]", "0.0.0.0", "10.0.0.0:5070"} {
+			p.wants(403, rawInvite("<sip:201@10.0.0.2:5060>", "<sip:201@"+host+">", "raw1", fmt.Sprint("raw", i)))
+		}
+	})
+	byHand(t, func(t *testing.T, p *rawPair) {
+		everybody(p.rig)
+		p.up()
+		p.a.send(p.a.inDialog("INVITE", 1, sdpHeader, sdpOf(4002), "<sip:201@10.0.0.2:5060>", "<sip:201@10.0.0.255>"))
+		p.a.response1(403)
+		p.a.send(p.a.ack(1, ""))
+		if err := p.sw.barred("sip:203@10.0.0.255"); !errors.Is(err, errCrowd) {
+			t.Errorf("a redirection there: %v", err)
+		}
+		if hops, err := p.call.namedHops(t.Context(), "sip:203@10.0.0.255"); err == nil {
+			t.Errorf("a client's call goes to %v", hops)
+		}
+		p.hangUp()
 	})
 }

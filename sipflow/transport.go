@@ -114,8 +114,9 @@ type transport struct {
 	own       map[netip.AddrPort]struct{} // every address of our sockets
 	loopback  bool                        // we listen on such
 	linkLocal bool
-	auto      bool // sockets say the address under which others see them
-	seen      seen // of the listeners of streams
+	crowds    map[netip.Addr]struct{} // addresses of everybody on a network of ours
+	auto      bool                    // sockets say the address under which others see them
+	seen      seen                    // of the listeners of streams
 
 	udp       []*udpSocket
 	listeners []*streamListener

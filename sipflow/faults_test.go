@@ -16,13 +16,13 @@ import (
 // faulty is what should not be possible: a timer whose owner cannot go on.
 type faulty struct {
 	timer   timer
-	aborted bool
+	aborted atomic.Bool
 	worse   bool // its end fails, too
 }
 
 func (f *faulty) expire(*shard) func() { panic("no such state") }
 func (f *faulty) abort(*shard) func() {
-	f.aborted = true
+	f.aborted.Store(true)
 	if f.worse {
 		panic("no end either")
 	}
@@ -81,7 +81,7 @@ func TestAFaultAtATimerEndsThatTransactionOnly(t *testing.T) {
 			t.Errorf("the call ended with %v", c.Err())
 		}
 		for _, f := range all {
-			if !f.aborted {
+			if !f.aborted.Load() {
 				t.Error("a transaction that cannot go on was not ended")
 			}
 		}

@@ -20,43 +20,52 @@ var lateOn sync.Map // *siptest.Network to func() time.Duration
 
 // late has the timers of a switchboard fire when the test says so, as after a
 // pause of the process. Nothing fires by itself any more.
-type late struct{ lists []*timerList }
+type late struct{ sw *Switchboard }
 
 func lateTimers(sw *Switchboard) *late {
-	l := &late{}
 	for i := range sw.shards {
 		for j := range sw.shards[i].lists {
-			l.lists = append(l.lists, &sw.shards[i].lists[j])
+			hold(&sw.shards[i].lists[j])
 		}
 	}
-	l.hold()
-	return l
+	return &late{sw}
 }
 
-// hold keeps every list from arming its alarm.
-func (l *late) hold() {
-	for _, list := range l.lists {
-		list.shard.mu.Lock()
-		if list.alarm != nil {
-			list.alarm.Stop()
-		}
-		list.armed = true
-		list.shard.mu.Unlock()
+// hold keeps a list from arming its alarm.
+func hold(l *timerList) {
+	l.shard.mu.Lock()
+	defer l.shard.mu.Unlock()
+	if l.alarm != nil {
+		l.alarm.Stop()
 	}
+	l.armed = true
 }
 
 // fire has every timer fire that is due, the lists in any order.
 func (l *late) fire() {
-	for _, i := range rand.Perm(len(l.lists)) {
-		l.lists[i].fire()
+	var due []*timerList
+	for i := range l.sw.shards {
+		s := &l.sw.shards[i]
+		s.mu.Lock()
+		for j := range s.lists {
+			if head := s.lists[j].head; head != nil && head.at <= s.now() {
+				due = append(due, &s.lists[j])
+			}
+		}
+		s.mu.Unlock()
 	}
-	l.hold()
+	for _, i := range rand.Perm(len(due)) {
+		due[i].fire()
+		hold(due[i])
+	}
 }
 
 // release lets them fire on time again.
 func (l *late) release() {
-	for _, i := range rand.Perm(len(l.lists)) {
-		l.lists[i].fire()
+	for i := range l.sw.shards {
+		for _, j := range rand.Perm(len(delays)) {
+			l.sw.shards[i].lists[j].fire()
+		}
 	}
 }
 

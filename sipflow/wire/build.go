@@ -185,7 +185,7 @@ func SentByAddr(v ViaValue, source netip.AddrPort) netip.AddrPort {
 // there is none. There may be blanks around the colon (RFC 3261 §25.1).
 func (v ViaValue) HostPort() (host []byte, port uint16) {
 	s := v.SentBy
-	if s[0] != '[' && bytes.Count(s, []byte{':'}) > 1 { // an IPv6 address without its brackets
+	if len(s) > 0 && s[0] != '[' && bytes.Count(s, []byte{':'}) > 1 { // an IPv6 address without its brackets
 		return s, 0
 	}
 	end := len(s)

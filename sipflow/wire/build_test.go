@@ -1,6 +1,7 @@
 package wire
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -111,6 +112,18 @@ func TestWhereAResponseGoes(t *testing.T) {
 		}
 		if got := SentByAddr(via, netip.MustParseAddrPort(c.from)); got.String() != c.to {
 			t.Errorf("%s from %s goes to %s, want %s", c.via, c.from, got, c.to)
+		}
+	}
+}
+
+func TestSentByIsTakenApart(t *testing.T) {
+	for sentBy, want := range map[string]string{
+		"": " 0", ":": " 0", "h": "h 0", "h:5062": "h 5062", "h : 5062": "h 5062", "h:": "h 0", "h:0": "h 0", "h:99999": "h 0", "h:x": "h 0", "[::1]:5062": "::1 5062", "[::1]": "::1 0",
+		"[2001:db8::1] : 5062": "2001:db8::1 5062", "2001:db8::1": "2001:db8::1 0", "[": "[ 0", "]": "] 0", "[]": "[] 0",
+	} {
+		host, port := ViaValue{SentBy: []byte(sentBy)}.HostPort()
+		if got := fmt.Sprintf("%s %d", host, port); got != want {
+			t.Errorf("%q is %q, want %q", sentBy, got, want)
 		}
 	}
 }

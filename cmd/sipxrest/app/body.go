@@ -19,7 +19,7 @@ const (
 	maxBodyBytes = 64 << 10
 	// maxDropped is what is read of a body that is too long, and dropped: most
 	// clients look for the answer only when they have sent everything.
-	maxDropped = 1 << 20
+	maxDropped = 16 << 20
 	// bodyWait bounds how long a body may take that nobody needs. Who keeps it
 	// back for longer is answered without it.
 	bodyWait = 2 * time.Second

@@ -27,6 +27,7 @@ type attempt struct {
 	insisted  bool           // an extension that the phone insists on has been added
 	moved     bool           // sent again over another connection
 	lost      bool           // the dialog's connection is gone
+	held      bool           // its first transaction was to wait
 	large     path           // of the transaction at work, where its size put it on a stream; else unset
 	small     netip.AddrPort // where that was in vain: what goes there goes by UDP
 }
@@ -113,7 +114,12 @@ func (a *attempt) start(ctx context.Context, p path) (*clientTx, error) {
 	if len(msg) > maxDatagram || a.large.link != nil {
 		msg = a.enlarge(ctx, tx, msg)
 	}
-	if err := l.call.sw.start(tx, msg); err != nil {
+	if lead := a.lead; lead > 0 {
+		a.lead, a.held = 0, true // what a challenge asks for again comes at once
+		if err := l.call.sw.startLater(tx, msg, lead); err != nil {
+			return nil, err
+		}
+	} else if err := l.call.sw.start(tx, msg); err != nil {
 		if a.large.link != nil && ctx.Err() == nil {
 			a.byDatagram()
 			return a.start(ctx, p)
@@ -248,6 +254,8 @@ func (a *attempt) finish(ctx context.Context, tx *clientTx, err error) (*wire.Me
 		switch {
 		case a.again(res, err):
 			tx, err = a.send(ctx)
+		case err != nil && a.held:
+			a.leg.call.sw.retract(tx) // and the loop ends
 		case err == nil && res.Code() >= 300:
 			return nil, statusError(a.method, res)
 		case err == nil:

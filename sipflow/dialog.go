@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"sipxrest/sipflow/wire"
 )
@@ -111,7 +112,8 @@ type outgoing struct {
 	header      string // further header lines, each ended by CRLF
 	contentType string
 	body        []byte
-	forwards    uint16 // what is said of Max-Forwards is one less; 0: 70
+	forwards    uint16        // what is said of Max-Forwards is one less; 0: 70
+	lead        time.Duration // one of delays that it waits before it is sent; 0: none
 }
 
 // request renders a request of the dialog. auth is a line of credentials.

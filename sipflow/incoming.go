@@ -495,7 +495,7 @@ func (in *Incoming) takes(s *shard, m *wire.Message, from path) int {
 	p := &in.leg.peer
 	switch m.Method() {
 	case "PRACK":
-		return in.pracked(s, m)
+		return in.pracked(s, m, from)
 	case "INFO":
 		if in.tx.done {
 			in.pressed(m)

@@ -91,10 +91,7 @@ func Refer(ctx context.Context, c *Call) (err error) {
 // what it reports of that. errNotReady means that the phone, or the PBX in its
 // place, could not do so yet.
 func (c *Call) refer(ctx context.Context, calling *Leg, lead time.Duration) error {
-	if err := calling.pause(ctx, lead); err != nil {
-		return err
-	}
-	if err := calling.Refer(ctx, c.referTo(), c.CallingUser); err != nil {
+	if err := calling.Refer(ctx, c.referTo(), c.CallingUser, lead); err != nil {
 		return err
 	}
 	accepted := time.Now()
@@ -210,13 +207,13 @@ func (l *Leg) pause(ctx context.Context, d time.Duration) error {
 // Refer asks the phone to call target (RFC 3515 §2.4) and returns once the
 // REFER is accepted: by its answer, or by a NOTIFY that overtakes it. A
 // refusal is a *StatusError; ErrHungUp means the phone sent BYE first. It
-// waits at most 64*T1 (32 s).
-func (l *Leg) Refer(ctx context.Context, target, by string) error {
+// waits at most 64*T1 (32 s), after a lead that the ACK before it gets.
+func (l *Leg) Refer(ctx context.Context, target, by string, lead time.Duration) error {
 	b := make([]byte, 0, 128)
 	b = wire.AppendField(b, "Refer-To", "<"+target+">")
 	b = wire.AppendField(b, "Referred-By", "<sip:"+by+">")
 	l.peer.subscribe()
-	_, err := l.do(ctx, &outgoing{method: "REFER", header: string(b)})
+	_, err := l.do(ctx, &outgoing{method: "REFER", header: string(b), lead: lead})
 	if err == nil {
 		return nil
 	}

@@ -197,7 +197,7 @@ var scenarios = []scenario{
 		during: func(r *rig) { time.Sleep(2 * time.Second); r.placeAgain() },
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
 	{name: "placed-again-after-called-was-busy", script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{notify(0, "486 Busy Here", overWith)}}},
-		during: func(r *rig) { time.Sleep(time.Second); r.place(spec()) },
+		during: func(r *rig) { time.Sleep(time.Second); r.placeAgain() },
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 486 Busy Here, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 486 Busy Here", err: "486"},
 	{name: "client-hangs-up-before-called-rings-refer", script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{
 		notify(0, "100 Trying", ""), notify(2*time.Second, "180 Ringing", ""), notify(4*time.Second, "200 OK", overWith)}}},
@@ -210,7 +210,7 @@ var scenarios = []scenario{
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK", err: ErrHungUpByUser.Error()},
 	{name: "replaced-when-answered", cfg: func(c *Config) { c.HangUpOn = Outcome }, script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{
 		notify(0, "100 Trying", ""), notify(9*time.Second, "200 OK", overWith)}}},
-		during: func(r *rig) { time.Sleep(6 * time.Second); r.place(spec()) },
+		during: func(r *rig) { time.Sleep(6 * time.Second); r.placeAgain() },
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 200 OK, NOTIFY 200 OK",
 		err:    ErrReplaced.Error()},
 

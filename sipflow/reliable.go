@@ -118,7 +118,7 @@ func (rel *reliable) abort(*shard) func() {
 }
 
 // pracked takes a PRACK. It runs in the reader, with p.mu held.
-func (in *Incoming) pracked(s *shard, m *wire.Message) int {
+func (in *Incoming) pracked(s *shard, m *wire.Message, from path) int {
 	rel := &in.rel
 	f := bytes.Fields(m.Get(wire.RAck))
 	if len(f) != 3 || !rel.waiting || string(f[0]) != strconv.FormatUint(uint64(rel.rseq), 10) ||
@@ -130,13 +130,14 @@ func (in *Incoming) pracked(s *shard, m *wire.Message) int {
 	}
 	rel.timer.stop()
 	rel.waiting, rel.offered, rel.msg = false, false, nil
+	code := in.leg.answerFirst(m, from, 200) // what follows, a 2xx to the INVITE too, is not to overtake it
 	if len(rel.next) > 0 && !in.tx.done {
 		r := rel.next[0]
 		rel.next = rel.next[1:]
 		rel.start(s, in, r)
 	}
 	in.leg.inbox.put(event{prack: true, msg: m}, true)
-	return 200
+	return code
 }
 
 // settle waits until no reliable response is without its PRACK: a 2xx may not

@@ -144,9 +144,9 @@ func (r *rig) place(s Spec) *Call {
 	return c
 }
 
-// placeAgain asks for the call once more while its calling phone, which has
-// accepted the REFER, calls the other one. Where a lost message has kept it from
-// that, it is called again.
+// placeAgain asks for the call once more. It is refused while its calling phone,
+// which has accepted the REFER, calls the other one; when that is depends on what
+// gets lost and how late timers are.
 func (r *rig) placeAgain() {
 	r.t.Helper()
 	if _, err := r.sw.Place(r.t.Context(), spec(), Refer); err != nil && !errors.Is(err, ErrReferred) {

@@ -2,7 +2,6 @@ package sipflow
 
 import (
 	"errors"
-	"time"
 
 	"sipxrest/sipflow/wire"
 )
@@ -50,7 +49,7 @@ type clientTx struct {
 	leg       *Leg    // gets the responses; nil when it has ended
 	of        *dialog // as an INVITE was rendered from it; immutable, nil once it is refused
 	state     txState
-	held      bool // it is sent when its timer fires
+	held      bool // it is not sent yet, see leads
 	abandoned bool // nobody waits for it: a 2xx is to be hung up
 	cancelled bool // the CANCEL is out
 	acked     bool // the 2xx has been acknowledged
@@ -100,51 +99,6 @@ func (tx *clientTx) begins(s *shard) {
 	tx.timer.set(s, tx.begin(s.now(), !tx.path.link.reliable()), tx)
 }
 
-// startLater is start after a while, which is one of delays. The call's goroutine
-// is not woken for it: a call waits for the answer all the while. An error in
-// sending ends the transaction as the end of its connection would.
-func (sw *Switchboard) startLater(tx *clientTx, msg []byte, wait time.Duration) error {
-	s := sw.shard(tx.id)
-	tx.msg, tx.held = msg, true
-	if c, ok := tx.path.link.(*stream); ok {
-		c.used.Store(true)
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return ErrDraining
-	}
-	s.clients[tx.key()] = tx
-	tx.timer.set(s, wait, tx)
-	return nil
-}
-
-// retract takes back a request that has not been sent yet.
-func (sw *Switchboard) retract(tx *clientTx) {
-	s := sw.shard(tx.id)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if tx.held {
-		tx.remove(s)
-	}
-}
-
-// release sends a request that was to wait.
-func (tx *clientTx) release(s *shard) func() {
-	tx.held = false
-	tx.begins(s)
-	msg, p := tx.msg, tx.path
-	return func() {
-		if err := p.send(msg); err == nil {
-			return
-		}
-		s.mu.Lock()
-		tx.remove(s)
-		s.mu.Unlock()
-		tx.tell(event{err: whyLost(p.link)}, true)
-	}
-}
-
 // lost fails the transactions that had no response over a connection that has
 // ended. Where there was one, the rest may come over another connection
 // (RFC 3261 §18.2.2).
@@ -187,11 +141,8 @@ func (tx *clientTx) tell(e event, own bool) bool {
 	return tx.leg == nil || tx.leg.inbox.put(e, own)
 }
 
-// expire implements expirer: it sends or repeats the request, gives up, or forgets.
+// expire implements expirer: it repeats the request, gives up, or forgets.
 func (tx *clientTx) expire(s *shard) func() {
-	if tx.held {
-		return tx.release(s)
-	}
 	if tx.state > calling && tx.invite {
 		if tx.state == proceeding && !tx.abandoned {
 			return nil // the ring time is the call's to watch

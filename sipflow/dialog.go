@@ -113,7 +113,7 @@ type outgoing struct {
 	contentType string
 	body        []byte
 	forwards    uint16        // what is said of Max-Forwards is one less; 0: 70
-	lead        time.Duration // one of delays that it waits before it is sent; 0: none
+	lead        time.Duration // that it waits before it is sent; 0: none
 }
 
 // request renders a request of the dialog. auth is a line of credentials.

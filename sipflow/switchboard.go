@@ -74,6 +74,7 @@ type Switchboard struct {
 	shards     [numShards]shard
 	phones     phoneMemory
 	referred   referred
+	leads      leads
 	denied     deniedAgents
 	stats      stats
 	faults     faults
@@ -180,6 +181,7 @@ func (sw *Switchboard) Serve(ctx context.Context) error {
 	case <-time.After(10 * time.Second):
 		err = fmt.Errorf("not every phone could be hung up within 10 s: those of %d calls, and such as had been given up, do not answer", sw.Active())
 	}
+	sw.leads.close()
 	for i := range sw.shards {
 		sw.shards[i].close()
 	}

@@ -19,7 +19,7 @@ const (
 // delays are the waiting times in use, in ascending order. Each has a list of
 // its own, in which what is added last expires last: adding and removing cost
 // the same however many wait, and the runtime sees one timer per list.
-var delays = [...]time.Duration{referLead, t1, 2 * t1, 4 * t1, 8 * t1, 16 * t1, 32 * t1, tEnd, tLate}
+var delays = [...]time.Duration{t1, 2 * t1, 4 * t1, 8 * t1, 16 * t1, 32 * t1, tEnd, tLate}
 
 // A repetition says when a message is sent again: timers A, E and G of RFC
 // 3261, and that of RFC 3262 §3. It ends by its age: timers that fire late make
@@ -85,7 +85,7 @@ type timerList struct {
 }
 
 // set starts or restarts a timer. It waits as long as the longest of delays
-// that is not beyond d, and at least the shortest. The shard's lock is held.
+// that is not beyond d, and at least T1. The shard's lock is held.
 func (t *timer) set(s *shard, d time.Duration, owner expirer) {
 	t.stop()
 	if s.closed {

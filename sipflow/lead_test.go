@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,8 +13,11 @@ func TestRequestsThatWaitGoOutWhenTheyAreDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var q leads
 		began := time.Now()
+		var mu sync.Mutex // each alarm has its own goroutine
 		sent := map[*clientTx]time.Duration{}
 		due := func() {
+			mu.Lock()
+			defer mu.Unlock()
 			for _, l := range q.take() {
 				sent[l.tx] = time.Since(began)
 			}
@@ -28,11 +32,13 @@ func TestRequestsThatWaitGoOutWhenTheyAreDue(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		synctest.Wait()
+		mu.Lock()
 		for tx, at := range want {
 			if got, ok := sent[tx]; !ok || got < at || got-at >= leadTick {
 				t.Errorf("what is due after %v was sent after %v", at, got)
 			}
 		}
+		mu.Unlock()
 		if q.queue != nil || q.armed {
 			t.Error("the queue is kept")
 		}

@@ -9,8 +9,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sipxrest/dialout/talk"
 	"sipxrest/sipflow"
+	"sipxrest/talk"
 )
 
 // happening is one thing that happens to a call's SIP side. Each happens once

@@ -11,7 +11,7 @@ import (
 
 	"github.com/nyaruka/phonenumbers"
 
-	"sipxrest/dialout/talk"
+	"sipxrest/talk"
 )
 
 // Config says how calls are made. Check says what is wrong with it.

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"time"
 
-	"sipxrest/dialout/talk"
+	"sipxrest/talk"
 )
 
 const (

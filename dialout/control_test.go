@@ -8,8 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"sipxrest/dialout/talk"
-	"sipxrest/dialout/talk/talktest"
+	"sipxrest/talk"
+	"sipxrest/talk/talktest"
 )
 
 func TestAModeratorHangsUp(t *testing.T) {

@@ -1,7 +1,7 @@
 // Package dialout calls phone numbers and joins them to a conference: the SIP
 // bridge of Nextcloud Talk, and a JSON resource for clients without Nextcloud.
 //
-//	Talk ── signaling server ── dialout/talk ─┐
+//	Talk ── signaling server ── talk ─┐
 //	                                          ├─ Service ── sipflow ── gateway, phone, conference
 //	HTTP client ──────────── POST /dialout ───┘
 //

@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"sipxrest/dialout/talk/talktest"
 	"sipxrest/sipflow"
+	"sipxrest/talk/talktest"
 )
 
 // What a bridge must not do is found by talktest, which fails the test: each of

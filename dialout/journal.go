@@ -13,8 +13,8 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sipxrest/dialout/talk"
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
+	"sipxrest/talk"
 )
 
 const (

@@ -19,8 +19,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	"sipxrest/dialout/talk"
 	"sipxrest/restauth"
+	"sipxrest/talk"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }

@@ -7,7 +7,7 @@ import (
 	"net/http"
 	"time"
 
-	"sipxrest/dialout/talk"
+	"sipxrest/talk"
 )
 
 // conversation is the side of a call that faces Talk.

@@ -7,8 +7,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"sipxrest/dialout/talk"
 	"sipxrest/sipflow"
+	"sipxrest/talk"
 )
 
 // party is who ended a call, numbered as sipflow's.

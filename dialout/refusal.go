@@ -5,8 +5,8 @@ import (
 	"net/http"
 	"time"
 
-	"sipxrest/dialout/talk"
 	"sipxrest/sipflow"
+	"sipxrest/talk"
 )
 
 // A refusal says why a call is not made. Talk shows the message to its user.

@@ -16,8 +16,8 @@ import (
 
 	"github.com/gorilla/mux"
 
-	"sipxrest/dialout/talk"
 	"sipxrest/restauth"
+	"sipxrest/talk"
 )
 
 // Prefix is where the JSON resource is.

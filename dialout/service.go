@@ -12,9 +12,9 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"sipxrest/dialout/talk"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
+	"sipxrest/talk"
 )
 
 // Service makes calls. Create it with New and run it with Run.

@@ -4,9 +4,9 @@ import (
 	"context"
 	"net/netip"
 
-	"sipxrest/dialout/talk"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
+	"sipxrest/talk"
 )
 
 // An order is a call as SIP is to make it.

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"time"
 
-	"sipxrest/dialout/talk"
+	"sipxrest/talk"
 )
 
 const (

@@ -10,9 +10,9 @@ import (
 	"testing/synctest"
 	"time"
 
-	"sipxrest/dialout/talk"
-	"sipxrest/dialout/talk/talktest"
 	"sipxrest/sipflow"
+	"sipxrest/talk"
+	"sipxrest/talk/talktest"
 )
 
 const (

@@ -13,7 +13,7 @@ import (
 	"strings"
 	"time"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 	"sipxrest/sipflow"
 )
 

@@ -11,7 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"sipxrest/setting"
+	"sipxrest/internal/setting"
 )
 
 // A Fault is a mistake at a line of a file.

@@ -11,8 +11,8 @@ import (
 	"strings"
 	"time"
 
-	"sipxrest/limit"
-	"sipxrest/watch"
+	"sipxrest/internal/limit"
+	"sipxrest/internal/watch"
 )
 
 const (

@@ -6,7 +6,7 @@ import (
 	"sync"
 	"time"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 )
 
 const (

@@ -11,7 +11,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"sipxrest/setting"
+	"sipxrest/internal/setting"
 )
 
 // ReadRules reads a rule, or a list of rules, of a YAML document. Relative

@@ -9,7 +9,7 @@ import (
 	"sync"
 	"time"
 
-	"sipxrest/phone/media"
+	"sipxrest/media"
 	"sipxrest/sipflow"
 )
 

@@ -10,7 +10,7 @@ import (
 	"github.com/coder/websocket"
 	"github.com/emiago/sipgo/sip"
 
-	"sipxrest/phone/media"
+	"sipxrest/media"
 	"sipxrest/sipflow/siptest"
 )
 

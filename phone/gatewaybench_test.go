@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"sipxrest/phone/media"
+	"sipxrest/media"
 )
 
 // peerCalls in the environment has the test's program be the phones of the

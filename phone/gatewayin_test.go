@@ -8,7 +8,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"sipxrest/phone/media"
+	"sipxrest/media"
 	"sipxrest/sipflow/siptest"
 )
 

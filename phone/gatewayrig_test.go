@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"sipxrest/phone/media"
+	"sipxrest/media"
 	"sipxrest/resolve"
 	"sipxrest/sipflow"
 	"sipxrest/sipflow/siptest"

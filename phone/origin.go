@@ -5,7 +5,7 @@ import (
 	"net/url"
 	"strings"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 )
 
 // crossSite refuses the requests of pages that may not use the service, answers

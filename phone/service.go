@@ -11,7 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 	"sipxrest/restauth"
 )
 

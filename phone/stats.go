@@ -3,7 +3,7 @@ package phone
 import (
 	"sync/atomic"
 
-	"sipxrest/phone/media"
+	"sipxrest/media"
 )
 
 // Stats is what a Service has counted since it was made, and holds now.

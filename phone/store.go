@@ -12,7 +12,7 @@ import (
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 )
 
 // A Store is the database of users: who they are, their tokens, and whom they

@@ -11,7 +11,7 @@ import (
 
 	"github.com/miekg/dns"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 )
 
 // watched is a file read again when its time or size has changed, looked at

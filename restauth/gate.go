@@ -15,7 +15,7 @@ import (
 	"time"
 	"unicode"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 )
 
 // Config is what a Gate decides by.

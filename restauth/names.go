@@ -8,7 +8,7 @@ import (
 	"net/url"
 	"strings"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 )
 
 // A page whose name leads to our address has our origin in its reader's browser:

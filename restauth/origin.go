@@ -6,7 +6,7 @@ import (
 	"net/url"
 	"strings"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 )
 
 // ParseOrigin reads an origin of the configuration and gives it the form that

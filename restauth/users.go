@@ -13,7 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 )
 
 // UsersConfig says where the users are.

@@ -12,9 +12,9 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
+	"sipxrest/internal/setting"
 	"sipxrest/schema"
-	"sipxrest/setting"
 )
 
 // maxNameLen bounds a user name and an alias, in bytes.

@@ -8,7 +8,7 @@ import (
 	"slices"
 	"time"
 
-	"sipxrest/watch"
+	"sipxrest/internal/watch"
 )
 
 // settle is how long after the first sign of a change the files are read: an

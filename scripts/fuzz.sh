@@ -20,10 +20,10 @@
 #	DNS answers, host names, hosts, resolv.conf   resolve       FuzzInterpret, FuzzParseHost, FuzzSystemFiles
 #	paths, IDs and audio of calls over WebSocket  phone         FuzzPath, FuzzAudio
 #	documents that we write                       schema        FuzzStatusDocuments
-#	what Talk's signaling servers send             dialout/talk  FuzzReceive
+#	what Talk's signaling servers send           talk          FuzzReceive
 #	POST /dialout, numbers, targets; notes         dialout       FuzzOrder, FuzzNote
 #	webhooks' answers, files of dispatch rules     dispatch      FuzzDecision, FuzzRules
-#	session descriptions and RTP of audio calls    phone/media   FuzzDescription, FuzzPackets
+#	session descriptions and RTP of audio calls   media         FuzzDescription, FuzzPackets
 #	what the demo's phones hear                   siptest       FuzzReceive
 #
 # A parser of something new needs a line here. Packages not named look after

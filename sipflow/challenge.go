@@ -17,7 +17,7 @@ import (
 	"sync"
 	"time"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 	"sipxrest/sipflow/wire"
 )
 

@@ -10,7 +10,7 @@ import (
 
 	"golang.org/x/time/rate"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 	"sipxrest/resolve"
 	"sipxrest/sipflow/wire"
 )

@@ -12,7 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 	"sipxrest/sipflow/siptest"
 	"sipxrest/sipflow/wire"
 )

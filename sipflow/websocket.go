@@ -17,7 +17,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 	"sipxrest/sipflow/wire"
 )
 

@@ -17,12 +17,12 @@ import (
 	"sipxrest/callcontroller"
 	"sipxrest/dialout"
 	"sipxrest/dispatch"
-	"sipxrest/metrics"
+	"sipxrest/internal/metrics"
+	"sipxrest/internal/trace"
 	webphone "sipxrest/phone"
 	"sipxrest/resolve"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
-	"sipxrest/trace"
 )
 
 // App is the whole service. New binds every socket, Run serves.

@@ -11,8 +11,8 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"sipxrest/internal/setting"
 	"sipxrest/restauth"
-	"sipxrest/setting"
 )
 
 // yamlBlocks are the YAML texts of a document: those that are marked so, and those

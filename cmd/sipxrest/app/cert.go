@@ -21,7 +21,7 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 )
 
 // tlsVersions are the values of "min-version". Versions below 1.2 are there

@@ -19,9 +19,9 @@ import (
 	"strings"
 	"time"
 
+	"sipxrest/internal/trace"
 	"sipxrest/resolve"
 	"sipxrest/sipflow"
-	"sipxrest/trace"
 )
 
 // Levels of a finding.

@@ -11,7 +11,7 @@ import (
 	"strconv"
 	"strings"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 	"sipxrest/schema"
 )
 

@@ -15,10 +15,10 @@ import (
 	"sipxrest/restauth"
 
 	"sipxrest/dialout"
-	"sipxrest/dialout/talk"
 	"sipxrest/dispatch"
 	"sipxrest/policy"
 	"sipxrest/sipflow"
+	"sipxrest/talk"
 )
 
 // write puts a file into the test's folder and answers its name.

@@ -9,9 +9,9 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"sipxrest/internal/setting"
 	"sipxrest/policy"
 	"sipxrest/restauth"
-	"sipxrest/setting"
 	"sipxrest/sipflow"
 )
 

@@ -18,12 +18,12 @@ import (
 
 	"sipxrest/callcontroller"
 	"sipxrest/dialout"
-	"sipxrest/dialout/talk"
-	"sipxrest/metrics"
+	"sipxrest/internal/metrics"
+	"sipxrest/internal/setting"
 	"sipxrest/policy"
 	"sipxrest/resolve"
-	"sipxrest/setting"
 	"sipxrest/sipflow"
+	"sipxrest/talk"
 )
 
 // Dialout is the section "dialout": calls to the telephone network, for

@@ -18,9 +18,9 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"sipxrest/dialout"
-	"sipxrest/dialout/talk"
-	"sipxrest/dialout/talk/talktest"
 	"sipxrest/sipflow/siptest"
+	"sipxrest/talk"
+	"sipxrest/talk/talktest"
 )
 
 const telephone = "+493055500200"

@@ -15,7 +15,7 @@ import (
 	"go.yaml.in/yaml/v4"
 
 	"sipxrest/dispatch"
-	"sipxrest/metrics"
+	"sipxrest/internal/metrics"
 	"sipxrest/policy"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"

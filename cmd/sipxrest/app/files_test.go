@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 )
 
 // A pipe in place of any file that is read ends the start with an error that

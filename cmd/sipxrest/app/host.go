@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 )
 
 // ownAddresses lists this machine's addresses that phones may reach, loopback

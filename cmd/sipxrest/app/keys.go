@@ -10,7 +10,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"sipxrest/setting"
+	"sipxrest/internal/setting"
 )
 
 // A key is one setting by its dotted name. The table of keys drives the file,

@@ -16,7 +16,7 @@ import (
 	"syscall"
 	"time"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
 )
 
 // A limitListener bounds the connections of one listener, all together and

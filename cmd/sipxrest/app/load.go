@@ -11,8 +11,8 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"sipxrest/limit"
-	"sipxrest/setting"
+	"sipxrest/internal/limit"
+	"sipxrest/internal/setting"
 )
 
 // Source says where a configuration comes from. What stands later wins: the

@@ -4,7 +4,7 @@ import (
 	"strconv"
 	"time"
 
-	"sipxrest/metrics"
+	"sipxrest/internal/metrics"
 	"sipxrest/sipflow"
 )
 

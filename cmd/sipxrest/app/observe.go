@@ -9,9 +9,9 @@ import (
 	"strconv"
 	"time"
 
+	"sipxrest/internal/trace"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
-	"sipxrest/trace"
 )
 
 // watchConnections bounds the connections of metrics.listen: those who look

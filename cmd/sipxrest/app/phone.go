@@ -11,7 +11,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"sipxrest/metrics"
+	"sipxrest/internal/metrics"
 	webphone "sipxrest/phone"
 )
 

@@ -18,7 +18,7 @@ import (
 
 	"github.com/coder/websocket"
 
-	"sipxrest/metrics"
+	"sipxrest/internal/metrics"
 	webphone "sipxrest/phone"
 	"sipxrest/policy"
 	"sipxrest/sipflow/siptest"

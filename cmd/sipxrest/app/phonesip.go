@@ -10,9 +10,9 @@ import (
 	"strings"
 	"time"
 
-	"sipxrest/metrics"
+	"sipxrest/internal/metrics"
+	"sipxrest/media"
 	webphone "sipxrest/phone"
-	"sipxrest/phone/media"
 	"sipxrest/sipflow"
 )
 

@@ -14,10 +14,10 @@ import (
 	"sync/atomic"
 	"time"
 
-	"sipxrest/limit"
+	"sipxrest/internal/limit"
+	"sipxrest/internal/watch"
 	"sipxrest/resolve"
 	"sipxrest/sipflow"
-	"sipxrest/watch"
 )
 
 // SIPTLS is the section "sip.tls".

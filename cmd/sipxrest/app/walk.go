@@ -8,7 +8,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
-	"sipxrest/setting"
+	"sipxrest/internal/setting"
 )
 
 // A walk goes through a YAML mapping and sets the keys of its table. It goes

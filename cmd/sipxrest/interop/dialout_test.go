@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"sipxrest/cmd/sipxrest/interop/lab"
-	"sipxrest/dialout/talk/talktest"
+	"sipxrest/talk/talktest"
 )
 
 const (

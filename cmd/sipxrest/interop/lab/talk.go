@@ -6,7 +6,7 @@ import (
 	"os/exec"
 	"strings"
 
-	"sipxrest/dialout/talk/talktest"
+	"sipxrest/talk/talktest"
 )
 
 // What Talk's calls need beside the users of every lab: the gateway's account

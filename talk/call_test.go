@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"sipxrest/dialout/talk"
-	"sipxrest/dialout/talk/talktest"
+	"sipxrest/talk"
+	"sipxrest/talk/talktest"
 )
 
 func TestCallIsShownFromAcceptanceToEnd(t *testing.T) {

@@ -12,8 +12,8 @@ import (
 	"testing"
 	"testing/synctest"
 
-	"sipxrest/dialout/talk"
-	"sipxrest/dialout/talk/talktest"
+	"sipxrest/talk"
+	"sipxrest/talk/talktest"
 )
 
 func TestProbeSaysWhatIsWrong(t *testing.T) {

@@ -6,7 +6,7 @@ import (
 	"testing/synctest"
 	"time"
 
-	"sipxrest/dialout/talk"
+	"sipxrest/talk"
 )
 
 // inRoom runs a test with a phone that is up in a joined room.

@@ -11,8 +11,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"sipxrest/dialout/talk"
-	"sipxrest/dialout/talk/talktest"
+	"sipxrest/talk"
+	"sipxrest/talk/talktest"
 )
 
 const token = "4271953862"

@@ -9,8 +9,8 @@ import (
 	"testing"
 	"time"
 
-	"sipxrest/dialout/talk"
-	"sipxrest/dialout/talk/talktest"
+	"sipxrest/talk"
+	"sipxrest/talk/talktest"
 )
 
 func TestChecksums(t *testing.T) {

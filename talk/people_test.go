@@ -7,8 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"sipxrest/dialout/talk"
-	"sipxrest/dialout/talk/talktest"
+	"sipxrest/talk"
+	"sipxrest/talk/talktest"
 )
 
 // inCall runs a test with a phone in a room whose call alice takes part in.

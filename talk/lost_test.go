@@ -10,8 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
-	"sipxrest/dialout/talk"
-	"sipxrest/dialout/talk/talktest"
+	"sipxrest/talk"
+	"sipxrest/talk/talktest"
 )
 
 // cutOnce loses the connection at the first message, sent or taken, that holds

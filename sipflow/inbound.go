@@ -3,440 +3,534 @@ package sipflow
 import (
 	"context"
 	"errors"
-	"net/netip"
-	"net/url"
-	"slices"
+	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
 	"sipxrest/sipflow/wire"
 )
 
-// Inbound has the switchboard take calls that others place to it.
-type Inbound struct {
-	// Realm is that of our challenges. Default: the host of our first socket.
-	Realm string
-	// Algorithms are those of our challenges, in this order (RFC 8760 §2.3): of
-	// AlgorithmSHA256 and AlgorithmMD5. Answers with another are challenged again.
-	// It is called in the goroutine that reads the socket. Default: both, SHA-256
-	// first; an empty list is the default, too.
-	Algorithms func() []string
-	// Admit says what becomes of an INVITE. It is called in the goroutine that
-	// reads the socket and must return at once; what it needs is in the
-	// Incoming's fields and Header. Default: Challenge where there are Secrets,
-	// else RefuseUnknown.
-	Admit func(*Incoming) Admission
-	// Secrets are those of a digest user; the topmost of our challenges that
-	// one of them can verify is enough. It is called in the goroutine that reads
-	// the socket, for users that do not exist as well.
-	Secrets func(username string) (Credentials, bool)
-	// User is the one whom Limits.CallsPerAgent and CallRatePerAgent are to hold
-	// for when username has proved to be so; "" for no limit. It is called in the
-	// goroutine that reads the socket. Default: no limit.
-	User func(username string) string
-	// Trunk is the one that a caller who is admitted calls by, and how many calls
-	// it may have at once, 0 for as many as there may be of all; "" for no trunk.
-	// It is called in the goroutine that reads the socket. Default: there are none.
-	Trunk func(*Incoming) (name string, most int)
-	// LogsEnd says that who takes the calls logs their ends, as Spec.LogsEnd does.
-	LogsEnd bool
-	// Take runs the call, in its own goroutine. Its ctx ends, with the cause,
-	// when the caller gives up (ErrCancelled) or sends BYE (ErrHungUp), and when
-	// the switchboard ends (ErrDraining). When it returns and the caller is
-	// unanswered, it gets the code of the error (a *StatusError), or 480; when
-	// the caller is answered, it is hung up.
-	Take func(ctx context.Context, in *Incoming) error
-}
-
-// Admission is what becomes of an INVITE.
-type Admission uint8
-
-// What Inbound.Admit may say.
 const (
-	RefuseUnknown Admission = iota // 404: there is nobody here of that name
-	Refuse                         // 403
-	Challenge                      // 401, until the caller proves who it is
-	Trusted                        // Take runs the call
+	// maxDigits bounds the digits that wait for Incoming.Digit.
+	maxDigits = 32
+	// maxPhrase bounds a reason phrase, in bytes.
+	maxPhrase = 128
 )
 
-// ErrCancelled ends a call whose caller gave up before it was answered.
-var ErrCancelled = errors.New("the caller gave up")
+// errAnswered means that the caller has had its final response.
+var errAnswered = errors.New("the caller has been answered already")
 
-// Address is one that a header field names.
-type Address struct {
-	Name string // display name, unquoted
-	User string // user part, unescaped; of a tel URI the number
-	Host string
-	URI  string // as on the wire
-}
-
-// Incoming is a call that somebody places to us. The fields do not change;
-// the methods that say something to the caller are for the goroutine of
-// Inbound.Take.
-type Incoming struct {
-	CallID    string
-	Source    netip.AddrPort // whence the INVITE came
-	Transport string         // "udp", "tcp", "tls", "ws" or "wss"
-	At        time.Time
-	From      Address // the From header field: anybody can write anything there
-	To        Address // the Request-URI
-	Username  string  // who has proved it by digest; "" else
-
-	trunk     string // counts the call, until it is over; "" for none
-	mostCalls int    // of the trunk; 0: any
-
-	req   *wire.Message
-	offer []byte
-	path  path
-
-	call  *Call
-	leg   *Leg
-	tx    *serverTx
-	entry *inboundTx
-	ctx   context.Context // that of Take
-	end   context.CancelCauseFunc
-	calls context.Context // that of the call, which a BYE of the caller does not end
-
-	digits   chan byte
-	rel      reliable     // guarded by the leg's peer.mu
-	final    *StatusError // what the caller was refused with
-	rang     bool
-	passed   *wire.Message // the target's provisional response that offerEarly has sent on
-	failed   Party         // whose fault the failure of the latest Connect is
-	reminder *time.Timer   // repeats provisional responses
-	told     string        // the latest provisional response that was sent on
-	early    []byte        // the answer that the caller has had in a reliable one
-	earlyTag string        // of the target's dialog that it is from
-	held     bool          // answered, with inactive streams
-	bridged  bool
-}
-
-// newIncoming reads what an INVITE says of the call.
-func (sw *Switchboard) newIncoming(m *wire.Message, from path) *Incoming {
-	in := &Incoming{CallID: string(m.Get(wire.CallID)), Source: from.to, Transport: transportOf(from.link), At: time.Now(),
-		req: m, path: from, offer: bodyOf(m)}
-	in.From, in.To = addressOf(m.Get(wire.From)), uriAddress(m.URI())
-	return in
-}
-
-func addressOf(v []byte) Address {
-	uri, _ := wire.NameAddr(v)
-	a := uriAddress(uri)
-	if i := strings.IndexByte(string(v), '<'); i > 0 {
-		name := strings.TrimSpace(string(v[:i]))
-		if v[0] == '"' {
-			if unquoted, _, ok := unquote(string(v)); ok { // a < may stand in it
-				name = unquoted
-			}
-		}
-		a.Name = strings.ToValidUTF8(oneLine(name), "")
-	}
-	return a
-}
-
-func uriAddress(uri []byte) Address {
-	a := Address{URI: string(uri)}
-	scheme, rest, _ := strings.Cut(a.URI, ":")
-	if i := strings.IndexAny(rest, ";?"); i >= 0 && !strings.Contains(rest[i:], "@") {
-		rest = rest[:i]
-	}
-	user := ""
-	if strings.EqualFold(scheme, "tel") {
-		user, _, _ = strings.Cut(rest, ";")
-	} else {
-		u, ok := wire.ParseURI(uri)
-		if !ok {
-			return a
-		}
-		a.Host = u.Host
-		if i := strings.LastIndexByte(rest, '@'); i >= 0 {
-			user, _, _ = strings.Cut(rest[:i], ":") // without a password
-		}
-	}
-	if plain, err := url.PathUnescape(user); err == nil {
-		user = plain
-	}
-	a.User = strings.ToValidUTF8(oneLine(user), "")
-	return a
-}
-
-// maxValues bounds what Header returns.
-const maxValues = 32
-
-// Header are the values of a header field of the INVITE, by its long name.
-func (in *Incoming) Header(name string) (values []string) {
-	in.req.Fields(func(id wire.Header, field, value []byte) bool {
-		if id != wire.Other && strings.EqualFold(id.String(), name) || id == wire.Other && strings.EqualFold(string(field), name) {
-			values = append(values, string(value))
-		}
-		return len(values) < maxValues
+// run is the flow of an inbound call.
+func (in *Incoming) run(ctx context.Context, c *Call) (err error) {
+	left := make(chan struct{})
+	stop := context.AfterFunc(in.ctx, func() {
+		defer close(left)
+		c.sw.faults.try("the refusal of a caller", in.left)
 	})
-	return values
-}
-
-// Offer is the session description of the INVITE; nil when it has none.
-func (in *Incoming) Offer() []byte { return slices.Clone(in.offer) }
-
-// Observe has f told of the call's events, as Spec.Observe: Alerted when a
-// target rings, Answered when our 200 went to the caller, Joined, and Ended
-// with who ended it and the code that the caller got.
-func (in *Incoming) Observe(f func(*Event)) {
-	in.call.mu.Lock()
-	defer in.call.mu.Unlock()
-	in.call.Observe = f
-}
-
-// SetPolicy has Config.Allow judge by a dial policy of that name whom the call
-// may lead to, REFERs of its parties included. It is called before Connect.
-func (in *Incoming) SetPolicy(name string) { in.call.Policy = name }
-
-// Call is the call that this is the beginning of.
-func (in *Incoming) Call() *Call { return in.call }
-
-// invited answers an INVITE that would begin a call. It runs in the reader and
-// keeps nothing of a call that it does not admit.
-func (sw *Switchboard) invited(m *wire.Message, from path) wire.Reply {
-	cfg := sw.cfg.Inbound
-	if cfg == nil {
-		return wire.Reply{Code: 404}
+	c.dialled(in.leg, Calling)
+	if after := in.expires(); after > 0 {
+		expiry := time.AfterFunc(after, func() {
+			c.sw.faults.try("the refusal of a caller", func() {
+				why := &StatusError{"INVITE", 487, "Request Expired"}
+				if in.refuse(finalFor(why)) { // an answer in time keeps the call
+					in.end(why)
+				}
+			})
+		})
+		defer expiry.Stop()
 	}
-	in := sw.newIncoming(m, from)
-	admission := RefuseUnknown
-	switch {
-	case cfg.Admit != nil:
-		admission = cfg.Admit(in)
-	case cfg.Secrets != nil:
-		admission = Challenge
-	}
-	switch admission {
-	case Trusted:
-	case Challenge:
-		if r := sw.authenticate(in); r.Code != 0 {
-			return r
+	in.remind(time.Minute)
+	defer in.reminder.Stop()
+	defer func() {
+		if p := recover(); p != nil {
+			in.refuse(wire.Reply{Code: 500})
+			in.hangUp(ctx, &StatusError{"INVITE", 500, ""})
+			panic(p)
 		}
-	case Refuse:
-		sw.stats.inbound[InboundRefused].Add(1)
-		return wire.Reply{Code: 403}
-	default:
-		sw.stats.inbound[InboundRefused].Add(1)
-		return wire.Reply{Code: 404}
+	}()
+	err = in.outcome(ctx, c.sw.cfg.Inbound.Take(in.ctx, in))
+	if !stop() {
+		<-left
 	}
-	r := sw.unfit(in)
-	if r.Code == 0 {
-		r = sw.enter(in)
-	}
-	if r.Code != 0 {
-		sw.stats.inbound[InboundUnfit].Add(1)
-		return r
-	}
-	return wire.Reply{}
+	return err
 }
 
-// unfit refuses an INVITE that no call can be made of (RFC 3261 §8.2, §13.3.1).
-func (sw *Switchboard) unfit(in *Incoming) wire.Reply {
-	m := in.req
-	contact := wire.ContactURI(m.Get(wire.Contact))
-	interval, _ := sessionExpires(m)
-	_, forwards := forwardsLeft(m)
-	switch {
-	case !forwards:
-		return wire.Reply{Code: 483}
-	case sw.looped(m):
-		return wire.Reply{Code: 482}
-	case !wire.ReadableURI(contact):
-		return wire.Reply{Code: 400, Reason: "Contact Missing or Malformed"}
-	case m.Get(wire.Replaces) != nil:
-		if sw.replaced(string(m.Get(wire.Replaces))) {
-			return wire.Reply{Code: 501, Reason: "Replacing Is Not Supported"}
-		}
-		return wire.Reply{Code: 481}
-	case interval > 0 && interval < minSession:
-		return tooBrief
-	case len(m.Body()) > 0 && !isSDP(m.Get(wire.ContentType)):
-		return wire.Reply{Code: 415, Header: "Accept: " + sdpType + "\r\n"}
-	case in.offer != nil && !legible(in.offer):
-		return wire.Reply{Code: 488}
-	}
-	uri := string(contact)
-	if err := sw.barred(uri); errors.Is(err, errOwn) {
-		return wire.Reply{Code: 482}
-	} else if err != nil && literal(uri).Addr() != in.Source.Addr() {
-		return wire.Reply{Code: 403, Reason: "Contact Not Allowed"}
-	}
-	return wire.Reply{}
-}
-
-// enter makes the call and starts its goroutine.
-func (sw *Switchboard) enter(in *Incoming) wire.Reply {
-	key, branch := sw.inviteKey(in.req)
-	calling := in.From.User + "@" + in.From.Host
-	c := &Call{Spec: Spec{Key: Key{Calling: calling}, Method: MethodInvite, CallingUser: calling, CalledUser: in.To.User + "@" + in.To.Host, Trusted: true,
-		Peer: in.Source.Addr().Unmap(), LogsEnd: sw.cfg.Inbound.LogsEnd,
-		Credentials: Credentials{Username: in.Username}}, // whose policy holds, for Config.Allow
-		sw: sw, id: idIn(key), began: sw.stats.elapsed(), wake: make(chan struct{}, 1), done: make(chan struct{}), in: in}
-	if user := sw.cfg.Inbound.User; user != nil && in.Username != "" {
-		c.Key.Agent = user(in.Username)
-		c.Trusted = c.Key.Agent == ""
-	}
-	c.Key.Called = "inbound-" + string(appendID(nil, c.id)) // no user's: many may call the same at once
-	if err := sw.attemptOf(in, &c.Spec); err != nil {
-		return overloaded(err)
-	}
-	var callCtx context.Context
-	callCtx, c.stop = context.WithCancelCause(context.Background())
-	in.ctx, in.end = context.WithCancelCause(callCtx)
-	in.call, in.calls = c, callCtx
-	in.digits = make(chan byte, maxDigits)
-	in.entry = &inboundTx{key: key, branch: branch, secure: encrypted(in.Transport)}
-	in.leg = c.callerLeg(in)
-	c.open.Store(1)
-	if !sw.shard(key).admit(in) { // the other socket's reader was quicker
-		c.stop(nil)
-		return wire.Reply{}
-	}
-	if _, err := sw.take(c); err != nil {
-		c.stop(err)
-		sw.shard(key).forget(in)
-		return overloaded(err)
-	}
-	sw.stats.placed[FlowInbound].Add(1)
-	sw.stats.inbound[InboundAdmitted].Add(1)
-	sw.answer(in.req, in.path, in.tx.reply)
-	go sw.run(callCtx, c, nil, in.run)
-	return wire.Reply{}
-}
-
-// attemptOf takes the turn of a caller to place a call. What it or its trunk has
-// too many of is not taken from all.
-func (sw *Switchboard) attemptOf(in *Incoming, spec *Spec) error {
-	if err := sw.limits.pair(spec.CallingUser, in.To.User); err != nil {
-		return err
-	}
-	if trunk := sw.cfg.Inbound.Trunk; trunk != nil {
-		if in.trunk, in.mostCalls = trunk(in); in.mostCalls > 0 {
-			if err := sw.ofTrunk(in); err != nil {
-				return err
-			}
-		}
-	}
-	return sw.limits.attempt(spec)
-}
-
-// ofTrunk refuses a call when its trunk has as many as it may have.
-func (sw *Switchboard) ofTrunk(in *Incoming) error {
-	sw.mu.Lock()
-	defer sw.mu.Unlock()
-	return sw.limits.ofTrunk(in)
-}
-
-// overloaded refuses a call for a limit, or because we shut down: both are
-// what 503 is for (RFC 3261 §21.5.4), for another server than this one may take
-// the call. That one user or trunk has too many says nothing of the server: a
-// proxy that hands over the calls of several must not avoid it for that.
-func overloaded(err error) wire.Reply {
-	wait := retryCalls
-	var over *LimitError
-	if errors.As(err, &over) {
-		wait = max(over.Wait, time.Second)
-		if over.OfAgent() {
-			return wire.Reply{Code: 480, Header: retryIn(wait)}
-		}
-	}
-	return wire.Reply{Code: 503, Header: retryIn(wait)}
-}
-
-// callerLeg is our side (UAS) of the dialog that the INVITE makes (RFC 3261
-// §12.1.1).
-func (c *Call) callerLeg(in *Incoming) *Leg {
-	m := in.req
-	l := &Leg{call: c, id: c.id, path: in.path, source: in.Source.Addr(), secure: encrypted(in.Transport),
-		party: in.fromAOR(), part: &part{in: in}}
-	l.inbox.wake = c.wake
-	l.dialog = dialog{callID: in.CallID, local: string(m.Get(wire.To)) + ";tag=" + string(appendID(nil, l.id)), remote: string(m.Get(wire.From))}
-	l.target = string(wire.ContactURI(m.Get(wire.Contact)))
-	l.setRoutes(m, true)
-	l.peer.tag, l.peer.confirmed, l.peer.secure, l.peer.seq = string(m.FromTag()), true, l.secure, m.Seq()
-	l.peer.hungUp = func(why error) { in.end(why) }
-	in.tx = &serverTx{leg: l, req: m, method: "INVITE", seq: m.Seq(), path: in.path, initial: true,
-		reply: wire.Reply{Code: 100, ToTag: string(appendID(nil, l.id))}}
-	l.peer.open = append(l.peer.open, in.tx)
-	in.entry.tx = in.tx
-	c.legs = append(c.legs, l)
-	c.logged(l.callID)
-	return l
-}
-
-// part is what a leg of an inbound call has beyond others.
-type part struct {
-	in     *Incoming
-	dest   *Destination // of a target; nil: the leg is the caller's
-	onward bool         // its provisional responses go to the caller
-	header string       // what its 200 says beyond its dialog
-}
-
-// caller is the call whose caller's leg this is; nil for all others.
-func (l *Leg) caller() *Incoming {
-	if l.part == nil || l.part.dest != nil {
-		return nil
-	}
-	return l.part.in
-}
-
-// code is the final one that the caller got.
-func (in *Incoming) code() uint16 {
-	if in == nil {
+// expires is how long the caller waits for its answer (RFC 3261 §13.3.1); 0: as
+// long as it takes.
+func (in *Incoming) expires() time.Duration {
+	n, err := strconv.ParseUint(string(in.req.Get(wire.Expires)), 10, 31)
+	if err != nil {
 		return 0
+	}
+	return time.Duration(min(n, 1<<16)) * time.Second
+}
+
+// remind repeats the latest provisional response each minute, lest proxies on
+// the way give the call up (RFC 3261 §13.3.1.1).
+func (in *Incoming) remind(after time.Duration) {
+	p := &in.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	in.reminder = time.AfterFunc(after, func() {
+		p.mu.Lock()
+		r, waits := in.tx.reply, !in.tx.done
+		if waits {
+			in.reminder.Reset(after)
+		}
+		p.mu.Unlock()
+		if waits && r.Code > 100 && r.Code < 200 && !in.reliably() {
+			in.call.sw.faults.try("a reminder", func() { in.call.sw.answer(in.req, in.path, r) })
+		}
+	})
+}
+
+// left answers a caller whose call has ended meanwhile.
+func (in *Incoming) left() {
+	var refused *StatusError
+	switch why := context.Cause(in.ctx); {
+	case errors.Is(why, ErrDraining):
+		in.refuse(wire.Reply{Code: 503, Header: retryIn(retryCalls)}) // RFC 3261 §21.5.4: another server may take it
+	case errors.Is(why, ErrHungUp), errors.Is(why, ErrCancelled): // RFC 3261 §15.1.2
+		in.refuse(wire.Reply{Code: 487})
+	case errors.As(why, &refused):
+		in.refuse(finalFor(why))
+	default:
+		in.refuse(wire.Reply{Code: 480})
+	}
+}
+
+// outcome ends the call as Take returned, and says what it came to.
+func (in *Incoming) outcome(ctx context.Context, err error) error {
+	cause := context.Cause(in.ctx)
+	switch {
+	case in.bridged:
+		in.hangUp(ctx, err)
+		return err
+	case in.answered():
+		if cause != nil {
+			err = cause
+		} else if refused := in.refusal(); err == nil && refused != nil {
+			err = refused
+		}
+		in.blame(cause)
+		in.hangUp(ctx, err)
+		return err
+	case cause != nil:
+		in.left()
+		in.blame(cause)
+		return cause
+	}
+	if in.refuse(finalFor(err)) && err != nil {
+		in.call.by = in.failed
+	}
+	if refused := in.refusal(); refused != nil && (err == nil || errors.As(err, new(*StatusError))) {
+		err = refused
+	}
+	return err
+}
+
+// blame notes who ended the call before it was connected.
+func (in *Incoming) blame(cause error) {
+	in.call.by = Us
+	if errors.Is(cause, ErrCancelled) || errors.Is(cause, ErrHungUp) {
+		in.call.by = CallingParty
+	}
+}
+
+// hangUp ends the dialog with the caller, if there is one. A BYE of ours may
+// not overtake the ACK of our 2xx (RFC 3261 §15).
+func (in *Incoming) hangUp(ctx context.Context, why error) {
+	l := in.leg
+	if !in.answered() {
+		return
+	}
+	if in.unacked() {
+		wait, stop := context.WithTimeout(context.WithoutCancel(ctx), tEnd)
+		in.await(wait, func(e event) bool { return e.ack != nil }) //nolint:errcheck // it is hung up either way
+		stop()
+	}
+	in.call.hangUp(ctx, l, why)
+}
+
+// finalFor is what a caller is told of an error. What another server says of
+// its own overload or wants of us says nothing of this one (RFC 3261 §16.7).
+func finalFor(err error) wire.Reply {
+	var refused *StatusError
+	switch {
+	case errors.As(err, &refused) && refused.Code >= 300 && refused.Code < 700:
+		switch code := refused.Code; {
+		case code < 400, code == 491:
+			return wire.Reply{Code: 480}
+		case code == 401, code == 407:
+			return wire.Reply{Code: 403}
+		case code == 420, code == 421, code == 422, code == 503:
+			return wire.Reply{Code: 500}
+		}
+		r := wire.Reply{Code: refused.Code, Reason: phrase(refused.Reason)}
+		var caused *causedError
+		if errors.As(err, &caused) {
+			r.Header = caused.cause // RFC 6432
+		}
+		return r
+	case errors.Is(err, ErrForbidden):
+		return wire.Reply{Code: 403}
+	}
+	return wire.Reply{Code: 480}
+}
+
+// phrase makes a text fit for a status line; empty for the usual one.
+func phrase(s string) string {
+	if s = strings.TrimSpace(strings.ToValidUTF8(oneLine(s), "")); len(s) > maxPhrase {
+		s = strings.ToValidUTF8(s[:maxPhrase], "")
+	}
+	return s
+}
+
+func retryIn(d time.Duration) string {
+	return "Retry-After: " + strconv.Itoa(int((d+time.Second-1)/time.Second)) + "\r\n"
+}
+
+// answered reports whether the caller has had a 2xx.
+func (in *Incoming) answered() bool {
+	p := &in.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return in.tx.done && in.tx.reply.Code < 300
+}
+
+// unacked reports whether our 2xx waits for its ACK.
+func (in *Incoming) unacked() bool {
+	p := &in.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.opened(in.tx.seq) == in.tx && in.tx.done && in.tx.reply.Code < 300 && !p.byed
+}
+
+// open says why nothing more can be said to the caller: nil when it waits for
+// an answer.
+func (in *Incoming) open() error {
+	if err := context.Cause(in.ctx); err != nil {
+		return err
 	}
 	p := &in.leg.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !in.tx.done {
-		return 0
+	if in.tx.done {
+		return errAnswered
 	}
-	return uint16(in.tx.reply.Code)
+	return nil
 }
 
-// refusedCaller reports whether the leg is that of a caller that was not
-// answered: there has been no dialog. p.mu is held.
-func (l *Leg) refusedCaller() bool {
-	in := l.caller()
-	return in != nil && (!in.tx.done || in.tx.reply.Code >= 300)
-}
-
-// replaced reports whether a Replaces value names a dialog that there is.
-func (sw *Switchboard) replaced(value string) bool {
-	callID, params, _ := strings.Cut(value, ";")
-	toTag, _ := wire.Param([]byte(";"+params), "to-tag")
-	id, ok := parseID(toTag)
-	if !ok {
-		return false
+// Ring tells the caller that somebody is alerted (180), once. After AnswerHeld
+// there is no way to.
+func (in *Incoming) Ring() error {
+	if in.held {
+		return context.Cause(in.ctx)
 	}
-	s := sw.shard(id)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.legs[id]
-	return l != nil && l.callID == strings.TrimSpace(callID)
+	if err := in.open(); err != nil || in.rang {
+		return err
+	}
+	in.provisional(wire.Reply{Code: 180})
+	return nil
 }
 
-// legible reports whether a session description can be read: its streams, and
-// where they go (RFC 4566 §5).
-func legible(body []byte) bool {
-	rest, media, ok := splitSDP(body)
-	session, streams, addressed := false, 0, 0
-	for line := range strings.Lines(string(rest)) {
-		switch {
-		case strings.HasPrefix(line, "c="):
-			if streams == 0 {
-				session = true
-			} else if addressed < streams {
-				addressed = streams
-			}
-		case strings.HasPrefix(line, "m="):
-			if len(strings.Fields(line)) < 4 {
-				return false
-			}
-			streams++
+// Refuse gives the caller its final response: 300 to 699, and the usual phrase
+// when there is no reason. header are further lines, "Name: value". A caller
+// that is answered is hung up, and told why (RFC 3326).
+func (in *Incoming) Refuse(code int, reason string, header ...string) error {
+	if code < 300 || code > 699 {
+		return fmt.Errorf("refuse with %d: want 300 to 699", code)
+	}
+	if in.answered() {
+		in.noteRefusal(code, phrase(reason))
+		in.hangUp(in.calls, in.refusal())
+		return nil
+	}
+	return in.refuseWith(code, reason, headerLines(header))
+}
+
+func (in *Incoming) refuseWith(code int, reason, header string) error {
+	if err := in.open(); err != nil {
+		return err
+	}
+	if !in.refuse(wire.Reply{Code: code, Reason: phrase(reason), Header: header}) {
+		return in.open()
+	}
+	return nil
+}
+
+// Redirect has the caller try other URIs, in this order (302).
+func (in *Incoming) Redirect(uris ...string) error {
+	header := ""
+	for _, uri := range uris {
+		if !plainURI(uri) {
+			return fmt.Errorf("redirect to %q: not a SIP or tel URI", uri)
+		}
+		header += "Contact: <" + uri + ">\r\n"
+	}
+	if header == "" {
+		return errors.New("redirect: no URI")
+	}
+	return in.refuseWith(302, "", header)
+}
+
+// headerLines renders further header fields. What has no name is left out, and
+// what is for the dialog, its transactions and the body to say.
+func headerLines(header []string) string {
+	var b []byte
+	for _, line := range header {
+		name, value, ok := strings.Cut(oneLine(line), ":")
+		if name = strings.TrimSpace(name); ok && isToken(name) && !reserved(name) {
+			b = wire.AppendField(b, name, strings.TrimSpace(value))
 		}
 	}
-	return ok && media > 0 && (session || addressed > 0)
+	return string(b)
+}
+
+// reserved reports whether a header field is no one's to add.
+func reserved(name string) bool {
+	for h := wire.Via; h <= wire.ContentType; h++ {
+		if strings.EqualFold(name, h.String()) {
+			return true
+		}
+	}
+	switch strings.ToLower(name) {
+	case "allow", "supported", "require", "unsupported", "session-expires", "min-se", "rseq", "rack", "www-authenticate", "proxy-authenticate",
+		"authorization", "proxy-authorization", "content-encoding", "content-disposition", "replaces", "proxy-require", strings.ToLower(loopField):
+		return true
+	}
+	return len(name) == 1 // the compact forms
+}
+
+// isToken reports whether a text can be the name of a header field.
+func isToken(s string) bool {
+	for i := 0; i < len(s); i++ {
+		c := s[i]
+		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-.!%*_+`'~", c) >= 0) {
+			return false
+		}
+	}
+	return s != ""
+}
+
+// refuse sends a final response other than 2xx. It is false when the caller
+// has had another.
+func (in *Incoming) refuse(r wire.Reply) bool {
+	if !in.tx.respond(r) {
+		return false
+	}
+	in.noteRefusal(r.Code, r.Reason)
+	return true
+}
+
+func (in *Incoming) noteRefusal(code int, reason string) {
+	if reason == "" {
+		reason = wire.Phrase(code)
+	}
+	p := &in.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	in.final = &StatusError{"INVITE", code, reason}
+}
+
+// refusal is what the caller was refused with, nil when it was not. Who ends the
+// call refuses it from another goroutine.
+func (in *Incoming) refusal() *StatusError {
+	p := &in.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return in.final
+}
+
+// accept sends our 2xx, which makes the dialog; it is repeated until its ACK
+// comes (RFC 3261 §13.3.1.4). It is false when the caller has given up.
+func (in *Incoming) accept(body []byte, header string) bool {
+	l := in.leg
+	r := wire.Reply{Code: 200, Body: body, Header: string(appendContact(nil, in.path.link)) + "Allow: " + l.allows() + "\r\n" +
+		"Supported: timer\r\n" + header + l.sessionAnswer(in.req)}
+	if len(body) > 0 {
+		r.ContentType = sdpType
+	}
+	if !in.tx.respond(r) {
+		return false
+	}
+	c := in.call
+	c.sw.stats.answered[FlowInbound].observe(c.sw.stats.elapsed() - c.began)
+	l.joint.timer.update = lists(in.req, wire.Allow, "update")
+	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: l.callID})
+	c.dialled(l, Confirmed)
+	if !in.path.link.reliable() {
+		l.findPath(in.path) //nolint:errcheck // it is then answered where it comes from
+	}
+	return true
+}
+
+// AnswerHeld answers the caller without media: every stream is inactive until
+// Connect. It returns when the caller has acknowledged that.
+func (in *Incoming) AnswerHeld(ctx context.Context) error {
+	if err := in.open(); err != nil {
+		return err
+	}
+	l := in.leg
+	ctx, stop := in.while(ctx)
+	defer stop()
+	if err := in.settle(ctx); err != nil {
+		return err
+	}
+	var body []byte
+	if in.offer != nil {
+		l.heard(in.offer)
+		body = l.onHold(in.offer)
+	} else {
+		body = l.own(heldMedia(l.mediaHost()), 1)
+	}
+	if !in.accept(body, "") {
+		return context.Cause(in.ctx)
+	}
+	in.held = true
+	ack, err := in.await(ctx, func(e event) bool { return e.ack != nil })
+	if err == nil && in.offer == nil {
+		l.heard(bodyOf(ack.ack))
+	}
+	return err
+}
+
+// heldMedia is a description of ours, without its origin, that offers audio
+// that nobody sends.
+func heldMedia(host string) []byte {
+	rest, _, _ := splitSDP(heldAnswer(nil, 0, 0, host))
+	return rest
+}
+
+// await returns the next event of the caller's that is wanted. The rest is
+// kept for the bridge. A 2xx that is not acknowledged ends it.
+func (in *Incoming) await(ctx context.Context, wanted func(event) bool) (event, error) {
+	for {
+		e, err := in.leg.inbox.next(ctx)
+		switch {
+		case err != nil:
+			return event{}, err
+		case e.in == in.tx && e.err != nil:
+			return event{}, e.err
+		case wanted(e):
+			return e, nil
+		case e.in == in.tx: // its ACK
+		default:
+			in.leg.joined()
+			if err := in.leg.meanwhile(e); err != nil {
+				return event{}, err
+			}
+		}
+	}
+}
+
+// while is ctx until the caller gives up or hangs up.
+func (in *Incoming) while(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(in.ctx, func() { cancel(context.Cause(in.ctx)) })
+	return ctx, func() { stop(); cancel(nil) }
+}
+
+// Digit is the next digit that a caller who is answered sends by INFO
+// (application/dtmf-relay or application/dtmf): one of 0123456789*#ABCD.
+func (in *Incoming) Digit(ctx context.Context) (byte, error) {
+	ctx, stop := in.while(ctx)
+	defer stop()
+	select {
+	case d := <-in.digits:
+		return d, nil
+	default:
+	}
+	select {
+	case d := <-in.digits:
+		return d, nil
+	case <-ctx.Done():
+		return 0, context.Cause(ctx)
+	}
+}
+
+// pressed takes a digit from an INFO. What is none is left.
+func (in *Incoming) pressed(m *wire.Message) {
+	digit := digitOf(m)
+	if digit == 0 {
+		return
+	}
+	select {
+	case in.digits <- digit:
+	default: // somebody who dials that fast means nothing
+	}
+}
+
+// digitOf is the digit of an INFO, 0 when it has none.
+func digitOf(m *wire.Message) byte {
+	var digit string
+	kind, _, _ := strings.Cut(string(m.Get(wire.ContentType)), ";")
+	switch strings.ToLower(strings.TrimSpace(kind)) {
+	case string(DTMFPlain):
+		digit = string(m.Body())
+	case string(DTMFRelay):
+		for line := range strings.Lines(string(m.Body())) {
+			name, value, _ := strings.Cut(line, "=")
+			if strings.EqualFold(strings.TrimSpace(name), "Signal") {
+				digit = value
+			}
+		}
+	}
+	switch digit = strings.ToUpper(strings.TrimSpace(digit)); digit {
+	case "10": // as some write them (the event codes of RFC 4733)
+		digit = "*"
+	case "11":
+		digit = "#"
+	}
+	if len(digit) != 1 || strings.IndexByte("0123456789*#ABCD", digit[0]) < 0 {
+		return 0
+	}
+	return digit[0]
+}
+
+// takes answers, in the reader, what a caller may send before it is joined. The
+// code is 0 for what every leg answers alike. p.mu is held.
+func (in *Incoming) takes(s *shard, m *wire.Message, from path) int {
+	p := &in.leg.peer
+	switch m.Method() {
+	case "PRACK":
+		return in.pracked(s, m, from)
+	case "INFO":
+		if in.tx.done {
+			in.pressed(m)
+		}
+	case "UPDATE":
+		if len(m.Body()) == 0 {
+			return 200 // it only says that it is there
+		}
+		return 500 // RFC 3311 §5.2: not now
+	case "INVITE":
+		switch {
+		case !in.tx.done:
+			return 500 // RFC 3261 §14.2
+		case p.opened(in.tx.seq) == in.tx:
+			return 491 // our 2xx is not acknowledged (RFC 5407 §3.1.4)
+		}
+	}
+	return 0
+}
+
+// misses reports whether a request requires what we do not know.
+func misses(m *wire.Message) bool { return len(unknownOptions(m)) > 0 }
+
+// unknownOptions are the option tags that a caller requires and that are not
+// known here (RFC 3261 §8.2.2.3).
+func unknownOptions(m *wire.Message) (tags []string) {
+	for v := range m.All(wire.Require) {
+		wire.Split(v, func(tag []byte) bool {
+			switch strings.ToLower(string(tag)) {
+			case "timer", "100rel", "replaces", "":
+			default:
+				tags = append(tags, string(tag))
+			}
+			return len(tags) < maxValues
+		})
+	}
+	return tags
 }

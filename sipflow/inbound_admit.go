@@ -1,0 +1,442 @@
+package sipflow
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"sipxrest/sipflow/wire"
+)
+
+// Inbound has the switchboard take calls that others place to it.
+type Inbound struct {
+	// Realm is that of our challenges. Default: the host of our first socket.
+	Realm string
+	// Algorithms are those of our challenges, in this order (RFC 8760 §2.3): of
+	// AlgorithmSHA256 and AlgorithmMD5. Answers with another are challenged again.
+	// It is called in the goroutine that reads the socket. Default: both, SHA-256
+	// first; an empty list is the default, too.
+	Algorithms func() []string
+	// Admit says what becomes of an INVITE. It is called in the goroutine that
+	// reads the socket and must return at once; what it needs is in the
+	// Incoming's fields and Header. Default: Challenge where there are Secrets,
+	// else RefuseUnknown.
+	Admit func(*Incoming) Admission
+	// Secrets are those of a digest user; the topmost of our challenges that
+	// one of them can verify is enough. It is called in the goroutine that reads
+	// the socket, for users that do not exist as well.
+	Secrets func(username string) (Credentials, bool)
+	// User is the one whom Limits.CallsPerAgent and CallRatePerAgent are to hold
+	// for when username has proved to be so; "" for no limit. It is called in the
+	// goroutine that reads the socket. Default: no limit.
+	User func(username string) string
+	// Trunk is the one that a caller who is admitted calls by, and how many calls
+	// it may have at once, 0 for as many as there may be of all; "" for no trunk.
+	// It is called in the goroutine that reads the socket. Default: there are none.
+	Trunk func(*Incoming) (name string, most int)
+	// LogsEnd says that who takes the calls logs their ends, as Spec.LogsEnd does.
+	LogsEnd bool
+	// Take runs the call, in its own goroutine. Its ctx ends, with the cause,
+	// when the caller gives up (ErrCancelled) or sends BYE (ErrHungUp), and when
+	// the switchboard ends (ErrDraining). When it returns and the caller is
+	// unanswered, it gets the code of the error (a *StatusError), or 480; when
+	// the caller is answered, it is hung up.
+	Take func(ctx context.Context, in *Incoming) error
+}
+
+// Admission is what becomes of an INVITE.
+type Admission uint8
+
+// What Inbound.Admit may say.
+const (
+	RefuseUnknown Admission = iota // 404: there is nobody here of that name
+	Refuse                         // 403
+	Challenge                      // 401, until the caller proves who it is
+	Trusted                        // Take runs the call
+)
+
+// ErrCancelled ends a call whose caller gave up before it was answered.
+var ErrCancelled = errors.New("the caller gave up")
+
+// Address is one that a header field names.
+type Address struct {
+	Name string // display name, unquoted
+	User string // user part, unescaped; of a tel URI the number
+	Host string
+	URI  string // as on the wire
+}
+
+// Incoming is a call that somebody places to us. The fields do not change;
+// the methods that say something to the caller are for the goroutine of
+// Inbound.Take.
+type Incoming struct {
+	CallID    string
+	Source    netip.AddrPort // whence the INVITE came
+	Transport string         // "udp", "tcp", "tls", "ws" or "wss"
+	At        time.Time
+	From      Address // the From header field: anybody can write anything there
+	To        Address // the Request-URI
+	Username  string  // who has proved it by digest; "" else
+
+	trunk     string // counts the call, until it is over; "" for none
+	mostCalls int    // of the trunk; 0: any
+
+	req   *wire.Message
+	offer []byte
+	path  path
+
+	call  *Call
+	leg   *Leg
+	tx    *serverTx
+	entry *inboundTx
+	ctx   context.Context // that of Take
+	end   context.CancelCauseFunc
+	calls context.Context // that of the call, which a BYE of the caller does not end
+
+	digits   chan byte
+	rel      reliable     // guarded by the leg's peer.mu
+	final    *StatusError // what the caller was refused with
+	rang     bool
+	passed   *wire.Message // the target's provisional response that offerEarly has sent on
+	failed   Party         // whose fault the failure of the latest Connect is
+	reminder *time.Timer   // repeats provisional responses
+	told     string        // the latest provisional response that was sent on
+	early    []byte        // the answer that the caller has had in a reliable one
+	earlyTag string        // of the target's dialog that it is from
+	held     bool          // answered, with inactive streams
+	bridged  bool
+}
+
+// newIncoming reads what an INVITE says of the call.
+func (sw *Switchboard) newIncoming(m *wire.Message, from path) *Incoming {
+	in := &Incoming{CallID: string(m.Get(wire.CallID)), Source: from.to, Transport: transportOf(from.link), At: time.Now(),
+		req: m, path: from, offer: bodyOf(m)}
+	in.From, in.To = addressOf(m.Get(wire.From)), uriAddress(m.URI())
+	return in
+}
+
+func addressOf(v []byte) Address {
+	uri, _ := wire.NameAddr(v)
+	a := uriAddress(uri)
+	if i := strings.IndexByte(string(v), '<'); i > 0 {
+		name := strings.TrimSpace(string(v[:i]))
+		if v[0] == '"' {
+			if unquoted, _, ok := unquote(string(v)); ok { // a < may stand in it
+				name = unquoted
+			}
+		}
+		a.Name = strings.ToValidUTF8(oneLine(name), "")
+	}
+	return a
+}
+
+func uriAddress(uri []byte) Address {
+	a := Address{URI: string(uri)}
+	scheme, rest, _ := strings.Cut(a.URI, ":")
+	if i := strings.IndexAny(rest, ";?"); i >= 0 && !strings.Contains(rest[i:], "@") {
+		rest = rest[:i]
+	}
+	user := ""
+	if strings.EqualFold(scheme, "tel") {
+		user, _, _ = strings.Cut(rest, ";")
+	} else {
+		u, ok := wire.ParseURI(uri)
+		if !ok {
+			return a
+		}
+		a.Host = u.Host
+		if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+			user, _, _ = strings.Cut(rest[:i], ":") // without a password
+		}
+	}
+	if plain, err := url.PathUnescape(user); err == nil {
+		user = plain
+	}
+	a.User = strings.ToValidUTF8(oneLine(user), "")
+	return a
+}
+
+// maxValues bounds what Header returns.
+const maxValues = 32
+
+// Header are the values of a header field of the INVITE, by its long name.
+func (in *Incoming) Header(name string) (values []string) {
+	in.req.Fields(func(id wire.Header, field, value []byte) bool {
+		if id != wire.Other && strings.EqualFold(id.String(), name) || id == wire.Other && strings.EqualFold(string(field), name) {
+			values = append(values, string(value))
+		}
+		return len(values) < maxValues
+	})
+	return values
+}
+
+// Offer is the session description of the INVITE; nil when it has none.
+func (in *Incoming) Offer() []byte { return slices.Clone(in.offer) }
+
+// Observe has f told of the call's events, as Spec.Observe: Alerted when a
+// target rings, Answered when our 200 went to the caller, Joined, and Ended
+// with who ended it and the code that the caller got.
+func (in *Incoming) Observe(f func(*Event)) {
+	in.call.mu.Lock()
+	defer in.call.mu.Unlock()
+	in.call.Observe = f
+}
+
+// SetPolicy has Config.Allow judge by a dial policy of that name whom the call
+// may lead to, REFERs of its parties included. It is called before Connect.
+func (in *Incoming) SetPolicy(name string) { in.call.Policy = name }
+
+// Call is the call that this is the beginning of.
+func (in *Incoming) Call() *Call { return in.call }
+
+// invited answers an INVITE that would begin a call. It runs in the reader and
+// keeps nothing of a call that it does not admit.
+func (sw *Switchboard) invited(m *wire.Message, from path) wire.Reply {
+	cfg := sw.cfg.Inbound
+	if cfg == nil {
+		return wire.Reply{Code: 404}
+	}
+	in := sw.newIncoming(m, from)
+	admission := RefuseUnknown
+	switch {
+	case cfg.Admit != nil:
+		admission = cfg.Admit(in)
+	case cfg.Secrets != nil:
+		admission = Challenge
+	}
+	switch admission {
+	case Trusted:
+	case Challenge:
+		if r := sw.authenticate(in); r.Code != 0 {
+			return r
+		}
+	case Refuse:
+		sw.stats.inbound[InboundRefused].Add(1)
+		return wire.Reply{Code: 403}
+	default:
+		sw.stats.inbound[InboundRefused].Add(1)
+		return wire.Reply{Code: 404}
+	}
+	r := sw.unfit(in)
+	if r.Code == 0 {
+		r = sw.enter(in)
+	}
+	if r.Code != 0 {
+		sw.stats.inbound[InboundUnfit].Add(1)
+		return r
+	}
+	return wire.Reply{}
+}
+
+// unfit refuses an INVITE that no call can be made of (RFC 3261 §8.2, §13.3.1).
+func (sw *Switchboard) unfit(in *Incoming) wire.Reply {
+	m := in.req
+	contact := wire.ContactURI(m.Get(wire.Contact))
+	interval, _ := sessionExpires(m)
+	_, forwards := forwardsLeft(m)
+	switch {
+	case !forwards:
+		return wire.Reply{Code: 483}
+	case sw.looped(m):
+		return wire.Reply{Code: 482}
+	case !wire.ReadableURI(contact):
+		return wire.Reply{Code: 400, Reason: "Contact Missing or Malformed"}
+	case m.Get(wire.Replaces) != nil:
+		if sw.replaced(string(m.Get(wire.Replaces))) {
+			return wire.Reply{Code: 501, Reason: "Replacing Is Not Supported"}
+		}
+		return wire.Reply{Code: 481}
+	case interval > 0 && interval < minSession:
+		return tooBrief
+	case len(m.Body()) > 0 && !isSDP(m.Get(wire.ContentType)):
+		return wire.Reply{Code: 415, Header: "Accept: " + sdpType + "\r\n"}
+	case in.offer != nil && !legible(in.offer):
+		return wire.Reply{Code: 488}
+	}
+	uri := string(contact)
+	if err := sw.barred(uri); errors.Is(err, errOwn) {
+		return wire.Reply{Code: 482}
+	} else if err != nil && literal(uri).Addr() != in.Source.Addr() {
+		return wire.Reply{Code: 403, Reason: "Contact Not Allowed"}
+	}
+	return wire.Reply{}
+}
+
+// enter makes the call and starts its goroutine.
+func (sw *Switchboard) enter(in *Incoming) wire.Reply {
+	key, branch := sw.inviteKey(in.req)
+	calling := in.From.User + "@" + in.From.Host
+	c := &Call{Spec: Spec{Key: Key{Calling: calling}, Method: MethodInvite, CallingUser: calling, CalledUser: in.To.User + "@" + in.To.Host, Trusted: true,
+		Peer: in.Source.Addr().Unmap(), LogsEnd: sw.cfg.Inbound.LogsEnd,
+		Credentials: Credentials{Username: in.Username}}, // whose policy holds, for Config.Allow
+		sw: sw, id: idIn(key), began: sw.stats.elapsed(), wake: make(chan struct{}, 1), done: make(chan struct{}), in: in}
+	if user := sw.cfg.Inbound.User; user != nil && in.Username != "" {
+		c.Key.Agent = user(in.Username)
+		c.Trusted = c.Key.Agent == ""
+	}
+	c.Key.Called = "inbound-" + string(appendID(nil, c.id)) // no user's: many may call the same at once
+	if err := sw.attemptOf(in, &c.Spec); err != nil {
+		return overloaded(err)
+	}
+	var callCtx context.Context
+	callCtx, c.stop = context.WithCancelCause(context.Background())
+	in.ctx, in.end = context.WithCancelCause(callCtx)
+	in.call, in.calls = c, callCtx
+	in.digits = make(chan byte, maxDigits)
+	in.entry = &inboundTx{key: key, branch: branch, secure: encrypted(in.Transport)}
+	in.leg = c.callerLeg(in)
+	c.open.Store(1)
+	if !sw.shard(key).admit(in) { // the other socket's reader was quicker
+		c.stop(nil)
+		return wire.Reply{}
+	}
+	if _, err := sw.take(c); err != nil {
+		c.stop(err)
+		sw.shard(key).forget(in)
+		return overloaded(err)
+	}
+	sw.stats.placed[FlowInbound].Add(1)
+	sw.stats.inbound[InboundAdmitted].Add(1)
+	sw.answer(in.req, in.path, in.tx.reply)
+	go sw.run(callCtx, c, nil, in.run)
+	return wire.Reply{}
+}
+
+// attemptOf takes the turn of a caller to place a call. What it or its trunk has
+// too many of is not taken from all.
+func (sw *Switchboard) attemptOf(in *Incoming, spec *Spec) error {
+	if err := sw.limits.pair(spec.CallingUser, in.To.User); err != nil {
+		return err
+	}
+	if trunk := sw.cfg.Inbound.Trunk; trunk != nil {
+		if in.trunk, in.mostCalls = trunk(in); in.mostCalls > 0 {
+			if err := sw.ofTrunk(in); err != nil {
+				return err
+			}
+		}
+	}
+	return sw.limits.attempt(spec)
+}
+
+// ofTrunk refuses a call when its trunk has as many as it may have.
+func (sw *Switchboard) ofTrunk(in *Incoming) error {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	return sw.limits.ofTrunk(in)
+}
+
+// overloaded refuses a call for a limit, or because we shut down: both are
+// what 503 is for (RFC 3261 §21.5.4), for another server than this one may take
+// the call. That one user or trunk has too many says nothing of the server: a
+// proxy that hands over the calls of several must not avoid it for that.
+func overloaded(err error) wire.Reply {
+	wait := retryCalls
+	var over *LimitError
+	if errors.As(err, &over) {
+		wait = max(over.Wait, time.Second)
+		if over.OfAgent() {
+			return wire.Reply{Code: 480, Header: retryIn(wait)}
+		}
+	}
+	return wire.Reply{Code: 503, Header: retryIn(wait)}
+}
+
+// callerLeg is our side (UAS) of the dialog that the INVITE makes (RFC 3261
+// §12.1.1).
+func (c *Call) callerLeg(in *Incoming) *Leg {
+	m := in.req
+	l := &Leg{call: c, id: c.id, path: in.path, source: in.Source.Addr(), secure: encrypted(in.Transport),
+		party: in.fromAOR(), part: &part{in: in}}
+	l.inbox.wake = c.wake
+	l.dialog = dialog{callID: in.CallID, local: string(m.Get(wire.To)) + ";tag=" + string(appendID(nil, l.id)), remote: string(m.Get(wire.From))}
+	l.target = string(wire.ContactURI(m.Get(wire.Contact)))
+	l.setRoutes(m, true)
+	l.peer.tag, l.peer.confirmed, l.peer.secure, l.peer.seq = string(m.FromTag()), true, l.secure, m.Seq()
+	l.peer.hungUp = func(why error) { in.end(why) }
+	in.tx = &serverTx{leg: l, req: m, method: "INVITE", seq: m.Seq(), path: in.path, initial: true,
+		reply: wire.Reply{Code: 100, ToTag: string(appendID(nil, l.id))}}
+	l.peer.open = append(l.peer.open, in.tx)
+	in.entry.tx = in.tx
+	c.legs = append(c.legs, l)
+	c.logged(l.callID)
+	return l
+}
+
+// part is what a leg of an inbound call has beyond others.
+type part struct {
+	in     *Incoming
+	dest   *Destination // of a target; nil: the leg is the caller's
+	onward bool         // its provisional responses go to the caller
+	header string       // what its 200 says beyond its dialog
+}
+
+// caller is the call whose caller's leg this is; nil for all others.
+func (l *Leg) caller() *Incoming {
+	if l.part == nil || l.part.dest != nil {
+		return nil
+	}
+	return l.part.in
+}
+
+// code is the final one that the caller got.
+func (in *Incoming) code() uint16 {
+	if in == nil {
+		return 0
+	}
+	p := &in.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !in.tx.done {
+		return 0
+	}
+	return uint16(in.tx.reply.Code)
+}
+
+// refusedCaller reports whether the leg is that of a caller that was not
+// answered: there has been no dialog. p.mu is held.
+func (l *Leg) refusedCaller() bool {
+	in := l.caller()
+	return in != nil && (!in.tx.done || in.tx.reply.Code >= 300)
+}
+
+// replaced reports whether a Replaces value names a dialog that there is.
+func (sw *Switchboard) replaced(value string) bool {
+	callID, params, _ := strings.Cut(value, ";")
+	toTag, _ := wire.Param([]byte(";"+params), "to-tag")
+	id, ok := parseID(toTag)
+	if !ok {
+		return false
+	}
+	s := sw.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	l := s.legs[id]
+	return l != nil && l.callID == strings.TrimSpace(callID)
+}
+
+// legible reports whether a session description can be read: its streams, and
+// where they go (RFC 4566 §5).
+func legible(body []byte) bool {
+	rest, media, ok := splitSDP(body)
+	session, streams, addressed := false, 0, 0
+	for line := range strings.Lines(string(rest)) {
+		switch {
+		case strings.HasPrefix(line, "c="):
+			if streams == 0 {
+				session = true
+			} else if addressed < streams {
+				addressed = streams
+			}
+		case strings.HasPrefix(line, "m="):
+			if len(strings.Fields(line)) < 4 {
+				return false
+			}
+			streams++
+		}
+	}
+	return ok && media > 0 && (session || addressed > 0)
+}

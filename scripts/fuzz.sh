@@ -9,7 +9,7 @@
 #	                                                            Record-Route, Replaces, Reason, session timers)
 #	what callers and their targets say            sipflow       FuzzInbound
 #	fields that are passed on to another phone    sipflow       FuzzRelayedFields
-#	session descriptions                          sipflow       FuzzDescribe, FuzzHeldAnswer
+#	session descriptions                          sipflow, sdp  FuzzDescribe, FuzzHeldAnswer
 #	sipfrags, challenges                          sipflow       FuzzSipfrag, FuzzChallenge
 #	HTTP: path, query, conditions                 callcontroller FuzzRequest, FuzzParty, FuzzParams, FuzzIfNoneMatch
 #	HTTP/2: frames of both directions             app           FuzzFrames

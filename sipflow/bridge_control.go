@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"time"
+
+	"sipxrest/sipflow/sdp"
 )
 
 // An order is something that a client wants of a bridged call. It is carried
@@ -132,7 +134,7 @@ func (b *bridge) mute(ctx context.Context, m Mute, reply chan<- error) {
 	}
 	before := j.muted
 	j.muted = m
-	out := outgoing{method: "INVITE", contentType: sdpType, body: l.describe(other.joint.remote),
+	out := outgoing{method: "INVITE", contentType: sdp.Type, body: l.describe(other.joint.remote),
 		header: "Allow: " + allowBridged + "\r\n" + l.sessionHeader()}
 	b.ask(ctx, &relay{to: l, reply: reply, undo: func() { j.muted = before }}, &out)
 }
@@ -211,11 +213,11 @@ func (b *bridge) retell(ctx context.Context, l *Leg, answer []byte) {
 		return
 	}
 	now := l.unmuted(answer, other.joined().remote)
-	if sameWay(now, l.joined().remote) || !other.peer.idle() {
+	if sdp.SameWay(now, l.joined().remote) || !other.peer.idle() {
 		return
 	}
 	l.heard(now)
-	out := outgoing{method: "INVITE", contentType: sdpType, body: other.describe(now),
+	out := outgoing{method: "INVITE", contentType: sdp.Type, body: other.describe(now),
 		header: "Allow: " + allowBridged + "\r\n" + other.sessionHeader()}
 	b.ask(ctx, &relay{to: other}, &out)
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -205,7 +206,7 @@ func (b *bridge) refresh(ctx context.Context, l *Leg) {
 		if len(other.joined().remote) == 0 {
 			return
 		}
-		out.method, out.contentType, out.body = "INVITE", sdpType, l.describe(other.joint.remote)
+		out.method, out.contentType, out.body = "INVITE", sdp.Type, l.describe(other.joint.remote)
 		out.header += "Allow: " + allowBridged + "\r\n"
 		r.until = time.Now().Add(inviteTime)
 		r.count(1)

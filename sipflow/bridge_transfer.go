@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -76,7 +77,7 @@ func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error 
 		return ErrTransferring
 	}
 	c := b.call
-	offer := unheld(b.called.joined().remote)
+	offer := sdp.Unheld(b.called.joined().remote)
 	if len(offer) == 0 || b.calling == nil {
 		return ErrNoCall
 	}
@@ -85,7 +86,7 @@ func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error 
 	l.first = c.inviteHeader("", "", true)
 	t := &transfer{order: order, target: l, offer: offer, until: time.Now().Add(c.ringTime())}
 	l.cseq++
-	t.attempt = l.newAttempt(&outgoing{method: "INVITE", header: l.first, contentType: sdpType, body: l.describe(offer)})
+	t.attempt = l.newAttempt(&outgoing{method: "INVITE", header: l.first, contentType: sdp.Type, body: l.describe(offer)})
 	reach, stop := context.WithTimeout(ctx, placeTime)
 	defer stop()
 	var err error
@@ -183,7 +184,7 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 		return b.transferFailed(t)
 	}
 	b.called.heard(joined.SDP)
-	if again := fit(joined.SDP, answered); !sameMedia(again, t.offer) {
+	if again := sdp.Fit(joined.SDP, answered); !sdp.SameMedia(again, t.offer) {
 		// The called phone answered otherwise than it had offered.
 		if last, err := l.reinvite(ctx, l.describe(again)); err == nil {
 			last.Ack(nil) //nolint:errcheck // repeated with the repeated 200

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -275,7 +276,7 @@ func (in *Incoming) answerOffer(ctx context.Context, target *Leg, joined *Answer
 	if !in.accept(caller.answerTo(in.offer, answer), target.part.header) {
 		return context.Cause(in.ctx)
 	}
-	if sameMedia(answer, joined.SDP) {
+	if sdp.SameMedia(answer, joined.SDP) {
 		return nil
 	}
 	// Another phone has answered than the one that was heard early.
@@ -390,7 +391,7 @@ func (in *Incoming) progress(target *Leg, m *wire.Message) {
 	if answer := bodyOf(m); answer != nil && in.offer != nil {
 		tag := string(m.ToTag())
 		if in.early == nil || in.earlyTag == tag && bytes.Equal(answer, in.early) {
-			r.Body, r.ContentType = in.leg.answerTo(in.offer, answer), sdpType
+			r.Body, r.ContentType = in.leg.answerTo(in.offer, answer), sdp.Type
 			if in.reliably() {
 				in.early, in.earlyTag = bytes.Clone(answer), tag
 			}

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -310,7 +311,7 @@ func (t *talk) request(in *serverTx) {
 			t.end.Digit(digit)
 		}
 	case "OPTIONS":
-		r.Header += "Accept: " + sdpType + "\r\n"
+		r.Header += "Accept: " + sdp.Type + "\r\n"
 	default:
 		r = t.describe(in)
 	}
@@ -325,7 +326,7 @@ func (t *talk) describe(in *serverTx) wire.Reply {
 	case interval > 0 && interval < minSession:
 		return tooBrief
 	case len(m.Body()) > 0 && offer == nil:
-		return wire.Reply{Code: 415, Header: "Accept: " + sdpType + "\r\n"}
+		return wire.Reply{Code: 415, Header: "Accept: " + sdp.Type + "\r\n"}
 	case offer != nil && t.owed != nil: // RFC 3311 §5.2
 		return wire.Reply{Code: 491}
 	}
@@ -345,7 +346,7 @@ func (t *talk) describe(in *serverTx) wire.Reply {
 		t.owed = in
 	}
 	if len(r.Body) > 0 {
-		r.ContentType = sdpType
+		r.ContentType = sdp.Type
 	}
 	l.heed(m, in.path)
 	r.Header = string(appendContact(nil, in.path.link)) + "Allow: " + allowTalk + "\r\nSupported: timer\r\n" + l.sessionAnswer(m)

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -159,7 +160,7 @@ func (c *Call) offerTarget(ctx context.Context, phone *Leg, answer *Answer) (tar
 
 // onHold answers the phone's offer with every stream inactive.
 func (l *Leg) onHold(offer []byte) []byte {
-	return l.answerTo(offer, heldAnswer(offer, l.id, l.peer.versionNow(), l.mediaHost()))
+	return l.answerTo(offer, sdp.HeldAnswer(offer, l.id, l.peer.versionNow(), l.mediaHost()))
 }
 
 // joinLate joins the phone, which is on hold, with a target that has answered
@@ -186,7 +187,7 @@ func (c *Call) tellAgain(ctx, waiting context.Context, phone, target *Leg, answe
 		return err
 	}
 	phone.heard(again.SDP)
-	if now := fit(again.SDP, answer); !sameMedia(now, offer) { // it answers otherwise than it had offered
+	if now := sdp.Fit(again.SDP, answer); !sdp.SameMedia(now, offer) { // it answers otherwise than it had offered
 		last, err := target.reinvite(waiting, target.describe(now))
 		if err != nil {
 			if waiting.Err() == nil {
@@ -204,7 +205,7 @@ func (c *Call) tellAgain(ctx, waiting context.Context, phone, target *Leg, answe
 
 // dialHeld is for phones that want an offer: they get one on hold.
 func (c *Call) dialHeld(ctx context.Context, phone *Leg) (err error) {
-	answer, err := c.ring(ctx, phone, heldAnswer(nil, phone.id, phone.peer.nextVersion(true), phone.mediaHost()))
+	answer, err := c.ring(ctx, phone, sdp.HeldAnswer(nil, phone.id, phone.peer.nextVersion(true), phone.mediaHost()))
 	if err != nil {
 		return c.blame(ctx, CallingParty, err)
 	}

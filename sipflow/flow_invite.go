@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -214,7 +215,7 @@ const maxPracks = 64
 
 // prack acknowledges a reliable provisional response (RFC 3262 §4). sdp
 // answers an offer in it.
-func (l *Leg) prack(m *wire.Message, invite *clientTx, sdp []byte) {
+func (l *Leg) prack(m *wire.Message, invite *clientTx, body []byte) {
 	if l.pracks >= maxPracks {
 		l.call.sw.stats.limited[LimitPracks].Add(1)
 		return
@@ -228,10 +229,10 @@ func (l *Leg) prack(m *wire.Message, invite *clientTx, sdp []byte) {
 		d.target, d.routes = l.target, routeTo(invite.path)
 	}
 	l.cseq++
-	r := outgoing{method: "PRACK", body: sdp,
+	r := outgoing{method: "PRACK", body: body,
 		header: "RAck: " + string(m.Get(wire.RSeq)) + " " + string(m.Get(wire.CSeq)) + "\r\n"}
-	if len(sdp) > 0 {
-		r.contentType = sdpType
+	if len(body) > 0 {
+		r.contentType = sdp.Type
 	}
 	// Nobody waits for its answer: it is repeated until there is one.
 	tx := &clientTx{id: idIn(l.id), method: "PRACK", path: invite.path, seq: l.cseq}

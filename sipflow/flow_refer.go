@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -179,9 +180,9 @@ func (c *Call) ringTime() time.Duration {
 func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Answer, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, c.ringTime(), ErrNoAnswer)
 	defer stop()
-	answer, err := l.Invite(ctx, placeholder(l.id, l.peer.nextVersion(true), l.mediaHost()))
+	answer, err := l.Invite(ctx, sdp.Placeholder(l.id, l.peer.nextVersion(true), l.mediaHost()))
 	if refusesOffer(err) {
-		return l.Invite(ctx, heldAnswer(nil, l.id, l.peer.nextVersion(true), l.mediaHost()))
+		return l.Invite(ctx, sdp.HeldAnswer(nil, l.id, l.peer.nextVersion(true), l.mediaHost()))
 	}
 	return answer, err
 }

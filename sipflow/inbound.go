@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -350,7 +351,7 @@ func (in *Incoming) accept(body []byte, header string) bool {
 	r := wire.Reply{Code: 200, Body: body, Header: string(appendContact(nil, in.path.link)) + "Allow: " + l.allows() + "\r\n" +
 		"Supported: timer\r\n" + header + l.sessionAnswer(in.req)}
 	if len(body) > 0 {
-		r.ContentType = sdpType
+		r.ContentType = sdp.Type
 	}
 	if !in.tx.respond(r) {
 		return false
@@ -383,7 +384,7 @@ func (in *Incoming) AnswerHeld(ctx context.Context) error {
 		l.heard(in.offer)
 		body = l.onHold(in.offer)
 	} else {
-		body = l.own(heldMedia(l.mediaHost()), 1)
+		body = l.own(sdp.HeldMedia(l.mediaHost()), 1)
 	}
 	if !in.accept(body, "") {
 		return context.Cause(in.ctx)
@@ -394,13 +395,6 @@ func (in *Incoming) AnswerHeld(ctx context.Context) error {
 		l.heard(bodyOf(ack.ack))
 	}
 	return err
-}
-
-// heldMedia is a description of ours, without its origin, that offers audio
-// that nobody sends.
-func heldMedia(host string) []byte {
-	rest, _, _ := splitSDP(heldAnswer(nil, 0, 0, host))
-	return rest
 }
 
 // await returns the next event of the caller's that is wanted. The rest is

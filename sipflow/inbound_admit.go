@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -252,9 +253,9 @@ func (sw *Switchboard) unfit(in *Incoming) wire.Reply {
 		return wire.Reply{Code: 481}
 	case interval > 0 && interval < minSession:
 		return tooBrief
-	case len(m.Body()) > 0 && !isSDP(m.Get(wire.ContentType)):
-		return wire.Reply{Code: 415, Header: "Accept: " + sdpType + "\r\n"}
-	case in.offer != nil && !legible(in.offer):
+	case len(m.Body()) > 0 && !sdp.Is(m.Get(wire.ContentType)):
+		return wire.Reply{Code: 415, Header: "Accept: " + sdp.Type + "\r\n"}
+	case in.offer != nil && !sdp.Legible(in.offer):
 		return wire.Reply{Code: 488}
 	}
 	uri := string(contact)
@@ -416,27 +417,4 @@ func (sw *Switchboard) replaced(value string) bool {
 	defer s.mu.Unlock()
 	l := s.legs[id]
 	return l != nil && l.callID == strings.TrimSpace(callID)
-}
-
-// legible reports whether a session description can be read: its streams, and
-// where they go (RFC 4566 §5).
-func legible(body []byte) bool {
-	rest, media, ok := splitSDP(body)
-	session, streams, addressed := false, 0, 0
-	for line := range strings.Lines(string(rest)) {
-		switch {
-		case strings.HasPrefix(line, "c="):
-			if streams == 0 {
-				session = true
-			} else if addressed < streams {
-				addressed = streams
-			}
-		case strings.HasPrefix(line, "m="):
-			if len(strings.Fields(line)) < 4 {
-				return false
-			}
-			streams++
-		}
-	}
-	return ok && media > 0 && (session || addressed > 0)
 }

@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/siptest"
 	"sipxrest/sipflow/wire"
 )
@@ -340,12 +341,12 @@ func TestBridgedPhonesByHand(t *testing.T) {
 			p.a.send(p.a.ack(1, ""))
 			p.a.send(p.a.inDialog("INVITE", 2, sdpHeader, sdpOf(4002))) // which it must not, but phones do
 			m := p.b.expect("INVITE")
-			if _, n, _ := splitSDP(m.Body()); n != 2 {
+			if _, n, _ := sdp.Split(m.Body()); n != 2 {
 				t.Errorf("B was offered %d streams, want 2", n)
 			}
 			p.b.ok(m, "", strings.Replace(twoStreams, "m=video 5002", "m=video 0", 1))
 			p.b.expect("ACK")
-			if _, n, _ := splitSDP(p.a.response1(200).Body()); n != 1 {
+			if _, n, _ := sdp.Split(p.a.response1(200).Body()); n != 1 {
 				t.Errorf("A was answered %d streams, want 1", n)
 			}
 			p.a.send(p.a.ack(2, ""))

@@ -3,6 +3,7 @@ package sipflow
 import (
 	"strings"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -20,7 +21,7 @@ func (c *Call) inviteHeader(subject, confPIN string, bridged bool) string {
 	} else {
 		b = append(b, "Allow: "+allow+"\r\n"...)
 	}
-	b = append(b, "Accept: "+sdpType+"\r\n"...)
+	b = append(b, "Accept: "+sdp.Type+"\r\n"...)
 	if ua := c.sw.cfg.UserAgent; ua != "" {
 		b = wire.AppendField(b, "User-Agent", ua)
 	}

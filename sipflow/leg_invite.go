@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -42,7 +43,7 @@ type Answer struct {
 func (l *Leg) Invite(ctx context.Context, offer []byte) (*Answer, error) {
 	r := outgoing{method: "INVITE", header: l.first, body: offer}
 	if len(offer) > 0 {
-		r.contentType = sdpType
+		r.contentType = sdp.Type
 	}
 	if l.joint != nil {
 		r.forwards = l.joint.forwards
@@ -314,7 +315,7 @@ func (l *Leg) findPath(was path) error {
 
 // Ack acknowledges the answer, and again whenever the phone repeats it. It
 // carries the INVITE's credentials (RFC 3261 §22.1).
-func (a *Answer) Ack(sdp []byte) error {
+func (a *Answer) Ack(body []byte) error {
 	l := a.leg
 	var barred error
 	if l.path.link == nil { // new, or the phone has moved
@@ -323,9 +324,9 @@ func (a *Answer) Ack(sdp []byte) error {
 			return fmt.Errorf("ACK %s: %w", l.target, errInsecure)
 		}
 	}
-	r := outgoing{method: "ACK", body: sdp}
-	if len(sdp) > 0 {
-		r.contentType = sdpType
+	r := outgoing{method: "ACK", body: body}
+	if len(body) > 0 {
+		r.contentType = sdp.Type
 	}
 	ack := l.request(l.path.link, &r, a.tx.seq, idIn(l.id), a.tx.auth)
 	p, small := l.path, ack
@@ -346,7 +347,7 @@ func (a *Answer) Ack(sdp []byte) error {
 			err = p.send(ack)
 		}
 	}
-	if len(sdp) == 0 && a.tx.auth == "" && !a.keepAck && barred == nil {
+	if len(body) == 0 && a.tx.auth == "" && !a.keepAck && barred == nil {
 		ack = nil
 	}
 	l.call.sw.acknowledged(a.tx, p, ack)

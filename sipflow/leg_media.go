@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"strconv"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -38,17 +39,9 @@ func (l *Leg) joined() *joint {
 	return l.joint
 }
 
-// isSDP reports whether a Content-Type is a session description.
-func isSDP(contentType []byte) bool {
-	if i := bytes.IndexByte(contentType, ';'); i >= 0 {
-		contentType = contentType[:i]
-	}
-	return bytes.EqualFold(bytes.TrimSpace(contentType), []byte(sdpType))
-}
-
 // bodyOf is the session description of a message, nil when it has none.
 func bodyOf(m *wire.Message) []byte {
-	if len(m.Body()) == 0 || !isSDP(m.Get(wire.ContentType)) {
+	if len(m.Body()) == 0 || !sdp.Is(m.Get(wire.ContentType)) {
 		return nil
 	}
 	return m.Body()
@@ -59,20 +52,20 @@ func bodyOf(m *wire.Message) []byte {
 // (RFC 3264 §8), and with as many m= lines as the session has, the ones too
 // many refused. What is no SDP passes unchanged.
 func (l *Leg) describe(body []byte) []byte {
-	rest, media, ok := splitSDP(body)
+	rest, media, ok := sdp.Split(body)
 	if !ok {
 		return body
 	}
 	j := l.joined()
 	for ; media < max(j.lines, l.peer.mediaLines()); media++ {
-		rest = append(rest, refusedLine...)
+		rest = append(rest, sdp.RefusedLine...)
 	}
 	return l.own(rest, media)
 }
 
 // answerTo makes another party's answer ours to the offer of this leg's phone.
 func (l *Leg) answerTo(offer, answer []byte) []byte {
-	rest, media, ok := splitSDP(fit(answer, offer))
+	rest, media, ok := sdp.Split(sdp.Fit(answer, offer))
 	if !ok {
 		return answer
 	}
@@ -91,76 +84,14 @@ func (l *Leg) own(rest []byte, media int) []byte {
 	b = append(b, ' ')
 	b = strconv.AppendUint(b, version, 10)
 	b = append(b, ' ')
-	b = appendAddr(b, l.mediaHost())
+	b = sdp.AppendAddress(b, l.mediaHost())
 	return append(b, rest...)
-}
-
-// refusedLine is a stream that is not used (RFC 3264 §6).
-const refusedLine = "m=audio 0 RTP/AVP 0\r\n"
-
-// splitSDP takes the version and the origin off a description and counts its
-// m= lines. It keeps whatever the lines say, for phones write more than any
-// grammar knows; only their ends become CRLF. ok is false when it is no SDP.
-func splitSDP(body []byte) (rest []byte, media int, ok bool) {
-	rest = make([]byte, 0, len(body)+2*len(refusedLine))
-	for line := range bytes.Lines(body) {
-		line = bytes.TrimRight(line, "\r\n")
-		switch {
-		case !ok:
-			if !bytes.HasPrefix(line, []byte("v=")) {
-				return nil, 0, false
-			}
-			ok = true
-			continue
-		case len(line) == 0, bytes.HasPrefix(line, []byte("o=")):
-			continue
-		case bytes.HasPrefix(line, []byte("m=")):
-			media++
-		}
-		rest = append(rest, line...)
-		rest = append(rest, "\r\n"...)
-	}
-	return rest, media, ok
-}
-
-// fit gives an answer as many m= lines as the offer has: a leg that had more
-// was offered some refused ones (see describe), and some phones forget the
-// streams that they refuse.
-func fit(answer, offer []byte) []byte {
-	_, have, ok := splitSDP(answer)
-	_, want, also := splitSDP(offer)
-	if !ok || !also || have == want {
-		return answer
-	}
-	if have > want {
-		return answer[:mediaAt(answer, want)]
-	}
-	b := append(make([]byte, 0, len(answer)+(want-have)*len(refusedLine)), bytes.TrimRight(answer, "\r\n")...)
-	b = append(b, "\r\n"...)
-	for ; have < want; have++ {
-		b = append(b, refusedLine...)
-	}
-	return b
-}
-
-// mediaAt is where the m= line with the index n begins.
-func mediaAt(body []byte, n int) (at int) {
-	for line := range bytes.Lines(body) {
-		if bytes.HasPrefix(line, []byte("m=")) {
-			if n == 0 {
-				break
-			}
-			n--
-		}
-		at += len(line)
-	}
-	return at
 }
 
 // refuse answers an offer with every stream refused (RFC 3264 §6): what an
 // offer in a 2xx gets when nothing can come of it.
 func (l *Leg) refuse(offer []byte) []byte {
-	rest, media, ok := splitSDP(offer)
+	rest, media, ok := sdp.Split(offer)
 	if !ok {
 		return nil
 	}
@@ -186,19 +117,6 @@ func (l *Leg) refuse(offer []byte) []byte {
 		}
 	}
 	return l.own(b, media)
-}
-
-// unheld takes a phone that was put on hold back for another party: what it
-// only receives in its old call it is to send and receive in the next.
-func unheld(body []byte) []byte {
-	return bytes.ReplaceAll(body, []byte("\na=recvonly"), []byte("\na=sendrecv"))
-}
-
-// sameMedia reports whether two descriptions differ in their origin only.
-func sameMedia(a, b []byte) bool {
-	x, _, _ := splitSDP(a)
-	y, _, _ := splitSDP(b)
-	return bytes.Equal(x, y)
 }
 
 // heard keeps the phone's description for a transfer.

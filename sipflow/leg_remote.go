@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -357,8 +358,8 @@ func (l *Leg) reinvited(s *shard, m *wire.Message, from path) int {
 	}
 	p.version++
 	r := replyOf(200, from)
-	r.ContentType = sdpType
-	r.Body = heldAnswer(m.Body(), l.id, p.version, hostOf(from.link))
+	r.ContentType = sdp.Type
+	r.Body = sdp.HeldAnswer(m.Body(), l.id, p.version, hostOf(from.link))
 	p.media = max(p.media, bytes.Count(r.Body, []byte("\nm=")))
 	r = contactAsAsked(m, r)
 	via, _ := m.TopVia()

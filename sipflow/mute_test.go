@@ -8,6 +8,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -19,8 +20,8 @@ func sdpAs(port int, direction string) string {
 // says checks the direction that a description has.
 func says(t *testing.T, who string, m *wire.Message, want string) {
 	t.Helper()
-	d := directions(m.Body())
-	if len(d) == 0 || directionLines[d[0]] != "a="+want {
+	d := sdp.Directions(m.Body())
+	if len(d) == 0 || d[0].String() != want {
 		t.Errorf("%s is told\n%s\nwant %s", who, m.Body(), want)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -110,7 +111,7 @@ func (sw *Switchboard) outside(over path, hop resolve.Hop, p *Probe) *dialog {
 func (sw *Switchboard) ask(ctx context.Context, over path, d *dialog, method string, seq uint32, credentials string) (*wire.Message, error) {
 	done := make(chan event, 1)
 	tx := &clientTx{id: newID(), method: method, path: over, seq: seq, onEvent: func(e event) { done <- e }}
-	r := outgoing{method: method, header: "Accept: " + sdpType + "\r\n"}
+	r := outgoing{method: method, header: "Accept: " + sdp.Type + "\r\n"}
 	if err := sw.start(tx, d.request(over.link, &r, seq, tx.id, credentials)); err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"hash/maphash"
 	"strings"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -192,7 +193,7 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
 		return wire.Reply{}
 	case "OPTIONS": // RFC 3261 §11.2
 		r := replyOf(200, from)
-		r.Header += "Accept: " + sdpType + "\r\n"
+		r.Header += "Accept: " + sdp.Type + "\r\n"
 		return r
 	case "INVITE":
 		return sw.invited(m, from)

@@ -7,7 +7,9 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/pion/sdp/v3"
+	"sipxrest/sipflow/sdp"
+
+	pion "github.com/pion/sdp/v3"
 )
 
 // describer is a leg that only describes.
@@ -16,9 +18,9 @@ func describer() *Leg {
 }
 
 // read is a description as another implementation reads it.
-func read(t testing.TB, b []byte) *sdp.SessionDescription {
+func read(t testing.TB, b []byte) *pion.SessionDescription {
 	t.Helper()
-	var d sdp.SessionDescription
+	var d pion.SessionDescription
 	if err := d.Unmarshal(b); err != nil {
 		t.Fatalf("%v:\n%s", err, b)
 	}
@@ -112,7 +114,7 @@ func TestAnswerHasTheStreamsOfItsOffer(t *testing.T) {
 	for offer := range 4 {
 		for answer := range 4 {
 			for _, end := range []string{"\r\n", "\n"} {
-				got := fit(streams(answer, end), streams(offer, end))
+				got := sdp.Fit(streams(answer, end), streams(offer, end))
 				d := read(t, got)
 				if len(d.MediaDescriptions) != offer {
 					t.Errorf("offer of %d, answer of %d: %d streams", offer, answer, len(d.MediaDescriptions))
@@ -148,7 +150,7 @@ func TestUnheld(t *testing.T) {
 		"v=0\r\nm=audio 1 RTP/AVP 0\r\na=recvonly\r\n": "v=0\r\nm=audio 1 RTP/AVP 0\r\na=sendrecv\r\n",
 		"v=0\nm=audio 1 RTP/AVP 0\na=sendonly\n":       "v=0\nm=audio 1 RTP/AVP 0\na=sendonly\n",
 	} {
-		if got := string(unheld([]byte(in))); got != want {
+		if got := string(sdp.Unheld([]byte(in))); got != want {
 			t.Errorf("%q became %q", in, got)
 		}
 	}
@@ -181,7 +183,7 @@ func FuzzDescribe(f *testing.F) {
 	f.Fuzz(func(t *testing.T, body, offer []byte) {
 		l := describer()
 		l.describe([]byte(twoStreams))
-		_, media, ok := splitSDP(body)
+		_, media, ok := sdp.Split(body)
 		first := l.describe(body)
 		if !ok {
 			if !bytes.Equal(first, body) {
@@ -189,7 +191,7 @@ func FuzzDescribe(f *testing.F) {
 			}
 			return
 		}
-		if _, n, ok := splitSDP(first); !ok || n != max(media, 2) {
+		if _, n, ok := sdp.Split(first); !ok || n != max(media, 2) {
 			t.Fatalf("%d streams became %d", media, n)
 		}
 		if bytes.Count(first, []byte("\no=")) != 1 {
@@ -198,11 +200,11 @@ func FuzzDescribe(f *testing.F) {
 		if again := l.describe(first); !bytes.Equal(again, first) {
 			t.Fatalf("the same again became %q, then %q", first, again)
 		}
-		if _, want, ok := splitSDP(offer); ok {
-			if _, n, _ := splitSDP(l.answerTo(offer, body)); n != want {
+		if _, want, ok := sdp.Split(offer); ok {
+			if _, n, _ := sdp.Split(l.answerTo(offer, body)); n != want {
 				t.Fatalf("an offer of %d streams was answered with %d", want, n)
 			}
-			if _, n, _ := splitSDP(l.refuse(offer)); n != want {
+			if _, n, _ := sdp.Split(l.refuse(offer)); n != want {
 				t.Fatalf("an offer of %d streams was refused with %d", want, n)
 			}
 		}

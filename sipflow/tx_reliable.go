@@ -5,6 +5,7 @@ import (
 	"context"
 	"strconv"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -175,7 +176,7 @@ func (in *Incoming) offerEarly(ctx context.Context, m *wire.Message, offer []byt
 	p.mu.Unlock()
 	in.told, in.passed = "", m
 	in.provisional(wire.Reply{Code: m.Code(), Reason: phrase(string(m.Reason())), Header: relayedHeader(m),
-		ContentType: sdpType, Body: in.leg.describe(offer)})
+		ContentType: sdp.Type, Body: in.leg.describe(offer)})
 	e, err := in.await(ctx, func(e event) bool { return e.prack })
 	if err != nil {
 		return nil, false, err

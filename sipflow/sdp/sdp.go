@@ -1,4 +1,8 @@
-package sipflow
+// Package sdp reads and writes session descriptions (RFC 8866) as far as a call
+// between other phones needs it: it counts streams, tells their directions, and
+// describes audio that nobody sends. What phones write beyond that passes
+// unchanged, for they write more than any grammar knows.
+package sdp
 
 import (
 	"bytes"
@@ -7,7 +11,8 @@ import (
 	"strings"
 )
 
-const sdpType = "application/sdp"
+// Type is the media type of a session description.
+const Type = "application/sdp"
 
 // appendOrigin begins a session description of ours (RFC 4566 §5.2).
 func appendOrigin(b []byte, session, version uint64, host string) []byte {
@@ -16,13 +21,15 @@ func appendOrigin(b []byte, session, version uint64, host string) []byte {
 	b = append(b, ' ')
 	b = strconv.AppendUint(b, version, 10)
 	b = append(b, ' ')
-	b = appendAddr(b, host)
+	b = AppendAddress(b, host)
 	b = append(b, "s=SipXconfig\r\nc="...)
-	b = appendAddr(b, host)
+	b = AppendAddress(b, host)
 	return append(b, "t=0 0\r\n"...)
 }
 
-func appendAddr(b []byte, host string) []byte {
+// AppendAddress writes the end of an o= or c= line: "IN IP4 10.0.0.1" and CRLF
+// (RFC 8866 §5.7).
+func AppendAddress(b []byte, host string) []byte {
 	if strings.Contains(host, ":") {
 		b = append(b, "IN IP6 "...)
 	} else {
@@ -41,9 +48,9 @@ const (
 		"a=rtpmap:96 opus/48000/2\r\na=rtpmap:101 telephone-event/8000\r\n"
 )
 
-// placeholder is the offer that rings the calling phone: audio that nobody
+// Placeholder is the offer that rings the calling phone: audio that nobody
 // sends. sipXrest: the lines are the original's, which offered PCMU only.
-func placeholder(session, version uint64, host string) []byte {
+func Placeholder(session, version uint64, host string) []byte {
 	b := appendOrigin(make([]byte, 0, 384), session>>1, version, host)
 	return append(b, usualAudio+"a=sendrecv\r\n"+usualMaps...)
 }
@@ -57,12 +64,12 @@ const (
 	maxLines = 64
 )
 
-// heldAnswer answers a phone's offer with every stream inactive: there is no
+// HeldAnswer answers a phone's offer with every stream inactive: there is no
 // media here. Each m= line of the offer has its own in the answer (RFC 3264 §6),
 // and the formats of an accepted one come with their rtpmap and fmtp lines: there
 // are phones that hang up where a dynamic payload type has none. Without an offer
 // it is one itself, of audio on hold.
-func heldAnswer(offer []byte, session, version uint64, host string) []byte {
+func HeldAnswer(offer []byte, session, version uint64, host string) []byte {
 	b := appendOrigin(make([]byte, 0, 384), session>>1, version, host)
 	if len(offer) == 0 {
 		return append(b, usualAudio+"a=inactive\r\n"+usualMaps...)
@@ -120,4 +127,11 @@ func describes(line []byte, formats [][]byte) bool {
 	}
 	format, _, ok := bytes.Cut(rest, []byte{' '})
 	return ok && slices.ContainsFunc(formats, func(f []byte) bool { return bytes.Equal(f, format) })
+}
+
+// HeldMedia is a description of ours, without its origin, that offers audio
+// that nobody sends.
+func HeldMedia(host string) []byte {
+	rest, _, _ := Split(HeldAnswer(nil, 0, 0, host))
+	return rest
 }

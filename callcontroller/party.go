@@ -5,8 +5,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"sipxrest/resolve"
 	"sipxrest/restauth"
-	"sipxrest/sipflow"
+	"sipxrest/sipflow/uri"
 )
 
 // maxUser bounds a user in a request, in bytes after percent-decoding.
@@ -34,7 +35,7 @@ func parseParty(text, domain string) (party, bool) {
 		return party{}, false
 	}
 	if rest, ok := cutScheme(text, "tel:"); ok {
-		number, ok := sipflow.TelNumber(rest)
+		number, ok := uri.TelNumber(rest)
 		return party{number, domain}, ok
 	}
 	text, _ = cutScheme(text, "sip:")
@@ -42,7 +43,7 @@ func parseParty(text, domain string) (party, bool) {
 	user = restauth.TrimBlanks(user)
 	if !given {
 		host = domain
-	} else if !sipflow.IsHost(host) {
+	} else if !resolve.IsHost(host) {
 		return party{}, false
 	}
 	if user == "" || strings.IndexFunc(user, unfit) >= 0 {
@@ -63,7 +64,7 @@ func cutScheme(text, scheme string) (string, bool) {
 // text.
 func withoutScheme(text string) string {
 	if rest, ok := cutScheme(text, "tel:"); ok {
-		if number, ok := sipflow.TelNumber(rest); ok {
+		if number, ok := uri.TelNumber(rest); ok {
 			return number
 		}
 	}
@@ -84,7 +85,7 @@ func unfit(r rune) bool {
 // wire is the party as user@host for a SIP URI, the user escaped.
 func (p party) wire() string {
 	b := make([]byte, 0, len(p.user)+1+len(p.host))
-	b = sipflow.AppendUser(b, p.user)
+	b = uri.AppendUser(b, p.user)
 	b = append(b, '@')
 	return string(append(b, p.host...))
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/nyaruka/phonenumbers"
 
+	"sipxrest/resolve"
 	"sipxrest/sipflow"
 )
 
@@ -103,7 +104,7 @@ func (r *Rule) checkRequest(fault func(string, error)) {
 		fault("hmac_secret", errors.New("it has less than 16 characters: such can be guessed from one signature"))
 	}
 	for _, host := range r.AllowPrivate {
-		if h := hostName(host); strings.ContainsAny(host, "/@ *") || h == "" || strings.Contains(h, ":") && !sipflow.IsHost("["+h+"]") {
+		if h := hostName(host); strings.ContainsAny(host, "/@ *") || h == "" || strings.Contains(h, ":") && !resolve.IsHost("["+h+"]") {
 			fault("allow_private", fmt.Errorf("%.80q: write the host as the URL has it", host))
 		}
 	}
@@ -181,7 +182,7 @@ func CheckTrunk(t Trunk) error {
 		}
 	}
 	for _, h := range t.FromHosts {
-		if !sipflow.IsHost(h) {
+		if !resolve.IsHost(h) {
 			return fmt.Errorf("trunk %s: from-hosts: %.80q is neither a host name nor an address", t.Name, h)
 		}
 	}

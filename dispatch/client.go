@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"sipxrest/internal/limit"
-	"sipxrest/sipflow"
+	"sipxrest/resolve"
 )
 
 // newClient makes the HTTP client of a rule. It follows no redirect: that could
@@ -94,7 +94,7 @@ func (w *Webhook) checkURL(text string) error {
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
-	if !sipflow.IsHost(host) && !underscored(host) {
+	if !resolve.IsHost(host) && !underscored(host) {
 		return fmt.Errorf("%.80q is neither a host name nor an address", u.Hostname())
 	}
 	name := hostName(u.Hostname())
@@ -110,7 +110,7 @@ func (w *Webhook) checkURL(text string) error {
 // underscored lets the names of containers be (RFC 952 does not): they have
 // underscores, and letters in their last label.
 func underscored(host string) bool {
-	return strings.Contains(host, "_") && sipflow.IsHost(strings.ReplaceAll(host, "_", "x"))
+	return strings.Contains(host, "_") && resolve.IsHost(strings.ReplaceAll(host, "_", "x"))
 }
 
 // checkProxy checks the URL of an HTTP proxy.

@@ -9,8 +9,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"sipxrest/resolve"
 	"sipxrest/restauth"
-	"sipxrest/sipflow"
+	"sipxrest/sipflow/uri"
 )
 
 // maxURI bounds a URI to call, in bytes.
@@ -38,11 +39,11 @@ func parseTarget(text string) (string, error) {
 		if err != nil || name == "" || len(name) > maxPhone || !utf8.ValidString(name) || strings.IndexFunc(name, unfitName) >= 0 {
 			return "", fmt.Errorf("%.80q: write phone: and the name of a user of calls over WebSocket", text)
 		}
-		return string(sipflow.AppendUser([]byte(phoneScheme), name)), nil
+		return string(uri.AppendUser([]byte(phoneScheme), name)), nil
 	case !ok || scheme != "sip" && scheme != "sips" && scheme != "tel":
 		return "", fmt.Errorf("%.80q: write a sip:, sips: or tel: URI", text)
 	case scheme == "tel":
-		number, ok := sipflow.TelNumber(rest)
+		number, ok := uri.TelNumber(rest)
 		if !ok {
 			return "", fmt.Errorf("%.80q: the number of a tel: URI has digits and separators only; a context or an extension has nowhere to go", text)
 		}
@@ -65,7 +66,7 @@ func parseTarget(text string) (string, error) {
 		return "", fmt.Errorf("%.80q: %w", text, err)
 	}
 	out := append([]byte(scheme), ':')
-	out = sipflow.AppendUser(out, user)
+	out = uri.AppendUser(out, user)
 	out = append(append(out, '@'), host...)
 	if port != 0 {
 		out = strconv.AppendInt(append(out, ':'), int64(port), 10)
@@ -128,7 +129,7 @@ func splitHostPort(s string) (host string, port int, err error) {
 			return "", 0, fmt.Errorf("%.40q is no port", digits)
 		}
 	}
-	if !sipflow.IsHost(host) {
+	if !resolve.IsHost(host) {
 		return "", 0, fmt.Errorf("%.80q is neither a host name nor an address", host)
 	}
 	return strings.ToLower(host), port, nil
@@ -148,7 +149,7 @@ func unfit(r rune) bool {
 // URI is one of domain.
 func sipURI(target, domain string) string {
 	if number, ok := strings.CutPrefix(target, "tel:"); ok {
-		return "sip:" + string(sipflow.AppendUser(nil, number)) + "@" + domain + ";user=phone"
+		return "sip:" + string(uri.AppendUser(nil, number)) + "@" + domain + ";user=phone"
 	}
 	return target
 }
@@ -161,7 +162,7 @@ func roomTarget(template, room string) (string, error) {
 	if room == "" || len(room) > maxNumber || !utf8.ValidString(room) || strings.IndexFunc(room, unfit) >= 0 {
 		return "", fmt.Errorf("room_name: %.80q cannot be the user of a SIP URI", room)
 	}
-	return strings.ReplaceAll(template, roomWord, string(sipflow.AppendUser(nil, room))), nil
+	return strings.ReplaceAll(template, roomWord, string(uri.AppendUser(nil, room))), nil
 }
 
 // checkTemplate checks the URI of a room, in which {room} may stand as or in

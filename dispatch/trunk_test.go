@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"sipxrest/sipflow"
+	"sipxrest/sipflow/uri"
 )
 
 func TestATrunkIsKnownByItsAddressOrItsUser(t *testing.T) {
@@ -91,7 +92,7 @@ func TestOnlyCallsOfATrunkCountForItsBound(t *testing.T) {
 		{"203.0.113.1:5060", "x", "201", "", 0},
 		{"203.0.113.1:5060", "x", "", "", 0}, // not proved
 	} {
-		in := &sipflow.Incoming{Source: netip.MustParseAddrPort(c.source), From: sipflow.Address{Host: c.host}, Username: c.user}
+		in := &sipflow.Incoming{Source: netip.MustParseAddrPort(c.source), From: uri.Address{Host: c.host}, Username: c.user}
 		if name, most := d.Inbound("r").Trunk(in); name != c.name || most != c.most {
 			t.Errorf("%+v: %q, %d", c, name, most)
 		}

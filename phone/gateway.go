@@ -11,6 +11,7 @@ import (
 
 	"sipxrest/media"
 	"sipxrest/sipflow"
+	"sipxrest/sipflow/uri"
 )
 
 // Gateway is what lets users call SIP phones, and be called by them.
@@ -158,7 +159,7 @@ func (s *Service) dial(ctx context.Context, c *call) error {
 	p.c = c
 	defer p.close()
 	g := s.cfg.Gateway
-	user := string(sipflow.AppendUser(nil, c.caller.Username))
+	user := string(uri.AppendUser(nil, c.caller.Username))
 	if c.caller.SIP != "" {
 		user = userOf(c.caller.SIP)
 	}
@@ -390,7 +391,7 @@ func (s *Service) callerOf(ctx context.Context, in *sipflow.Incoming) (u User, g
 
 // sipAddress is the SIP address of a user as the store has it.
 func sipAddress(user, host string) string {
-	return "sip:" + string(sipflow.AppendUser(nil, user)) + "@" + strings.ToLower(host)
+	return "sip:" + string(uri.AppendUser(nil, user)) + "@" + strings.ToLower(host)
 }
 
 // cut shortens a text to so many bytes.

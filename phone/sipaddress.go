@@ -8,7 +8,8 @@ import (
 	"strconv"
 	"strings"
 
-	"sipxrest/sipflow"
+	"sipxrest/resolve"
+	"sipxrest/sipflow/uri"
 )
 
 // maxAddress is the bytes of a SIP address at most.
@@ -27,7 +28,7 @@ func ParseSIPAddress(text string) (string, error) {
 		return fail("no SIP URI with a user")
 	case len(text) > maxAddress:
 		return fail("too long")
-	case string(sipflow.AppendUser(nil, user)) != user:
+	case string(uri.AppendUser(nil, user)) != user:
 		return fail("the user has characters that have to be escaped")
 	}
 	port := ""
@@ -38,7 +39,7 @@ func ParseSIPAddress(text string) (string, error) {
 		}
 		host, port = host[:i], ":"+strconv.FormatUint(n, 10)
 	}
-	if !sipflow.IsHost(host) {
+	if !resolve.IsHost(host) {
 		return fail("the host is neither a name nor an address")
 	}
 	return "sip:" + user + "@" + strings.ToLower(host) + port, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
@@ -249,16 +250,16 @@ func (l *Leg) heed(m *wire.Message, from path) {
 	if !targets(m.Method()) {
 		return
 	}
-	uri := string(wire.ContactURI(m.Get(wire.Contact)))
-	if uri == "" {
+	contact := string(wire.ContactURI(m.Get(wire.Contact)))
+	if contact == "" {
 		return
 	}
-	if uri != l.target && l.call.sw.barred(uri) != nil && literal(uri).Addr() != l.source {
+	if contact != l.target && l.call.sw.barred(contact) != nil && uri.AddrPort(contact).Addr() != l.source {
 		return
 	}
-	moved := l.retarget(uri)
+	moved := l.retarget(contact)
 	switch {
-	case l.hidden(uri, from.to.Addr()):
+	case l.hidden(contact, from.to.Addr()):
 		l.path = from
 		l.hold(from.link)
 	case moved:

@@ -117,7 +117,7 @@ func sessionExpires(m *wire.Message) (interval time.Duration, refresher string) 
 }
 
 // supports reports whether a message says that its sender knows an option tag.
-func supports(m *wire.Message, option string) bool { return lists(m, wire.Supported, option) }
+func supports(m *wire.Message, option string) bool { return wire.Lists(m, wire.Supported, option) }
 
 // minSE reads the Min-SE of a 422, in seconds.
 func minSE(res *wire.Message) (seconds uint64, ok bool) {

@@ -169,7 +169,7 @@ func (b *bridge) answered(ctx context.Context, r *relay, e event) error {
 			b.call.sw.cancel(r.tx, r.reasons)
 		}
 		r.provisional = true
-		if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != r.reliable && requires(e.msg, "100rel") {
+		if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != r.reliable && wire.Requires(e.msg, "100rel") {
 			r.reliable = rseq
 			r.to.prack(e.msg, r.tx, nil)
 		}

@@ -108,7 +108,7 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 		return nil
 	case e.msg != nil && e.msg.Code() < 200:
 		b.call.early(t.target, e.msg)
-		if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != t.reliable && requires(e.msg, "100rel") {
+		if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != t.reliable && wire.Requires(e.msg, "100rel") {
 			t.reliable = rseq
 			t.target.joined().answerEarly(ctx, t.target, e.msg)
 			t.target.prack(e.msg, t.tx, nil)

@@ -11,10 +11,11 @@ import (
 	"testing"
 
 	"log/slog"
-	"sipxrest/sipflow/siptest"
-	"sipxrest/sipflow/wire"
 	"testing/synctest"
 	"time"
+
+	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/wire"
 )
 
 func TestParseChallenge(t *testing.T) {
@@ -283,7 +284,7 @@ func FuzzChallenge(f *testing.F) {
 		}
 		a := auth{cred: &cred, realm: "sipx.test"}
 		a.answer(m, "BYE", "sip:b")
-		if line := strings.TrimSuffix(a.lines(), "\r\n"); hasControl(line) {
+		if line := strings.TrimSuffix(a.lines(), "\r\n"); wire.HasControl(line) {
 			t.Fatalf("answered with %q", line)
 		}
 	})
@@ -308,7 +309,7 @@ func FuzzSipfrag(f *testing.F) {
 		if !bytes.Contains(body, []byte(fmt.Sprint(code))) || !bytes.EqualFold(body[:8], []byte("SIP/2.0 ")) {
 			t.Fatalf("%q is %d", body, code)
 		}
-		if line := reasonLine(code, reason); strings.Count(line, "\r\n") != 1 || strings.Count(line, `"`) != 2 || hasControl(strings.TrimSuffix(line, "\r\n")) {
+		if line := reasonLine(code, reason); strings.Count(line, "\r\n") != 1 || strings.Count(line, `"`) != 2 || wire.HasControl(strings.TrimSuffix(line, "\r\n")) {
 			t.Fatalf("Reason line %q", line)
 		}
 	})

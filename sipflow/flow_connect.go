@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
@@ -94,19 +95,19 @@ func (to *Destination) ringTime() time.Duration {
 func (in *Incoming) targetLeg(to *Destination) (*Leg, error) {
 	c := in.call
 	forwards, _ := forwardsLeft(in.req)
-	uri := to.URI
-	if !plainURI(uri) {
-		return nil, fmt.Errorf("connect %q: not a SIP or tel URI", uri)
+	target := to.URI
+	if !uri.IsPlain(target) {
+		return nil, fmt.Errorf("connect %q: not a SIP or tel URI", target)
 	}
-	if scheme, number, _ := strings.Cut(uri, ":"); strings.EqualFold(scheme, "tel") {
+	if scheme, number, _ := strings.Cut(target, ":"); strings.EqualFold(scheme, "tel") {
 		if len(c.sw.proxies) == 0 {
-			return nil, fmt.Errorf("connect %s: a tel URI needs an outbound proxy", uri)
+			return nil, fmt.Errorf("connect %s: a tel URI needs an outbound proxy", target)
 		}
 		number, _, _ = strings.Cut(number, ";")
-		uri = "sip:" + dialString(number) + "@" + c.sw.proxies[0].Host + ";user=phone"
+		target = "sip:" + uri.Dialable(number) + "@" + c.sw.proxies[0].Host + ";user=phone"
 	}
-	aor := aorOf(uri)
-	l := c.newLegFrom(uri, aor, in.From.Name, in.fromAOR())
+	aor := uri.AOR(target)
+	l := c.newLegFrom(target, aor, in.From.Name, in.fromAOR())
 	if to.DisplayName != "" {
 		l.remote = string(appendNameAddr(nil, to.DisplayName, aor))
 	}
@@ -119,28 +120,14 @@ func (in *Incoming) targetLeg(to *Destination) (*Leg, error) {
 
 // fromAOR is the caller as the target is told it.
 func (in *Incoming) fromAOR() string {
-	rest := aorOf(in.From.URI)
+	rest := uri.AOR(in.From.URI)
 	switch {
-	case !plainURI(in.From.URI):
+	case !uri.IsPlain(in.From.URI):
 		return "anonymous@anonymous.invalid"
 	case in.From.Host == "":
-		return dialString(in.From.User) + "@" + in.call.sw.host
+		return uri.Dialable(in.From.User) + "@" + in.call.sw.host
 	}
 	return rest
-}
-
-// plainURI reports whether a text can be written between angle brackets as a
-// SIP or tel URI.
-func plainURI(uri string) bool {
-	if len(uri) > 1024 || hasControl(uri) || strings.ContainsAny(uri, " <>\"?\\") {
-		return false
-	}
-	scheme, rest, _ := strings.Cut(uri, ":")
-	if strings.EqualFold(scheme, "tel") {
-		return rest != ""
-	}
-	_, ok := wire.ParseURI([]byte(uri))
-	return ok && !malformedURI([]byte(uri))
 }
 
 // diverted reports whether the target may be told by whom a call was diverted:
@@ -387,7 +374,7 @@ func (in *Incoming) progress(target *Leg, m *wire.Message) {
 	if m.Code() <= 100 || m == in.passed || in.open() != nil {
 		return
 	}
-	r := wire.Reply{Code: m.Code(), Reason: phrase(string(m.Reason())), Header: relayedHeader(m)}
+	r := wire.Reply{Code: m.Code(), Reason: wire.PlainPhrase(string(m.Reason())), Header: relayedHeader(m)}
 	if answer := bodyOf(m); answer != nil && in.offer != nil {
 		tag := string(m.ToTag())
 		if in.early == nil || in.earlyTag == tag && bytes.Equal(answer, in.early) {

@@ -337,7 +337,7 @@ func (t *talk) describe(in *serverTx) wire.Reply {
 		if err != nil {
 			refused := &StatusError{Code: 488}
 			errors.As(err, &refused)
-			return wire.Reply{Code: refused.Code, Reason: phrase(refused.Reason)}
+			return wire.Reply{Code: refused.Code, Reason: wire.PlainPhrase(refused.Reason)}
 		}
 		r.Body = l.answerTo(offer, answer)
 		l.heard(offer)

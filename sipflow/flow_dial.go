@@ -8,6 +8,7 @@ import (
 
 	"sipxrest/resolve"
 	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
@@ -272,7 +273,7 @@ func (c *Call) phoneLeg() *Leg {
 			}
 		}
 	}
-	number, caller := dialString(d.Number), dialString(d.Caller)
+	number, caller := uri.Dialable(d.Number), uri.Dialable(d.Caller)
 	name, aor := c.AgentName, domain
 	if caller != "" {
 		aor = caller + "@" + domain
@@ -293,36 +294,15 @@ func (c *Call) phoneLeg() *Leg {
 	return l
 }
 
-// dialString leaves of a number what may stand in the user part of a URI.
-// Interfaces refuse others; this is for the one that forgets to.
-func dialString(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || strings.ContainsRune("+-.*_", r) {
-			return r
-		}
-		return -1
-	}, s)
-}
-
-// aorOf is a URI without its scheme, parameters and header fields.
-func aorOf(uri string) string {
-	_, aor, _ := strings.Cut(uri, ":")
-	host := strings.LastIndexByte(aor, '@') + 1 // the user may hold their separators, too
-	if i := strings.IndexAny(aor[host:], ";?"); i >= 0 {
-		aor = aor[:host+i]
-	}
-	return aor
-}
-
 // targetLeg prepares the call to what the phone is joined with.
 func (c *Call) targetLeg() *Leg {
-	uri := oneLine(c.Dial.Target)
-	to := aorOf(uri)
+	target := wire.OneLine(c.Dial.Target)
+	to := uri.AOR(target)
 	aor := c.Key.Agent
 	if aor == "" {
-		aor = dialString(c.Dial.Number) + "@" + c.sw.host
+		aor = uri.Dialable(c.Dial.Number) + "@" + c.sw.host
 	}
-	l := c.newLegFrom(uri, to, c.AgentName, aor)
+	l := c.newLegFrom(target, to, c.AgentName, aor)
 	l.first = c.inviteHeader(c.Subject, c.ConfPIN, true)
 	return l
 }
@@ -337,7 +317,7 @@ func (c *Call) targetTime() time.Duration {
 // rings asks whether the agent may have those rung whom the call is for.
 func (c *Call) rings() error {
 	if c.Dial != nil { // the target is the operator's choice, or has been asked about
-		return c.sw.allowed(&c.Spec, dialString(c.Dial.Number)) // what is dialled
+		return c.sw.allowed(&c.Spec, uri.Dialable(c.Dial.Number)) // what is dialled
 	}
 	if c.Spec.Converse != nil {
 		return c.sw.allowed(&c.Spec, c.CalledUser)

@@ -9,14 +9,13 @@ import (
 	"time"
 
 	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
 const (
 	// maxDigits bounds the digits that wait for Incoming.Digit.
 	maxDigits = 32
-	// maxPhrase bounds a reason phrase, in bytes.
-	maxPhrase = 128
 )
 
 // errAnswered means that the caller has had its final response.
@@ -168,7 +167,7 @@ func finalFor(err error) wire.Reply {
 		case code == 420, code == 421, code == 422, code == 503:
 			return wire.Reply{Code: 500}
 		}
-		r := wire.Reply{Code: refused.Code, Reason: phrase(refused.Reason)}
+		r := wire.Reply{Code: refused.Code, Reason: wire.PlainPhrase(refused.Reason)}
 		var caused *causedError
 		if errors.As(err, &caused) {
 			r.Header = caused.cause // RFC 6432
@@ -178,14 +177,6 @@ func finalFor(err error) wire.Reply {
 		return wire.Reply{Code: 403}
 	}
 	return wire.Reply{Code: 480}
-}
-
-// phrase makes a text fit for a status line; empty for the usual one.
-func phrase(s string) string {
-	if s = strings.TrimSpace(strings.ToValidUTF8(oneLine(s), "")); len(s) > maxPhrase {
-		s = strings.ToValidUTF8(s[:maxPhrase], "")
-	}
-	return s
 }
 
 func retryIn(d time.Duration) string {
@@ -244,7 +235,7 @@ func (in *Incoming) Refuse(code int, reason string, header ...string) error {
 		return fmt.Errorf("refuse with %d: want 300 to 699", code)
 	}
 	if in.answered() {
-		in.noteRefusal(code, phrase(reason))
+		in.noteRefusal(code, wire.PlainPhrase(reason))
 		in.hangUp(in.calls, in.refusal())
 		return nil
 	}
@@ -255,7 +246,7 @@ func (in *Incoming) refuseWith(code int, reason, header string) error {
 	if err := in.open(); err != nil {
 		return err
 	}
-	if !in.refuse(wire.Reply{Code: code, Reason: phrase(reason), Header: header}) {
+	if !in.refuse(wire.Reply{Code: code, Reason: wire.PlainPhrase(reason), Header: header}) {
 		return in.open()
 	}
 	return nil
@@ -264,11 +255,11 @@ func (in *Incoming) refuseWith(code int, reason, header string) error {
 // Redirect has the caller try other URIs, in this order (302).
 func (in *Incoming) Redirect(uris ...string) error {
 	header := ""
-	for _, uri := range uris {
-		if !plainURI(uri) {
-			return fmt.Errorf("redirect to %q: not a SIP or tel URI", uri)
+	for _, target := range uris {
+		if !uri.IsPlain(target) {
+			return fmt.Errorf("redirect to %q: not a SIP or tel URI", target)
 		}
-		header += "Contact: <" + uri + ">\r\n"
+		header += "Contact: <" + target + ">\r\n"
 	}
 	if header == "" {
 		return errors.New("redirect: no URI")
@@ -281,8 +272,8 @@ func (in *Incoming) Redirect(uris ...string) error {
 func headerLines(header []string) string {
 	var b []byte
 	for _, line := range header {
-		name, value, ok := strings.Cut(oneLine(line), ":")
-		if name = strings.TrimSpace(name); ok && isToken(name) && !reserved(name) {
+		name, value, ok := strings.Cut(wire.OneLine(line), ":")
+		if name = strings.TrimSpace(name); ok && wire.IsToken(name) && !reserved(name) {
 			b = wire.AppendField(b, name, strings.TrimSpace(value))
 		}
 	}
@@ -302,17 +293,6 @@ func reserved(name string) bool {
 		return true
 	}
 	return len(name) == 1 // the compact forms
-}
-
-// isToken reports whether a text can be the name of a header field.
-func isToken(s string) bool {
-	for i := 0; i < len(s); i++ {
-		c := s[i]
-		if !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-.!%*_+`'~", c) >= 0) {
-			return false
-		}
-	}
-	return s != ""
 }
 
 // refuse sends a final response other than 2xx. It is false when the caller
@@ -358,7 +338,7 @@ func (in *Incoming) accept(body []byte, header string) bool {
 	}
 	c := in.call
 	c.sw.stats.answered[FlowInbound].observe(c.sw.stats.elapsed() - c.began)
-	l.joint.timer.update = lists(in.req, wire.Allow, "update")
+	l.joint.timer.update = wire.Lists(in.req, wire.Allow, "update")
 	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: l.callID})
 	c.dialled(l, Confirmed)
 	if !in.path.link.reliable() {

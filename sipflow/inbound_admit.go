@@ -4,12 +4,12 @@ import (
 	"context"
 	"errors"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
 
 	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
@@ -63,14 +63,6 @@ const (
 // ErrCancelled ends a call whose caller gave up before it was answered.
 var ErrCancelled = errors.New("the caller gave up")
 
-// Address is one that a header field names.
-type Address struct {
-	Name string // display name, unquoted
-	User string // user part, unescaped; of a tel URI the number
-	Host string
-	URI  string // as on the wire
-}
-
 // Incoming is a call that somebody places to us. The fields do not change;
 // the methods that say something to the caller are for the goroutine of
 // Inbound.Take.
@@ -79,9 +71,9 @@ type Incoming struct {
 	Source    netip.AddrPort // whence the INVITE came
 	Transport string         // "udp", "tcp", "tls", "ws" or "wss"
 	At        time.Time
-	From      Address // the From header field: anybody can write anything there
-	To        Address // the Request-URI
-	Username  string  // who has proved it by digest; "" else
+	From      uri.Address // the From header field: anybody can write anything there
+	To        uri.Address // the Request-URI
+	Username  string      // who has proved it by digest; "" else
 
 	trunk     string // counts the call, until it is over; "" for none
 	mostCalls int    // of the trunk; 0: any
@@ -116,49 +108,8 @@ type Incoming struct {
 func (sw *Switchboard) newIncoming(m *wire.Message, from path) *Incoming {
 	in := &Incoming{CallID: string(m.Get(wire.CallID)), Source: from.to, Transport: transportOf(from.link), At: time.Now(),
 		req: m, path: from, offer: bodyOf(m)}
-	in.From, in.To = addressOf(m.Get(wire.From)), uriAddress(m.URI())
+	in.From, in.To = uri.ParseNameAddr(m.Get(wire.From)), uri.ParseAddress(m.URI())
 	return in
-}
-
-func addressOf(v []byte) Address {
-	uri, _ := wire.NameAddr(v)
-	a := uriAddress(uri)
-	if i := strings.IndexByte(string(v), '<'); i > 0 {
-		name := strings.TrimSpace(string(v[:i]))
-		if v[0] == '"' {
-			if unquoted, _, ok := unquote(string(v)); ok { // a < may stand in it
-				name = unquoted
-			}
-		}
-		a.Name = strings.ToValidUTF8(oneLine(name), "")
-	}
-	return a
-}
-
-func uriAddress(uri []byte) Address {
-	a := Address{URI: string(uri)}
-	scheme, rest, _ := strings.Cut(a.URI, ":")
-	if i := strings.IndexAny(rest, ";?"); i >= 0 && !strings.Contains(rest[i:], "@") {
-		rest = rest[:i]
-	}
-	user := ""
-	if strings.EqualFold(scheme, "tel") {
-		user, _, _ = strings.Cut(rest, ";")
-	} else {
-		u, ok := wire.ParseURI(uri)
-		if !ok {
-			return a
-		}
-		a.Host = u.Host
-		if i := strings.LastIndexByte(rest, '@'); i >= 0 {
-			user, _, _ = strings.Cut(rest[:i], ":") // without a password
-		}
-	}
-	if plain, err := url.PathUnescape(user); err == nil {
-		user = plain
-	}
-	a.User = strings.ToValidUTF8(oneLine(user), "")
-	return a
 }
 
 // maxValues bounds what Header returns.
@@ -258,10 +209,10 @@ func (sw *Switchboard) unfit(in *Incoming) wire.Reply {
 	case in.offer != nil && !sdp.Legible(in.offer):
 		return wire.Reply{Code: 488}
 	}
-	uri := string(contact)
-	if err := sw.barred(uri); errors.Is(err, errOwn) {
+	target := string(contact)
+	if err := sw.barred(target); errors.Is(err, errOwn) {
 		return wire.Reply{Code: 482}
-	} else if err != nil && literal(uri).Addr() != in.Source.Addr() {
+	} else if err != nil && uri.AddrPort(target).Addr() != in.Source.Addr() {
 		return wire.Reply{Code: 403, Reason: "Contact Not Allowed"}
 	}
 	return wire.Reply{}

@@ -11,6 +11,7 @@ import (
 
 	"sipxrest/resolve"
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
@@ -239,7 +240,7 @@ func TestDisplayNamesAreReadWhole(t *testing.T) {
 		`sip:201@p;tag=a`:                        "",
 		"\"a\x00b\" <sip:201@p>":                 "ab",
 	} {
-		if a := addressOf([]byte(value)); a.Name != want || a.User != "201" && want[:min(len(want), 2)] != `"o` {
+		if a := uri.ParseNameAddr([]byte(value)); a.Name != want || a.User != "201" && want[:min(len(want), 2)] != `"o` {
 			t.Errorf("%s: %+v, want %q", value, a, want)
 		}
 	}

@@ -217,7 +217,7 @@ func TestWhatCannotBeSaidToACaller(t *testing.T) {
 	}, func(t *testing.T, p *rawInbound) {
 		p.rawPhone.send(rawInvite())
 		m := p.next(603)
-		if len(m.Reason()) > maxPhrase || string(m.Get(wire.RetryAfter)) != "5" {
+		if len(m.Reason()) > wire.MaxPhrase || string(m.Get(wire.RetryAfter)) != "5" {
 			t.Errorf("%d bytes of a reason, Retry-After %q", len(m.Reason()), m.Get(wire.RetryAfter))
 		}
 		readable(t, m.Raw())

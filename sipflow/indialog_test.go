@@ -195,7 +195,7 @@ func TestBridgedPhonesByHand(t *testing.T) {
 			p.b.ok(m, "", sdpOf(5002))
 			p.b.expect("ACK")
 			res := p.a.response1(200)
-			if got := string(res.Get(wire.SessionExpires)); got != "90;refresher=uac" || !requires(res, "timer") {
+			if got := string(res.Get(wire.SessionExpires)); got != "90;refresher=uac" || !wire.Requires(res, "timer") {
 				t.Errorf("Session-Expires: %s, Require: %s", got, res.Get(wire.Require))
 			}
 			p.a.send(p.a.ack(1, ""))

@@ -116,7 +116,7 @@ func TestCalledInsistsOnReliableProvisionalResponses(t *testing.T) {
 		p.b.send(p.b.response(p.b.invite, 421, "Require: 100rel\r\n", ""))
 		p.b.expect("ACK")
 		p.b.invite = p.b.expect("INVITE")
-		if !lists(p.b.invite, wire.Supported, "100rel") {
+		if !wire.Lists(p.b.invite, wire.Supported, "100rel") {
 			t.Error("no Supported: 100rel")
 		}
 		progress := func(rseq int) string {

@@ -65,7 +65,7 @@ func eachParam(s string, f func(name, value string)) (ok bool) {
 		var value string
 		after = strings.TrimLeft(after, " \t")
 		if strings.HasPrefix(after, `"`) {
-			if value, rest, ok = unquote(after); !ok {
+			if value, rest, ok = wire.Unquote(after); !ok {
 				return false
 			}
 		} else {
@@ -75,23 +75,6 @@ func eachParam(s string, f func(name, value string)) (ok bool) {
 		f(strings.ToLower(strings.TrimSpace(name)), value)
 	}
 	return true
-}
-
-func unquote(s string) (value, rest string, ok bool) {
-	var b strings.Builder
-	for i := 1; i < len(s); i++ {
-		switch c := s[i]; c {
-		case '\\':
-			if i++; i < len(s) {
-				b.WriteByte(s[i])
-			}
-		case '"':
-			return b.String(), s[i+1:], true
-		default:
-			b.WriteByte(c)
-		}
-	}
-	return "", "", false
 }
 
 // secret picks what the challenge's algorithm needs: the hash function and
@@ -225,7 +208,7 @@ func (a *auth) answer(res *wire.Message, method, uri string) bool {
 	a.why = "its challenge cannot be read"
 	for v := range res.All(in) {
 		c, ok := parseChallenge(string(v))
-		if !ok || hasControl(c.nonce+c.opaque+c.algorithm) {
+		if !ok || wire.HasControl(c.nonce+c.opaque+c.algorithm) {
 			continue
 		}
 		if !a.anyRealm && (c.realm != a.realm || a.realm == "") {
@@ -246,15 +229,6 @@ func (a *auth) answer(res *wire.Message, method, uri string) bool {
 		a.nonces = append(a.nonces, c.nonce)
 		*line = out + value + "\r\n"
 		return true
-	}
-	return false
-}
-
-func hasControl(s string) bool {
-	for i := 0; i < len(s); i++ {
-		if s[i] < ' ' || s[i] == 0x7f {
-			return true
-		}
 	}
 	return false
 }

@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
@@ -204,48 +205,18 @@ func (l *Leg) mayConnect(to netip.Addr) bool {
 	return !l.source.IsValid() || l.source == to || l.servedBy(to) || l.call.sw.serves("sip:"+l.party, to)
 }
 
-// literal is the address in a URI, not valid where it has a name. The port is
-// the one that its transport implies when it names none.
-func literal(uri string) netip.AddrPort {
-	host := uri[strings.LastIndexByte(uri, '@')+1:]
-	if i := strings.IndexByte(host, ':'); host == uri && i >= 0 {
-		host = host[i+1:]
-	}
-	if host == "" || host[0] != '[' && (host[0] < '0' || host[0] > '9') && !strings.Contains(host, "maddr") {
-		return netip.AddrPort{} // as most are
-	}
-	u, ok := wire.ParseURI([]byte(uri))
-	if !ok {
-		return netip.AddrPort{}
-	}
-	if u.MAddr != "" {
-		u.Host = strings.Trim(u.MAddr, "[]")
-	}
-	a, err := netip.ParseAddr(u.Host)
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	if u.Port == 0 {
-		u.Port = 5060
-		if u.Scheme == "sips" || u.Transport == "tls" {
-			u.Port = 5061
-		}
-	}
-	return netip.AddrPortFrom(a.Unmap(), uint16(u.Port))
-}
-
 // barred says why a URI with an address in it is not gone to.
-func (sw *Switchboard) barred(uri string) error {
-	a := literal(uri)
+func (sw *Switchboard) barred(target string) error {
+	a := uri.AddrPort(target)
 	switch {
 	case !a.IsValid():
 		return nil
 	case sw.transport.isOwn(a):
-		return fmt.Errorf("%s: %w", uri, errOwn)
+		return fmt.Errorf("%s: %w", target, errOwn)
 	case sw.transport.local(a.Addr()):
-		return fmt.Errorf("%s: %w", uri, errLocal)
+		return fmt.Errorf("%s: %w", target, errLocal)
 	case sw.transport.many(a.Addr()):
-		return fmt.Errorf("%s: %w", uri, errCrowd)
+		return fmt.Errorf("%s: %w", target, errCrowd)
 	}
 	return nil
 }
@@ -257,15 +228,15 @@ func (l *Leg) barredReply(m *wire.Message) (r wire.Reply) {
 		if h == wire.Contact && !targets(m.Method()) || h == wire.ReferTo && m.Method() != "REFER" {
 			continue
 		}
-		uri, _ := wire.NameAddr(m.Get(h))
+		contact, _ := wire.NameAddr(m.Get(h))
 		if h == wire.Contact {
-			uri = wire.ContactURI(m.Get(h))
+			contact = wire.ContactURI(m.Get(h))
 		}
-		if h == wire.ReferTo && bytes.Contains(bytes.ToLower(uri), []byte("replaces=")) {
+		if h == wire.ReferTo && bytes.Contains(bytes.ToLower(contact), []byte("replaces=")) {
 			continue // the phone is in another call of ours, see referredHeader
 		}
-		err := l.call.sw.barred(string(uri))
-		if errors.Is(err, errLocal) && literal(string(uri)).Addr() == l.source {
+		err := l.call.sw.barred(string(contact))
+		if errors.Is(err, errLocal) && uri.AddrPort(string(contact)).Addr() == l.source {
 			err = nil
 		}
 		switch {

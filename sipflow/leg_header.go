@@ -1,8 +1,6 @@
 package sipflow
 
 import (
-	"strings"
-
 	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
@@ -11,10 +9,10 @@ import (
 func (c *Call) inviteHeader(subject, confPIN string, bridged bool) string {
 	b := make([]byte, 0, 192)
 	if subject != "" {
-		b = wire.AppendField(b, "Subject", oneLine(subject))
+		b = wire.AppendField(b, "Subject", wire.OneLine(subject))
 	}
 	if confPIN != "" { // not in the Request-URI: no headers are allowed there
-		b = wire.AppendField(b, "X-ConfPin", oneLine(confPIN))
+		b = wire.AppendField(b, "X-ConfPin", wire.OneLine(confPIN))
 	}
 	if bridged {
 		b = append(b, "Allow: "+allowBridged+"\r\nSupported: timer\r\n"...)
@@ -26,20 +24,6 @@ func (c *Call) inviteHeader(subject, confPIN string, bridged bool) string {
 		b = wire.AppendField(b, "User-Agent", ua)
 	}
 	return string(b)
-}
-
-// oneLine takes out what would end a header field. Interfaces refuse such
-// texts; this is for the one that forgets to.
-func oneLine(s string) string {
-	if !hasControl(s) {
-		return s
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, s)
 }
 
 // escapeHeaderValue escapes for the header part of a URI (RFC 3261 §25.1, hvalue).

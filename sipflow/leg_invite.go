@@ -1,7 +1,6 @@
 package sipflow
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -11,20 +10,6 @@ import (
 	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
-
-// requires reports whether a message requires an option tag.
-func requires(m *wire.Message, option string) bool { return lists(m, wire.Require, option) }
-
-// lists reports whether a header field of option tags has one of them.
-func lists(m *wire.Message, h wire.Header, option string) (found bool) {
-	for v := range m.All(h) {
-		wire.Split(v, func(tag []byte) bool {
-			found = found || string(bytes.ToLower(tag)) == option
-			return !found
-		})
-	}
-	return found
-}
 
 // An Answer is a 2xx to our INVITE that still needs its ACK.
 type Answer struct {
@@ -173,7 +158,7 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 			if why != nil && !cancelled {
 				cancel()
 			}
-			if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != reliable && requires(e.msg, "100rel") {
+			if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != reliable && wire.Requires(e.msg, "100rel") {
 				reliable = rseq
 				var answer []byte
 				if why == nil && l.joint != nil {

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
@@ -131,10 +132,10 @@ var shared = netip.MustParsePrefix("100.64.0.0/10")
 // made up for: its Contact is an address that means nothing here, while its
 // messages come from one that does. They are then answered where they come
 // from, and so is the dialog.
-func (l *Leg) hidden(uri string, from netip.Addr) bool {
+func (l *Leg) hidden(contact string, from netip.Addr) bool {
 	if !l.call.sw.cfg.NAT || l.routes != "" || !from.IsValid() || private(from) {
 		return false
 	}
-	a := literal(uri)
+	a := uri.AddrPort(contact)
 	return a.IsValid() && private(a.Addr())
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
@@ -117,8 +118,8 @@ func (r *redirection) add(res *wire.Message) {
 	var list []contact
 	for v := range res.All(wire.Contact) {
 		wire.Split(v, func(one []byte) bool {
-			uri, params := wire.NameAddr(one)
-			text, ok := calledURI(string(uri))
+			addr, params := wire.NameAddr(one)
+			text, ok := uri.Callable(string(addr))
 			if key := strings.ToLower(text); ok && !slices.Contains(r.seen, key) {
 				r.seen = append(r.seen, key)
 				q := 1.0
@@ -144,22 +145,6 @@ func (r *redirection) add(res *wire.Message) {
 		open = append(open, c.uri)
 	}
 	r.open = append(open, r.open...)
-}
-
-// calledURI is a SIP URI without what may not stand in a Request-URI (RFC 3261
-// §19.1.1).
-func calledURI(uri string) (string, bool) {
-	if _, ok := wire.ParseURI([]byte(uri)); !ok {
-		return "", false
-	}
-	uri, _, _ = strings.Cut(uri, "?")
-	at := strings.LastIndexByte(uri, '@') + 1
-	parts := strings.Split(uri[at:], ";")
-	parts = slices.DeleteFunc(parts, func(p string) bool {
-		name, _, _ := strings.Cut(p, "=")
-		return strings.EqualFold(strings.TrimSpace(name), "method")
-	})
-	return uri[:at] + strings.Join(parts, ";"), true
 }
 
 // mayRefer says whether the phones of a bridge may be sent where a REFER wants

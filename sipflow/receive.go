@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
@@ -178,7 +179,7 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
 	case method == "ACK", method == "CANCEL":
 	case !bytes.EqualFold(scheme, []byte("sip")) && !bytes.EqualFold(scheme, []byte("sips")) && !bytes.EqualFold(scheme, []byte("tel")):
 		return wire.Reply{Code: 416}
-	case malformedURI(m.URI()):
+	case uri.Malformed(m.URI()):
 		return wire.Reply{Code: 400, Reason: "Malformed Request-URI"}
 	case emptyElement(m.Get(wire.Via)): // RFC 4475 §3.1.2.1
 		return wire.Reply{Code: 400, Reason: "Malformed Via"}
@@ -206,23 +207,6 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
 		return replyOf(405, from)
 	}
 	return replyOf(501, from)
-}
-
-// malformedURI reports whether a Request-URI has an IPv6 address without its
-// brackets, so that nobody can tell where that ends (RFC 5118 §4.2), or header
-// fields (RFC 4475 §3.1.2.11).
-func malformedURI(uri []byte) bool {
-	_, rest, _ := bytes.Cut(uri, []byte{':'})
-	if i := bytes.LastIndexByte(rest, '@'); i >= 0 {
-		rest = rest[i+1:]
-	}
-	if bytes.IndexByte(rest, '?') >= 0 {
-		return true
-	}
-	if i := bytes.IndexByte(rest, ';'); i >= 0 {
-		rest = rest[:i]
-	}
-	return len(rest) > 0 && rest[0] != '[' && bytes.Count(rest, []byte{':'}) > 1
 }
 
 // emptyElement reports whether a Via has separators with nothing between them:

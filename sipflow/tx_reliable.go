@@ -28,7 +28,7 @@ const maxProvisional = 8
 
 // reliably reports whether provisional responses are acknowledged.
 func (in *Incoming) reliably() bool {
-	return supports(in.req, "100rel") || requires(in.req, "100rel")
+	return supports(in.req, "100rel") || wire.Requires(in.req, "100rel")
 }
 
 // provisional sends a provisional response to the caller.
@@ -175,7 +175,7 @@ func (in *Incoming) offerEarly(ctx context.Context, m *wire.Message, offer []byt
 	in.rel.offered = true
 	p.mu.Unlock()
 	in.told, in.passed = "", m
-	in.provisional(wire.Reply{Code: m.Code(), Reason: phrase(string(m.Reason())), Header: relayedHeader(m),
+	in.provisional(wire.Reply{Code: m.Code(), Reason: wire.PlainPhrase(string(m.Reason())), Header: relayedHeader(m),
 		ContentType: sdp.Type, Body: in.leg.describe(offer)})
 	e, err := in.await(ctx, func(e event) bool { return e.prack })
 	if err != nil {

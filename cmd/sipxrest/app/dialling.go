@@ -13,6 +13,7 @@ import (
 	"sipxrest/policy"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
+	"sipxrest/sipflow/uri"
 )
 
 // dialling says who may call whom. Its methods may be called from any
@@ -70,7 +71,7 @@ func (d *dialling) account(name string) sipflow.Account {
 		return sipflow.Account{}
 	}
 	user, host, _ := strings.Cut(u.Identity, "@")
-	return sipflow.Account{Address: string(sipflow.AppendUser(nil, user)) + "@" + host, Credentials: credentials(u)}
+	return sipflow.Account{Address: string(uri.AppendUser(nil, user)) + "@" + host, Credentials: credentials(u)}
 }
 
 // lacksSecret says why the user that a key names cannot answer a challenge; "" if

@@ -1,46 +1,12 @@
-package sipflow
+// Package uri writes and reads addresses of SIP (RFC 3261 §19.1) and tel (RFC 3966)
+// that others have chosen: clients, phones, webhooks. Whoever takes a client's words
+// writes the URI anew from these parts, so that nothing gets through that was not
+// understood.
+package uri
 
 import (
-	"net/netip"
 	"strings"
 )
-
-// What may stand in a SIP URI that is made of a client's words. Whoever takes
-// such words writes the URI anew from these parts, so that nothing gets through
-// that was not understood.
-
-// IsHost says whether s is a host of RFC 3261 §25.1: a host name, an IPv4
-// address or an IPv6 reference in brackets. Numbers that only some resolvers
-// take for addresses ("0x7f.1", "2130706433") are none.
-func IsHost(s string) bool {
-	if len(s) == 0 || len(s) > 253 {
-		return false
-	}
-	if s[0] == '[' {
-		addr, err := netip.ParseAddr(strings.TrimSuffix(s[1:], "]"))
-		return err == nil && s[len(s)-1] == ']' && addr.Is6() && addr.Zone() == ""
-	}
-	top := 0 // start of the last label
-	label := 0
-	s = strings.TrimSuffix(s, ".")
-	for i := 0; i <= len(s); i++ {
-		if i == len(s) || s[i] == '.' {
-			if i == label || i-label > 63 || s[label] == '-' || s[i-1] == '-' {
-				return false
-			}
-			top, label = label, i+1
-			continue
-		}
-		if c := s[i]; c != '-' && !isAlnum(c) {
-			return false
-		}
-	}
-	if c := s[top]; '0' <= c && c <= '9' {
-		addr, err := netip.ParseAddr(s)
-		return err == nil && addr.Is4()
-	}
-	return true
-}
 
 // TelNumber is the number of what follows "tel:", without its visual separators
 // (RFC 3966 §5.1.1). It is not ok with a context or an extension, for which a

@@ -14,6 +14,10 @@ const (
 	pongTime = 10 * time.Second
 )
 
+// hold notes that a call counts on the connection, release that it does no more.
+func (s *stream) hold()    { s.calls.Add(1) }
+func (s *stream) release() { s.calls.Add(-1) }
+
 func keepAliveWait() time.Duration { return keepAliveMin + rand.N(keepAliveMax-keepAliveMin) }
 
 // keepAlive sees to a connection of ours. The timer is stopped when it ends.
@@ -40,20 +44,4 @@ func (s *stream) stayAlive() {
 	s.t.mu.Lock()
 	defer s.t.mu.Unlock()
 	s.keep.Reset(keepAliveWait())
-}
-
-// hold notes which connection the leg's requests go over, so that it is kept
-// alive. nil lets go of it.
-func (l *Leg) hold(on link) {
-	if on == link(l.held) && l.held != nil {
-		return
-	}
-	if l.held != nil {
-		l.held.calls.Add(-1)
-		l.held = nil
-	}
-	if s, ok := on.(*stream); ok {
-		s.calls.Add(1)
-		l.held = s
-	}
 }

@@ -223,3 +223,19 @@ func (l *Leg) While(ctx context.Context) (context.Context, context.CancelFunc) {
 	l.peer.whenHungUp(cancel)
 	return ctx, func() { cancel(nil) }
 }
+
+// hold notes which connection the leg's requests go over, so that it is kept
+// alive. nil lets go of it.
+func (l *Leg) hold(on link) {
+	if on == link(l.held) && l.held != nil {
+		return
+	}
+	if l.held != nil {
+		l.held.release()
+		l.held = nil
+	}
+	if s, ok := on.(*stream); ok {
+		s.hold()
+		l.held = s
+	}
+}

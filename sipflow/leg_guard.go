@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -20,103 +19,10 @@ import (
 // its route set as it likes: what it names must lead neither back to us, nor
 // to what only this machine reaches, nor make us connect to whom it likes.
 var (
-	errOwn   = errors.New("that is a socket of this service: what goes there comes back (RFC 3261 §16.3)")
 	errLocal = errors.New("a phone may not send us to this machine's own or its link's addresses")
 	errCrowd = errors.New("a phone has an address of its own: that is one of many at once (broadcast or multicast), or of none")
 	errStray = errors.New("no connection is opened to where a phone says, unless its messages come from there")
 )
-
-// ownSockets notes every address at which the sockets can be reached, for a
-// socket on all addresses each of this machine's.
-func (t *transport) ownSockets(advertised string) {
-	t.own = map[netip.AddrPort]struct{}{}
-	external, _ := netip.ParseAddr(strings.Trim(advertised, "[]"))
-	add := func(a net.Addr) {
-		local, err := netip.ParseAddrPort(a.String())
-		if err != nil {
-			return
-		}
-		note := func(a netip.Addr) {
-			t.own[netip.AddrPortFrom(a.Unmap().WithZone(""), local.Port())] = struct{}{}
-		}
-		note(local.Addr())
-		if external.IsValid() {
-			note(external)
-		}
-		t.loopback = t.loopback || local.Addr().Unmap().IsLoopback()
-		t.linkLocal = t.linkLocal || local.Addr().IsLinkLocalUnicast()
-		if !local.Addr().IsUnspecified() {
-			return
-		}
-		note(netip.AddrFrom4([4]byte{127, 0, 0, 1}))
-		note(netip.IPv6Loopback())
-		for _, p := range interfaces() {
-			note(p.Addr())
-		}
-	}
-	for _, s := range t.udp {
-		add(s.conn.LocalAddr())
-	}
-	for _, l := range t.listeners {
-		add(l.Addr())
-	}
-	t.crowds = map[netip.Addr]struct{}{}
-	for _, p := range interfaces() {
-		t.crowd(p)
-	}
-}
-
-// interfaces are this machine's addresses with their networks.
-func interfaces() (all []netip.Prefix) {
-	addrs, _ := net.InterfaceAddrs()
-	for _, a := range addrs {
-		if p, err := netip.ParsePrefix(a.String()); err == nil {
-			all = append(all, p)
-		}
-	}
-	return all
-}
-
-// crowd notes the broadcast addresses of a network: its last address, and the
-// first one, which older systems take for one, too. What is one in the networks
-// of others cannot be known here.
-func (t *transport) crowd(p netip.Prefix) {
-	if !p.Addr().Is4() || p.Bits() > 30 || p.Bits() < 1 {
-		return
-	}
-	first := p.Masked().Addr()
-	last := first.As4()
-	for i := p.Bits(); i < 32; i++ {
-		last[i/8] |= 0x80 >> (i % 8)
-	}
-	t.crowds[first] = struct{}{}
-	t.crowds[netip.AddrFrom4(last)] = struct{}{}
-}
-
-// many tells the addresses that are those of many, or of nobody.
-func (t *transport) many(a netip.Addr) bool {
-	_, crowd := t.crowds[a]
-	return crowd || a.IsMulticast() || a.IsUnspecified() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
-}
-
-// isOwn reports whether one of our sockets has the address.
-func (t *transport) isOwn(a netip.AddrPort) bool {
-	if _, own := t.own[a]; own || !t.auto {
-		return own
-	}
-	for _, s := range t.udp {
-		if s.seen.is(a) {
-			return true
-		}
-	}
-	return t.seen.is(a)
-}
-
-// local tells the addresses that mean something on this machine or its links
-// only. Where we listen on such ourselves, phones may be there.
-func (t *transport) local(a netip.Addr) bool {
-	return a.IsLoopback() && !t.loopback || a.IsLinkLocalUnicast() && !t.linkLocal
-}
 
 // namedHops are the next hops of somebody whom a client has called. The client
 // may name any host where there is no outbound proxy: services of this machine

@@ -104,11 +104,6 @@ func (a *attempt) byDatagram() {
 	a.small, a.large = a.large.to, path{}
 }
 
-// listens reports whether there is a listener of a transport over TCP.
-func (t *transport) listens(transport string) bool {
-	return slices.ContainsFunc(t.listeners, func(l *streamListener) bool { return l.transport == transport })
-}
-
 // overLink rewrites the topmost Via of a request of ours for another link.
 func overLink(msg []byte, from, to link) []byte {
 	via := func(l link) []byte {

@@ -139,6 +139,21 @@ func (l *limits) init(sw *Switchboard) {
 	}
 }
 
+// admission is what the sockets ask.
+func (l *limits) admission() streamAdmission {
+	return streamAdmission{PerSource: l.StreamsPerSource, Knows: l.knows,
+		Refused: func(from netip.Addr, ofSource bool) {
+			if ofSource {
+				l.peer(LimitStreamsPerSource, from)
+			} else {
+				l.peer(LimitStreams, from)
+			}
+		},
+		Starved:     func(socket string) { l.starved.Refused(socket) },
+		RefusedPage: func(p limit.Page) { l.pages.Refused(p) },
+	}
+}
+
 // stop ends the log lines.
 func (l *limits) stop() {
 	l.pages.Stop()
@@ -369,22 +384,4 @@ func tooMany(over uint32, most int) wire.Reply {
 		return wire.Reply{}
 	}
 	return wire.Reply{Code: 500, Reason: "Too Many Requests", Header: "Retry-After: 1\r\n"}
-}
-
-// crowded reports whether an address has opened as many connections as it may.
-// mu is held.
-func (t *transport) crowded(a netip.Addr) bool {
-	most := t.limits.StreamsPerSource
-	return most > 0 && t.sources[neighbours(a)] >= most && !t.limits.knows(a)
-}
-
-// refusedStream counts a connection that was one too many. mu is held.
-func (t *transport) refusedStream(a netip.Addr) {
-	switch {
-	case t.closed:
-	case t.crowded(a):
-		t.limits.peer(LimitStreamsPerSource, a)
-	default:
-		t.limits.peer(LimitStreams, a)
-	}
 }

@@ -28,10 +28,8 @@ type stats struct {
 		responses [numClasses]atomic.Uint64
 		strays    [numStrays]atomic.Uint64
 	}
-	_        [64]byte
-	answers  [numClasses]atomic.Uint64 // responses of ours
-	_        [64]byte
-	messages [numTransports]traffic
+	_       [64]byte
+	answers [numClasses]atomic.Uint64 // responses of ours
 }
 
 // rare are counters of what happens seldom.
@@ -41,23 +39,6 @@ type rare struct {
 	forks      atomic.Uint64
 	inbound    [numInboundKinds]atomic.Uint64
 	limited    [numLimits]atomic.Uint64
-}
-
-// traffic counts the messages of one transport.
-type traffic struct {
-	in, malformed atomic.Uint64
-	_             [48]byte
-	out, failed   atomic.Uint64
-	_             [48]byte
-}
-
-// sent counts a message that was handed to the kernel, or was not.
-func (t *traffic) sent(err error) {
-	if err != nil {
-		t.failed.Add(1)
-		return
-	}
-	t.out.Add(1)
 }
 
 // shardStats are counted under the shard's lock.
@@ -347,36 +328,6 @@ const (
 )
 
 func (v Verdict) String() string { return [...]string{"answered", "denied", "foreign"}[v] }
-
-// Transport is a kind of SIP transport.
-type Transport uint8
-
-// The kinds of transports.
-const (
-	TransportUDP Transport = iota
-	TransportTCP
-	TransportTLS
-	TransportWS
-	TransportWSS
-	numTransports
-)
-
-func (t Transport) String() string { return [...]string{"udp", "tcp", "tls", "ws", "wss"}[t] }
-
-// kindOf is the transport that a link is of.
-func kindOf(l link) Transport {
-	switch name, _ := l.local(); name {
-	case "UDP":
-		return TransportUDP
-	case "TLS":
-		return TransportTLS
-	case "WS":
-		return TransportWS
-	case "WSS":
-		return TransportWSS
-	}
-	return TransportTCP
-}
 
 // Limit is a bound on what others can make us hold. Where something is refused
 // for it: sw.stats.limited[LimitCalls].Add(1).

@@ -82,7 +82,7 @@ func (sw *Switchboard) Stats() *Stats {
 		s.Refused[i] = live.refused[i].Load()
 	}
 	for i := range s.Messages {
-		t := &live.messages[i]
+		t := &sw.transport.messages[i]
 		s.Messages[i] = Traffic{In: t.in.Load(), Out: t.out.Load(), Malformed: t.malformed.Load(), Failed: t.failed.Load()}
 	}
 	for i := range s.Requests {

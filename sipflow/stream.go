@@ -76,7 +76,7 @@ func (t *transport) accept(l *streamListener) {
 			return
 		}
 		if err != nil { // out of file descriptors: wait for some to be freed
-			t.limits.starved.Refused(l.host)
+			t.admission.Starved(l.host)
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
@@ -122,7 +122,7 @@ func (t *transport) enter(c net.Conn, remote netip.AddrPort, shakes bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	shaking := maxHandshakes
-	if !t.limits.knows(remote.Addr()) {
+	if !t.admission.Knows(remote.Addr()) {
 		shaking = shaking * 3 / 4
 	}
 	if t.full(remote.Addr(), false) || (shakes && !t.shaking.begin(remote.Addr(), shaking)) {
@@ -139,7 +139,7 @@ func (t *transport) enter(c net.Conn, remote netip.AddrPort, shakes bool) bool {
 // ours, or one for which its peer has asked. mu is held.
 func (t *transport) full(a netip.Addr, ours bool) bool {
 	streams := maxStreams
-	if !ours && !t.limits.knows(a) { // strangers leave room for the servers that calls go to
+	if !ours && !t.admission.Knows(a) { // strangers leave room for the servers that calls go to
 		streams = streams * 3 / 4
 	}
 	return t.closed || t.number[ours] >= streams || !ours && t.crowded(a)

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"hash/maphash"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
@@ -124,38 +123,18 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 		sw.shards[i].init(&sw.faults)
 	}
 	sw.transport = transport{log: log, net: cfg.Network, tls: cfg.TLS, ws: cfg.WebSocket, receive: sw.receive, malformed: sw.malformed, failed: sw.failedOn, lost: sw.lost,
-		stats: &sw.stats, limits: &sw.limits, faults: &sw.faults}
+		admission: sw.limits.admission(), faults: &sw.faults}
 	if err := sw.transport.open(cfg.Listen, cfg.ExternalAddress); err != nil {
 		sw.transport.close()
 		return nil, err
 	}
-	hostPort := ""
-	if len(sw.transport.udp) > 0 {
-		hostPort = sw.transport.udp[0].host
-	} else {
-		hostPort = sw.transport.listeners[0].host
-	}
-	sw.host = strings.Trim(hostPort[:strings.LastIndexByte(hostPort, ':')], "[]")
-	sw.manyHosts = sw.transport.auto
-	for _, s := range sw.transport.udp {
-		sw.manyHosts = sw.manyHosts || hostOf(s) != sw.host
-	}
-	for _, l := range sw.transport.listeners {
-		sw.manyHosts = sw.manyHosts || !strings.HasPrefix(l.host, hostPort[:strings.LastIndexByte(hostPort, ':')+1])
-	}
+	sw.host, sw.manyHosts = sw.transport.hosts()
 	return sw, nil
 }
 
 // Addrs are the addresses listened on, as Config.Listen writes them.
 func (sw *Switchboard) Addrs() []string {
-	var a []string
-	for _, s := range sw.transport.udp {
-		a = append(a, "udp:"+s.conn.LocalAddr().String())
-	}
-	for _, l := range sw.transport.listeners {
-		a = append(a, l.transport+":"+l.Addr().String())
-	}
-	return a
+	return sw.transport.addrs()
 }
 
 // Serve reads the sockets until ctx ends, then hangs every call up and returns

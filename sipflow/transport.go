@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -102,9 +103,8 @@ type transport struct {
 	ws      WebSocket
 	receive func(m *wire.Message, from path)
 	// lost is told of a connection that has ended and had requests of ours.
-	lost   func(l link)
-	stats  *stats
-	limits *limits
+	lost      func(l link)
+	admission streamAdmission
 	// malformed is told of what cannot be read: m is what could be.
 	malformed func(m *wire.Message, err *wire.ParseError, from path)
 	// failed is told of a message whose handling failed.
@@ -133,6 +133,9 @@ type transport struct {
 	sources    map[netip.Addr]int // connections that peers opened, by neighbours
 	reconnects int                // responses that wait for a new connection
 	closed     bool
+
+	_        [64]byte
+	messages [numTransports]traffic
 }
 
 // open binds addresses such as "udp:127.0.0.1:5060" or "tls:127.0.0.1:5061". A host may be left out or
@@ -338,4 +341,46 @@ func (t *transport) deliver(m *wire.Message, err error, from path) {
 }
 
 // traffic counts what goes over a link.
-func (t *transport) traffic(l link) *traffic { return &t.stats.messages[kindOf(l)] }
+func (t *transport) traffic(l link) *traffic { return &t.messages[kindOf(l)] }
+
+// listens reports whether there is a listener of a transport over TCP.
+func (t *transport) listens(transport string) bool {
+	return slices.ContainsFunc(t.listeners, func(l *streamListener) bool { return l.transport == transport })
+}
+
+// hosts returns the host that Via and Contact name, without brackets, and whether
+// sockets differ in it.
+func (t *transport) hosts() (host string, differ bool) {
+	differ = t.auto
+	for i, s := range t.sentByOf() {
+		h := strings.Trim(s[:strings.LastIndexByte(s, ':')], "[]")
+		if i == 0 {
+			host = h
+		}
+		differ = differ || h != host
+	}
+	return host, differ
+}
+
+// sentByOf returns the host:port of each socket as Via and Contact have it.
+func (t *transport) sentByOf() (all []string) {
+	for _, s := range t.udp {
+		_, host := s.local()
+		all = append(all, host)
+	}
+	for _, l := range t.listeners {
+		all = append(all, l.host)
+	}
+	return all
+}
+
+// addrs returns the addresses listened on, as open takes them.
+func (t *transport) addrs() (all []string) {
+	for _, s := range t.udp {
+		all = append(all, "udp:"+s.conn.LocalAddr().String())
+	}
+	for _, l := range t.listeners {
+		all = append(all, l.transport+":"+l.Addr().String())
+	}
+	return all
+}

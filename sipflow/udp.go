@@ -19,7 +19,7 @@ func (t *transport) openUDP(addr, advertised string) error {
 	if err != nil {
 		return err
 	}
-	s := &udpSocket{conn: c, direct: newDirectUDP(c), traffic: &t.stats.messages[TransportUDP]}
+	s := &udpSocket{conn: c, direct: newDirectUDP(c), traffic: &t.messages[TransportUDP]}
 	if s.host, err = hostPort(c.LocalAddr(), advertised); err != nil {
 		c.Close()
 		return err

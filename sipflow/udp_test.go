@@ -25,7 +25,7 @@ func (b boundTo) Close() error        { return nil }
 
 func loopbackAnd(t *testing.T, listen ...string) *transport {
 	t.Helper()
-	tr := &transport{stats: new(stats), net: Network{ListenUDP: func(a string) (PacketConn, error) { return boundTo{netip.MustParseAddrPort(a)}, nil }}}
+	tr := &transport{net: Network{ListenUDP: func(a string) (PacketConn, error) { return boundTo{netip.MustParseAddrPort(a)}, nil }}}
 	for _, a := range listen {
 		if err := tr.openUDP(a, ""); err != nil {
 			t.Fatal(err)

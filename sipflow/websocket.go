@@ -65,11 +65,11 @@ func (s *stream) upgrade() error {
 	}
 	origin := req.Header.Get("Origin") // no browser leaves it out
 	if origin != "" && !s.t.ws.allows(origin, req.Host) {
-		s.t.limits.pages.Refused(limit.RefusedPage(origin, s.hop.Addr.Addr()))
+		s.t.admission.RefusedPage(limit.RefusedPage(origin, s.hop.Addr.Addr()))
 		return refuse(http.StatusForbidden, "pages of this origin may not connect: it is not in allowed-origins")
 	}
 	if ours := s.t.ws.OurName; origin != "" && ours != nil && !s.t.ws.listed(origin) && !ours(req.Host) {
-		s.t.limits.pages.Refused(limit.RefusedPage(origin+" at "+req.Host, s.hop.Addr.Addr()))
+		s.t.admission.RefusedPage(limit.RefusedPage(origin+" at "+req.Host, s.hop.Addr.Addr()))
 		return refuse(http.StatusMisdirectedRequest, "the name in the address is not known to be this service's: add it to http-names, or the page to allowed-origins")
 	}
 	if req.Header.Get("Upgrade") != "" && !offersSIP(req.Header) {

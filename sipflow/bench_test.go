@@ -260,7 +260,7 @@ func BenchmarkStrangersOptions(b *testing.B) {
 	sw, _, stop := canned(b, false)
 	defer stop()
 	msg := []byte(stranger("OPTIONS", ""))
-	from := path{sw.transport.udp[0], cannedAddr}
+	from := pathTo(b, sw, cannedAddr.String())
 	b.ReportAllocs()
 	for b.Loop() {
 		m, err := wire.Parse(bytes.Clone(msg))

@@ -162,11 +162,8 @@ func TestConnectionsThatSayHalfAMessageAreClosed(t *testing.T) {
 				fmt.Fprint(conn, c.says)
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				r.sw.transport.mu.Lock()
-				open := len(r.sw.transport.streams) == 1 && r.sw.transport.number[false] == 1
-				r.sw.transport.mu.Unlock()
-				if open != c.open {
-					t.Errorf("open: %v", open)
+				if _, open := r.sw.transport.connections(); open == 1 != c.open {
+					t.Errorf("open: %d", open)
 				}
 			})
 		})
@@ -189,11 +186,9 @@ func TestManyConnectionsDoNotKeepUsFromTheNextHop(t *testing.T) {
 			synctest.Wait()
 			conns = append(conns, conn)
 		}
-		r.sw.transport.mu.Lock()
-		if open := r.sw.transport.number[false]; open != 3072 {
+		if _, open := r.sw.transport.connections(); open != 3072 {
 			t.Errorf("%d connections of strangers are open, want 3072", open)
 		}
-		r.sw.transport.mu.Unlock()
 		c := r.place(spec())
 		p.accept()
 		p.invite = p.expect("INVITE")
@@ -204,11 +199,9 @@ func TestManyConnectionsDoNotKeepUsFromTheNextHop(t *testing.T) {
 			conn.Close()
 		}
 		r.empty()
-		r.sw.transport.mu.Lock()
-		if left := r.sw.transport.number[false]; left != 0 {
+		if _, left := r.sw.transport.connections(); left != 0 {
 			t.Errorf("%d connections are counted that are closed", left)
 		}
-		r.sw.transport.mu.Unlock()
 	})
 }
 

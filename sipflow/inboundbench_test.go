@@ -18,7 +18,7 @@ func BenchmarkInboundCallMemory(b *testing.B) {
 			<-ctx.Done()
 			return context.Cause(ctx)
 		}}
-		from := path{sw.transport.udp[0], cannedAddr}
+		from := pathTo(b, sw, cannedAddr.String())
 		before := inUse()
 		for i := range calls {
 			id := fmt.Sprint("n", i)

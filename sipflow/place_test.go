@@ -464,9 +464,8 @@ func TestConnectionsThatStayAndGo(t *testing.T) {
 		}
 		open := func() int {
 			synctest.Wait()
-			r.sw.transport.mu.Lock()
-			defer r.sw.transport.mu.Unlock()
-			return len(r.sw.transport.streams)
+			_, peers := r.sw.transport.connections()
+			return peers
 		}
 		pinging, silent, half := dial(), dial(), dial()
 		defer pinging.Close()

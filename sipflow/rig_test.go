@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -194,4 +195,14 @@ func (r *rig) empty() {
 	if r.late {
 		r.t.Error("an event came after the call's end was reported")
 	}
+}
+
+// pathTo is how an address is reached by UDP.
+func pathTo(t testing.TB, sw *Switchboard, to string) path {
+	t.Helper()
+	p, err := sw.transport.path(t.Context(), resolve.Hop{Transport: "udp", Addr: netip.MustParseAddrPort(to)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }

@@ -294,9 +294,7 @@ func TestConnectionsAreNotSharedBetweenNames(t *testing.T) {
 		if err := options("other.test"); err == nil {
 			t.Error("other.test is asked over the connection of " + phoneName)
 		}
-		s.sw.transport.mu.Lock()
-		defer s.sw.transport.mu.Unlock()
-		if n := s.sw.transport.number[true]; n != 1 {
+		if n, _ := s.sw.transport.connections(); n != 1 {
 			t.Errorf("%d connections are open, want one", n)
 		}
 	})

@@ -111,9 +111,7 @@ func (sw *Switchboard) Stats() *Stats {
 	for i := range sw.shards {
 		sw.shards[i].read(s)
 	}
-	sw.transport.mu.Lock()
-	s.StreamsOurs, s.StreamsPeers = sw.transport.number[true], sw.transport.number[false]
-	sw.transport.mu.Unlock()
+	s.StreamsOurs, s.StreamsPeers = sw.transport.connections()
 	s.Avoided = sw.resolver.Avoided()
 	return s
 }

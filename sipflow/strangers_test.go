@@ -95,10 +95,8 @@ func TestHandshakesOfOneAddressAreBounded(t *testing.T) {
 		answers(t, tls.Client(s.connect("10.0.0.67", ourTLS), s.dialer()))
 		time.Sleep(handshakeTime + time.Second)
 		answers(t, tls.Client(s.connect("10.0.0.66", ourTLS), s.dialer()))
-		s.sw.transport.mu.Lock()
-		defer s.sw.transport.mu.Unlock()
-		if h := s.sw.transport.shaking; h.all != 0 || len(h.of) != 0 {
-			t.Errorf("%d handshakes are still counted, of %v", h.all, h.of)
+		if n := s.sw.transport.handshaking(); n != 0 {
+			t.Errorf("%d handshakes are still counted", n)
 		}
 	})
 }
@@ -343,6 +341,18 @@ func TestWebSocketPeerMayPingLongAfterWeSent(t *testing.T) {
 	})
 }
 
+// hijacked keeps the connection that a WebSocket is made of.
+type hijacked struct {
+	http.ResponseWriter
+	conn net.Conn
+}
+
+func (h *hijacked) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := h.ResponseWriter.(http.Hijacker).Hijack()
+	h.conn = c
+	return c, rw, err
+}
+
 // A WebSocket of ours whose peer gives no sign of life is closed.
 func TestWebSocketPeerMustAnswerPings(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -351,20 +361,13 @@ func TestWebSocketPeerMustAnswerPings(t *testing.T) {
 		l := s.net.ListenTCP(phoneTLS)
 		defer l.Close()
 		closed := make(chan time.Duration, 1)
-		go func() {
-			c, err := l.Accept()
-			if err != nil {
+		peer := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+			if req.Host != phoneName+":5061" || req.URL.Path != "/" || req.Header.Get("Sec-WebSocket-Protocol") != "sip" {
+				t.Errorf("asked for %v", req)
 				return
 			}
-			defer c.Close()
-			r := bufio.NewReader(c)
-			req, err := http.ReadRequest(r)
-			if err != nil || req.Host != phoneName+":5061" || req.URL.Path != "/" || req.Header.Get("Sec-WebSocket-Protocol") != "sip" {
-				t.Errorf("asked for %v, %v", req, err)
-				return
-			}
-			w := &upgradeAnswer{conn: c, in: r, out: bufio.NewWriter(c), header: http.Header{}}
-			conn, err := websocket.Accept(w, req, &websocket.AcceptOptions{Subprotocols: []string{"sip"}})
+			taken := &hijacked{ResponseWriter: w}
+			conn, err := websocket.Accept(taken, req, &websocket.AcceptOptions{Subprotocols: []string{"sip"}})
 			if err != nil {
 				t.Error(err)
 				return
@@ -379,9 +382,10 @@ func TestWebSocketPeerMustAnswerPings(t *testing.T) {
 			p := &rawPhone{t: t}
 			conn.Write(t.Context(), websocket.MessageText, []byte(p.response(invite, 180, "", ""))) //nolint:errcheck // the test tells
 			start := time.Now()
-			io.Copy(io.Discard, r) //nolint:errcheck // reads frames and answers none
+			io.Copy(io.Discard, taken.conn) //nolint:errcheck // reads frames and answers none
 			closed <- time.Since(start)
-		}()
+		})}
+		go peer.Serve(l) //nolint:errcheck // until the listener is closed
 		c := s.place(spec(func(s *Spec) { s.Timeout = 20 * time.Minute }))
 		if d := <-closed; d < keepAliveMin || d > keepAliveMax+pongTime+time.Second {
 			t.Errorf("closed after %v", d)

@@ -142,15 +142,20 @@ func (t *transport) full(a netip.Addr, ours bool) bool {
 	if !ours && !t.admission.Knows(a) { // strangers leave room for the servers that calls go to
 		streams = streams * 3 / 4
 	}
-	return t.closed || t.number[ours] >= streams || !ours && t.crowded(a)
+	open := &t.opened.peers
+	if ours {
+		open = &t.opened.ours
+	}
+	return t.closed || *open >= streams || !ours && t.crowded(a)
 }
 
 // count enters a connection, or takes it out. mu is held.
 func (t *transport) count(a netip.Addr, ours bool, n int) {
-	t.number[ours] += n
 	if ours {
+		t.opened.ours += n
 		return
 	}
+	t.opened.peers += n
 	a = neighbours(a)
 	if t.sources[a] += n; t.sources[a] <= 0 {
 		delete(t.sources, a)

@@ -2,7 +2,6 @@ package sipflow
 
 import (
 	"context"
-	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -164,7 +163,7 @@ func TestTransferTargetHasAnsweredWhenTheCallEnds(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p.sw.receive(m, path{p.sw.transport.udp[0], netip.MustParseAddrPort(from)})
+			p.sw.receive(m, pathTo(t, p.sw, from))
 		}
 		p.call.mu.Lock() // the goroutine stops at its next event
 		feed(thirdAddr, third.response(third.invite, 180, "", ""))

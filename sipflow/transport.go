@@ -125,10 +125,10 @@ type transport struct {
 	stop      context.CancelFunc // ends what connects
 
 	mu         sync.Mutex
-	streams    map[resolve.Hop]*stream  // by whom they reach
-	dialing    map[resolve.Hop]*dialing // connections of ours that are being opened
-	conns      map[net.Conn]struct{}    // every open one, for close
-	number     map[bool]int             // of them, by who opened them: true for us
+	streams    map[resolve.Hop]*stream   // by whom they reach
+	dialing    map[resolve.Hop]*dialing  // connections of ours that are being opened
+	conns      map[net.Conn]struct{}     // every open one, for close
+	opened     struct{ ours, peers int } // of them, by who opened them
 	shaking    handshakes
 	sources    map[netip.Addr]int // connections that peers opened, by neighbours
 	reconnects int                // responses that wait for a new connection
@@ -142,7 +142,7 @@ type transport struct {
 // unspecified; advertised then names the host for Via and Contact.
 func (t *transport) open(listen []string, advertised string) error {
 	t.streams, t.dialing = map[resolve.Hop]*stream{}, map[resolve.Hop]*dialing{}
-	t.conns, t.number, t.shaking.of = map[net.Conn]struct{}{}, map[bool]int{}, map[netip.Addr]int{}
+	t.conns, t.shaking.of = map[net.Conn]struct{}{}, map[netip.Addr]int{}
 	t.sources = map[netip.Addr]int{}
 	t.ctx, t.stop = context.WithCancel(context.Background())
 	if t.auto = advertised == autoAddress; t.auto {
@@ -383,4 +383,19 @@ func (t *transport) addrs() (all []string) {
 		all = append(all, l.transport+":"+l.Addr().String())
 	}
 	return all
+}
+
+// connections returns how many stream connections are open, by who opened them.
+func (t *transport) connections() (ours, peers int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.opened.ours, t.opened.peers
+}
+
+// handshaking returns how many peers' connections have not agreed on TLS or
+// WebSocket yet.
+func (t *transport) handshaking() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return max(t.shaking.all, len(t.shaking.of))
 }

@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -156,7 +157,7 @@ func canned(b *testing.B, rings bool) (sw *Switchboard, p *cannedPeer, stop func
 	p = newCannedPeer(rings)
 	sw, err = New(Config{Listen: []string{"udp:10.0.0.1:5060"}, Realm: "sipx.test", Resolver: res, MaxCalls: 1 << 20,
 		OutboundProxies: []string{"sip:10.0.0.2:5060"},
-		Network:         Network{ListenUDP: func(string) (PacketConn, error) { return p, nil }},
+		Network:         transport.Network{ListenUDP: func(string) (transport.PacketConn, error) { return p, nil }},
 	}, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		b.Fatal(err)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"time"
 
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
@@ -246,7 +247,7 @@ func (p *peer) relay(on bool) {
 
 // heed takes the remote target from a request or 2xx that refreshes it (RFC
 // 3261 §12.2). from is whence it came. A target where we do not go is left.
-func (l *Leg) heed(m *wire.Message, from path) {
+func (l *Leg) heed(m *wire.Message, from transport.Path) {
 	if !targets(m.Method()) {
 		return
 	}
@@ -259,11 +260,11 @@ func (l *Leg) heed(m *wire.Message, from path) {
 	}
 	moved := l.retarget(contact)
 	switch {
-	case l.hidden(contact, from.to.Addr()):
+	case l.hidden(contact, from.To.Addr()):
 		l.path = from
-		l.hold(from.link)
+		l.hold(from.Link)
 	case moved:
-		l.path = path{}
+		l.path = transport.Path{}
 	}
 }
 

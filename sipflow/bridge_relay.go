@@ -55,7 +55,7 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 		// a session timer of its own.
 		from.heed(in.req, in.path)
 		r := replyOf(200, in.path)
-		r.Header = string(appendContact(nil, in.path.link)) + "Allow: " + allowBridged + "\r\n" + from.sessionAnswer(in.req)
+		r.Header = string(appendContact(nil, in.path.Link)) + "Allow: " + allowBridged + "\r\n" + from.sessionAnswer(in.req)
 		in.respond(r)
 		return
 	}
@@ -242,7 +242,7 @@ func (b *bridge) relayedReply(r *relay, m *wire.Message) wire.Reply {
 			reply.Header += "Allow: " + allowBridged + "\r\n"
 			fallthrough
 		case "SUBSCRIBE", "REFER", "NOTIFY":
-			reply.Header += string(appendContact(nil, r.in.path.link))
+			reply.Header += string(appendContact(nil, r.in.path.Link))
 		}
 	}
 	if len(reply.Body) > 0 {

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/transport"
 )
 
 // bridgedPeer answers as both phones of a bridged call, which hang up as soon
@@ -63,7 +64,7 @@ func cannedBridge(b *testing.B, holds bool) (sw *Switchboard, p *bridgedPeer, st
 	p = &bridgedPeer{cannedPeer: newCannedPeer(false), holds: holds}
 	sw, err = New(Config{Listen: []string{"udp:10.0.0.1:5060"}, Realm: "sipx.test", Resolver: res, MaxCalls: 1 << 20,
 		OutboundProxies: []string{"sip:10.0.0.2:5060"},
-		Network:         Network{ListenUDP: func(string) (PacketConn, error) { return p, nil }},
+		Network:         transport.Network{ListenUDP: func(string) (transport.PacketConn, error) { return p, nil }},
 	}, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		b.Fatal(err)

@@ -141,7 +141,7 @@ func (c *Call) settle() {
 // still send is answered by husks, or from what is remembered of them (ended).
 func (c *Call) release() {
 	for _, l := range c.legs {
-		c.sw.faults.try("the end of a call to a phone", func() { c.releaseLeg(l) })
+		c.sw.faults.Try("the end of a call to a phone", func() { c.releaseLeg(l) })
 	}
 	c.legs, c.byes = nil, nil
 }

@@ -7,7 +7,12 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"sipxrest/internal/limit"
 )
+
+// maxClipped bounds what strangers wrote in a line of the log or in an error, in bytes.
+const maxClipped = 80
 
 // An End is what the log says of a call that is over, in the same words for all
 // flows: who has placed the call may log it with more of its own.
@@ -32,7 +37,7 @@ func (e *End) Attrs(more ...slog.Attr) []slog.Attr {
 	attrs := make([]slog.Attr, 0, 10+len(more))
 	text := func(key, value string) {
 		if value != "" {
-			attrs = append(attrs, slog.String(key, clip(value)))
+			attrs = append(attrs, slog.String(key, limit.Clip(value, maxClipped)))
 		}
 	}
 	text("flow", e.Flow)

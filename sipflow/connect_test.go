@@ -12,6 +12,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/transport"
 )
 
 // endCall has the caller give up what it has asked for.
@@ -63,7 +64,7 @@ func TestConnectGoesWhereItMay(t *testing.T) {
 		err  string
 	}{
 		{"a service of this machine", Destination{URI: "sip:x@127.0.0.1:22"}, 480, "only this machine"},
-		{"ourselves", Destination{URI: "sip:x@10.0.0.1:5060"}, 480, errOwn.Error()},
+		{"ourselves", Destination{URI: "sip:x@10.0.0.1:5060"}, 480, transport.ErrOwn.Error()},
 		{"what the policy forbids", Destination{URI: uri202, Check: "+900"}, 403, "premium"},
 		{"no URI", Destination{URI: "room"}, 480, "not a SIP"},
 		{"a URI with more in it", Destination{URI: "sip:202@10.0.0.3>\r\nX-Evil: 1\r\n<sip:x@y"}, 480, "not a SIP"},

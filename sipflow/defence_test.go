@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -162,7 +163,7 @@ func TestConnectionsThatSayHalfAMessageAreClosed(t *testing.T) {
 				fmt.Fprint(conn, c.says)
 				time.Sleep(time.Minute)
 				synctest.Wait()
-				if _, open := r.sw.transport.connections(); open == 1 != c.open {
+				if _, open := r.sw.transport.Connections(); open == 1 != c.open {
 					t.Errorf("open: %d", open)
 				}
 			})
@@ -178,7 +179,7 @@ func TestManyConnectionsDoNotKeepUsFromTheNextHop(t *testing.T) {
 		defer r.stop()
 		p := rawTCP(t, n, phoneAddr)
 		var conns []net.Conn
-		for range maxStreams + 1 {
+		for range transport.MaxStreams + 1 {
 			conn, err := n.DialContext(t.Context(), "tcp", ourAddr)
 			if err != nil {
 				t.Fatal(err)
@@ -186,7 +187,7 @@ func TestManyConnectionsDoNotKeepUsFromTheNextHop(t *testing.T) {
 			synctest.Wait()
 			conns = append(conns, conn)
 		}
-		if _, open := r.sw.transport.connections(); open != 3072 {
+		if _, open := r.sw.transport.Connections(); open != 3072 {
 			t.Errorf("%d connections of strangers are open, want 3072", open)
 		}
 		c := r.place(spec())
@@ -199,7 +200,7 @@ func TestManyConnectionsDoNotKeepUsFromTheNextHop(t *testing.T) {
 			conn.Close()
 		}
 		r.empty()
-		if _, left := r.sw.transport.connections(); left != 0 {
+		if _, left := r.sw.transport.Connections(); left != 0 {
 			t.Errorf("%d connections are counted that are closed", left)
 		}
 	})

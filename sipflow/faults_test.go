@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/transport"
 )
 
 // faulty is what should not be possible: a timer whose owner cannot go on.
@@ -42,7 +43,7 @@ func intact(t *testing.T, r *rig) {
 		t.Fatal("a lock is held")
 	}
 	r.sw.mu.Unlock()
-	r.sw.transport.connections() // waits for ever when its lock is held
+	r.sw.transport.Connections() // waits for ever when its lock is held
 	p := rawUDP(t, r.net, "10.0.0.77:5060")
 	p.wants(200, stranger("OPTIONS", ""))
 	p.udp.Close()
@@ -117,7 +118,7 @@ func TestAFaultAtAResponseEndsThatCallOnly(t *testing.T) {
 		synctest.Wait()
 		<-broken.Done()
 		<-sound.Done()
-		if err := broken.Err(); err == nil || !strings.Contains(err.Error(), errFault.Error()) {
+		if err := broken.Err(); err == nil || !strings.Contains(err.Error(), transport.ErrFault.Error()) {
 			t.Errorf("the call ended with %v", err)
 		}
 		if err := sound.Err(); err == nil || !strings.Contains(err.Error(), "486") {
@@ -156,7 +157,7 @@ func TestAFaultAtARequestIsAnsweredWith500(t *testing.T) {
 
 // failingConn is a socket that fails as none should, once.
 type failingConn struct {
-	PacketConn
+	transport.PacketConn
 	failed atomic.Bool
 }
 
@@ -184,7 +185,7 @@ func TestAFaultOfASocketDoesNotStopItsReader(t *testing.T) {
 		n := siptest.NewNetwork()
 		r := newRig(t, n, phoneAddr, func(c *Config) {
 			udp, tcp := c.Network.ListenUDP, c.Network.ListenTCP
-			c.Network.ListenUDP = func(a string) (PacketConn, error) {
+			c.Network.ListenUDP = func(a string) (transport.PacketConn, error) {
 				conn, err := udp(a)
 				return &failingConn{PacketConn: conn}, err
 			}

@@ -349,7 +349,7 @@ func (t *talk) describe(in *serverTx) wire.Reply {
 		r.ContentType = sdp.Type
 	}
 	l.heed(m, in.path)
-	r.Header = string(appendContact(nil, in.path.link)) + "Allow: " + allowTalk + "\r\nSupported: timer\r\n" + l.sessionAnswer(m)
+	r.Header = string(appendContact(nil, in.path.Link)) + "Allow: " + allowTalk + "\r\nSupported: timer\r\n" + l.sessionAnswer(m)
 	return r
 }
 

@@ -236,7 +236,7 @@ func (l *Leg) prack(m *wire.Message, invite *clientTx, body []byte) {
 	}
 	// Nobody waits for its answer: it is repeated until there is one.
 	tx := &clientTx{id: idIn(l.id), method: "PRACK", path: invite.path, seq: l.cseq}
-	msg := d.request(invite.path.link, &r, l.cseq, tx.id, "")
+	msg := d.request(invite.path.Link, &r, l.cseq, tx.id, "")
 	if len(msg) > maxDatagram {
 		tx.path, msg = l.enlarge(context.Background(), tx.path, msg)
 	}

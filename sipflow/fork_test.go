@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/transport"
 )
 
 // What is hung up on the side may fail like a flow: the process goes on, the call
@@ -31,7 +32,7 @@ func TestAFaultOnTheSideEndsNothingElse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.sw.hangUpFork(nil, path{}, nil, Spec{}, "")
+		r.sw.hangUpFork(nil, transport.Path{}, nil, Spec{}, "")
 		time.Sleep(time.Second)
 		synctest.Wait()
 		<-c.Done()

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +11,7 @@ import (
 	"time"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
@@ -42,7 +42,7 @@ func TestContactsThatAreNotGoneTo(t *testing.T) {
 				seen := &dialled{to: map[string]int{}}
 				r := newRig(t, n, proxyAddr, dials(n, seen, nil))
 				defer r.stop()
-				r.sw.transport.crowd(netip.MustParsePrefix("10.0.0.1/24"))
+				r.sw.transport.Crowd(netip.MustParsePrefix("10.0.0.1/24"))
 				p := rawUDP(t, n, proxyAddr)
 				call := r.place(spec())
 				m := p.expect("INVITE")
@@ -58,7 +58,7 @@ func TestContactsThatAreNotGoneTo(t *testing.T) {
 					t.Errorf("ended with %v", call.Err())
 				}
 				for _, p := range n.Packets() {
-					if p.From == p.To || p.To.Addr().IsLoopback() || p.To.Addr().IsLinkLocalUnicast() || r.sw.transport.many(p.To.Addr()) {
+					if p.From == p.To || p.To.Addr().IsLoopback() || p.To.Addr().IsLinkLocalUnicast() || r.sw.transport.Many(p.To.Addr()) {
 						t.Errorf("%s went to %s", p.Method(), p.To)
 					}
 				}
@@ -100,7 +100,7 @@ func TestNextHopThatIsOurselves(t *testing.T) {
 			r := newRig(t, n, hop)
 			defer r.stop()
 			_, err := r.sw.Place(t.Context(), spec(), Refer)
-			if !errors.Is(err, ErrUnreachable) || !errors.Is(err, errOwn) {
+			if !errors.Is(err, ErrUnreachable) || !errors.Is(err, transport.ErrOwn) {
 				t.Errorf("Place: %v", err)
 			}
 			if len(n.Packets()) > 0 {
@@ -283,28 +283,10 @@ func TestClientsDoNotReachThisMachineThroughUs(t *testing.T) {
 
 // Of a network the first and the last address are everybody's, of a link between
 // two machines none is.
-func TestAddressesOfEverybody(t *testing.T) {
-	for prefix, want := range map[string]string{
-		"192.0.2.77/24": "192.0.2.0 192.0.2.255", "192.0.2.77/28": "192.0.2.64 192.0.2.79", "10.1.2.3/12": "10.0.0.0 10.15.255.255", "192.0.2.77/30": "192.0.2.76 192.0.2.79",
-		"192.0.2.77/31": "", "192.0.2.77/32": "", "2001:db8::1/64": "", "0.0.0.0/0": "",
-	} {
-		tr := transport{crowds: map[netip.Addr]struct{}{}}
-		tr.crowd(netip.MustParsePrefix(prefix))
-		var got []string
-		for a := range tr.crowds {
-			got = append(got, a.String())
-		}
-		slices.Sort(got)
-		if strings.Join(got, " ") != want {
-			t.Errorf("%s: %v, want %s", prefix, got, want)
-		}
-	}
-}
-
 // A caller's Contact, that of a phone within a call, and where a redirection
 // leads: none is everybody's.
 func TestEverybodyIsNeitherCalledNorCaller(t *testing.T) {
-	everybody := func(p *rig) { p.sw.transport.crowd(netip.MustParsePrefix("10.0.0.1/24")) }
+	everybody := func(p *rig) { p.sw.transport.Crowd(netip.MustParsePrefix("10.0.0.1/24")) }
 	inboundRaw(t, connectTo202, func(t *testing.T, p *rawInbound) {
 		everybody(p.rig)
 		for i, host := range []string{"10.0.0.255", "255.255.255.255", "224.0.1.75", "[ff05::1]", "0.0.0.0", "10.0.0.0:5070"} {

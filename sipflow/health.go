@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/transport"
 )
 
 // HopState is what is known about one server of an outbound proxy.
@@ -74,7 +75,7 @@ func (sw *Switchboard) watch(ctx context.Context) {
 			return
 		case <-clock.C:
 		}
-		sw.faults.try("the checks of the outbound proxies", func() { sw.sweep(ctx) })
+		sw.faults.Try("the checks of the outbound proxies", func() { sw.sweep(ctx) })
 		// Several services that started together must not ask together. It is
 		// never later than the interval, which may be there to keep a NAT open.
 		clock.Reset(every - time.Duration(rand.Int64N(int64(every)/5+1)))
@@ -117,8 +118,8 @@ func (sw *Switchboard) sweep(ctx context.Context) {
 	var all sync.WaitGroup
 	for i := range now {
 		all.Go(func() {
-			found[i] = errFault
-			sw.faults.try("the check of an outbound proxy", func() { found[i] = sw.check(ctx, &now[i]) })
+			found[i] = transport.ErrFault
+			sw.faults.Try("the check of an outbound proxy", func() { found[i] = sw.check(ctx, &now[i]) })
 		})
 	}
 	all.Wait()

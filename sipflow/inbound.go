@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
@@ -26,12 +27,12 @@ func (in *Incoming) run(ctx context.Context, c *Call) (err error) {
 	left := make(chan struct{})
 	stop := context.AfterFunc(in.ctx, func() {
 		defer close(left)
-		c.sw.faults.try("the refusal of a caller", in.left)
+		c.sw.faults.Try("the refusal of a caller", in.left)
 	})
 	c.dialled(in.leg, Calling)
 	if after := in.expires(); after > 0 {
 		expiry := time.AfterFunc(after, func() {
-			c.sw.faults.try("the refusal of a caller", func() {
+			c.sw.faults.Try("the refusal of a caller", func() {
 				why := &StatusError{"INVITE", 487, "Request Expired"}
 				if in.refuse(finalFor(why)) { // an answer in time keeps the call
 					in.end(why)
@@ -80,7 +81,7 @@ func (in *Incoming) remind(after time.Duration) {
 		}
 		p.mu.Unlock()
 		if waits && r.Code > 100 && r.Code < 200 && !in.reliably() {
-			in.call.sw.faults.try("a reminder", func() { in.call.sw.answer(in.req, in.path, r) })
+			in.call.sw.faults.Try("a reminder", func() { in.call.sw.answer(in.req, in.path, r) })
 		}
 	})
 }
@@ -328,7 +329,7 @@ func (in *Incoming) refusal() *StatusError {
 // comes (RFC 3261 §13.3.1.4). It is false when the caller has given up.
 func (in *Incoming) accept(body []byte, header string) bool {
 	l := in.leg
-	r := wire.Reply{Code: 200, Body: body, Header: string(appendContact(nil, in.path.link)) + "Allow: " + l.allows() + "\r\n" +
+	r := wire.Reply{Code: 200, Body: body, Header: string(appendContact(nil, in.path.Link)) + "Allow: " + l.allows() + "\r\n" +
 		"Supported: timer\r\n" + header + l.sessionAnswer(in.req)}
 	if len(body) > 0 {
 		r.ContentType = sdp.Type
@@ -341,7 +342,7 @@ func (in *Incoming) accept(body []byte, header string) bool {
 	l.joint.timer.update = wire.Lists(in.req, wire.Allow, "update")
 	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: l.callID})
 	c.dialled(l, Confirmed)
-	if !in.path.link.reliable() {
+	if !in.path.Link.Reliable() {
 		l.findPath(in.path) //nolint:errcheck // it is then answered where it comes from
 	}
 	return true
@@ -465,7 +466,7 @@ func digitOf(m *wire.Message) byte {
 
 // takes answers, in the reader, what a caller may send before it is joined. The
 // code is 0 for what every leg answers alike. p.mu is held.
-func (in *Incoming) takes(s *shard, m *wire.Message, from path) int {
+func (in *Incoming) takes(s *shard, m *wire.Message, from transport.Path) int {
 	p := &in.leg.peer
 	switch m.Method() {
 	case "PRACK":

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
@@ -80,7 +81,7 @@ type Incoming struct {
 
 	req   *wire.Message
 	offer []byte
-	path  path
+	path  transport.Path
 
 	call  *Call
 	leg   *Leg
@@ -105,8 +106,8 @@ type Incoming struct {
 }
 
 // newIncoming reads what an INVITE says of the call.
-func (sw *Switchboard) newIncoming(m *wire.Message, from path) *Incoming {
-	in := &Incoming{CallID: string(m.Get(wire.CallID)), Source: from.to, Transport: transportOf(from.link), At: time.Now(),
+func (sw *Switchboard) newIncoming(m *wire.Message, from transport.Path) *Incoming {
+	in := &Incoming{CallID: string(m.Get(wire.CallID)), Source: from.To, Transport: transport.Of(from.Link), At: time.Now(),
 		req: m, path: from, offer: bodyOf(m)}
 	in.From, in.To = uri.ParseNameAddr(m.Get(wire.From)), uri.ParseAddress(m.URI())
 	return in
@@ -147,7 +148,7 @@ func (in *Incoming) Call() *Call { return in.call }
 
 // invited answers an INVITE that would begin a call. It runs in the reader and
 // keeps nothing of a call that it does not admit.
-func (sw *Switchboard) invited(m *wire.Message, from path) wire.Reply {
+func (sw *Switchboard) invited(m *wire.Message, from transport.Path) wire.Reply {
 	cfg := sw.cfg.Inbound
 	if cfg == nil {
 		return wire.Reply{Code: 404}
@@ -210,7 +211,7 @@ func (sw *Switchboard) unfit(in *Incoming) wire.Reply {
 		return wire.Reply{Code: 488}
 	}
 	target := string(contact)
-	if err := sw.barred(target); errors.Is(err, errOwn) {
+	if err := sw.barred(target); errors.Is(err, transport.ErrOwn) {
 		return wire.Reply{Code: 482}
 	} else if err != nil && uri.AddrPort(target).Addr() != in.Source.Addr() {
 		return wire.Reply{Code: 403, Reason: "Contact Not Allowed"}
@@ -239,7 +240,7 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 	in.ctx, in.end = context.WithCancelCause(callCtx)
 	in.call, in.calls = c, callCtx
 	in.digits = make(chan byte, maxDigits)
-	in.entry = &inboundTx{key: key, branch: branch, secure: encrypted(in.Transport)}
+	in.entry = &inboundTx{key: key, branch: branch, secure: transport.Encrypted(in.Transport)}
 	in.leg = c.callerLeg(in)
 	c.open.Store(1)
 	if !sw.shard(key).admit(in) { // the other socket's reader was quicker
@@ -301,7 +302,7 @@ func overloaded(err error) wire.Reply {
 // §12.1.1).
 func (c *Call) callerLeg(in *Incoming) *Leg {
 	m := in.req
-	l := &Leg{call: c, id: c.id, path: in.path, source: in.Source.Addr(), secure: encrypted(in.Transport),
+	l := &Leg{call: c, id: c.id, path: in.path, source: in.Source.Addr(), secure: transport.Encrypted(in.Transport),
 		party: in.fromAOR(), part: &part{in: in}}
 	l.inbox.wake = c.wake
 	l.dialog = dialog{callID: in.CallID, local: string(m.Get(wire.To)) + ";tag=" + string(appendID(nil, l.id)), remote: string(m.Get(wire.From))}

@@ -214,7 +214,7 @@ func TestContactOfTheOtherFamily(t *testing.T) {
 		<-c.Done()
 		r.empty()
 
-		_, err := r.sw.transport.path(t.Context(), resolve.Hop{Transport: "udp", Addr: netip.MustParseAddrPort(phone6)})
+		_, err := r.sw.transport.Path(t.Context(), resolve.Hop{Transport: "udp", Addr: netip.MustParseAddrPort(phone6)})
 		if err == nil || !strings.Contains(err.Error(), "add one to sip.listen") {
 			t.Errorf("%v", err)
 		}
@@ -329,7 +329,7 @@ func TestSocketsOfBothFamilies(t *testing.T) {
 			t.Errorf("OPTIONS to %s: %v", a, err)
 			continue
 		}
-		if _, host := found.over.local(); strings.HasPrefix(host, "[::1]:") != strings.HasPrefix(addr, "[::1]:") {
+		if _, host := found.over.Local(); strings.HasPrefix(host, "[::1]:") != strings.HasPrefix(addr, "[::1]:") {
 			t.Errorf("to %s we say %s", a, host)
 		}
 	}

@@ -12,6 +12,7 @@ import (
 
 	"sipxrest/sipflow/siptest"
 	"sipxrest/sipflow/siptest/flowtest"
+	"sipxrest/sipflow/transport"
 )
 
 // lateOn are the networks on which the timers of switchboards fire late: each
@@ -160,7 +161,7 @@ func TestRepeatsOnTimeAreThoseOfTheRFC(t *testing.T) {
 func TestATimerTakesAnyTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var s shard
-		s.init(new(faults))
+		s.init(new(transport.Faults))
 		for _, c := range []struct{ want, d time.Duration }{
 			{t1, -1 << 63}, {t1, -1}, {t1, 0}, {t1, 1}, {t1, t1}, {t1, 2*t1 - 1}, {2 * t1, 2 * t1}, {4 * t1, 3 * time.Second}, {tEnd, tEnd}, {tEnd, tEnd + 1}, {tLate, 1<<63 - 1},
 		} {

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"time"
 
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -16,10 +17,10 @@ type Leg struct {
 	call *Call
 	id   uint64 // local tag
 	dialog
-	path     path       // where requests in the dialog go; unset until it is known
-	source   netip.Addr // whence the phone's answer came, if by UDP
-	held     *stream    // connection that requests went over last, see hold
-	secure   bool       // set up over an encrypted hop, which it does not leave
+	path     transport.Path    // where requests in the dialog go; unset until it is known
+	source   netip.Addr        // whence the phone's answer came, if by UDP
+	held     *transport.Stream // connection that requests went over last, see hold
+	secure   bool              // set up over an encrypted hop, which it does not leave
 	cseq     uint32
 	first    string         // header lines of the first INVITE only
 	pending  []Notification // NOTIFYs that came while something else was awaited
@@ -226,16 +227,16 @@ func (l *Leg) While(ctx context.Context) (context.Context, context.CancelFunc) {
 
 // hold notes which connection the leg's requests go over, so that it is kept
 // alive. nil lets go of it.
-func (l *Leg) hold(on link) {
-	if on == link(l.held) && l.held != nil {
+func (l *Leg) hold(on transport.Link) {
+	if on == transport.Link(l.held) && l.held != nil {
 		return
 	}
 	if l.held != nil {
-		l.held.release()
+		l.held.Release()
 		l.held = nil
 	}
-	if s, ok := on.(*stream); ok {
-		s.hold()
+	if s, ok := on.(*transport.Stream); ok {
+		s.Hold()
 		l.held = s
 	}
 }

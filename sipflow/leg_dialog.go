@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -117,7 +118,7 @@ type outgoing struct {
 }
 
 // request renders a request of the dialog. auth is a line of credentials.
-func (d *dialog) request(l link, r *outgoing, seq uint32, branch uint64, auth string) []byte {
+func (d *dialog) request(l transport.Link, r *outgoing, seq uint32, branch uint64, auth string) []byte {
 	b := make([]byte, 0, 320+len(d.callID)+len(d.target)+len(d.local)+len(d.remote)+len(d.routes)+len(r.header)+len(auth)+len(r.body))
 	b = append(b, r.method...)
 	b = append(b, ' ')
@@ -157,8 +158,8 @@ func (d *dialog) request(l link, r *outgoing, seq uint32, branch uint64, auth st
 	return wire.AppendBody(b, r.body)
 }
 
-func appendVia(b []byte, l link, branch uint64) []byte {
-	transport, host := l.local()
+func appendVia(b []byte, l transport.Link, branch uint64) []byte {
+	transport, host := l.Local()
 	b = append(b, "Via: SIP/2.0/"...)
 	b = append(b, transport...)
 	b = append(b, ' ')
@@ -170,11 +171,11 @@ func appendVia(b []byte, l link, branch uint64) []byte {
 
 // appendContact names us. sipXrest: the user part is callcontroller, because
 // sipXproxy lets a REFER through without a challenge only for that Contact.
-func appendContact(b []byte, l link) []byte {
-	_, host := l.local()
+func appendContact(b []byte, l transport.Link) []byte {
+	_, host := l.Local()
 	b = append(b, "Contact: <sip:callcontroller@"...)
 	b = append(b, host...)
-	return append(appendTransport(b, l), ">\r\n"...)
+	return append(transport.AppendParam(b, l), ">\r\n"...)
 }
 
 // refusalAck is the ACK of a final response other than 2xx: it belongs to the
@@ -183,10 +184,10 @@ func appendContact(b []byte, l link) []byte {
 func (tx *clientTx) refusalAck(res *wire.Message) []byte {
 	d := *tx.of
 	d.remote = string(res.Get(wire.To))
-	return d.request(tx.path.link, &outgoing{method: "ACK"}, tx.seq, tx.id, tx.auth)
+	return d.request(tx.path.Link, &outgoing{method: "ACK"}, tx.seq, tx.id, tx.auth)
 }
 
 // cancelRequest is the CANCEL of an INVITE (RFC 3261 §9.1).
 func (tx *clientTx) cancelRequest(of *dialog, header string) []byte {
-	return of.request(tx.path.link, &outgoing{method: "CANCEL", header: header}, tx.seq, tx.id, "")
+	return of.request(tx.path.Link, &outgoing{method: "CANCEL", header: header}, tx.seq, tx.id, "")
 }

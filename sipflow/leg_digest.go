@@ -9,6 +9,7 @@ import (
 	"hash"
 	"strings"
 
+	"sipxrest/internal/limit"
 	"sipxrest/sipflow/wire"
 )
 
@@ -166,7 +167,7 @@ func (c *challenge) unanswered(cred *Credentials) string {
 	case algorithm != "MD5" && algorithm != "SHA-256":
 		return fmt.Sprintf("its challenge has the algorithm %q, which is not known", c.algorithm)
 	case c.unknownQOP():
-		return fmt.Sprintf("its challenge wants the qop %q, and only auth is known", clip(strings.Join(c.qop, ",")))
+		return fmt.Sprintf("its challenge wants the qop %q, and only auth is known", limit.Clip(strings.Join(c.qop, ","), maxClipped))
 	case cred.Password == "" && cred.HA1 == "" && cred.HA1SHA256 == "":
 		return "no SIP password is stored for the user: add sip-password to it"
 	}

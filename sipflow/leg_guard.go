@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
@@ -34,7 +35,7 @@ func (c *Call) namedHops(ctx context.Context, uri string) ([]resolve.Hop, error)
 		return hops, err
 	}
 	for _, h := range hops {
-		if a := h.Addr.Addr(); c.sw.transport.local(a) || c.sw.transport.many(a) {
+		if a := h.Addr.Addr(); c.sw.transport.Local(a) || c.sw.transport.Many(a) {
 			return c.foreign(uri, hops)
 		}
 	}
@@ -48,7 +49,7 @@ func (c *Call) foreign(uri string, hops []resolve.Hop) ([]resolve.Hop, error) {
 		return hops, nil // the operator's own
 	}
 	kept := slices.DeleteFunc(slices.Clone(hops), func(h resolve.Hop) bool {
-		return c.sw.transport.local(h.Addr.Addr()) || c.sw.transport.many(h.Addr.Addr())
+		return c.sw.transport.Local(h.Addr.Addr()) || c.sw.transport.Many(h.Addr.Addr())
 	})
 	if len(kept) == 0 {
 		return nil, fmt.Errorf("%s leads to %s, which only this machine or its link reaches, or which is no single host's", uri, hops[0])
@@ -88,11 +89,11 @@ func (l *Leg) refused(h resolve.Hop) error {
 	t := &l.call.sw.transport
 	a := h.Addr.Addr()
 	switch {
-	case t.isOwn(h.Addr):
-		return errOwn
-	case (a.IsLoopback() || a.IsLinkLocalUnicast()) && t.local(a) && a != l.source:
+	case t.IsOwn(h.Addr):
+		return transport.ErrOwn
+	case (a.IsLoopback() || a.IsLinkLocalUnicast()) && t.Local(a) && a != l.source:
 		return errLocal
-	case t.many(a):
+	case t.Many(a):
 		return errCrowd
 	case h.Transport != "udp" && !l.mayConnect(a):
 		return errStray
@@ -117,11 +118,11 @@ func (sw *Switchboard) barred(target string) error {
 	switch {
 	case !a.IsValid():
 		return nil
-	case sw.transport.isOwn(a):
-		return fmt.Errorf("%s: %w", target, errOwn)
-	case sw.transport.local(a.Addr()):
+	case sw.transport.IsOwn(a):
+		return fmt.Errorf("%s: %w", target, transport.ErrOwn)
+	case sw.transport.Local(a.Addr()):
 		return fmt.Errorf("%s: %w", target, errLocal)
-	case sw.transport.many(a.Addr()):
+	case sw.transport.Many(a.Addr()):
 		return fmt.Errorf("%s: %w", target, errCrowd)
 	}
 	return nil
@@ -146,7 +147,7 @@ func (l *Leg) barredReply(m *wire.Message) (r wire.Reply) {
 			err = nil
 		}
 		switch {
-		case errors.Is(err, errOwn):
+		case errors.Is(err, transport.ErrOwn):
 			return wire.Reply{Code: 482}
 		case err != nil && h == wire.Contact:
 			return wire.Reply{Code: 403, Reason: "Contact Not Allowed"}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -226,8 +227,8 @@ func (sw *Switchboard) cancel(invite *clientTx, reason string) {
 func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
 	d := dialogOf(res)
 	var missing error
-	if !tx.path.link.reliable() {
-		l.source = tx.path.to.Addr()
+	if !tx.path.Link.Reliable() {
+		l.source = tx.path.To.Addr()
 	}
 	if d.target == "" {
 		// Nothing tells where the phone is: hang up the way the INVITE went.
@@ -235,7 +236,7 @@ func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
 		missing = errors.New("the 200 to the INVITE has no Contact")
 		l.path = tx.path
 	}
-	if isSIPS(d.target) && !encrypted(transportOf(tx.path.link)) {
+	if isSIPS(d.target) && !transport.Encrypted(transport.Of(tx.path.Link)) {
 		if err := l.goSecure(&d); err != nil {
 			d.target, d.next, d.routes = l.target, l.target, routeTo(tx.path)
 			missing, l.path = err, tx.path
@@ -247,7 +248,7 @@ func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
 	// by the sockets' readers.
 	l.remote, l.target, l.routes, l.next, l.strict = d.remote, d.target, d.routes, d.next, d.strict
 	l.accepted = tx
-	l.secure = encrypted(transportOf(tx.path.link))
+	l.secure = transport.Encrypted(transport.Of(tx.path.Link))
 	if l.call.sw.cfg.Fallback {
 		l.userAgent = agentOf(res)
 	}
@@ -263,35 +264,35 @@ func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
 // where it leads there (RFC 5923).
 // An error says that the phone names where we do not go; there is a path even
 // then, to hang it up.
-func (l *Leg) findPath(was path) error {
+func (l *Leg) findPath(was transport.Path) error {
 	l.path = was
-	if l.hidden(l.next, was.to.Addr()) {
+	if l.hidden(l.next, was.To.Addr()) {
 		return nil
 	}
 	// The ACK waits for this.
 	ctx, stop := context.WithTimeout(context.Background(), t1)
 	defer stop()
 	hops, err := l.hops(ctx)
-	if errors.Is(err, errInsecure) && isSIPS(l.target) && !encrypted(transportOf(was.link)) {
-		l.path = path{}
+	if errors.Is(err, errInsecure) && isSIPS(l.target) && !transport.Encrypted(transport.Of(was.Link)) {
+		l.path = transport.Path{}
 	}
-	if errors.Is(err, errOwn) || errors.Is(err, errLocal) || errors.Is(err, errCrowd) {
+	if errors.Is(err, transport.ErrOwn) || errors.Is(err, errLocal) || errors.Is(err, errCrowd) {
 		l.target, l.next, l.routes, l.strict = "sip:"+l.party, "sip:"+l.party, routeTo(was), false
 		return err
 	}
 	if err != nil {
 		return nil // phones may give a Contact that only their proxy can resolve
 	}
-	network := transportOf(was.link)
+	network := transport.Of(was.Link)
 	for _, h := range hops {
-		if h.Addr == was.to && h.Transport == network {
+		if h.Addr == was.To && h.Transport == network {
 			return nil
 		}
 	}
 	for _, h := range hops {
-		if p, err := l.call.sw.transport.path(ctx, h); err == nil {
+		if p, err := l.call.sw.transport.Path(ctx, h); err == nil {
 			l.path = p
-			l.hold(p.link)
+			l.hold(p.Link)
 			return nil
 		}
 	}
@@ -303,9 +304,9 @@ func (l *Leg) findPath(was path) error {
 func (a *Answer) Ack(body []byte) error {
 	l := a.leg
 	var barred error
-	if l.path.link == nil { // new, or the phone has moved
+	if l.path.Link == nil { // new, or the phone has moved
 		barred = l.findPath(a.tx.path)
-		if l.path.link == nil {
+		if l.path.Link == nil {
 			return fmt.Errorf("ACK %s: %w", l.target, errInsecure)
 		}
 	}
@@ -313,23 +314,23 @@ func (a *Answer) Ack(body []byte) error {
 	if len(body) > 0 {
 		r.contentType = sdp.Type
 	}
-	ack := l.request(l.path.link, &r, a.tx.seq, idIn(l.id), a.tx.auth)
+	ack := l.request(l.path.Link, &r, a.tx.seq, idIn(l.id), a.tx.auth)
 	p, small := l.path, ack
 	if len(ack) > maxDatagram {
 		p, ack = l.enlarge(context.Background(), p, ack)
 	}
-	err := p.send(ack)
+	err := p.Send(ack)
 	switch {
 	case err != nil && p != l.path:
-		l.call.sw.datagrams.remember(p.to)
+		l.call.sw.datagrams.remember(p.To)
 		p, ack = l.path, small
-		err = p.send(ack)
-	case err != nil && p.link.reliable(): // the answer came over another connection
+		err = p.Send(ack)
+	case err != nil && p.Link.Reliable(): // the answer came over another connection
 		ctx, stop := context.WithTimeout(context.Background(), placeTime)
 		defer stop()
-		if again, dialled := l.call.sw.transport.renew(ctx, p); dialled == nil {
+		if again, dialled := l.call.sw.transport.Renew(ctx, p); dialled == nil {
 			l.path, p = again, again
-			err = p.send(ack)
+			err = p.Send(ack)
 		}
 	}
 	if len(body) == 0 && a.tx.auth == "" && !a.keepAck && barred == nil {
@@ -345,11 +346,11 @@ func (a *Answer) Ack(body []byte) error {
 // fork does what no call waits for in a goroutine of its own, which Serve waits
 // for. A fault of it ends neither the process nor the call.
 func (sw *Switchboard) fork(do func()) {
-	sw.forks.Go(func() { sw.faults.try("hanging up a phone", do) })
+	sw.forks.Go(func() { sw.faults.Try("hanging up a phone", do) })
 }
 
 // hangUpFork acknowledges and hangs up an answer that no leg took.
-func (sw *Switchboard) hangUpFork(tx *clientTx, from path, m *wire.Message, spec Spec, auth string) {
+func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Message, spec Spec, auth string) {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
 	if sw.forksOver {

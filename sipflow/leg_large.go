@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/transport"
 )
 
 const (
@@ -63,20 +64,20 @@ func (d *datagrams) remember(to netip.AddrPort) {
 // a connection everything is as it was. msg is one of dialog.request for p.
 //
 //go:noinline
-func (l *Leg) enlarge(ctx context.Context, p path, msg []byte) (path, []byte) {
+func (l *Leg) enlarge(ctx context.Context, p transport.Path, msg []byte) (transport.Path, []byte) {
 	sw := l.call.sw
-	if p.link.reliable() || !sw.transport.listens("tcp") || !l.mayConnect(p.to.Addr()) || sw.datagrams.only(p.to) {
+	if p.Link.Reliable() || !sw.transport.Listens("tcp") || !l.mayConnect(p.To.Addr()) || sw.datagrams.only(p.To) {
 		return p, msg
 	}
 	ctx, stop := context.WithTimeout(ctx, largeDial)
 	defer stop()
-	stream, err := sw.transport.path(ctx, resolve.Hop{Transport: "tcp", Addr: p.to})
+	stream, err := sw.transport.Path(ctx, resolve.Hop{Transport: "tcp", Addr: p.To})
 	if err != nil {
-		sw.log.Debug("sip: a large request goes by UDP after all", "to", p.to, "error", err)
-		sw.datagrams.remember(p.to)
+		sw.log.Debug("sip: a large request goes by UDP after all", "to", p.To, "error", err)
+		sw.datagrams.remember(p.To)
 		return p, msg
 	}
-	return stream, overLink(msg, p.link, stream.link)
+	return stream, overLink(msg, p.Link, stream.Link)
 }
 
 // enlarge is Leg.enlarge for a transaction that is about to start.
@@ -84,8 +85,8 @@ func (l *Leg) enlarge(ctx context.Context, p path, msg []byte) (path, []byte) {
 //go:noinline
 func (a *attempt) enlarge(ctx context.Context, tx *clientTx, msg []byte) []byte {
 	from := tx.path
-	a.large = path{}
-	if len(msg) > maxDatagram && from.to != a.small {
+	a.large = transport.Path{}
+	if len(msg) > maxDatagram && from.To != a.small {
 		tx.path, msg = a.leg.enlarge(ctx, from, msg)
 		if tx.path != from {
 			a.large = tx.path
@@ -100,14 +101,14 @@ func (a *attempt) enlarge(ctx context.Context, tx *clientTx, msg []byte) []byte 
 //
 //go:noinline
 func (a *attempt) byDatagram() {
-	a.leg.call.sw.datagrams.remember(a.large.to)
-	a.small, a.large = a.large.to, path{}
+	a.leg.call.sw.datagrams.remember(a.large.To)
+	a.small, a.large = a.large.To, transport.Path{}
 }
 
 // overLink rewrites the topmost Via of a request of ours for another link.
-func overLink(msg []byte, from, to link) []byte {
-	via := func(l link) []byte {
-		transport, host := l.local()
+func overLink(msg []byte, from, to transport.Link) []byte {
+	via := func(l transport.Link) []byte {
+		transport, host := l.Local()
 		return []byte("\r\nVia: SIP/2.0/" + transport + " " + host + ";rport;")
 	}
 	return bytes.Replace(msg, via(from), via(to), 1)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"strings"
 
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
@@ -11,16 +12,16 @@ import (
 // learn takes over the address under which an outbound proxy saw the OPTIONS
 // that it answers (RFC 3581 §4). Only they are believed, and only in answers to
 // what they were asked: the branch of its Via cannot be guessed.
-func (sw *Switchboard) learn(over link, res *wire.Message) {
+func (sw *Switchboard) learn(over transport.Link, res *wire.Message) {
 	via, ok := res.TopVia()
-	if !ok || !sw.transport.auto {
+	if !ok || !sw.transport.Auto {
 		return
 	}
 	addr, err := netip.ParseAddr(strings.Trim(string(via.Param("received")), "[]"))
 	if err != nil {
 		return
 	}
-	now, was := sw.transport.seenAs(over, addr, string(via.Param("rport")))
+	now, was := sw.transport.SeenAs(over, addr, string(via.Param("rport")))
 	if now == was {
 		return // known, or no NAT is in between
 	}
@@ -34,16 +35,16 @@ func (l *Leg) mediaHost() string {
 	if !sw.manyHosts {
 		return sw.host
 	}
-	if l.path.link != nil {
-		return hostOf(l.path.link)
+	if l.path.Link != nil {
+		return transport.HostOf(l.path.Link)
 	}
 	if l.accepted != nil { // answered, and not acknowledged yet
-		return hostOf(l.accepted.path.link)
+		return transport.HostOf(l.accepted.path.Link)
 	}
 	if hops := l.call.hops; len(hops) > 0 {
-		return sw.transport.hostTowards(hops[0].Transport, hops[0].Addr.Addr())
+		return sw.transport.HostTowards(hops[0].Transport, hops[0].Addr.Addr())
 	}
-	return sw.transport.hostTowards("udp", netip.Addr{})
+	return sw.transport.HostTowards("udp", netip.Addr{})
 }
 
 // private tells the addresses that mean something in one network only: RFC

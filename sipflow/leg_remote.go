@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -139,19 +140,19 @@ func (p *peer) whyHungUp() error {
 
 // onRequest answers a request within the leg's dialog. It runs in the
 // goroutine that read it, under the shard's lock. A Code of 0 is no answer.
-func (l *Leg) onRequest(s *shard, m *wire.Message, from path) (r wire.Reply) {
+func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.Reply) {
 	p := &l.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.confirmed || string(m.Get(wire.CallID)) != l.callID || string(m.FromTag()) != p.tag {
 		return wire.Reply{Code: 481}
 	}
-	if p.secure && !encrypted(transportOf(from.link)) {
+	if p.secure && !transport.Encrypted(transport.Of(from.Link)) {
 		return insecure
 	}
 	method, seq := m.Method(), m.Seq()
 	if over := p.recent.over(l.call.sw.cfg.Limits.DialogRate, s.now); over > 0 && bounded(method, p.byed) {
-		l.call.sw.limits.peer(LimitDialog, from.to.Addr())
+		l.call.sw.limits.peer(LimitDialog, from.To.Addr())
 		return tooMany(over, l.call.sw.cfg.Limits.DialogRate)
 	}
 	if tx := p.opened(seq); tx != nil {
@@ -254,7 +255,7 @@ func uniqueBranch(m *wire.Message) []byte {
 }
 
 // again is the answer that a request gets, and each repeat of it.
-func again(m *wire.Message, code int, from path) wire.Reply {
+func again(m *wire.Message, code int, from transport.Path) wire.Reply {
 	if code == 420 {
 		return badExtension(m)
 	}
@@ -273,7 +274,7 @@ func badExtension(m *wire.Message) wire.Reply {
 
 // accept does what the request asks and gives the code of its answer,
 // negated when that is out already. p.mu is held.
-func (l *Leg) accept(s *shard, m *wire.Message, from path) int {
+func (l *Leg) accept(s *shard, m *wire.Message, from transport.Path) int {
 	p := &l.peer
 	in := l.caller()
 	if m.Get(wire.Require) != nil && (in == nil || misses(m)) {
@@ -311,7 +312,7 @@ func (l *Leg) accept(s *shard, m *wire.Message, from path) int {
 }
 
 // notified takes one NOTIFY of the REFER's subscription (RFC 3515 §2.4.4).
-func (l *Leg) notified(m *wire.Message, from path) int {
+func (l *Leg) notified(m *wire.Message, from transport.Path) int {
 	p := &l.peer
 	if ev := m.Get(wire.Event); ev != nil && !isReferEvent(ev) {
 		return 489
@@ -335,8 +336,8 @@ func (l *Leg) notified(m *wire.Message, from path) int {
 
 // answerFirst sends an answer before the call's goroutine can act on the
 // request. On a stream, whose peer may read slowly, it is left to the caller.
-func (l *Leg) answerFirst(m *wire.Message, from path, code int) int {
-	if from.link.reliable() {
+func (l *Leg) answerFirst(m *wire.Message, from transport.Path, code int) int {
+	if from.Link.Reliable() {
 		return code
 	}
 	l.call.sw.answer(m, from, replyOf(code, from))
@@ -345,7 +346,7 @@ func (l *Leg) answerFirst(m *wire.Message, from path, code int) int {
 
 // reinvited answers an offer of the phone: it may be put on hold, resume or
 // change its codecs, there is no media to change.
-func (l *Leg) reinvited(s *shard, m *wire.Message, from path) int {
+func (l *Leg) reinvited(s *shard, m *wire.Message, from transport.Path) int {
 	p := &l.peer
 	if p.reinvite != nil { // the one before is not acknowledged yet (RFC 3261 §14.2)
 		return 500
@@ -359,16 +360,16 @@ func (l *Leg) reinvited(s *shard, m *wire.Message, from path) int {
 	p.version++
 	r := replyOf(200, from)
 	r.ContentType = sdp.Type
-	r.Body = sdp.HeldAnswer(m.Body(), l.id, p.version, hostOf(from.link))
+	r.Body = sdp.HeldAnswer(m.Body(), l.id, p.version, transport.HostOf(from.Link))
 	p.media = max(p.media, bytes.Count(r.Body, []byte("\nm=")))
 	r = contactAsAsked(m, r)
 	via, _ := m.TopVia()
 	to := from
-	if !from.link.reliable() {
-		to.to = wire.SentByAddr(via, from.to)
+	if !from.Link.Reliable() {
+		to.To = wire.SentByAddr(via, from.To)
 	}
 	p.reinvite = &reinvite{leg: l, path: to, seq: m.Seq(), reply: r,
-		msg: wire.AppendReply(make([]byte, 0, 1024), m, from.to, r)}
+		msg: wire.AppendReply(make([]byte, 0, 1024), m, from.To, r)}
 	p.reinvite.timer.set(s, p.reinvite.begin(s.now(), true), p.reinvite)
 	return 200
 }
@@ -382,11 +383,11 @@ func (p *peer) acknowledged() {
 }
 
 // replyOf is the answer with the fields that its code wants.
-func replyOf(code int, from path) wire.Reply {
+func replyOf(code int, from transport.Path) wire.Reply {
 	r := wire.Reply{Code: code}
 	switch code {
 	case 200, 202:
-		r.Header = string(appendContact(make([]byte, 0, 80), from.link)) + "Allow: " + allow + "\r\n"
+		r.Header = string(appendContact(make([]byte, 0, 80), from.Link)) + "Allow: " + allow + "\r\n"
 	case 405, 501:
 		r.Header = "Allow: " + allow + "\r\n"
 	case 489:
@@ -402,14 +403,14 @@ func replyOf(code int, from path) wire.Reply {
 type reinvite struct {
 	timer timer
 	leg   *Leg
-	path  path
+	path  transport.Path
 	seq   uint32
 	reply wire.Reply
 	msg   []byte // reply as it is sent
 	repetition
 }
 
-func (r *reinvite) send() { r.path.respondAside(r.msg) }
+func (r *reinvite) send() { r.path.RespondAside(r.msg) }
 
 // expire implements expirer.
 func (r *reinvite) expire(s *shard) func() {
@@ -470,17 +471,17 @@ func (h *husk) over() {
 	}
 }
 
-func (h *husk) onRequest(s *shard, m *wire.Message, from path) wire.Reply {
+func (h *husk) onRequest(s *shard, m *wire.Message, from transport.Path) wire.Reply {
 	if string(m.Get(wire.CallID)) != h.callID || string(m.FromTag()) != h.tag {
 		return wire.Reply{Code: 481}
 	}
-	if h.secure && !encrypted(transportOf(from.link)) {
+	if h.secure && !transport.Encrypted(transport.Of(from.Link)) {
 		return insecure
 	}
 	seq := m.Seq()
 	method := m.Method()
 	if over := h.recent.over(h.sw.cfg.Limits.DialogRate, s.now); over > 0 && bounded(method, h.byed) {
-		h.sw.limits.peer(LimitDialog, from.to.Addr())
+		h.sw.limits.peer(LimitDialog, from.To.Addr())
 		return tooMany(over, h.sw.cfg.Limits.DialogRate)
 	}
 	switch method {

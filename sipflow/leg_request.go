@@ -10,6 +10,7 @@ import (
 	"slices"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -28,7 +29,7 @@ type attempt struct {
 	moved     bool           // sent again over another connection
 	lost      bool           // the dialog's connection is gone
 	held      bool           // its first transaction was to wait
-	large     path           // of the transaction at work, where its size put it on a stream; else unset
+	large     transport.Path // of the transaction at work, where its size put it on a stream; else unset
 	small     netip.AddrPort // where that was in vain: what goes there goes by UDP
 }
 
@@ -54,12 +55,12 @@ func (l *Leg) newAttempt(r *outgoing) *attempt {
 // dialog that has a path it goes there.
 func (a *attempt) send(ctx context.Context) (*clientTx, error) {
 	l, sw := a.leg, a.leg.call.sw
-	if l.path.link != nil {
+	if l.path.Link != nil {
 		tx, err := a.start(ctx, l.path)
-		if err == nil || !l.path.link.reliable() {
+		if err == nil || !l.path.Link.Reliable() {
 			return tx, err
 		}
-		l.path, a.lost = path{}, true // the connection is gone: open another
+		l.path, a.lost = transport.Path{}, true // the connection is gone: open another
 	}
 	if !a.routed {
 		if err := a.route(ctx); err != nil {
@@ -68,7 +69,7 @@ func (a *attempt) send(ctx context.Context) (*clientTx, error) {
 	}
 	for len(a.hops) > 0 {
 		a.hop, a.hops = a.hops[0], a.hops[1:]
-		p, err := sw.transport.path(ctx, a.hop)
+		p, err := sw.transport.Path(ctx, a.hop)
 		if err == nil {
 			var tx *clientTx
 			if tx, err = a.start(ctx, p); err == nil {
@@ -95,7 +96,7 @@ func (a *attempt) passOver(err error) {
 func unreachable(err error) error { return fmt.Errorf("%w: %w", ErrUnreachable, err) }
 
 // start sends the request on one path.
-func (a *attempt) start(ctx context.Context, p path) (*clientTx, error) {
+func (a *attempt) start(ctx context.Context, p transport.Path) (*clientTx, error) {
 	l := a.leg
 	of := &l.dialog
 	if l.next == "" || a.method == "INVITE" {
@@ -110,8 +111,8 @@ func (a *attempt) start(ctx context.Context, p path) (*clientTx, error) {
 	if a.method == "INVITE" {
 		tx.of = of
 	}
-	msg := of.request(p.link, &a.outgoing, l.cseq, tx.id, tx.auth)
-	if len(msg) > maxDatagram || a.large.link != nil {
+	msg := of.request(p.Link, &a.outgoing, l.cseq, tx.id, tx.auth)
+	if len(msg) > maxDatagram || a.large.Link != nil {
 		msg = a.enlarge(ctx, tx, msg)
 	}
 	if lead := a.lead; lead > 0 {
@@ -120,13 +121,13 @@ func (a *attempt) start(ctx context.Context, p path) (*clientTx, error) {
 			return nil, err
 		}
 	} else if err := l.call.sw.start(tx, msg); err != nil {
-		if a.large.link != nil && ctx.Err() == nil {
+		if a.large.Link != nil && ctx.Err() == nil {
 			a.byDatagram()
 			return a.start(ctx, p)
 		}
 		return nil, err
 	}
-	l.hold(p.link)
+	l.hold(p.Link)
 	l.call.placed(nil)
 	return tx, nil
 }
@@ -134,7 +135,7 @@ func (a *attempt) start(ctx context.Context, p path) (*clientTx, error) {
 // again reports whether the request is to be sent once more: to the next hop
 // after a timeout or a 503, or with credentials.
 func (a *attempt) again(res *wire.Message, err error) bool {
-	if a.large.link != nil && errors.Is(err, errLost) { // RFC 3261 §18.1.1: by UDP after all
+	if a.large.Link != nil && errors.Is(err, errLost) { // RFC 3261 §18.1.1: by UDP after all
 		a.byDatagram()
 		if a.hop.Transport != "" {
 			a.hops = append([]resolve.Hop{a.hop}, a.hops...)
@@ -160,7 +161,7 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 		switch a.method {
 		case "BYE", "INVITE", "UPDATE": // asked for twice they do no harm
 			a.moved, a.lost = true, true
-			a.leg.path = path{}
+			a.leg.path = transport.Path{}
 			a.leg.cseq++
 			return true
 		}
@@ -171,8 +172,8 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 	switch res.Code() {
 	case 401, 407:
 		to := a.hop.Addr
-		if a.leg.path.link != nil {
-			to = a.leg.path.to
+		if a.leg.path.Link != nil {
+			to = a.leg.path.To
 		}
 		stats := &a.leg.call.sw.stats
 		if !a.leg.servedBy(to.Addr()) {
@@ -233,11 +234,11 @@ func (l *Leg) servedBy(addr netip.Addr) bool {
 
 // routeTo preloads the route set with the next hop. sipXrest: it is numeric,
 // so that the proxy need not look itself up.
-func routeTo(p path) string {
+func routeTo(p transport.Path) string {
 	b := append(make([]byte, 0, 64), "Route: <sip:"...)
-	b = p.to.AppendTo(b)
-	if p.link.reliable() {
-		b = appendTransport(b, p.link)
+	b = p.To.AppendTo(b)
+	if p.Link.Reliable() {
+		b = transport.AppendParam(b, p.Link)
 	}
 	return string(append(b, ";lr>\r\n"...))
 }

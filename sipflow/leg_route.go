@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -55,7 +56,7 @@ func (l *Leg) allHops(ctx context.Context) ([]resolve.Hop, error) {
 func (l *Leg) secureOnly(hops []resolve.Hop) ([]resolve.Hop, error) {
 	var kept []resolve.Hop
 	for _, h := range hops {
-		if encrypted(h.Transport) {
+		if transport.Encrypted(h.Transport) {
 			kept = append(kept, h)
 		}
 	}
@@ -83,7 +84,7 @@ func (l *Leg) goSecure(d *dialog) error {
 	}
 	var failed error
 	for _, h := range hops {
-		p, dialled := l.call.sw.transport.path(ctx, h)
+		p, dialled := l.call.sw.transport.Path(ctx, h)
 		if dialled == nil {
 			l.path = p
 			return nil
@@ -103,8 +104,8 @@ func (a *attempt) route(ctx context.Context) error {
 	if err == nil && a.redirects != nil && len(a.leg.call.sw.proxies) == 0 { // a phone has named it
 		hops, err = a.leg.guard(hops)
 	}
-	if s := a.leg.held; a.lost && s != nil && s.ours && encrypted(s.hop.Transport) {
-		hops = append([]resolve.Hop{s.hop}, slices.DeleteFunc(hops, func(h resolve.Hop) bool { return h == s.hop })...)
+	if s := a.leg.held; a.lost && s != nil && s.Ours && transport.Encrypted(s.Hop.Transport) {
+		hops = append([]resolve.Hop{s.Hop}, slices.DeleteFunc(hops, func(h resolve.Hop) bool { return h == s.Hop })...)
 		err = nil
 	}
 	if err != nil {
@@ -140,9 +141,9 @@ func contactAsAsked(m *wire.Message, r wire.Reply) wire.Reply {
 
 // whyLost is errLost with what is known about the end of the connection: a
 // server that refuses our certificate says so only there.
-func whyLost(l link) error {
-	if s, ok := l.(*stream); ok {
-		if refused := s.refused(); refused != nil {
+func whyLost(l transport.Link) error {
+	if s, ok := l.(*transport.Stream); ok {
+		if refused := s.Refused(); refused != nil {
 			return fmt.Errorf("%w: %w", errLost, refused)
 		}
 	}

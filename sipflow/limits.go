@@ -12,6 +12,7 @@ import (
 
 	"sipxrest/internal/limit"
 	"sipxrest/resolve"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -140,8 +141,8 @@ func (l *limits) init(sw *Switchboard) {
 }
 
 // admission is what the sockets ask.
-func (l *limits) admission() streamAdmission {
-	return streamAdmission{PerSource: l.StreamsPerSource, Knows: l.knows,
+func (l *limits) admission() transport.Admission {
+	return transport.Admission{PerSource: l.StreamsPerSource, Knows: l.knows,
 		Refused: func(from netip.Addr, ofSource bool) {
 			if ofSource {
 				l.peer(LimitStreamsPerSource, from)
@@ -201,7 +202,7 @@ func (l *limits) pair(caller, callee string) error {
 	if l.pairRate == nil {
 		return nil
 	}
-	name := strings.ToLower(clip(caller) + "→" + clip(callee))
+	name := strings.ToLower(limit.Clip(caller, maxClipped) + "→" + limit.Clip(callee, maxClipped))
 	if wait := l.pairRate.Wait(name, time.Now()); wait > 0 {
 		return l.refuse(LimitCallRatePerPair, name, l.PairRate, wait)
 	}
@@ -303,12 +304,12 @@ const (
 
 // meet takes a request that belongs to no dialog into account. It runs in the
 // reader.
-func (sw *Switchboard) meet(from path) welcome {
+func (sw *Switchboard) meet(from transport.Path) welcome {
 	l := &sw.limits
 	if l.sources == nil && l.strangers == nil {
 		return asAsked
 	}
-	addr := from.to.Addr()
+	addr := from.To.Addr()
 	if l.knows(addr) {
 		return asAsked
 	}

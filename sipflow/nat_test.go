@@ -97,7 +97,7 @@ func TestAddressSeenIsNotAskedFor(t *testing.T) {
 		p := rawUDP(t, n, proxyAddr)
 		p.send(seenAs(p.response(p.expect("OPTIONS"), 200, "", ""), "198.51.100.7", "40001"))
 		time.Sleep(time.Second)
-		if _, host := pathTo(t, r.sw, proxyAddr).link.local(); host != ourAddr {
+		if _, host := pathTo(t, r.sw, proxyAddr).Link.Local(); host != ourAddr {
 			t.Errorf("says %s", host)
 		}
 	})

@@ -464,7 +464,7 @@ func TestConnectionsThatStayAndGo(t *testing.T) {
 		}
 		open := func() int {
 			synctest.Wait()
-			_, peers := r.sw.transport.connections()
+			_, peers := r.sw.transport.Connections()
 			return peers
 		}
 		pinging, silent, half := dial(), dial(), dial()

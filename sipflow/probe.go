@@ -7,6 +7,7 @@ import (
 
 	"sipxrest/resolve"
 	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -41,7 +42,7 @@ type Found struct {
 	// Bindings is how many contacts a REGISTER found.
 	Bindings int
 
-	over link
+	over transport.Link
 	res  *wire.Message
 }
 
@@ -52,7 +53,7 @@ func (sw *Switchboard) Probe(ctx context.Context, hop resolve.Hop, p Probe) (*Fo
 }
 
 func (sw *Switchboard) probe(ctx context.Context, hop resolve.Hop, p *Probe) (*Found, error) {
-	over, err := sw.transport.path(ctx, hop)
+	over, err := sw.transport.Path(ctx, hop)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +62,7 @@ func (sw *Switchboard) probe(ctx context.Context, hop resolve.Hop, p *Probe) (*F
 	if p.As.Address == "" {
 		proof.cred = nil
 	}
-	found := &Found{over: over.link}
+	found := &Found{over: over.Link}
 	for seq := uint32(1); ; seq++ {
 		res, err := sw.ask(ctx, over, d, p.Method, seq, proof.lines())
 		if err != nil {
@@ -89,17 +90,17 @@ func (sw *Switchboard) probe(ctx context.Context, hop resolve.Hop, p *Probe) (*F
 }
 
 // outside is the dialog that there is none of: what the fields of a probe say.
-func (sw *Switchboard) outside(over path, hop resolve.Hop, p *Probe) *dialog {
+func (sw *Switchboard) outside(over transport.Path, hop resolve.Hop, p *Probe) *dialog {
 	d := &dialog{callID: string(appendID(nil, newID())) + "@" + sw.host}
 	if p.Domain == "" {
 		d.target = "sip:" + hop.Addr.String()
-		if over.link.reliable() {
-			d.target = string(appendTransport([]byte(d.target), over.link))
+		if over.Link.Reliable() {
+			d.target = string(transport.AppendParam([]byte(d.target), over.Link))
 		}
 	} else {
 		d.target, d.routes = "sip:"+p.Domain, routeTo(over)
 	}
-	_, host := over.link.local()
+	_, host := over.Link.Local()
 	d.local = "<sip:" + cmp.Or(p.As.Address, "callcontroller@"+host) + ">;tag=" + string(appendID(nil, newID()))
 	if d.remote = "<" + d.target + ">"; p.Method == "REGISTER" {
 		d.remote = "<sip:" + p.As.Address + ">"
@@ -108,11 +109,11 @@ func (sw *Switchboard) outside(over path, hop resolve.Hop, p *Probe) *dialog {
 }
 
 // ask sends one request and waits for its answer.
-func (sw *Switchboard) ask(ctx context.Context, over path, d *dialog, method string, seq uint32, credentials string) (*wire.Message, error) {
+func (sw *Switchboard) ask(ctx context.Context, over transport.Path, d *dialog, method string, seq uint32, credentials string) (*wire.Message, error) {
 	done := make(chan event, 1)
 	tx := &clientTx{id: newID(), method: method, path: over, seq: seq, onEvent: func(e event) { done <- e }}
 	r := outgoing{method: method, header: "Accept: " + sdp.Type + "\r\n"}
-	if err := sw.start(tx, d.request(over.link, &r, seq, tx.id, credentials)); err != nil {
+	if err := sw.start(tx, d.request(over.Link, &r, seq, tx.id, credentials)); err != nil {
 		return nil, err
 	}
 	select {

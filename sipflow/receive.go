@@ -6,12 +6,13 @@ import (
 	"strings"
 
 	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
 // receive takes every message off the wire, in the goroutine that read it.
-func (sw *Switchboard) receive(m *wire.Message, from path) {
+func (sw *Switchboard) receive(m *wire.Message, from transport.Path) {
 	if !m.IsRequest() {
 		sw.onResponse(m, from)
 		return
@@ -28,8 +29,8 @@ func (sw *Switchboard) receive(m *wire.Message, from path) {
 }
 
 // malformed refuses a request that cannot be read, where it can be told whom.
-func (sw *Switchboard) malformed(m *wire.Message, err *wire.ParseError, from path) {
-	sw.log.Debug("sip: malformed message", "from", from.to, "error", err)
+func (sw *Switchboard) malformed(m *wire.Message, err *wire.ParseError, from transport.Path) {
+	sw.log.Debug("sip: malformed message", "from", from.To, "error", err)
 	if !m.IsRequest() || m.Method() == "" || m.Method() == "ACK" {
 		return
 	}
@@ -44,7 +45,7 @@ func (sw *Switchboard) malformed(m *wire.Message, err *wire.ParseError, from pat
 }
 
 // failedOn refuses a request whose handling failed.
-func (sw *Switchboard) failedOn(m *wire.Message, from path) {
+func (sw *Switchboard) failedOn(m *wire.Message, from transport.Path) {
 	if m == nil || !m.IsRequest() || m.Method() == "ACK" {
 		return
 	}
@@ -54,16 +55,16 @@ func (sw *Switchboard) failedOn(m *wire.Message, from path) {
 }
 
 // answer sends a response to where its request came from.
-func (sw *Switchboard) answer(m *wire.Message, from path, r wire.Reply) {
+func (sw *Switchboard) answer(m *wire.Message, from transport.Path, r wire.Reply) {
 	if to, b := sw.render(m, from, r); b != nil {
 		sw.say(r.Code, to, b)
 	}
 }
 
-func (sw *Switchboard) say(code int, to path, b []byte) {
+func (sw *Switchboard) say(code int, to transport.Path, b []byte) {
 	sw.stats.answers[classOf(code)].Add(1)
-	if err := to.respond(b); err != nil {
-		sw.log.Debug("sip: answer not sent", "to", to.to, "error", err)
+	if err := to.Respond(b); err != nil {
+		sw.log.Debug("sip: answer not sent", "to", to.To, "error", err)
 	}
 }
 
@@ -74,10 +75,10 @@ const maxAnswer = 2
 // answerStranger is answer for a request that belongs to nothing here. One by
 // UDP has an answer that is not much longer: without further fields, the last
 // ones first, then in compact forms, or none where that would be too long, too.
-func (sw *Switchboard) answerStranger(m *wire.Message, from path, r wire.Reply) {
+func (sw *Switchboard) answerStranger(m *wire.Message, from transport.Path, r wire.Reply) {
 	to, b := sw.render(m, from, r)
 	most := maxAnswer * len(m.Raw())
-	for !from.link.reliable() && len(b) > most {
+	for !from.Link.Reliable() && len(b) > most {
 		switch header := strings.TrimSuffix(r.Header, "\r\n"); {
 		case header != "":
 			r.Header = header[:strings.LastIndexByte(header, '\n')+1]
@@ -96,7 +97,7 @@ func (sw *Switchboard) answerStranger(m *wire.Message, from path, r wire.Reply) 
 
 // render makes a response, and says where it goes (RFC 3261 §18.2.2). Without
 // a Via that can be read there is none.
-func (sw *Switchboard) render(m *wire.Message, from path, r wire.Reply) (path, []byte) {
+func (sw *Switchboard) render(m *wire.Message, from transport.Path, r wire.Reply) (transport.Path, []byte) {
 	via, ok := m.TopVia()
 	if !ok {
 		return from, nil
@@ -106,10 +107,10 @@ func (sw *Switchboard) render(m *wire.Message, from path, r wire.Reply) (path, [
 	}
 	r = contactAsAsked(m, r)
 	to := from
-	if !from.link.reliable() {
-		to.to = wire.SentByAddr(via, from.to)
+	if !from.Link.Reliable() {
+		to.To = wire.SentByAddr(via, from.To)
 	}
-	return to, wire.AppendReply(make([]byte, 0, 512), m, from.to, r)
+	return to, wire.AppendReply(make([]byte, 0, 512), m, from.To, r)
 }
 
 // tagFor is the To tag of an answer outside of a dialog. The same request gets
@@ -125,7 +126,7 @@ func (sw *Switchboard) tagFor(m *wire.Message) string {
 
 // onRequest finds who answers for a request: a leg or what is left of one, then
 // it is inside of a dialog, or nobody.
-func (sw *Switchboard) onRequest(m *wire.Message, from path) (r wire.Reply, inside bool) {
+func (sw *Switchboard) onRequest(m *wire.Message, from transport.Path) (r wire.Reply, inside bool) {
 	tag := m.ToTag()
 	if len(tag) == 0 && sw.cfg.Inbound != nil && (m.Method() == "INVITE" || m.Method() == "CANCEL") && sw.invitedAgain(m, from) {
 		return wire.Reply{}, true
@@ -150,7 +151,7 @@ func (sw *Switchboard) onRequest(m *wire.Message, from path) (r wire.Reply, insi
 }
 
 // inDialog has a leg, or what is left of one, answer for a request with our tag.
-func (sw *Switchboard) inDialog(id uint64, m *wire.Message, from path) (r wire.Reply, known bool) {
+func (sw *Switchboard) inDialog(id uint64, m *wire.Message, from transport.Path) (r wire.Reply, known bool) {
 	s := sw.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,7 +174,7 @@ func (sw *Switchboard) inDialog(id uint64, m *wire.Message, from path) (r wire.R
 }
 
 // outOfDialog answers what belongs to no call. Nothing is kept of it.
-func (sw *Switchboard) outOfDialog(m *wire.Message, from path) wire.Reply {
+func (sw *Switchboard) outOfDialog(m *wire.Message, from transport.Path) wire.Reply {
 	scheme, _, _ := bytes.Cut(m.URI(), []byte{':'})
 	switch method := m.Method(); {
 	case method == "ACK", method == "CANCEL":

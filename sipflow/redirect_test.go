@@ -12,6 +12,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -225,7 +226,7 @@ func TestRedirectByNameToOurselvesIsNotFollowed(t *testing.T) {
 	byHand(t, func(t *testing.T, p *rawPair) {
 		l := &Leg{call: &Call{sw: p.sw}, dialog: dialog{target: "sip:x@10.0.0.1"}}
 		a := &attempt{leg: l, redirects: &redirection{}}
-		if err := a.route(t.Context()); !errors.Is(err, errOwn) {
+		if err := a.route(t.Context()); !errors.Is(err, transport.ErrOwn) {
 			t.Errorf("routed to %v: %v", a.hops, err)
 		}
 		a.redirects = nil // as a client asks

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -215,7 +216,7 @@ func TestStrangersConnectionsAreNotOpenedElsewhere(t *testing.T) {
 			}
 		})
 		defer r.stop()
-		r.sw.transport.receive = func(m *wire.Message, from path) { // his connection has ended by then
+		r.sw.transport.Receive = func(m *wire.Message, from transport.Path) { // his connection has ended by then
 			mu.Lock()
 			last.Close()
 			mu.Unlock()
@@ -256,7 +257,7 @@ func TestStrangersConnectionsAreNotOpenedElsewhere(t *testing.T) {
 		if s := r.sw.Stats(); s.StreamsOurs != 0 || s.StreamsPeers != 4 {
 			t.Errorf("%d connections of ours, %d of peers", s.StreamsOurs, s.StreamsPeers)
 		}
-		time.Sleep(streamIdle)
+		time.Sleep(transport.StreamIdle)
 		if s := r.sw.Stats(); s.StreamsOurs+s.StreamsPeers != 0 {
 			t.Errorf("%d connections of ours, %d of peers stay", s.StreamsOurs, s.StreamsPeers)
 		}

@@ -16,6 +16,7 @@ import (
 
 	"sipxrest/resolve"
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/transport"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -56,8 +57,8 @@ func newRig(t *testing.T, n *siptest.Network, hop string, adjust ...func(*Config
 		t.Fatal(err)
 	}
 	cfg := Config{Listen: []string{"udp:" + ourAddr, "tcp:" + ourAddr}, Realm: "sipx.test", Resolver: res,
-		Network: Network{
-			ListenUDP: func(a string) (PacketConn, error) { return n.Listen(a), nil },
+		Network: transport.Network{
+			ListenUDP: func(a string) (transport.PacketConn, error) { return n.Listen(a), nil },
 			ListenTCP: func(a string) (net.Listener, error) { return n.ListenTCP(a), nil },
 			DialTCP: func(ctx context.Context, addr string) (net.Conn, error) {
 				return n.DialContext(ctx, "tcp", addr)
@@ -186,7 +187,7 @@ func (r *rig) empty() {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if n := r.sw.faults.count.Load(); n != 0 && !r.faulty {
+	if n := r.sw.faults.Count.Load(); n != 0 && !r.faulty {
 		r.t.Errorf("%d internal faults", n)
 	}
 	if r.ended != r.placed {
@@ -198,9 +199,9 @@ func (r *rig) empty() {
 }
 
 // pathTo is how an address is reached by UDP.
-func pathTo(t testing.TB, sw *Switchboard, to string) path {
+func pathTo(t testing.TB, sw *Switchboard, to string) transport.Path {
 	t.Helper()
-	p, err := sw.transport.path(t.Context(), resolve.Hop{Transport: "udp", Addr: netip.MustParseAddrPort(to)})
+	p, err := sw.transport.Path(t.Context(), resolve.Hop{Transport: "udp", Addr: netip.MustParseAddrPort(to)})
 	if err != nil {
 		t.Fatal(err)
 	}

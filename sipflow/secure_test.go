@@ -18,6 +18,7 @@ import (
 
 	"sipxrest/resolve"
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -257,7 +258,7 @@ func TestServerIsVerified(t *testing.T) {
 					if !errors.Is(err, ErrUnreachable) || !strings.Contains(fmt.Sprint(err), c.fails) {
 						t.Errorf("Place: %v, want %q", err, c.fails)
 					}
-					if why := new(CertificateError); !errors.As(err, &why) || !strings.Contains(why.Error(), c.fails) || strings.Contains(why.Error(), "10.0.0.2:") {
+					if why := new(transport.CertificateError); !errors.As(err, &why) || !strings.Contains(why.Error(), c.fails) || strings.Contains(why.Error(), "10.0.0.2:") {
 						t.Errorf("the fault of the certificate is %v", why)
 					}
 					if got := p.Requests(); len(got) > 0 {
@@ -294,7 +295,7 @@ func TestConnectionsAreNotSharedBetweenNames(t *testing.T) {
 		if err := options("other.test"); err == nil {
 			t.Error("other.test is asked over the connection of " + phoneName)
 		}
-		if n, _ := s.sw.transport.connections(); n != 1 {
+		if n, _ := s.sw.transport.Connections(); n != 1 {
 			t.Errorf("%d connections are open, want one", n)
 		}
 	})
@@ -308,14 +309,14 @@ func TestOneConnectionIsOpenedForMany(t *testing.T) {
 		p, _ := s.phone("201", "tls", phoneTLS, phoneName, siptest.Script{})
 		defer p.Close()
 		hop := resolve.Hop{Transport: "tls", Addr: netip.MustParseAddrPort(phoneTLS), Name: phoneName}
-		got := make(chan link, 20)
+		got := make(chan transport.Link, 20)
 		for range cap(got) {
 			go func() {
-				p, err := s.sw.transport.path(t.Context(), hop)
+				p, err := s.sw.transport.Path(t.Context(), hop)
 				if err != nil {
 					t.Error(err)
 				}
-				got <- p.link
+				got <- p.Link
 			}()
 		}
 		first := <-got
@@ -431,13 +432,13 @@ func TestSIPSProxyNeedsTLS(t *testing.T) {
 
 // A connection of ours that a call counts on is kept alive, others are not.
 func TestConnectionsWithCallsAreKeptAlive(t *testing.T) {
-	for _, transport := range []string{"tcp", "tls"} {
-		t.Run(transport, func(t *testing.T) {
+	for _, over := range []string{"tcp", "tls"} {
+		t.Run(over, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := newSecured(t, siptest.NewNetwork(), phoneName+":5061;transport="+transport)
+				s := newSecured(t, siptest.NewNetwork(), phoneName+":5061;transport="+over)
 				defer s.stop()
-				p := &rawPhone{t: t, via: "SIP/2.0/" + strings.ToUpper(transport) + " " + phoneTLS, port: phoneTLS}
-				if transport == "tls" {
+				p := &rawPhone{t: t, via: "SIP/2.0/" + strings.ToUpper(over) + " " + phoneTLS, port: phoneTLS}
+				if over == "tls" {
 					p.listener = s.listenTLS(phoneTLS)
 				} else {
 					p.listener = s.net.ListenTCP(phoneTLS)
@@ -454,7 +455,7 @@ func TestConnectionsWithCallsAreKeptAlive(t *testing.T) {
 					if n, err := p.in.Read(b); err != nil || string(b[:n]) != "\r\n\r\n" {
 						t.Fatalf("read %q, %v", b[:n], err)
 					}
-					if d := time.Since(start); d < keepAliveMin-time.Second || d > keepAliveMax+time.Second {
+					if d := time.Since(start); d < transport.KeepAliveMin-time.Second || d > transport.KeepAliveMax+time.Second {
 						t.Fatalf("a keep-alive came after %v", d)
 					}
 				}
@@ -465,7 +466,7 @@ func TestConnectionsWithCallsAreKeptAlive(t *testing.T) {
 				if m := p.read(time.Hour); m != nil {
 					t.Fatalf("%s came", show(m))
 				}
-				if d := time.Since(start); d > streamIdle+time.Second {
+				if d := time.Since(start); d > transport.StreamIdle+time.Second {
 					t.Errorf("the connection was closed after %v", d)
 				}
 			})

@@ -1,6 +1,10 @@
 package sipflow
 
-import "time"
+import (
+	"time"
+
+	"sipxrest/sipflow/transport"
+)
 
 // Stats is what has happened since the switchboard was made, and what there is
 // now. The indexes of its arrays are the enumerations of the same name; their
@@ -9,7 +13,7 @@ type Stats struct {
 	Calls   CallStats
 	Refused [numRefusals]uint64 // calls that were not placed
 
-	Messages  [numTransports]Traffic
+	Messages  [transport.NumKinds]Traffic
 	Requests  [numMethods]uint64 // received, by method, repeats included
 	Responses [numClasses]uint64 // received, by class (1 to 6; 0: others)
 	Answers   [numClasses]uint64 // sent likewise, without repeats
@@ -82,8 +86,8 @@ func (sw *Switchboard) Stats() *Stats {
 		s.Refused[i] = live.refused[i].Load()
 	}
 	for i := range s.Messages {
-		t := &sw.transport.messages[i]
-		s.Messages[i] = Traffic{In: t.in.Load(), Out: t.out.Load(), Malformed: t.malformed.Load(), Failed: t.failed.Load()}
+		t := &sw.transport.Messages[i]
+		s.Messages[i] = Traffic{In: t.In.Load(), Out: t.Out.Load(), Malformed: t.Malformed.Load(), Failed: t.Failed.Load()}
 	}
 	for i := range s.Requests {
 		s.Requests[i] = live.read.requests[i].Load()
@@ -103,7 +107,7 @@ func (sw *Switchboard) Stats() *Stats {
 	for i := range s.Limited {
 		s.Limited[i] = live.limited[i].Load()
 	}
-	s.InboxFull, s.Forks, s.Faults = live.inboxFull.Load(), live.forks.Load(), sw.faults.count.Load()
+	s.InboxFull, s.Forks, s.Faults = live.inboxFull.Load(), live.forks.Load(), sw.faults.Count.Load()
 
 	sw.mu.Lock()
 	s.Calls.Active, s.Calls.Bridged, s.Draining = sw.active, len(sw.bridges), sw.draining
@@ -111,7 +115,7 @@ func (sw *Switchboard) Stats() *Stats {
 	for i := range sw.shards {
 		sw.shards[i].read(s)
 	}
-	s.StreamsOurs, s.StreamsPeers = sw.transport.connections()
+	s.StreamsOurs, s.StreamsPeers = sw.transport.Connections()
 	s.Avoided = sw.resolver.Avoided()
 	return s
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/transport"
 )
 
 // Every call is counted once, by what it came to.
@@ -107,7 +108,7 @@ func TestStatsNamesAreDistinct(t *testing.T) {
 	distinct(int(numOutcomes), func(i int) string { return CallOutcome(i).String() })
 	distinct(int(numStrays), func(i int) string { return Stray(i).String() })
 	distinct(int(numVerdicts), func(i int) string { return Verdict(i).String() })
-	distinct(int(numTransports), func(i int) string { return Transport(i).String() })
+	distinct(int(transport.NumKinds), func(i int) string { return transport.Kind(i).String() })
 	distinct(int(numLimits), func(i int) string { return Limit(i).String() })
 	for i, name := range methodNames[1:] {
 		if got := methodOf(name); int(got) != i+1 {
@@ -161,7 +162,7 @@ func TestStatsCountMessages(t *testing.T) {
 		if got := s.ClientStarted[methodOf("INVITE")]; got != 2 {
 			t.Errorf("%d INVITEs, want 2", got)
 		}
-		udp := s.Messages[TransportUDP]
+		udp := s.Messages[transport.KindUDP]
 		if udp.In == 0 || udp.Out == 0 || udp.In != s.Responses[1]+s.Responses[2]+s.Responses[4]+s.Requests[methodOf("NOTIFY")] {
 			t.Errorf("%+v, responses %v, requests %v", udp, s.Responses, s.Requests)
 		}
@@ -191,8 +192,8 @@ func TestStatsCountMessages(t *testing.T) {
 		if after.Requests[0] != 1 {
 			t.Errorf("%d requests of unknown methods, want 1", after.Requests[0])
 		}
-		if after.Messages[TransportUDP].Malformed != 1 {
-			t.Errorf("%d malformed, want 1", after.Messages[TransportUDP].Malformed)
+		if after.Messages[transport.KindUDP].Malformed != 1 {
+			t.Errorf("%d malformed, want 1", after.Messages[transport.KindUDP].Malformed)
 		}
 	})
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/coder/websocket"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -55,13 +56,13 @@ func TestPeerWithoutPatienceForTLSIsCutOff(t *testing.T) {
 		to, says string
 		within   time.Duration
 	}{
-		"says nothing":                   {ourTLS, "", handshakeTime},
-		"says half a hello":              {ourTLS, "\x16\x03\x01\x02\x00\x01", handshakeTime},
+		"says nothing":                   {ourTLS, "", transport.HandshakeTime},
+		"says half a hello":              {ourTLS, "\x16\x03\x01\x02\x00\x01", transport.HandshakeTime},
 		"speaks SIP without TLS":         {ourTLS, strings.Replace(stranger("OPTIONS", ""), "/UDP", "/TLS", 1), time.Second},
 		"speaks HTTP to the port of SIP": {ourTLS, "GET / HTTP/1.1\r\nHost: a\r\n\r\n", time.Second},
-		"WebSocket, says nothing":        {ourWS, "", handshakeTime},
-		"WebSocket, half a request":      {ourWS, "GET / HTTP/1.1\r\nHost: a\r\n", handshakeTime},
-		"WebSocket over TLS, nothing":    {ourWSS, "", handshakeTime},
+		"WebSocket, says nothing":        {ourWS, "", transport.HandshakeTime},
+		"WebSocket, half a request":      {ourWS, "GET / HTTP/1.1\r\nHost: a\r\n", transport.HandshakeTime},
+		"WebSocket over TLS, nothing":    {ourWSS, "", transport.HandshakeTime},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -85,7 +86,7 @@ func TestHandshakesOfOneAddressAreBounded(t *testing.T) {
 		s := newSecured(t, siptest.NewNetwork(), phoneAddr)
 		defer s.stop()
 		var last net.Conn
-		for range maxHandshakesOfOne + 1 {
+		for range transport.MaxHandshakesOfOne + 1 {
 			last = s.connect("10.0.0.66", ourTLS)
 			synctest.Wait()
 		}
@@ -93,9 +94,9 @@ func TestHandshakesOfOneAddressAreBounded(t *testing.T) {
 			t.Errorf("one more than allowed was closed after %v", d)
 		}
 		answers(t, tls.Client(s.connect("10.0.0.67", ourTLS), s.dialer()))
-		time.Sleep(handshakeTime + time.Second)
+		time.Sleep(transport.HandshakeTime + time.Second)
 		answers(t, tls.Client(s.connect("10.0.0.66", ourTLS), s.dialer()))
-		if n := s.sw.transport.handshaking(); n != 0 {
+		if n := s.sw.transport.Handshaking(); n != 0 {
 			t.Errorf("%d handshakes are still counted", n)
 		}
 	})
@@ -242,9 +243,9 @@ func TestWebSocketHandshake(t *testing.T) {
 
 func TestWhatIsNoWebSocketIsAnswered(t *testing.T) {
 	for says, want := range map[string]string{
-		"GET / HTTP/1.1\r\nHost: a\r\n\r\n":                                           "HTTP/1.1 426 ",
-		"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/WS a\r\n\r\n":                          "HTTP/1.1 400 ",
-		"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", maxUpgrade) + "\r\n": "",
+		"GET / HTTP/1.1\r\nHost: a\r\n\r\n":                                                     "HTTP/1.1 426 ",
+		"OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/WS a\r\n\r\n":                                    "HTTP/1.1 400 ",
+		"GET / HTTP/1.1\r\nHost: a\r\nX: " + strings.Repeat("x", transport.MaxUpgrade) + "\r\n": "",
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			s := newSecured(t, siptest.NewNetwork(), phoneAddr)
@@ -387,7 +388,7 @@ func TestWebSocketPeerMustAnswerPings(t *testing.T) {
 		})}
 		go peer.Serve(l) //nolint:errcheck // until the listener is closed
 		c := s.place(spec(func(s *Spec) { s.Timeout = 20 * time.Minute }))
-		if d := <-closed; d < keepAliveMin || d > keepAliveMax+pongTime+time.Second {
+		if d := <-closed; d < transport.KeepAliveMin || d > transport.KeepAliveMax+transport.PongTime+time.Second {
 			t.Errorf("closed after %v", d)
 		}
 		c.stop(ErrHungUpByUser)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -42,8 +43,8 @@ type Config struct {
 	// Account is nobody's. Nil: nobody's, always.
 	HealthUser func() Account
 	LogCalls   bool // log every call's end at info, not only of those that failed
-	TLS        TLS
-	WebSocket  WebSocket
+	TLS        transport.TLS
+	WebSocket  transport.WebSocket
 	// FollowRedirects sends INVITEs where 300, 301 and 302 say, for every call
 	// and not only for those with Spec.ForwardingAllowed.
 	FollowRedirects bool
@@ -54,7 +55,7 @@ type Config struct {
 	Allow    func(spec *Spec, target string) error
 	Inbound  *Inbound // calls that others place to us; nil: they get 404
 	Resolver *resolve.Resolver
-	Network  Network // tests only
+	Network  transport.Network // tests only
 }
 
 // Switchboard places calls and answers for them. Create it with New and run it
@@ -67,7 +68,7 @@ type Switchboard struct {
 	proxies    []resolve.Target
 	health     health
 	datagrams  datagrams
-	transport  transport
+	transport  transport.Sockets
 	host       string // host of our first socket, for Call-ID and SDP
 	manyHosts  bool   // sockets have others, or may come to
 	shards     [numShards]shard
@@ -76,7 +77,7 @@ type Switchboard struct {
 	leads      leads
 	denied     deniedAgents
 	stats      stats
-	faults     faults
+	faults     transport.Faults
 	limits     limits
 	challenger challenger   // of inbound calls
 	seed       maphash.Seed // of the tags in answers outside of dialogs
@@ -104,7 +105,7 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 		calls: map[Key]*Call{}, bridges: map[*Call][2]*Leg{}, seed: maphash.MakeSeed(),
 		referred: referred{seed: maphash.MakeSeed()}}
 	sw.stats.start = time.Now()
-	sw.faults.init(log)
+	sw.faults.Init(log)
 	sw.limits.init(sw)
 	if cfg.Inbound != nil && cfg.Inbound.Take == nil {
 		return nil, errors.New("inbound calls: Take is not set")
@@ -122,26 +123,26 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 	for i := range sw.shards {
 		sw.shards[i].init(&sw.faults)
 	}
-	sw.transport = transport{log: log, net: cfg.Network, tls: cfg.TLS, ws: cfg.WebSocket, receive: sw.receive, malformed: sw.malformed, failed: sw.failedOn, lost: sw.lost,
-		admission: sw.limits.admission(), faults: &sw.faults}
-	if err := sw.transport.open(cfg.Listen, cfg.ExternalAddress); err != nil {
-		sw.transport.close()
+	sw.transport = transport.Sockets{Log: log, Network: cfg.Network, TLS: cfg.TLS, WebSocket: cfg.WebSocket, Receive: sw.receive, Malformed: sw.malformed, Failed: sw.failedOn, Lost: sw.lost,
+		Admission: sw.limits.admission(), Faults: &sw.faults}
+	if err := sw.transport.Open(cfg.Listen, cfg.ExternalAddress); err != nil {
+		sw.transport.Close()
 		return nil, err
 	}
-	sw.host, sw.manyHosts = sw.transport.hosts()
+	sw.host, sw.manyHosts = sw.transport.Hosts()
 	return sw, nil
 }
 
 // Addrs are the addresses listened on, as Config.Listen writes them.
 func (sw *Switchboard) Addrs() []string {
-	return sw.transport.addrs()
+	return sw.transport.Addrs()
 }
 
 // Serve reads the sockets until ctx ends, then hangs every call up and returns
 // once that is done, or ten seconds later: a phone that does not answer its
 // BYE must not keep the process.
 func (sw *Switchboard) Serve(ctx context.Context) error {
-	sw.transport.serve()
+	sw.transport.Serve()
 	sw.flows.Go(func() { sw.watch(ctx) })
 	<-ctx.Done()
 	sw.stopCalls()
@@ -164,7 +165,7 @@ func (sw *Switchboard) Serve(ctx context.Context) error {
 	for i := range sw.shards {
 		sw.shards[i].close()
 	}
-	sw.transport.close()
+	sw.transport.Close()
 	sw.limits.stop()
 	select {
 	case <-over:
@@ -294,13 +295,13 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 	defer func() {
 		if r := recover(); r != nil {
 			c.err = fmt.Errorf("internal fault: %v", r)
-			sw.faults.note("a call failed", r, "call", c)
+			sw.faults.Note("a call failed", r, "call", c)
 		}
 		sw.stats.ended[c.kind()][c.outcome].Add(1)
 		c.took = sw.stats.elapsed() - c.began
 		sw.leave(c)
 		for _, last := range [...]func(){func() { c.placed(c.placeError()) }, c.release, c.settle, func() { sw.logEnd(c) }} {
-			sw.faults.try("the end of a call", last)
+			sw.faults.Try("the end of a call", last)
 		}
 	}()
 	if old != nil {

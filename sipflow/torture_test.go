@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/transport"
 )
 
 // tortures are the messages of RFC 4475 with the sections that say what an
@@ -144,7 +145,7 @@ func TestTortureMessagesOverTheWire(t *testing.T) {
 							t.Errorf("the OPTIONS that follows it is answered %d", got)
 						}
 					} else {
-						time.Sleep(streamMessage)
+						time.Sleep(transport.StreamMessage)
 						if _, err := conn.Write([]byte("x")); err == nil {
 							t.Error("the stream is not closed")
 						}

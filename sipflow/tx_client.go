@@ -3,6 +3,7 @@ package sipflow
 import (
 	"errors"
 
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -38,7 +39,7 @@ type clientTx struct {
 	callID   string // of the leg; "" when there is none
 	localTag uint64 // likewise
 	method   string
-	path     path
+	path     transport.Path
 	seq      uint32
 	auth     string // the credentials it carried, for the ACK (RFC 3261 §22.1)
 	invite   bool
@@ -73,8 +74,8 @@ func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
 	s := sw.shard(tx.id)
 	tx.invite = tx.method == "INVITE"
 	tx.msg = msg
-	if c, ok := tx.path.link.(*stream); ok {
-		c.used.Store(true)
+	if c, ok := tx.path.Link.(*transport.Stream); ok {
+		c.Used.Store(true)
 	}
 	s.mu.Lock()
 	if s.closed {
@@ -84,7 +85,7 @@ func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
 	s.clients[tx.key()] = tx
 	tx.begins(s)
 	s.mu.Unlock()
-	if err := tx.path.send(msg); err != nil {
+	if err := tx.path.Send(msg); err != nil {
 		s.mu.Lock()
 		tx.remove(s)
 		s.mu.Unlock()
@@ -96,13 +97,13 @@ func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
 // begins counts the request, which is about to be sent, and waits for its answer.
 func (tx *clientTx) begins(s *shard) {
 	s.stats.started[methodOf(tx.method)]++
-	tx.timer.set(s, tx.begin(s.now(), !tx.path.link.reliable()), tx)
+	tx.timer.set(s, tx.begin(s.now(), !tx.path.Link.Reliable()), tx)
 }
 
 // lost fails the transactions that had no response over a connection that has
 // ended. Where there was one, the rest may come over another connection
 // (RFC 3261 §18.2.2).
-func (sw *Switchboard) lost(l link) {
+func (sw *Switchboard) lost(l transport.Link) {
 	for i := range sw.shards {
 		for _, tx := range sw.shards[i].lost(l) {
 			tx.tell(event{err: whyLost(l)}, true)
@@ -111,11 +112,11 @@ func (sw *Switchboard) lost(l link) {
 }
 
 // lost takes out the transactions that had no response over a connection.
-func (s *shard) lost(l link) (failed []*clientTx) {
+func (s *shard) lost(l transport.Link) (failed []*clientTx) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, tx := range s.clients {
-		if tx.state == calling && tx.path.link == l {
+		if tx.state == calling && tx.path.Link == l {
 			failed = append(failed, tx)
 			tx.remove(s)
 		}
@@ -172,18 +173,18 @@ func (tx *clientTx) expire(s *shard) func() {
 	}
 	s.stats.repeated++
 	msg, p := tx.msg, tx.path
-	return func() { p.send(msg) } //nolint:errcheck // as good as lost: the next repeat or the timeout follows
+	return func() { p.Send(msg) } //nolint:errcheck // as good as lost: the next repeat or the timeout follows
 }
 
 // abort implements expirer.
 func (tx *clientTx) abort(s *shard) func() {
 	tx.remove(s)
-	return func() { tx.tell(event{err: errFault}, true) }
+	return func() { tx.tell(event{err: transport.ErrFault}, true) }
 }
 
 // onResponse matches a response to its transaction (RFC 3261 §17.1.3) and
 // moves that on.
-func (sw *Switchboard) onResponse(m *wire.Message, from path) {
+func (sw *Switchboard) onResponse(m *wire.Message, from transport.Path) {
 	sw.stats.read.responses[classOf(m.Code())].Add(1)
 	via, ok := m.TopVia()
 	if !ok || len(via.Branch) != len(branchCookie)+16 {
@@ -208,7 +209,7 @@ func (sw *Switchboard) onResponse(m *wire.Message, from path) {
 			if r := recover(); r != nil && tx != nil {
 				then = s.abort("a response", tx, r)
 			} else if r != nil {
-				sw.faults.note("a response", r)
+				sw.faults.Note("a response", r)
 			}
 		}()
 		if tx == nil {
@@ -220,8 +221,8 @@ func (sw *Switchboard) onResponse(m *wire.Message, from path) {
 			}
 			return late
 		}
-		if tx.state != accepted && tx.path.link.reliable() != from.link.reliable() ||
-			encrypted(transportOf(tx.path.link)) && !encrypted(transportOf(from.link)) {
+		if tx.state != accepted && tx.path.Link.Reliable() != from.Link.Reliable() ||
+			transport.Encrypted(transport.Of(tx.path.Link)) && !transport.Encrypted(transport.Of(from.Link)) {
 			sw.stats.read.strays[StrayResponse].Add(1)
 			return nil // RFC 3261 §18.2.2: it comes as the request went
 		}
@@ -294,7 +295,7 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 			}
 			tx.tag = tag
 			if !tx.inside {
-				tx.leg.peer.confirm(tag, encrypted(transportOf(tx.path.link))) // before the call can hang up
+				tx.leg.peer.confirm(tag, transport.Encrypted(transport.Of(tx.path.Link))) // before the call can hang up
 			}
 			tx.tell(event{msg: m}, true)
 			if tx.inside {
@@ -308,7 +309,7 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 		}
 		ack := tx.refusalAck(m)
 		tx.state, tx.msg, tx.of = completed, nil, nil
-		if tx.path.link.reliable() {
+		if tx.path.Link.Reliable() {
 			tx.remove(s)
 		} else {
 			tx.ack = ack
@@ -320,7 +321,7 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 			leg = nil
 		}
 		return func() {
-			tx.path.send(ack) //nolint:errcheck // the repeat of the response asks again
+			tx.path.Send(ack) //nolint:errcheck // the repeat of the response asks again
 			if leg != nil {   // after the ACK: what the call sends next must not overtake it
 				leg.inbox.put(event{tx: tx, msg: m}, true)
 			}
@@ -329,7 +330,7 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 		s.stats.repeats++
 		if ack := tx.ack; code >= 300 {
 			s.stats.repeated++
-			return func() { tx.path.send(ack) } //nolint:errcheck
+			return func() { tx.path.Send(ack) } //nolint:errcheck
 		}
 	case accepted:
 		if code < 200 || code >= 300 {
@@ -397,7 +398,7 @@ func (sw *Switchboard) abandon(tx *clientTx) {
 // acknowledged notes that the ACK of a 2xx went out on p, so that repeats of
 // the 2xx are answered with it. keep is the ACK, nil when it can be made anew
 // from the repeated response.
-func (sw *Switchboard) acknowledged(tx *clientTx, p path, keep []byte) {
+func (sw *Switchboard) acknowledged(tx *clientTx, p transport.Path, keep []byte) {
 	s := sw.shard(tx.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -419,7 +420,7 @@ func (sw *Switchboard) repeatAck(tx *clientTx, m *wire.Message) {
 			uri, _ := wire.NameAddr(m.Get(wire.To))
 			d.target, d.routes = string(uri), routeTo(p)
 		}
-		ack = d.request(p.link, &outgoing{method: "ACK"}, tx.seq, newID(), "")
+		ack = d.request(p.Link, &outgoing{method: "ACK"}, tx.seq, newID(), "")
 	}
-	p.repeat(ack) // the next repeat of the response asks again
+	p.Repeat(ack) // the next repeat of the response asks again
 }

@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"time"
 
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -61,7 +62,7 @@ func (s *shard) bury(l *Leg, husked bool) {
 	} else if tx != nil && tx.state == accepted {
 		entry.invite = tx.id
 		e.invites[tx.id] = endedInvite{callID: maphash.String(e.seed, tx.callID), tag: maphash.String(e.seed, tx.tag),
-			localTag: tx.localTag, seq: tx.seq, forks: tx.forks, secure: encrypted(transportOf(tx.path.link))}
+			localTag: tx.localTag, seq: tx.seq, forks: tx.forks, secure: transport.Encrypted(transport.Of(tx.path.Link))}
 		tx.remove(s)
 	}
 	if entry == (endedEntry{}) {
@@ -100,7 +101,7 @@ func (e *ended) abort(s *shard) func() {
 
 // onRequest answers a request within a dialog that is over: repeats of what
 // the leg answered, a BYE that crossed ours.
-func (d endedDialog) onRequest(e *ended, m *wire.Message, from path) wire.Reply {
+func (d endedDialog) onRequest(e *ended, m *wire.Message, from transport.Path) wire.Reply {
 	switch {
 	case maphash.Bytes(e.seed, m.Get(wire.CallID)) != d.callID:
 		return wire.Reply{Code: 481}
@@ -119,13 +120,13 @@ func (d endedDialog) onRequest(e *ended, m *wire.Message, from path) wire.Reply 
 // onLate takes a response to an INVITE that has no transaction any more.
 // Repeats of its 2xx are acknowledged, 2xx of further branches hung up (RFC
 // 3261 §13.2.2.4). The shard's lock is held; the rest is to be done after it.
-func (e *ended) onLate(sw *Switchboard, id uint64, m *wire.Message, from path) func() {
+func (e *ended) onLate(sw *Switchboard, id uint64, m *wire.Message, from transport.Path) func() {
 	inv, ok := e.invites[id]
 	if !ok || m.Method() != "INVITE" || m.Code() < 200 || m.Code() > 299 || m.Seq() != inv.seq ||
 		maphash.Bytes(e.seed, m.Get(wire.CallID)) != inv.callID {
 		return nil
 	}
-	if tag, ok := parseID(m.FromTag()); !ok || tag != inv.localTag || inv.secure && !encrypted(transportOf(from.link)) {
+	if tag, ok := parseID(m.FromTag()); !ok || tag != inv.localTag || inv.secure && !transport.Encrypted(transport.Of(from.Link)) {
 		return nil
 	}
 	tx := &clientTx{id: id, callID: string(m.Get(wire.CallID)), localTag: inv.localTag, method: "INVITE", path: from, seq: inv.seq}

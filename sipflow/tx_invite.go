@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"strconv"
 
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -21,7 +22,7 @@ type inboundTx struct {
 	// Guarded by the shard's lock.
 	tx    *serverTx // nil when its leg is gone; then:
 	timer timer
-	path  path
+	path  transport.Path
 	msg   []byte // the refusal, until its ACK comes
 	repetition
 }
@@ -75,13 +76,13 @@ func (s *shard) forget(in *Incoming) {
 
 // invitedAgain answers an INVITE that has come before, or its CANCEL. known is
 // false for others.
-func (sw *Switchboard) invitedAgain(m *wire.Message, from path) (known bool) {
+func (sw *Switchboard) invitedAgain(m *wire.Message, from transport.Path) (known bool) {
 	key, branch := sw.inviteKey(m)
 	invite := m.Method() == "INVITE"
 	s := sw.shard(key)
 	s.mu.Lock()
 	e := s.inbound[key]
-	same := e != nil && e.branch == branch && (!e.secure || encrypted(transportOf(from.link)))
+	same := e != nil && e.branch == branch && (!e.secure || transport.Encrypted(transport.Of(from.Link)))
 	if e == nil || !same && !invite {
 		s.mu.Unlock()
 		return false
@@ -100,7 +101,7 @@ func (sw *Switchboard) invitedAgain(m *wire.Message, from path) (known bool) {
 		case !invite: // RFC 3261 §9.2: too late to have any effect
 			sw.answer(m, from, wire.Reply{Code: 200})
 		case msg != nil:
-			p.respondAside(msg)
+			p.RespondAside(msg)
 		}
 		return true
 	}
@@ -148,7 +149,7 @@ func (s *shard) outlive(sw *Switchboard, in *Incoming) {
 	}
 	wait := tEnd
 	e.tx = nil
-	if tx.done && tx.reply.Code >= 300 && !tx.path.link.reliable() && in.leg.peer.opened(tx.seq) == tx {
+	if tx.done && tx.reply.Code >= 300 && !tx.path.Link.Reliable() && in.leg.peer.opened(tx.seq) == tx {
 		e.path, e.msg = sw.render(tx.req, tx.path, tx.reply)
 		e.repetition, wait = tx.repetition, cmp.Or(tx.interval, t1)
 	}
@@ -178,7 +179,7 @@ func (e *inboundTx) expire(s *shard) func() {
 	}
 	s.stats.repeated++
 	p, msg := e.path, e.msg
-	return func() { p.respondAside(msg) }
+	return func() { p.RespondAside(msg) }
 }
 
 // abort implements expirer.

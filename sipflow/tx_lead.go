@@ -4,6 +4,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"sipxrest/sipflow/transport"
 )
 
 // leadTick are the moments at which requests that had to wait go out: those that
@@ -31,8 +33,8 @@ type lead struct {
 func (sw *Switchboard) startLater(tx *clientTx, msg []byte, wait time.Duration) error {
 	s := sw.shard(tx.id)
 	tx.msg, tx.held = msg, true
-	if c, ok := tx.path.link.(*stream); ok {
-		c.used.Store(true)
+	if c, ok := tx.path.Link.(*transport.Stream); ok {
+		c.Used.Store(true)
 	}
 	s.mu.Lock()
 	if s.closed {
@@ -114,7 +116,7 @@ func (q *leads) close() {
 // sendDue sends what has waited long enough. It runs in a goroutine of the runtime.
 func (sw *Switchboard) sendDue() {
 	for _, l := range sw.leads.take() {
-		sw.faults.try("sending a request that had to wait", func() { sw.release(l.tx) })
+		sw.faults.Try("sending a request that had to wait", func() { sw.release(l.tx) })
 	}
 }
 
@@ -130,11 +132,11 @@ func (sw *Switchboard) release(tx *clientTx) {
 	tx.begins(s)
 	msg, p := tx.msg, tx.path
 	s.mu.Unlock()
-	if p.send(msg) == nil {
+	if p.Send(msg) == nil {
 		return
 	}
 	s.mu.Lock()
 	tx.remove(s)
 	s.mu.Unlock()
-	tx.tell(event{err: whyLost(p.link)}, true)
+	tx.tell(event{err: whyLost(p.Link)}, true)
 }

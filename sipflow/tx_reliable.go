@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -17,7 +18,7 @@ type reliable struct {
 	rseq    uint32
 	waiting bool // for the PRACK
 	offered bool // it carries our offer
-	path    path
+	path    transport.Path
 	msg     []byte
 	next    []wire.Reply
 	repetition
@@ -36,7 +37,7 @@ func (in *Incoming) provisional(r wire.Reply) {
 	if r.Code == 180 {
 		in.rang = true
 	}
-	r.Header += string(appendContact(nil, in.path.link)) + "Allow: " + allowBridged + "\r\n"
+	r.Header += string(appendContact(nil, in.path.Link)) + "Allow: " + allowBridged + "\r\n"
 	in.call.dialled(in.leg, Early)
 	if !in.reliably() {
 		in.tx.respond(r)
@@ -82,7 +83,7 @@ func (rel *reliable) start(s *shard, in *Incoming, r wire.Reply) {
 	}
 	sw.stats.answers[1].Add(1)
 	rel.timer.set(s, rel.begin(s.now(), true), rel)
-	rel.path.respondAside(rel.msg)
+	rel.path.RespondAside(rel.msg)
 }
 
 // expire implements expirer.
@@ -106,7 +107,7 @@ func (rel *reliable) expire(s *shard) func() {
 	}
 	s.stats.repeated++
 	to, msg := rel.path, rel.msg
-	return func() { to.respondAside(msg) }
+	return func() { to.RespondAside(msg) }
 }
 
 // abort implements expirer.
@@ -119,7 +120,7 @@ func (rel *reliable) abort(*shard) func() {
 }
 
 // pracked takes a PRACK. It runs in the reader, with p.mu held.
-func (in *Incoming) pracked(s *shard, m *wire.Message, from path) int {
+func (in *Incoming) pracked(s *shard, m *wire.Message, from transport.Path) int {
 	rel := &in.rel
 	f := bytes.Fields(m.Get(wire.RAck))
 	if len(f) != 3 || !rel.waiting || string(f[0]) != strconv.FormatUint(uint64(rel.rseq), 10) ||

@@ -3,6 +3,7 @@ package sipflow
 import (
 	"errors"
 
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -20,7 +21,7 @@ type serverTx struct {
 	req    *wire.Message
 	method string
 	seq    uint32
-	path   path // where it came from
+	path   transport.Path // where it came from
 	// initial is the INVITE of an inbound call: its answers make the dialog.
 	initial bool
 
@@ -34,7 +35,7 @@ type serverTx struct {
 
 // open takes a request to be relayed. It runs in the reader, with the shard's
 // lock and p.mu held. The reply is what is to be said at once.
-func (l *Leg) open(s *shard, m *wire.Message, from path) wire.Reply {
+func (l *Leg) open(s *shard, m *wire.Message, from transport.Path) wire.Reply {
 	p := &l.peer
 	waiting, oldest := 0, (*serverTx)(nil)
 	for _, o := range p.open {
@@ -80,7 +81,7 @@ func (l *Leg) open(s *shard, m *wire.Message, from path) wire.Reply {
 	p.open = append(p.open, tx)
 	s.stats.opened++
 	now := tx.reply
-	if now.Code != 0 && !from.link.reliable() { // before the call's goroutine can answer
+	if now.Code != 0 && !from.Link.Reliable() { // before the call's goroutine can answer
 		l.call.sw.answer(m, from, now)
 		now = wire.Reply{}
 	}
@@ -188,7 +189,7 @@ func (tx *serverTx) respond(r wire.Reply) bool {
 			// (RFC 3261 §13.3.1.4), the others by timer G, which streams do without.
 			tx.done = true
 			l.peer.up = l.peer.up || tx.initial && r.Code < 300 && !l.peer.byed
-			tx.timer.set(s, tx.begin(s.now(), tx.method == "INVITE" && (r.Code < 300 || !tx.path.link.reliable())), tx)
+			tx.timer.set(s, tx.begin(s.now(), tx.method == "INVITE" && (r.Code < 300 || !tx.path.Link.Reliable())), tx)
 		}
 	}
 	l.peer.mu.Unlock()
@@ -223,7 +224,7 @@ func (tx *serverTx) expire(s *shard) func() {
 	r := tx.reply
 	return func() {
 		if to, b := tx.leg.call.sw.render(tx.req, tx.path, r); b != nil {
-			to.respondAside(b)
+			to.RespondAside(b)
 		}
 	}
 }
@@ -237,5 +238,5 @@ func (tx *serverTx) abort(*shard) func() {
 	if tx.method != "INVITE" {
 		return nil
 	}
-	return func() { tx.leg.inbox.put(event{in: tx, err: errFault}, true) }
+	return func() { tx.leg.inbox.put(event{in: tx, err: transport.ErrFault}, true) }
 }

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync"
 	"time"
+
+	"sipxrest/sipflow/transport"
 )
 
 // numShards divides the tables so that the goroutines that read the sockets,
@@ -15,7 +17,7 @@ const numShards = 16
 // leg's transactions live in its own shard.
 type shard struct {
 	start  time.Time
-	faults *faults
+	faults *transport.Faults
 
 	mu      sync.Mutex // guards what follows; taken before a leg's own
 	clients map[uint64]*clientTx
@@ -28,7 +30,7 @@ type shard struct {
 	stats   shardStats
 }
 
-func (s *shard) init(f *faults) {
+func (s *shard) init(f *transport.Faults) {
 	s.start, s.faults = time.Now(), f
 	s.clients = map[uint64]*clientTx{}
 	s.legs = map[uint64]*Leg{}
@@ -54,7 +56,7 @@ func (s *shard) close() {
 	s.closed = true
 	for _, h := range s.husks {
 		h.timer.stop()
-		s.faults.try("the end of a call", h.over)
+		s.faults.Try("the end of a call", h.over)
 	}
 	for i := range s.lists {
 		if a := s.lists[i].alarm; a != nil {

@@ -143,7 +143,7 @@ func (l *timerList) arm(d time.Duration) {
 // fire expires what is due and waits for the next.
 func (l *timerList) fire() {
 	for _, f := range l.due() {
-		l.shard.faults.try("after a timer", f)
+		l.shard.faults.Try("after a timer", f)
 	}
 }
 
@@ -181,7 +181,7 @@ func (s *shard) expire(owner expirer) (then func()) {
 // abort ends what a panic has left in a state that should not be possible. The
 // shard's lock is held. What it returns is to be done after it.
 func (s *shard) abort(doing string, owner expirer, panicked any) (then func()) {
-	s.faults.note(doing, panicked)
-	s.faults.try(doing, func() { then = owner.abort(s) })
+	s.faults.Note(doing, panicked)
+	s.faults.Try(doing, func() { then = owner.abort(s) })
 	return then
 }

@@ -1,4 +1,4 @@
-package sipflow
+package transport
 
 import (
 	"bytes"
@@ -11,24 +11,24 @@ import (
 // maxReconnects bounds the responses that wait for a new connection at a time.
 const maxReconnects = 64
 
-// respond sends a response. When its connection has ended it goes over a new
+// Respond sends a response. When its connection has ended it goes over a new
 // one, which is left to another goroutine; the error is nil then.
-func (p path) respond(b []byte) error {
-	err := p.send(b)
-	if s, ok := p.link.(*stream); ok && err != nil && s.t.reconnect(s, b) {
+func (p Path) Respond(b []byte) error {
+	err := p.Send(b)
+	if s, ok := p.Link.(*Stream); ok && err != nil && s.t.reconnect(s, b) {
 		return nil
 	}
 	return err
 }
 
-// respondAside is respond for who must not wait: the readers of sockets, the
+// RespondAside is respond for who must not wait: the readers of sockets, the
 // timers, and who holds a lock.
-func (p path) respondAside(b []byte) {
-	if s, ok := p.link.(*stream); ok {
-		s.aside(func() { p.respond(b) }) //nolint:errcheck // as good as lost
+func (p Path) RespondAside(b []byte) {
+	if s, ok := p.Link.(*Stream); ok {
+		s.aside(func() { p.Respond(b) }) //nolint:errcheck // as good as lost
 		return
 	}
-	p.repeat(b)
+	p.Repeat(b)
 }
 
 // reconnect sends a response to the peer of a connection that has ended: to the
@@ -36,7 +36,7 @@ func (p path) respondAside(b []byte) {
 // Via (RFC 3261 §18.2.2). No other host is connected to, whatever the Via says,
 // and over TLS none that does not prove to be the one that it names. It is false
 // where there is no such way, or too many are being opened.
-func (t *transport) reconnect(s *stream, b []byte) bool {
+func (t *Sockets) reconnect(s *Stream, b []byte) bool {
 	hop, ok := s.back(b)
 	if !ok {
 		return false
@@ -53,13 +53,13 @@ func (t *transport) reconnect(s *stream, b []byte) bool {
 			defer t.mu.Unlock()
 			t.reconnects--
 		}()
-		t.faults.try("sending a response over a new connection", func() {
-			again, err := t.dialFor(t.ctx, hop, s.ours)
+		t.Faults.Try("sending a response over a new connection", func() {
+			again, err := t.dialFor(t.ctx, hop, s.Ours)
 			if err == nil {
-				err = again.send(b, hop.Addr)
+				err = again.Send(b, hop.Addr)
 			}
 			if err != nil {
-				t.log.Debug("sip: response not sent", "to", hop, "error", err)
+				t.Log.Debug("sip: response not sent", "to", hop, "error", err)
 			}
 		})
 	})
@@ -68,11 +68,11 @@ func (t *transport) reconnect(s *stream, b []byte) bool {
 
 // back says where a new connection to the stream's peer leads. Browsers, which
 // speak SIP over WebSocket, take none.
-func (s *stream) back(response []byte) (hop resolve.Hop, ok bool) {
-	if s.ours {
-		return s.hop, !s.t.isOwn(s.hop.Addr)
+func (s *Stream) back(response []byte) (hop resolve.Hop, ok bool) {
+	if s.Ours {
+		return s.Hop, !s.t.IsOwn(s.Hop.Addr)
 	}
-	if overWebSocket(s.hop.Transport) {
+	if overWebSocket(s.Hop.Transport) {
 		return hop, false
 	}
 	m, err := wire.Parse(bytes.Clone(response))
@@ -84,7 +84,7 @@ func (s *stream) back(response []byte) (hop resolve.Hop, ok bool) {
 		return hop, false
 	}
 	host, port := via.HostPort()
-	hop.Transport = s.hop.Transport
+	hop.Transport = s.Hop.Transport
 	switch {
 	case hop.Transport == "tls" && port == 0:
 		port = 5061
@@ -94,6 +94,6 @@ func (s *stream) back(response []byte) (hop resolve.Hop, ok bool) {
 	if hop.Transport == "tls" {
 		hop.Name = string(host)
 	}
-	hop.Addr = netip.AddrPortFrom(s.hop.Addr.Addr(), port)
-	return hop, !s.t.isOwn(hop.Addr)
+	hop.Addr = netip.AddrPortFrom(s.Hop.Addr.Addr(), port)
+	return hop, !s.t.IsOwn(hop.Addr)
 }

@@ -1,6 +1,6 @@
 //go:build linux && (amd64 || arm64)
 
-package sipflow
+package transport
 
 import (
 	"net"
@@ -51,7 +51,7 @@ func newDirectUDP(c PacketConn) *directUDP {
 	return d
 }
 
-// close ends sending; whoever owns the socket closes it afterwards.
+// Close ends sending; whoever owns the socket closes it afterwards.
 func (d *directUDP) close() {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -1,4 +1,4 @@
-package sipflow
+package transport
 
 import (
 	"bufio"
@@ -39,16 +39,16 @@ type WebSocket struct {
 
 const (
 	subprotocol = "sip"
-	// maxUpgrade bounds the HTTP request by which a peer begins, in bytes.
-	maxUpgrade = 8192
+	// MaxUpgrade bounds the HTTP request by which a peer begins, in bytes.
+	MaxUpgrade = 8192
 )
 
 func overWebSocket(transport string) bool { return transport == "ws" || transport == "wss" }
 
 // upgrade answers the HTTP request by which a peer begins (RFC 6455 §4.2). A
 // refusal ends the connection: there is nothing else to ask for here.
-func (s *stream) upgrade() error {
-	r := bufio.NewReader(&io.LimitedReader{R: s.conn, N: maxUpgrade})
+func (s *Stream) upgrade() error {
+	r := bufio.NewReader(&io.LimitedReader{R: s.conn, N: MaxUpgrade})
 	w := &upgradeAnswer{conn: s.conn, in: r, out: bufio.NewWriterSize(s.conn, 4096), header: http.Header{}}
 	refuse := func(code int, why string) error {
 		http.Error(w, why, code)
@@ -64,12 +64,12 @@ func (s *stream) upgrade() error {
 		return refuse(http.StatusBadRequest, "not an HTTP request")
 	}
 	origin := req.Header.Get("Origin") // no browser leaves it out
-	if origin != "" && !s.t.ws.allows(origin, req.Host) {
-		s.t.admission.RefusedPage(limit.RefusedPage(origin, s.hop.Addr.Addr()))
+	if origin != "" && !s.t.WebSocket.allows(origin, req.Host) {
+		s.t.Admission.RefusedPage(limit.RefusedPage(origin, s.Hop.Addr.Addr()))
 		return refuse(http.StatusForbidden, "pages of this origin may not connect: it is not in allowed-origins")
 	}
-	if ours := s.t.ws.OurName; origin != "" && ours != nil && !s.t.ws.listed(origin) && !ours(req.Host) {
-		s.t.admission.RefusedPage(limit.RefusedPage(origin+" at "+req.Host, s.hop.Addr.Addr()))
+	if ours := s.t.WebSocket.OurName; origin != "" && ours != nil && !s.t.WebSocket.listed(origin) && !ours(req.Host) {
+		s.t.Admission.RefusedPage(limit.RefusedPage(origin+" at "+req.Host, s.Hop.Addr.Addr()))
 		return refuse(http.StatusMisdirectedRequest, "the name in the address is not known to be this service's: add it to http-names, or the page to allowed-origins")
 	}
 	if req.Header.Get("Upgrade") != "" && !offersSIP(req.Header) {
@@ -149,21 +149,21 @@ func (w *upgradeAnswer) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 }
 
 // askForUpgrade begins as a client on a connection of ours (RFC 7118 §4.1).
-func (s *stream) askForUpgrade(ctx context.Context) error {
-	path := s.t.ws.Path
+func (s *Stream) askForUpgrade(ctx context.Context) error {
+	path := s.t.WebSocket.Path
 	if path == "" {
 		path = "/"
 	}
 	client := &http.Client{
 		Transport: &http.Transport{
 			DialContext:            func(context.Context, string, string) (net.Conn, error) { return s.conn, nil },
-			MaxResponseHeaderBytes: maxUpgrade,
+			MaxResponseHeaderBytes: MaxUpgrade,
 		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	alive := s.alive
 	// Where TLS is wanted the connection has it already.
-	conn, res, err := websocket.Dial(ctx, "ws://"+authority(s.hop)+path, &websocket.DialOptions{
+	conn, res, err := websocket.Dial(ctx, "ws://"+authority(s.Hop)+path, &websocket.DialOptions{
 		HTTPClient:     client,
 		Subprotocols:   []string{subprotocol},
 		OnPingReceived: func(context.Context, []byte) bool { alive(); return true },
@@ -172,7 +172,7 @@ func (s *stream) askForUpgrade(ctx context.Context) error {
 	if err != nil {
 		client.CloseIdleConnections()
 		if res != nil && res.StatusCode != http.StatusSwitchingProtocols {
-			return fmt.Errorf("the server answers %s: does it speak SIP over WebSocket at %s (sip.ws-path)?", clip(res.Status), path)
+			return fmt.Errorf("the server answers %s: does it speak SIP over WebSocket at %s (sip.ws-path)?", limit.Clip(res.Status, maxName), path)
 		}
 		return err
 	}
@@ -187,7 +187,7 @@ func (s *stream) askForUpgrade(ctx context.Context) error {
 
 // sendFrame sends one message. What is not UTF-8 must not go as text (RFC 6455
 // §5.6).
-func (s *stream) sendFrame(b []byte) error {
+func (s *Stream) sendFrame(b []byte) error {
 	kind := websocket.MessageText
 	if !utf8.Valid(b) {
 		kind = websocket.MessageBinary
@@ -197,15 +197,15 @@ func (s *stream) sendFrame(b []byte) error {
 
 // readFrames reads messages, each of them one SIP message: its length needs no
 // Content-Length (RFC 7118 §5.1).
-func (s *stream) readFrames() error {
-	from := path{s, s.hop.Addr}
+func (s *Stream) readFrames() error {
+	from := Path{s, s.Hop.Addr}
 	for {
-		s.limit(streamIdle)
+		s.limit(StreamIdle)
 		_, r, err := s.frames.Reader(context.Background())
 		if err != nil {
 			return err
 		}
-		s.limit(streamMessage)
+		s.limit(StreamMessage)
 		s.partial = true
 		data, err := io.ReadAll(r)
 		s.partial = false
@@ -226,16 +226,16 @@ func (s *stream) readFrames() error {
 
 // alive notes a ping or pong. It runs in the goroutine that reads; between the
 // pieces of a message it is no sign of the rest.
-func (s *stream) alive() {
+func (s *Stream) alive() {
 	if !s.partial {
-		s.limit(streamIdle)
+		s.limit(StreamIdle)
 	}
 }
 
 // ping asks a WebSocket peer for a sign of life, and closes a connection that
 // gives none.
-func (s *stream) ping() {
-	ctx, stop := context.WithTimeout(s.t.ctx, pongTime)
+func (s *Stream) ping() {
+	ctx, stop := context.WithTimeout(s.t.ctx, PongTime)
 	defer stop()
 	s.conn.SetWriteDeadline(time.Now().Add(streamWrite)) //nolint:errcheck // the write tells
 	defer s.conn.SetWriteDeadline(time.Time{})           //nolint:errcheck // see send

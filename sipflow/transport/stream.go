@@ -1,4 +1,4 @@
-package sipflow
+package transport
 
 import (
 	"bufio"
@@ -19,11 +19,11 @@ import (
 )
 
 // openStream binds a listener for one of the transports over TCP.
-func (t *transport) openStream(transport, addr, advertised string) error {
-	if encrypted(transport) && t.tls.Certificate == nil {
+func (t *Sockets) openStream(transport, addr, advertised string) error {
+	if Encrypted(transport) && t.TLS.Certificate == nil {
 		return errors.New(transport + " needs a certificate: set sip.tls.cert and sip.tls.key")
 	}
-	listen := t.net.ListenTCP
+	listen := t.Network.ListenTCP
 	if listen == nil {
 		listen = func(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
 	}
@@ -47,9 +47,9 @@ type streamListener struct {
 }
 
 // sentBy is what connections of ours say in Via and Contact: peers open new
-// connections to where we listen, not to such a one's port. Of several
+// Connections to where we listen, not to such a one's port. Of several
 // listeners it is one of the transport and, before that, of the peer's family.
-func (t *transport) sentBy(transport string, to netip.Addr) string {
+func (t *Sockets) sentBy(transport string, to netip.Addr) string {
 	best, rank := "", -1
 	for _, l := range t.listeners {
 		r := 0
@@ -69,18 +69,18 @@ func (t *transport) sentBy(transport string, to netip.Addr) string {
 	return best
 }
 
-func (t *transport) accept(l *streamListener) {
+func (t *Sockets) accept(l *streamListener) {
 	for {
 		c, err := l.Accept()
 		if errors.Is(err, net.ErrClosed) {
 			return
 		}
 		if err != nil { // out of file descriptors: wait for some to be freed
-			t.admission.Starved(l.host)
+			t.Admission.Starved(l.host)
 			time.Sleep(50 * time.Millisecond)
 			continue
 		}
-		if !t.faults.try("taking a connection", func() { t.admit(c, l) }) {
+		if !t.Faults.Try("taking a connection", func() { t.admit(c, l) }) {
 			c.Close()
 		}
 	}
@@ -88,7 +88,7 @@ func (t *transport) accept(l *streamListener) {
 
 // admit takes a peer's connection. What is to be agreed on before its first
 // message is left to the goroutine that then reads it.
-func (t *transport) admit(c net.Conn, l *streamListener) {
+func (t *Sockets) admit(c net.Conn, l *streamListener) {
 	addr, err := netip.ParseAddrPort(c.RemoteAddr().String())
 	if err != nil {
 		c.Close()
@@ -102,27 +102,27 @@ func (t *transport) admit(c net.Conn, l *streamListener) {
 	}
 	go func() {
 		defer t.wg.Done()
-		s := &stream{t: t, conn: c, hop: resolve.Hop{Transport: l.transport, Addr: remote}, host: l.host, turn: make(chan struct{}, 1)}
+		s := &Stream{t: t, conn: c, Hop: resolve.Hop{Transport: l.transport, Addr: remote}, host: l.host, turn: make(chan struct{}, 1)}
 		defer t.forget(s, c)
-		err := errFault
-		t.faults.try("agreeing on TLS or WebSocket", func() { err = t.greet(s, shakes) })
+		err := ErrFault
+		t.Faults.Try("agreeing on TLS or WebSocket", func() { err = t.greet(s, shakes) })
 		if err != nil {
-			t.log.Debug("sip: connection refused", "socket", l.transport+":"+l.host, "from", remote, "error", err)
+			t.Log.Debug("sip: connection refused", "socket", l.transport+":"+l.host, "from", remote, "error", err)
 			return
 		}
 		t.mu.Lock()
-		t.streams[s.hop] = s
+		t.streams[s.Hop] = s
 		t.mu.Unlock()
 		t.readStream(s)
 	}()
 }
 
 // enter counts a peer's connection. It is false for one too many.
-func (t *transport) enter(c net.Conn, remote netip.AddrPort, shakes bool) bool {
+func (t *Sockets) enter(c net.Conn, remote netip.AddrPort, shakes bool) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	shaking := maxHandshakes
-	if !t.admission.Knows(remote.Addr()) {
+	if !t.Admission.Knows(remote.Addr()) {
 		shaking = shaking * 3 / 4
 	}
 	if t.full(remote.Addr(), false) || (shakes && !t.shaking.begin(remote.Addr(), shaking)) {
@@ -137,9 +137,9 @@ func (t *transport) enter(c net.Conn, remote netip.AddrPort, shakes bool) bool {
 
 // full reports whether there may be no further connection with an address:
 // ours, or one for which its peer has asked. mu is held.
-func (t *transport) full(a netip.Addr, ours bool) bool {
-	streams := maxStreams
-	if !ours && !t.admission.Knows(a) { // strangers leave room for the servers that calls go to
+func (t *Sockets) full(a netip.Addr, ours bool) bool {
+	streams := MaxStreams
+	if !ours && !t.Admission.Knows(a) { // strangers leave room for the servers that calls go to
 		streams = streams * 3 / 4
 	}
 	open := &t.opened.peers
@@ -149,8 +149,8 @@ func (t *transport) full(a netip.Addr, ours bool) bool {
 	return t.closed || *open >= streams || !ours && t.crowded(a)
 }
 
-// count enters a connection, or takes it out. mu is held.
-func (t *transport) count(a netip.Addr, ours bool, n int) {
+// Count enters a connection, or takes it out. mu is held.
+func (t *Sockets) count(a netip.Addr, ours bool, n int) {
 	if ours {
 		t.opened.ours += n
 		return
@@ -163,46 +163,46 @@ func (t *transport) count(a netip.Addr, ours bool, n int) {
 }
 
 // greet agrees with a peer on what its transport puts upon TCP.
-func (t *transport) greet(s *stream, shakes bool) error {
+func (t *Sockets) greet(s *Stream, shakes bool) error {
 	if !shakes {
 		return nil
 	}
 	defer func() {
 		t.mu.Lock()
 		defer t.mu.Unlock()
-		t.shaking.end(s.hop.Addr.Addr())
+		t.shaking.end(s.Hop.Addr.Addr())
 	}()
 	return t.shake(s)
 }
 
 // forget closes a connection that has ended. c is as it was accepted or
 // dialled.
-func (t *transport) forget(s *stream, c net.Conn) {
+func (t *Sockets) forget(s *Stream, c net.Conn) {
 	if s.frames != nil {
 		s.frames.CloseNow() //nolint:errcheck // it ends either way
 	}
 	c.Close()
 	t.mu.Lock()
-	if t.streams[s.hop] == s {
-		delete(t.streams, s.hop)
+	if t.streams[s.Hop] == s {
+		delete(t.streams, s.Hop)
 	}
 	delete(t.conns, c)
-	t.count(s.hop.Addr.Addr(), s.ours, -1)
+	t.count(s.Hop.Addr.Addr(), s.Ours, -1)
 	t.mu.Unlock()
 }
 
-// stream is one connection, opened by either side: TCP, or TLS and WebSocket
+// Stream is one connection, opened by either side: TCP, or TLS and WebSocket
 // over it.
-type stream struct {
-	t       *transport
+type Stream struct {
+	t       *Sockets
 	conn    net.Conn
 	frames  *websocket.Conn // nil where messages follow each other by their length
-	hop     resolve.Hop     // whom it reaches; without a name unless we opened it and asked for that
+	Hop     resolve.Hop     // whom it reaches; without a name unless we opened it and asked for that
 	host    string          // our sent-by
-	ours    bool            // we opened it, and not because its peer has ended the one before
+	Ours    bool            // we opened it, and not because its peer has ended the one before
 	partial bool            // a message of frames has begun; belongs to the reader
 
-	used    atomic.Bool  // requests of ours went over it
+	Used    atomic.Bool  // requests of ours went over it
 	calls   atomic.Int32 // legs whose requests go over it
 	repeats atomic.Int32 // that wait
 	ended   atomic.Pointer[error]
@@ -211,7 +211,8 @@ type stream struct {
 	turn chan struct{} // one message at a time is written
 }
 
-func (s *stream) send(b []byte, _ netip.AddrPort) error {
+// Send implements Link.
+func (s *Stream) Send(b []byte, _ netip.AddrPort) error {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
 	s.conn.SetWriteDeadline(time.Now().Add(streamWrite)) //nolint:errcheck // the write tells
@@ -225,7 +226,7 @@ func (s *stream) send(b []byte, _ netip.AddrPort) error {
 	}
 	s.t.traffic(s).sent(err)
 	if err != nil {
-		if refused := s.refused(); refused != nil {
+		if refused := s.Refused(); refused != nil {
 			err = refused
 		}
 		s.conn.Close() // half a message may be out: nothing can follow it
@@ -233,12 +234,12 @@ func (s *stream) send(b []byte, _ netip.AddrPort) error {
 	return err
 }
 
-// repeat leaves the waiting to a goroutine, which a write limit ends.
-func (s *stream) repeat(b []byte, to netip.AddrPort) {
-	s.aside(func() { s.send(b, to) }) //nolint:errcheck // the next repeat follows
+// Repeat leaves the waiting to a goroutine, which a write limit ends.
+func (s *Stream) Repeat(b []byte, to netip.AddrPort) {
+	s.aside(func() { s.Send(b, to) }) //nolint:errcheck // the next repeat follows
 }
 
-func (s *stream) aside(do func()) {
+func (s *Stream) aside(do func()) {
 	s.t.mu.Lock()
 	defer s.t.mu.Unlock()
 	if s.t.closed || s.repeats.Load() >= maxRepeats {
@@ -247,15 +248,17 @@ func (s *stream) aside(do func()) {
 	s.repeats.Add(1)
 	s.t.wg.Go(func() {
 		defer s.repeats.Add(-1)
-		s.t.faults.try("sending over a connection", do)
+		s.t.Faults.Try("sending over a connection", do)
 	})
 }
 
-func (s *stream) reliable() bool { return true }
+// Reliable implements Link.
+func (s *Stream) Reliable() bool { return true }
 
-func (s *stream) local() (string, string) {
+// Local implements Link.
+func (s *Stream) Local() (string, string) {
 	host := s.t.seen.or(s.host)
-	switch s.hop.Transport {
+	switch s.Hop.Transport {
 	case "tls":
 		return "TLS", host
 	case "ws":
@@ -266,12 +269,12 @@ func (s *stream) local() (string, string) {
 	return "TCP", host
 }
 
-func (t *transport) readStream(s *stream) {
-	err := errFault
-	if s.ours {
+func (t *Sockets) readStream(s *Stream) {
+	err := ErrFault
+	if s.Ours {
 		t.keepAlive(s)
 	}
-	t.faults.try("reading a connection", func() {
+	t.Faults.Try("reading a connection", func() {
 		if s.frames != nil {
 			err = s.readFrames()
 		} else {
@@ -284,38 +287,38 @@ func (t *transport) readStream(s *stream) {
 	if s.keep != nil {
 		s.keep.Stop()
 	}
-	if t.streams[s.hop] == s {
-		delete(t.streams, s.hop)
+	if t.streams[s.Hop] == s {
+		delete(t.streams, s.Hop)
 	}
 	t.mu.Unlock()
-	if s.used.Load() { // strangers' connections come and go without a look at every transaction
-		t.faults.try("the end of a connection", func() { t.lost(s) })
+	if s.Used.Load() { // strangers' connections come and go without a look at every transaction
+		t.Faults.Try("the end of a connection", func() { t.Lost(s) })
 	}
 }
 
 // limit bounds the time until something comes.
-func (s *stream) limit(d time.Duration) {
+func (s *Stream) limit(d time.Duration) {
 	s.conn.SetReadDeadline(time.Now().Add(d)) //nolint:errcheck // the read tells
 }
 
 // pong answers the keep-alive of a peer (RFC 5626 §3.5.1).
-func (s *stream) pong() error {
-	s.limit(streamIdle)
-	return s.send([]byte("\r\n"), s.hop.Addr)
+func (s *Stream) pong() error {
+	s.limit(StreamIdle)
+	return s.Send([]byte("\r\n"), s.Hop.Addr)
 }
 
-func (s *stream) readMessages() error {
-	from := path{s, s.hop.Addr}
+func (s *Stream) readMessages() error {
+	from := Path{s, s.Hop.Addr}
 	r := bufio.NewReaderSize(s.conn, 4096)
 	for {
-		s.limit(streamIdle)
+		s.limit(StreamIdle)
 		if err := wire.Await(r, s.pong); err != nil {
 			if s.needed(err) {
 				continue
 			}
 			return err
 		}
-		s.limit(streamMessage)
+		s.limit(StreamMessage)
 		m, err := wire.ReadMessage(r, s.pong)
 		if m != nil || err == nil {
 			s.t.deliver(m, err, from)
@@ -329,14 +332,14 @@ func (s *stream) readMessages() error {
 
 // needed reports whether a connection of ours that is merely silent is to be
 // kept, for calls count on it: not every peer answers our keep-alives.
-func (s *stream) needed(err error) bool {
-	return s.ours && s.calls.Load() > 0 && errors.Is(err, os.ErrDeadlineExceeded)
+func (s *Stream) needed(err error) bool {
+	return s.Ours && s.calls.Load() > 0 && errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // dialing is a connection of ours that is being opened, for all who ask for it.
 type dialing struct {
 	done   chan struct{}
-	stream *stream
+	stream *Stream
 	err    error
 }
 
@@ -345,13 +348,13 @@ var errTooManyStreams = errors.New("too many SIP connections are open")
 // dial returns the connection to a hop, a new one if need be. Connections are
 // told apart by the name that they were asked for, too: it is what the peer's
 // certificate was verified against (RFC 5922 §7.4).
-func (t *transport) dial(ctx context.Context, hop resolve.Hop) (*stream, error) {
+func (t *Sockets) dial(ctx context.Context, hop resolve.Hop) (*Stream, error) {
 	return t.dialFor(ctx, hop, true)
 }
 
 // dialFor is dial for ourselves or for a peer, among whose connections a new one
 // counts then.
-func (t *transport) dialFor(ctx context.Context, hop resolve.Hop, ours bool) (*stream, error) {
+func (t *Sockets) dialFor(ctx context.Context, hop resolve.Hop, ours bool) (*Stream, error) {
 	if hop.Transport == "tcp" {
 		hop.Name = ""
 	}
@@ -383,11 +386,11 @@ func (t *transport) dialFor(ctx context.Context, hop resolve.Hop, ours bool) (*s
 }
 
 // connect opens a connection, hands it to those who wait, and reads it.
-func (t *transport) connect(hop resolve.Hop, d *dialing, ours bool) {
+func (t *Sockets) connect(hop resolve.Hop, d *dialing, ours bool) {
 	defer t.wg.Done()
-	s := &stream{t: t, hop: hop, host: t.sentBy(hop.Transport, hop.Addr.Addr()), ours: ours, turn: make(chan struct{}, 1)}
-	c, err := net.Conn(nil), errFault
-	t.faults.try("opening a connection", func() { c, err = t.reach(s) })
+	s := &Stream{t: t, Hop: hop, host: t.sentBy(hop.Transport, hop.Addr.Addr()), Ours: ours, turn: make(chan struct{}, 1)}
+	c, err := net.Conn(nil), ErrFault
+	t.Faults.Try("opening a connection", func() { c, err = t.reach(s) })
 	t.mu.Lock()
 	delete(t.dialing, hop)
 	if err == nil {
@@ -407,8 +410,8 @@ func (t *transport) connect(hop resolve.Hop, d *dialing, ours bool) {
 
 // reach opens the stream's connection: that of TCP, then what its transport
 // puts upon it.
-func (t *transport) reach(s *stream) (net.Conn, error) {
-	dial := t.net.DialTCP
+func (t *Sockets) reach(s *Stream) (net.Conn, error) {
+	dial := t.Network.DialTCP
 	if dial == nil {
 		dial = func(ctx context.Context, addr string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "tcp", addr)
@@ -416,7 +419,7 @@ func (t *transport) reach(s *stream) (net.Conn, error) {
 	}
 	// A host that swallows what is sent to it must leave time for the next.
 	ctx, stop := context.WithTimeout(t.ctx, dialTime)
-	c, err := dial(ctx, s.hop.Addr.String())
+	c, err := dial(ctx, s.Hop.Addr.String())
 	stop()
 	if err != nil {
 		return nil, err

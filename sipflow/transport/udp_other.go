@@ -1,6 +1,6 @@
 //go:build !linux || !(amd64 || arm64)
 
-package sipflow
+package transport
 
 import "net/netip"
 

@@ -1,4 +1,4 @@
-package sipflow
+package transport
 
 import (
 	"net/netip"
@@ -9,7 +9,7 @@ import (
 
 // autoAddress as Config.ExternalAddress has each socket say the address under
 // which the outbound proxies see it.
-const autoAddress = "auto"
+const Auto = "auto"
 
 // seen is the address under which others see a socket behind a NAT, once that
 // is known.
@@ -20,20 +20,20 @@ type seenAt struct {
 	host string // addr as Via and Contact have it
 }
 
-// hostOf is a link's address without its port and brackets, for session
+// HostOf is a link's address without its port and brackets, for session
 // descriptions.
-func hostOf(l link) string {
-	_, host := l.local()
+func HostOf(l Link) string {
+	_, host := l.Local()
 	return strings.Trim(host[:strings.LastIndexByte(host, ':')], "[]")
 }
 
-// hostTowards is the address of the socket by which another is reached.
-func (t *transport) hostTowards(transport string, to netip.Addr) string {
+// HostTowards is the address of the socket by which another is reached.
+func (t *Sockets) HostTowards(transport string, to netip.Addr) string {
 	host := ""
 	if transport == "udp" {
 		for _, s := range t.udp {
 			if host == "" || to.IsValid() && s.reaches(to) {
-				if host = hostOf(s); to.IsValid() && s.reaches(to) {
+				if host = HostOf(s); to.IsValid() && s.reaches(to) {
 					break
 				}
 			}
@@ -59,11 +59,11 @@ func (s *seen) is(a netip.AddrPort) bool {
 	return at != nil && at.addr == a
 }
 
-// seenAs notes the address under which a peer sees a socket, and the port where it
+// SeenAs notes the address under which a peer sees a socket, and the port where it
 // tells it. It returns what Via and Contact say from now on, and what they said
 // before; both are the same when nothing is new.
-func (t *transport) seenAs(over link, addr netip.Addr, rport string) (now, was string) {
-	_, was = over.local()
+func (t *Sockets) SeenAs(over Link, addr netip.Addr, rport string) (now, was string) {
+	_, was = over.Local()
 	if addr.IsUnspecified() || addr.IsMulticast() || addr.Zone() != "" {
 		return was, was
 	}

@@ -1,4 +1,4 @@
-package sipflow
+package transport
 
 import (
 	"context"

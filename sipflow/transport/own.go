@@ -1,4 +1,4 @@
-package sipflow
+package transport
 
 import (
 	"errors"
@@ -9,7 +9,7 @@ import (
 
 // ownSockets notes every address at which the sockets can be reached, for a
 // socket on all addresses each of this machine's.
-func (t *transport) ownSockets(advertised string) {
+func (t *Sockets) ownSockets(advertised string) {
 	t.own = map[netip.AddrPort]struct{}{}
 	external, _ := netip.ParseAddr(strings.Trim(advertised, "[]"))
 	add := func(a net.Addr) {
@@ -43,13 +43,13 @@ func (t *transport) ownSockets(advertised string) {
 	}
 	t.crowds = map[netip.Addr]struct{}{}
 	for _, p := range interfaces() {
-		t.crowd(p)
+		t.Crowd(p)
 	}
 }
 
-// isOwn reports whether one of our sockets has the address.
-func (t *transport) isOwn(a netip.AddrPort) bool {
-	if _, own := t.own[a]; own || !t.auto {
+// IsOwn reports whether one of our sockets has the address.
+func (t *Sockets) IsOwn(a netip.AddrPort) bool {
+	if _, own := t.own[a]; own || !t.Auto {
 		return own
 	}
 	for _, s := range t.udp {
@@ -60,14 +60,14 @@ func (t *transport) isOwn(a netip.AddrPort) bool {
 	return t.seen.is(a)
 }
 
-// local tells the addresses that mean something on this machine or its links
+// Local reports whether an address means something on this machine or its links
 // only. Where we listen on such ourselves, phones may be there.
-func (t *transport) local(a netip.Addr) bool {
+func (t *Sockets) Local(a netip.Addr) bool {
 	return a.IsLoopback() && !t.loopback || a.IsLinkLocalUnicast() && !t.linkLocal
 }
 
 var (
-	errOwn = errors.New("that is a socket of this service: what goes there comes back (RFC 3261 §16.3)")
+	ErrOwn = errors.New("that is a socket of this service: what goes there comes back (RFC 3261 §16.3)")
 )
 
 // interfaces are this machine's addresses with their networks.
@@ -81,10 +81,10 @@ func interfaces() (all []netip.Prefix) {
 	return all
 }
 
-// crowd notes the broadcast addresses of a network: its last address, and the
+// Crowd notes the broadcast addresses of a network: its last address, and the
 // first one, which older systems take for one, too. What is one in the networks
 // of others cannot be known here.
-func (t *transport) crowd(p netip.Prefix) {
+func (t *Sockets) Crowd(p netip.Prefix) {
 	if !p.Addr().Is4() || p.Bits() > 30 || p.Bits() < 1 {
 		return
 	}
@@ -97,8 +97,8 @@ func (t *transport) crowd(p netip.Prefix) {
 	t.crowds[netip.AddrFrom4(last)] = struct{}{}
 }
 
-// many tells the addresses that are those of many, or of nobody.
-func (t *transport) many(a netip.Addr) bool {
+// Many reports whether an address is that of many at once, or of nobody.
+func (t *Sockets) Many(a netip.Addr) bool {
 	_, crowd := t.crowds[a]
 	return crowd || a.IsMulticast() || a.IsUnspecified() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255})
 }

@@ -1,4 +1,4 @@
-package sipflow
+package transport
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"sipxrest/internal/limit"
 	"sipxrest/resolve"
 )
 
@@ -36,13 +37,13 @@ type TLS struct {
 }
 
 const (
-	// handshakeTime bounds what TLS and WebSocket agree on when a peer connects.
-	handshakeTime = 5 * time.Second
+	// HandshakeTime bounds what TLS and WebSocket agree on when a peer connects.
+	HandshakeTime = 5 * time.Second
 	// maxHandshakes bounds the peers that are at that, and those of one address.
-	maxHandshakes        = 512
-	maxHandshakesOfOne   = maxHandshakes / 8
-	maxNamesInErrors     = 4
-	maxNameLengthInError = 80
+	maxHandshakes      = 512
+	MaxHandshakesOfOne = maxHandshakes / 8
+	maxNamesInErrors   = 4
+	maxName            = 80 // bytes of a name that a stranger wrote, in an error
 )
 
 // handshakes counts the peers that have connected and not said yet who they
@@ -64,7 +65,7 @@ func neighbours(a netip.Addr) netip.Addr {
 
 func (h *handshakes) begin(a netip.Addr, most int) bool {
 	a = neighbours(a)
-	if h.all >= most || h.of[a] >= maxHandshakesOfOne {
+	if h.all >= most || h.of[a] >= MaxHandshakesOfOne {
 		return false
 	}
 	h.all++
@@ -81,16 +82,16 @@ func (h *handshakes) end(a netip.Addr) {
 }
 
 // shake agrees with a peer that has connected on what its listener speaks.
-func (t *transport) shake(s *stream) error {
-	s.conn.SetDeadline(time.Now().Add(handshakeTime)) //nolint:errcheck // the handshake tells
-	if encrypted(s.hop.Transport) {
-		c := tls.Server(s.conn, t.tls.server())
+func (t *Sockets) shake(s *Stream) error {
+	s.conn.SetDeadline(time.Now().Add(HandshakeTime)) //nolint:errcheck // the handshake tells
+	if Encrypted(s.Hop.Transport) {
+		c := tls.Server(s.conn, t.TLS.server())
 		if err := c.HandshakeContext(t.ctx); err != nil {
 			return fmt.Errorf("TLS: %w", err)
 		}
 		s.conn = c
 	}
-	if overWebSocket(s.hop.Transport) {
+	if overWebSocket(s.Hop.Transport) {
 		if err := s.upgrade(); err != nil {
 			return fmt.Errorf("WebSocket: %w", err)
 		}
@@ -99,22 +100,22 @@ func (t *transport) shake(s *stream) error {
 }
 
 // shakeOut does likewise with a server that we have connected to.
-func (t *transport) shakeOut(s *stream) error {
-	if s.hop.Transport == "tcp" {
+func (t *Sockets) shakeOut(s *Stream) error {
+	if s.Hop.Transport == "tcp" {
 		return nil
 	}
 	by := time.Now().Add(dialTime)
 	s.conn.SetDeadline(by) //nolint:errcheck // the handshake tells
 	ctx, stop := context.WithDeadline(t.ctx, by)
 	defer stop()
-	if encrypted(s.hop.Transport) {
-		c := tls.Client(s.conn, t.tls.client(s.hop))
+	if Encrypted(s.Hop.Transport) {
+		c := tls.Client(s.conn, t.TLS.client(s.Hop))
 		if err := c.HandshakeContext(ctx); err != nil {
 			return fmt.Errorf("TLS: %w", explainHandshake(err))
 		}
 		s.conn = c
 	}
-	if overWebSocket(s.hop.Transport) {
+	if overWebSocket(s.Hop.Transport) {
 		if err := s.askForUpgrade(ctx); err != nil {
 			return fmt.Errorf("WebSocket: %w", err)
 		}
@@ -158,6 +159,7 @@ func (c *TLS) server() *tls.Config {
 // and what to do about it. Errors of Place and Transfer may have it within.
 type CertificateError struct{ Err error }
 
+// Error implements error.
 func (e *CertificateError) Error() string { return e.Err.Error() }
 
 // Unwrap is for errors.Is and errors.As.
@@ -242,7 +244,7 @@ func explainCertificate(leaf *x509.Certificate, err error) error {
 		return fmt.Errorf("the certificate of %s is self-signed: put it into sip.tls.ca to trust it: %w", subjectOf(leaf), err)
 	case errors.As(err, &unknown):
 		return fmt.Errorf("the certificate of %s is signed by %s, which is not a known authority: put the authority's certificate into sip.tls.ca: %w",
-			subjectOf(leaf), clip(leaf.Issuer.String()), err)
+			subjectOf(leaf), limit.Clip(leaf.Issuer.String(), maxName), err)
 	}
 	return err
 }
@@ -262,11 +264,11 @@ func explainHandshake(err error) error {
 	return err
 }
 
-// refused is the alert by which the peer has ended a connection, nil for every
+// Refused is the alert by which the peer has ended a connection, nil for every
 // other end: since TLS 1.3 it verifies our certificate after the handshake.
 //
 //go:noinline
-func (s *stream) refused() error {
+func (s *Stream) Refused() error {
 	if why := s.ended.Load(); why != nil && isAlert(*why) {
 		return explainHandshake(*why)
 	}
@@ -321,7 +323,7 @@ func verifyName(leaf *x509.Certificate, name string) error {
 	if more := len(names) - maxNamesInErrors; more > 0 {
 		names = append(names[:maxNamesInErrors], fmt.Sprintf("%d more", more))
 	}
-	return fmt.Errorf("the certificate is for %s, not for %q%s", clip(strings.Join(names, ", ")), name, hint)
+	return fmt.Errorf("the certificate is for %s, not for %q%s", limit.Clip(strings.Join(names, ", "), maxName), name, hint)
 }
 
 func sameDomain(a, b string) bool {
@@ -331,23 +333,10 @@ func sameDomain(a, b string) bool {
 // subjectOf names a certificate in an error. Whoever sent it chose the words.
 func subjectOf(c *x509.Certificate) string {
 	if s := c.Subject.String(); s != "" {
-		return clip(s)
+		return limit.Clip(s, maxName)
 	}
 	if len(c.DNSNames) > 0 {
-		return clip(c.DNSNames[0])
+		return limit.Clip(c.DNSNames[0], maxName)
 	}
 	return "the peer"
-}
-
-// clip makes what a stranger wrote fit for an error text.
-func clip(s string) string {
-	if len(s) > maxNameLengthInError {
-		s = strings.ToValidUTF8(s[:maxNameLengthInError], "") + "…"
-	}
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return -1
-		}
-		return r
-	}, s)
 }

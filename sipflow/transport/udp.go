@@ -1,4 +1,4 @@
-package sipflow
+package transport
 
 import (
 	"errors"
@@ -10,8 +10,8 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-func (t *transport) openUDP(addr, advertised string) error {
-	listen := t.net.ListenUDP
+func (t *Sockets) openUDP(addr, advertised string) error {
+	listen := t.Network.ListenUDP
 	if listen == nil {
 		listen = listenUDP
 	}
@@ -19,7 +19,7 @@ func (t *transport) openUDP(addr, advertised string) error {
 	if err != nil {
 		return err
 	}
-	s := &udpSocket{conn: c, direct: newDirectUDP(c), traffic: &t.messages[TransportUDP]}
+	s := &udpSocket{conn: c, direct: newDirectUDP(c), traffic: &t.Messages[KindUDP]}
 	if s.host, err = hostPort(c.LocalAddr(), advertised); err != nil {
 		c.Close()
 		return err
@@ -50,7 +50,7 @@ type udpSocket struct {
 	direct  *directUDP // nil: by conn alone
 	at      netip.Addr // its own; invalid if unknown
 	host    string
-	traffic *traffic
+	traffic *Counters
 	seen    seen // under ExternalAddress "auto"
 }
 
@@ -61,7 +61,8 @@ func (s *udpSocket) close() {
 	s.conn.Close()
 }
 
-func (s *udpSocket) send(b []byte, to netip.AddrPort) error {
+// Send implements Link.
+func (s *udpSocket) Send(b []byte, to netip.AddrPort) error {
 	if s.direct != nil {
 		if sent, err := s.direct.send(b, to); sent || err != nil {
 			s.traffic.sent(err)
@@ -82,11 +83,17 @@ func (s *udpSocket) explain(err error, to netip.AddrPort) error {
 }
 
 func (s *udpSocket) loopback() bool { return s.at.Unmap().IsLoopback() }
-func (s *udpSocket) repeat(b []byte, to netip.AddrPort) {
-	s.send(b, to) //nolint:errcheck // as good as lost
+
+// Repeat implements Link.
+func (s *udpSocket) Repeat(b []byte, to netip.AddrPort) {
+	s.Send(b, to) //nolint:errcheck // as good as lost
 }
-func (s *udpSocket) reliable() bool          { return false }
-func (s *udpSocket) local() (string, string) { return "UDP", s.seen.or(s.host) }
+
+// Reliable implements Link.
+func (s *udpSocket) Reliable() bool { return false }
+
+// Local implements Link.
+func (s *udpSocket) Local() (string, string) { return "UDP", s.seen.or(s.host) }
 
 func (s *udpSocket) reaches(a netip.Addr) bool {
 	if !s.at.IsValid() {
@@ -99,15 +106,15 @@ func (s *udpSocket) reaches(a netip.Addr) bool {
 	return local.Is4() == a.Unmap().Is4()
 }
 
-func (t *transport) readUDP(s *udpSocket) {
+func (t *Sockets) readUDP(s *udpSocket) {
 	// An ICMP error of an earlier packet: the socket goes on.
-	failed := func(err error) { t.log.Debug("sip: read", "socket", s.host, "error", err) }
+	failed := func(err error) { t.Log.Debug("sip: read", "socket", s.host, "error", err) }
 	if s.direct != nil {
 		err := s.direct.read(wire.MaxMessage+1, func(data []byte, from netip.AddrPort) {
-			t.take(append([]byte(nil), data...), path{s, from})
+			t.take(append([]byte(nil), data...), Path{s, from})
 		}, failed)
 		if err != nil && !errors.Is(err, net.ErrClosed) {
-			t.log.Error("sip: a socket cannot be read any more", "socket", s.host, "error", err)
+			t.Log.Error("sip: a socket cannot be read any more", "socket", s.host, "error", err)
 		}
 		return
 	}
@@ -122,6 +129,6 @@ func (t *transport) readUDP(s *udpSocket) {
 			continue
 		}
 		from = netip.AddrPortFrom(from.Addr().Unmap(), from.Port())
-		t.take(append([]byte(nil), buf[:n]...), path{s, from})
+		t.take(append([]byte(nil), buf[:n]...), Path{s, from})
 	}
 }

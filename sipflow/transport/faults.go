@@ -1,4 +1,4 @@
-package sipflow
+package transport
 
 import (
 	"errors"
@@ -10,39 +10,40 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// errFault ends what came into a state that should not be possible.
-var errFault = errors.New("internal fault, see the log")
+// ErrFault ends what came into a state that should not be possible.
+var ErrFault = errors.New("internal fault, see the log")
 
-// faults are states that should not be possible. Each goroutine of the
+// Faults are states that should not be possible. Each goroutine of the
 // switchboard that serves more than one call has a boundary where a panic ends:
 // it costs the transaction, message or connection at work, and no other.
-type faults struct {
+type Faults struct {
 	log   *slog.Logger
-	count atomic.Uint64
+	Count atomic.Uint64
 	told  rate.Sometimes
 }
 
-func (f *faults) init(log *slog.Logger) {
+// Init sets the log. It is called before all else.
+func (f *Faults) Init(log *slog.Logger) {
 	f.log, f.told = log, rate.Sometimes{First: 5, Interval: 10 * time.Second}
 }
 
-// try runs do, and reports whether it came to its end. doing says in the log
+// Try runs do, and reports whether it came to its end. doing says in the log
 // what failed. Locks that do takes must be released by its own defers.
-func (f *faults) try(doing string, do func()) (ok bool) {
+func (f *Faults) Try(doing string, do func()) (ok bool) {
 	defer func() {
 		if r := recover(); r != nil {
-			f.note(doing, r)
+			f.Note(doing, r)
 		}
 	}()
 	do()
 	return true
 }
 
-// note counts a panic and logs it with its stack: the first few, then one each
+// Note counts a panic and logs it with its stack: the first few, then one each
 // ten seconds, for what causes it may come again with each message. It is called
 // before the stack is unwound. attrs are further ones of the log line.
-func (f *faults) note(doing string, panicked any, attrs ...any) {
-	n := f.count.Add(1)
+func (f *Faults) Note(doing string, panicked any, attrs ...any) {
+	n := f.Count.Add(1)
 	f.told.Do(func() {
 		f.log.Error("internal fault: "+doing, append(attrs, "panic", panicked, "faults", n, "stack", string(debug.Stack()))...)
 	})

@@ -1,4 +1,4 @@
-package sipflow
+package transport
 
 import (
 	"net/netip"
@@ -6,9 +6,9 @@ import (
 	"sipxrest/internal/limit"
 )
 
-// streamAdmission says whose connections are taken, and is told of those that are not.
+// Admission says whose connections are taken, and is told of those that are not.
 // Its functions are called by the readers of sockets: they return at once.
-type streamAdmission struct {
+type Admission struct {
 	// PerSource bounds the connections that one address (IPv6: /64) has opened; 0: no limit.
 	PerSource int
 	// Knows reports whether an address is no stranger's.
@@ -23,14 +23,14 @@ type streamAdmission struct {
 
 // crowded reports whether an address has opened as many connections as it may.
 // mu is held.
-func (t *transport) crowded(a netip.Addr) bool {
-	most := t.admission.PerSource
-	return most > 0 && t.sources[neighbours(a)] >= most && !t.admission.Knows(a)
+func (t *Sockets) crowded(a netip.Addr) bool {
+	most := t.Admission.PerSource
+	return most > 0 && t.sources[neighbours(a)] >= most && !t.Admission.Knows(a)
 }
 
 // refusedStream counts a connection that was one too many. mu is held.
-func (t *transport) refusedStream(a netip.Addr) {
+func (t *Sockets) refusedStream(a netip.Addr) {
 	if !t.closed {
-		t.admission.Refused(a, t.crowded(a))
+		t.Admission.Refused(a, t.crowded(a))
 	}
 }

@@ -1,4 +1,10 @@
-package sipflow
+// Package transport moves SIP messages (RFC 3261 §18): by UDP, and over TCP, TLS
+// (RFC 5630) and WebSocket (RFC 7118) connections, which it opens, takes, bounds,
+// keeps alive and closes. It knows messages, and nothing of transactions and calls.
+//
+// One goroutine reads each UDP socket, one each connection, and one accepts for each
+// listener. They hand every message to Sockets.Receive, one at a time and in order.
+package transport
 
 import (
 	"context"
@@ -36,12 +42,12 @@ const (
 	// udpBuffer is asked of the kernel for each UDP socket: at the usual 208 KiB
 	// a burst of a few hundred messages is lost.
 	udpBuffer = 4 << 20
-	// streamIdle closes a connection over which nothing came for so long
+	// StreamIdle closes a connection over which nothing came for so long
 	// (RFC 5626 §4.4.1 asks peers to send a keep-alive every two minutes).
-	streamIdle = 10 * time.Minute
-	// streamMessage bounds the arrival of one message: who says half of it
+	StreamIdle = 10 * time.Minute
+	// StreamMessage bounds the arrival of one message: who says half of it
 	// holds memory and a connection.
-	streamMessage = 32 * time.Second
+	StreamMessage = 32 * time.Second
 	// streamWrite bounds a write to a peer that reads slowly.
 	streamWrite = 5 * time.Second
 	// dialTime bounds the opening of a connection, and once more what TLS and
@@ -49,73 +55,76 @@ const (
 	dialTime = 2 * time.Second
 	// maxRepeats bounds the repeats that wait for one connection.
 	maxRepeats = 64
-	// maxStreams bounds the open stream connections that peers opened, and
+	// MaxStreams bounds the open stream connections that peers opened, and
 	// those that we did: strangers must not keep us from our next hop.
-	maxStreams = 4096
+	MaxStreams = 4096
 )
 
-// A link sends messages over one socket.
-type link interface {
-	// send hands b to the kernel. It returns within streamWrite.
-	send(b []byte, to netip.AddrPort) error
-	// repeat sends b without waiting, or drops it: who reads a socket or fires
+// A Link sends messages over one socket.
+type Link interface {
+	// Send hands b to the kernel. It returns within streamWrite.
+	Send(b []byte, to netip.AddrPort) error
+	// Repeat sends b without waiting, or drops it: who reads a socket or fires
 	// timers must not wait for a peer that reads slowly.
-	repeat(b []byte, to netip.AddrPort)
-	// reliable links need no retransmissions (RFC 3261 §17.1.1.2).
-	reliable() bool
-	// local is what Via and Contact say: transport in upper case, and host:port.
-	local() (transport, hostPort string)
+	Repeat(b []byte, to netip.AddrPort)
+	// Reliable links need no retransmissions (RFC 3261 §17.1.1.2).
+	Reliable() bool
+	// Local is what Via and Contact say: transport in upper case, and host:port.
+	Local() (transport, hostPort string)
 }
 
-// A path is a link and the address at its other end.
-type path struct {
-	link link
-	to   netip.AddrPort
+// A Path is a link and the address at its other end.
+type Path struct {
+	Link Link
+	To   netip.AddrPort
 }
 
-func (p path) send(b []byte) error { return p.link.send(b, p.to) }
-func (p path) repeat(b []byte)     { p.link.repeat(b, p.to) }
+// Send hands b to the kernel; see Link.
+func (p Path) Send(b []byte) error { return p.Link.Send(b, p.To) }
 
-// transportOf is a link's transport as URIs and hops write it: "udp", "tcp",
+// Repeat sends b without waiting, or drops it; see Link.
+func (p Path) Repeat(b []byte) { p.Link.Repeat(b, p.To) }
+
+// Of is a link's transport as URIs and hops write it: "udp", "tcp",
 // "tls", "ws" or "wss".
-func transportOf(l link) string {
-	if s, ok := l.(*stream); ok {
-		return s.hop.Transport
+func Of(l Link) string {
+	if s, ok := l.(*Stream); ok {
+		return s.Hop.Transport
 	}
 	return "udp"
 }
 
-// encrypted reports whether a transport keeps what a sips URI promises.
-func encrypted(transport string) bool { return transport == "tls" || transport == "wss" }
+// Encrypted reports whether a transport keeps what a sips URI promises.
+func Encrypted(transport string) bool { return transport == "tls" || transport == "wss" }
 
-// appendTransport appends a link's ;transport= parameter for a URI.
-func appendTransport(b []byte, l link) []byte {
-	return append(append(b, ";transport="...), transportOf(l)...)
+// AppendParam appends a link's ;transport= parameter for a URI.
+func AppendParam(b []byte, l Link) []byte {
+	return append(append(b, ";transport="...), Of(l)...)
 }
 
-// transport owns the sockets. Every message that arrives is handed to receive
+// Sockets owns the sockets. Every message that arrives is handed to Receive
 // by the goroutine that reads its socket, so messages keep their order;
-// receive must not block.
-type transport struct {
-	log     *slog.Logger
-	net     Network
-	tls     TLS
-	ws      WebSocket
-	receive func(m *wire.Message, from path)
-	// lost is told of a connection that has ended and had requests of ours.
-	lost      func(l link)
-	admission streamAdmission
-	// malformed is told of what cannot be read: m is what could be.
-	malformed func(m *wire.Message, err *wire.ParseError, from path)
-	// failed is told of a message whose handling failed.
-	failed func(m *wire.Message, from path)
-	faults *faults
+// Receive must not block.
+type Sockets struct {
+	Log       *slog.Logger
+	Network   Network
+	TLS       TLS
+	WebSocket WebSocket
+	Receive   func(m *wire.Message, from Path)
+	// Lost is told of a connection that has ended and had requests of ours.
+	Lost      func(l Link)
+	Admission Admission
+	// Malformed is told of what cannot be read: m is what could be.
+	Malformed func(m *wire.Message, err *wire.ParseError, from Path)
+	// Failed is told of a message whose handling failed.
+	Failed func(m *wire.Message, from Path)
+	Faults *Faults
 
 	own       map[netip.AddrPort]struct{} // every address of our sockets
 	loopback  bool                        // we listen on such
 	linkLocal bool
 	crowds    map[netip.Addr]struct{} // addresses of everybody on a network of ours
-	auto      bool                    // sockets say the address under which others see them
+	Auto      bool                    // sockets say the address under which others see them
 	seen      seen                    // of the listeners of streams
 
 	udp       []*udpSocket
@@ -125,7 +134,7 @@ type transport struct {
 	stop      context.CancelFunc // ends what connects
 
 	mu         sync.Mutex
-	streams    map[resolve.Hop]*stream   // by whom they reach
+	streams    map[resolve.Hop]*Stream   // by whom they reach
 	dialing    map[resolve.Hop]*dialing  // connections of ours that are being opened
 	conns      map[net.Conn]struct{}     // every open one, for close
 	opened     struct{ ours, peers int } // of them, by who opened them
@@ -135,17 +144,17 @@ type transport struct {
 	closed     bool
 
 	_        [64]byte
-	messages [numTransports]traffic
+	Messages [NumKinds]Counters
 }
 
-// open binds addresses such as "udp:127.0.0.1:5060" or "tls:127.0.0.1:5061". A host may be left out or
+// Open binds addresses such as "udp:127.0.0.1:5060" or "tls:127.0.0.1:5061". A host may be left out or
 // unspecified; advertised then names the host for Via and Contact.
-func (t *transport) open(listen []string, advertised string) error {
-	t.streams, t.dialing = map[resolve.Hop]*stream{}, map[resolve.Hop]*dialing{}
+func (t *Sockets) Open(listen []string, advertised string) error {
+	t.streams, t.dialing = map[resolve.Hop]*Stream{}, map[resolve.Hop]*dialing{}
 	t.conns, t.shaking.of = map[net.Conn]struct{}{}, map[netip.Addr]int{}
 	t.sources = map[netip.Addr]int{}
 	t.ctx, t.stop = context.WithCancel(context.Background())
-	if t.auto = advertised == autoAddress; t.auto {
+	if t.Auto = advertised == Auto; t.Auto {
 		advertised = ""
 	}
 	for _, l := range listen {
@@ -219,8 +228,8 @@ func ownAddress(v4 bool) (netip.Addr, error) {
 	return found, nil
 }
 
-// serve reads every socket until close.
-func (t *transport) serve() {
+// Serve reads every socket until close.
+func (t *Sockets) Serve() {
 	for _, s := range t.udp {
 		t.wg.Go(func() { t.forever("reading a socket", func() { t.readUDP(s) }) })
 	}
@@ -234,8 +243,8 @@ func (t *transport) serve() {
 const afterFault = 50 * time.Millisecond
 
 // forever does what ends with its socket only, faults or not.
-func (t *transport) forever(doing string, do func()) {
-	for !t.faults.try(doing, do) {
+func (t *Sockets) forever(doing string, do func()) {
+	for !t.Faults.Try(doing, do) {
 		select {
 		case <-time.After(afterFault):
 		case <-t.ctx.Done():
@@ -243,8 +252,8 @@ func (t *transport) forever(doing string, do func()) {
 	}
 }
 
-// close shuts every socket and returns once nothing reads them any more.
-func (t *transport) close() {
+// Close shuts every socket and returns once nothing reads them any more.
+func (t *Sockets) Close() {
 	t.mu.Lock()
 	t.closed = true
 	conns := make([]net.Conn, 0, len(t.conns))
@@ -265,11 +274,11 @@ func (t *transport) close() {
 	t.wg.Wait()
 }
 
-// path finds how to reach a hop: by an own UDP socket of its family, or by a
+// Path finds how to reach a hop: by an own UDP socket of its family, or by a
 // connection, an open one if there is one.
-func (t *transport) path(ctx context.Context, hop resolve.Hop) (path, error) {
-	if t.isOwn(hop.Addr) {
-		return path{}, errOwn
+func (t *Sockets) Path(ctx context.Context, hop resolve.Hop) (Path, error) {
+	if t.IsOwn(hop.Addr) {
+		return Path{}, ErrOwn
 	}
 	switch hop.Transport {
 	case "udp":
@@ -279,41 +288,41 @@ func (t *transport) path(ctx context.Context, hop resolve.Hop) (path, error) {
 				continue
 			}
 			if last = s; !s.loopback() || hop.Addr.Addr().Unmap().IsLoopback() { // or else perhaps another one does better
-				return path{s, hop.Addr}, nil
+				return Path{s, hop.Addr}, nil
 			}
 		}
 		if last != nil {
-			return path{last, hop.Addr}, nil
+			return Path{last, hop.Addr}, nil
 		}
-		return path{}, fmt.Errorf("no UDP socket of ours reaches %s: add one to sip.listen", hop.Addr)
+		return Path{}, fmt.Errorf("no UDP socket of ours reaches %s: add one to sip.listen", hop.Addr)
 	case "tcp", "tls", "ws", "wss":
 		s, err := t.dial(ctx, hop)
 		if err != nil {
-			return path{}, err
+			return Path{}, err
 		}
-		return path{s, hop.Addr}, nil
+		return Path{s, hop.Addr}, nil
 	}
-	return path{}, fmt.Errorf("transport %q is not supported", hop.Transport)
+	return Path{}, fmt.Errorf("transport %q is not supported", hop.Transport)
 }
 
-// renew finds a new connection to where one led that is gone.
-func (t *transport) renew(ctx context.Context, was path) (path, error) {
-	s, ok := was.link.(*stream)
+// Renew finds a new connection to where one led that is gone.
+func (t *Sockets) Renew(ctx context.Context, was Path) (Path, error) {
+	s, ok := was.Link.(*Stream)
 	if !ok {
 		return was, nil
 	}
-	if !s.ours && s.hop.Transport != "tcp" {
-		return path{}, errors.New("the connection is gone, and the peer had opened it")
+	if !s.Ours && s.Hop.Transport != "tcp" {
+		return Path{}, errors.New("the connection is gone, and the peer had opened it")
 	}
-	return t.path(ctx, s.hop)
+	return t.Path(ctx, s.Hop)
 }
 
 // take parses one datagram and hands it on. What a stranger sends must not end
 // the process: a panic costs the message.
-func (t *transport) take(data []byte, from path) {
+func (t *Sockets) take(data []byte, from Path) {
 	defer func() {
 		if r := recover(); r != nil {
-			t.faults.note("reading a message", r, "from", from.to)
+			t.Faults.Note("reading a message", r, "from", from.To)
 		}
 	}()
 	m, err := wire.Parse(data)
@@ -321,37 +330,37 @@ func (t *transport) take(data []byte, from path) {
 }
 
 // deliver hands on what was read: m is what could be of it. It does not panic.
-func (t *transport) deliver(m *wire.Message, err error, from path) {
+func (t *Sockets) deliver(m *wire.Message, err error, from Path) {
 	defer func() {
 		if r := recover(); r != nil {
-			t.faults.note("handling a message", r, "from", from.to)
-			t.faults.try("refusing a message", func() { t.failed(m, from) })
+			t.Faults.Note("handling a message", r, "from", from.To)
+			t.Faults.Try("refusing a message", func() { t.Failed(m, from) })
 		}
 	}()
-	n := t.traffic(from.link)
-	n.in.Add(1)
+	n := t.traffic(from.Link)
+	n.In.Add(1)
 	var pe *wire.ParseError
 	switch {
 	case err == nil:
-		t.receive(m, from)
+		t.Receive(m, from)
 	case errors.As(err, &pe):
-		n.malformed.Add(1)
-		t.malformed(m, pe, from)
+		n.Malformed.Add(1)
+		t.Malformed(m, pe, from)
 	}
 }
 
 // traffic counts what goes over a link.
-func (t *transport) traffic(l link) *traffic { return &t.messages[kindOf(l)] }
+func (t *Sockets) traffic(l Link) *Counters { return &t.Messages[kindOf(l)] }
 
-// listens reports whether there is a listener of a transport over TCP.
-func (t *transport) listens(transport string) bool {
+// Listens reports whether there is a listener of a transport over TCP.
+func (t *Sockets) Listens(transport string) bool {
 	return slices.ContainsFunc(t.listeners, func(l *streamListener) bool { return l.transport == transport })
 }
 
-// hosts returns the host that Via and Contact name, without brackets, and whether
+// Hosts returns the host that Via and Contact name, without brackets, and whether
 // sockets differ in it.
-func (t *transport) hosts() (host string, differ bool) {
-	differ = t.auto
+func (t *Sockets) Hosts() (host string, differ bool) {
+	differ = t.Auto
 	for i, s := range t.sentByOf() {
 		h := strings.Trim(s[:strings.LastIndexByte(s, ':')], "[]")
 		if i == 0 {
@@ -363,9 +372,9 @@ func (t *transport) hosts() (host string, differ bool) {
 }
 
 // sentByOf returns the host:port of each socket as Via and Contact have it.
-func (t *transport) sentByOf() (all []string) {
+func (t *Sockets) sentByOf() (all []string) {
 	for _, s := range t.udp {
-		_, host := s.local()
+		_, host := s.Local()
 		all = append(all, host)
 	}
 	for _, l := range t.listeners {
@@ -374,8 +383,8 @@ func (t *transport) sentByOf() (all []string) {
 	return all
 }
 
-// addrs returns the addresses listened on, as open takes them.
-func (t *transport) addrs() (all []string) {
+// Addrs returns the addresses listened on, as open takes them.
+func (t *Sockets) Addrs() (all []string) {
 	for _, s := range t.udp {
 		all = append(all, "udp:"+s.conn.LocalAddr().String())
 	}
@@ -385,16 +394,16 @@ func (t *transport) addrs() (all []string) {
 	return all
 }
 
-// connections returns how many stream connections are open, by who opened them.
-func (t *transport) connections() (ours, peers int) {
+// Connections returns how many stream connections are open, by who opened them.
+func (t *Sockets) Connections() (ours, peers int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.opened.ours, t.opened.peers
 }
 
-// handshaking returns how many peers' connections have not agreed on TLS or
+// Handshaking returns how many peers' connections have not agreed on TLS or
 // WebSocket yet.
-func (t *transport) handshaking() int {
+func (t *Sockets) Handshaking() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return max(t.shaking.all, len(t.shaking.of))

@@ -267,12 +267,3 @@ func (l *Leg) heed(m *wire.Message, from transport.Path) {
 		l.path = transport.Path{}
 	}
 }
-
-// targets reports whether a method refreshes the remote target.
-func targets(method string) bool {
-	switch method {
-	case "INVITE", "UPDATE", "SUBSCRIBE", "REFER", "NOTIFY":
-		return true
-	}
-	return false
-}

@@ -222,3 +222,22 @@ func (c *Call) retire(l *Leg) {
 	}
 	l.peer.open = nil
 }
+
+// Party is one of those that a call is about.
+type Party uint8
+
+// Parties.
+const (
+	Us Party = iota
+	CallingParty
+	CalledParty
+)
+
+// blame notes who ended the call.
+func (c *Call) blame(ctx context.Context, who Party, err error) error {
+	if ctx.Err() != nil {
+		who = Us
+	}
+	c.by = who
+	return err
+}

@@ -2,34 +2,95 @@
 // them: the Switchboard, its Calls, their Legs and the flows that read like
 // the message ladders they produce.
 //
-// Where to look:
+// Below it are its leaves: transport (sockets), sdp (session descriptions), uri
+// (addresses), wire (messages as bytes), and siptest (the other side, for tests:
+// network, phones, proxy). The files of this package stand in layers, the lowest
+// first. A file may use what stands above it in this list; layers_test.go counts
+// where one does not.
 //
-//	spec.go, switchboard.go, call.go   what is asked for, who runs it, one call
-//	refer.go, invite.go, dial.go       the flows
-//	inbound.go, inboundtx.go           calls that others place to us: who may, their INVITE's transaction
-//	incoming.go, connect.go            what is said to the caller, whom it is connected to
-//	reliable.go, challenge.go, loop.go reliable provisional responses, our own challenges, loops
-//	converse.go                        calls whose media end here
-//	bridge.go, relay.go, transfer.go   between two phones: what passes, who is replaced
-//	control.go, mute.go                what clients want of them: digits, muting
-//	refresh.go, session.go, sdp.go     session timers, session descriptions
-//	leg.go, attempt.go, answer.go      one phone: its dialog, a request's way to it, its INVITE
-//	header.go, dialog.go, reason.go    what our requests say
-//	urichars.go                        what may stand in a URI made of a client's words
-//	autoanswer.go                      how a phone is asked to pick up by itself
-//	peer.go, server.go, receive.go     what phones and strangers ask
-//	client.go, timers.go, shard.go     transactions and their timers (RFC 3261 §17, RFC 6026)
-//	ended.go                           what is kept of dialogs that are over
-//	stats.go, snapshot.go              what is counted, and how it is read
-//	transport.go, udp.go, stream.go    the sockets
-//	failover.go, health.go, large.go   hops that failed, that do not answer OPTIONS; requests too long for UDP
-//	guard.go, nat.go                   where phones may not send us; addresses behind NATs
-//	digest.go, phones.go, replaces.go  challenges; phones that refuse REFER; attended transfer
-//	wire                               messages as bytes
-//	siptest                            the other side, for tests: network, phones, proxy
+//	errors.go             why a call ends, or is not placed
+//	event.go              what observers are told
+//	spec.go               what is asked for
+//	names.go              what of the sockets a Config names
+//	stats.go              what is counted
+//
+// Transactions (RFC 3261 §17, RFC 6026):
+//
+//	tx_timer.go           one list of timers for each delay
+//	tx_table.go           where transactions and legs are found
+//	tx_client.go          requests of ours
+//	tx_lead.go            requests that go out a while after they were made
+//	tx_server.go          requests of phones, and our responses
+//	tx_invite.go          an INVITE that came in
+//	tx_reliable.go        provisional responses of ours that are acknowledged (RFC 3262)
+//	tx_ended.go           what is remembered of dialogs that are over
+//
+// A leg, our side of one dialog (RFC 3261 §12):
+//
+//	leg.go                the leg, from its first request to its end
+//	leg_inbox.go          what reaches the call's goroutine, in order
+//	leg_dialog.go         what our requests carry of the dialog
+//	leg_header.go         the header fields of our first INVITE
+//	leg_reason.go         why we hang up (RFC 3326)
+//	leg_digest.go         challenges of servers and phones
+//	leg_remote.go         what the phone asks in its dialog
+//	leg_notification.go   its NOTIFYs of a REFER (RFC 3515)
+//	leg_media.go          descriptions that were offered and answered
+//	leg_mute.go           directions that are off
+//	leg_route.go          where a request goes
+//	leg_guard.go          where a phone may not send us
+//	leg_nat.go            addresses behind NATs
+//	leg_failover.go       hops that failed
+//	leg_large.go          requests too long for UDP (RFC 3261 §18.1.1)
+//	leg_redirect.go       302 and its kind
+//	leg_request.go        one request with its challenges, hops and redirections
+//	leg_early.go          what is agreed on before the phone picks up
+//	leg_fork.go           further phones that pick up
+//	leg_invite.go         the INVITE and its 2xx
+//	leg_ring.go           how long a phone rings, and what counts as ringing
+//	leg_phones.go         phones that refuse REFER
+//
+// Two legs joined:
+//
+//	bridge.go             what passes between two phones
+//	bridge_relay.go       requests that one phone asks of the other
+//	bridge_refresh.go     session timers (RFC 4028)
+//	bridge_referid.go     REFERs that a phone numbers (RFC 3515 §2.4.6)
+//	bridge_replaces.go    attended transfer (RFC 3891)
+//	bridge_transfer.go    one phone makes room for another
+//	bridge_control.go     what clients want: digits, muting, hold
+//	bridge_list.go        the bridges there are
+//
+// What a call does, each a ladder:
+//
+//	flow_autoanswer.go    how a phone is asked to pick up by itself
+//	flow_refer.go         REFER: the calling phone calls the other itself
+//	flow_referred.go      REFERs that were accepted a moment ago
+//	flow_invite.go        INVITE: we call both phones and stay
+//	flow_dial.go          a phone is joined with a conversation or a gateway
+//	flow_converse.go      media end here
+//	flow_connect.go       a caller is joined with a target
+//
+// Calls that others place to us:
+//
+//	inbound_admit.go      who may
+//	inbound_auth.go       who they are (RFC 3261 §22)
+//	inbound_loop.go       those that went in a circle
+//	inbound.go            what the caller is told
+//
+// The whole:
+//
+//	call.go               one call and its goroutine
+//	calllog.go            its line in the log
+//	limits.go             what others can have us do
+//	receive.go            messages to transactions, dialogs and strangers' requests
+//	probe.go              requests outside of dialogs that change nothing
+//	health.go             servers that answer OPTIONS
+//	stats_read.go         the counters, read
+//	switchboard.go        all of it
 //
 // Three kinds of goroutine touch a call. The sockets' readers parse, match and
-// answer, and never wait; they put what a call should know into its legs'
+// respond, and never wait; they put what a call should know into its legs'
 // inboxes. The call's own goroutine runs its flow. Timers fire in goroutines of
 // the runtime. They meet at a shard's lock, then a leg's (peer.mu), then an
 // inbox's; sw.mu is taken before any of them.

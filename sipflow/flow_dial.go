@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-	"sipxrest/resolve"
 	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
@@ -50,16 +49,6 @@ const (
 	// that nobody acknowledges, and repeat it.
 	quickAnswer = 2 * time.Second
 	targetTime  = 30 * time.Second
-)
-
-// Party is one of those that a call is about.
-type Party uint8
-
-// Parties.
-const (
-	Us Party = iota
-	CallingParty
-	CalledParty
 )
 
 // Dial is the flow that calls a number by way of a gateway and joins the phone
@@ -236,15 +225,6 @@ func refusesOffer(err error) bool {
 	return false
 }
 
-// blame notes who ended the call.
-func (c *Call) blame(ctx context.Context, who Party, err error) error {
-	if ctx.Err() != nil {
-		who = Us
-	}
-	c.by = who
-	return err
-}
-
 // blameTarget is blame for what the target's part of the call came to. A call
 // that was joined knows better.
 func (c *Call) blameTarget(ctx context.Context, err error) error {
@@ -305,44 +285,4 @@ func (c *Call) targetLeg() *Leg {
 	l := c.newLegFrom(target, to, c.AgentName, aor)
 	l.first = c.inviteHeader(c.Subject, c.ConfPIN, true)
 	return l
-}
-
-func (c *Call) targetTime() time.Duration {
-	if c.Dial.TargetTime > 0 {
-		return c.Dial.TargetTime
-	}
-	return targetTime
-}
-
-// rings asks whether the agent may have those rung whom the call is for.
-func (c *Call) rings() error {
-	if c.Dial != nil { // the target is the operator's choice, or has been asked about
-		return c.sw.allowed(&c.Spec, uri.Dialable(c.Dial.Number)) // what is dialled
-	}
-	if c.Spec.Converse != nil {
-		return c.sw.allowed(&c.Spec, c.CalledUser)
-	}
-	for _, user := range [...]string{c.CallingUser, c.CalledUser} {
-		if err := c.sw.allowed(&c.Spec, user); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// firstHops says where the first INVITE goes.
-func (c *Call) firstHops(ctx context.Context) ([]resolve.Hop, error) {
-	if c.Dial != nil {
-		return c.sw.hopsOf(ctx, c.Dial.Gateway)
-	}
-	return c.namedHops(ctx, "sip:"+c.endpoint())
-}
-
-// byOurServers reports whether the first INVITE goes to servers that the
-// configuration names, or to those of the agent's domain. A client may have any
-// other host called, which must not free it of the limits of strangers.
-func (c *Call) byOurServers() bool {
-	_, host, _ := strings.Cut(c.endpoint(), "@")
-	_, domain, _ := strings.Cut(c.Key.Agent, "@")
-	return len(c.sw.proxies) > 0 || c.Dial != nil || strings.EqualFold(host, domain)
 }

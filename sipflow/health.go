@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,7 @@ import (
 
 	"sipxrest/resolve"
 	"sipxrest/sipflow/transport"
+	"sipxrest/sipflow/wire"
 )
 
 // HopState is what is known about one server of an outbound proxy.
@@ -235,4 +237,23 @@ func (sw *Switchboard) forget(tx *clientTx) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	tx.remove(s)
+}
+
+// learn takes over the address under which an outbound proxy saw the OPTIONS
+// that it answers (RFC 3581 §4). Only they are believed, and only in answers to
+// what they were asked: the branch of its Via cannot be guessed.
+func (sw *Switchboard) learn(over transport.Link, res *wire.Message) {
+	via, ok := res.TopVia()
+	if !ok || !sw.transport.Auto {
+		return
+	}
+	addr, err := netip.ParseAddr(strings.Trim(string(via.Param("received")), "[]"))
+	if err != nil {
+		return
+	}
+	now, was := sw.transport.SeenAs(over, addr, string(via.Param("rport")))
+	if now == was {
+		return // known, or no NAT is in between
+	}
+	sw.log.Info("sip: seen from outside at another address, which Via, Contact and session descriptions say from now on", "address", now, "instead", was)
 }

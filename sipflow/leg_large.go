@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"net/netip"
-	"slices"
 	"sync"
 	"time"
 
@@ -112,12 +111,4 @@ func overLink(msg []byte, from, to transport.Link) []byte {
 		return []byte("\r\nVia: SIP/2.0/" + transport + " " + host + ";rport;")
 	}
 	return bytes.Replace(msg, via(from), via(to), 1)
-}
-
-// serves reports whether an address is that of a server that a URI leads to.
-func (sw *Switchboard) serves(uri string, addr netip.Addr) bool {
-	ctx, stop := context.WithTimeout(context.Background(), t1)
-	defer stop()
-	hops, err := sw.hopsOf(ctx, uri)
-	return err == nil && slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Addr.Addr() == addr })
 }

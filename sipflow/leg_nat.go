@@ -2,31 +2,10 @@ package sipflow
 
 import (
 	"net/netip"
-	"strings"
 
 	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/uri"
-	"sipxrest/sipflow/wire"
 )
-
-// learn takes over the address under which an outbound proxy saw the OPTIONS
-// that it answers (RFC 3581 §4). Only they are believed, and only in answers to
-// what they were asked: the branch of its Via cannot be guessed.
-func (sw *Switchboard) learn(over transport.Link, res *wire.Message) {
-	via, ok := res.TopVia()
-	if !ok || !sw.transport.Auto {
-		return
-	}
-	addr, err := netip.ParseAddr(strings.Trim(string(via.Param("received")), "[]"))
-	if err != nil {
-		return
-	}
-	now, was := sw.transport.SeenAs(over, addr, string(via.Param("rport")))
-	if now == was {
-		return // known, or no NAT is in between
-	}
-	sw.log.Info("sip: seen from outside at another address, which Via, Contact and session descriptions say from now on", "address", now, "instead", was)
-}
 
 // mediaHost is the address that the leg's session descriptions name: that of
 // the socket by which its phone is reached, of the same family (RFC 4566 §5.7).

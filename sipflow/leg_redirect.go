@@ -1,7 +1,6 @@
 package sipflow
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -18,10 +17,6 @@ const (
 	maxRedirects = 5
 	maxContacts  = 20
 )
-
-// ErrForbidden means that Config.Allow refuses a target; its error is wrapped,
-// too.
-var ErrForbidden = errors.New("not allowed")
 
 // allowed asks Config.Allow about a target of a call: user@host or a URI, as
 // on the wire.

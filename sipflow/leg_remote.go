@@ -524,3 +524,12 @@ func (h *husk) onRequest(s *shard, m *wire.Message, from transport.Path) wire.Re
 	}
 	return replyOf(200, from)
 }
+
+// targets reports whether a method refreshes the remote target.
+func targets(method string) bool {
+	switch method {
+	case "INVITE", "UPDATE", "SUBSCRIBE", "REFER", "NOTIFY":
+		return true
+	}
+	return false
+}

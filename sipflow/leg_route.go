@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -148,4 +149,12 @@ func whyLost(l transport.Link) error {
 		}
 	}
 	return errLost
+}
+
+// serves reports whether an address is that of a server that a URI leads to.
+func (sw *Switchboard) serves(uri string, addr netip.Addr) bool {
+	ctx, stop := context.WithTimeout(context.Background(), t1)
+	defer stop()
+	hops, err := sw.hopsOf(ctx, uri)
+	return err == nil && slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Addr.Addr() == addr })
 }

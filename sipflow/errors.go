@@ -1,0 +1,34 @@
+package sipflow
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Reasons for which a call ends or is not placed.
+var (
+	ErrNoAnswer     = errors.New("no answer in time")
+	ErrHungUp       = errors.New("the phone hung up")
+	ErrReplaced     = errors.New("replaced by a new call with the same parties")
+	ErrDraining     = errors.New("shutting down, no new calls are taken")
+	ErrTooManyCalls = errors.New("too many calls at once")
+	ErrUnreachable  = errors.New("no SIP next hop can be reached")
+	ErrNoCall       = errors.New("no such call")
+	ErrInProgress   = errors.New("a call of these parties is in progress")
+	ErrReferred     = errors.New("the calling phone is calling the other one at this moment")
+	ErrTransferring = errors.New("the call is being transferred already")
+	ErrHungUpByUser = errors.New("hung up by its client")
+)
+
+// StatusError is a final response other than 2xx.
+type StatusError struct {
+	Method string
+	Code   int
+	Reason string
+}
+
+func (e *StatusError) Error() string { return fmt.Sprintf("%s: %d %s", e.Method, e.Code, e.Reason) }
+
+// ErrForbidden means that Config.Allow refuses a target; its error is wrapped,
+// too.
+var ErrForbidden = errors.New("not allowed")

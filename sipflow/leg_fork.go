@@ -1,0 +1,42 @@
+package sipflow
+
+import (
+	"context"
+
+	"sipxrest/sipflow/transport"
+	"sipxrest/sipflow/wire"
+)
+
+// fork does what no call waits for in a goroutine of its own, which Serve waits
+// for. A fault of it ends neither the process nor the call.
+func (sw *Switchboard) fork(do func()) {
+	sw.forks.Go(func() { sw.faults.Try("hanging up a phone", do) })
+}
+
+// hangUpFork acknowledges and hangs up an answer that no leg took.
+func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Message, spec Spec, auth string) {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	if sw.forksOver {
+		return
+	}
+	sw.stats.forks.Add(1)
+	sw.fork(func() {
+		ctx, stop := context.WithTimeout(context.Background(), tEnd)
+		defer stop()
+		l := &Leg{call: &Call{Spec: spec, sw: sw}, id: tx.localTag, cseq: tx.seq, trunk: spec.Dial}
+		defer l.hold(nil)
+		l.inbox.wake = make(chan struct{}, 1)
+		if l.dialog = dialogOf(m); l.target == "" { // without Contact it is hung up by the way the INVITE went
+			uri, _ := wire.NameAddr(m.Get(wire.To))
+			l.target = string(uri)
+		}
+		l.peer.confirm("", false)
+		// Not tx, whose ACK is that of the answer that was taken.
+		fork := &clientTx{id: tx.id, path: from, seq: tx.seq, auth: auth, state: terminated}
+		if err := l.learn(m, fork); err == nil {
+			(&Answer{leg: l, tx: fork}).Ack(nil) //nolint:errcheck // asked for again with the repeated 200
+		}
+		l.Bye(ctx, "") //nolint:errcheck // there is nobody to tell
+	})
+}

@@ -6,17 +6,8 @@ import (
 	"errors"
 	"time"
 
-	"sipxrest/sipflow/transport"
-	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
-
-// allowBridged is what a phone may send within a bridged call: everything
-// that the other phone can take.
-const allowBridged = "INVITE, ACK, OPTIONS, CANCEL, BYE, INFO, NOTIFY, UPDATE, MESSAGE, REFER, SUBSCRIBE"
-
-// placeTime bounds looking up and reaching a next hop while a call is up.
-const placeTime = 5 * time.Second
 
 // bridge stays between the two phones of a call. It belongs to the call's
 // goroutine: one loop over what either phone sends, what the client orders,
@@ -243,27 +234,4 @@ func (p *peer) relay(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.relayed = on
-}
-
-// heed takes the remote target from a request or 2xx that refreshes it (RFC
-// 3261 §12.2). from is whence it came. A target where we do not go is left.
-func (l *Leg) heed(m *wire.Message, from transport.Path) {
-	if !targets(m.Method()) {
-		return
-	}
-	contact := string(wire.ContactURI(m.Get(wire.Contact)))
-	if contact == "" {
-		return
-	}
-	if contact != l.target && l.call.sw.barred(contact) != nil && uri.AddrPort(contact).Addr() != l.source {
-		return
-	}
-	moved := l.retarget(contact)
-	switch {
-	case l.hidden(contact, from.To.Addr()):
-		l.path = from
-		l.hold(from.Link)
-	case moved:
-		l.path = transport.Path{}
-	}
 }

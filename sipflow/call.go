@@ -3,6 +3,7 @@ package sipflow
 import (
 	"cmp"
 	"context"
+	"errors"
 	"log/slog"
 	"slices"
 	"strings"
@@ -240,4 +241,15 @@ func (c *Call) blame(ctx context.Context, who Party, err error) error {
 	}
 	c.by = who
 	return err
+}
+
+// hangUp ends a leg and tells the phone why. Its answer is waited for when the
+// flow is over, so that both phones are hung up at once.
+func (c *Call) hangUp(ctx context.Context, l *Leg, why error) {
+	reason := c.reasonFor(why)
+	if errors.Is(why, ErrNoAnswer) {
+		reason = reasonLine(408, "No Answer")
+	}
+	c.byes = append(c.byes, l.startBye(context.WithoutCancel(ctx), reason))
+	c.dialled(l, Terminated) // whatever it answers (RFC 3261 §15.1.1)
 }

@@ -17,21 +17,23 @@
 // Transactions (RFC 3261 §17, RFC 6026):
 //
 //	tx_timer.go           one list of timers for each delay
+//	tx_request.go         the dialog that a request of ours is made of, and its bytes
+//	tx_response.go        our responses, and how requests are told apart
+//	tx_inbox.go           what reaches the call's goroutine, in order
 //	tx_table.go           where transactions and legs are found
 //	tx_client.go          requests of ours
 //	tx_lead.go            requests that go out a while after they were made
 //	tx_server.go          requests of phones, and our responses
 //	tx_invite.go          an INVITE that came in
-//	tx_reliable.go        provisional responses of ours that are acknowledged (RFC 3262)
 //	tx_ended.go           what is remembered of dialogs that are over
 //
 // A leg, our side of one dialog (RFC 3261 §12):
 //
 //	leg.go                the leg, from its first request to its end
-//	leg_inbox.go          what reaches the call's goroutine, in order
-//	leg_dialog.go         what our requests carry of the dialog
 //	leg_header.go         the header fields of our first INVITE
 //	leg_reason.go         why we hang up (RFC 3326)
+//	leg_autoanswer.go     how a phone is asked to pick up by itself
+//	leg_relayed.go        what of a message another phone may be told
 //	leg_digest.go         challenges of servers and phones
 //	leg_remote.go         what the phone asks in its dialog
 //	leg_notification.go   its NOTIFYs of a REFER (RFC 3515)
@@ -44,6 +46,7 @@
 //	leg_large.go          requests too long for UDP (RFC 3261 §18.1.1)
 //	leg_redirect.go       302 and its kind
 //	leg_request.go        one request with its challenges, hops and redirections
+//	leg_session.go        session timers of a leg (RFC 4028)
 //	leg_early.go          what is agreed on before the phone picks up
 //	leg_fork.go           further phones that pick up
 //	leg_invite.go         the INVITE and its 2xx
@@ -54,16 +57,15 @@
 //
 //	bridge.go             what passes between two phones
 //	bridge_relay.go       requests that one phone asks of the other
-//	bridge_refresh.go     session timers (RFC 4028)
+//	bridge_refresh.go     refreshing sessions (RFC 4028)
 //	bridge_referid.go     REFERs that a phone numbers (RFC 3515 §2.4.6)
 //	bridge_replaces.go    attended transfer (RFC 3891)
 //	bridge_transfer.go    one phone makes room for another
-//	bridge_control.go     what clients want: digits, muting, hold
 //	bridge_list.go        the bridges there are
+//	bridge_control.go     what clients want: digits, muting, hold
 //
 // What a call does, each a ladder:
 //
-//	flow_autoanswer.go    how a phone is asked to pick up by itself
 //	flow_refer.go         REFER: the calling phone calls the other itself
 //	flow_referred.go      REFERs that were accepted a moment ago
 //	flow_invite.go        INVITE: we call both phones and stay
@@ -76,6 +78,7 @@
 //	inbound_admit.go      who may
 //	inbound_auth.go       who they are (RFC 3261 §22)
 //	inbound_loop.go       those that went in a circle
+//	inbound_reliable.go   provisional responses that are acknowledged (RFC 3262)
 //	inbound.go            what the caller is told
 //
 // The whole:

@@ -32,3 +32,11 @@ func (e *StatusError) Error() string { return fmt.Sprintf("%s: %d %s", e.Method,
 // ErrForbidden means that Config.Allow refuses a target; its error is wrapped,
 // too.
 var ErrForbidden = errors.New("not allowed")
+
+// errExpired ends a call whose phone did not refresh its session in time.
+var errExpired = errors.New("the phone did not refresh its session")
+
+var errNoSDP = errors.New("the phone answered without a session description")
+
+// ErrCancelled ends a call whose caller gave up before it was answered.
+var ErrCancelled = errors.New("the caller gave up")

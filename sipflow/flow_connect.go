@@ -13,29 +13,6 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// Destination is whom the caller of an inbound call is connected to.
-type Destination struct {
-	// URI is a SIP URI, or a tel URI where there is an outbound proxy. The
-	// INVITE goes there as all others do: through Config.OutboundProxies, or by
-	// RFC 3263.
-	URI string
-	// DisplayName goes into the To header field.
-	DisplayName string
-	// RingTime is how long the target may ring. Default 30 s.
-	RingTime time.Duration
-	// Header are further lines of the INVITE, "Name: value".
-	Header []string
-	// Credentials answer challenges for Realm (default Config.Realm) of the
-	// servers that the URI leads to.
-	Credentials Credentials
-	Realm       string
-	// Check, when it is set, is a target that Config.Allow is asked about.
-	Check string
-	// Trusted says that the configuration names the target, which may then be a
-	// service that only this machine reaches.
-	Trusted bool
-}
-
 // Connect calls a target with the caller's offer and stays between the two
 // until one hangs up (RFC 3261 §16 does not apply: this is a B2BUA):
 //

@@ -11,38 +11,6 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// Dialling is what a call by Dial needs beyond its Spec, whose Method is
-// MethodInvite, whose Key is the caller's to choose (a part without '@' is that of
-// no call of two users, and one that is held already gives ErrInProgress) and
-// whose CallingUser and CalledUser say for the log whom it joins.
-type Dialling struct {
-	// Gateway is the SIP URI of the way to the telephone network, without a
-	// user: sip:gw.example;transport=tls. INVITEs for Number go there, whatever
-	// Config.OutboundProxies says.
-	Gateway string
-	// GatewayDomain is the host of our From there. Default: the host of Gateway.
-	GatewayDomain string
-	// Credentials answer the gateway's challenges and nobody else's, for Realm
-	// when that is set.
-	Credentials Credentials
-	Realm       string
-	// Number is who is called, "+4930123456".
-	Number string
-	// Caller is the number that the phone is shown.
-	Caller string
-	// Anonymous hides it (RFC 3323); the gateway is told it all the same (RFC
-	// 3325 §9.1).
-	Anonymous bool
-	// Target is the SIP URI that the phone is joined with when it has answered.
-	// Challenges there are answered with Spec.Credentials, as those of any call.
-	Target string
-	// Chosen says that a client chose Target: without an outbound proxy it must
-	// not lead to services of this machine then.
-	Chosen bool
-	// TargetTime is how long that may ring. Default 30 s.
-	TargetTime time.Duration
-}
-
 const (
 	// quickAnswer is how long the phone's answer waits for the target's. A
 	// conference answers at once; longer, the phone would be left with an answer

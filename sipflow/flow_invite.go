@@ -3,11 +3,7 @@ package sipflow
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
-	"time"
 )
-
-var errNoSDP = errors.New("the phone answered without a session description")
 
 // Invite is the flow that calls both phones and joins them, in control of the
 // call until it ends (RFC 3725 §4.4, flow IV):
@@ -42,17 +38,6 @@ func Invite(ctx context.Context, c *Call) (err error) {
 		return errNoSDP
 	}
 	return c.connect(ctx, calling)
-}
-
-// hangUp ends a leg and tells the phone why. Its answer is waited for when the
-// flow is over, so that both phones are hung up at once.
-func (c *Call) hangUp(ctx context.Context, l *Leg, why error) {
-	reason := c.reasonFor(why)
-	if errors.Is(why, ErrNoAnswer) {
-		reason = reasonLine(408, "No Answer")
-	}
-	c.byes = append(c.byes, l.startBye(context.WithoutCancel(ctx), reason))
-	c.dialled(l, Terminated) // whatever it answers (RFC 3261 §15.1.1)
 }
 
 // connect calls the called phone for a calling one that has answered, and
@@ -111,31 +96,4 @@ func (c *Call) calledLeg() *Leg {
 	l := c.newLeg(uri+";sipxbridge-moh=false", c.CalledUser)
 	l.first = c.inviteHeader(c.Subject, c.ConfPIN, true)
 	return l
-}
-
-// reinvite sends an INVITE within the dialog and returns its answer, which
-// needs its ACK. When the phone's own crosses it (491) it is sent again a
-// little later (RFC 3261 §14.1: 2.1 to 4 s for the owner of the Call-ID).
-func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Answer, error) {
-	l.peer.invites(1)
-	defer l.peer.invites(-1)
-	l.first = "Allow: " + l.allows() + "\r\n" + l.sessionHeader()
-	for try := 0; ; try++ {
-		answer, err := func() (*Answer, error) {
-			ctx, stop := context.WithTimeoutCause(ctx, inviteTime, &StatusError{"INVITE", 408, "Request Timeout"})
-			defer stop()
-			return l.Invite(ctx, offer)
-		}()
-		if err == nil && len(offer) > 0 && len(answer.SDP) == 0 {
-			return nil, errors.Join(errNoSDP, answer.Ack(nil))
-		}
-		var refused *StatusError
-		if !errors.As(err, &refused) || refused.Code != 491 || try == 3 {
-			return answer, err
-		}
-		wait := 2100*time.Millisecond + time.Duration(rand.Int64N(int64(1900*time.Millisecond)))
-		if err := l.pause(ctx, wait); err != nil {
-			return nil, err
-		}
-	}
 }

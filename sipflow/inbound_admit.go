@@ -61,9 +61,6 @@ const (
 	Trusted                        // Take runs the call
 )
 
-// ErrCancelled ends a call whose caller gave up before it was answered.
-var ErrCancelled = errors.New("the caller gave up")
-
 // Incoming is a call that somebody places to us. The fields do not change;
 // the methods that say something to the caller are for the goroutine of
 // Inbound.Take.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"sipxrest/sipflow/sdp"
@@ -341,4 +342,31 @@ func (a *Answer) Ack(body []byte) error {
 		return fmt.Errorf("ACK %s: %w", l.target, err)
 	}
 	return nil
+}
+
+// reinvite sends an INVITE within the dialog and returns its answer, which
+// needs its ACK. When the phone's own crosses it (491) it is sent again a
+// little later (RFC 3261 §14.1: 2.1 to 4 s for the owner of the Call-ID).
+func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Answer, error) {
+	l.peer.invites(1)
+	defer l.peer.invites(-1)
+	l.first = "Allow: " + l.allows() + "\r\n" + l.sessionHeader()
+	for try := 0; ; try++ {
+		answer, err := func() (*Answer, error) {
+			ctx, stop := context.WithTimeoutCause(ctx, inviteTime, &StatusError{"INVITE", 408, "Request Timeout"})
+			defer stop()
+			return l.Invite(ctx, offer)
+		}()
+		if err == nil && len(offer) > 0 && len(answer.SDP) == 0 {
+			return nil, errors.Join(errNoSDP, answer.Ack(nil))
+		}
+		var refused *StatusError
+		if !errors.As(err, &refused) || refused.Code != 491 || try == 3 {
+			return answer, err
+		}
+		wait := 2100*time.Millisecond + time.Duration(rand.Int64N(int64(1900*time.Millisecond)))
+		if err := l.pause(ctx, wait); err != nil {
+			return nil, err
+		}
+	}
 }

@@ -6,7 +6,6 @@ import (
 	"strconv"
 
 	"sipxrest/sipflow/sdp"
-	"sipxrest/sipflow/wire"
 )
 
 // joint is what a leg keeps when it is joined with another. A leg whose phone
@@ -37,14 +36,6 @@ func (l *Leg) joined() *joint {
 		}
 	}
 	return l.joint
-}
-
-// bodyOf is the session description of a message, nil when it has none.
-func bodyOf(m *wire.Message) []byte {
-	if len(m.Body()) == 0 || !sdp.Is(m.Get(wire.ContentType)) {
-		return nil
-	}
-	return m.Body()
 }
 
 // describe makes another party's session description our offer to this leg's

@@ -142,31 +142,5 @@ func (r *redirection) add(res *wire.Message) {
 	r.open = append(open, r.open...)
 }
 
-// mayRefer says whether the phones of a bridge may be sent where a REFER wants
-// them: what the other phone will call is looked at, headers and all. header is
-// the Refer-To line that was looked at; made again it could be another, for a
-// call that its Replaces names may end meanwhile.
-//
-//go:noinline
-func (b *bridge) mayRefer(m *wire.Message) (header string, ok bool) {
-	sw := b.call.sw
-	v := m.Get(wire.ReferTo)
-	header = sw.referredHeader(m)
-	if sw.cfg.Allow == nil || v == nil {
-		return header, true
-	}
-	target := strings.TrimSuffix(strings.TrimPrefix(header, "Refer-To: "), "\r\n")
-	values := 0
-	wire.Split(v, func([]byte) bool { values++; return true })
-	if uri, _ := wire.NameAddr([]byte(target)); values == 1 && len(uri) > 0 && strings.Contains(target, "<") {
-		target = string(uri)
-	} // else the whole value: some phones take for the URI's what is the field's
-	err := sw.allowed(&b.call.Spec, target)
-	if err != nil {
-		sw.log.Debug("sip: REFER not relayed", "call", b.call, "error", err)
-	}
-	return header, err == nil
-}
-
 // notAllowed answers a REFER that the policy forbids.
 var notAllowed = wire.Reply{Code: 603, Header: reasonLine(603, "Not Allowed By Policy")}

@@ -2,13 +2,13 @@ package sipflow
 
 import (
 	"bytes"
-	"hash/maphash"
 	"strings"
 	"sync"
 	"time"
 
 	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/transport"
+	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
@@ -231,37 +231,6 @@ func (p *peer) latest() answer {
 	return answer{}
 }
 
-var transactionSeed = maphash.MakeSeed()
-
-// transactionOf hashes what tells a request of a dialog from another one that
-// has the same CSeq number: the method and, unless it is one of RFC 2543, the
-// branch. A repeat has the same hash.
-func transactionOf(m *wire.Message) uint16 {
-	h := maphash.String(transactionSeed, m.Method())
-	if branch := uniqueBranch(m); branch != nil {
-		h ^= maphash.Bytes(transactionSeed, branch)
-	}
-	return uint16(h)
-}
-
-// uniqueBranch is the branch of a request's Via, nil if it is not one that RFC
-// 3261 makes unique.
-func uniqueBranch(m *wire.Message) []byte {
-	via, _ := m.TopVia()
-	if len(via.Branch) <= len(branchCookie) || string(via.Branch[:len(branchCookie)]) != branchCookie {
-		return nil
-	}
-	return via.Branch
-}
-
-// again is the answer that a request gets, and each repeat of it.
-func again(m *wire.Message, code int, from transport.Path) wire.Reply {
-	if code == 420 {
-		return badExtension(m)
-	}
-	return replyOf(code, from)
-}
-
 // badExtension refuses a request for the extensions that it requires (RFC 3261
 // §8.2.2.3): none of them is of use here.
 func badExtension(m *wire.Message) wire.Reply {
@@ -380,22 +349,6 @@ func (p *peer) acknowledged() {
 		p.reinvite.timer.stop()
 		p.reinvite = nil
 	}
-}
-
-// replyOf is the answer with the fields that its code wants.
-func replyOf(code int, from transport.Path) wire.Reply {
-	r := wire.Reply{Code: code}
-	switch code {
-	case 200, 202:
-		r.Header = string(appendContact(make([]byte, 0, 80), from.Link)) + "Allow: " + allow + "\r\n"
-	case 405, 501:
-		r.Header = "Allow: " + allow + "\r\n"
-	case 489:
-		r.Header = "Allow-Events: refer\r\n"
-	case 500:
-		r.Header = "Retry-After: 1\r\n"
-	}
-	return r
 }
 
 // reinvite repeats our 200 to a re-INVITE until its ACK comes, over TCP too,
@@ -532,4 +485,27 @@ func targets(method string) bool {
 		return true
 	}
 	return false
+}
+
+// heed takes the remote target from a request or 2xx that refreshes it (RFC
+// 3261 §12.2). from is whence it came. A target where we do not go is left.
+func (l *Leg) heed(m *wire.Message, from transport.Path) {
+	if !targets(m.Method()) {
+		return
+	}
+	contact := string(wire.ContactURI(m.Get(wire.Contact)))
+	if contact == "" {
+		return
+	}
+	if contact != l.target && l.call.sw.barred(contact) != nil && uri.AddrPort(contact).Addr() != l.source {
+		return
+	}
+	moved := l.retarget(contact)
+	switch {
+	case l.hidden(contact, from.To.Addr()):
+		l.path = from
+		l.hold(from.Link)
+	case moved:
+		l.path = transport.Path{}
+	}
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"sipxrest/resolve"
 	"sipxrest/sipflow/transport"
@@ -232,17 +233,6 @@ func (l *Leg) servedBy(addr netip.Addr) bool {
 	return err == nil && slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Addr.Addr() == addr })
 }
 
-// routeTo preloads the route set with the next hop. sipXrest: it is numeric,
-// so that the proxy need not look itself up.
-func routeTo(p transport.Path) string {
-	b := append(make([]byte, 0, 64), "Route: <sip:"...)
-	b = p.To.AppendTo(b)
-	if p.Link.Reliable() {
-		b = transport.AppendParam(b, p.Link)
-	}
-	return string(append(b, ";lr>\r\n"...))
-}
-
 // finish waits for the answer to what was sent, and sends it again as long as
 // that makes sense.
 func (a *attempt) finish(ctx context.Context, tx *clientTx, err error) (*wire.Message, error) {
@@ -264,3 +254,6 @@ func (a *attempt) finish(ctx context.Context, tx *clientTx, err error) (*wire.Me
 		}
 	}
 }
+
+// placeTime bounds looking up and reaching a next hop while a call is up.
+const placeTime = 5 * time.Second

@@ -140,17 +140,6 @@ func contactAsAsked(m *wire.Message, r wire.Reply) wire.Reply {
 	return r
 }
 
-// whyLost is errLost with what is known about the end of the connection: a
-// server that refuses our certificate says so only there.
-func whyLost(l transport.Link) error {
-	if s, ok := l.(*transport.Stream); ok {
-		if refused := s.Refused(); refused != nil {
-			return fmt.Errorf("%w: %w", errLost, refused)
-		}
-	}
-	return errLost
-}
-
 // serves reports whether an address is that of a server that a URI leads to.
 func (sw *Switchboard) serves(uri string, addr netip.Addr) bool {
 	ctx, stop := context.WithTimeout(context.Background(), t1)

@@ -83,3 +83,58 @@ type Spec struct {
 // A Flow runs one call from its first INVITE to its last BYE, in the call's
 // own goroutine. It returns nil when the parties were connected.
 type Flow func(ctx context.Context, c *Call) error
+
+// Dialling is what a call by Dial needs beyond its Spec, whose Method is
+// MethodInvite, whose Key is the caller's to choose (a part without '@' is that of
+// no call of two users, and one that is held already gives ErrInProgress) and
+// whose CallingUser and CalledUser say for the log whom it joins.
+type Dialling struct {
+	// Gateway is the SIP URI of the way to the telephone network, without a
+	// user: sip:gw.example;transport=tls. INVITEs for Number go there, whatever
+	// Config.OutboundProxies says.
+	Gateway string
+	// GatewayDomain is the host of our From there. Default: the host of Gateway.
+	GatewayDomain string
+	// Credentials answer the gateway's challenges and nobody else's, for Realm
+	// when that is set.
+	Credentials Credentials
+	Realm       string
+	// Number is who is called, "+4930123456".
+	Number string
+	// Caller is the number that the phone is shown.
+	Caller string
+	// Anonymous hides it (RFC 3323); the gateway is told it all the same (RFC
+	// 3325 §9.1).
+	Anonymous bool
+	// Target is the SIP URI that the phone is joined with when it has answered.
+	// Challenges there are answered with Spec.Credentials, as those of any call.
+	Target string
+	// Chosen says that a client chose Target: without an outbound proxy it must
+	// not lead to services of this machine then.
+	Chosen bool
+	// TargetTime is how long that may ring. Default 30 s.
+	TargetTime time.Duration
+}
+
+// Destination is whom the caller of an inbound call is connected to.
+type Destination struct {
+	// URI is a SIP URI, or a tel URI where there is an outbound proxy. The
+	// INVITE goes there as all others do: through Config.OutboundProxies, or by
+	// RFC 3263.
+	URI string
+	// DisplayName goes into the To header field.
+	DisplayName string
+	// RingTime is how long the target may ring. Default 30 s.
+	RingTime time.Duration
+	// Header are further lines of the INVITE, "Name: value".
+	Header []string
+	// Credentials answer challenges for Realm (default Config.Realm) of the
+	// servers that the URI leads to.
+	Credentials Credentials
+	Realm       string
+	// Check, when it is set, is a target that Config.Allow is asked about.
+	Check string
+	// Trusted says that the configuration names the target, which may then be a
+	// service that only this machine reaches.
+	Trusted bool
+}

@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"errors"
+	"fmt"
 
 	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
@@ -423,4 +424,15 @@ func (sw *Switchboard) repeatAck(tx *clientTx, m *wire.Message) {
 		ack = d.request(p.Link, &outgoing{method: "ACK"}, tx.seq, newID(), "")
 	}
 	p.Repeat(ack) // the next repeat of the response asks again
+}
+
+// whyLost is errLost with what is known about the end of the connection: a
+// server that refuses our certificate says so only there.
+func whyLost(l transport.Link) error {
+	if s, ok := l.(*transport.Stream); ok {
+		if refused := s.Refused(); refused != nil {
+			return fmt.Errorf("%w: %w", errLost, refused)
+		}
+	}
+	return errLost
 }

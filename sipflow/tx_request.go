@@ -191,3 +191,18 @@ func (tx *clientTx) refusalAck(res *wire.Message) []byte {
 func (tx *clientTx) cancelRequest(of *dialog, header string) []byte {
 	return of.request(tx.path.Link, &outgoing{method: "CANCEL", header: header}, tx.seq, tx.id, "")
 }
+
+// routeTo preloads the route set with the next hop. sipXrest: it is numeric,
+// so that the proxy need not look itself up.
+func routeTo(p transport.Path) string {
+	b := append(make([]byte, 0, 64), "Route: <sip:"...)
+	b = p.To.AppendTo(b)
+	if p.Link.Reliable() {
+		b = transport.AppendParam(b, p.Link)
+	}
+	return string(append(b, ";lr>\r\n"...))
+}
+
+// allowBridged is what a phone may send within a bridged call: everything
+// that the other phone can take.
+const allowBridged = "INVITE, ACK, OPTIONS, CANCEL, BYE, INFO, NOTIFY, UPDATE, MESSAGE, REFER, SUBSCRIBE"

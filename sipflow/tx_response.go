@@ -1,0 +1,115 @@
+package sipflow
+
+import (
+	"bytes"
+	"hash/maphash"
+	"strconv"
+	"strings"
+
+	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/transport"
+	"sipxrest/sipflow/wire"
+)
+
+// replyOf is the answer with the fields that its code wants.
+func replyOf(code int, from transport.Path) wire.Reply {
+	r := wire.Reply{Code: code}
+	switch code {
+	case 200, 202:
+		r.Header = string(appendContact(make([]byte, 0, 80), from.Link)) + "Allow: " + allow + "\r\n"
+	case 405, 501:
+		r.Header = "Allow: " + allow + "\r\n"
+	case 489:
+		r.Header = "Allow-Events: refer\r\n"
+	case 500:
+		r.Header = "Retry-After: 1\r\n"
+	}
+	return r
+}
+
+// again is the answer that a request gets, and each repeat of it.
+func again(m *wire.Message, code int, from transport.Path) wire.Reply {
+	if code == 420 {
+		return badExtension(m)
+	}
+	return replyOf(code, from)
+}
+
+var transactionSeed = maphash.MakeSeed()
+
+// transactionOf hashes what tells a request of a dialog from another one that
+// has the same CSeq number: the method and, unless it is one of RFC 2543, the
+// branch. A repeat has the same hash.
+func transactionOf(m *wire.Message) uint16 {
+	h := maphash.String(transactionSeed, m.Method())
+	if branch := uniqueBranch(m); branch != nil {
+		h ^= maphash.Bytes(transactionSeed, branch)
+	}
+	return uint16(h)
+}
+
+// uniqueBranch is the branch of a request's Via, nil if it is not one that RFC
+// 3261 makes unique.
+func uniqueBranch(m *wire.Message) []byte {
+	via, _ := m.TopVia()
+	if len(via.Branch) <= len(branchCookie) || string(via.Branch[:len(branchCookie)]) != branchCookie {
+		return nil
+	}
+	return via.Branch
+}
+
+// bodyOf is the session description of a message, nil when it has none.
+func bodyOf(m *wire.Message) []byte {
+	if len(m.Body()) == 0 || !sdp.Is(m.Get(wire.ContentType)) {
+		return nil
+	}
+	return m.Body()
+}
+
+const (
+	// maxRelayedHeader bounds the fields that are copied, in bytes.
+	maxRelayedHeader = 8192
+)
+
+// reasonsOf are the Reason header lines of a BYE or CANCEL (RFC 3326 §2: there
+// may be one for each protocol), as the other phone gets them.
+func reasonsOf(m *wire.Message) string {
+	var b []byte
+	for v := range m.All(wire.Reason) {
+		if len(b)+len(v) < maxRelayedHeader {
+			b = wire.AppendField(b, "Reason", string(v))
+		}
+	}
+	return string(b)
+}
+
+// causeOf is the Reason of a refusal for the other phone: that of Q.850 (RFC
+// 6432 §4), for that of SIP is the refusal itself.
+func causeOf(res *wire.Message) (line string) {
+	for v := range res.All(wire.Reason) {
+		wire.Split(v, func(one []byte) bool {
+			protocol, _, _ := bytes.Cut(one, []byte(";"))
+			if bytes.EqualFold(bytes.TrimSpace(protocol), []byte("Q.850")) && len(one) < maxRelayedHeader {
+				line = string(wire.AppendField(nil, "Reason", string(one)))
+			}
+			return line == ""
+		})
+		if line != "" {
+			break
+		}
+	}
+	return line
+}
+
+func reasonLine(code int, text string) string {
+	if text == "" {
+		text = wire.Phrase(code)
+	}
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == '"' || r == '\\' || r == 0x7f {
+			return -1
+		}
+		return r
+	}, text)
+	return "Reason: SIP;cause=" + strconv.Itoa(code) + `;text="` + text + "\"\r\n"
+}

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strconv"
@@ -264,7 +265,7 @@ func TestAMetricsAddressIsChecked(t *testing.T) {
 
 var metricName = regexp.MustCompile(`\bsipxrest_[a-z0-9_]+`)
 
-// Every metric that the alert rules and the README name is shown, its labels too.
+// Every metric that the alert rules and the pages name is shown, its labels too.
 func TestAlertRulesNameMetricsThatExist(t *testing.T) {
 	_, addr := phone(t, siptest.Script{})
 	cfg := watched(t, addr)
@@ -296,7 +297,11 @@ func TestAlertRulesNameMetricsThatExist(t *testing.T) {
 			}
 		}
 	}
-	for _, file := range []string{"../../../packaging/sipxrest.rules.yml", "../../../README.md"} {
+	files, err := filepath.Glob("../../../docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range append(files, "../../../packaging/sipxrest.rules.yml", "../../../README.md") {
 		text, err := os.ReadFile(file)
 		if err != nil {
 			t.Fatal(err)

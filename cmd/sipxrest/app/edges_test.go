@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -66,6 +68,30 @@ func TestImportsPointDownward(t *testing.T) {
 	}
 	if seen < 5 {
 		t.Errorf("go list answered %d packages only", seen)
+	}
+}
+
+// The page of layers says what the table says.
+func TestThePageOfLayersIsTheEdgeTable(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/development.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	quoted := regexp.MustCompile("`([^`]+)`")
+	page := map[string]string{}
+	for line := range strings.Lines(string(text)) {
+		if cells := strings.Split(strings.Trim(line, "|\n"), " | "); len(cells) == 3 {
+			page[strings.Trim(cells[0], " `")] = cells[2]
+		}
+	}
+	for pkg, may := range edges {
+		var said []string
+		for _, m := range quoted.FindAllStringSubmatch(page[pkg], -1) {
+			said = append(said, m[1])
+		}
+		if page[pkg] == "" || !slices.Equal(said, may) {
+			t.Errorf("docs/development.md says that %s may import %q, not %q", pkg, said, may)
+		}
 	}
 }
 

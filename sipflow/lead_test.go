@@ -25,7 +25,7 @@ func TestRequestsThatWaitGoOutWhenTheyAreDue(t *testing.T) {
 		want := map[*clientTx]time.Duration{}
 		for i, wait := range []time.Duration{500, 100, 7, 100, 3, 500, 250} {
 			at := time.Duration(i) * time.Millisecond
-			time.Sleep(began.Add(at).Sub(time.Now()))
+			time.Sleep(time.Until(began.Add(at)))
 			tx := new(clientTx)
 			q.add(lead{time.Now().Add(wait * time.Millisecond), tx}, due)
 			want[tx] = at + wait*time.Millisecond

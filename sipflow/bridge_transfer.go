@@ -83,7 +83,7 @@ func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error 
 	}
 	// sipXrest: without sipxbridge-moh, unlike the other two.
 	l := c.newLeg("sip:"+order.target+";sipx-noroute=Voicemail;sipx-userforward=false", order.target)
-	l.first = c.inviteHeader("", "", true)
+	l.first = c.inviteHeader("", "", allowBridged)
 	t := &transfer{order: order, target: l, offer: offer, until: time.Now().Add(c.ringTime())}
 	l.cseq++
 	t.attempt = l.newAttempt(&outgoing{method: "INVITE", header: l.first, contentType: sdp.Type, body: l.describe(offer)})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
@@ -206,7 +207,7 @@ func (c *Call) retire(l *Leg) {
 	l.peer.mu.Lock()
 	defer l.peer.mu.Unlock()
 	l.peer.acknowledged()
-	if in := l.caller(); in != nil {
+	if in := l.callee.caller(); in != nil {
 		s.outlive(c.sw, in)
 	}
 	if l.peer.confirmed && !s.closed && !l.refusedCaller() {
@@ -252,4 +253,37 @@ func (c *Call) hangUp(ctx context.Context, l *Leg, why error) {
 	}
 	c.byes = append(c.byes, l.startBye(context.WithoutCancel(ctx), reason))
 	c.dialled(l, Terminated) // whatever it answers (RFC 3261 §15.1.1)
+}
+
+// firstHops says where the first INVITE goes.
+func (c *Call) firstHops(ctx context.Context) ([]resolve.Hop, error) {
+	if c.Dial != nil {
+		return c.sw.hopsOf(ctx, c.Dial.Gateway)
+	}
+	return c.namedHops(ctx, "sip:"+c.endpoint())
+}
+
+// byOurServers reports whether the first INVITE goes to servers that the
+// configuration names, or to those of the agent's domain. A client may have any
+// other host called, which must not free it of the limits of strangers.
+func (c *Call) byOurServers() bool {
+	_, host, _ := strings.Cut(c.endpoint(), "@")
+	_, domain, _ := strings.Cut(c.Key.Agent, "@")
+	return len(c.sw.proxies) > 0 || c.Dial != nil || strings.EqualFold(host, domain)
+}
+
+// rings asks whether the agent may have those rung whom the call is for.
+func (c *Call) rings() error {
+	if c.Dial != nil { // the target is the operator's choice, or has been asked about
+		return c.sw.allowed(&c.Spec, uri.Dialable(c.Dial.Number)) // what is dialled
+	}
+	if c.Spec.Converse != nil {
+		return c.sw.allowed(&c.Spec, c.CalledUser)
+	}
+	for _, user := range [...]string{c.CallingUser, c.CalledUser} {
+		if err := c.sw.allowed(&c.Spec, user); err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -128,7 +128,7 @@ type deniedAgents struct {
 // usual trouble of a new installation.
 func (l *Leg) logDenied(cred *Credentials, method, why string) {
 	c := l.call
-	agent, key := c.Key.Agent, l.passwordKey()
+	agent, key := c.Key.Agent, l.callee.passwordKey()
 	if why == whyNobody && key != "" {
 		why += ": name a user with one in " + key
 	}
@@ -150,20 +150,4 @@ func (l *Leg) logDenied(cred *Credentials, method, why string) {
 		}
 		c.sw.log.Warn("the SIP proxy does not let the agent call: "+why, "agent", agent, "sip-user", user, "method", method)
 	}
-}
-
-// passwordKey is the key of the configuration that says whose SIP password the leg
-// has; "" where the client says it.
-func (l *Leg) passwordKey() string {
-	switch {
-	case l.trunk != nil:
-		return "dialout.gateway.user"
-	case l.part != nil:
-		return "dispatch.agent"
-	case l.call.Dial != nil:
-		return "dialout.agent"
-	case l.call.Converse != nil:
-		return "phone.sip.agent"
-	}
-	return ""
 }

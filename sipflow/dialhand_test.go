@@ -293,10 +293,11 @@ func TestDialDoesNotReachThisMachineByARedirection(t *testing.T) {
 		r := newRig(t, siptest.NewNetwork(), "")
 		defer r.stop()
 		c := &Call{sw: r.sw, Spec: Spec{Dial: &Dialling{Target: "sip:room@127.0.0.1:5070"}}}
-		if _, err := c.namedHops(t.Context(), c.Dial.Target); err != nil {
+		target := dialTarget{(*userPhone)(c)}
+		if _, err := target.route(t.Context(), c.Dial.Target); err != nil {
 			t.Error(err)
 		}
-		if hops, err := c.namedHops(t.Context(), "sip:x@127.0.0.1:9100"); err == nil {
+		if hops, err := target.route(t.Context(), "sip:x@127.0.0.1:9100"); err == nil {
 			t.Errorf("goes to %v", hops)
 		}
 	})

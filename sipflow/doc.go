@@ -29,6 +29,7 @@
 //
 // A leg, our side of one dialog (RFC 3261 §12):
 //
+//	leg_callee.go         whom a leg is with, and by what right
 //	leg.go                the leg, from its first request to its end
 //	leg_header.go         the header fields of our first INVITE
 //	leg_reason.go         why we hang up (RFC 3326)
@@ -50,7 +51,6 @@
 //	leg_early.go          what is agreed on before the phone picks up
 //	leg_fork.go           further phones that pick up
 //	leg_invite.go         the INVITE and its 2xx
-//	leg_ring.go           how long a phone rings, and what counts as ringing
 //	leg_phones.go         phones that refuse REFER
 //
 // Two legs joined:

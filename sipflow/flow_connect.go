@@ -2,12 +2,15 @@ package sipflow
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
+	"sipxrest/resolve"
 	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
@@ -68,6 +71,43 @@ func (to *Destination) ringTime() time.Duration {
 	return targetTime
 }
 
+// calledTarget is whom a caller is connected to.
+type calledTarget struct {
+	*userPhone
+	in     *Incoming
+	to     *Destination
+	onward bool   // its provisional responses go to the caller
+	header string // what its 200 says beyond its dialog
+}
+
+// calledTarget is whom the leg of a Connect is with.
+func (l *Leg) calledTarget() *calledTarget { return l.callee.(*calledTarget) }
+
+func (t *calledTarget) secret() (*Credentials, string, bool) {
+	return &t.to.Credentials, cmp.Or(t.to.Realm, t.sw.cfg.Realm), false
+}
+
+func (t *calledTarget) servedBy(addr netip.Addr) bool { return t.sw.servedBy(t.to.URI, addr) }
+
+func (t *calledTarget) route(ctx context.Context, uri string) ([]resolve.Hop, error) {
+	if t.to.Trusted {
+		return t.sw.nextHops(ctx, uri)
+	}
+	return t.userPhone.route(ctx, uri)
+}
+
+func (t *calledTarget) ringTime() time.Duration { return t.to.ringTime() }
+
+func (t *calledTarget) ringing(l *Leg, m *wire.Message) {
+	if t.onward {
+		t.in.progress(l, m)
+	}
+}
+
+func (t *calledTarget) pickedUp(m *wire.Message) { t.header = relayedHeader(m) }
+
+func (t *calledTarget) passwordKey() string { return "dispatch.agent" }
+
 // targetLeg prepares the call to the target.
 func (in *Incoming) targetLeg(to *Destination) (*Leg, error) {
 	c := in.call
@@ -88,9 +128,9 @@ func (in *Incoming) targetLeg(to *Destination) (*Leg, error) {
 	if to.DisplayName != "" {
 		l.remote = string(appendNameAddr(nil, to.DisplayName, aor))
 	}
-	l.part = &part{in: in, dest: to, onward: true}
+	l.callee = &calledTarget{userPhone: (*userPhone)(c), in: in, to: to, onward: true}
 	l.joined().forwards = forwards
-	l.first = c.inviteHeader("", "", true) + in.onwardHeader() + c.sw.loopHeader(in.req) + headerLines(to.Header)
+	l.first = c.inviteHeader("", "", allowBridged) + in.onwardHeader() + c.sw.loopHeader(in.req) + headerLines(to.Header)
 	l.alerted = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
 	return l, nil
 }
@@ -169,7 +209,7 @@ func (in *Incoming) connect(ctx context.Context, target *Leg) (err error) {
 	c, caller := in.call, in.leg
 	waiting, stop := in.while(ctx)
 	defer stop()
-	ringing, limit := context.WithTimeoutCause(waiting, target.part.dest.ringTime(), ErrNoAnswer)
+	ringing, limit := context.WithTimeoutCause(waiting, target.callee.ringTime(), ErrNoAnswer)
 	defer limit()
 	ringing, fail := context.WithCancelCause(ringing)
 	defer fail(nil)
@@ -187,7 +227,7 @@ func (in *Incoming) connect(ctx context.Context, target *Leg) (err error) {
 		}
 		return err
 	}
-	target.alerted, target.part.onward, target.joint.early, target.joint.forwards = nil, false, nil, 0
+	target.alerted, target.calledTarget().onward, target.joint.early, target.joint.forwards = nil, false, nil, 0
 	in.failed = Us
 	if err != nil {
 		if waiting.Err() == nil {
@@ -237,7 +277,7 @@ func (in *Incoming) answerOffer(ctx context.Context, target *Leg, joined *Answer
 	if in.early != nil { // the caller has had an answer, which stays the same (RFC 3262 §5)
 		answer = in.early
 	}
-	if !in.accept(caller.answerTo(in.offer, answer), target.part.header) {
+	if !in.accept(caller.answerTo(in.offer, answer), target.calledTarget().header) {
 		return context.Cause(in.ctx)
 	}
 	if sdp.SameMedia(answer, joined.SDP) {
@@ -262,7 +302,7 @@ func (in *Incoming) answerDelayed(ctx context.Context, target *Leg, joined *Answ
 		return errors.Join(errNoSDP, joined.Ack(nil))
 	}
 	target.heard(joined.SDP)
-	if !in.accept(caller.describe(joined.SDP), target.part.header) {
+	if !in.accept(caller.describe(joined.SDP), target.calledTarget().header) {
 		return errors.Join(context.Cause(in.ctx), joined.Ack(target.refuse(joined.SDP)))
 	}
 	e, err := in.await(ctx, func(e event) bool { return e.ack != nil })
@@ -299,7 +339,7 @@ func (in *Incoming) answerAfterPrack(ctx context.Context, target *Leg, joined *A
 	if err := joined.Ack(nil); err != nil {
 		return err
 	}
-	if !in.accept(nil, target.part.header) {
+	if !in.accept(nil, target.calledTarget().header) {
 		return context.Cause(in.ctx)
 	}
 	return nil

@@ -65,9 +65,10 @@ func AnsweredElsewhere() error { return errElsewhere }
 // Key.Agent with Spec.AgentName.
 func Converse(ctx context.Context, c *Call) (err error) {
 	l := c.newLegFrom("sip:"+c.CalledUser, c.CalledUser, c.AgentName, c.Key.Agent)
-	t := &talk{call: c, leg: l, end: c.Spec.Converse, far: CalledParty}
-	l.joined().talk = t
-	l.first = strings.Replace(c.inviteHeader(c.Subject, "", true), allowBridged, allowTalk, 1)
+	t := &talk{callee: l.callee, call: c, leg: l, end: c.Spec.Converse, far: CalledParty}
+	l.joined()
+	l.callee = t
+	l.first = c.inviteHeader(c.Subject, "", l.callee.allow())
 	l.alerted = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
 	l.peer.relay(true) // from the answer on
 	answer, err := c.ring(ctx, l, l.describe(t.end.Offer()))
@@ -105,11 +106,12 @@ func Converse(ctx context.Context, c *Call) (err error) {
 //	    |<===== media ======>|
 func (in *Incoming) Converse(ctx context.Context, end *Conversation) error {
 	c, l := in.call, in.leg
-	t := &talk{call: c, leg: l, end: end, far: CallingParty}
+	t := &talk{callee: l.callee, call: c, leg: l, end: end, far: CallingParty}
 	if err := context.Cause(in.ctx); err != nil {
 		return err
 	}
-	l.joined().talk = t
+	l.joined()
+	l.callee = t
 	waiting, stop := in.while(ctx)
 	defer stop()
 	take := func() error { return t.answer(waiting, in) }
@@ -118,7 +120,7 @@ func (in *Incoming) Converse(ctx context.Context, end *Conversation) error {
 	}
 	if err := take(); err != nil { // the caller may be connected elsewhere
 		l.peer.relay(false)
-		l.joint.talk = nil
+		l.callee = t.callee
 		return err
 	}
 	in.bridged = true
@@ -173,15 +175,25 @@ func (t *talk) takeBack(ctx context.Context) error {
 // talk is our side of a call whose media end here. It belongs to the call's
 // goroutine.
 type talk struct {
-	call *Call
-	leg  *Leg
-	end  *Conversation
-	far  Party     // the phone
-	owed *serverTx // its ACK has the answer to our offer
+	callee // without it
+	call   *Call
+	leg    *Leg
+	end    *Conversation
+	far    Party     // the phone
+	owed   *serverTx // its ACK has the answer to our offer
 }
 
-// early takes what a phone says of its media before it answers.
-func (t *talk) early(m *wire.Message) {
+func (t *talk) allow() string { return allowTalk }
+
+func (t *talk) passwordKey() string {
+	if t.far == CallingParty {
+		return t.callee.passwordKey()
+	}
+	return "phone.sip.agent"
+}
+
+// ringing takes what a phone says of its media before it answers.
+func (t *talk) ringing(_ *Leg, m *wire.Message) {
 	if answer := bodyOf(m); answer != nil && m.Code() > 100 {
 		t.end.Answered(answer, true) //nolint:errcheck // its 200 decides
 	}
@@ -402,14 +414,6 @@ func (t *talk) refresh(ctx context.Context) error {
 		return err
 	}
 	return t.agree(again.SDP)
-}
-
-// allows is what we say in the dialog that the phone may send.
-func (l *Leg) allows() string {
-	if l.joint != nil && l.joint.talk != nil {
-		return allowTalk
-	}
-	return allowBridged
 }
 
 // endpoint is user@host that the first INVITE goes to.

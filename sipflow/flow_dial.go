@@ -1,11 +1,14 @@
 package sipflow
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"net/netip"
 	"strings"
 	"time"
 
+	"sipxrest/resolve"
 	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
@@ -101,9 +104,9 @@ func (c *Call) offerTarget(ctx context.Context, phone *Leg, answer *Answer) (tar
 	}
 	waiting, stop := phone.While(ctx)
 	defer stop()
-	waiting, limit := context.WithTimeoutCause(waiting, c.targetTime(), ErrNoAnswer)
-	defer limit()
 	target = c.targetLeg()
+	waiting, limit := context.WithTimeoutCause(waiting, target.callee.ringTime(), ErrNoAnswer)
+	defer limit()
 	target.alerted = func() { held() } //nolint:errcheck // its repeats ask again
 	// When it is given up the phone must not wait for what it says to that.
 	target.joined().early = &earlyOffer{calling: phone, offered: true}
@@ -206,6 +209,35 @@ func (c *Call) blameTarget(ctx context.Context, err error) error {
 	return err
 }
 
+// gatewayPhone is the phone that a call by Dial reaches by way of a gateway.
+type gatewayPhone struct{ *userPhone }
+
+func (p gatewayPhone) secret() (*Credentials, string, bool) {
+	return &p.Dial.Credentials, p.Dial.Realm, p.Dial.Realm == ""
+}
+
+func (p gatewayPhone) servedBy(addr netip.Addr) bool { return p.sw.serves(p.Dial.Gateway, addr) }
+
+func (p gatewayPhone) route(ctx context.Context, _ string) ([]resolve.Hop, error) {
+	return p.sw.hopsOf(ctx, p.Dial.Gateway)
+}
+
+func (p gatewayPhone) passwordKey() string { return "dialout.gateway.user" }
+
+// dialTarget is what that phone is joined with.
+type dialTarget struct{ *userPhone }
+
+// route lets the configuration name a service that only this machine reaches. A
+// redirection may not.
+func (p dialTarget) route(ctx context.Context, uri string) ([]resolve.Hop, error) {
+	if !p.Dial.Chosen && uri == p.Dial.Target {
+		return p.sw.nextHops(ctx, uri)
+	}
+	return p.userPhone.route(ctx, uri)
+}
+
+func (p dialTarget) ringTime() time.Duration { return cmp.Or(max(p.Dial.TargetTime, 0), targetTime) }
+
 // phoneLeg prepares the call to the number.
 func (c *Call) phoneLeg() *Leg {
 	d := c.Dial
@@ -230,8 +262,8 @@ func (c *Call) phoneLeg() *Leg {
 		name, aor = "Anonymous", "anonymous@anonymous.invalid"
 	}
 	l := c.newLegFrom(scheme+":"+number+"@"+rest+";user=phone", number+"@"+host, name, aor)
-	l.trunk = d
-	l.first = c.inviteHeader(c.Subject, "", true)
+	l.callee = gatewayPhone{(*userPhone)(c)}
+	l.first = c.inviteHeader(c.Subject, "", allowBridged)
 	if d.Anonymous {
 		l.first += "Privacy: id\r\n"
 		if caller != "" {
@@ -251,6 +283,7 @@ func (c *Call) targetLeg() *Leg {
 		aor = uri.Dialable(c.Dial.Number) + "@" + c.sw.host
 	}
 	l := c.newLegFrom(target, to, c.AgentName, aor)
-	l.first = c.inviteHeader(c.Subject, c.ConfPIN, true)
+	l.callee = dialTarget{(*userPhone)(c)}
+	l.first = c.inviteHeader(c.Subject, c.ConfPIN, allowBridged)
 	return l
 }

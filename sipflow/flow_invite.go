@@ -94,6 +94,6 @@ func (c *Call) calledLeg() *Leg {
 		uri += ";sipx-userforward=false"
 	}
 	l := c.newLeg(uri+";sipxbridge-moh=false", c.CalledUser)
-	l.first = c.inviteHeader(c.Subject, c.ConfPIN, true)
+	l.first = c.inviteHeader(c.Subject, c.ConfPIN, allowBridged)
 	return l
 }

@@ -137,7 +137,11 @@ func (c *Call) callingLeg() *Leg {
 		uri += ";sipx-userforward=false"
 	}
 	l := c.newLeg(uri+";sipxbridge-moh=false", c.CallingUser)
-	l.first = c.inviteHeader(c.Subject, "", c.Method == MethodInvite) + c.AutoAnswer.header(c.Key.Agent)
+	methods := allow
+	if c.Method == MethodInvite {
+		methods = allowBridged
+	}
+	l.first = c.inviteHeader(c.Subject, "", methods) + c.AutoAnswer.header(c.Key.Agent)
 	return l
 }
 
@@ -153,14 +157,7 @@ func (c *Call) referTo() string {
 // ring invites a phone for the call's timeout. An answer that comes too late
 // is hung up; the error is then ErrNoAnswer.
 func (c *Call) ring(ctx context.Context, l *Leg, offer []byte) (*Answer, error) {
-	limit := c.ringTime()
-	if c.Dial != nil && l.trunk == nil {
-		limit = c.targetTime()
-	}
-	if l.part != nil && l.part.dest != nil {
-		limit = l.part.dest.ringTime()
-	}
-	ctx, stop := context.WithTimeoutCause(ctx, limit, ErrNoAnswer)
+	ctx, stop := context.WithTimeoutCause(ctx, l.callee.ringTime(), ErrNoAnswer)
 	defer stop()
 	return l.Invite(ctx, offer)
 }

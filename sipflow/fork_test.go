@@ -32,7 +32,7 @@ func TestAFaultOnTheSideEndsNothingElse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.sw.hangUpFork(nil, transport.Path{}, nil, Spec{}, "")
+		r.sw.hangUpFork(nil, transport.Path{}, nil, nil, "")
 		time.Sleep(time.Second)
 		synctest.Wait()
 		<-c.Done()

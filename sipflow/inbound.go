@@ -329,7 +329,7 @@ func (in *Incoming) refusal() *StatusError {
 // comes (RFC 3261 §13.3.1.4). It is false when the caller has given up.
 func (in *Incoming) accept(body []byte, header string) bool {
 	l := in.leg
-	r := wire.Reply{Code: 200, Body: body, Header: string(appendContact(nil, in.path.Link)) + "Allow: " + l.allows() + "\r\n" +
+	r := wire.Reply{Code: 200, Body: body, Header: string(appendContact(nil, in.path.Link)) + "Allow: " + l.callee.allow() + "\r\n" +
 		"Supported: timer\r\n" + header + l.sessionAnswer(in.req)}
 	if len(body) > 0 {
 		r.ContentType = sdp.Type
@@ -490,9 +490,6 @@ func (in *Incoming) takes(s *shard, m *wire.Message, from transport.Path) int {
 	}
 	return 0
 }
-
-// misses reports whether a request requires what we do not know.
-func misses(m *wire.Message) bool { return len(unknownOptions(m)) > 0 }
 
 // unknownOptions are the option tags that a caller requires and that are not
 // known here (RFC 3261 §8.2.2.3).

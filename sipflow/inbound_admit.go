@@ -300,7 +300,7 @@ func overloaded(err error) wire.Reply {
 func (c *Call) callerLeg(in *Incoming) *Leg {
 	m := in.req
 	l := &Leg{call: c, id: c.id, path: in.path, source: in.Source.Addr(), secure: transport.Encrypted(in.Transport),
-		party: in.fromAOR(), part: &part{in: in}}
+		party: in.fromAOR(), callee: &callerPhone{(*userPhone)(c), in}}
 	l.inbox.wake = c.wake
 	l.dialog = dialog{callID: in.CallID, local: string(m.Get(wire.To)) + ";tag=" + string(appendID(nil, l.id)), remote: string(m.Get(wire.From))}
 	l.target = string(wire.ContactURI(m.Get(wire.Contact)))
@@ -316,21 +316,22 @@ func (c *Call) callerLeg(in *Incoming) *Leg {
 	return l
 }
 
-// part is what a leg of an inbound call has beyond others.
-type part struct {
-	in     *Incoming
-	dest   *Destination // of a target; nil: the leg is the caller's
-	onward bool         // its provisional responses go to the caller
-	header string       // what its 200 says beyond its dialog
+// callerPhone is the phone of who has placed an inbound call.
+type callerPhone struct {
+	*userPhone
+	in *Incoming
 }
 
-// caller is the call whose caller's leg this is; nil for all others.
-func (l *Leg) caller() *Incoming {
-	if l.part == nil || l.part.dest != nil {
-		return nil
+func (p *callerPhone) caller() *Incoming { return p.in }
+
+func (p *callerPhone) asked(s *shard, m *wire.Message, from transport.Path) int {
+	if m.Get(wire.Require) != nil && len(unknownOptions(m)) > 0 {
+		return 420
 	}
-	return l.part.in
+	return p.in.takes(s, m, from)
 }
+
+func (p *callerPhone) passwordKey() string { return "dispatch.agent" }
 
 // code is the final one that the caller got.
 func (in *Incoming) code() uint16 {
@@ -349,7 +350,7 @@ func (in *Incoming) code() uint16 {
 // refusedCaller reports whether the leg is that of a caller that was not
 // answered: there has been no dialog. p.mu is held.
 func (l *Leg) refusedCaller() bool {
-	in := l.caller()
+	in := l.callee.caller()
 	return in != nil && (!in.tx.done || in.tx.reply.Code >= 300)
 }
 

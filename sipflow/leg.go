@@ -31,13 +31,12 @@ type Leg struct {
 	party    string         // user@host that is called
 	// userAgent is what the phone calls itself in its answer.
 	userAgent string
-	earlyTag  string    // the phone's tag before it answered
-	pracks    uint8     // PRACKs sent
-	gone      bool      // handed to another goroutine, or released
-	elsewhere bool      // redirects have named others to try
-	trunk     *Dialling // of the phone behind a gateway; nil for others
-	alerted   func()    // told, if set, when the phone rings
-	part      *part     // in an inbound call; nil for others
+	earlyTag  string // the phone's tag before it answered
+	pracks    uint8  // PRACKs sent
+	gone      bool   // handed to another goroutine, or released
+	elsewhere bool   // redirects have named others to try
+	callee    callee // whom it is with
+	alerted   func() // told, if set, when the phone rings
 
 	inbox inbox
 	peer  peer
@@ -49,7 +48,7 @@ func (c *Call) newLeg(uri, to string) *Leg { return c.newLegFrom(uri, to, c.Agen
 
 // newLegFrom is newLeg for a From of its own: a display name and user@host.
 func (c *Call) newLegFrom(uri, to, name, aor string) *Leg {
-	l := &Leg{call: c, id: idIn(c.id)}
+	l := &Leg{call: c, callee: (*userPhone)(c), id: idIn(c.id)}
 	l.inbox.wake = c.wake
 	b := make([]byte, 0, 128)
 	b = appendNameAddr(b, name, aor)

@@ -50,7 +50,7 @@ func (j *joint) answerEarly(ctx context.Context, called *Leg, m *wire.Message) [
 	if e.calling == nil {
 		return called.onHold(offer)
 	}
-	if in := e.calling.caller(); in != nil && !in.held {
+	if in := e.calling.callee.caller(); in != nil && !in.held {
 		answer, ok, err := in.offerEarly(ctx, m, offer)
 		switch {
 		case err != nil:

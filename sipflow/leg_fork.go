@@ -14,7 +14,7 @@ func (sw *Switchboard) fork(do func()) {
 }
 
 // hangUpFork acknowledges and hangs up an answer that no leg took.
-func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Message, spec Spec, auth string) {
+func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Message, with callee, auth string) {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
 	if sw.forksOver {
@@ -24,7 +24,10 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Mes
 	sw.fork(func() {
 		ctx, stop := context.WithTimeout(context.Background(), tEnd)
 		defer stop()
-		l := &Leg{call: &Call{Spec: spec, sw: sw}, id: tx.localTag, cseq: tx.seq, trunk: spec.Dial}
+		l := &Leg{call: &Call{sw: sw}, callee: with, id: tx.localTag, cseq: tx.seq}
+		if with == nil { // nobody's credentials are known any more
+			l.callee = (*userPhone)(l.call)
+		}
 		defer l.hold(nil)
 		l.inbox.wake = make(chan struct{}, 1)
 		if l.dialog = dialogOf(m); l.target == "" { // without Contact it is hung up by the way the INVITE went

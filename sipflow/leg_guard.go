@@ -27,11 +27,10 @@ var (
 
 // namedHops are the next hops of somebody whom a client has called. The client
 // may name any host where there is no outbound proxy: services of this machine
-// are none that he is to reach through us. The target of a call by Dial is the
-// operator's as a rule, but not where a redirection leads from there.
+// are none that he is to reach through us.
 func (c *Call) namedHops(ctx context.Context, uri string) ([]resolve.Hop, error) {
 	hops, err := c.sw.nextHops(ctx, uri)
-	if err != nil || len(c.sw.proxies) > 0 || c.Dial != nil && !c.Dial.Chosen && uri == c.Dial.Target {
+	if err != nil || len(c.sw.proxies) > 0 {
 		return hops, err
 	}
 	for _, h := range hops {
@@ -106,10 +105,13 @@ func (l *Leg) refused(h resolve.Hop) error {
 // where that INVITE went, the outbound proxies, and the servers of the agent's
 // domain or of its own.
 func (l *Leg) mayConnect(to netip.Addr) bool {
-	if l.caller() != nil { // it writes into From what it likes
-		return l.source == to || l.servedBy(to)
+	if l.source == to || l.callee.servedBy(to) {
+		return true
 	}
-	return !l.source.IsValid() || l.source == to || l.servedBy(to) || l.call.sw.serves("sip:"+l.party, to)
+	if l.callee.caller() != nil { // it writes into From what it likes
+		return false
+	}
+	return !l.source.IsValid() || l.call.sw.serves("sip:"+l.party, to)
 }
 
 // barred says why a URI with an address in it is not gone to.

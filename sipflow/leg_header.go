@@ -5,8 +5,9 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// inviteHeader is what the first INVITE to a phone says beyond its dialog.
-func (c *Call) inviteHeader(subject, confPIN string, bridged bool) string {
+// inviteHeader is what the first INVITE to a phone says beyond its dialog. methods
+// are those that the phone may send in it.
+func (c *Call) inviteHeader(subject, confPIN, methods string) string {
 	b := make([]byte, 0, 192)
 	if subject != "" {
 		b = wire.AppendField(b, "Subject", wire.OneLine(subject))
@@ -14,10 +15,9 @@ func (c *Call) inviteHeader(subject, confPIN string, bridged bool) string {
 	if confPIN != "" { // not in the Request-URI: no headers are allowed there
 		b = wire.AppendField(b, "X-ConfPin", wire.OneLine(confPIN))
 	}
-	if bridged {
-		b = append(b, "Allow: "+allowBridged+"\r\nSupported: timer\r\n"...)
-	} else {
-		b = append(b, "Allow: "+allow+"\r\n"...)
+	b = wire.AppendField(b, "Allow", methods)
+	if methods != allow { // it is to stay up
+		b = append(b, "Supported: timer\r\n"...)
 	}
 	b = append(b, "Accept: "+sdp.Type+"\r\n"...)
 	if ua := c.sw.cfg.UserAgent; ua != "" {

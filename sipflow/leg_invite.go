@@ -81,8 +81,8 @@ func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err e
 	if answer.SDP == nil && l.joint != nil {
 		answer.SDP = l.joint.inEarly
 	}
-	if l.part != nil && !tx.inside {
-		l.part.header = relayedHeader(res)
+	if !tx.inside {
+		l.callee.pickedUp(res)
 	}
 	return answer, nil
 }
@@ -168,11 +168,8 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 				}
 				l.prack(e.msg, tx, answer)
 			}
-			if why == nil && l.part != nil && l.part.onward {
-				l.part.in.progress(l, e.msg)
-			}
-			if why == nil && !tx.inside && l.joint != nil && l.joint.talk != nil {
-				l.joint.talk.early(e.msg)
+			if why == nil && !tx.inside {
+				l.callee.ringing(l, e.msg)
 			}
 		case why == nil:
 			return e.msg, nil
@@ -350,7 +347,7 @@ func (a *Answer) Ack(body []byte) error {
 func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Answer, error) {
 	l.peer.invites(1)
 	defer l.peer.invites(-1)
-	l.first = "Allow: " + l.allows() + "\r\n" + l.sessionHeader()
+	l.first = "Allow: " + l.callee.allow() + "\r\n" + l.sessionHeader()
 	for try := 0; ; try++ {
 		answer, err := func() (*Answer, error) {
 			ctx, stop := context.WithTimeoutCause(ctx, inviteTime, &StatusError{"INVITE", 408, "Request Timeout"})

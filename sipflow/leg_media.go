@@ -24,7 +24,6 @@ type joint struct {
 	muted     Mute        // what of the phone's audio is off
 	inEarly   []byte      // the answer in a reliable provisional response
 	forwards  uint16      // of the first INVITE, as outgoing has it
-	talk      *talk       // whose media end here; nil for others
 }
 
 // joined is the leg's joint, made when it is first needed.

@@ -2,7 +2,6 @@ package sipflow
 
 import (
 	"bytes"
-	"strings"
 	"sync"
 	"time"
 
@@ -231,28 +230,12 @@ func (p *peer) latest() answer {
 	return answer{}
 }
 
-// badExtension refuses a request for the extensions that it requires (RFC 3261
-// §8.2.2.3): none of them is of use here.
-func badExtension(m *wire.Message) wire.Reply {
-	all := make([]string, 0, 1)
-	for v := range m.All(wire.Require) {
-		all = append(all, string(v))
-	}
-	return wire.Reply{Code: 420, Header: "Unsupported: " + strings.Join(all, ", ") + "\r\n"}
-}
-
 // accept does what the request asks and gives the code of its answer,
 // negated when that is out already. p.mu is held.
 func (l *Leg) accept(s *shard, m *wire.Message, from transport.Path) int {
 	p := &l.peer
-	in := l.caller()
-	if m.Get(wire.Require) != nil && (in == nil || misses(m)) {
-		return 420
-	}
-	if in != nil {
-		if code := in.takes(s, m, from); code != 0 {
-			return code
-		}
+	if code := l.callee.asked(s, m, from); code != 0 {
+		return code
 	}
 	switch m.Method() {
 	case "BYE":

@@ -2,12 +2,10 @@ package sipflow
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"time"
 
 	"sipxrest/resolve"
@@ -41,14 +39,7 @@ type attempt struct {
 func (l *Leg) newAttempt(r *outgoing) *attempt {
 	a := new(attempt)
 	a.outgoing, a.leg = *r, l
-	a.auth.cred, a.auth.realm = &l.call.Credentials, l.call.sw.cfg.Realm
-	if l.part != nil && l.part.dest != nil {
-		d := l.part.dest
-		a.auth.cred, a.auth.realm = &d.Credentials, cmp.Or(d.Realm, l.call.sw.cfg.Realm)
-	}
-	if l.trunk != nil {
-		a.auth.cred, a.auth.realm, a.auth.anyRealm = &l.trunk.Credentials, l.trunk.Realm, l.trunk.Realm == ""
-	}
+	a.auth.cred, a.auth.realm, a.auth.anyRealm = l.callee.secret()
 	return a
 }
 
@@ -177,7 +168,7 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 			to = a.leg.path.To
 		}
 		stats := &a.leg.call.sw.stats
-		if !a.leg.servedBy(to.Addr()) {
+		if !a.leg.callee.servedBy(to.Addr()) {
 			stats.challenges[ChallengeForeign].Add(1)
 			a.leg.logDenied(a.auth.cred, a.method, "it asks from "+to.Addr().String()+
 				", which is neither an outbound proxy nor a server of the agent's domain")
@@ -210,27 +201,6 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 	}
 	a.leg.cseq++ // RFC 3261 §22.2
 	return true
-}
-
-// servedBy reports whether an address is that of a server which may have the
-// agent's credentials: an outbound proxy, or one of his own domain. A phone may
-// name the realm as well, and its Contact is the URI that a response in the
-// dialog is computed for: it could have calls of its own choice paid by him.
-//
-//go:noinline
-func (l *Leg) servedBy(addr netip.Addr) bool {
-	c := l.call
-	if l.trunk != nil {
-		return c.sw.serves(l.trunk.Gateway, addr)
-	}
-	ctx, stop := context.WithTimeout(context.Background(), t1) // the cache knows
-	defer stop()
-	uri := "sip:" + c.Key.Agent
-	if l.part != nil && l.part.dest != nil {
-		uri = l.part.dest.URI
-	}
-	hops, err := c.sw.nextHops(ctx, uri)
-	return err == nil && slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Addr.Addr() == addr })
 }
 
 // finish waits for the answer to what was sent, and sends it again as long as

@@ -1,24 +1,15 @@
 package sipflow
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"sipxrest/resolve"
 	"sipxrest/sipflow/transport"
-	"sipxrest/sipflow/wire"
 )
-
-// isSIPS reports whether a URI asks for encryption on every hop (RFC 3261
-// §19.1).
-func isSIPS[T string | []byte](uri T) bool {
-	return len(uri) > 5 && uri[4] == ':' && strings.EqualFold(string(uri[:5]), "sips:")
-}
 
 // hops says where the next request of the leg may go, in the order to try.
 func (l *Leg) hops(ctx context.Context) ([]resolve.Hop, error) {
@@ -37,17 +28,11 @@ func (l *Leg) allHops(ctx context.Context) ([]resolve.Hop, error) {
 	if l.next != "" {
 		return sw.hopsOf(ctx, l.next)
 	}
-	if l.trunk != nil && l.call.hops == nil {
-		return sw.hopsOf(ctx, l.trunk.Gateway)
-	}
 	if first := l.call.hops; first != nil {
 		l.call.hops = nil // Place has looked them up
 		return first, nil
 	}
-	if l.part != nil && l.part.dest != nil && l.part.dest.Trusted {
-		return sw.nextHops(ctx, l.target)
-	}
-	return l.call.namedHops(ctx, l.target)
+	return l.callee.route(ctx, l.target)
 }
 
 // secureOnly leaves the hops by which a sips request, or one in a dialog that
@@ -114,30 +99,6 @@ func (a *attempt) route(ctx context.Context) error {
 	}
 	a.hops, a.routed = hops, true
 	return nil
-}
-
-// ourContact begins our Contact, as appendContact writes it.
-const ourContact = "Contact: <sip:callcontroller@"
-
-// secureContact makes the last line, our Contact, a sips URI: that of a request
-// to one must be (RFC 3261 §8.1.1.8).
-//
-//go:noinline
-func secureContact(b []byte) []byte {
-	i := bytes.LastIndex(b, []byte(ourContact))
-	if i < 0 {
-		return b
-	}
-	return slices.Insert(b, i+len("Contact: <sip"), 's')
-}
-
-// contactAsAsked makes the Contact of an answer a sips URI when that of the
-// request is one (RFC 3261 §12.1.1).
-func contactAsAsked(m *wire.Message, r wire.Reply) wire.Reply {
-	if isSIPS(m.URI()) {
-		r.Header = strings.Replace(r.Header, ourContact, "Contact: <sips:callcontroller@", 1)
-	}
-	return r
 }
 
 // serves reports whether an address is that of a server that a URI leads to.

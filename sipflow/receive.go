@@ -184,7 +184,7 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from transport.Path) wire.Re
 		return wire.Reply{Code: 400, Reason: "Malformed Request-URI"}
 	case emptyElement(m.Get(wire.Via)): // RFC 4475 §3.1.2.1
 		return wire.Reply{Code: 400, Reason: "Malformed Via"}
-	case m.Get(wire.Require) != nil && (method != "INVITE" || sw.cfg.Inbound == nil || misses(m)): // RFC 3261 §8.2.2.3
+	case m.Get(wire.Require) != nil && (method != "INVITE" || sw.cfg.Inbound == nil || len(unknownOptions(m)) > 0): // RFC 3261 §8.2.2.3
 		if method == "INVITE" && sw.cfg.Inbound != nil {
 			return wire.Reply{Code: 420, Header: "Unsupported: " + strings.Join(unknownOptions(m), ", ") + "\r\n"}
 		}

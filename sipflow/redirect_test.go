@@ -224,7 +224,8 @@ func TestReferToIsLookedAtAsAWhole(t *testing.T) {
 // to us nor to what only this machine reaches.
 func TestRedirectByNameToOurselvesIsNotFollowed(t *testing.T) {
 	byHand(t, func(t *testing.T, p *rawPair) {
-		l := &Leg{call: &Call{sw: p.sw}, dialog: dialog{target: "sip:x@10.0.0.1"}}
+		c := &Call{sw: p.sw}
+		l := &Leg{call: c, callee: (*userPhone)(c), dialog: dialog{target: "sip:x@10.0.0.1"}}
 		a := &attempt{leg: l, redirects: &redirection{}}
 		if err := a.route(t.Context()); !errors.Is(err, transport.ErrOwn) {
 			t.Errorf("routed to %v: %v", a.hops, err)

@@ -361,16 +361,12 @@ func (tx *clientTx) fork(sw *Switchboard, m *wire.Message) func() {
 		return nil
 	}
 	tx.forks++
-	var spec Spec
+	var with callee
 	if tx.leg != nil { // the call is not over: its agent's credentials are known
-		spec = tx.leg.call.Spec
-		spec.Observe = nil
-		if tx.leg.trunk == nil {
-			spec.Dial = nil
-		}
+		with = tx.leg.callee
 	}
 	auth, p := tx.auth, tx.path // which the call's acknowledgement may change
-	return func() { sw.hangUpFork(tx, p, m, spec, auth) }
+	return func() { sw.hangUpFork(tx, p, m, with, auth) }
 }
 
 // ringing reports whether an INVITE has had a provisional response.

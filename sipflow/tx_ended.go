@@ -139,5 +139,5 @@ func (e *ended) onLate(sw *Switchboard, id uint64, m *wire.Message, from transpo
 	}
 	inv.forks++
 	e.invites[id] = inv
-	return func() { sw.hangUpFork(tx, from, m, Spec{}, "") }
+	return func() { sw.hangUpFork(tx, from, m, nil, "") }
 }

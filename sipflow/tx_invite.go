@@ -117,7 +117,7 @@ func (sw *Switchboard) invitedAgain(m *wire.Message, from transport.Path) (known
 	}
 	sw.answer(m, from, wire.Reply{Code: 200, ToTag: reply.ToTag})
 	if !done && tx.respond(wire.Reply{Code: 487}) {
-		tx.leg.caller().end(&cancelledError{reasonsOf(m)})
+		tx.leg.callee.caller().end(&cancelledError{reasonsOf(m)})
 	}
 	return true
 }

@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"bytes"
 	"slices"
 	"strconv"
 	"strings"
@@ -206,3 +207,33 @@ func routeTo(p transport.Path) string {
 // allowBridged is what a phone may send within a bridged call: everything
 // that the other phone can take.
 const allowBridged = "INVITE, ACK, OPTIONS, CANCEL, BYE, INFO, NOTIFY, UPDATE, MESSAGE, REFER, SUBSCRIBE"
+
+// isSIPS reports whether a URI asks for encryption on every hop (RFC 3261
+// §19.1).
+func isSIPS[T string | []byte](uri T) bool {
+	return len(uri) > 5 && uri[4] == ':' && strings.EqualFold(string(uri[:5]), "sips:")
+}
+
+// ourContact begins our Contact, as appendContact writes it.
+const ourContact = "Contact: <sip:callcontroller@"
+
+// secureContact makes the last line, our Contact, a sips URI: that of a request
+// to one must be (RFC 3261 §8.1.1.8).
+//
+//go:noinline
+func secureContact(b []byte) []byte {
+	i := bytes.LastIndex(b, []byte(ourContact))
+	if i < 0 {
+		return b
+	}
+	return slices.Insert(b, i+len("Contact: <sip"), 's')
+}
+
+// contactAsAsked makes the Contact of an answer a sips URI when that of the
+// request is one (RFC 3261 §12.1.1).
+func contactAsAsked(m *wire.Message, r wire.Reply) wire.Reply {
+	if isSIPS(m.URI()) {
+		r.Header = strings.Replace(r.Header, ourContact, "Contact: <sips:callcontroller@", 1)
+	}
+	return r
+}

@@ -113,3 +113,13 @@ func reasonLine(code int, text string) string {
 	}, text)
 	return "Reason: SIP;cause=" + strconv.Itoa(code) + `;text="` + text + "\"\r\n"
 }
+
+// badExtension refuses a request for the extensions that it requires (RFC 3261
+// §8.2.2.3): none of them is of use here.
+func badExtension(m *wire.Message) wire.Reply {
+	all := make([]string, 0, 1)
+	for v := range m.All(wire.Require) {
+		all = append(all, string(v))
+	}
+	return wire.Reply{Code: 420, Header: "Unsupported: " + strings.Join(all, ", ") + "\r\n"}
+}

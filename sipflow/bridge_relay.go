@@ -24,9 +24,9 @@ type relay struct {
 	from, to    *Leg
 	attempt     *attempt
 	tx          *clientTx
-	until       time.Time    // INVITE: when it is given up
-	provisional bool         // tx has had a response
-	reliable    string       // RSeq of the last one that was acknowledged
+	until       time.Time // INVITE: when it is given up
+	provisional bool      // tx has had a response
+	early       earlyDialogs
 	cancelled   bool         // by the phone that sent it
 	reasons     string       // why: Reason header lines
 	answer      *Answer      // the far 2xx to an INVITE, until the near ACK comes
@@ -166,8 +166,7 @@ func (b *bridge) answered(ctx context.Context, r *relay, e event) error {
 			b.call.sw.cancel(r.tx, r.reasons)
 		}
 		r.provisional = true
-		if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != r.reliable && wire.Requires(e.msg, "100rel") {
-			r.reliable = rseq
+		if r.early.wantsPrack(e.msg) {
 			r.to.prack(e.msg, r.tx, nil)
 		}
 		if e.msg.Code() > 100 && r.in != nil {

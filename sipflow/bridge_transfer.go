@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"sipxrest/sipflow/sdp"
-	"sipxrest/sipflow/wire"
 )
 
 // transferOrder is a client's wish to have the calling phone replaced.
@@ -19,14 +18,14 @@ type transferOrder struct {
 // transfer is the phone that is to take the calling phone's place, while it
 // rings.
 type transfer struct {
-	order    *transferOrder
-	target   *Leg
-	attempt  *attempt
-	tx       *clientTx
-	offer    []byte
-	until    time.Time // when it is given up
-	reliable string    // RSeq of the last provisional response that was acknowledged
-	answer   *Answer   // acknowledged; the two are joined when the called phone is free for it
+	order   *transferOrder
+	target  *Leg
+	attempt *attempt
+	tx      *clientTx
+	offer   []byte
+	until   time.Time // when it is given up
+	early   earlyDialogs
+	answer  *Answer // acknowledged; the two are joined when the called phone is free for it
 }
 
 // Transfer replaces the calling phone of a bridged call by another: target
@@ -108,8 +107,7 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 		return nil
 	case e.msg != nil && e.msg.Code() < 200:
 		b.call.early(t.target, e.msg)
-		if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != t.reliable && wire.Requires(e.msg, "100rel") {
-			t.reliable = rseq
+		if t.early.wantsPrack(e.msg) {
 			t.target.joined().answerEarly(ctx, t.target, e.msg)
 			t.target.prack(e.msg, t.tx, nil)
 		}

@@ -23,6 +23,38 @@ func (p *peer) invitePending() bool {
 	return p.inviting > 0
 }
 
+// earlyDialogs are the dialogs of an INVITE that is not answered yet: one for each
+// phone that it rings, told apart by the To tag (RFC 3261 §12.1.2, §13.2.2.4).
+type earlyDialogs []earlyDialog
+
+type earlyDialog struct {
+	tag  string
+	rseq string // of the last provisional response that was acknowledged
+}
+
+// wantsPrack reports whether a provisional response is one that is to be
+// acknowledged, and no repeat of the one before it (RFC 3262 §4). It is taken to be
+// acknowledged from then on.
+func (d *earlyDialogs) wantsPrack(m *wire.Message) bool {
+	rseq := string(m.Get(wire.RSeq))
+	if rseq == "" || !wire.Requires(m, "100rel") {
+		return false
+	}
+	tag := string(m.ToTag())
+	for i := range *d {
+		if e := &(*d)[i]; e.tag == tag {
+			again := e.rseq == rseq
+			e.rseq = rseq
+			return !again
+		}
+	}
+	if len(*d) == maxPracks {
+		*d = (*d)[:maxPracks-1] // whoever has so many phones ring gets no further PRACKs
+	}
+	*d = append(*d, earlyDialog{tag, rseq})
+	return true
+}
+
 // earlyOffer joins the media before the called phone answers, when it insists
 // on reliable provisional responses (RFC 3262 §5: the first of them carries
 // the offer, and its PRACK our answer).

@@ -87,99 +87,145 @@ func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err e
 	return answer, nil
 }
 
+// inviteWait is the wait for the final response of one INVITE. First it is wanted;
+// once it is not, it is given up and why is set.
+type inviteWait struct {
+	leg       *Leg
+	tx        *clientTx
+	early     earlyDialogs
+	ringing   bool  // there has been a provisional response: CANCEL may follow (RFC 3261 §9.1)
+	cancelled bool  // our CANCEL is out
+	why       error // what gave it up; nil before
+}
+
 // awaitInvite waits for the final response of an INVITE, and cancels it when
 // ctx ends.
 func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, error) {
-	provisional, cancelled := l.call.sw.ringing(tx), false
-	var reliable string // RSeq of the last one that was acknowledged
+	w := inviteWait{leg: l, tx: tx, ringing: l.call.sw.ringing(tx)}
 	wait := ctx
-	var why error
-	cancel := func() {
-		cancelled = true
-		l.call.sw.cancel(tx, l.call.reasonFor(why))
-	}
 	for {
 		e, err := l.inbox.next(wait)
 		switch {
-		case err != nil && why == nil && l.joint != nil && l.joint.early != nil && l.joint.early.calling != nil:
-			// The other phone must not wait for what this one says to that.
-			l.call.sw.cancel(tx, l.call.reasonFor(err))
-			l.call.aside(l, func() { l.giveUp(tx, err) })
+		case err != nil && w.why != nil: // tEnd has passed: it never ends
+			w.late(ctx)
+			return nil, w.why
+		case err != nil && (tx.inside || l.keepsOtherWaiting()):
+			w.leave(err)
 			return nil, err
-		case err != nil && why == nil && tx.inside:
-			// The BYE is to follow at once.
-			if provisional {
-				l.call.sw.cancel(tx, "")
-			}
-			l.call.sw.abandon(tx)
-			return nil, err
-		case err != nil && why == nil:
-			// Give up. CANCEL may only follow a provisional response (RFC 3261
-			// §9.1); without one the INVITE runs into its own timeout.
-			why = err
+		case err != nil:
+			w.giveUp(err)
 			var stop context.CancelFunc
 			wait, stop = context.WithTimeout(context.WithoutCancel(ctx), tEnd)
 			defer stop()
-			if provisional {
-				cancel()
-			}
-			continue
-		case err != nil:
-			l.call.sw.abandon(tx)
-			// From now on answers are hung up on the side; one may have come
-			// in the last moment.
-			for e, ok := l.inbox.take(); ok; e, ok = l.inbox.take() {
-				if e.tx == tx && e.msg != nil && e.msg.Code()/100 == 2 {
-					l.noteResponse(e.msg)
-					l.hangUpAnswer(context.WithoutCancel(ctx), tx, e.msg, why)
-				}
-			}
-			return nil, why
 		case e.tx == tx && e.err != nil:
-			if why != nil {
-				if errors.Is(e.err, errTimeout) {
-					l.call.note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
-				}
-				return nil, why
-			}
-			return nil, e.err
+			return nil, w.failed(e.err)
 		case e.tx != tx || e.msg == nil:
 			if err := l.meanwhile(e); err != nil {
 				l.call.sw.abandon(tx)
 				return nil, err
 			}
-			continue
-		}
-		code := e.msg.Code()
-		if !tx.inside && (why != nil || !l.unsettled(code)) {
-			l.noteResponse(e.msg)
-		}
-		switch {
-		case code < 200:
-			provisional = true
-			if why != nil && !cancelled {
-				cancel()
-			}
-			if rseq := string(e.msg.Get(wire.RSeq)); rseq != "" && rseq != reliable && wire.Requires(e.msg, "100rel") {
-				reliable = rseq
-				var answer []byte
-				if why == nil && l.joint != nil {
-					answer = l.joint.answerEarly(ctx, l, e.msg)
-				}
-				l.prack(e.msg, tx, answer)
-			}
-			if why == nil && !tx.inside {
-				l.callee.ringing(l, e.msg)
-			}
-		case why == nil:
+		case e.msg.Code() < 200:
+			w.note(e.msg)
+			w.provisional(ctx, e.msg)
+		case w.why == nil:
+			w.note(e.msg)
 			return e.msg, nil
-		case code < 300: // the phone was quicker than our CANCEL
-			l.hangUpAnswer(wait, tx, e.msg, why)
-			return nil, why
 		default:
-			return nil, why
+			w.note(e.msg)
+			if e.msg.Code() < 300 { // the phone was quicker than our CANCEL
+				l.hangUpAnswer(wait, tx, e.msg, w.why)
+			}
+			return nil, w.why
 		}
 	}
+}
+
+// keepsOtherWaiting reports whether the other phone waits for what this one says
+// to an offer before it picks up.
+func (l *Leg) keepsOtherWaiting() bool {
+	return l.joint != nil && l.joint.early != nil && l.joint.early.calling != nil
+}
+
+// note reports a response, unless the request is sent again for it.
+func (w *inviteWait) note(m *wire.Message) {
+	if !w.tx.inside && (w.why != nil || !w.leg.unsettled(m.Code())) {
+		w.leg.noteResponse(m)
+	}
+}
+
+// provisional takes a 1xx.
+func (w *inviteWait) provisional(ctx context.Context, m *wire.Message) {
+	l := w.leg
+	w.ringing = true
+	if w.why != nil && !w.cancelled {
+		w.cancel()
+	}
+	if w.early.wantsPrack(m) {
+		var answer []byte
+		if w.why == nil && l.joint != nil {
+			answer = l.joint.answerEarly(ctx, l, m)
+		}
+		l.prack(m, w.tx, answer)
+	}
+	if w.why == nil && !w.tx.inside {
+		l.callee.ringing(l, m)
+	}
+}
+
+// giveUp cancels the INVITE, at once or with the first provisional response:
+// without one it runs into its own timeout.
+func (w *inviteWait) giveUp(why error) {
+	if w.why = why; w.ringing {
+		w.cancel()
+	}
+}
+
+func (w *inviteWait) cancel() {
+	w.cancelled = true
+	w.leg.call.sw.cancel(w.tx, w.leg.call.reasonFor(w.why))
+}
+
+// leave gives the INVITE up and does not wait for its end: within a dialog the BYE
+// is to follow at once, else the other phone must not wait.
+//
+//go:noinline
+func (w *inviteWait) leave(why error) {
+	l, tx := w.leg, w.tx
+	if l.keepsOtherWaiting() {
+		l.call.sw.cancel(tx, l.call.reasonFor(why))
+		l.call.aside(l, func() { l.giveUp(tx, why) })
+		return
+	}
+	if w.ringing {
+		l.call.sw.cancel(tx, "")
+	}
+	l.call.sw.abandon(tx)
+}
+
+// late leaves an INVITE to itself that has no end in time. From now on 2xx are
+// hung up on the side; one may have come in the last moment.
+//
+//go:noinline
+func (w *inviteWait) late(ctx context.Context) {
+	l := w.leg
+	l.call.sw.abandon(w.tx)
+	for e, ok := l.inbox.take(); ok; e, ok = l.inbox.take() {
+		if e.tx == w.tx && e.msg != nil && e.msg.Code()/100 == 2 {
+			l.noteResponse(e.msg)
+			l.hangUpAnswer(context.WithoutCancel(ctx), w.tx, e.msg, w.why)
+		}
+	}
+}
+
+// failed returns what it means that the transaction has ended without a response.
+func (w *inviteWait) failed(err error) error {
+	if w.why == nil {
+		return err
+	}
+	if errors.Is(err, errTimeout) {
+		w.leg.call.note(w.leg, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
+	}
+	return w.why
 }
 
 // giveUp cancels an INVITE that has been sent. why is what ends it.

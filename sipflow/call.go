@@ -34,17 +34,17 @@ type Call struct {
 	open  atomic.Int32   // the flow, husks whose NOTIFYs are recorded, legs hung up on the side
 
 	ending  atomic.Bool   // hung up by the client, or the flow has returned
+	isUp    atomic.Bool   // bridged: orders is there
+	joined  bool          // the parties have been; owned by the call's goroutine, as the next three
+	wasUp   bool          // it has been bridged
+	outcome CallOutcome   // what it came to
+	by      Party         // who ended it
 	mu      sync.Mutex    // one event is told at a time; guards moved
 	moved   *Key          // that the call holds since its last transfer
-	isUp    atomic.Bool   // bridged: orders is there
-	joined  bool          // the parties have been; owned by the call's goroutine
-	outcome CallOutcome   // likewise
 	orders  chan *order   // of the client
-	by      Party         // who ended it; owned by the call's goroutine, as the next
-	wasUp   bool          // it has been bridged
 	in      *Incoming     // of an inbound call; nil for others
-	callIDs []string      // of its legs, for the log; owned by the call's goroutine
-	took    time.Duration // from Place until the flow had returned; likewise
+	callIDs []string      // of legs that it had, for the log; owned by the call's goroutine, as the next
+	took    time.Duration // from Place until the flow had returned
 }
 
 // Done is closed when the flow has returned: both phones are hung up, or on
@@ -142,6 +142,7 @@ func (c *Call) settle() {
 // release lets go of the legs when the flow has returned. What the phones
 // still send is answered by husks, or from what is remembered of them (ended).
 func (c *Call) release() {
+	c.noteLegs()
 	for _, l := range c.legs {
 		c.sw.faults.Try("the end of a call to a phone", func() { c.releaseLeg(l) })
 	}
@@ -182,6 +183,7 @@ func (c *Call) letGo(l *Leg) {
 func (c *Call) remove(l *Leg) {
 	c.dialled(l, Terminated)
 	l.gone = true
+	c.noteLegs()
 	c.legs = slices.DeleteFunc(c.legs, func(o *Leg) bool { return o == l })
 }
 

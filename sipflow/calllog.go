@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -68,10 +69,13 @@ const EndText = "call ended"
 // PartyName is how a line names who has ended a call.
 func PartyName(p Party) string { return [...]string{"service", "calling", "called"}[p] }
 
-// logged remembers the Call-ID of a leg. It is called in the call's goroutine.
-func (c *Call) logged(callID string) {
-	if len(c.callIDs) < maxCallIDs {
-		c.callIDs = append(c.callIDs, callID)
+// noteLegs remembers the Call-IDs of the legs before the call lets go of some. It
+// is called in the call's goroutine.
+func (c *Call) noteLegs() {
+	for _, l := range c.legs {
+		if len(c.callIDs) < maxCallIDs && !slices.Contains(c.callIDs, l.callID) {
+			c.callIDs = append(c.callIDs, l.callID)
+		}
 	}
 }
 

@@ -312,7 +312,6 @@ func (c *Call) callerLeg(in *Incoming) *Leg {
 	l.peer.open = append(l.peer.open, in.tx)
 	in.entry.tx = in.tx
 	c.legs = append(c.legs, l)
-	c.logged(l.callID)
 	return l
 }
 

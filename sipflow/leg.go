@@ -69,7 +69,6 @@ func (c *Call) newLegFrom(uri, to, name, aor string) *Leg {
 	shard.mu.Unlock()
 	l.party = to
 	c.legs = append(c.legs, l)
-	c.logged(l.callID)
 	c.dialled(l, Calling)
 	return l
 }

@@ -54,12 +54,15 @@ type Spec struct {
 	// AutoAnswer asks the calling phone to answer by itself. Who lets clients
 	// set it makes sure that the phone is theirs: it opens a microphone.
 	AutoAnswer AutoAnswer
-	// Timeout is how long the calling phone is alerted. 0 means no limit but
-	// Config.MaxRing.
-	Timeout time.Duration
 	// Trusted says that whoever asks for the call may name any agent, so that
 	// the limits of one agent do not hold.
 	Trusted bool
+	// LogsEnd says that Observe logs the call's end, by Event.End: the switchboard
+	// does not.
+	LogsEnd bool
+	// Timeout is how long the calling phone is alerted. 0 means no limit but
+	// Config.MaxRing.
+	Timeout time.Duration
 	// Credentials are the agent's SIP secret.
 	Credentials Credentials
 	// Policy names a dial policy in place of the agent's, for Config.Allow; empty:
@@ -71,9 +74,6 @@ type Spec struct {
 	Converse *Conversation
 	// Peer is the address from which the call is asked for, for the log.
 	Peer netip.Addr
-	// LogsEnd says that Observe logs the call's end, by Event.End: the switchboard
-	// does not.
-	LogsEnd bool
 	// Observe, when set, is told what happens to this call, in wire order,
 	// before the switchboard's own observers. It must return at once, and may
 	// not keep the event.

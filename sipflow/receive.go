@@ -57,13 +57,14 @@ func (sw *Switchboard) failedOn(m *wire.Message, from transport.Path) {
 // answer sends a response to where its request came from.
 func (sw *Switchboard) answer(m *wire.Message, from transport.Path, r wire.Reply) {
 	if to, b := sw.render(m, from, r); b != nil {
-		sw.say(r.Code, to, b)
+		sw.said(r.Code, to, to.Respond(b))
 	}
 }
 
-func (sw *Switchboard) say(code int, to transport.Path, b []byte) {
+// said counts a response that was sent, or could not be.
+func (sw *Switchboard) said(code int, to transport.Path, err error) {
 	sw.stats.answers[classOf(code)].Add(1)
-	if err := to.Respond(b); err != nil {
+	if err != nil {
 		sw.log.Debug("sip: answer not sent", "to", to.To, "error", err)
 	}
 }
@@ -91,7 +92,7 @@ func (sw *Switchboard) answerStranger(m *wire.Message, from transport.Path, r wi
 		to, b = sw.render(m, from, r)
 	}
 	if b != nil {
-		sw.say(r.Code, to, b)
+		sw.said(r.Code, to, to.Send(b))
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"sync"
 	"testing"
@@ -197,8 +198,8 @@ func TestAnAnswerOverANewTLSConnectionIsForWhomTheViaNames(t *testing.T) {
 	}
 }
 
-// A stranger has us connect to himself at most, and not often: his connections
-// count as if he had opened them.
+// What belongs to no call has us connect to nobody. Who has called us has us connect
+// to himself at most, and not often: his connections count as if he had opened them.
 func TestStrangersConnectionsAreNotOpenedElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()
@@ -207,11 +208,14 @@ func TestStrangersConnectionsAreNotOpenedElsewhere(t *testing.T) {
 		var last net.Conn
 		r := newRig(t, n, phoneAddr, func(c *Config) {
 			c.Limits.StreamsPerSource = 4
+			c.Inbound = &Inbound{Admit: func(*Incoming) Admission { return Trusted }, Take: refuse486}
 			dial := c.Network.DialTCP
 			c.Network.DialTCP = func(ctx context.Context, addr string) (net.Conn, error) {
 				mu.Lock()
-				dialled = append(dialled, addr)
-				mu.Unlock()
+				defer mu.Unlock()
+				if len(dialled) == 0 || dialled[len(dialled)-1] != addr { // for 100, then for 486
+					dialled = append(dialled, addr)
+				}
 				return dial(ctx, addr)
 			}
 		})
@@ -223,7 +227,8 @@ func TestStrangersConnectionsAreNotOpenedElsewhere(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 			r.sw.receive(m, from)
 		}
-		for i, via := range []string{"10.0.0.77:5060", "localhost:22", "10.0.0.66", "[::1]:5061", "10.0.0.1:5060", "10.0.0.66 : 6001", "x:99999"} {
+		asks := func(method, via string, number int) {
+			t.Helper()
 			conn, err := n.DialFrom("10.0.0.66")(t.Context(), "tcp", ourAddr)
 			if err != nil {
 				t.Fatal(err)
@@ -231,28 +236,26 @@ func TestStrangersConnectionsAreNotOpenedElsewhere(t *testing.T) {
 			mu.Lock()
 			last = conn
 			mu.Unlock()
-			fmt.Fprint(conn, stranger("OPTIONS", "", "UDP phone.lan:5066", "TCP "+via, "bKs", fmt.Sprint("bK", i)))
+			fmt.Fprint(conn, stranger(method, "Contact: <sip:s@10.0.0.66>\r\n", "UDP phone.lan:5066", "TCP "+via, "bKs", fmt.Sprint("bK", number), "Call-ID: stranger", fmt.Sprint("Call-ID: ", number)))
 			time.Sleep(5 * time.Second)
 		}
-		mu.Lock()
-		got := strings.Join(dialled, " ")
-		mu.Unlock()
-		if got != "10.0.0.66:5060 10.0.0.66:22 10.0.0.66:5060 10.0.0.66:5061 10.0.0.66:5060 10.0.0.66:6001 10.0.0.66:5060" {
-			t.Errorf("connected to %s", got)
+		for method, want := range map[string]string{"OPTIONS": "",
+			"INVITE": "10.0.0.66:5060 10.0.0.66:22 10.0.0.66:5060 10.0.0.66:5061 10.0.0.66:5060 10.0.0.66:6001 10.0.0.66:5060"} {
+			dialled = nil
+			for i, via := range []string{"10.0.0.77:5060", "localhost:22", "10.0.0.66", "[::1]:5061", "10.0.0.1:5060", "10.0.0.66 : 6001", "x:99999"} {
+				asks(method, via, i)
+			}
+			mu.Lock()
+			if got := strings.Join(dialled, " "); got != want {
+				t.Errorf("%s has us connect to %q, want %q", method, got, want)
+			}
+			mu.Unlock()
 		}
 		// Each at a port of his that takes connections.
 		for i := range 9 {
 			l := n.ListenTCP(fmt.Sprintf("10.0.0.66:%d", 7000+i))
 			defer l.Close()
-			conn, err := n.DialFrom("10.0.0.66")(t.Context(), "tcp", ourAddr)
-			if err != nil {
-				t.Fatal(err)
-			}
-			mu.Lock()
-			last = conn
-			mu.Unlock()
-			fmt.Fprint(conn, stranger("OPTIONS", "", "UDP phone.lan:5066", fmt.Sprint("TCP x:", 7000+i)))
-			time.Sleep(5 * time.Second)
+			asks("INVITE", fmt.Sprint("x:", 7000+i), 100+i)
 		}
 		if s := r.sw.Stats(); s.StreamsOurs != 0 || s.StreamsPeers != 4 {
 			t.Errorf("%d connections of ours, %d of peers", s.StreamsOurs, s.StreamsPeers)
@@ -263,4 +266,82 @@ func TestStrangersConnectionsAreNotOpenedElsewhere(t *testing.T) {
 		}
 		r.empty()
 	})
+}
+
+// Strangers whose ports swallow what comes do not keep others from their responses:
+// neither by requests that belong to no call, nor by calls.
+func TestARefusalFindsItsCallerThoughStrangersReconnect(t *testing.T) {
+	for _, method := range []string{"OPTIONS", "INVITE"} {
+		t.Run(method, func(t *testing.T) {
+			adjust := func(c *Config) {
+				c.Limits.Known = func(a netip.Addr) bool { return a == netip.MustParseAddr("10.0.0.2") }
+				dial := c.Network.DialTCP
+				c.Network.DialTCP = func(ctx context.Context, addr string) (net.Conn, error) {
+					if strings.HasPrefix(addr, "10.0.1.") {
+						<-ctx.Done()
+						return nil, ctx.Err()
+					}
+					return dial(ctx, addr)
+				}
+			}
+			slow := func(ctx context.Context, in *Incoming) error {
+				if in.From.User == "201" {
+					time.Sleep(5 * time.Second)
+				}
+				return in.Refuse(486, "")
+			}
+			inboundRaw(t, slow, func(t *testing.T, p *rawInbound) {
+				over := make(chan struct{})
+				var strangers sync.WaitGroup
+				for a := range 10 {
+					ip := fmt.Sprintf("10.0.1.%d", a+1)
+					strangers.Go(func() {
+						for k := 0; ; k++ {
+							select {
+							case <-over:
+								return
+							case <-time.After(97 * time.Millisecond):
+							}
+							conn, err := p.rig.net.DialFrom(ip)(context.Background(), "tcp", ourAddr)
+							if err != nil {
+								continue
+							}
+							b := ""
+							for i := range 2 {
+								id := fmt.Sprint(ip, ".", 2*k+i)
+								b += stranger(method, "Contact: <sip:s@10.0.0.66>\r\n", "UDP phone.lan:5066", fmt.Sprintf("TCP %s:%d", ip, 1000+2*k+i), "bKs", "bK"+id, "Call-ID: stranger", "Call-ID: "+id)
+							}
+							fmt.Fprint(conn, b)
+							conn.Close()
+						}
+					})
+				}
+				time.Sleep(2 * time.Second)
+				caller := callerByTCP(t, p)
+				caller.send(tcpOf(rawInvite()))
+				caller.reads("INVITE", 100)
+				caller.conn.Close()
+				came := make(chan net.Conn, 1)
+				go func() {
+					c, _ := caller.listener.Accept()
+					came <- c
+				}()
+				select {
+				case c := <-came:
+					caller.use(c)
+					caller.send(tcpOf(refusalACK(caller.reads("INVITE", 486))))
+				case <-time.After(time.Minute):
+					t.Error("the refusal has not come")
+					caller.listener.Close()
+				}
+				close(over)
+				strangers.Wait()
+				time.Sleep(10 * time.Second)
+				if n := p.sw.transport.Reconnecting(); n != 0 {
+					t.Errorf("%d responses still wait for a connection", n)
+				}
+				caller.conn.Close()
+			}, adjust)
+		})
+	}
 }

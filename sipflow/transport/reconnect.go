@@ -8,11 +8,52 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// maxReconnects bounds the responses that wait for a new connection at a time.
-const maxReconnects = 64
+const (
+	// maxReconnects bounds the responses that wait for a new connection at a
+	// time. Strangers leave a quarter of them to others.
+	maxReconnects = 64
+	// maxReconnectsOfOne bounds those of one stranger's address: his port may
+	// swallow what comes, and so hold each until dialTime has passed.
+	maxReconnectsOfOne = 8
+)
 
-// Respond sends a response. When its connection has ended it goes over a new
-// one, which is left to another goroutine; the error is nil then.
+// reconnects counts the responses that wait for a new connection. Guarded by
+// Sockets.mu.
+type reconnects struct {
+	all int
+	of  map[netip.Addr]int // by neighbours
+}
+
+// begin counts a response to an address. It is false for one too many.
+func (r *reconnects) begin(a netip.Addr, known bool) bool {
+	most, mostOfOne := maxReconnects, maxReconnects
+	if !known {
+		most, mostOfOne = most*3/4, maxReconnectsOfOne
+	}
+	a = neighbours(a)
+	if r.all >= most || r.of[a] >= mostOfOne {
+		return false
+	}
+	if r.of == nil {
+		r.of = map[netip.Addr]int{}
+	}
+	r.all++
+	r.of[a]++
+	return true
+}
+
+func (r *reconnects) end(a netip.Addr) {
+	a = neighbours(a)
+	r.all--
+	if r.of[a]--; r.of[a] <= 0 {
+		delete(r.of, a)
+	}
+}
+
+// Respond sends a response within a dialog, or to an INVITE that was taken in.
+// When its connection has ended it goes over a new one, which is left to another
+// goroutine; the error is nil then. Others are sent by Send: what a stranger asks
+// for must not have us connect to a port of his choice.
 func (p Path) Respond(b []byte) error {
 	err := p.Send(b)
 	if s, ok := p.Link.(*Stream); ok && err != nil && s.t.reconnect(s, b) {
@@ -41,17 +82,17 @@ func (t *Sockets) reconnect(s *Stream, b []byte) bool {
 	if !ok {
 		return false
 	}
+	to := hop.Addr.Addr()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.closed || t.reconnects >= maxReconnects {
+	if t.closed || !t.reconnects.begin(to, t.Admission.Knows(to)) {
 		return false
 	}
-	t.reconnects++
 	t.wg.Go(func() {
 		defer func() {
 			t.mu.Lock()
 			defer t.mu.Unlock()
-			t.reconnects--
+			t.reconnects.end(to)
 		}()
 		t.Faults.Try("sending a response over a new connection", func() {
 			again, err := t.dialFor(t.ctx, hop, s.Ours)

@@ -140,7 +140,7 @@ type Sockets struct {
 	opened     struct{ ours, peers int } // of them, by who opened them
 	shaking    handshakes
 	sources    map[netip.Addr]int // connections that peers opened, by neighbours
-	reconnects int                // responses that wait for a new connection
+	reconnects reconnects
 	closed     bool
 
 	_        [64]byte
@@ -407,4 +407,11 @@ func (t *Sockets) Handshaking() int {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return max(t.shaking.all, len(t.shaking.of))
+}
+
+// Reconnecting is the number of responses that wait for a new connection.
+func (t *Sockets) Reconnecting() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.reconnects.all
 }

@@ -1,10 +1,15 @@
 package sipflow
 
 import (
+	"errors"
+	"net/netip"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/transport"
 )
 
 // Requests that wait go out in the order in which they are due, each at the tick
@@ -47,6 +52,64 @@ func TestRequestsThatWaitGoOutWhenTheyAreDue(t *testing.T) {
 		time.Sleep(time.Second)
 		if q.queue != nil {
 			t.Error("something waits after the end")
+		}
+	})
+}
+
+// fullLink is a connection whose peer reads nothing.
+type fullLink struct{ transport.Link }
+
+func (fullLink) Send([]byte, netip.AddrPort) error {
+	time.Sleep(5 * time.Second)
+	return errors.New("i/o timeout")
+}
+
+func (fullLink) Reliable() bool { return true }
+
+// timedLink notes when something is sent first.
+type timedLink struct {
+	transport.Link
+	at *time.Time
+}
+
+func (l timedLink) Send([]byte, netip.AddrPort) error {
+	if l.at.IsZero() {
+		*l.at = time.Now()
+	}
+	return nil
+}
+
+func (timedLink) Reliable() bool { return false }
+
+// A phone that reads nothing keeps no other call's REFER waiting.
+func TestAReferDoesNotWaitForThePhoneOfAnotherCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, siptest.NewNetwork(), phoneAddr)
+		defer r.stop()
+		var mu sync.Mutex
+		var sent time.Time
+		failed, began := 0, time.Now()
+		const many = 100 // none may be dropped
+		for i := range many {
+			tx := &clientTx{id: uint64(1000 + i), method: "REFER", path: transport.Path{Link: fullLink{}}, onEvent: func(e event) {
+				mu.Lock()
+				defer mu.Unlock()
+				if errors.Is(e.err, errUnsent) {
+					failed++
+				}
+			}}
+			r.sw.startLater(tx, nil, referLead)
+		}
+		r.sw.startLater(&clientTx{id: 20, method: "REFER", path: transport.Path{Link: timedLink{at: &sent}}, onEvent: func(event) {}}, nil, referLead)
+		time.Sleep(time.Minute)
+		synctest.Wait()
+		if d := sent.Sub(began); d > referLead+leadTick {
+			t.Errorf("the REFER of another call went out after %v, want %v", d, referLead)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		if failed != many {
+			t.Errorf("%d requests ended as not sent, want %d", failed, many)
 		}
 	})
 }

@@ -107,9 +107,9 @@ func (a *attempt) start(ctx context.Context, p transport.Path) (*clientTx, error
 	if len(msg) > maxDatagram || a.large.Link != nil {
 		msg = a.enlarge(ctx, tx, msg)
 	}
-	if lead := a.lead; lead > 0 {
-		a.lead, a.held = 0, true // what a challenge asks for again comes at once
-		if err := l.call.sw.startLater(tx, msg, lead); err != nil {
+	if a.lead > 0 && !a.held {
+		a.held, tx.sending = true, a.sending // what a challenge asks for again comes at once
+		if err := l.call.sw.startLater(tx, msg, a.lead); err != nil {
 			return nil, err
 		}
 	} else if err := l.call.sw.start(tx, msg); err != nil {
@@ -127,6 +127,8 @@ func (a *attempt) start(ctx context.Context, p transport.Path) (*clientTx, error
 // again reports whether the request is to be sent once more: to the next hop
 // after a timeout or a 503, or with credentials.
 func (a *attempt) again(res *wire.Message, err error) bool {
+	unsent := errors.Is(err, errUnsent)
+	a.held = a.held && !unsent                          // it waits once more
 	if a.large.Link != nil && errors.Is(err, errLost) { // RFC 3261 §18.1.1: by UDP after all
 		a.byDatagram()
 		if a.hop.Transport != "" {
@@ -149,14 +151,13 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 			a.leg.call.sw.worked(a.hop)
 		}
 	}
-	if errors.Is(err, errLost) && a.leg.next != "" && !a.moved {
-		switch a.method {
-		case "BYE", "INVITE", "UPDATE": // asked for twice they do no harm
-			a.moved, a.lost = true, true
-			a.leg.path = transport.Path{}
+	if errors.Is(err, errLost) && a.leg.next != "" && !a.moved && (unsent || harmlessTwice(a.method)) {
+		a.moved, a.lost = true, true
+		a.leg.path = transport.Path{}
+		if !unsent { // RFC 3261 §12.2.1.1: the numbers of what is sent have no gap
 			a.leg.cseq++
-			return true
 		}
+		return true
 	}
 	if err != nil {
 		return false
@@ -201,6 +202,12 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 	}
 	a.leg.cseq++ // RFC 3261 §22.2
 	return true
+}
+
+// harmlessTwice reports whether a request may be sent over another connection
+// though the phone may have had it: a second REFER could have it call twice.
+func harmlessTwice(method string) bool {
+	return method == "BYE" || method == "INVITE" || method == "UPDATE"
 }
 
 // finish waits for the answer to what was sent, and sends it again as long as

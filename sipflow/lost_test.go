@@ -75,3 +75,53 @@ func TestBYEThatIsLostWithItsConnectionIsSentOverAnother(t *testing.T) {
 		}
 	})
 }
+
+// The connection ends while the REFER waits for its time: the phone cannot have had
+// it, so that it goes over a new one, with the same number and after the same wait.
+func TestAReferThatHasNotBeenSentOutlivesItsConnection(t *testing.T) {
+	for name, again := range map[string]bool{"once": false, "again and again": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := siptest.NewNetwork()
+				p := rawTCP(t, n, phoneAddr)
+				r := newRig(t, n, phoneAddr+";transport=tcp")
+				defer r.stop()
+				c := r.place(spec())
+				p.accept()
+				p.answer()
+				time.Sleep(referLead / 2)
+				p.conn.Close()
+				began := time.Now()
+				p.accept()
+				if again {
+					time.Sleep(referLead / 2)
+					p.conn.Close()
+					p.accept()
+					p.hungUp() // it is given up
+					<-c.Done()
+					if !errors.Is(c.Err(), errUnsent) {
+						t.Errorf("ended with %v", c.Err())
+					}
+					p.conn.Close()
+					r.empty()
+					return
+				}
+				refer := p.expect("REFER")
+				if d := time.Since(began); d < referLead || d > referLead+2*leadTick {
+					t.Errorf("it was sent after %v, want %v", d, referLead)
+				}
+				if want := p.invite.Seq() + 1; refer.Seq() != want {
+					t.Errorf("CSeq %d, want %d", refer.Seq(), want)
+				}
+				p.send(p.response(refer, 202, p.contact(), "") + p.notify(1, "180 Ringing", "active"))
+				p.hungUp()
+				<-c.Done()
+				if c.Err() != nil {
+					t.Errorf("ended with %v", c.Err())
+				}
+				p.conn.Close()
+				r.empty()
+			})
+		})
+	}
+}

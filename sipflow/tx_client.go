@@ -12,6 +12,10 @@ import (
 // (RFC 3261 §17.1.4).
 var errLost = errors.New("the connection was closed before an answer came")
 
+// errUnsent ends a transaction of which the peer cannot have heard: its connection
+// ended while the request waited to be sent, or did not take it.
+var errUnsent = errors.New("the request was not sent")
+
 // errTimeout ends a transaction that got no final response (timers B and F).
 var errTimeout = errors.New("no answer within 32 s")
 
@@ -44,8 +48,9 @@ type clientTx struct {
 	seq      uint32
 	auth     string // the credentials it carried, for the ACK (RFC 3261 §22.1)
 	invite   bool
-	inside   bool        // sent within an established dialog
-	onEvent  func(event) // instead of the leg's inbox
+	inside   bool             // sent within an established dialog
+	onEvent  func(event)      // instead of the leg's inbox
+	sending  func(seq uint32) // see outgoing
 
 	timer     timer
 	leg       *Leg    // gets the responses; nil when it has ended
@@ -78,21 +83,35 @@ func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
 	if c, ok := tx.path.Link.(*transport.Stream); ok {
 		c.Used.Store(true)
 	}
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	if !s.enter(tx) {
 		return ErrDraining
 	}
-	s.clients[tx.key()] = tx
-	tx.begins(s)
-	s.mu.Unlock()
-	if err := tx.path.Send(msg); err != nil {
-		s.mu.Lock()
-		tx.remove(s)
-		s.mu.Unlock()
-		return err
+	err := tx.path.Send(msg)
+	if err != nil {
+		s.drop(tx)
 	}
-	return nil
+	return err
+}
+
+// enter takes in a transaction. It is false after the end of all calls.
+func (s *shard) enter(tx *clientTx) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.clients[tx.key()] = tx
+	if !tx.held {
+		tx.begins(s)
+	}
+	return true
+}
+
+// drop takes out a transaction that could not be sent.
+func (s *shard) drop(tx *clientTx) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tx.remove(s)
 }
 
 // begins counts the request, which is about to be sent, and waits for its answer.
@@ -106,23 +125,33 @@ func (tx *clientTx) begins(s *shard) {
 // (RFC 3261 §18.2.2).
 func (sw *Switchboard) lost(l transport.Link) {
 	for i := range sw.shards {
-		for _, tx := range sw.shards[i].lost(l) {
+		failed, waiting := sw.shards[i].lost(l)
+		for _, tx := range failed {
 			tx.tell(event{err: whyLost(l)}, true)
+		}
+		for _, tx := range waiting {
+			tx.tell(event{err: unsent(l)}, true)
 		}
 	}
 }
 
-// lost takes out the transactions that had no response over a connection.
-func (s *shard) lost(l transport.Link) (failed []*clientTx) {
+// lost takes out the transactions that had no response over a connection, and
+// those that were waiting to be sent.
+func (s *shard) lost(l transport.Link) (failed, waiting []*clientTx) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, tx := range s.clients {
-		if tx.state == calling && tx.path.Link == l {
+		switch {
+		case tx.state != calling || tx.path.Link != l:
+			continue
+		case tx.held:
+			waiting = append(waiting, tx)
+		default:
 			failed = append(failed, tx)
-			tx.remove(s)
 		}
+		tx.remove(s)
 	}
-	return failed
+	return failed, waiting
 }
 
 func (tx *clientTx) remove(s *shard) {
@@ -432,3 +461,8 @@ func whyLost(l transport.Link) error {
 	}
 	return errLost
 }
+
+// unsent is whyLost for a request that was not sent.
+//
+//go:noinline
+func unsent(l transport.Link) error { return fmt.Errorf("%w: %w", errUnsent, whyLost(l)) }

@@ -28,21 +28,16 @@ type lead struct {
 	tx *clientTx
 }
 
-// startLater is start after a while. What cannot be sent then ends as if its
-// connection had.
+// startLater is start after a while. What cannot be sent then ends with errUnsent.
 func (sw *Switchboard) startLater(tx *clientTx, msg []byte, wait time.Duration) error {
 	s := sw.shard(tx.id)
 	tx.msg, tx.held = msg, true
 	if c, ok := tx.path.Link.(*transport.Stream); ok {
 		c.Used.Store(true)
 	}
-	s.mu.Lock()
-	if s.closed {
-		s.mu.Unlock()
+	if !s.enter(tx) {
 		return ErrDraining
 	}
-	s.clients[tx.key()] = tx
-	s.mu.Unlock()
 	sw.leads.add(lead{time.Now().Add(wait), tx}, sw.sendDue)
 	return nil
 }
@@ -113,30 +108,56 @@ func (q *leads) close() {
 	}
 }
 
-// sendDue sends what has waited long enough. It runs in a goroutine of the runtime.
+// sendDue sends what has waited long enough. It runs in a goroutine of the runtime,
+// which all calls share: a connection whose peer reads slowly is waited for in
+// another one.
 func (sw *Switchboard) sendDue() {
 	for _, l := range sw.leads.take() {
-		sw.faults.Try("sending a request that had to wait", func() { sw.release(l.tx) })
+		if l.tx.path.Link.Reliable() {
+			sw.aside(func() { sw.sendLate(l.tx) })
+		} else {
+			sw.sendLate(l.tx)
+		}
 	}
+}
+
+// aside runs do in a goroutine of its own. After the end of all calls there is
+// nobody for whom it would be done.
+func (sw *Switchboard) aside(do func()) {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	if !sw.forksOver {
+		sw.forks.Go(do)
+	}
+}
+
+func (sw *Switchboard) sendLate(tx *clientTx) {
+	sw.faults.Try("sending a request that had to wait", func() { sw.release(tx) })
 }
 
 // release sends a request that had to wait, if it still is to be sent.
 func (sw *Switchboard) release(tx *clientTx) {
 	s := sw.shard(tx.id)
-	s.mu.Lock()
-	if !tx.held || s.closed {
-		s.mu.Unlock()
+	msg, p, due := tx.begun(s)
+	if !due || p.Send(msg) == nil {
 		return
+	}
+	s.drop(tx)
+	tx.tell(event{err: unsent(p.Link)}, true)
+}
+
+// begun makes a request that had to wait one that is being sent, if it still is
+// to be.
+func (tx *clientTx) begun(s *shard) (msg []byte, p transport.Path, due bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !tx.held || s.closed {
+		return nil, transport.Path{}, false
 	}
 	tx.held = false
-	tx.begins(s)
-	msg, p := tx.msg, tx.path
-	s.mu.Unlock()
-	if p.Send(msg) == nil {
-		return
+	if tx.sending != nil {
+		tx.sending(tx.seq)
 	}
-	s.mu.Lock()
-	tx.remove(s)
-	s.mu.Unlock()
-	tx.tell(event{err: whyLost(p.Link)}, true)
+	tx.begins(s)
+	return tx.msg, tx.path, true
 }

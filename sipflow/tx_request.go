@@ -116,6 +116,8 @@ type outgoing struct {
 	body        []byte
 	forwards    uint16        // what is said of Max-Forwards is one less; 0: 70
 	lead        time.Duration // that it waits before it is sent; 0: none
+	// sending is called, under the shard's lock, when it is sent after its lead.
+	sending func(seq uint32)
 }
 
 // request renders a request of the dialog. auth is a line of credentials.

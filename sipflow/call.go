@@ -45,6 +45,9 @@ type Call struct {
 	in      *Incoming     // of an inbound call; nil for others
 	callIDs []string      // of legs that it had, for the log; owned by the call's goroutine, as the next
 	took    time.Duration // from Place until the flow had returned
+	// referredAt is when the calling phone accepted the last REFER. The call's
+	// goroutine writes it before there is a husk, which reads it.
+	referredAt time.Time
 }
 
 // Done is closed when the flow has returned: both phones are hung up, or on
@@ -213,9 +216,9 @@ func (c *Call) retire(l *Leg) {
 		s.outlive(c.sw, in)
 	}
 	if l.peer.confirmed && !s.closed && !l.refusedCaller() {
-		s.bury(l, l.peer.subscribed)
-		if l.peer.subscribed {
-			h := &husk{id: l.id, callID: l.callID, tag: l.peer.tag, seq: l.peer.seq, secure: l.peer.secure, call: c, sw: c.sw}
+		s.bury(l, l.peer.referral.open)
+		if l.peer.referral.open {
+			h := &husk{id: l.id, callID: l.callID, tag: l.peer.tag, seq: l.peer.seq, refer: l.peer.referral, secure: l.peer.secure, call: c, sw: c.sw}
 			c.open.Add(1)
 			s.husks[l.id] = h
 			h.timer.set(s, tEnd, h)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sipxrest/sipflow/sdp"
@@ -95,18 +96,17 @@ func (c *Call) refer(ctx context.Context, calling *Leg, lead time.Duration) erro
 	if err := calling.Refer(ctx, c.referTo(), c.CallingUser, lead); err != nil {
 		return err
 	}
-	accepted := time.Now()
-	c.sw.referred.add(c.Key, accepted)
+	c.referredAt = time.Now()
+	c.sw.referred.add(c.Key, c.referredAt)
 	err := calling.outcome(ctx, c.sw.cfg.HangUpOn)
-	switch {
-	case errors.Is(err, ErrHungUpByUser):
+	if err != nil { // nobody is rung any more, so that the call may be placed again
+		c.sw.referred.failed(c.Key, c.referredAt)
+	}
+	if errors.Is(err, ErrHungUpByUser) {
 		calling.unsubscribe()
-		c.sw.referred.forget(c.Key)
-	case refusedBy(err, "INVITE") == 0: // it rings, or there is no outcome yet
-	case notReady(err) && time.Since(accepted) <= tooSoon:
-		return errors.Join(errNotReady, err)
-	default:
-		c.sw.referred.forget(c.Key)
+	}
+	if notReady(err) && time.Since(c.referredAt) <= tooSoon && calling.peer.isUp() {
+		return fmt.Errorf("%w: %w", errNotReady, err)
 	}
 	return err
 }
@@ -210,8 +210,7 @@ func (l *Leg) Refer(ctx context.Context, target, by string, lead time.Duration) 
 	b := make([]byte, 0, 128)
 	b = wire.AppendField(b, "Refer-To", "<"+target+">")
 	b = wire.AppendField(b, "Referred-By", "<sip:"+by+">")
-	l.peer.subscribe()
-	_, err := l.do(ctx, &outgoing{method: "REFER", header: string(b), lead: lead})
+	_, err := l.do(ctx, &outgoing{method: "REFER", header: string(b), lead: lead, sending: l.peer.subscribe})
 	if err == nil {
 		return nil
 	}
@@ -223,7 +222,7 @@ func (l *Leg) Refer(ctx context.Context, target, by string, lead time.Duration) 
 		return err
 	}
 	if errors.Is(err, errTimeout) {
-		if len(l.pending) > 0 { // its answers were lost, it was accepted all the same
+		if len(l.reports()) > 0 { // its answers were lost, it was accepted all the same
 			return nil
 		}
 		l.peer.unsubscribe()
@@ -250,7 +249,7 @@ func (l *Leg) unsubscribe() {
 // NextNotification waits for the phone's next NOTIFY. ErrHungUp means that it
 // sent BYE.
 func (l *Leg) NextNotification(ctx context.Context) (Notification, error) {
-	for len(l.pending) == 0 {
+	for len(l.reports()) == 0 {
 		e, err := l.inbox.next(ctx)
 		if err != nil {
 			return Notification{}, err
@@ -262,6 +261,13 @@ func (l *Leg) NextNotification(ctx context.Context) (Notification, error) {
 	n := l.pending[0]
 	l.pending = l.pending[1:]
 	return n, nil
+}
+
+// reports are the NOTIFYs that came and have not been looked at. Those of a REFER
+// that has been given up for another are of no interest any more.
+func (l *Leg) reports() []Notification {
+	l.pending = slices.DeleteFunc(l.pending, func(n Notification) bool { return !l.peer.awaited(&n) })
+	return l.pending
 }
 
 // outcome follows an accepted REFER up to the point where we may hang up. What
@@ -295,7 +301,7 @@ func (l *Leg) outcome(ctx context.Context, on HangUpOn) error {
 func (l *Leg) afterBye(ctx context.Context, hungUp error) error {
 	wait, stop := context.WithTimeout(ctx, lastWord)
 	defer stop()
-	for l.peer.subscribes() || len(l.pending) > 0 {
+	for l.peer.subscribes() || len(l.reports()) > 0 {
 		switch n, err := l.NextNotification(wait); {
 		case errors.Is(err, ErrHungUp): // a second BYE
 		case err != nil:

@@ -49,12 +49,25 @@ func (r *referred) lately(key Key, now time.Time) bool {
 	return ok && now.Sub(at) < referredFor
 }
 
-// forget lets the call be placed again at once: it came to nothing, its client
-// gave it up, or another has its key.
+// forget lets the call be placed again at once, for another has its key.
 func (r *referred) forget(key Key) {
 	h := maphash.Comparable(r.seed, key)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	delete(r.now, h)
 	delete(r.older, h)
+}
+
+// failed lets the call be placed again at once whose phone accepted the REFER at
+// that time: it came to nothing, or its client gave it up. What a later call of the
+// same parties has noted stays.
+func (r *referred) failed(key Key, at time.Time) {
+	h := maphash.Comparable(r.seed, key)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, half := range [...]map[uint64]time.Time{r.now, r.older} {
+		if half[h].Equal(at) {
+			delete(half, h)
+		}
+	}
 }

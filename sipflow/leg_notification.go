@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"bytes"
+	"strconv"
 	"time"
 
 	"sipxrest/sipflow/wire"
@@ -17,6 +18,7 @@ type Notification struct {
 	Code       int    // of the status line in the body; 0 when there is none
 	Reason     string // its reason phrase
 	Terminated bool   // Subscription-State: terminated
+	refer      uint32 // CSeq of the REFER that it is about
 }
 
 func notificationOf(m *wire.Message) Notification {
@@ -77,4 +79,56 @@ func isReferEvent(v []byte) bool {
 		v = v[:i]
 	}
 	return bytes.EqualFold(bytes.TrimSpace(v), []byte("refer"))
+}
+
+// A subscription is what a phone owes us for a REFER: NOTIFYs that say what
+// becomes of it. When a REFER comes to nothing there may be a second one in the
+// dialog while the phone has not ended the subscription of the first.
+type subscription struct {
+	open  bool   // the phone has not ended it
+	refer uint32 // CSeq of the REFER that was sent last; 0 before the first
+	first uint32 // CSeq of the first one
+	// left is the outcome after which the phone left the subscription open, and
+	// before that of the REFER before; 0 where there is none.
+	left, before int16
+}
+
+// begin is the sending of a REFER.
+func (s *subscription) begin(seq uint32) {
+	if s.first == 0 {
+		s.first = seq
+	}
+	if s.left != 0 {
+		s.left, s.before = 0, s.left
+	}
+	s.open, s.refer = true, seq
+}
+
+// take enters a NOTIFY with this Event.
+func (s *subscription) take(n *Notification, event []byte) {
+	if n.refer = s.refer; s.earlier(n, event) {
+		n.refer = s.first
+		if n.Terminated {
+			s.before = 0
+		}
+		return
+	}
+	s.before = 0 // the phone has begun to speak of the second
+	switch {
+	case n.Terminated:
+		s.open, s.left = false, 0
+	case n.Code >= 200:
+		s.left = int16(n.Code)
+	}
+}
+
+// earlier reports whether a NOTIFY is about a REFER before the one sent last: by
+// its id (RFC 3515 §2.4.6), or because it ends what was left open with the same
+// outcome. An id that no REFER of ours had says nothing.
+func (s *subscription) earlier(n *Notification, event []byte) bool {
+	id, _ := wire.Param(event, "id")
+	if seq, err := strconv.ParseUint(string(id), 10, 32); err == nil && uint32(seq) >= s.first {
+		return uint32(seq) < s.refer
+	}
+	return s.before != 0 && n.Terminated && (n.Code == int(s.before) || n.Code == 0)
 }

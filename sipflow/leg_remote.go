@@ -14,25 +14,25 @@ import (
 // peer is what a leg knows of the phone's requests. It belongs to the sockets'
 // readers, which answer at once, so that no phone waits for a call's goroutine.
 type peer struct {
-	mu         sync.Mutex
-	tag        string // the phone's tag
-	up         bool   // answered, and nobody has sent BYE
-	confirmed  bool   // answered
-	secure     bool   // set up over TLS or WSS: nothing is taken that comes otherwise
-	byed       bool   // the phone sent BYE
-	reasons    string // that it gave: Reason header lines
-	subscribed bool   // we sent REFER and its subscription is not over
-	seq        uint32 // highest CSeq of the phone
-	answered   [4]answer
-	next       int    // where the next answer goes
-	version    uint64 // of our last o= line, 0 before the first
-	media      int    // m= lines of our answer to a re-INVITE
-	reinvite   *reinvite
-	hungUp     func(why error) // called once when the phone sends BYE
-	relayed    bool            // requests go to the call's goroutine, which joins two phones
-	inviting   int             // our INVITEs that are pending in the dialog
-	open       []*serverTx
-	recent     window
+	mu        sync.Mutex
+	tag       string // the phone's tag
+	up        bool   // answered, and nobody has sent BYE
+	confirmed bool   // answered
+	secure    bool   // set up over TLS or WSS: nothing is taken that comes otherwise
+	byed      bool   // the phone sent BYE
+	reasons   string // that it gave: Reason header lines
+	referral  subscription
+	seq       uint32 // highest CSeq of the phone
+	answered  [4]answer
+	next      int    // where the next answer goes
+	version   uint64 // of our last o= line, 0 before the first
+	media     int    // m= lines of our answer to a re-INVITE
+	reinvite  *reinvite
+	hungUp    func(why error) // called once when the phone sends BYE
+	relayed   bool            // requests go to the call's goroutine, which joins two phones
+	inviting  int             // our INVITEs that are pending in the dialog
+	open      []*serverTx
+	recent    window
 }
 
 // answer is the memory of an in-dialog request that was answered at once: all
@@ -72,6 +72,13 @@ func (p *peer) hangUp() bool {
 	return was
 }
 
+// isUp reports whether the phone has answered and nobody has hung up.
+func (p *peer) isUp() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.up
+}
+
 // versionNow is the version of our last session description, 0 before the first.
 func (p *peer) versionNow() uint64 {
 	p.mu.Lock()
@@ -97,25 +104,33 @@ func (p *peer) nextVersion(differs bool) uint64 {
 	return p.version
 }
 
-// subscribe expects the NOTIFYs of a REFER, which may come before its answer
-// (RFC 6665 §4.1.2.4).
-func (p *peer) subscribe() {
+// subscribe expects the NOTIFYs of a REFER that is about to be sent: they may come
+// before its response (RFC 6665 §4.1.2.4).
+func (p *peer) subscribe(seq uint32) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.subscribed = true
+	p.referral.begin(seq)
 }
 
 // subscribes reports whether NOTIFYs of a REFER are still expected.
 func (p *peer) subscribes() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.subscribed
+	return p.referral.open
 }
 
 func (p *peer) unsubscribe() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.subscribed = false
+	p.referral.open = false
+}
+
+// awaited reports whether a NOTIFY is about the REFER that was sent last, and not
+// about one before.
+func (p *peer) awaited(n *Notification) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return n.refer == p.referral.refer
 }
 
 // whenHungUp has f called when the phone sends BYE, at once if it has.
@@ -188,7 +203,7 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.
 		return wire.Reply{Code: 481}
 	}
 	// RFC 3261 §12.2.2. But who hangs up has hung up, and an outcome is one.
-	if seq <= p.seq && p.seq != 0 && method != "BYE" && !(p.subscribed && saysOutcome(m)) {
+	if seq <= p.seq && p.seq != 0 && method != "BYE" && !(p.referral.open && saysOutcome(m)) {
 		return wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"}
 	}
 	p.seq = max(p.seq, seq)
@@ -269,7 +284,7 @@ func (l *Leg) notified(m *wire.Message, from transport.Path) int {
 	if ev := m.Get(wire.Event); ev != nil && !isReferEvent(ev) {
 		return 489
 	}
-	if !p.subscribed {
+	if !p.referral.open {
 		return 481
 	}
 	n := notificationOf(m)
@@ -278,9 +293,7 @@ func (l *Leg) notified(m *wire.Message, from transport.Path) int {
 		l.call.sw.stats.inboxFull.Add(1)
 		return 500
 	}
-	if n.Terminated {
-		p.subscribed = false
-	}
+	p.referral.take(&n, m.Get(wire.Event))
 	code := l.answerFirst(m, from, 200)
 	l.inbox.put(event{progress: &n}, true)
 	return code
@@ -382,6 +395,7 @@ type husk struct {
 	callID string
 	tag    string // the phone's
 	seq    uint32
+	refer  subscription
 	call   *Call // while NOTIFYs are still recorded
 	byed   bool  // the phone has sent a BYE of its own
 	final  bool  // a NOTIFY has told the outcome
@@ -437,16 +451,18 @@ func (h *husk) onRequest(s *shard, m *wire.Message, from transport.Path) wire.Re
 				return replyOf(489, from)
 			}
 			n := notificationOf(m)
-			if n.Code >= 200 {
+			h.refer.take(&n, m.Get(wire.Event))
+			about := n.refer == h.refer.refer // and not of a REFER that was given up for another
+			if n.Code >= 200 && about {
 				h.final = true
 				if n.Code >= 300 {
-					h.sw.referred.forget(h.call.Key)
+					h.sw.referred.failed(h.call.Key, h.call.referredAt)
 				}
 			}
 			if n.Text != "" {
 				h.call.observe(&Event{Kind: Progress, At: time.Now(), CallID: h.callID, Method: "NOTIFY", Text: n.Text})
 			}
-			if n.Terminated {
+			if n.Terminated && about {
 				h.over()
 			}
 		}

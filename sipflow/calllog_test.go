@@ -29,6 +29,8 @@ func TestTheEndOfACallIsOneLineOfOneShape(t *testing.T) {
 	}{
 		{"busy", MethodRefer, siptest.Script{Status: 486}, false, nil,
 			`INFO msg="call ended" flow=refer ` + parties + `call_ids=\[` + id + `\] outcome=busy took=\S+ error="INVITE: 486 Busy Here"`},
+		{"called does not exist", MethodRefer, siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{notify(0, "404 Not Found", overWith)}}}, false, nil,
+			`INFO msg="call ended" flow=refer ` + parties + `call_ids=\[` + id + `\] outcome=refused_4xx took=\S+ error="NOTIFY: 404 Not Found"`},
 		{"as it should", MethodRefer, siptest.Script{}, false, nil, ""},
 		{"as it should, all are asked for", MethodRefer, siptest.Script{}, true, nil,
 			`INFO msg="call ended" flow=refer ` + parties + `call_ids=\[` + id + `\] outcome=connected took=\S+`},

@@ -20,9 +20,9 @@ var (
 	ErrHungUpByUser = errors.New("hung up by its client")
 )
 
-// StatusError is a final response other than 2xx.
+// StatusError is a final response other than 2xx, or the report of one.
 type StatusError struct {
-	Method string
+	Method string // that was refused; NOTIFY when the calling phone reports what its own INVITE got
 	Code   int
 	Reason string
 }

@@ -114,7 +114,7 @@ func (c *Call) refer(ctx context.Context, calling *Leg, lead time.Duration) erro
 // notReady reports whether the outcome of a REFER is what a PBX says that has not
 // joined its two sides yet: Asterisk 400 (chan_pjsip) or 503 (chan_sip).
 func notReady(err error) bool {
-	code := refusedBy(err, "INVITE")
+	code := refusedBy(err, "NOTIFY")
 	return code == 400 || code == 503
 }
 
@@ -314,10 +314,11 @@ func (l *Leg) afterBye(ctx context.Context, hungUp error) error {
 }
 
 // outcome is what a final status means for the call: nil when the phones are
-// connected, else the *StatusError of the called one.
+// connected, else the *StatusError of the called one. Its method tells an operator
+// that the calling phone reports it, and has not refused the call itself.
 func (n *Notification) outcome() error {
 	if n.Code >= 300 {
-		return &StatusError{"INVITE", n.Code, n.Reason}
+		return &StatusError{"NOTIFY", n.Code, n.Reason}
 	}
 	return nil
 }

@@ -142,7 +142,7 @@ func TestASecondReferThatIsNotFollowedEither(t *testing.T) {
 		p.says(200, second, notReadyLine, "active")
 		p.hungUp()
 		<-c.Done()
-		if !errors.Is(c.Err(), errNotReady) || refusedBy(c.Err(), "INVITE") != 503 {
+		if !errors.Is(c.Err(), errNotReady) || refusedBy(c.Err(), "NOTIFY") != 503 {
 			t.Errorf("the call ended with %v", c.Err())
 		}
 		p.says(200, second, notReadyLine, overWith)

@@ -139,7 +139,7 @@ func (s *Service) Run(ctx context.Context) error {
 	}
 	s.Stop()
 	for _, c := range s.callsOf(func(c *call) bool { return true }) {
-		c.hangUp(sipflow.ErrDraining)
+		c.hangUp(sipflow.ErrStopped)
 	}
 	ended := make(chan struct{})
 	go func() { s.running.Wait(); close(ended) }()

@@ -29,7 +29,7 @@ func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
 	b := &bridge{call: c, calling: calling, called: called, clock: time.NewTimer(time.Hour)}
 	defer b.clock.Stop()
 	if !c.sw.bridged(c, b) {
-		return ErrDraining
+		return ErrStopped
 	}
 	defer func() { b.end(ctx, err) }()
 	c.by, c.wasUp = Us, true

@@ -84,12 +84,12 @@ var inCallCases = []bridgeCase{
 			p.calling.HangUp()
 		})},
 	{name: "client-hangs-up-before-called-rings", called: siptest.Script{Silent: true}, hangUp: 5 * time.Second, err: ErrHungUpByUser.Error()},
-	{name: "serve-ends-while-calling-rings", calling: siptest.Script{NeverAnswer: true}, during: serveEnds(5 * time.Second), err: ErrDraining.Error()},
-	{name: "serve-ends-while-called-rings", called: siptest.Script{NeverAnswer: true}, during: serveEnds(5 * time.Second), err: ErrDraining.Error()},
-	{name: "serve-ends-before-called-rings", called: siptest.Script{Silent: true}, during: serveEnds(5 * time.Second), err: ErrDraining.Error(), stuck: true},
-	{name: "serve-ends-while-calling-is-reinvited", calling: siptest.Script{Reinvite: siptest.Reinvite{Silent: true}}, during: serveEnds(5 * time.Second), err: ErrDraining.Error()},
-	{name: "serve-ends-while-bridged", during: serveEnds(5 * time.Second), err: ErrDraining.Error()},
-	{name: "serve-ends-while-a-reinvite-is-pending", called: siptest.Script{Reinvite: siptest.Reinvite{After: 10 * time.Second}}, err: ErrDraining.Error(),
+	{name: "serve-ends-while-calling-rings", calling: siptest.Script{NeverAnswer: true}, during: serveEnds(5 * time.Second), err: ErrStopped.Error()},
+	{name: "serve-ends-while-called-rings", called: siptest.Script{NeverAnswer: true}, during: serveEnds(5 * time.Second), err: ErrStopped.Error()},
+	{name: "serve-ends-before-called-rings", called: siptest.Script{Silent: true}, during: serveEnds(5 * time.Second), err: ErrStopped.Error(), stuck: true},
+	{name: "serve-ends-while-calling-is-reinvited", calling: siptest.Script{Reinvite: siptest.Reinvite{Silent: true}}, during: serveEnds(5 * time.Second), err: ErrStopped.Error()},
+	{name: "serve-ends-while-bridged", during: serveEnds(5 * time.Second), err: ErrStopped.Error()},
+	{name: "serve-ends-while-a-reinvite-is-pending", called: siptest.Script{Reinvite: siptest.Reinvite{After: 10 * time.Second}}, err: ErrStopped.Error(),
 		during: after(5*time.Second, func(t *testing.T, r *rig, p *phones, _ *Call) {
 			go do(t, p.calling, 487, siptest.Action{Method: "INVITE"})
 			time.Sleep(2 * time.Second)
@@ -188,12 +188,12 @@ var transferCases = []bridgeCase{
 		})},
 	{name: "client-hangs-up-during-transfer", third: &siptest.Script{NeverAnswer: true}, hangUp: 5 * time.Second, err: ErrHungUpByUser.Error(), during: after(5*time.Second, transfer203)},
 	{name: "client-hangs-up-during-transfer-to-a-silent-phone", third: &siptest.Script{Silent: true}, hangUp: 5 * time.Second, err: ErrHungUpByUser.Error(), during: after(5*time.Second, transfer203)},
-	{name: "serve-ends-during-transfer", third: &siptest.Script{NeverAnswer: true}, err: ErrDraining.Error(),
+	{name: "serve-ends-during-transfer", third: &siptest.Script{NeverAnswer: true}, err: ErrStopped.Error(),
 		during: after(5*time.Second, func(t *testing.T, r *rig, p *phones, c *Call) {
 			transfer203(t, r, p, c)
 			serveEnds(2*time.Second)(t, r, p, c)
 		})},
-	{name: "serve-ends-while-a-transfer-joins", called: siptest.Script{Reinvite: siptest.Reinvite{After: 5 * time.Second}}, third: &siptest.Script{}, err: ErrDraining.Error(),
+	{name: "serve-ends-while-a-transfer-joins", called: siptest.Script{Reinvite: siptest.Reinvite{After: 5 * time.Second}}, third: &siptest.Script{}, err: ErrStopped.Error(),
 		during: after(5*time.Second, func(t *testing.T, r *rig, p *phones, c *Call) {
 			transfer203(t, r, p, c)
 			serveEnds(2*time.Second)(t, r, p, c)

@@ -102,15 +102,17 @@ func (c *Call) end() *End {
 	return e
 }
 
-// logEnd tells an operator how a call ended. Those that went as they should
-// are told at debug level only, unless the configuration asks for all: at
-// thousands of calls a second a line for each is a good part of the work.
+// logEnd tells an operator how a call ended. Those that went as they should, or
+// that their clients ended once they were up, are told at debug level only, unless
+// the configuration asks for all: at thousands of calls a second a line for each is
+// a good part of the work.
 func (sw *Switchboard) logEnd(c *Call) {
 	if c.LogsEnd {
 		return
 	}
 	level := slog.LevelInfo
-	if !sw.cfg.LogCalls && (c.err == nil || errors.Is(c.err, ErrHungUpByUser) || errors.Is(c.err, ErrReplaced)) {
+	byClient := errors.Is(c.err, ErrHungUpByUser) || errors.Is(c.err, ErrReplaced)
+	if !sw.cfg.LogCalls && (c.err == nil || byClient && c.outcome == OutcomeConnected) {
 		level = slog.LevelDebug
 	}
 	if sw.log.Enabled(context.Background(), level) {

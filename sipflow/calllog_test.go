@@ -36,8 +36,13 @@ func TestTheEndOfACallIsOneLineOfOneShape(t *testing.T) {
 			`INFO msg="call ended" flow=refer ` + parties + `call_ids=\[` + id + `\] outcome=connected took=\S+`},
 		{"hung up by its client", MethodInvite, siptest.Script{}, true, func(_ *rig, c *Call) { c.HangUp(ErrHungUpByUser) },
 			`INFO msg="call ended" flow=invite ` + parties + `call_ids="\[` + id + ` ` + id + `\]" outcome=connected ended_by=client took=\S+ error="hung up by its client"`},
+		{"hung up by its client when it was up", MethodInvite, siptest.Script{}, false, func(_ *rig, c *Call) { c.HangUp(ErrHungUpByUser) }, ""},
+		{"hung up by its client before", MethodRefer, siptest.Script{NeverAnswer: true}, false, func(_ *rig, c *Call) { c.HangUp(ErrHungUpByUser) },
+			`INFO msg="call ended" flow=refer ` + parties + `call_ids=\[` + id + `\] outcome=hung_up_by_client ended_by=client took=\S+ error="INVITE \S+: hung up by its client"`},
+		{"replaced before it was up", MethodRefer, siptest.Script{NeverAnswer: true}, false, func(_ *rig, c *Call) { c.HangUp(ErrReplaced) },
+			`INFO msg="call ended" flow=refer ` + parties + `call_ids=\[` + id + `\] outcome=replaced ended_by=client took=\S+ error="INVITE \S+: replaced by a new call with the same parties"`},
 		{"cut by the end of the service", MethodInvite, siptest.Script{}, false, func(r *rig, _ *Call) { _ = r.shutdown() },
-			`INFO msg="call ended" flow=invite ` + parties + `call_ids="\[` + id + ` ` + id + `\]" outcome=connected ended_by=service took=\S+ error="shutting down, no new calls are taken"`},
+			`INFO msg="call ended" flow=invite ` + parties + `call_ids="\[` + id + ` ` + id + `\]" outcome=connected ended_by=service took=\S+ error="cut off by the shutdown of the service"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

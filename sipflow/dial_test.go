@@ -180,7 +180,7 @@ func TestDialTellsHowItFares(t *testing.T) {
 			[]EventKind{Alerted, Answered, Ended}, CallingParty},
 		{"conference describes nothing", bridgeCase{called: siptest.Script{NoSDP: true}, err: errNoSDP.Error()}, []EventKind{Alerted, Answered, Ended}, CalledParty},
 		{"conference does not answer", bridgeCase{called: siptest.Script{NeverAnswer: true}, err: ErrNoAnswer.Error()}, []EventKind{Alerted, Answered, Ended}, CalledParty},
-		{"stopped", bridgeCase{called: siptest.Script{Ringing: -1}, during: serveEnds(20 * time.Second), err: ErrDraining.Error()}, []EventKind{Alerted, Answered, Joined, Ended}, Us},
+		{"stopped", bridgeCase{called: siptest.Script{Ringing: -1}, during: serveEnds(20 * time.Second), err: ErrStopped.Error()}, []EventKind{Alerted, Answered, Joined, Ended}, Us},
 		{"phone is impatient", bridgeCase{calling: siptest.Script{HangUpAfter: 5 * time.Second}, called: siptest.Script{NeverAnswer: true}, err: ErrHungUp.Error()},
 			[]EventKind{Alerted, Answered, Ended}, CallingParty},
 	} {

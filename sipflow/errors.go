@@ -11,6 +11,7 @@ var (
 	ErrHungUp       = errors.New("the phone hung up")
 	ErrReplaced     = errors.New("replaced by a new call with the same parties")
 	ErrDraining     = errors.New("shutting down, no new calls are taken")
+	ErrStopped      = error(stopped{}) // an ErrDraining for a call that was in progress
 	ErrTooManyCalls = errors.New("too many calls at once")
 	ErrUnreachable  = errors.New("no SIP next hop can be reached")
 	ErrNoCall       = errors.New("no such call")
@@ -19,6 +20,12 @@ var (
 	ErrTransferring = errors.New("the call is being transferred already")
 	ErrHungUpByUser = errors.New("hung up by its client")
 )
+
+// stopped is ErrDraining in words for a call that is cut off.
+type stopped struct{}
+
+func (stopped) Error() string        { return "cut off by the shutdown of the service" }
+func (stopped) Is(target error) bool { return target == ErrDraining }
 
 // StatusError is a final response other than 2xx, or the report of one.
 type StatusError struct {

@@ -44,7 +44,7 @@ type Inbound struct {
 	LogsEnd bool
 	// Take runs the call, in its own goroutine. Its ctx ends, with the cause,
 	// when the caller gives up (ErrCancelled) or sends BYE (ErrHungUp), and when
-	// the switchboard ends (ErrDraining). When it returns and the caller is
+	// the switchboard ends (ErrStopped). When it returns and the caller is
 	// unanswered, it gets the code of the error (a *StatusError), or 480; when
 	// the caller is answered, it is hung up.
 	Take func(ctx context.Context, in *Incoming) error

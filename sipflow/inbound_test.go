@@ -230,7 +230,7 @@ var inboundCases = []inboundCase{
 			do(t, caller, 200, siptest.Action{Method: "INFO", Body: "Signal=5\r\n", ContentType: "application/dtmf-relay"})
 			do(t, target, 200, siptest.Action{Method: "UPDATE"})
 		}},
-	{name: "inbound-serve-ends-while-ringing", loose: true, call: "503", taken: ErrDraining.Error(), target: siptest.Script{Ring: 20 * time.Second},
+	{name: "inbound-serve-ends-while-ringing", loose: true, call: "503", taken: ErrStopped.Error(), target: siptest.Script{Ring: 20 * time.Second},
 		take: func(ctx context.Context, in *Incoming) error {
 			time.AfterFunc(3*time.Second, func() { in.call.sw.stopCalls() })
 			return connectTo202(ctx, in)

@@ -188,7 +188,7 @@ func (sw *Switchboard) stopCalls() {
 	defer sw.mu.Unlock()
 	sw.draining = true
 	for _, c := range sw.calls {
-		c.stop(ErrDraining)
+		c.stop(ErrStopped)
 	}
 }
 

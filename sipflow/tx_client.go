@@ -84,7 +84,7 @@ func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
 		c.Used.Store(true)
 	}
 	if !s.enter(tx) {
-		return ErrDraining
+		return ErrStopped
 	}
 	err := tx.path.Send(msg)
 	if err != nil {

@@ -36,7 +36,7 @@ func (sw *Switchboard) startLater(tx *clientTx, msg []byte, wait time.Duration) 
 		c.Used.Store(true)
 	}
 	if !s.enter(tx) {
-		return ErrDraining
+		return ErrStopped
 	}
 	sw.leads.add(lead{time.Now().Add(wait), tx}, sw.sendDue)
 	return nil

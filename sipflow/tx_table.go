@@ -50,7 +50,7 @@ func (s *shard) close() {
 	s.mu.Lock()
 	for _, tx := range s.clients {
 		tx.timer.stop()
-		defer tx.tell(event{err: ErrDraining}, true)
+		defer tx.tell(event{err: ErrStopped}, true)
 	}
 	defer s.mu.Unlock() // before anybody is told
 	s.closed = true

@@ -177,27 +177,34 @@ func (tx *serverTx) respond(r wire.Reply) bool {
 	if tx.initial {
 		r.ToTag = string(appendID(nil, l.id))
 	}
-	s := l.call.sw.shard(l.id)
-	s.mu.Lock()
-	l.peer.mu.Lock()
-	send := !tx.done && !s.closed
-	if send {
-		tx.reply = r
-		if r.Code >= 200 {
-			// A response of a non-INVITE is kept for its repeats (timer J). One of
-			// an INVITE is repeated until its ACK comes: a 2xx over every transport
-			// (RFC 3261 §13.3.1.4), the others by timer G, which streams do without.
-			tx.done = true
-			l.peer.up = l.peer.up || tx.initial && r.Code < 300 && !l.peer.byed
-			tx.timer.set(s, tx.begin(s.now(), tx.method == "INVITE" && (r.Code < 300 || !tx.path.Link.Reliable())), tx)
-		}
-	}
-	l.peer.mu.Unlock()
-	s.mu.Unlock()
-	if send {
+	first := tx.replied(l.call.sw.shard(l.id), r)
+	if first {
 		l.call.sw.answer(tx.req, tx.path, r)
 	}
-	return send
+	return first
+}
+
+// replied notes the response that is about to be sent. It is false when the final
+// one has been.
+func (tx *serverTx) replied(s *shard, r wire.Reply) bool {
+	p := &tx.leg.peer
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if tx.done || s.closed {
+		return false
+	}
+	tx.reply = r
+	if r.Code >= 200 {
+		// A response of a non-INVITE is kept for its repeats (timer J). One of
+		// an INVITE is repeated until its ACK comes: a 2xx over every transport
+		// (RFC 3261 §13.3.1.4), the others by timer G, which streams do without.
+		tx.done = true
+		p.up = p.up || tx.initial && r.Code < 300 && !p.byed
+		tx.timer.set(s, tx.begin(s.now(), tx.method == "INVITE" && (r.Code < 300 || !tx.path.Link.Reliable())), tx)
+	}
+	return true
 }
 
 // expire implements expirer.

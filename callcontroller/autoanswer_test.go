@@ -23,6 +23,8 @@ func TestAutoAnswerIsForOnesOwnPhone(t *testing.T) {
 		{sipflow.CallInfo, "201/202?autoAnswer=1", 200, "", sipflow.NoAutoAnswer},
 		{sipflow.CallInfo, "202/203?autoAnswer=true&agent=201", 403, xmlError("403", "autoAnswer is for the phone of the agent: the calling user is another"), 0},
 		{sipflow.CallInfo, "201@other.test/203?autoAnswer=true&agent=201", 403, xmlError("403", "autoAnswer is for the phone of the agent: the calling user is another"), 0},
+		{sipflow.CallInfo, "201/202?autoAnswer=true&isForwardingAllowed=false", 200, "", sipflow.CallInfo},
+		{sipflow.CallInfo, "201/202?autoAnswer=True&isForwardingAllowed=TRUE", 400, xmlError("400", "Bad parameter autoAnswer = true with isForwardingAllowed = true: the phone that picks up could be another's"), 0},
 		{sipflow.NoAutoAnswer, "201/202?autoAnswer=false", 200, "", sipflow.NoAutoAnswer},
 		{sipflow.NoAutoAnswer, "201/202?autoAnswer=true", 400, xmlError("400", "Bad parameter autoAnswer = true, call.auto-answer is off"), 0},
 	} {

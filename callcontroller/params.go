@@ -195,8 +195,13 @@ func (c *Controller) parseOrder(p *params) (o order, r *refusal) {
 	forwarding, _ := p.isForwardingAllowed.value()
 	o.forwardingAllowed = strings.EqualFold(forwarding, "true")
 	pickUp, _ := p.autoAnswer.value()
-	if o.autoAnswer = strings.EqualFold(pickUp, "true"); o.autoAnswer && c.cfg.AutoAnswer == sipflow.NoAutoAnswer {
+	o.autoAnswer = strings.EqualFold(pickUp, "true")
+	switch {
+	case !o.autoAnswer:
+	case c.cfg.AutoAnswer == sipflow.NoAutoAnswer:
 		return o, &refusal{status: 400, code: 400, text: "Bad parameter autoAnswer = true, call.auto-answer is off"}
+	case o.forwardingAllowed: // whoever the agent's calls are forwarded to would be listened to
+		return o, &refusal{status: 400, code: 400, text: "Bad parameter autoAnswer = true with isForwardingAllowed = true: the phone that picks up could be another's"}
 	}
 	return o, nil
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"sipxrest/sipflow/siptest"
 )
@@ -75,5 +76,33 @@ func TestThePhoneIsAskedAgainWithTheSecondOffer(t *testing.T) {
 		}
 		ends(t, c, p, 1)
 		r.empty()
+	})
+}
+
+// The PBX forwards the agent's calls to somebody else, who would be listened to.
+func TestAPhoneThatIsForwardedToIsNotAskedToAnswerByItself(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		other := n.Phone("203", thirdAddr, siptest.Script{})
+		defer other.Close()
+		proxy := n.Proxy(proxyAddr, siptest.ProxyConfig{Domain: "sipx.test", Users: map[string]string{"200": "secret"}, Open: true,
+			Locations: map[string]string{"200": "sip:203@" + thirdAddr}})
+		defer proxy.Close()
+		r := newRig(t, n, proxyAddr)
+		defer r.stop()
+		r.place(spec(func(s *Spec) {
+			s.Key.Calling, s.CallingUser = "200@sipx.test", "200@sipx.test"
+			s.AutoAnswer, s.ForwardingAllowed = CallInfo, true
+		}))
+		time.Sleep(5 * time.Minute)
+		invites := other.Requests("INVITE")
+		if len(invites) == 0 {
+			t.Error("the call was not forwarded")
+		}
+		for _, m := range invites {
+			if strings.Contains(m.String(), "answer-after=0") {
+				t.Error("the phone of another is asked to pick up by itself")
+			}
+		}
 	})
 }

@@ -132,16 +132,16 @@ func refusedBy(err error, method string) int {
 func (c *Call) callingLeg() *Leg {
 	// sipXrest: sipXproxy reads these. The caller's voicemail must not take
 	// the call, nor may his forwarding unless asked for, and no music on hold.
-	uri := "sip:" + c.CallingUser + ";sipx-noroute=Voicemail"
-	if !c.ForwardingAllowed {
-		uri += ";sipx-userforward=false"
+	uri, pickUp := "sip:"+c.CallingUser+";sipx-noroute=Voicemail", ""
+	if !c.ForwardingAllowed { // else another's phone could pick up by itself
+		uri, pickUp = uri+";sipx-userforward=false", c.AutoAnswer.header(c.Key.Agent)
 	}
 	l := c.newLeg(uri+";sipxbridge-moh=false", c.CallingUser)
 	methods := allow
 	if c.Method == MethodInvite {
 		methods = allowBridged
 	}
-	l.first = c.inviteHeader(c.Subject, "", methods) + c.AutoAnswer.header(c.Key.Agent)
+	l.first = c.inviteHeader(c.Subject, "", methods) + pickUp
 	return l
 }
 

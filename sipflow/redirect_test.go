@@ -91,7 +91,8 @@ var redirectCases = []bridgeCase{
 func TestRedirectedPhoneIsNotAskedToAnswerByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bc := bridgeCase{calling: to203(), third: &siptest.Script{Ring: time.Second}, hangUp: time.Minute, err: ErrHungUpByUser.Error(),
-			spec: func(s *Spec) { forwarding(s); s.AutoAnswer = AnswerMode },
+			spec: func(s *Spec) { s.AutoAnswer = AnswerMode },
+			cfg:  func(c *Config) { c.FollowRedirects = true },
 			during: after(5*time.Second, func(t *testing.T, _ *rig, p *phones, _ *Call) {
 				if p.calling.Requests("INVITE")[0].GetHeader("Answer-Mode") == nil {
 					t.Error("the agent's phone was not asked")

@@ -52,7 +52,8 @@ type Spec struct {
 	// ForwardingAllowed lets the proxy follow the calling user's forwarding.
 	ForwardingAllowed bool
 	// AutoAnswer asks the calling phone to answer by itself. Who lets clients
-	// set it makes sure that the phone is theirs: it opens a microphone.
+	// set it makes sure that the phone is theirs: it opens a microphone. With
+	// ForwardingAllowed it is not asked, for the proxy may have another one ring.
 	AutoAnswer AutoAnswer
 	// Trusted says that whoever asks for the call may name any agent, so that
 	// the limits of one agent do not hold.

@@ -66,15 +66,16 @@ func (fullLink) Send([]byte, netip.AddrPort) error {
 
 func (fullLink) Reliable() bool { return true }
 
-// timedLink notes when something is sent first.
+// timedLink tells when something is sent first.
 type timedLink struct {
 	transport.Link
-	at *time.Time
+	at chan time.Time // holds one
 }
 
 func (l timedLink) Send([]byte, netip.AddrPort) error {
-	if l.at.IsZero() {
-		*l.at = time.Now()
+	select {
+	case l.at <- time.Now():
+	default:
 	}
 	return nil
 }
@@ -87,7 +88,7 @@ func TestAReferDoesNotWaitForThePhoneOfAnotherCall(t *testing.T) {
 		r := newRig(t, siptest.NewNetwork(), phoneAddr)
 		defer r.stop()
 		var mu sync.Mutex
-		var sent time.Time
+		sent := make(chan time.Time, 1)
 		failed, began := 0, time.Now()
 		const many = 100 // none may be dropped
 		for i := range many {
@@ -100,10 +101,10 @@ func TestAReferDoesNotWaitForThePhoneOfAnotherCall(t *testing.T) {
 			}}
 			r.sw.startLater(tx, nil, referLead)
 		}
-		r.sw.startLater(&clientTx{id: 20, method: "REFER", path: transport.Path{Link: timedLink{at: &sent}}, onEvent: func(event) {}}, nil, referLead)
+		r.sw.startLater(&clientTx{id: 20, method: "REFER", path: transport.Path{Link: timedLink{at: sent}}, onEvent: func(event) {}}, nil, referLead)
 		time.Sleep(time.Minute)
 		synctest.Wait()
-		if d := sent.Sub(began); d > referLead+leadTick {
+		if d := (<-sent).Sub(began); d > referLead+leadTick {
 			t.Errorf("the REFER of another call went out after %v, want %v", d, referLead)
 		}
 		mu.Lock()
@@ -111,5 +112,37 @@ func TestAReferDoesNotWaitForThePhoneOfAnotherCall(t *testing.T) {
 		if failed != many {
 			t.Errorf("%d requests ended as not sent, want %d", failed, many)
 		}
+	})
+}
+
+// brokenLink is of a state that should not be possible: asked again, under the
+// shard's lock, it fails.
+type brokenLink struct {
+	transport.Link
+	asked *bool
+}
+
+func (l brokenLink) Reliable() bool {
+	if *l.asked {
+		panic("broken")
+	}
+	*l.asked = true
+	return false
+}
+
+// A fault ends the request at work, and no other waits for its lock.
+func TestAFaultInARequestThatWaitsCostsNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, siptest.NewNetwork(), phoneAddr)
+		defer r.stop()
+		r.faulty = true
+		sent, failed := make(chan time.Time, 1), make(chan error, 1)
+		r.sw.startLater(&clientTx{id: 16, method: "REFER", path: transport.Path{Link: brokenLink{asked: new(bool)}}, onEvent: func(e event) { failed <- e.err }}, nil, referLead)
+		r.sw.startLater(&clientTx{id: 32, method: "REFER", path: transport.Path{Link: timedLink{at: sent}}, onEvent: func(event) {}}, nil, referLead)
+		if err := <-failed; err != transport.ErrFault {
+			t.Errorf("it ended with %v", err)
+		}
+		<-sent // the other
+		time.Sleep(time.Minute)
 	})
 }

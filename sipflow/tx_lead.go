@@ -113,11 +113,21 @@ func (q *leads) close() {
 // another one.
 func (sw *Switchboard) sendDue() {
 	for _, l := range sw.leads.take() {
-		if l.tx.path.Link.Reliable() {
-			sw.aside(func() { sw.sendLate(l.tx) })
-		} else {
-			sw.sendLate(l.tx)
-		}
+		sw.sendLate(l.tx, func() {
+			if l.tx.path.Link.Reliable() {
+				sw.aside(func() { sw.sendLate(l.tx, func() { sw.release(l.tx) }) })
+			} else {
+				sw.release(l.tx)
+			}
+		})
+	}
+}
+
+// sendLate sends a request that had to wait by send. A fault ends it.
+func (sw *Switchboard) sendLate(tx *clientTx, send func()) {
+	if !sw.faults.Try("sending a request that had to wait", send) {
+		sw.shard(tx.id).drop(tx)
+		tx.tell(event{err: transport.ErrFault}, true)
 	}
 }
 
@@ -129,10 +139,6 @@ func (sw *Switchboard) aside(do func()) {
 	if !sw.forksOver {
 		sw.forks.Go(do)
 	}
-}
-
-func (sw *Switchboard) sendLate(tx *clientTx) {
-	sw.faults.Try("sending a request that had to wait", func() { sw.release(tx) })
 }
 
 // release sends a request that had to wait, if it still is to be sent.

@@ -33,21 +33,33 @@ type Call struct {
 	began time.Duration  // Place was called, since stats.start
 	open  atomic.Int32   // the flow, husks whose NOTIFYs are recorded, legs hung up on the side
 
-	ending  atomic.Bool   // hung up by the client, or the flow has returned
-	isUp    atomic.Bool   // bridged: orders is there
-	joined  bool          // the parties have been; owned by the call's goroutine, as the next three
-	wasUp   bool          // it has been bridged
-	outcome CallOutcome   // what it came to
-	by      Party         // who ended it
-	mu      sync.Mutex    // one event is told at a time; guards moved
-	moved   *Key          // that the call holds since its last transfer
-	orders  chan *order   // of the client
-	in      *Incoming     // of an inbound call; nil for others
-	callIDs []string      // of legs that it had, for the log; owned by the call's goroutine, as the next
-	took    time.Duration // from Place until the flow had returned
-	// referredAt is when the calling phone accepted the last REFER. The call's
-	// goroutine writes it before there is a husk, which reads it.
-	referredAt time.Time
+	ending  atomic.Bool // hung up by the client, or the flow has returned
+	isUp    atomic.Bool // bridged: orders is there
+	joined  bool        // the parties have been; owned by the call's goroutine, as the next three
+	wasUp   bool        // it has been bridged
+	outcome CallOutcome // what it came to
+	by      Party       // who ended it
+	mu      sync.Mutex  // one event is told at a time; guards moved
+	moved   *Key        // that the call holds since its last transfer
+	orders  chan *order // of the client
+	in      *Incoming   // of an inbound call; nil for others
+	past    *past       // see kept
+}
+
+// past is what of a call is asked for later than most of it. It belongs to the
+// call's goroutine; a husk reads referredAt, which was written before there was one.
+type past struct {
+	callIDs    []string      // of legs that it had, for the log
+	took       time.Duration // from Place until the flow had returned
+	referredAt time.Time     // the calling phone accepted the last REFER
+}
+
+// kept is the call's past, which a call that rings does not have yet.
+func (c *Call) kept() *past {
+	if c.past == nil {
+		c.past = new(past)
+	}
+	return c.past
 }
 
 // Done is closed when the flow has returned: both phones are hung up, or on

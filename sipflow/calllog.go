@@ -72,16 +72,17 @@ func PartyName(p Party) string { return [...]string{"service", "calling", "calle
 // noteLegs remembers the Call-IDs of the legs before the call lets go of some. It
 // is called in the call's goroutine.
 func (c *Call) noteLegs() {
+	p := c.kept()
 	for _, l := range c.legs {
-		if len(c.callIDs) < maxCallIDs && !slices.Contains(c.callIDs, l.callID) {
-			c.callIDs = append(c.callIDs, l.callID)
+		if len(p.callIDs) < maxCallIDs && !slices.Contains(p.callIDs, l.callID) {
+			p.callIDs = append(p.callIDs, l.callID)
 		}
 	}
 }
 
 // end describes the end of a call whose flow has returned.
 func (c *Call) end() *End {
-	e := &End{Flow: c.kind().String(), Key: c.Holds(), Peer: c.Peer, CallIDs: c.callIDs, Outcome: c.outcome.String(), Took: c.took, Err: c.err}
+	e := &End{Flow: c.kind().String(), Key: c.Holds(), Peer: c.Peer, CallIDs: c.kept().callIDs, Outcome: c.outcome.String(), Took: c.kept().took, Err: c.err}
 	switch { // of the keys, some are made up to be unique
 	case c.in != nil:
 		e.Key.Called = c.CalledUser

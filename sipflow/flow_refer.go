@@ -96,16 +96,16 @@ func (c *Call) refer(ctx context.Context, calling *Leg, lead time.Duration) erro
 	if err := calling.Refer(ctx, c.referTo(), c.CallingUser, lead); err != nil {
 		return err
 	}
-	c.referredAt = time.Now()
-	c.sw.referred.add(c.Key, c.referredAt)
+	c.kept().referredAt = time.Now()
+	c.sw.referred.add(c.Key, c.kept().referredAt)
 	err := calling.outcome(ctx, c.sw.cfg.HangUpOn)
 	if err != nil { // nobody is rung any more, so that the call may be placed again
-		c.sw.referred.failed(c.Key, c.referredAt)
+		c.sw.referred.failed(c.Key, c.kept().referredAt)
 	}
 	if errors.Is(err, ErrHungUpByUser) {
 		calling.unsubscribe()
 	}
-	if notReady(err) && time.Since(c.referredAt) <= tooSoon && calling.peer.isUp() {
+	if notReady(err) && time.Since(c.kept().referredAt) <= tooSoon && calling.peer.isUp() {
 		return fmt.Errorf("%w: %w", errNotReady, err)
 	}
 	return err
@@ -177,7 +177,7 @@ func (c *Call) ringTime() time.Duration {
 func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Answer, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, c.ringTime(), ErrNoAnswer)
 	defer stop()
-	answer, err := l.Invite(ctx, sdp.Placeholder(l.id, l.peer.nextVersion(true), l.mediaHost()))
+	answer, err := l.invite(ctx, &outgoing{body: sdp.Placeholder(l.id, l.peer.nextVersion(true), l.mediaHost()), placeholder: true})
 	if refusesOffer(err) {
 		return l.Invite(ctx, sdp.HeldAnswer(nil, l.id, l.peer.nextVersion(true), l.mediaHost()))
 	}
@@ -210,7 +210,7 @@ func (l *Leg) Refer(ctx context.Context, target, by string, lead time.Duration) 
 	b := make([]byte, 0, 128)
 	b = wire.AppendField(b, "Refer-To", "<"+target+">")
 	b = wire.AppendField(b, "Referred-By", "<sip:"+by+">")
-	_, err := l.do(ctx, &outgoing{method: "REFER", header: string(b), lead: lead, sending: l.peer.subscribe})
+	_, err := l.do(ctx, &outgoing{method: "REFER", header: string(b), lead: lead})
 	if err == nil {
 		return nil
 	}
@@ -266,7 +266,8 @@ func (l *Leg) NextNotification(ctx context.Context) (Notification, error) {
 // reports are the NOTIFYs that came and have not been looked at. Those of a REFER
 // that has been given up for another are of no interest any more.
 func (l *Leg) reports() []Notification {
-	l.pending = slices.DeleteFunc(l.pending, func(n Notification) bool { return !l.peer.awaited(&n) })
+	latest := l.peer.latestRefer()
+	l.pending = slices.DeleteFunc(l.pending, func(n Notification) bool { return n.refer != latest })
 	return l.pending
 }
 

@@ -28,15 +28,20 @@ type Answer struct {
 // answer that crosses the CANCEL is acknowledged and hung up (RFC 3261 §9.1).
 // A refusal is a *StatusError.
 func (l *Leg) Invite(ctx context.Context, offer []byte) (*Answer, error) {
-	r := outgoing{method: "INVITE", header: l.first, body: offer}
-	if len(offer) > 0 {
+	return l.invite(ctx, &outgoing{body: offer})
+}
+
+// invite is Invite for an INVITE with a body.
+func (l *Leg) invite(ctx context.Context, r *outgoing) (*Answer, error) {
+	r.method, r.header = "INVITE", l.first
+	if len(r.body) > 0 {
 		r.contentType = sdp.Type
 	}
 	if l.joint != nil {
 		r.forwards = l.joint.forwards
 	}
 	l.cseq++
-	a := l.newAttempt(&r)
+	a := l.newAttempt(r)
 	for {
 		tx, err := a.send(ctx)
 		if err != nil {

@@ -126,9 +126,10 @@ func (s *subscription) take(n *Notification, event []byte) {
 // its id (RFC 3515 §2.4.6), or because it ends what was left open with the same
 // outcome. An id that no REFER of ours had says nothing.
 func (s *subscription) earlier(n *Notification, event []byte) bool {
-	id, _ := wire.Param(event, "id")
-	if seq, err := strconv.ParseUint(string(id), 10, 32); err == nil && uint32(seq) >= s.first {
-		return uint32(seq) < s.refer
+	if id, ok := wire.Param(event, "id"); ok {
+		if seq, err := strconv.ParseUint(string(id), 10, 32); err == nil && uint32(seq) >= s.first {
+			return uint32(seq) < s.refer
+		}
 	}
 	return s.before != 0 && n.Terminated && (n.Code == int(s.before) || n.Code == 0)
 }

@@ -125,12 +125,18 @@ func (p *peer) unsubscribe() {
 	p.referral.open = false
 }
 
-// awaited reports whether a NOTIFY is about the REFER that was sent last, and not
-// about one before.
-func (p *peer) awaited(n *Notification) bool {
+// latestRefer is the CSeq of the REFER that was sent last, 0 before the first.
+func (p *peer) latestRefer() uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return n.refer == p.referral.refer
+	return p.referral.refer
+}
+
+// sending is told that a request that had to wait goes out now.
+func (l *Leg) sending(tx *clientTx) {
+	if tx.method == "REFER" {
+		l.peer.subscribe(tx.seq)
+	}
 }
 
 // whenHungUp has f called when the phone sends BYE, at once if it has.
@@ -456,7 +462,7 @@ func (h *husk) onRequest(s *shard, m *wire.Message, from transport.Path) wire.Re
 			if n.Code >= 200 && about {
 				h.final = true
 				if n.Code >= 300 {
-					h.sw.referred.failed(h.call.Key, h.call.referredAt)
+					h.sw.referred.failed(h.call.Key, h.call.kept().referredAt)
 				}
 			}
 			if n.Text != "" {

@@ -108,7 +108,7 @@ func (a *attempt) start(ctx context.Context, p transport.Path) (*clientTx, error
 		msg = a.enlarge(ctx, tx, msg)
 	}
 	if a.lead > 0 && !a.held {
-		a.held, tx.sending = true, a.sending // what a challenge asks for again comes at once
+		a.held = true // what a challenge asks for again comes at once
 		if err := l.call.sw.startLater(tx, msg, a.lead); err != nil {
 			return nil, err
 		}

@@ -298,7 +298,7 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 			sw.faults.Note("a call failed", r, "call", c)
 		}
 		sw.stats.ended[c.kind()][c.outcome].Add(1)
-		c.took = sw.stats.elapsed() - c.began
+		c.kept().took = sw.stats.elapsed() - c.began
 		sw.leave(c)
 		for _, last := range [...]func(){func() { c.placed(c.placeError()) }, c.release, c.settle, func() { sw.logEnd(c) }} {
 			sw.faults.Try("the end of a call", last)

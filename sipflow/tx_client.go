@@ -48,9 +48,8 @@ type clientTx struct {
 	seq      uint32
 	auth     string // the credentials it carried, for the ACK (RFC 3261 §22.1)
 	invite   bool
-	inside   bool             // sent within an established dialog
-	onEvent  func(event)      // instead of the leg's inbox
-	sending  func(seq uint32) // see outgoing
+	inside   bool        // sent within an established dialog
+	onEvent  func(event) // instead of the leg's inbox
 
 	timer     timer
 	leg       *Leg    // gets the responses; nil when it has ended

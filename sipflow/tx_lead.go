@@ -161,8 +161,8 @@ func (tx *clientTx) begun(s *shard) (msg []byte, p transport.Path, due bool) {
 		return nil, transport.Path{}, false
 	}
 	tx.held = false
-	if tx.sending != nil {
-		tx.sending(tx.seq)
+	if tx.leg != nil {
+		tx.leg.sending(tx)
 	}
 	tx.begins(s)
 	return tx.msg, tx.path, true

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
@@ -115,14 +116,17 @@ type outgoing struct {
 	contentType string
 	body        []byte
 	forwards    uint16        // what is said of Max-Forwards is one less; 0: 70
+	placeholder bool          // sdp.PlaceholderAudio follows the body: no call that rings needs its own
 	lead        time.Duration // that it waits before it is sent; 0: none
-	// sending is called, under the shard's lock, when it is sent after its lead.
-	sending func(seq uint32)
 }
 
 // request renders a request of the dialog. auth is a line of credentials.
 func (d *dialog) request(l transport.Link, r *outgoing, seq uint32, branch uint64, auth string) []byte {
-	b := make([]byte, 0, 320+len(d.callID)+len(d.target)+len(d.local)+len(d.remote)+len(d.routes)+len(r.header)+len(auth)+len(r.body))
+	rest := ""
+	if r.placeholder {
+		rest = sdp.PlaceholderAudio
+	}
+	b := make([]byte, 0, 320+len(d.callID)+len(d.target)+len(d.local)+len(d.remote)+len(d.routes)+len(r.header)+len(auth)+len(r.body)+len(rest))
 	b = append(b, r.method...)
 	b = append(b, ' ')
 	b = append(b, d.target...)
@@ -158,7 +162,7 @@ func (d *dialog) request(l transport.Link, r *outgoing, seq uint32, branch uint6
 	if r.contentType != "" {
 		b = wire.AppendField(b, "Content-Type", r.contentType)
 	}
-	return wire.AppendBody(b, r.body)
+	return wire.AppendBodyAnd(b, r.body, rest)
 }
 
 func appendVia(b []byte, l transport.Link, branch uint64) []byte {

@@ -48,12 +48,15 @@ const (
 		"a=rtpmap:96 opus/48000/2\r\na=rtpmap:101 telephone-event/8000\r\n"
 )
 
-// Placeholder is the offer that rings the calling phone: audio that nobody
-// sends. sipXrest: the lines are the original's, which offered PCMU only.
+// Placeholder begins the offer that rings the calling phone: audio that nobody
+// sends. PlaceholderAudio is the rest of it, which is always the same. sipXrest: the
+// lines are the original's, which offered PCMU only.
 func Placeholder(session, version uint64, host string) []byte {
-	b := appendOrigin(make([]byte, 0, 384), session>>1, version, host)
-	return append(b, usualAudio+"a=sendrecv\r\n"+usualMaps...)
+	return appendOrigin(make([]byte, 0, 96+2*len(host)), session>>1, version, host)
 }
+
+// PlaceholderAudio follows what Placeholder returns.
+const PlaceholderAudio = usualAudio + "a=sendrecv\r\n" + usualMaps
 
 const (
 	// maxHeldAnswer bounds the m= lines of an answer of ours, in bytes, that say

@@ -15,11 +15,14 @@ func AppendField(b []byte, name, value string) []byte {
 }
 
 // AppendBody ends the header with Content-Length and appends the body.
-func AppendBody(b, body []byte) []byte {
+func AppendBody(b, body []byte) []byte { return AppendBodyAnd(b, body, "") }
+
+// AppendBodyAnd is AppendBody for a body in two parts.
+func AppendBodyAnd(b, body []byte, rest string) []byte {
 	b = append(b, "Content-Length: "...)
-	b = strconv.AppendInt(b, int64(len(body)), 10)
+	b = strconv.AppendInt(b, int64(len(body)+len(rest)), 10)
 	b = append(b, "\r\n\r\n"...)
-	return append(b, body...)
+	return append(append(b, body...), rest...)
 }
 
 // A Reply is an answer to a request.

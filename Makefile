@@ -6,10 +6,10 @@ export FUZZTIME ?= 10m
 export SOAK ?= 1800
 export RATE ?= 300
 # What `sipxrest version` says: the tag, where the sources have one, and the revision.
-APP := sipxrest/cmd/sipxrest/app
+BUILD := sipxrest/cmd/sipxrest/version
 TAG = $(shell git describe --tags --dirty 2>/dev/null)
 REVISION = $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null)
-VERSION = -X '$(APP).linked=$(TAG)' -X '$(APP).linkedRevision=$(REVISION)'
+VERSION = -X '$(BUILD).linked=$(TAG)' -X '$(BUILD).linkedRevision=$(REVISION)'
 
 .PHONY: help setup build install demo check unit interop fuzz-short fuzz test bench soak clean
 

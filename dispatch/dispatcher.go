@@ -13,8 +13,12 @@ import (
 	"sync/atomic"
 	"time"
 
+
 	"sipxrest/sipflow"
 )
+
+
+
 
 // Config is what New needs.
 type Config struct {
@@ -49,9 +53,12 @@ type Config struct {
 	// Owns says whether a user may call in a name: his own, or an alias. Nil:
 	// any.
 	Owns func(user, name string) bool
-	// Phone connects a caller to a user of calls over WebSocket, as a target
-	// phone:NAME asks for, who may ring so long. It returns as sipflow.Incoming's
-	// Connect does. Nil: there are none.
+	// HasUsers says that there are users of calls over WebSocket, and targets
+	// phone:NAME with them.
+	HasUsers bool
+	// Phone connects a caller to such a user, who may ring so long. It returns as
+	// sipflow.Incoming's Connect does. A Dispatcher with users needs it, Check and
+	// Probe do not.
 	Phone func(ctx context.Context, in *sipflow.Incoming, name string, ring time.Duration) error
 	// Algorithms are those of the challenges to callers, in this order: SHA-256
 	// and MD5, in any case. Empty: both, in that order.
@@ -262,7 +269,7 @@ func (st *state) plan(r *Rule, d *Decision, atLoad bool) (plan, error) {
 
 // checkPhone says that a target cannot be a user of calls over WebSocket.
 func (st *state) checkPhone(uri string) error {
-	if strings.HasPrefix(uri, phoneScheme) && st.cfg.Phone == nil {
+	if strings.HasPrefix(uri, phoneScheme) && !st.cfg.HasUsers {
 		return fmt.Errorf("%s: there are no users of calls over WebSocket who can be called: set phone.enabled and phone.sip.enabled", uri)
 	}
 	return nil

@@ -5,15 +5,20 @@ import (
 	"testing"
 	"time"
 
+
 	"sipxrest/sipflow"
 	"sipxrest/sipflow/siptest"
 )
+
+
+
 
 // withUsers gives a flow users of calls over WebSocket: sam answers after 2 s,
 // others are not there.
 func withUsers(t *testing.T, rang *[]string) func(*Config) {
 	const sdp = "v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\nm=audio 20000 RTP/AVP 0\r\n"
 	return func(cfg *Config) {
+		cfg.HasUsers = true
 		cfg.Phone = func(ctx context.Context, in *sipflow.Incoming, name string, ring time.Duration) error {
 			*rang = append(*rang, name+" "+ring.String())
 			if name != "sam" {

@@ -12,11 +12,11 @@
 #	session descriptions                          sipflow, sdp  FuzzDescribe, FuzzHeldAnswer
 #	sipfrags, challenges                          sipflow       FuzzSipfrag, FuzzChallenge
 #	HTTP: path, query, conditions                 callcontroller FuzzRequest, FuzzParty, FuzzParams, FuzzIfNoneMatch
-#	HTTP/2: frames of both directions             app           FuzzFrames
+#	HTTP/2: frames of both directions             web           FuzzFrames
 #	HTTP: Authorization, Origin, forwarded-for    restauth      FuzzAuthorization, FuzzOrigin
 #	users.yaml, validusers.xml                    restauth, schema  FuzzUsers, FuzzReadValidUsers
 #	other files of sipXecs                        schema        FuzzReadDomainConfig, FuzzReadSipxrestConfig
-#	sipxrest.yaml, the environment                app           FuzzReadFile, FuzzEnviron
+#	sipxrest.yaml, the environment                config        FuzzReadFile, FuzzEnviron
 #	DNS answers, host names, hosts, resolv.conf   resolve       FuzzInterpret, FuzzParseHost, FuzzSystemFiles
 #	paths, IDs and audio of calls over WebSocket  phone         FuzzPath, FuzzAudio
 #	documents that we write                       schema        FuzzStatusDocuments

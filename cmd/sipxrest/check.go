@@ -5,7 +5,7 @@ import (
 	"os/signal"
 	"syscall"
 
-	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/check"
 )
 
 type checkCommand struct {
@@ -40,7 +40,7 @@ func (c *checkCommand) Run(w world) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	if !app.Check(ctx, src, w.stdout, app.CheckOptions{JSON: c.JSON, Users: c.User, ServiceUser: c.ServiceUser}) {
+	if !check.Run(ctx, src, w.stdout, check.Options{JSON: c.JSON, Users: c.User, ServiceUser: c.ServiceUser}) {
 		return errFailed
 	}
 	return nil

@@ -11,6 +11,9 @@ import (
 	"github.com/alecthomas/kong"
 
 	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/config"
+	"sipxrest/cmd/sipxrest/version"
+	"sipxrest/internal/setting"
 )
 
 // world is what a command sees of its surroundings; tests make their own.
@@ -58,9 +61,9 @@ type configFlags struct {
 }
 
 // source answers where the configuration comes from.
-func (f *configFlags) source(w world) (app.Source, error) {
-	src := app.Source{File: f.Config, ConfDir: f.ConfDir, Environ: w.environ}
-	for _, s := range []app.Setting{
+func (f *configFlags) source(w world) (config.Source, error) {
+	src := config.Source{File: f.Config, ConfDir: f.ConfDir, Environ: w.environ}
+	for _, s := range []config.Setting{
 		{Flag: "--domain", Key: "domain", Value: f.Domain},
 		{Flag: "--realm", Key: "realm", Value: f.Realm},
 		{Flag: "--data-dir", Key: "data-dir", Value: f.DataDir},
@@ -79,7 +82,7 @@ func (f *configFlags) source(w world) (app.Source, error) {
 		if !ok {
 			return src, fmt.Errorf("--set %s: write KEY=VALUE, such as --set call.timeout=90s", s)
 		}
-		src.Set = append(src.Set, app.Setting{Flag: "--set", Key: key, Value: val})
+		src.Set = append(src.Set, config.Setting{Flag: "--set", Key: key, Value: val})
 	}
 	return src, nil
 }
@@ -113,7 +116,7 @@ func run(args []string, w world) int {
 	parser, err := kong.New(&c,
 		kong.Name("sipxrest"),
 		kong.Description(description),
-		kong.Vars{"version": app.Version()},
+		kong.Vars{"version": version.String()},
 		kong.Writers(w.stdout, w.stderr),
 		kong.Exit(func(n int) { exited, code = true, n }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: false}),
@@ -134,7 +137,7 @@ func run(args []string, w world) int {
 		commands, word := []string{"serve", "demo", "check", "reload", "user", "policy", "dispatch", "phone", "version"}, firstWord(args)
 		if slices.Contains(commands, word) {
 			help += " " + word
-		} else if best := app.Nearest(word, commands); best != "" {
+		} else if best := setting.Nearest(word, commands); best != "" {
 			err = fmt.Errorf("%w: did you mean sipxrest %s?", err, best)
 		} else if slices.ContainsFunc(args, func(a string) bool { return slices.Contains(commands, a) }) {
 			err = fmt.Errorf("%w: write flags after the command", err)

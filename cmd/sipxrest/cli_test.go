@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/restauth"
 )
 
@@ -68,7 +68,7 @@ func TestWrongCommandLinesAreExplained(t *testing.T) {
 
 func TestTheExampleIsPrinted(t *testing.T) {
 	for _, args := range [][]string{{"--example-config"}, {"serve", "--example-config"}} {
-		if code, out, _ := command("", nil, args...); code != 0 || out != app.Example {
+		if code, out, _ := command("", nil, args...); code != 0 || out != config.Example {
 			t.Errorf("%q: code %d, %d bytes", args, code, len(out))
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"syscall"
 
 	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/cmd/sipxrest/demo"
 )
 
@@ -32,7 +33,7 @@ func (c *demoCommand) Run(w world) error {
 	defer stop()
 	opts := demo.Options{Keep: c.Keep}
 	if c.Verbose {
-		opts.Log = app.Logger(app.Log{Level: "debug"}, w.stderr)
+		opts.Log = app.Logger(config.Log{Level: "debug"}, w.stderr)
 	}
 	return demo.Run(ctx, opts, w.stdout)
 }

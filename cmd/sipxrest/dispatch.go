@@ -9,7 +9,7 @@ import (
 	"syscall"
 	"time"
 
-	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/check"
 	"sipxrest/dispatch"
 )
 
@@ -48,7 +48,7 @@ func (c *dispatchTryCommand) Run(w world) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	t, err := app.TryDispatch(ctx, src, app.DispatchTrial{From: c.From, To: c.To, Trunk: c.Trunk, Source: c.Source, Ask: !c.DryRun})
+	t, err := check.TryDispatch(ctx, src, check.DispatchTrial{From: c.From, To: c.To, Trunk: c.Trunk, Source: c.Source, Ask: !c.DryRun})
 	if err != nil {
 		return err
 	}

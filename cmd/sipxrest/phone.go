@@ -14,7 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/phone"
 	"sipxrest/restauth"
 )
@@ -53,9 +53,9 @@ func (f *phoneFlags) locate(w world, make bool) (file string, err error) {
 		if err != nil {
 			return "", err
 		}
-		cfg, err := app.Load(src)
+		cfg, err := config.Load(src)
 		if err != nil {
-			if errors.Is(err, app.ErrNoConfig) {
+			if errors.Is(err, config.ErrNoConfig) {
 				return "", errors.New("where is the database? There is no configuration here that says it: add --config FILE, or --database FILE")
 			}
 			return "", fmt.Errorf("the configuration, which says where the database is, cannot be used; correct it, or add --database FILE: %w", err)
@@ -379,7 +379,7 @@ func (c *phoneImport) Run(w world) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := app.Load(src)
+	cfg, err := config.Load(src)
 	if err != nil {
 		return err
 	}

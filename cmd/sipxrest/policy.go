@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"fmt"
 
-	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/check"
 )
 
 type policyCommand struct {
@@ -36,7 +36,7 @@ func (c *tryCommand) Run(w world) error {
 	if err != nil {
 		return err
 	}
-	t, err := app.TryPolicy(src, c.User, c.Target)
+	t, err := check.TryPolicy(src, c.User, c.Target)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"syscall"
 
 	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/config"
 )
 
 type reloadCommand struct {
@@ -32,7 +33,7 @@ func (c *reloadCommand) Run(w world) error {
 	if err != nil {
 		return err
 	}
-	cfg, err := app.Load(src)
+	cfg, err := config.Load(src)
 	if err != nil {
 		return fmt.Errorf("not reloaded: %w", err)
 	}

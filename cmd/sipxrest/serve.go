@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/config"
 )
 
 type serveCommand struct {
@@ -33,14 +34,14 @@ the policies and the certificates again.`
 // Run serves until a signal ends it.
 func (c *serveCommand) Run(w world) error {
 	if c.ExampleConfig {
-		_, err := fmt.Fprint(w.stdout, app.Example)
+		_, err := fmt.Fprint(w.stdout, config.Example)
 		return err
 	}
 	src, err := c.source(w)
 	if err != nil {
 		return err
 	}
-	cfg, err := app.Load(src)
+	cfg, err := config.Load(src)
 	if err != nil {
 		return err
 	}

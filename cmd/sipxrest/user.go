@@ -6,7 +6,7 @@ import (
 	"io"
 	"strings"
 
-	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/config"
 )
 
 type userCommand struct {
@@ -40,11 +40,11 @@ func (c *hashCommand) Run(w world) error {
 	}
 	realm := c.Realm
 	if realm == "" {
-		cfg, err := app.Load(app.Source{File: c.Config, Environ: w.environ})
+		cfg, err := config.Load(config.Source{File: c.Config, Environ: w.environ})
 		if realm = cfg.Realm; realm == "" {
 			realm = cfg.Domain
 		}
-		if realm == "" && errors.Is(err, app.ErrNoConfig) {
+		if realm == "" && errors.Is(err, config.ErrNoConfig) {
 			return errors.New("the realm is unknown, for there is no configuration here: add --realm NAME or --config FILE")
 		}
 		if realm == "" {
@@ -61,7 +61,7 @@ func (c *hashCommand) Run(w world) error {
 	if pin == "" && password == "" {
 		return errors.New("neither a PIN nor a SIP password was given")
 	}
-	_, err := io.WriteString(w.stdout, app.HashedUser(c.User, realm, pin, password))
+	_, err := io.WriteString(w.stdout, config.HashedUser(c.User, realm, pin, password))
 	return err
 }
 

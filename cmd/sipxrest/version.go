@@ -3,13 +3,13 @@ package main
 import (
 	"fmt"
 
-	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/version"
 )
 
 type versionCommand struct{}
 
 // Run prints the version.
 func (versionCommand) Run(w world) error {
-	_, err := fmt.Fprintln(w.stdout, app.Version())
+	_, err := fmt.Fprintln(w.stdout, version.String())
 	return err
 }

@@ -1,3 +1,5 @@
+// Package app puts the service together: it starts every part, serves, reloads
+// and shuts down. It knows all the others, and a test can start it in-process.
 package app
 
 import (
@@ -15,6 +17,9 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"sipxrest/callcontroller"
+	"sipxrest/cmd/sipxrest/config"
+	"sipxrest/cmd/sipxrest/version"
+	"sipxrest/cmd/sipxrest/web"
 	"sipxrest/dialout"
 	"sipxrest/dispatch"
 	"sipxrest/internal/metrics"
@@ -27,14 +32,14 @@ import (
 
 // App is the whole service. New binds every socket, Run serves.
 type App struct {
-	cfg Config
+	cfg config.Config
 	log *slog.Logger
 
 	users      *restauth.Users
 	resolver   *resolve.Resolver
 	peers      domainPeers
 	sw         *sipflow.Switchboard
-	dialling   *dialling
+	dialling   *Dialling
 	controller *callcontroller.Controller
 	dialout    *dialout.Service     // nil without
 	dispatch   *dispatch.Dispatcher // nil without
@@ -44,14 +49,14 @@ type App struct {
 
 	requests metrics.HTTP
 	tracer   *trace.Tracer // nil without
-	watched  *listener     // metrics.listen; nil without
-	control  *listener     // the control socket; nil without
+	watched  *web.Listener // metrics.listen; nil without
+	control  *web.Listener // the control socket; nil without
 	serving  atomic.Bool   // Run has started everything and has not ended
 
-	listeners    []*listener
-	certificates []*certificate // every one in use, once
-	ownCert      *certificate   // the self-signed one, if in use
-	roots        *authorities   // that SIP peers are verified with
+	listeners    []*web.Listener
+	certificates []*web.Certificate // every one in use, once
+	ownCert      *web.Certificate   // the self-signed one, if in use
+	roots        *web.Authorities   // that SIP peers are verified with
 
 	certificateStates []string // of their files, as New read them
 
@@ -64,7 +69,7 @@ type App struct {
 // New checks the configuration, reads the users and the certificates and
 // binds every socket. Its error names the key at fault. An App that is not
 // run must be closed.
-func New(cfg Config, log *slog.Logger) (*App, error) {
+func New(cfg config.Config, log *slog.Logger) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -79,13 +84,13 @@ func New(cfg Config, log *slog.Logger) (*App, error) {
 
 func (a *App) open() (err error) {
 	cfg, log := a.cfg, a.log
-	if a.dialling, err = newDialling(&cfg, log); err != nil {
+	if a.dialling, err = NewDialling(&cfg, log); err != nil {
 		return err
 	}
-	if a.users, err = loadUsers(&cfg, a.dialling); err != nil {
+	if a.users, err = LoadUsers(&cfg, a.dialling); err != nil {
 		return err
 	}
-	if a.resolver, err = newResolver(&cfg); err != nil {
+	if a.resolver, err = NewResolver(&cfg); err != nil {
 		return err
 	}
 	secure, err := a.openSIPTLS()
@@ -95,12 +100,12 @@ func (a *App) open() (err error) {
 	a.gate, err = restauth.New(restauth.Config{
 		Realm:          cfg.Realm,
 		Domain:         cfg.Domain,
-		Trusted:        prefixes(cfg.Trusted),
+		Trusted:        config.Prefixes(cfg.Trusted),
 		DomainAddrs:    a.trustedProxies,
-		ReverseProxies: prefixes(cfg.ReverseProxies),
+		ReverseProxies: config.Prefixes(cfg.ReverseProxies),
 		AllowPinless:   cfg.AllowPinless,
 		AllowedOrigins: cfg.AllowedOrigins,
-		Names:          ourNames(&cfg),
+		Names:          cfg.OurNames(),
 	}, a.users, log)
 	if err != nil {
 		return err
@@ -108,7 +113,7 @@ func (a *App) open() (err error) {
 	if err = a.openDispatch(); err != nil {
 		return err
 	}
-	if a.sw, err = newSwitchboard(&cfg, a.resolver, a.dialling, secure, a.gate.OurName, a.known(), a.calls(), log); err != nil {
+	if a.sw, err = NewSwitchboard(&cfg, a.resolver, secure, a.completeSIP, log); err != nil {
 		return err
 	}
 	autoAnswer, err := sipflow.ParseAutoAnswer(cfg.Call.AutoAnswer)
@@ -138,29 +143,41 @@ func (a *App) open() (err error) {
 	if err := a.bindMetrics(); err != nil {
 		return err
 	}
-	if err := a.bindHTTP(a.gate, a.handler()); err != nil {
+	if err := a.bindHTTP(a.gate, a.routes()); err != nil {
 		return err
 	}
 	a.openControl()
 	return nil
 }
 
-// loadUsers reads the users and makes them known to who says whom they may call.
-func loadUsers(cfg *Config, d *dialling) (*restauth.Users, error) {
+// completeSIP adds to the switchboard's configuration who may call whom, who is
+// known, and what becomes of calls that come in.
+func (a *App) completeSIP(sc *sipflow.Config) {
+	sc.Allow = a.dialling.allow
+	if name := a.cfg.SIP.Health.User; name != "" {
+		sc.HealthUser = func() sipflow.Account { return a.dialling.Account(name) }
+	}
+	sc.WebSocket.OurName = a.gate.OurName
+	sc.Limits.Known = a.known()
+	sc.Inbound = a.calls()
+}
+
+// LoadUsers reads the users and makes them known to who says whom they may call.
+func LoadUsers(cfg *config.Config, d *Dialling) (*restauth.Users, error) {
 	users, err := restauth.LoadUsers(restauth.UsersConfig{Domain: cfg.Domain, Realm: cfg.Realm, Files: cfg.Users, CheckPolicy: d.exists})
 	if err != nil {
-		return nil, cfg.at("users", err)
+		return nil, cfg.At("users", err)
 	}
 	d.users.Store(users)
 	return users, nil
 }
 
-// newResolver answers a resolver for the transports and the address families
+// NewResolver answers a resolver for the transports and the address families
 // that the service can send with.
-func newResolver(cfg *Config) (*resolve.Resolver, error) {
+func NewResolver(cfg *config.Config) (*resolve.Resolver, error) {
 	rc := resolve.Config{Network: "ip"}
 	v4, v6 := false, false
-	for _, l := range sipListen(cfg) {
+	for _, l := range cfg.SIPListen() {
 		transport, addr, _ := strings.Cut(l, ":")
 		rc.Transports = append(rc.Transports, transport)
 		if ap, err := netip.ParseAddrPort(addr); err == nil {
@@ -183,33 +200,17 @@ func newResolver(cfg *Config) (*resolve.Resolver, error) {
 	return resolve.New(rc)
 }
 
-// sipListen answers the SIP sockets: those configured, or the default ones on
-// the address from which the outbound proxy is reached.
-func sipListen(cfg *Config) []string {
-	if len(cfg.SIP.Listen) > 0 {
-		return cfg.SIP.Listen
-	}
-	proxy := ""
-	if len(cfg.SIP.OutboundProxy) > 0 {
-		_, proxy, _ = strings.Cut(cfg.SIP.OutboundProxy[0], ":")
-		proxy, _, _ = strings.Cut(proxy, ";")
-		if ap, err := netip.ParseAddrPort(proxy); err == nil {
-			proxy = ap.Addr().String()
-		}
-	}
-	at := netip.AddrPortFrom(addressTowards(proxy), 6050).String()
-	return []string{"udp:" + at, "tcp:" + at}
-}
-
-func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, secure sipflow.TLS, ourName func(string) bool, known func(netip.Addr) bool, inbound *sipflow.Inbound, log *slog.Logger) (*sipflow.Switchboard, error) {
+// NewSwitchboard opens the SIP sockets. complete adds to the switchboard's
+// configuration what only a service has; nil adds nothing.
+func NewSwitchboard(cfg *config.Config, r *resolve.Resolver, secure sipflow.TLS, complete func(*sipflow.Config), log *slog.Logger) (*sipflow.Switchboard, error) {
 	sc := sipflow.Config{
-		Listen:          sipListen(cfg),
+		Listen:          cfg.SIPListen(),
 		OutboundProxies: cfg.SIP.OutboundProxy,
 		Realm:           cfg.Realm,
 		ExternalAddress: cfg.SIP.ExternalAddress,
 		NAT:             cfg.SIP.NAT,
 		TLS:             secure,
-		WebSocket:       sipflow.WebSocket{AllowedOrigins: cfg.AllowedOrigins, OurName: ourName, Path: cfg.SIP.WSPath},
+		WebSocket:       sipflow.WebSocket{AllowedOrigins: cfg.AllowedOrigins, Path: cfg.SIP.WSPath},
 		HealthInterval:  cfg.SIP.Health.Interval,
 		HealthTimeout:   cfg.SIP.Health.Timeout,
 		HangUpOn:        sipflow.HangUpOn(cfg.Refer.HangUpOn),
@@ -218,20 +219,16 @@ func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, secure sipflo
 		LogCalls:        cfg.Log.Calls,
 		Resolver:        r,
 		MaxCalls:        cfg.Limits.Calls,
-		Limits:          sipLimits(&cfg.Limits, known),
+		Limits:          sipLimits(&cfg.Limits),
 		UserAgent:       cmp.Or(cfg.SIP.UserAgent, "sipxrest"),
-		Inbound:         inbound,
 	}
-	if d != nil {
-		sc.Allow = d.allow
-		if name := cfg.SIP.Health.User; name != "" {
-			sc.HealthUser = func() sipflow.Account { return d.account(name) }
-		}
+	if complete != nil {
+		complete(&sc)
 	}
 	sw, err := sipflow.New(sc, log)
 	if err != nil {
 		key, _, _ := strings.Cut(err.Error(), " ") // sipflow's errors begin with the key
-		return nil, cfg.at(key, explainBind(err))
+		return nil, cfg.At(key, web.ExplainBind(err))
 	}
 	return sw, nil
 }
@@ -241,7 +238,7 @@ func newSwitchboard(cfg *Config, r *resolve.Resolver, d *dialling, secure sipflo
 func (a *App) Addrs() []string {
 	var out []string
 	for _, l := range a.listeners {
-		out = append(out, l.url)
+		out = append(out, l.URL)
 	}
 	return append(out, a.sw.Addrs()...)
 }
@@ -259,10 +256,10 @@ func (a *App) Run(ctx context.Context) error {
 	defer stop()
 
 	if a.watched != nil {
-		p.start("metrics", a.watched.serve)
+		p.start("metrics", a.watched.Serve)
 	}
 	if a.control != nil {
-		p.start("control", a.control.serve)
+		p.start("control", a.control.Serve)
 	}
 	p.start("SIP", func() error { return a.sw.Serve(calls) })
 	phones, endPhones := context.WithCancel(context.Background())
@@ -295,7 +292,7 @@ func (a *App) Run(ctx context.Context) error {
 			return nil
 		})
 	}
-	if needsPeers(&a.cfg) {
+	if a.cfg.NeedsPeers() {
 		first := make(chan struct{})
 		p.start("trusted peers", func() error {
 			a.peers.refresh(service, a.resolver, a.cfg.Domain, a.log, first)
@@ -306,7 +303,7 @@ func (a *App) Run(ctx context.Context) error {
 		waitFor(first, 500*time.Millisecond)
 	}
 	for _, l := range a.listeners {
-		p.start("HTTP", l.serve)
+		p.start("HTTP", l.Serve)
 	}
 	a.serving.Store(true)
 	defer a.serving.Store(false)
@@ -349,8 +346,8 @@ func (a *App) Run(ctx context.Context) error {
 
 // greet says that the service serves, where, and what should be better.
 func (a *App) greet() {
-	warnings := append(a.users.Warnings(), a.cfg.warnings()...)
-	if why := a.cfg.lacksSecret(a.users, "sip.health.user", a.cfg.SIP.Health.User); why != "" {
+	warnings := append(a.users.Warnings(), a.cfg.Warnings()...)
+	if why := a.cfg.LacksSecret(a.users, "sip.health.user", a.cfg.SIP.Health.User); why != "" {
 		warnings = append(warnings, why)
 	}
 	for _, w := range warnings {
@@ -361,7 +358,7 @@ func (a *App) greet() {
 	}
 	notify(daemon.SdNotifyReady + "\nSTATUS=" + a.status(nil))
 	a.log.Info("sipxrest serves", "addresses", a.Addrs(), "domain", a.cfg.Domain, "users", a.users.Len(),
-		"config", a.cfg.source(), "version", strings.TrimPrefix(Version(), "sipxrest "))
+		"config", a.cfg.From(), "version", strings.TrimPrefix(version.String(), "sipxrest "))
 }
 
 // stopWait is for what comes after draining: hanging up, and closing.

@@ -14,6 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"sipxrest/cmd/sipxrest/apptest"
+	"sipxrest/cmd/sipxrest/config"
+	"sipxrest/cmd/sipxrest/web"
 	"sipxrest/sipflow/siptest"
 )
 
@@ -21,25 +24,23 @@ import (
 type service struct {
 	*App
 	t       *testing.T
-	log     *logLines
+	log     *apptest.Log
 	signals chan os.Signal
 	ended   chan error
 	client  *http.Client
 }
 
-const usersYAML = `- {user: "201", aliases: [bob], pin: "123", sip-password: "123"}` + "\n"
-
 // testConfig is a configuration on free ports; proxy gets every SIP request.
-func testConfig(t *testing.T, proxy string) Config {
+func testConfig(t *testing.T, proxy string) config.Config {
 	dir := t.TempDir()
-	cfg := Default()
+	cfg := config.Default()
 	cfg.Domain = "sipx.test"
 	cfg.DataDir = filepath.Join(dir, "data")
-	cfg.Users = []string{write(t, dir, "users.yaml", usersYAML)}
+	cfg.Users = []string{apptest.Write(t, dir, "users.yaml", apptest.UsersYAML)}
 	cfg.SIP.Listen = []string{"udp:127.0.0.1:0"}
 	cfg.SIP.OutboundProxy = []string{"sip:" + proxy}
-	cfg.HTTP = []HTTPListener{
-		{Listen: "127.0.0.1:0", TLS: &TLS{}, Auth: "trusted-or-pin"},
+	cfg.HTTP = []config.HTTPListener{
+		{Listen: "127.0.0.1:0", TLS: &config.TLS{}, Auth: "trusted-or-pin"},
 		{Listen: "127.0.0.1:0", Auth: "trusted"},
 	}
 	cfg.Trusted = []string{"127.0.0.0/8"}
@@ -48,9 +49,9 @@ func testConfig(t *testing.T, proxy string) Config {
 }
 
 // start runs a service and waits until it serves. The test's end ends it.
-func start(t *testing.T, cfg Config) *service {
+func start(t *testing.T, cfg config.Config) *service {
 	t.Helper()
-	log := newLogLines()
+	log := apptest.NewLog()
 	a, err := New(cfg, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -76,7 +77,7 @@ func start(t *testing.T, cfg Config) *service {
 			}
 		}
 	})
-	log.waitFor(t, "sipxrest serves")
+	log.WaitFor(t, "sipxrest serves")
 	return s
 }
 
@@ -110,28 +111,8 @@ func (s *service) do(method, url string, header ...string) *http.Response {
 	return resp
 }
 
-const callPath = "/callcontroller/201/202"
-
-// phone answers every request at a UDP address, as the script says.
-func phone(t *testing.T, script siptest.Script) (*siptest.Phone, string) {
-	t.Helper()
-	return phoneOf(t, siptest.Account{User: "201"}, script)
-}
-
-func phoneOf(t *testing.T, account siptest.Account, script siptest.Script) (*siptest.Phone, string) {
-	t.Helper()
-	c, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
-	addr := c.LocalAddr().String()
-	p := siptest.NewPhone(c, account, script)
-	t.Cleanup(p.Close)
-	return p, addr
-}
-
 func TestItServesByTLSAndPlainOnceItSaysSo(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	s := start(t, testConfig(t, addr))
 	addrs := s.Addrs()
 	if len(addrs) != 3 || !strings.HasPrefix(addrs[0], "https://127.0.0.1:") ||
@@ -143,25 +124,25 @@ func TestItServesByTLSAndPlainOnceItSaysSo(t *testing.T) {
 			t.Errorf("the log does not name %s", a)
 		}
 	}
-	if resp := s.do("GET", addrs[0]+callPath); resp.StatusCode != 200 || resp.TLS == nil {
+	if resp := s.do("GET", addrs[0]+apptest.CallPath); resp.StatusCode != 200 || resp.TLS == nil {
 		t.Errorf("GET by TLS: %s", resp.Status)
 	}
-	if resp := s.do("GET", addrs[1]+callPath); resp.StatusCode != 200 {
+	if resp := s.do("GET", addrs[1]+apptest.CallPath); resp.StatusCode != 200 {
 		t.Errorf("GET: %s", resp.Status)
 	}
-	if got := s.log.String(); strings.Count(got, "self-signed certificate made") != 1 || !strings.Contains(got, s.ownCert.fingerprint()) {
+	if got := s.log.String(); strings.Count(got, "self-signed certificate made") != 1 || !strings.Contains(got, s.ownCert.Fingerprint()) {
 		t.Errorf("the log does not tell the certificate once:\n%s", got)
 	}
 }
 
 func TestEachListenerHasItsOwnPolicy(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	cfg := testConfig(t, addr)
 	cfg.Trusted = nil
-	cfg.HTTP = append(cfg.HTTP, HTTPListener{Listen: "127.0.0.1:0", Auth: "pin"})
+	cfg.HTTP = append(cfg.HTTP, config.HTTPListener{Listen: "127.0.0.1:0", Auth: "pin"})
 	s := start(t, cfg)
 	for i, want := range []struct{ without, basic int }{{401, 200}, {403, 403}, {401, 401}} {
-		url := s.Addrs()[i] + callPath
+		url := s.Addrs()[i] + apptest.CallPath
 		if got := s.do("GET", url).StatusCode; got != want.without {
 			t.Errorf("%s without a PIN: %d, want %d", url, got, want.without)
 		}
@@ -172,14 +153,14 @@ func TestEachListenerHasItsOwnPolicy(t *testing.T) {
 }
 
 func TestDrainingRefusesNewCallsAndLetsOthersBeRead(t *testing.T) {
-	p, addr := phone(t, siptest.Script{NeverAnswer: true})
+	p, addr := apptest.Phone(t, siptest.Script{NeverAnswer: true})
 	s := start(t, testConfig(t, addr))
-	url := s.Addrs()[1] + callPath
+	url := s.Addrs()[1] + apptest.CallPath
 	if resp := s.do("POST", url); resp.StatusCode != 200 {
 		t.Fatalf("POST: %s", resp.Status)
 	}
 	s.signals <- syscall.SIGTERM
-	s.log.waitFor(t, "shutting down")
+	s.log.WaitFor(t, "shutting down")
 	resp := s.do("POST", s.Addrs()[1]+"/callcontroller/201/203")
 	if resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
 		t.Errorf("POST while draining: %s, Retry-After %q", resp.Status, resp.Header.Get("Retry-After"))
@@ -200,11 +181,11 @@ func TestDrainingRefusesNewCallsAndLetsOthersBeRead(t *testing.T) {
 }
 
 func TestCallsAreHungUpAtTheDrainLimit(t *testing.T) {
-	p, addr := phone(t, siptest.Script{NeverAnswer: true})
+	p, addr := apptest.Phone(t, siptest.Script{NeverAnswer: true})
 	cfg := testConfig(t, addr)
 	cfg.Drain = time.Millisecond
 	s := start(t, cfg)
-	if resp := s.do("POST", s.Addrs()[1]+callPath); resp.StatusCode != 200 {
+	if resp := s.do("POST", s.Addrs()[1]+apptest.CallPath); resp.StatusCode != 200 {
 		t.Fatalf("POST: %s", resp.Status)
 	}
 	s.signals <- syscall.SIGTERM
@@ -217,7 +198,7 @@ func TestCallsAreHungUpAtTheDrainLimit(t *testing.T) {
 }
 
 func TestWithoutCallsItEndsAtOnce(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	s := start(t, testConfig(t, addr))
 	s.signals <- syscall.SIGINT
 	if err := s.stop(); err != nil {
@@ -229,7 +210,7 @@ func TestWithoutCallsItEndsAtOnce(t *testing.T) {
 }
 
 func TestHUPReadsUsersAndCertificatesAgain(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	cfg := testConfig(t, addr)
 	cfg.Trusted = nil
 	s := start(t, cfg)
@@ -238,15 +219,15 @@ func TestHUPReadsUsersAndCertificatesAgain(t *testing.T) {
 	if before.StatusCode != 401 {
 		t.Fatalf("an unknown user got %s", before.Status)
 	}
-	certPEM, keyPEM, err := makeSelfSigned([]string{"new.test"}, time.Now())
+	certPEM, keyPEM, err := web.MakeSelfSigned([]string{"new.test"}, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	write(t, cfg.DataDir, "self-signed.crt", string(certPEM))
-	write(t, cfg.DataDir, "self-signed.key", string(keyPEM))
-	write(t, filepath.Dir(cfg.Users[0]), "users.yaml", usersYAML+`- {user: "204", pin: "456"}`+"\n")
+	apptest.Write(t, cfg.DataDir, "self-signed.crt", string(certPEM))
+	apptest.Write(t, cfg.DataDir, "self-signed.key", string(keyPEM))
+	apptest.Write(t, filepath.Dir(cfg.Users[0]), "users.yaml", apptest.UsersYAML+`- {user: "204", pin: "456"}`+"\n")
 	s.signals <- syscall.SIGHUP
-	s.log.waitFor(t, "msg=reloaded users=2 certificates=1")
+	s.log.WaitFor(t, "msg=reloaded users=2 certificates=1")
 	s.client.CloseIdleConnections() // a new handshake
 	after := s.do("GET", url, "204", "456")
 	if after.StatusCode != 200 {
@@ -259,19 +240,19 @@ func TestHUPReadsUsersAndCertificatesAgain(t *testing.T) {
 }
 
 func TestAFailedReloadKeepsUsersAndCertificates(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	cfg := testConfig(t, addr)
 	cfg.Trusted = nil
 	s := start(t, cfg)
-	write(t, filepath.Dir(cfg.Users[0]), "users.yaml", `- {usr: "204"}`)
-	write(t, cfg.DataDir, "self-signed.crt", "x")
+	apptest.Write(t, filepath.Dir(cfg.Users[0]), "users.yaml", `- {usr: "204"}`)
+	apptest.Write(t, cfg.DataDir, "self-signed.crt", "x")
 	err := s.Reload()
 	for _, want := range []string{"users.yaml:1", "self-signed.crt"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v lacks %q", err, want)
 		}
 	}
-	if resp := s.do("GET", s.Addrs()[0]+callPath, "201", "123"); resp.StatusCode != 200 {
+	if resp := s.do("GET", s.Addrs()[0]+apptest.CallPath, "201", "123"); resp.StatusCode != 200 {
 		t.Errorf("GET: %s", resp.Status)
 	}
 }
@@ -282,22 +263,22 @@ func TestAStartThatFailsNamesTheKeyAndLeavesNothingOpen(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer taken.Close()
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	for _, tt := range []struct {
 		name   string
-		change func(*Config)
+		change func(*config.Config)
 		want   string
 	}{
-		{"HTTP port in use", func(c *Config) {
+		{"HTTP port in use", func(c *config.Config) {
 			c.HTTP[1].Listen = taken.Addr().String()
-			c.origin = map[string]string{"http": "sipxrest.yaml:7"}
-		}, "sipxrest.yaml:7: http: listener 2: listen tcp " + taken.Addr().String() + ": bind: address already in use: another program"},
-		{"SIP port in use", func(c *Config) { c.SIP.Listen = []string{"udp:127.0.0.1:0", "tcp:" + taken.Addr().String()} },
+			*c = loadedAs(t, *c, "http", "[{listen: '127.0.0.1:0', auth: pin}, {listen: '"+taken.Addr().String()+"', auth: trusted}]")
+		}, "--set: http: listener 2: listen tcp " + taken.Addr().String() + ": bind: address already in use: another program"},
+		{"SIP port in use", func(c *config.Config) { c.SIP.Listen = []string{"udp:127.0.0.1:0", "tcp:" + taken.Addr().String()} },
 			"sip.listen"},
-		{"foreign address", func(c *Config) { c.HTTP[0].Listen = "192.0.2.1:0" }, "this machine has the addresses"},
-		{"certificate missing", func(c *Config) { c.HTTP[0].TLS = &TLS{Cert: "/no.crt", Key: "/no.key"} }, "http: listener 1: certificate /no.crt"},
-		{"users missing", func(c *Config) { c.Users = []string{"/no.yaml"} }, "/no.yaml"},
-		{"invalid", func(c *Config) { c.Domain = "" }, "domain: missing"},
+		{"foreign address", func(c *config.Config) { c.HTTP[0].Listen = "192.0.2.1:0" }, "this machine has the addresses"},
+		{"certificate missing", func(c *config.Config) { c.HTTP[0].TLS = &config.TLS{Cert: "/no.crt", Key: "/no.key"} }, "http: listener 1: certificate /no.crt"},
+		{"users missing", func(c *config.Config) { c.Users = []string{"/no.yaml"} }, "/no.yaml"},
+		{"invalid", func(c *config.Config) { c.Domain = "" }, "domain: missing"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			cfg := testConfig(t, addr)
@@ -314,6 +295,22 @@ func TestAStartThatFailsNamesTheKeyAndLeavesNothingOpen(t *testing.T) {
 	}
 }
 
+// loadedAs is a configuration that was loaded, with the sections of cfg and a key
+// that the command line sets.
+func loadedAs(t *testing.T, cfg config.Config, key, value string) config.Config {
+	t.Helper()
+	loaded, err := config.Load(config.Source{Set: []config.Setting{
+		{Flag: "--domain", Key: "domain", Value: cfg.Domain},
+		{Flag: "--users", Key: "users", Value: cfg.Users[0]},
+		{Flag: "--set", Key: key, Value: value},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	loaded.DataDir, loaded.SIP, loaded.Trusted, loaded.Drain = cfg.DataDir, cfg.SIP, cfg.Trusted, cfg.Drain
+	return loaded
+}
+
 func TestSystemdIsToldEveryChange(t *testing.T) {
 	socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(t.TempDir(), "notify"), Net: "unixgram"})
 	if err != nil {
@@ -321,7 +318,7 @@ func TestSystemdIsToldEveryChange(t *testing.T) {
 	}
 	defer socket.Close()
 	t.Setenv("NOTIFY_SOCKET", socket.LocalAddr().String())
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	s := start(t, testConfig(t, addr))
 	if err := s.Reload(); err != nil {
 		t.Fatal(err)
@@ -341,7 +338,7 @@ func TestSystemdIsToldEveryChange(t *testing.T) {
 }
 
 func TestRunEndsWithItsContext(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	a, err := New(testConfig(t, addr), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -350,5 +347,28 @@ func TestRunEndsWithItsContext(t *testing.T) {
 	cancel()
 	if err := a.Run(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+func TestADataDirThatCannotBeWrittenToIsNamed(t *testing.T) {
+	_, addr := apptest.Phone(t, siptest.Script{})
+	for name, dir := range map[string]func(cfg *config.Config) string{
+		"is a file":    func(cfg *config.Config) string { return cfg.Users[0] },
+		"below a file": func(cfg *config.Config) string { return filepath.Join(cfg.Users[0], "data") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg := testConfig(t, addr)
+			cfg.DataDir = dir(&cfg)
+			a, err := New(cfg, slog.New(slog.DiscardHandler))
+			if err == nil {
+				a.Close()
+				t.Fatal("it starts")
+			}
+			for _, want := range []string{"data-dir", cfg.DataDir, "http: listener 1"} {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error %q does not say %s", err, want)
+				}
+			}
+		})
 	}
 }

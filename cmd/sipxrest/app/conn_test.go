@@ -3,12 +3,11 @@ package app
 import (
 	"crypto/tls"
 	"io"
-	"log/slog"
-	"net"
-	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
+
+	"sipxrest/cmd/sipxrest/apptest"
+	"sipxrest/cmd/sipxrest/config"
 )
 
 // Every TLS listener speaks what the client offers: HTTP/2, 1.1, or 1.0 alone, as
@@ -16,7 +15,7 @@ import (
 func TestClientsAreAnsweredByTheProtocolThatTheyOffer(t *testing.T) {
 	cfg, _, _ := withPhone(t)
 	cfg.Phone.Listen = "127.0.0.1:0"
-	cfg.HTTP = append(cfg.HTTP, HTTPListener{Listen: "127.0.0.1:0", TLS: &TLS{MinVersion: "1.0"}, Auth: "pin"})
+	cfg.HTTP = append(cfg.HTTP, config.HTTPListener{Listen: "127.0.0.1:0", TLS: &config.TLS{MinVersion: "1.0"}, Auth: "pin"})
 	s := start(t, cfg)
 	secure := 0
 	for _, url := range s.Addrs() {
@@ -63,7 +62,7 @@ func TestMalformedRequestsAreToldWhatIsWrong(t *testing.T) {
 		status string
 		text   string
 	}{
-		{"POST " + callPath + "%u20AC HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n" + body, "400 Bad Request", "% must be followed by two hexadecimal digits"},
+		{"POST " + apptest.CallPath + "%u20AC HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n" + body, "400 Bad Request", "% must be followed by two hexadecimal digits"},
 		{"GET /%zz HTTP/1.0\r\n\r\n", "400 Bad Request", "% must be followed by two hexadecimal digits"},
 		{"POST / HTTP/1.1\r\nContent-Length: 1048576\r\n\r\n" + body, "400 Bad Request", "missing required Host header"},
 		{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\nContent-Length: 1\r\n\r\n" + body, "400 Bad Request", "The request is malformed"},
@@ -87,7 +86,7 @@ func TestMalformedRequestsAreToldWhatIsWrong(t *testing.T) {
 func TestHTTPAtAnHTTPSListenerIsToldSo(t *testing.T) {
 	s := startPlain(t)
 	for _, body := range []string{"", strings.Repeat("x", 1<<20)} {
-		resp, err := s.client.Post(strings.Replace(s.Addrs()[0], "https://", "http://", 1)+callPath, "text/plain", strings.NewReader(body))
+		resp, err := s.client.Post(strings.Replace(s.Addrs()[0], "https://", "http://", 1)+apptest.CallPath, "text/plain", strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -96,45 +95,5 @@ func TestHTTPAtAnHTTPSListenerIsToldSo(t *testing.T) {
 		if resp.StatusCode != 400 || !strings.Contains(string(text), "write https://") || err != nil {
 			t.Errorf("%s %q, %v", resp.Status, text, err)
 		}
-	}
-}
-
-// Handlers see the TLS of a request, whichever HTTP is spoken over it, and find
-// the kernel's connection beneath.
-func TestRequestsKnowTheirTLS(t *testing.T) {
-	seen := map[string]bool{}
-	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
-		var conn net.Conn = connOf(r)
-		for {
-			below, ok := conn.(interface{ NetConn() net.Conn })
-			if !ok {
-				break
-			}
-			conn = below.NetConn()
-		}
-		_, kernel := conn.(interface{ SetWriteBuffer(int) error })
-		seen[r.Proto] = r.TLS != nil && r.TLS.HandshakeComplete && kernel
-	})
-	cert := httptest.NewUnstartedServer(nil)
-	cert.StartTLS()
-	defer cert.Close()
-	l := newListener(mustListen(t), &tls.Config{Certificates: cert.TLS.Certificates, MinVersion: tls.VersionTLS12}, room{total: 10}, h, slog.New(slog.DiscardHandler))
-	ended := make(chan error)
-	go func() { ended <- l.serve() }()
-	for _, http2 := range []bool{false, true} {
-		client := &http.Client{Transport: &http.Transport{ForceAttemptHTTP2: http2, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-		resp, err := client.Get(l.url)
-		if err != nil {
-			t.Fatal(err)
-		}
-		resp.Body.Close()
-		client.CloseIdleConnections()
-	}
-	l.server.Close()
-	if err := <-ended; err != nil {
-		t.Error(err)
-	}
-	if !seen["HTTP/1.1"] || !seen["HTTP/2.0"] {
-		t.Errorf("%v", seen)
 	}
 }

@@ -14,6 +14,10 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"sipxrest/cmd/sipxrest/config"
+	"sipxrest/cmd/sipxrest/version"
+	"sipxrest/cmd/sipxrest/web"
 )
 
 // controlFile is the socket in data-dir at which a running service is asked by
@@ -31,8 +35,8 @@ const (
 	maxControl = 1 << 20
 )
 
-// running is what a service tells of itself.
-type running struct {
+// Running is what a service tells of itself.
+type Running struct {
 	PID     int    `json:"pid"`
 	Version string `json:"version"`
 	// Sockets are those that it holds: "tcp:[::]:6666", "udp:192.0.2.1:6050".
@@ -55,7 +59,7 @@ func (a *App) openControl() {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
-		answerControl(w, running{os.Getpid(), Version(), a.sockets()})
+		answerControl(w, Running{os.Getpid(), version.String(), a.sockets()})
 	})
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		done := a.startReload()
@@ -70,8 +74,8 @@ func (a *App) openControl() {
 		}
 		answerControl(w, answer)
 	})
-	a.control = newListener(socket, nil, room{total: controlConnections, perAddress: controlConnections}, mux, a.log)
-	a.control.server.WriteTimeout, a.control.url = reloadWait+readTimeout, "control socket"
+	a.control = web.NewListener(socket, nil, web.Room{Total: controlConnections, PerAddress: controlConnections}, mux, a.log)
+	a.control.Slow("control socket", reloadWait)
 }
 
 func answerControl(w http.ResponseWriter, answer any) {
@@ -111,25 +115,17 @@ func listenControl(dir string) (net.Listener, error) {
 func (a *App) sockets() []string {
 	var out []string
 	for _, l := range a.allListeners() {
-		out = append(out, "tcp:"+l.socket.Addr().String())
+		out = append(out, "tcp:"+l.Addr().String())
 	}
 	for _, s := range a.sw.Addrs() {
 		transport, address, _ := strings.Cut(s, ":")
-		out = append(out, networkOf(transport)+":"+address)
+		out = append(out, config.NetworkOf(transport)+":"+address)
 	}
 	return out
 }
 
-// networkOf is the network that a SIP transport is on.
-func networkOf(transport string) string {
-	if transport == "udp" {
-		return "udp"
-	}
-	return "tcp"
-}
-
 // askService asks the service that runs with cfg's data-dir.
-func askService(ctx context.Context, cfg *Config, method, path string, wait time.Duration, answer any) error {
+func askService(ctx context.Context, cfg *config.Config, method, path string, wait time.Duration, answer any) error {
 	file := filepath.Join(cfg.DataDir, controlFile)
 	ctx, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -144,7 +140,7 @@ func askService(ctx context.Context, cfg *Config, method, path string, wait time
 	res, err := transport.RoundTrip(req)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
-		return &noService{cfg.DataDir}
+		return &NoService{cfg.DataDir}
 	case errors.Is(err, fs.ErrPermission):
 		return fmt.Errorf("%w: only root and the service's user may ask the service: use sudo", err)
 	case ctx.Err() != nil:
@@ -159,17 +155,25 @@ func askService(ctx context.Context, cfg *Config, method, path string, wait time
 	return json.NewDecoder(io.LimitReader(res.Body, maxControl)).Decode(answer)
 }
 
-// noService says that nobody answers.
-type noService struct{ dir string }
+// NoService says that nobody answers.
+type NoService struct{ dir string }
 
-func (e *noService) Error() string {
+func (e *NoService) Error() string {
 	return fmt.Sprintf("no service answers in data-dir %s: start it, or name its data-dir by --config or --data-dir", e.dir)
+}
+
+// AskStatus asks the running service what it is. A *noService error says that none
+// runs.
+func AskStatus(ctx context.Context, cfg *config.Config) (Running, error) {
+	var answer Running
+	err := askService(ctx, cfg, http.MethodGet, "/status", controlWait, &answer)
+	return answer, err
 }
 
 // AskReload has the running service read its files again and returns when it
 // has: with the keys that have changed and wait for a restart, or with what could
 // not be read, which stays as it was.
-func AskReload(ctx context.Context, cfg Config) (waiting []string, err error) {
+func AskReload(ctx context.Context, cfg config.Config) (waiting []string, err error) {
 	var answer reloaded
 	if err := askService(ctx, &cfg, http.MethodPost, "/reload", reloadWait, &answer); err != nil {
 		return nil, err

@@ -11,16 +11,19 @@ import (
 	"syscall"
 	"testing"
 
+	"sipxrest/cmd/sipxrest/apptest"
+	"sipxrest/cmd/sipxrest/config"
+	"sipxrest/cmd/sipxrest/version"
 	"sipxrest/sipflow/siptest"
 )
 
 // What `systemctl reload` is told: the outcome, and what is still to be done.
 func TestReloadTellsTheOutcome(t *testing.T) {
 	s, rewrite := reloading(t, "")
-	dir := filepath.Dir(s.cfg.sources[0])
+	dir := filepath.Dir(s.cfg.Sources()[0])
 	ask := func() ([]string, error) {
 		t.Helper()
-		cfg, err := Load(Source{File: s.cfg.sources[0]})
+		cfg, err := config.Load(config.Source{File: s.cfg.Sources()[0]})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -33,7 +36,7 @@ func TestReloadTellsTheOutcome(t *testing.T) {
 	if waiting, err := ask(); err != nil || !slices.Equal(waiting, []string{"drain"}) {
 		t.Errorf("waiting %q, %v", waiting, err)
 	}
-	write(t, dir, "users.yaml", "- {usr: x}")
+	apptest.Write(t, dir, "users.yaml", "- {usr: x}")
 	if _, err := ask(); err == nil || !strings.Contains(err.Error(), `users.yaml:1: unknown key "usr"`) {
 		t.Error(err)
 	}
@@ -46,7 +49,7 @@ func TestReloadTellsTheOutcome(t *testing.T) {
 }
 
 func TestTheControlSocketIsForTheServicesUserAlone(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	cfg := testConfig(t, addr)
 	cfg.Metrics.Listen = "127.0.0.1:0"
 	s := start(t, cfg)
@@ -54,11 +57,11 @@ func TestTheControlSocketIsForTheServicesUserAlone(t *testing.T) {
 	if err != nil || info.Mode() != os.ModeSocket|0o600 {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
-	var told running
+	var told Running
 	if err := askService(t.Context(), &cfg, http.MethodGet, "/status", controlWait, &told); err != nil {
 		t.Fatal(err)
 	}
-	if told.PID != os.Getpid() || told.Version != Version() || len(told.Sockets) != 4 ||
+	if told.PID != os.Getpid() || told.Version != version.String() || len(told.Sockets) != 4 ||
 		!slices.Contains(told.Sockets, s.sw.Addrs()[0]) || !slices.Contains(told.Sockets, strings.Replace(s.MetricsURL(), "http://", "tcp:", 1)) {
 		t.Errorf("%+v", told)
 	}
@@ -91,7 +94,7 @@ func TestTheControlSocketOfAKilledServiceIsReplaced(t *testing.T) {
 		t.Errorf("a second service: %v", err)
 	}
 	socket.Close()
-	write(t, dir, controlFile, "not a socket")
+	apptest.Write(t, dir, controlFile, "not a socket")
 	if _, err := listenControl(dir); err == nil {
 		t.Error("a file was replaced")
 	}
@@ -110,7 +113,7 @@ func TestACommandDoesNotWaitForEver(t *testing.T) {
 	defer deaf.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := askService(ctx, &Config{DataDir: dir}, http.MethodGet, "/status", reloadWait, nil); err == nil || !strings.Contains(err.Error(), "has not answered within 1m0s") {
+	if err := askService(ctx, &config.Config{DataDir: dir}, http.MethodGet, "/status", reloadWait, nil); err == nil || !strings.Contains(err.Error(), "has not answered within 1m0s") {
 		t.Error(err)
 	}
 }

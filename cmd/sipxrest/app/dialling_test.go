@@ -1,7 +1,6 @@
 package app
 
 import (
-	"bytes"
 	"io"
 	"log/slog"
 	"net/http"
@@ -11,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"sipxrest/cmd/sipxrest/apptest"
+	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/policy"
 	"sipxrest/sipflow"
 	"sipxrest/sipflow/siptest"
@@ -33,7 +34,7 @@ func (s *service) post(path string) (int, string) {
 
 // startIdle is start for a test whose calls may be under way at its end: they
 // are waited for, while the phone is still there.
-func startIdle(t *testing.T, cfg Config) *service {
+func startIdle(t *testing.T, cfg config.Config) *service {
 	t.Helper()
 	s := start(t, cfg)
 	t.Cleanup(func() {
@@ -47,7 +48,7 @@ func startIdle(t *testing.T, cfg Config) *service {
 }
 
 func TestAPolicyGuardsWhomACallRings(t *testing.T) {
-	ph, addr := phone(t, siptest.Script{Status: 486})
+	ph, addr := apptest.Phone(t, siptest.Script{Status: 486})
 	cfg := testConfig(t, addr)
 	cfg.Policy, cfg.Dial.Country = policy.NoPremium, "DE"
 	s := startIdle(t, cfg)
@@ -82,14 +83,14 @@ func TestAPolicyGuardsWhomACallRings(t *testing.T) {
 	if status, body := s.post("/callcontroller/201/202"); status != http.StatusOK {
 		t.Errorf("an extension: %d %s", status, body)
 	}
-	s.log.waitFor(t, `level=INFO msg="dialling refused" agent=201@sipx.test target=+499001234567 policy=no-premium rule=2`)
+	s.log.WaitFor(t, `level=INFO msg="dialling refused" agent=201@sipx.test target=+499001234567 policy=no-premium rule=2`)
 }
 
 func TestUsersHaveTheirOwnPolicies(t *testing.T) {
-	_, addr := phone(t, siptest.Script{Status: 486})
+	_, addr := apptest.Phone(t, siptest.Script{Status: 486})
 	cfg := testConfig(t, addr)
 	dir := filepath.Dir(cfg.Users[0])
-	write(t, dir, "users.yaml", `- {user: "201", aliases: [bob], pin: "1", policy: local-only}
+	apptest.Write(t, dir, "users.yaml", `- {user: "201", aliases: [bob], pin: "1", policy: local-only}
 - {user: "202", aliases: [ann], pin: "1"}
 - {user: "203", pin: "1", policy: unrestricted, identity: boss@sipx.test}
 - {user: "204", pin: "1", aliases: ["+499001234567"]}
@@ -111,11 +112,11 @@ func TestUsersHaveTheirOwnPolicies(t *testing.T) {
 		}
 	}
 	// A user's new policy counts at once, one that does not exist is refused.
-	write(t, dir, "users.yaml", `- {user: "201", pin: "1", policy: locl-only}`)
+	apptest.Write(t, dir, "users.yaml", `- {user: "201", pin: "1", policy: locl-only}`)
 	if err := s.Reload(); err == nil || !strings.Contains(err.Error(), `users.yaml:1: policy: there is no policy "locl-only"`) {
 		t.Errorf("reloaded: %v", err)
 	}
-	write(t, dir, "users.yaml", `- {user: "201", pin: "1", policy: unrestricted}`)
+	apptest.Write(t, dir, "users.yaml", `- {user: "201", pin: "1", policy: unrestricted}`)
 	if err := s.Reload(); err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +126,7 @@ func TestUsersHaveTheirOwnPolicies(t *testing.T) {
 }
 
 func TestHUPReadsPoliciesAgain(t *testing.T) {
-	_, addr := phone(t, siptest.Script{Status: 486})
+	_, addr := apptest.Phone(t, siptest.Script{Status: 486})
 	dir := t.TempDir()
 	text := `domain: sipx.test
 users: [users.yaml]
@@ -135,10 +136,10 @@ http: [{listen: "127.0.0.1:0", auth: trusted}]
 trusted: [127.0.0.0/8]
 `
 	users := `- {user: "201", pin: "1"}` + "\n" + `- {user: "202", pin: "1", policy: mine}` + "\n"
-	write(t, dir, "users.yaml", users)
+	apptest.Write(t, dir, "users.yaml", users)
 	mine := text + "policies: {mine: [{default: deny}]}\n"
-	file := write(t, dir, "sipxrest.yaml", mine)
-	cfg, err := Load(Source{File: file})
+	file := apptest.Write(t, dir, "sipxrest.yaml", mine)
+	cfg, err := config.Load(config.Source{File: file})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -151,9 +152,9 @@ trusted: [127.0.0.0/8]
 	}
 	want("201/09001234567", 200)
 	want("202/201", 403)
-	write(t, dir, "sipxrest.yaml", mine+"policy: no-premium\ndial: {country: DE}\n")
+	apptest.Write(t, dir, "sipxrest.yaml", mine+"policy: no-premium\ndial: {country: DE}\n")
 	s.signals <- syscall.SIGHUP
-	s.log.waitFor(t, "msg=reloaded")
+	s.log.WaitFor(t, "msg=reloaded")
 	want("201/09001234567", 403)
 	want("201/202", 200)
 	for text, fault := range map[string]string{
@@ -161,7 +162,7 @@ trusted: [127.0.0.0/8]
 		text + "policy: local-only\n": `user 202: there is no policy "mine"`,
 		mine + "policies: [\n":        "sipxrest.yaml",
 	} {
-		write(t, dir, "sipxrest.yaml", text)
+		apptest.Write(t, dir, "sipxrest.yaml", text)
 		if err := s.Reload(); err == nil || !strings.Contains(err.Error(), fault) {
 			t.Errorf("%s: reloaded: %v", text, err)
 		}
@@ -169,64 +170,12 @@ trusted: [127.0.0.0/8]
 		want("201/030123456", 200)
 	}
 	// Who goes with his policy does not keep it from going.
-	write(t, dir, "sipxrest.yaml", text+"policy: local-only\n")
-	write(t, dir, "users.yaml", `- {user: "201", pin: "1"}`)
+	apptest.Write(t, dir, "sipxrest.yaml", text+"policy: local-only\n")
+	apptest.Write(t, dir, "users.yaml", `- {user: "201", pin: "1"}`)
 	if err := s.Reload(); err != nil {
 		t.Error(err)
 	}
 	want("201/030123456", 403)
-}
-
-func TestPoliciesAreReadAndTheirFaultsTold(t *testing.T) {
-	for _, tt := range []struct{ text, want string }{
-		{"policy: no-premum", `:3: policy: there is no policy "no-premum"`},
-		{"policies: [a]", ":3: policies: policies by name are expected here"},
-		{"policies: {a: b}", ":3: policies: a: a list of rules is expected"},
-		{"policies: {a: [b]}", ":3: policies: a: rule 1: write it as {allow"},
-		{"policies:\n  a:\n    - denny: [any]", `:5: policies: a: rule 1: unknown key "denny": did you mean "deny"?`},
-		{"policies: {a: [{deny: [premum]}]}", `:3: policies: a: rule 1: "premum" is not a class`},
-		{"policies: {a: [{default: deny}], a: [{default: allow}]}", "a is there twice"},
-		{"policy-users: [a]", ":3: policy-users: names are expected here"},
-		{`policy-users: {"201": x}`, `:3: policy-users: 201: there is no policy "x"`},
-		{"dial: {country: Germany}", `:3: dial.country: "GERMANY" is not a country`},
-		{"dial: {extension-digits: 99}", ":3: dial.extension-digits: 99 is not between 1 and 12"},
-		{"dial: {outside-line: [x]}", `:3: dial.outside-line: "x": write digits`},
-	} {
-		dir := t.TempDir()
-		_, err := Load(Source{File: write(t, dir, "sipxrest.yaml", "domain: sipx.test\nusers: [users.yaml]\n"+tt.text+"\n")})
-		if err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s: %v, want %s", tt.text, err, tt.want)
-		}
-	}
-}
-
-func TestCheckTellsThePolicies(t *testing.T) {
-	for _, tt := range []struct{ text, want string }{
-		{"", "note     policy        none: every user may dial every number"},
-		{"policy: local-only", "ok       policy        local-only for everybody"},
-		{"policy: no-premium", "dial.country is not set"},
-		{`policy-users: {"201": no-premium}`, "policy no-premium refuses numbers without a country code"},
-		{`policy-users: {"201": local-only}`, "note     policy        1 user with one of their own; all others may dial every number"},
-		{"policy: no-premium\ndial: {country: de}\npolicy-users: {bob: local-only, eve: unrestricted}", "ok       policy        no-premium for everybody but 1 user with others"},
-		{"policies: {staff: [{deny: [premium]}]}", "sipxrest.yaml:3: policies: staff allows nothing, for what no rule matches is refused: end it with {default: allow}"},
-		{"policy: local-only\npolicy-users: {eve: unrestricted}", "policy-users: nobody of the users is called eve"},
-	} {
-		dir := t.TempDir()
-		write(t, dir, "users.yaml", usersYAML)
-		var out bytes.Buffer
-		c := &checker{ctx: t.Context(), out: &out}
-		cfg, err := Load(Source{File: write(t, dir, "sipxrest.yaml", "domain: sipx.test\nusers: [users.yaml]\n"+tt.text+"\n")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, w := range cfg.warnings() {
-			c.say(levelNote, "configuration", "%s", w)
-		}
-		c.users(&cfg)
-		if !strings.Contains(out.String(), tt.want) {
-			t.Errorf("%s: lacks %s:\n%s", tt.text, tt.want, out.String())
-		}
-	}
 }
 
 // A user over WebSocket has the policy of his own, not that of whose password
@@ -234,11 +183,11 @@ func TestCheckTellsThePolicies(t *testing.T) {
 func TestAPolicyIsThatOfTheUserWhoCalls(t *testing.T) {
 	cfg := testConfig(t, "127.0.0.1:1")
 	cfg.Dial.Country, cfg.PolicyUsers = "DE", map[string]string{"sam": policy.NoPremium}
-	d, err := newDialling(&cfg, slog.New(slog.DiscardHandler))
+	d, err := NewDialling(&cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := loadUsers(&cfg, d); err != nil {
+	if _, err := LoadUsers(&cfg, d); err != nil {
 		t.Fatal(err)
 	}
 	spec := sipflow.Spec{Key: sipflow.Key{Agent: "sam@" + cfg.Domain}, Credentials: sipflow.Credentials{Username: "201"}, Converse: &sipflow.Conversation{}}

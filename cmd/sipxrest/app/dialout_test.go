@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -17,6 +16,8 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"sipxrest/cmd/sipxrest/apptest"
+	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/dialout"
 	"sipxrest/sipflow/siptest"
 	"sipxrest/talk"
@@ -45,12 +46,12 @@ func gatewayPhone(t *testing.T, s siptest.Script) (*siptest.Phone, string) {
 	return p, c.LocalAddr().String()
 }
 
-func newTelephones(t *testing.T, script siptest.Script, change func(*Config)) *telephones {
+func newTelephones(t *testing.T, script siptest.Script, change func(*config.Config)) *telephones {
 	t.Helper()
 	script.Challenge = siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: "gateway.test", User: "trunk", Password: "gateway-secret"}
 	s := &telephones{}
 	var proxy, gateway string
-	s.conference, proxy = phone(t, siptest.Script{Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: "sipx.test", User: "201", Password: "123"}})
+	s.conference, proxy = apptest.Phone(t, siptest.Script{Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: "sipx.test", User: "201", Password: "123"}})
 	s.gateway, gateway = gatewayPhone(t, script)
 	cfg := watched(t, proxy)
 	cfg.Trusted = nil
@@ -179,7 +180,7 @@ func TestAClientCallsATelephone(t *testing.T) {
 // What is refused is refused by the listener that the service has, not only by
 // the handler.
 func TestWhatTheListenerRefusesOfTelephoneCalls(t *testing.T) {
-	s := newTelephones(t, siptest.Script{NeverAnswer: true}, func(c *Config) { c.Dialout.Limits.User = 1 })
+	s := newTelephones(t, siptest.Script{NeverAnswer: true}, func(c *config.Config) { c.Dialout.Limits.User = 1 })
 	for name, tt := range map[string]struct {
 		method, path, body string
 		change             func(*http.Request)
@@ -221,13 +222,13 @@ func TestWhatTheListenerRefusesOfTelephoneCalls(t *testing.T) {
 }
 
 // overTalk makes cfg that of Talk's bridge.
-func overTalk(t *testing.T) (lab *talktest.Lab, change func(*Config)) {
+func overTalk(t *testing.T) (lab *talktest.Lab, change func(*config.Config)) {
 	t.Helper()
 	lab = talktest.New(t)
 	server := httptest.NewServer(lab)
 	t.Cleanup(server.Close)
 	lab.Cloud.Listen(server.URL + "/nextcloud/")
-	return lab, func(c *Config) {
+	return lab, func(c *config.Config) {
 		c.Dialout.Servers = []talk.Server{{URL: server.URL, Secret: talktest.Secret,
 			Backends: []talk.BackendConfig{{URL: server.URL + "/nextcloud", SIPSecret: talktest.SIPSecret}}}}
 		c.Dialout.RoomTarget = "sip:{token}@sipx.test"
@@ -239,7 +240,7 @@ func overTalk(t *testing.T) (lab *talktest.Lab, change func(*Config)) {
 func TestTalkCallsATelephone(t *testing.T) {
 	lab, change := overTalk(t)
 	s := newTelephones(t, siptest.Script{}, change)
-	s.log.waitFor(t, "connected to the signaling server")
+	s.log.WaitFor(t, "connected to the signaling server")
 	const token = "4271953862"
 	user := lab.Cloud.Join(token, "moderator")
 	user.Moderator = true
@@ -297,12 +298,12 @@ func TestTalkCallsATelephone(t *testing.T) {
 // A gateway that refuses, and a policy that does.
 func TestTalkIsToldWhyATelephoneIsNotCalled(t *testing.T) {
 	lab, change := overTalk(t)
-	s := newTelephones(t, siptest.Script{Status: 486}, func(c *Config) {
+	s := newTelephones(t, siptest.Script{Status: 486}, func(c *config.Config) {
 		change(c)
 		c.Policy = "no-premium"
 		c.Dial.Country = "DE"
 	})
-	s.log.waitFor(t, "connected to the signaling server")
+	s.log.WaitFor(t, "connected to the signaling server")
 	user := lab.Cloud.Join("1", "moderator")
 	id, err := lab.Cloud.Dialout("1", telephone, talktest.Options(101))
 	if err != nil {
@@ -315,58 +316,5 @@ func TestTalkIsToldWhyATelephoneIsNotCalled(t *testing.T) {
 	lab.Until("rejected at Nextcloud", 10*time.Second, func() bool { return slices.Contains(lab.Cloud.Rejected(), id) })
 	if _, err := lab.Cloud.Dialout("1", "+499001234567", talktest.Options(102)); err == nil || !strings.Contains(err.Error(), "not_allowed") || !strings.Contains(err.Error(), "premium") {
 		t.Errorf("premium: %v", err)
-	}
-}
-
-func TestCheckOfTheWayToTelephones(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir, "users.yaml", usersYAML)
-	_, proxy := phone(t, siptest.Script{})
-	_, mute := phone(t, siptest.Script{Answers: map[sip.RequestMethod]int{"OPTIONS": -1}})
-	for section, want := range map[string]string{
-		"{gateway: {uri: 'sip:" + mute + "'}}":                                       "problem gateway sip:" + mute + ": udp:" + mute + " does not answer OPTIONS",
-		"{gateway: {uri: 'sip:" + proxy + "'}, agent: nobody}":                       "problem dialout sipxrest.yaml:6: dialout.agent: there is no user nobody",
-		"{gateway: {uri: 'sip:trunk:hunter2@gw.test'}}":                              "dialout.gateway.uri: holds a user: write it without",
-		"{gateway: {uri: 'sip:127.0.0.1:99999'}}":                                    "dialout.gateway.uri: ",
-		"{gateway: {uri: 'sip:" + proxy + "'}, limits: {user: 0}}":                   "dialout.limits.user: 0 is neither none nor without limit",
-		"{gateway: {uri: 'sip:" + proxy + "'}, limits: {calls: 0}, ring-timeout: 0}": "dialout.ring-timeout: 0 is neither",
-	} {
-		file := write(t, dir, "sipxrest.yaml", minimal+fmt.Sprintf(`
-data-dir: data
-sip: {listen: ["udp:127.0.0.1:0"], outbound-proxy: ["sip:%s"]}
-dialout: %s
-`, proxy, section))
-		ok, out := checked(t, file)
-		if out = strings.ReplaceAll(out, dir+"/", ""); ok {
-			t.Errorf("%s: no problem is found", section)
-		}
-		if wants(t, out, want); strings.Contains(out, "hunter2") {
-			t.Errorf("the password is shown:\n%s", out)
-		}
-	}
-}
-
-func TestCheckNamesAddressesThatAreNotEncrypted(t *testing.T) {
-	for address, want := range map[string]bool{
-		"http://signaling.test/spreed": true, "http://192.0.2.1:8080/": true, "http://[2001:db8::1]/": true,
-		"https://signaling.test/spreed": false, "http://127.0.0.1:8080/spreed": false, "http://[::1]/": false, "http://localhost/": false,
-	} {
-		if got := inTheClear(address); got != want {
-			t.Errorf("%s: %v", address, got)
-		}
-	}
-	dir := t.TempDir()
-	write(t, dir, "users.yaml", usersYAML)
-	_, out := checked(t, write(t, dir, "sipxrest.yaml", minimal+`
-data-dir: data
-sip: {listen: ["udp:127.0.0.1:0"], outbound-proxy: ["sip:127.0.0.1:1"]}
-dialout:
-  servers: [{url: "ws://signaling.invalid", secret: s, backends: [{url: "https://cloud.invalid", sip-secret: x}]}]
-  gateway: {uri: "sip:127.0.0.1:1"}
-  room-target: "sip:{token}@127.0.0.1"
-`))
-	wants(t, out, "note dialout http://signaling.invalid/spreed is not encrypted")
-	if strings.Contains(out, "cloud.invalid/ is not encrypted") {
-		t.Error(out)
 	}
 }

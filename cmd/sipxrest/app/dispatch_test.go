@@ -2,14 +2,9 @@ package app
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
-	"net/http"
-	"net/http/httptest"
 	"net/netip"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"syscall"
@@ -18,58 +13,18 @@ import (
 
 	"github.com/emiago/sipgo/sip"
 
+	"sipxrest/cmd/sipxrest/apptest"
+	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/dispatch"
 	"sipxrest/restauth"
 	"sipxrest/sipflow/siptest"
 )
 
-// dispatchFiles makes the files that the rules of the example name.
-func dispatchFiles(t *testing.T, dir string) {
-	t.Helper()
-	cert, key, err := makeSelfSigned([]string{"hook"}, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, data := range map[string][]byte{"ca.crt": cert, "hook.crt": cert, "hook.key": key} {
-		write(t, dir, name, string(data))
-	}
-	if err := os.Mkdir(filepath.Join(dir, "dispatch.d"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// told is a webhook that answers with an action and keeps what it is told.
-func told(t *testing.T, answer string) (url string, events chan map[string]any) {
-	t.Helper()
-	events = make(chan map[string]any, 16)
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var m map[string]any
-		if err := json.NewDecoder(r.Body).Decode(&m); err != nil {
-			t.Error(err)
-		}
-		events <- m
-		io.WriteString(w, answer)
-	}))
-	t.Cleanup(server.Close)
-	return server.URL, events
-}
-
-func next(t *testing.T, events chan map[string]any) map[string]any {
-	t.Helper()
-	select {
-	case m := <-events:
-		return m
-	case <-time.After(10 * time.Second):
-		t.Fatal("the webhook is not told")
-		return nil
-	}
-}
-
 // dispatching is a configuration with rules in a folder, and trunks.
-func dispatching(t *testing.T, proxy, rules string) Config {
+func dispatching(t *testing.T, proxy, rules string) config.Config {
 	cfg := testConfig(t, proxy)
 	cfg.Dispatch.RulesDir = t.TempDir()
-	write(t, cfg.Dispatch.RulesDir, "rules.yaml", rules)
+	apptest.Write(t, cfg.Dispatch.RulesDir, "rules.yaml", rules)
 	cfg.Dispatch.Trunks = []dispatch.Trunk{{Name: "here", Sources: []string{"127.0.0.1"}}}
 	cfg.Dispatch.RoomTarget = "sip:{room}@sipx.test"
 	cfg.Metrics.Listen = "127.0.0.1:0"
@@ -89,18 +44,18 @@ func call(t *testing.T, p *siptest.Phone, uri string) error {
 }
 
 func TestACallThatComesInIsDispatched(t *testing.T) {
-	url, events := told(t, `{"room_name":"support","metadata":"ticket 7"}`)
-	_, room := phone(t, siptest.Script{HangUpAfter: 200 * time.Millisecond})
-	caller, _ := phone(t, siptest.Script{})
+	url, events := apptest.Webhook(t, `{"room_name":"support","metadata":"ticket 7"}`)
+	_, room := apptest.Phone(t, siptest.Script{HangUpAfter: 200 * time.Millisecond})
+	caller, _ := apptest.Phone(t, siptest.Script{})
 	s := start(t, dispatching(t, room, fmt.Sprintf("{id: r, url: %s, allow_http: true, allow_private: [127.0.0.1], numbers: ['5000'], events: [answered, ended]}", url)))
 	if err := call(t, caller, "sip:5000@"+s.sip()); err != nil {
 		t.Fatal(err)
 	}
-	invite := next(t, events)
+	invite := apptest.NextEvent(t, events)
 	if invite["event"] != "invite" || invite["to_user"] != "5000" || invite["from_user"] != "201" || invite["trunk_id"] != "here" || invite["source_ip"] != "127.0.0.1" {
 		t.Errorf("%v", invite)
 	}
-	answered, ended := next(t, events), next(t, events)
+	answered, ended := apptest.NextEvent(t, events), apptest.NextEvent(t, events)
 	if answered["event"] != "answered" || answered["call_id"] != invite["call_id"] || answered["metadata"] != "ticket 7" || answered["answered_at"] == "" {
 		t.Errorf("%v", answered)
 	}
@@ -110,8 +65,8 @@ func TestACallThatComesInIsDispatched(t *testing.T) {
 	if err := call(t, caller, "sip:5001@"+s.sip()); err == nil || !strings.Contains(err.Error(), "404") {
 		t.Errorf("no rule: %v", err)
 	}
-	s.log.waitFor(t, `metadata="ticket 7"`)
-	s.log.waitFor(t, "no rule is for it")
+	s.log.WaitFor(t, `metadata="ticket 7"`)
+	s.log.WaitFor(t, "no rule is for it")
 	for _, want := range []string{
 		`level=INFO msg="call ended" flow=dispatch calling=201@[^ ]+ called=5000@[^ ]+ peer=127.0.0.1 call_ids="\[[^ ]+ [^ ]+\]" outcome=connected ended_by=called took=\S+ call=\S+ trunk=here rule=r code=200 duration=\S+ action=answer room=support metadata="ticket 7"\n`,
 		`level=INFO msg="call ended" flow=dispatch calling=201@[^ ]+ called=5001@[^ ]+ peer=127.0.0.1 call_ids=\[[^ ]+\] outcome=refused_4xx ended_by=service took=\S+ call=\S+ trunk=here code=404 error="no rule is for it"\n`,
@@ -139,8 +94,8 @@ func TestACallThatComesInIsDispatched(t *testing.T) {
 
 // A rule's policy holds for whom the caller has the other phone call, too.
 func TestThePolicyOfARuleHoldsForREFER(t *testing.T) {
-	room, addr := phone(t, siptest.Script{})
-	caller, _ := phone(t, siptest.Script{})
+	room, addr := apptest.Phone(t, siptest.Script{})
+	caller, _ := apptest.Phone(t, siptest.Script{})
 	s := start(t, dispatching(t, addr, "{id: r, policy: no-premium, action: answer, room_name: support}"))
 	if err := call(t, caller, "sip:5000@"+s.sip()); err != nil {
 		t.Fatal(err)
@@ -155,8 +110,8 @@ func TestThePolicyOfARuleHoldsForREFER(t *testing.T) {
 }
 
 func TestChangedRulesAreReadAndBrokenOnesAreNot(t *testing.T) {
-	_, room := phone(t, siptest.Script{})
-	caller, _ := phone(t, siptest.Script{})
+	_, room := apptest.Phone(t, siptest.Script{})
+	caller, _ := apptest.Phone(t, siptest.Script{})
 	cfg := dispatching(t, room, "{id: r, action: hangup, reject_status_code: 486}")
 	s := start(t, cfg)
 	wants := func(code string) {
@@ -166,27 +121,27 @@ func TestChangedRulesAreReadAndBrokenOnesAreNot(t *testing.T) {
 		}
 	}
 	wants("486")
-	write(t, cfg.Dispatch.RulesDir, "rules.yaml", "{id: r, action: hangup, reject_status_code: 606}")
-	s.log.waitFor(t, "dispatch rules reloaded")
+	apptest.Write(t, cfg.Dispatch.RulesDir, "rules.yaml", "{id: r, action: hangup, reject_status_code: 606}")
+	s.log.WaitFor(t, "dispatch rules reloaded")
 	wants("606")
-	write(t, cfg.Dispatch.RulesDir, "more.yaml", "{id: r, action: hangup}")
-	s.log.waitFor(t, "dispatch rules not reloaded, the old ones stay")
+	apptest.Write(t, cfg.Dispatch.RulesDir, "more.yaml", "{id: r, action: hangup}")
+	s.log.WaitFor(t, "dispatch rules not reloaded, the old ones stay")
 	wants("606")
 	s.signals <- syscall.SIGHUP // the configuration is not from a file: nothing to read, nothing lost
 	wants("606")
 }
 
 func TestRulesOfTheConfigurationAreReadOnSIGHUP(t *testing.T) {
-	_, room := phone(t, siptest.Script{})
-	caller, _ := phone(t, siptest.Script{})
+	_, room := apptest.Phone(t, siptest.Script{})
+	caller, _ := apptest.Phone(t, siptest.Script{})
 	dir := t.TempDir()
-	write(t, dir, "users.yaml", usersYAML)
-	config := func(code string) string {
-		return write(t, dir, "sipxrest.yaml", minimal+"data-dir: data\nsip: {listen: ['udp:127.0.0.1:0'], outbound-proxy: ['sip:"+room+"']}\ntrusted: []\n"+
+	apptest.Write(t, dir, "users.yaml", apptest.UsersYAML)
+	written := func(code string) string {
+		return apptest.Write(t, dir, "sipxrest.yaml", apptest.Minimal+"data-dir: data\nsip: {listen: ['udp:127.0.0.1:0'], outbound-proxy: ['sip:"+room+"']}\ntrusted: []\n"+
 			"http: [{listen: '127.0.0.1:0', auth: pin}, {listen: '127.0.0.1:0', auth: pin}]\n"+
 			"dispatch: {trunks: [{name: here, sources: [127.0.0.1]}], rules: [{id: r, action: hangup, reject_status_code: "+code+"}]}\n")
 	}
-	cfg, err := Load(Source{File: config("486")})
+	cfg, err := config.Load(config.Source{File: written("486")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -198,128 +153,57 @@ func TestRulesOfTheConfigurationAreReadOnSIGHUP(t *testing.T) {
 		}
 	}
 	wants("486")
-	config("606")
+	written("606")
 	s.signals <- syscall.SIGHUP
-	s.log.waitFor(t, "msg=reloaded")
+	s.log.WaitFor(t, "msg=reloaded")
 	wants("606")
-	config("200")
+	written("200")
 	s.signals <- syscall.SIGHUP
-	s.log.waitFor(t, "200 does not refuse a call")
+	s.log.WaitFor(t, "200 does not refuse a call")
 	wants("606")
 }
 
 func TestAStrangerMustProveToBeAUser(t *testing.T) {
-	_, room := phone(t, siptest.Script{})
+	_, room := apptest.Phone(t, siptest.Script{})
 	cfg := dispatching(t, room, "{id: r, action: hangup, reject_status_code: 486}")
 	cfg.Dispatch.Trunks = []dispatch.Trunk{{Name: "elsewhere", Sources: []string{"192.0.2.1"}}}
 	s := start(t, cfg)
-	stranger, _ := phone(t, siptest.Script{})
+	stranger, _ := apptest.Phone(t, siptest.Script{})
 	if err := call(t, stranger, "sip:5000@"+s.sip()); err == nil || !strings.Contains(err.Error(), "401") {
 		t.Errorf("without a password: %v", err)
 	}
-	user, _ := phoneOf(t, siptest.Account{User: "201", Password: "123"}, siptest.Script{})
+	user, _ := apptest.PhoneOf(t, siptest.Account{User: "201", Password: "123"}, siptest.Script{})
 	if err := call(t, user, "sip:5000@"+s.sip()); err == nil || !strings.Contains(err.Error(), "486") {
 		t.Errorf("with one: %v", err)
 	}
 }
 
 func TestProxiesThatAreATrunkAreNotTrustedOverHTTP(t *testing.T) {
-	_, room := phone(t, siptest.Script{})
+	_, room := apptest.Phone(t, siptest.Script{})
 	cfg := dispatching(t, room, "{id: r, action: hangup}")
 	cfg.Trusted = []string{"10.0.0.0/8"}
 	cfg.Dispatch.Trunks = []dispatch.Trunk{{Name: "proxies", Sources: []string{"domain"}}}
-	cfg.DNS.Servers = []string{nameServer(t)}
+	cfg.DNS.Servers = []string{apptest.NameServer(t)}
 	s := start(t, cfg)
-	s.log.waitFor(t, "SIP proxies of the domain")
+	s.log.WaitFor(t, "SIP proxies of the domain")
 	proxy := netip.MustParseAddr("192.0.2.5")
 	if !s.dispatch.Known(proxy) || len(s.trustedProxies()) != 0 {
 		t.Errorf("a source of the trunk: %v, trusted: %v", s.dispatch.Known(proxy), s.trustedProxies())
 	}
 }
 
-func TestDispatchFaultsNameThePlace(t *testing.T) {
-	dir := t.TempDir()
-	write(t, dir, "users.yaml", usersYAML)
-	for _, tt := range []struct{ text, want string }{
-		{"dispatch: {rules: [{id: a}]}", `sipxrest.yaml:3: rule "a": url: dynamic dispatch rule URL cannot be empty`},
-		{"dispatch:\n  rules:\n  - {id: a, url: 'http://x.example'}", `sipxrest.yaml:5: rule "a": url: calls and decisions would go in clear`},
-		{"dispatch:\n  rules:\n  - {id: a, colour: red}", `sipxrest.yaml:5: dispatch.rules: rule "a": unknown key "colour"`},
-		{"dispatch: {rules-dir: nowhere}", `sipxrest.yaml:3: dispatch.rules-dir: open `},
-		{"dispatch: {trunks: [{name: a}]}", `sipxrest.yaml:3: dispatch.trunks: trunk a: sources or username: missing`},
-		{"dispatch: {trunks: [{name: a, sources: [192.0.2.1], max-calls: -1}]}", `sipxrest.yaml:3: dispatch.trunks: trunk a: max-calls: -1: write how many`},
-		{"dispatch: {trunks: [{name: a, sources: [192.0.2.1], max-calls: some}]}", `"some" is not a whole number`},
-		{"dispatch: {digest-algorithms: [SHA-1], trunks: [{name: a, sources: [192.0.2.1]}]}", `sipxrest.yaml:3: dispatch.digest-algorithms: "SHA-1": write SHA-256, MD5 or both`},
-		{"dispatch: {digest-algorithms: [MD5, md5], trunks: [{name: a, sources: [192.0.2.1]}]}", `sipxrest.yaml:3: dispatch.digest-algorithms: MD5 is there twice`},
-		{"dispatch: {trunks: [{nam: a}]}", `unknown key "nam": did you mean "name"?`},
-		{"dispatch: {rules-dir: ., room-target: 'sip:x@{room}'}", `sipxrest.yaml:3: dispatch.room-target: `},
-		{"dispatch: {rules: [{id: a, action: transfer, transfer_to: 'sip:a@b', policy: nope}]}", `rule "a": policy: `},
-	} {
-		_, err := Load(Source{File: write(t, dir, "sipxrest.yaml", minimal+tt.text)})
-		if err == nil || !strings.Contains(err.Error(), tt.want) {
-			t.Errorf("%s:\n got %v\nwant %s", tt.text, err, tt.want)
-		}
-	}
-}
-
-func TestCheckSaysWhatIsWrongWithWebhooks(t *testing.T) {
-	_, proxy := phone(t, siptest.Script{})
-	dir := t.TempDir()
-	write(t, dir, "users.yaml", usersYAML)
-	file := write(t, dir, "sipxrest.yaml", minimal+fmt.Sprintf(`
-data-dir: data
-sip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}
-trusted: []
-dns: {servers: ["%s"]}
-dispatch:
-  trunks: [{name: a, username: "999"}]
-  agent: "998"
-  rules: [{id: gone, url: "https://nowhere.test/"}]
-`, proxy, nameServer(t)))
-	ok, out := checked(t, file)
-	if ok {
-		t.Error("it finds no problem")
-	}
-	wants(t, out, "ok dispatch 1 rule, 1 trunk", `problem dispatch `+file+`:11: rule "gone": url: lookup nowhere.test`,
-		"dispatch.agent: there is no user 998", "dispatch.trunks: there is no user 999")
-}
-
-func TestTryDispatchNeedsNoCall(t *testing.T) {
-	url, events := told(t, `{"action":"reject","reject_status_code":486}`)
-	dir := t.TempDir()
-	write(t, dir, "users.yaml", usersYAML)
-	file := write(t, dir, "sipxrest.yaml", minimal+fmt.Sprintf(`
-dispatch:
-  trunks: [{name: a, sources: [192.0.2.1]}]
-  rules: [{id: r, trunks: [a], url: %q, allow_http: true, allow_private: [127.0.0.1]}]
-`, url))
-	src := Source{File: file}
-	trial, err := TryDispatch(t.Context(), src, DispatchTrial{From: "sip:+49301@c.test", To: "5000", Source: "192.0.2.1", Ask: true})
-	if err != nil || trial.Decision == nil || trial.Decision.Code != 486 || trial.Call.FromHost != "c.test" || trial.Call.ToHost != "sipx.test" {
-		t.Errorf("%+v, %v", trial, err)
-	}
-	if m := next(t, events); m["from_user"] != "+49301" || m["trunk_id"] != "a" {
-		t.Errorf("%v", m)
-	}
-	trial, err = TryDispatch(t.Context(), src, DispatchTrial{From: "1", To: "2", Source: "192.0.2.9", Ask: true})
-	if err != nil || trial.Decision != nil || !trial.Prove {
-		t.Errorf("%+v, %v", trial, err)
-	}
-	if _, err := TryDispatch(t.Context(), src, DispatchTrial{From: "1", To: "2", Source: "x"}); err == nil {
-		t.Error("an address that is none is taken")
-	}
-}
-
 func TestUsersCallInTheirOwnNamesOnly(t *testing.T) {
-	users, err := restauth.LoadUsers(restauth.UsersConfig{Domain: "sipx.test", Files: []string{write(t, t.TempDir(), "users.yaml", "- {user: \"201\", aliases: [bob], pin: \"1\"}\n- {user: \"202\", pin: \"1\"}\n")}})
+	users, err := restauth.LoadUsers(restauth.UsersConfig{Domain: "sipx.test", Files: []string{apptest.Write(t, t.TempDir(), "users.yaml", "- {user: \"201\", aliases: [bob], pin: \"1\"}\n- {user: \"202\", pin: \"1\"}\n")}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := &App{users: users}
+	d := &Dialling{}
+	d.users.Store(users)
 	for _, c := range []struct {
 		user, name string
 		owns       bool
 	}{{"201", "201", true}, {"201", "bob", true}, {"bob", "201", true}, {"201", "202", false}, {"201", "", false}, {"201", "911", false}, {"gone", "201", false}, {"gone", "gone", false}} {
-		if got := a.owns(c.user, c.name); got != c.owns {
+		if got := d.owns(c.user, c.name); got != c.owns {
 			t.Errorf("%s calls as %q: %v", c.user, c.name, got)
 		}
 	}
@@ -328,11 +212,11 @@ func TestUsersCallInTheirOwnNamesOnly(t *testing.T) {
 // Nobody's password is there to answer a target's challenge: the log says where to
 // name a user.
 func TestATargetThatAsksForAPasswordIsToldToTheOperator(t *testing.T) {
-	_, room := phone(t, siptest.Script{Challenge: siptest.Challenge{Methods: []sip.RequestMethod{sip.INVITE}, Realm: "sipx.test"}})
-	caller, _ := phone(t, siptest.Script{})
+	_, room := apptest.Phone(t, siptest.Script{Challenge: siptest.Challenge{Methods: []sip.RequestMethod{sip.INVITE}, Realm: "sipx.test"}})
+	caller, _ := apptest.Phone(t, siptest.Script{})
 	s := start(t, dispatching(t, room, "{id: r, action: transfer, transfer_to: 'sip:202@sipx.test'}"))
 	if err := call(t, caller, "sip:5000@"+s.sip()); err == nil {
 		t.Error("the call is connected")
 	}
-	s.log.waitFor(t, `it asks for a SIP password, and nobody's is configured for such calls: name a user with one in dispatch.agent" agent="" sip-user="" method=INVITE`)
+	s.log.WaitFor(t, `it asks for a SIP password, and nobody's is configured for such calls: name a user with one in dispatch.agent" agent="" sip-user="" method=INVITE`)
 }

@@ -7,6 +7,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"sipxrest/cmd/sipxrest/config"
 )
 
 // The journal shows warnings and errors as such, and journalctl -p finds them.
@@ -32,7 +34,7 @@ func TestTheJournalIsToldThePriorityOfEachLine(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Setenv("JOURNAL_STREAM", fmt.Sprintf("%d:%d", stat.Dev, stat.Ino))
-		log := Logger(Log{Level: "debug", Format: format}, os.Stderr)
+		log := Logger(config.Log{Level: "debug", Format: format}, os.Stderr)
 		log.Debug("a")
 		log.Info("b")
 		log.Warn("c")
@@ -41,7 +43,7 @@ func TestTheJournalIsToldThePriorityOfEachLine(t *testing.T) {
 		fmt.Fprintln(os.Stderr, Failure(os.Stderr, "sipxrest: one\ntwo"))
 		other := Failure(file, "text")
 		t.Setenv("JOURNAL_STREAM", fmt.Sprintf("%d:%d", stat.Dev, stat.Ino+1))
-		Logger(Log{Level: "info", Format: format}, os.Stderr).Info("elsewhere")
+		Logger(config.Log{Level: "info", Format: format}, os.Stderr).Info("elsewhere")
 		if err := syscall.Dup3(old, 2, 0); err != nil {
 			t.Fatal(err)
 		}

@@ -8,18 +8,20 @@ import (
 	"strings"
 
 	"github.com/coreos/go-systemd/v22/journal"
+
+	"sipxrest/cmd/sipxrest/config"
 )
 
 // Logger answers the logger that the configuration asks for. To the systemd
 // journal it says how urgent each line is.
-func Logger(cfg Log, w io.Writer) *slog.Logger {
+func Logger(cfg config.Log, w io.Writer) *slog.Logger {
 	if toJournal(w) {
 		return slog.New(newPriorities(func(priority string) slog.Handler { return newHandler(cfg, &prefixed{priority, w}) }))
 	}
 	return slog.New(newHandler(cfg, w))
 }
 
-func newHandler(cfg Log, w io.Writer) slog.Handler {
+func newHandler(cfg config.Log, w io.Writer) slog.Handler {
 	var level slog.Level
 	if level.UnmarshalText([]byte(cfg.Level)) != nil {
 		level = slog.LevelInfo

@@ -4,14 +4,15 @@ import (
 	"strconv"
 	"time"
 
+	"sipxrest/cmd/sipxrest/version"
 	"sipxrest/internal/metrics"
 	"sipxrest/sipflow"
 )
 
 // newMetrics answers the registry of everything that the service counts.
 func (a *App) newMetrics() *metrics.Registry {
-	b := buildOf()
-	r := metrics.New(metrics.Build{Version: b.version, Revision: b.revision, GoVersion: b.goVersion})
+	b := version.Current()
+	r := metrics.New(metrics.Build{Version: b.Version, Revision: b.Revision, GoVersion: b.GoVersion})
 	r.AddHTTP(&a.requests)
 	a.addSIPMetrics(r)
 	a.addOtherMetrics(r)
@@ -192,21 +193,22 @@ func (a *App) addOtherMetrics(r *metrics.Registry) {
 		v.Set(most, float64(a.cfg.Limits.Records))
 		v.Set(bytes, float64(kept.Bytes))
 		v.Count(givenUp, kept.GivenUp)
-		open, became := 0, connCounts{}
+		var open int
+		var refusedNow, displacedNow uint64
 		for _, l := range a.listeners {
-			n, c := l.socket.stats()
-			open, became.refused, became.displaced = open+n, became.refused+c.refused, became.displaced+c.displaced
+			n, r, d := l.Stats()
+			open, refusedNow, displacedNow = open+n, refusedNow+r, displacedNow+d
 		}
 		v.Set(conns, float64(open))
-		v.Count(refused, became.refused)
-		v.Count(displaced, became.displaced)
+		v.Count(refused, refusedNow)
+		v.Count(displaced, displacedNow)
 		dns := a.resolver.Stats()
 		v.Count(lookups, dns.Lookups)
 		v.Count(failures, dns.Failures)
 		v.Set(cached, float64(dns.Cached))
 		var first time.Time
 		for _, c := range a.certificates {
-			if t := c.expires(); first.IsZero() || t.Before(first) {
+			if t := c.Expires(); first.IsZero() || t.Before(first) {
 				first = t
 			}
 		}

@@ -19,12 +19,14 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"go.yaml.in/yaml/v4"
 
+	"sipxrest/cmd/sipxrest/apptest"
+	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/sipflow"
 	"sipxrest/sipflow/siptest"
 )
 
 // watched is a configuration with a metrics listener.
-func watched(t *testing.T, proxy string) Config {
+func watched(t *testing.T, proxy string) config.Config {
 	cfg := testConfig(t, proxy)
 	cfg.Metrics.Listen = "127.0.0.1:0"
 	return cfg
@@ -72,19 +74,19 @@ func (s *service) becomes(name string, want float64) {
 }
 
 func TestAScrapeTellsOfCalls(t *testing.T) {
-	p, addr := phone(t, siptest.Script{Ring: 20 * time.Millisecond,
+	p, addr := apptest.Phone(t, siptest.Script{Ring: 20 * time.Millisecond,
 		Refer: siptest.Refer{Notify: []siptest.Notify{{Line: "SIP/2.0 200 OK", State: "terminated;reason=noresource"}}}})
 	s := start(t, watched(t, addr))
 	api := s.Addrs()[1]
 	if got := s.metric(`sipxrest_calls_total{flow="refer",outcome="connected"}`); got != 0 {
 		t.Errorf("before any call %v were connected", got)
 	}
-	if resp := s.do("POST", api+callPath); resp.StatusCode != 200 {
+	if resp := s.do("POST", api+apptest.CallPath); resp.StatusCode != 200 {
 		t.Fatal(resp.Status)
 	}
 	s.becomes(`sipxrest_calls_total{flow="refer",outcome="connected"}`, 1)
 	p.SetScript(siptest.Script{Status: 486})
-	other := strings.Replace(callPath, "/202", "/203", 1) // the first one's phone has just been referred
+	other := strings.Replace(apptest.CallPath, "/202", "/203", 1) // the first one's phone has just been referred
 	s.do("POST", api+other)
 	s.becomes(`sipxrest_calls_total{flow="refer",outcome="busy"}`, 1)
 	p.SetScript(siptest.Script{NeverAnswer: true})
@@ -93,8 +95,8 @@ func TestAScrapeTellsOfCalls(t *testing.T) {
 	s.do("DELETE", api+other)
 	s.becomes(`sipxrest_calls_total{flow="refer",outcome="hung_up_by_client"}`, 1)
 	s.becomes("sipxrest_calls_active", 0)
-	s.do("GET", s.Addrs()[0]+callPath, "201", "wrong")
-	s.do("EVIL", api+callPath+"?x={label=\"made-up\"}")
+	s.do("GET", s.Addrs()[0]+apptest.CallPath, "201", "wrong")
+	s.do("EVIL", api+apptest.CallPath+"?x={label=\"made-up\"}")
 
 	for name, want := range map[string]float64{
 		`sipxrest_calls_placed_total{flow="refer"}`:                3,
@@ -126,15 +128,15 @@ func TestAScrapeTellsOfCalls(t *testing.T) {
 }
 
 func TestFailedLoginsAreCountedByReason(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	cfg := watched(t, addr)
 	cfg.Trusted = nil
 	cfg.HTTP[1].Auth = "pin"
 	s := start(t, cfg)
-	s.do("GET", s.Addrs()[0]+callPath)
-	s.do("GET", s.Addrs()[0]+callPath, "201", "wrong")
-	s.do("GET", s.Addrs()[0]+callPath, "201", "123")
-	s.do("GET", s.Addrs()[1]+callPath, "201", "123")
+	s.do("GET", s.Addrs()[0]+apptest.CallPath)
+	s.do("GET", s.Addrs()[0]+apptest.CallPath, "201", "wrong")
+	s.do("GET", s.Addrs()[0]+apptest.CallPath, "201", "123")
+	s.do("GET", s.Addrs()[1]+apptest.CallPath, "201", "123")
 	for reason, want := range map[string]float64{"no_credentials": 1, "wrong_pin": 1, "basic_in_clear": 1, "stale_nonce": 0, "too_many_guesses": 0} {
 		if got := s.metric(`sipxrest_auth_failures_total{reason="` + reason + `"}`); got != want {
 			t.Errorf("%s: %v, want %v", reason, got, want)
@@ -143,7 +145,7 @@ func TestFailedLoginsAreCountedByReason(t *testing.T) {
 }
 
 func TestMetricsFollowTheConventions(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	a, err := New(testConfig(t, addr), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -159,14 +161,14 @@ func TestMetricsFollowTheConventions(t *testing.T) {
 }
 
 func TestReadyUntilItDrains(t *testing.T) {
-	_, addr := phone(t, siptest.Script{NeverAnswer: true})
+	_, addr := apptest.Phone(t, siptest.Script{NeverAnswer: true})
 	s := start(t, watched(t, addr))
 	if code, body := s.watch("/readyz"); code != 200 {
 		t.Errorf("/readyz: %d %s", code, body)
 	}
-	s.do("POST", s.Addrs()[1]+callPath)
+	s.do("POST", s.Addrs()[1]+apptest.CallPath)
 	s.signals <- syscall.SIGTERM
-	s.log.waitFor(t, "shutting down")
+	s.log.WaitFor(t, "shutting down")
 	if code, body := s.watch("/readyz"); code != 503 || !strings.Contains(body, "shutting down") {
 		t.Errorf("/readyz while draining: %d %s", code, body)
 	}
@@ -191,7 +193,7 @@ func TestNotReadyWhileNoProxyAnswers(t *testing.T) {
 	}
 	defer silent.Close()
 	cfg := watched(t, silent.LocalAddr().String())
-	cfg.SIP.Health = Health{Interval: time.Hour, Timeout: 100 * time.Millisecond}
+	cfg.SIP.Health = config.Health{Interval: time.Hour, Timeout: 100 * time.Millisecond}
 	s := start(t, cfg)
 	s.becomes(`sipxrest_sip_hops{state="down"}`, 1)
 	code, body := s.watch("/readyz")
@@ -219,47 +221,20 @@ func TestOneProxyThatAnswersIsEnough(t *testing.T) {
 }
 
 func TestProbesAreNotOnTheMainListeners(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	s := start(t, watched(t, addr))
 	for _, path := range []string{"/metrics", "/healthz", "/readyz"} {
 		if resp := s.do("GET", s.Addrs()[1]+path); resp.StatusCode != 404 {
 			t.Errorf("%s: %s", path, resp.Status)
 		}
 	}
-	w := s.watched.server
-	if w.ReadHeaderTimeout == 0 || w.ReadTimeout == 0 || w.WriteTimeout == 0 || w.IdleTimeout == 0 || w.MaxHeaderBytes == 0 {
-		t.Errorf("a limit is missing: %+v", w)
-	}
 }
 
 func TestNothingIsWatchedByDefault(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	s := start(t, testConfig(t, addr))
 	if url := s.MetricsURL(); url != "" {
 		t.Errorf("metrics at %s", url)
-	}
-}
-
-func TestAMetricsAddressIsChecked(t *testing.T) {
-	for at, want := range map[string]string{
-		"9100": "write host:port", ":x": "write host:port", "a b:1": "neither a host name", "127.0.0.1:6667": "already",
-	} {
-		cfg := testConfig(t, "127.0.0.1:5060")
-		cfg.HTTP = append(cfg.HTTP, HTTPListener{Listen: "127.0.0.1:6667", Auth: "pin"})
-		cfg.Metrics.Listen = at
-		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "metrics.listen: ") || !strings.Contains(err.Error(), want) {
-			t.Errorf("%q: %v", at, err)
-		}
-	}
-	taken, addr := phone(t, siptest.Script{})
-	defer taken.Close()
-	cfg := watched(t, addr)
-	first := start(t, cfg)
-	cfg = watched(t, addr)
-	cfg.Metrics.Listen = strings.TrimPrefix(first.MetricsURL(), "http://")
-	if a, err := New(cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "metrics.listen") {
-		t.Errorf("%v", err)
-		a.Close()
 	}
 }
 
@@ -267,7 +242,7 @@ var metricName = regexp.MustCompile(`\bsipxrest_[a-z0-9_]+`)
 
 // Every metric that the alert rules and the pages name is shown, its labels too.
 func TestAlertRulesNameMetricsThatExist(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	cfg := watched(t, addr)
 	cfg.Dialout.Gateway.URI = "sip:" + addr // what only some have is shown too
 	cfg.Phone.Enabled = true
@@ -363,5 +338,18 @@ func TestAlertRulesAreComplete(t *testing.T) {
 	}
 	if len(names) < 5 {
 		t.Errorf("%d alerts", len(names))
+	}
+}
+
+func TestAMetricsAddressThatIsTakenIsNamed(t *testing.T) {
+	taken, addr := apptest.Phone(t, siptest.Script{})
+	defer taken.Close()
+	cfg := watched(t, addr)
+	first := start(t, cfg)
+	cfg = watched(t, addr)
+	cfg.Metrics.Listen = strings.TrimPrefix(first.MetricsURL(), "http://")
+	if a, err := New(cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "metrics.listen") {
+		t.Errorf("%v", err)
+		a.Close()
 	}
 }

@@ -5,10 +5,10 @@ import (
 	"fmt"
 	"net"
 	"net/http"
-	"slices"
-	"strconv"
 	"time"
 
+	"sipxrest/cmd/sipxrest/version"
+	"sipxrest/cmd/sipxrest/web"
 	"sipxrest/internal/trace"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
@@ -27,10 +27,10 @@ func (a *App) bindMetrics() error {
 	}
 	socket, err := net.Listen("tcp", a.cfg.Metrics.Listen)
 	if err != nil {
-		return a.cfg.at("metrics.listen", fmt.Errorf("metrics.listen: %w", explainBind(err)))
+		return a.cfg.At("metrics.listen", fmt.Errorf("metrics.listen: %w", web.ExplainBind(err)))
 	}
-	a.watched = a.newListener(socket, nil, room{total: watchConnections, knows: a.trusts()},
-		guarded(a.gate.Named(a.newMetrics().Handler(a.notReady)), a.log))
+	a.watched = a.newListener(socket, nil, web.Room{Total: watchConnections, Knows: a.trusts()},
+		web.Guard(a.routes(), a.gate.Named(a.newMetrics().Handler(a.notReady)), a.log))
 	return nil
 }
 
@@ -39,11 +39,11 @@ func (a *App) MetricsURL() string {
 	if a.watched == nil {
 		return ""
 	}
-	return a.watched.url
+	return a.watched.URL
 }
 
 // allListeners are those of "http" and that of metrics.listen.
-func (a *App) allListeners() []*listener {
+func (a *App) allListeners() []*web.Listener {
 	if a.watched == nil {
 		return a.listeners
 	}
@@ -77,7 +77,7 @@ func allDown(hops []sipflow.HopState) (why []string) {
 // observed puts what watches requests around a handler, if anything does.
 func (a *App) observed(h http.Handler) http.Handler {
 	if a.tracer != nil {
-		h = a.tracer.Wrap(h, route)
+		h = a.tracer.Wrap(h, routeName)
 	}
 	if a.tracer != nil || a.watched != nil { // the tracer reads the status code from it
 		h = a.requests.Wrap(h)
@@ -87,9 +87,9 @@ func (a *App) observed(h http.Handler) http.Handler {
 
 // startTracing starts the exporter of traces, if a receiver is named.
 func (a *App) startTracing() (err error) {
-	a.tracer, err = trace.New(context.Background(), trace.Config{Endpoint: a.cfg.Trace.Endpoint, Sample: a.cfg.Trace.Sample, Version: buildOf().version}, a.log)
+	a.tracer, err = trace.New(context.Background(), trace.Config{Endpoint: a.cfg.Trace.Endpoint, Sample: a.cfg.Trace.Sample, Version: version.Current().Version}, a.log)
 	if err != nil {
-		return a.cfg.at("trace.endpoint", fmt.Errorf("trace.endpoint: %w", err))
+		return a.cfg.At("trace.endpoint", fmt.Errorf("trace.endpoint: %w", err))
 	}
 	return nil
 }
@@ -114,26 +114,3 @@ func (a *App) follow() func(context.Context, string, func(*sipflow.Event)) func(
 }
 
 func failureName(i int) string { return restauth.Failure(i).String() }
-
-// watching checks the sections "metrics" and "trace".
-func (v *checks) watching() {
-	if at := v.c.Metrics.Listen; at != "" {
-		host, port, err := net.SplitHostPort(at)
-		n, portErr := strconv.Atoi(port)
-		switch {
-		case err != nil || portErr != nil || n < 0 || n > 65535:
-			v.check("metrics.listen", fmt.Errorf("%q: write host:port, such as 127.0.0.1:9100, or leave it empty for none", at))
-		case host != "" && !isHost(host):
-			v.check("metrics.listen", fmt.Errorf("%q is neither a host name nor an address", host))
-		case n != 0 && slices.ContainsFunc(v.c.HTTP, func(l HTTPListener) bool { return sameSocket(l.Listen, at) }):
-			v.check("metrics.listen", fmt.Errorf("%s is a listener of http already: choose another port", at))
-		}
-	}
-	if v.c.Trace.Endpoint != "" {
-		_, err := trace.ParseEndpoint(v.c.Trace.Endpoint)
-		v.check("trace.endpoint", err)
-	}
-	if s := v.c.Trace.Sample; !(s >= 0 && s <= 1) {
-		v.check("trace.sample", fmt.Errorf("%v is not a share: write a number from 0 to 1, such as 0.1 for a tenth", s))
-	}
-}

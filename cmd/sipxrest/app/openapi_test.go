@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 
+	"sipxrest/cmd/sipxrest/apptest"
+	"sipxrest/cmd/sipxrest/web"
 	"sipxrest/docs/docstest"
 	"sipxrest/sipflow/siptest"
 )
@@ -17,7 +19,7 @@ const openAPI = "../../../docs/openapi.yaml"
 // The listener of metrics.listen answers what docs/openapi.yaml says: browsers
 // that call by another's name get nothing else.
 func TestNoPageReadsMetricsByItsOwnName(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	s := start(t, watched(t, addr))
 	answers := docstest.Read(t, openAPI).Watch()
 	ask := func(path, host, mode string) {
@@ -61,13 +63,13 @@ func TestNoPageReadsMetricsByItsOwnName(t *testing.T) {
 func TestTheListenersAnswersAreDescribed(t *testing.T) {
 	doc := docstest.Read(t, openAPI)
 	answers := doc.Watch()
-	h := guarded(http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	h := web.Guard(resources(nil, nil), http.NotFoundHandler(), slog.New(slog.DiscardHandler))
 	for key, op := range doc.Operations {
 		if _, ok := op.Responses[http.StatusRequestEntityTooLarge]; !ok {
 			continue
 		}
 		method, path, _ := strings.Cut(key, " ")
-		r := httptest.NewRequest(method, strings.NewReplacer("{", "", "}", "").Replace(path), strings.NewReader(strings.Repeat("x", maxBodyBytes+1)))
+		r := httptest.NewRequest(method, strings.NewReplacer("{", "", "}", "").Replace(path), strings.NewReader(strings.Repeat("x", 64<<10+1)))
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
 		answers.Note(t, method, path, w.Code, w.Header())

@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/resolve"
 )
 
@@ -20,12 +21,12 @@ type domainPeers struct {
 
 // adviceFor is for a service that reaches its proxy without the domain's DNS
 // records, so that nobody misses them but the word "domain".
-func adviceFor(cfg *Config) string {
+func adviceFor(cfg *config.Config) string {
 	if len(cfg.SIP.OutboundProxy) == 0 {
 		return ""
 	}
 	host := "192.0.2.1"
-	if t, err := proxyTarget(cfg.SIP.OutboundProxy[0]); err == nil {
+	if t, err := config.ProxyTarget(cfg.SIP.OutboundProxy[0]); err == nil {
 		if _, err := netip.ParseAddr(t.Host); err == nil {
 			host = t.Host
 		}
@@ -41,8 +42,6 @@ const (
 	// peersKept is how long addresses stay trusted while DNS does not answer.
 	peersKept = time.Hour
 )
-
-func trustsDomain(cfg *Config) bool { return slices.Contains(cfg.Trusted, wordDomain) }
 
 // addresses answers the addresses, nil before they are known.
 func (p *domainPeers) addresses() []netip.Addr {
@@ -60,7 +59,7 @@ func (p *domainPeers) refresh(ctx context.Context, r *resolve.Resolver, domain s
 	var known time.Time
 	failing := false
 	for {
-		list, err := lookUpPeers(ctx, r, domain)
+		list, err := LookUpPeers(ctx, r, domain)
 		switch {
 		case ctx.Err() != nil:
 		case err == nil:
@@ -95,9 +94,9 @@ func (p *domainPeers) refresh(ctx context.Context, r *resolve.Resolver, domain s
 	}
 }
 
-// lookUpPeers asks DNS for the addresses of the domain's proxies. Loopback is
+// LookUpPeers asks DNS for the addresses of the domain's proxies. Loopback is
 // left out: DNS must not make every program on this machine trusted.
-func lookUpPeers(ctx context.Context, r *resolve.Resolver, domain string) ([]netip.Addr, error) {
+func LookUpPeers(ctx context.Context, r *resolve.Resolver, domain string) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	all, err := r.Addresses(ctx, domain)
@@ -112,4 +111,14 @@ func lookUpPeers(ctx context.Context, r *resolve.Resolver, domain string) ([]net
 	}
 	slices.SortFunc(list, netip.Addr.Compare)
 	return slices.Compact(list), nil
+}
+
+// LookUpOnce is lookUpPeers for a command, which has no resolver.
+func LookUpOnce(ctx context.Context, cfg *config.Config) ([]netip.Addr, error) {
+	r, err := NewResolver(cfg)
+	if err != nil {
+		return nil, err
+	}
+	defer r.Close()
+	return LookUpPeers(ctx, r, cfg.Domain)
 }

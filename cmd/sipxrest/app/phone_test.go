@@ -18,6 +18,9 @@ import (
 
 	"github.com/coder/websocket"
 
+	"sipxrest/cmd/sipxrest/apptest"
+	"sipxrest/cmd/sipxrest/config"
+	"sipxrest/cmd/sipxrest/web"
 	"sipxrest/internal/metrics"
 	webphone "sipxrest/phone"
 	"sipxrest/policy"
@@ -25,9 +28,9 @@ import (
 )
 
 // withPhone is a configuration with two users in the phone's database.
-func withPhone(t *testing.T) (cfg Config, tokens [2]string, users [2]webphone.User) {
+func withPhone(t *testing.T) (cfg config.Config, tokens [2]string, users [2]webphone.User) {
 	t.Helper()
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	cfg = testConfig(t, addr)
 	cfg.Phone.Enabled = true
 	store, err := webphone.Open(cfg.PhoneDatabase())
@@ -136,10 +139,6 @@ func (c *bufferConn) SetWriteBuffer(bytes int) error {
 
 // What the kernel keeps of a call's audio is bounded beneath TLS, too.
 func TestSocketsOfCallsKeepLittleInTheKernel(t *testing.T) {
-	direct := direct(&net.TCPConn{})
-	if _, ok := direct.(interface{ SetWriteBuffer(int) error }); !ok {
-		t.Errorf("%T hides it", direct)
-	}
 	cfg, tokens, _ := withPhone(t)
 	store, err := webphone.Open(cfg.PhoneDatabase())
 	if err != nil {
@@ -152,15 +151,24 @@ func TestSocketsOfCallsKeepLittleInTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, secure := range []bool{false, true} {
-		server := httptest.NewUnstartedServer(calls)
-		asked := make(chan int, 1)
-		server.Listener = newLimitListener(&bufferListener{server.Listener, asked}, room{total: 10}, log)
-		if secure {
-			server.StartTLS()
-		} else {
-			server.Start()
+		socket, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
 		}
-		ws, _, err := websocket.Dial(t.Context(), server.URL+"/api/v3/notification/socket", &websocket.DialOptions{HTTPClient: server.Client(),
+		var config *tls.Config
+		if secure {
+			cert, err := web.TemporaryCertificate([]string{"127.0.0.1"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			config = cert.Config("")
+		}
+		asked := make(chan int, 1)
+		l := web.NewListener(&bufferListener{socket, asked}, config, web.Room{Total: 10}, calls, log)
+		ended := make(chan error)
+		go func() { ended <- l.Serve() }()
+		client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
+		ws, _, err := websocket.Dial(t.Context(), l.URL+"/api/v3/notification/socket", &websocket.DialOptions{HTTPClient: client,
 			HTTPHeader: http.Header{"Authorization": {"Bearer " + tokens[0]}}})
 		if err != nil {
 			t.Fatal(err)
@@ -174,7 +182,9 @@ func TestSocketsOfCallsKeepLittleInTheKernel(t *testing.T) {
 			t.Errorf("TLS %v: as much as it likes", secure)
 		}
 		_ = ws.CloseNow()
-		server.Close()
+		l.Close()
+		<-ended
+		client.CloseIdleConnections()
 	}
 	calls.Shutdown()
 }
@@ -184,7 +194,7 @@ func TestPhoneOnItsOwnListener(t *testing.T) {
 	cfg, tokens, _ := withPhone(t)
 	cfg.Phone.Listen = "127.0.0.1:0"
 	next := cfg
-	cfg.again = func() (Config, error) { return next, nil }
+	cfg.Again = func() (config.Config, error) { return next, nil }
 	s := start(t, cfg)
 	ask := func(base string) int {
 		t.Helper()
@@ -211,58 +221,14 @@ func TestPhoneOnItsOwnListener(t *testing.T) {
 	}
 }
 
-func TestPhoneFaultsNameTheirKey(t *testing.T) {
-	for key, set := range map[string]func(*Config){
-		"phone.listen":                   func(c *Config) { c.Phone.Listen = "x" },
-		"phone.tls.cert":                 func(c *Config) { c.Phone.Listen, c.Phone.TLS.Cert = ":1", "x" },
-		"phone.plain-http":               func(c *Config) { c.Phone.Listen, c.Phone.TLS, c.Phone.PlainHTTP = ":1", TLS{Cert: "x", Key: "y"}, true },
-		"phone.tls.min-version":          func(c *Config) { c.Phone.Listen, c.Phone.TLS.MinVersion = ":1", "3" },
-		"phone.enabled":                  func(c *Config) { c.Phone.Enabled, c.HTTP = true, c.HTTP[1:] },
-		"phone.origins":                  func(c *Config) { c.Phone.Origins = []string{"https://a.test/"} },
-		"phone.min-level":                func(c *Config) { c.Phone.MinLevel = "king" },
-		"phone.ring-time":                func(c *Config) { c.Phone.RingTime = 0 },
-		"phone.max-call-time":            func(c *Config) { c.Phone.MaxCall = time.Second },
-		"phone.limits.sockets":           func(c *Config) { c.Phone.Limits.Sockets = 0 },
-		"phone.limits.sockets-per-user":  func(c *Config) { c.Phone.Limits.SocketsPerUser = -1 },
-		"phone.limits.calls":             func(c *Config) { c.Phone.Limits.Calls = 0 },
-		"phone.limits.requests-per-user": func(c *Config) { c.Phone.Limits.RequestsPerUser = 0 },
-		"phone.sip.enabled":              func(c *Config) { c.Phone.SIP.Enabled = true },
-		"phone.sip.domain":               func(c *Config) { c.Phone.SIP.Domain = "a b" },
-		"phone.sip.address":              func(c *Config) { c.Phone.SIP.Address = "phones.example" },
-		"phone.sip.rtp-ports":            func(c *Config) { c.Phone.SIP.RTPPorts = "20000" },
-		"phone.sip.media-allow":          func(c *Config) { c.Phone.SIP.MediaAllow = []string{"x"} },
-		"phone.sip.media-nat":            func(c *Config) { c.Phone.SIP.MediaNAT = []string{"192.0.2.0/33"} },
-	} {
-		c := Default()
-		c.Domain, c.Users = "pbx.example", []string{"users.yaml"}
-		set(&c)
-		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), key+": ") || strings.Contains(err.Error(), "\n") {
-			t.Errorf("%s: %v", key, err)
-		}
-	}
-	cfg, _, _ := withPhone(t)
-	cfg.Phone.Database = t.TempDir()
-	if _, err := New(cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.HasPrefix(err.Error(), "phone.database: ") {
-		t.Errorf("%v", err)
-	}
-	cfg.Phone.Database = ""
-	cfg.Phone.Listen = "192.0.2.254:1"
-	if _, err := New(cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.HasPrefix(err.Error(), "phone.listen: ") {
-		t.Errorf("%v", err)
-	}
-	if _, err := os.Stat(cfg.PhoneDatabase()); errors.Is(err, os.ErrNotExist) {
-		t.Error("the database is elsewhere")
-	}
-}
-
 // A user's SIP phone is rung, the caller's dial policy is asked before, and what
 // came of it is counted and checked.
 func TestPhoneCallsASIPPhone(t *testing.T) {
 	cfg, tokens, users := withPhone(t)
-	desk, addr := phone(t, siptest.Script{HangUpAfter: 300 * time.Millisecond})
+	desk, addr := apptest.Phone(t, siptest.Script{HangUpAfter: 300 * time.Millisecond})
 	cfg.SIP.OutboundProxy = []string{"sip:" + addr}
 	cfg.Policy, cfg.Dial.Country = policy.NoPremium, "DE"
-	cfg.Phone.SIP = PhoneSIP{Enabled: true, RTPPorts: "24000-24999", MediaAllow: []string{"127.0.0.0/8"}, Guests: true}
+	cfg.Phone.SIP = config.PhoneSIP{Enabled: true, RTPPorts: "24000-24999", MediaAllow: []string{"127.0.0.0/8"}, Guests: true}
 	store, err := webphone.Open(cfg.PhoneDatabase())
 	if err != nil {
 		t.Fatal(err)
@@ -289,7 +255,7 @@ func TestPhoneCallsASIPPhone(t *testing.T) {
 	if n := len(desk.Requests("INVITE")); n != 0 {
 		t.Errorf("%d INVITEs for a premium number", n)
 	}
-	s.log.waitFor(t, `level=INFO msg="dialling refused" agent=sam@`+cfg.Domain+` target=+499001234567 policy=no-premium`)
+	s.log.WaitFor(t, `level=INFO msg="dialling refused" agent=sam@`+cfg.Domain+` target=+499001234567 policy=no-premium`)
 	call(s, "202")
 	if n := len(desk.Requests("INVITE")); n != 1 {
 		t.Errorf("%d INVITEs for the phone", n)
@@ -306,5 +272,21 @@ func TestPhoneCallsASIPPhone(t *testing.T) {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in the metrics", want)
 		}
+	}
+}
+
+func TestAPhoneThatCannotBeOpenedNamesItsKey(t *testing.T) {
+	cfg, _, _ := withPhone(t)
+	cfg.Phone.Database = t.TempDir()
+	if _, err := New(cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.HasPrefix(err.Error(), "phone.database: ") {
+		t.Errorf("%v", err)
+	}
+	cfg.Phone.Database = ""
+	cfg.Phone.Listen = "192.0.2.254:1"
+	if _, err := New(cfg, slog.New(slog.DiscardHandler)); err == nil || !strings.HasPrefix(err.Error(), "phone.listen: ") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(cfg.PhoneDatabase()); errors.Is(err, os.ErrNotExist) {
+		t.Error("the database is elsewhere")
 	}
 }

@@ -1,6 +1,8 @@
 package app
 
-import "testing"
+import (
+	"testing"
+)
 
 func TestProcessorsFollowTheLoad(t *testing.T) {
 	tuner := &procsTuner{most: 8, now: 1}

@@ -3,11 +3,12 @@ package app
 import (
 	"errors"
 	"fmt"
-	"reflect"
 	"strings"
 	"sync"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"sipxrest/cmd/sipxrest/config"
 )
 
 // A reload is one reading of the files again. done is closed when it is over;
@@ -103,7 +104,7 @@ const maxStatus = 1000
 
 // status is what `systemctl status` shows. r is the last reload, nil for none.
 func (a *App) status(r *reload) string {
-	text := fmt.Sprintf("Serves %s, %s", a.cfg.Domain, count(a.users.Len(), "user"))
+	text := fmt.Sprintf("Serves %s, %s", a.cfg.Domain, usersInWords(a.users.Len()))
 	if r != nil && r.err != nil {
 		text = "The reload failed, what could not be read stays as it was: " + r.err.Error()
 	} else if r != nil && len(r.waiting) > 0 {
@@ -115,46 +116,41 @@ func (a *App) status(r *reload) string {
 	return strings.ReplaceAll(text, "\n", "; ")
 }
 
+func usersInWords(n int) string {
+	if n == 1 {
+		return "1 user"
+	}
+	return fmt.Sprintf("%d users", n)
+}
+
 // nextConfig reads the configuration again: what the service runs by, with those
 // keys as they are now that it takes while it runs. It is nil where there is
 // nothing to read.
-func (a *App) nextConfig(r *reload) (*Config, error) {
-	if a.cfg.again == nil {
+func (a *App) nextConfig(r *reload) (*config.Config, error) {
+	if a.cfg.Again == nil {
 		return nil, nil
 	}
-	read, err := a.cfg.again()
+	read, err := a.cfg.Again()
 	if err != nil {
 		return nil, err
 	}
 	r.waiting = a.waiting(&read)
-	next := a.cfg
-	next.origin = read.origin
-	next.Policy, next.Policies, next.PolicyUsers, next.Dial = read.Policy, read.Policies, read.PolicyUsers, read.Dial
-	next.Dispatch, next.Phone.Calls = read.Dispatch, read.Phone.Calls
-	return &next, nil
-}
-
-// takenAtOnce says whether a change of the key holds without a restart.
-func (a *App) takenAtOnce(key string) bool {
-	switch section, _, _ := strings.Cut(key, "."); section {
-	case "policy", "policies", "policy-users", "dial":
-		return true
-	case "dispatch":
-		return a.dispatch != nil
-	}
-	return key == "phone.calls"
+	return a.cfg.With(&read), nil
 }
 
 // waiting names the keys of read that differ from those that the service runs by,
 // and are taken by a restart only.
-func (a *App) waiting(read *Config) (keys []string) {
-	was := a.cfg.keys()
-	for i, k := range read.keys() {
-		if !a.takenAtOnce(k.name) && !reflect.DeepEqual(was[i].at, k.at) {
-			keys = append(keys, k.name)
+func (a *App) waiting(read *config.Config) (keys []string) {
+	for _, key := range a.cfg.Differences(read) {
+		atOnce := config.TakenAtOnce(key)
+		if strings.HasPrefix(key, "dispatch.") {
+			atOnce = a.dispatch != nil
+		}
+		if !atOnce {
+			keys = append(keys, key)
 		}
 	}
-	if a.dispatch != nil && needsPeers(read) && !needsPeers(&a.cfg) {
+	if a.dispatch != nil && read.NeedsPeers() && !a.cfg.NeedsPeers() {
 		keys = append(keys, "dispatch.trunks (sources: domain)")
 	}
 	if a.dialout != nil && read.Dialout.Country == "" && a.cfg.Dialout.Country == "" && read.Dial.Country != a.cfg.Dial.Country {

@@ -12,6 +12,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sipxrest/cmd/sipxrest/apptest"
+	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/sipflow/siptest"
 )
 
@@ -30,17 +32,17 @@ func inTime(t *testing.T, what string, do func()) {
 // A disk that does not answer while the files are read again keeps no signal
 // waiting: the phone is hung up, and the service ends in order.
 func TestSIGTERMIsHeardWhileAReloadHangs(t *testing.T) {
-	p, addr := phone(t, siptest.Script{NeverAnswer: true})
+	p, addr := apptest.Phone(t, siptest.Script{NeverAnswer: true})
 	cfg := testConfig(t, addr)
 	reading, disk := make(chan struct{}, 10), make(chan struct{})
-	cfg.again = func() (Config, error) {
+	cfg.Again = func() (config.Config, error) {
 		reading <- struct{}{}
 		<-disk
 		return cfg, nil
 	}
 	s := start(t, cfg)
 	defer close(disk)
-	if resp := s.do("POST", s.Addrs()[1]+callPath); resp.StatusCode != 200 {
+	if resp := s.do("POST", s.Addrs()[1]+apptest.CallPath); resp.StatusCode != 200 {
 		t.Fatalf("POST: %s", resp.Status)
 	}
 	for range 3 {
@@ -56,7 +58,7 @@ func TestSIGTERMIsHeardWhileAReloadHangs(t *testing.T) {
 	if !p.OnHook() {
 		t.Errorf("the phone is left ringing: %v", p.Log())
 	}
-	s.log.waitFor(t, "sipxrest has ended")
+	s.log.WaitFor(t, "sipxrest has ended")
 	if n := len(reading); n != 0 {
 		t.Errorf("%d reloads run beside the first", n)
 	}
@@ -65,10 +67,10 @@ func TestSIGTERMIsHeardWhileAReloadHangs(t *testing.T) {
 // Files may change while they are read: what is asked for meanwhile is done
 // afterwards, once.
 func TestReloadsThatAreAskedForMeanwhileAreOneMore(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	cfg := testConfig(t, addr)
 	reading, disk := make(chan struct{}, 10), make(chan struct{})
-	cfg.again = func() (Config, error) {
+	cfg.Again = func() (config.Config, error) {
 		reading <- struct{}{}
 		<-disk
 		return cfg, nil
@@ -123,15 +125,15 @@ func TestThePartsThatReadFilesDoNotKeepTheServiceFromEnding(t *testing.T) {
 // reloading is a service on a configuration file that tests rewrite.
 func reloading(t *testing.T, more string) (s *service, rewrite func(text string)) {
 	t.Helper()
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	dir := t.TempDir()
-	base := minimal + `
+	base := apptest.Minimal + `
 data-dir: data
 http: [{listen: "127.0.0.1:0", auth: trusted}, {listen: "127.0.0.1:0", auth: pin}]
 trusted: [127.0.0.1]
 `
 	sip := "sip: {listen: ['udp:127.0.0.1:0'], outbound-proxy: ['sip:" + addr + "']}\n"
-	write(t, dir, "users.yaml", usersYAML)
+	apptest.Write(t, dir, "users.yaml", apptest.UsersYAML)
 	for _, folder := range []string{"rules", "others"} {
 		if err := os.Mkdir(filepath.Join(dir, folder), 0o700); err != nil {
 			t.Fatal(err)
@@ -141,10 +143,10 @@ trusted: [127.0.0.1]
 		if !strings.Contains(text, "sip:") {
 			text += sip
 		}
-		write(t, dir, "sipxrest.yaml", base+text)
+		apptest.Write(t, dir, "sipxrest.yaml", base+text)
 	}
 	rewrite(more)
-	cfg, err := Load(Source{File: filepath.Join(dir, "sipxrest.yaml")})
+	cfg, err := config.Load(config.Source{File: filepath.Join(dir, "sipxrest.yaml")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +182,7 @@ func TestTheLogNamesTheKeysThatWaitForARestart(t *testing.T) {
 	if err := s.Reload(); err != nil {
 		t.Error(err)
 	}
-	s.log.waitFor(t, `msg="changed keys wait for a restart" keys=[drain]`)
+	s.log.WaitFor(t, `msg="changed keys wait for a restart" keys=[drain]`)
 }
 
 // What waits for a restart does not come in by another key.
@@ -190,12 +192,12 @@ func TestAChangedDomainDoesNotCountBeforeTheRestart(t *testing.T) {
 	if elsewhere() == nil {
 		t.Fatal("202@other.test is internal")
 	}
-	base, err := os.ReadFile(s.cfg.sources[0])
+	base, err := os.ReadFile(s.cfg.Sources()[0])
 	if err != nil {
 		t.Fatal(err)
 	}
 	rewrite("policy: local-only\n")
-	write(t, filepath.Dir(s.cfg.sources[0]), "sipxrest.yaml", strings.Replace(string(base), "sipx.test", "other.test", 1))
+	apptest.Write(t, filepath.Dir(s.cfg.Sources()[0]), "sipxrest.yaml", strings.Replace(string(base), "sipx.test", "other.test", 1))
 	r := s.startReload()
 	if <-r.done; r.err != nil || !slices.Equal(r.waiting, []string{"domain", "realm"}) {
 		t.Errorf("waiting %q, %v", r.waiting, r.err)
@@ -216,9 +218,9 @@ func TestAKeyThatOpensASectionWaitsForARestart(t *testing.T) {
 
 func TestAnotherFolderOfRulesIsWatched(t *testing.T) {
 	s, rewrite := reloading(t, "dispatch: {rules: [{id: a, action: hangup}]}\n")
-	dir := filepath.Dir(s.cfg.sources[0])
+	dir := filepath.Dir(s.cfg.Sources()[0])
 	rule := func(folder, name, id string) {
-		write(t, filepath.Join(dir, folder), name, "{id: "+id+", numbers: [\""+id+"\"], action: hangup}")
+		apptest.Write(t, filepath.Join(dir, folder), name, "{id: "+id+", numbers: [\""+id+"\"], action: hangup}")
 	}
 	rule("rules", "a.yaml", "5001")
 	rewrite("dispatch: {rules-dir: rules, rules: [{id: a, action: hangup}]}\n")
@@ -226,17 +228,17 @@ func TestAnotherFolderOfRulesIsWatched(t *testing.T) {
 		t.Fatalf("%d rules, %v", s.dispatch.Rules(), err)
 	}
 	rule("rules", "b.yaml", "5002")
-	s.log.waitFor(t, `msg="dispatch rules reloaded" rules=3`)
+	s.log.WaitFor(t, `msg="dispatch rules reloaded" rules=3`)
 	rewrite("dispatch: {rules-dir: others, rules: [{id: a, action: hangup}]}\n")
 	if err := s.Reload(); err != nil || s.dispatch.Rules() != 1 {
 		t.Fatalf("%d rules, %v", s.dispatch.Rules(), err)
 	}
 	rule("others", "a.yaml", "5001")
-	s.log.waitFor(t, `msg="dispatch rules reloaded" rules=2`)
+	s.log.WaitFor(t, `msg="dispatch rules reloaded" rules=2`)
 }
 
 func TestAStatusIsNeverTooLongForSystemd(t *testing.T) {
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	a, err := New(testConfig(t, addr), slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

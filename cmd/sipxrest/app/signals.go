@@ -8,11 +8,13 @@ import (
 	"syscall"
 
 	"github.com/coreos/go-systemd/v22/daemon"
+
+	"sipxrest/cmd/sipxrest/config"
 )
 
 // Serve starts a service and obeys signals until it has ended: HUP reloads; the
 // first of the others drains, the second hangs up at once, the third gives up.
-func Serve(cfg Config, log *slog.Logger, signals <-chan os.Signal) error {
+func Serve(cfg config.Config, log *slog.Logger, signals <-chan os.Signal) error {
 	return serve(func() (*App, error) { return New(cfg, log) }, signals)
 }
 

@@ -16,6 +16,8 @@ import (
 	collector "go.opentelemetry.io/proto/otlp/collector/trace/v1"
 	"google.golang.org/protobuf/proto"
 
+	"sipxrest/cmd/sipxrest/apptest"
+	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/sipflow/siptest"
 )
 
@@ -42,12 +44,12 @@ func TestACallIsTraced(t *testing.T) {
 		}
 	}))
 	defer receiver.Close()
-	_, addr := phone(t, siptest.Script{Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: "sipx.test", Password: "123"},
+	_, addr := apptest.Phone(t, siptest.Script{Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: "sipx.test", Password: "123"},
 		Refer: siptest.Refer{Notify: []siptest.Notify{{Line: "SIP/2.0 200 OK", State: "terminated;reason=noresource"}}}})
 	cfg := watched(t, addr)
 	cfg.Trace.Endpoint = receiver.URL
 	s := start(t, cfg)
-	if resp := s.do("POST", s.Addrs()[1]+callPath+"?confpin=471147", "201", "secret-pin"); resp.StatusCode != 200 {
+	if resp := s.do("POST", s.Addrs()[1]+apptest.CallPath+"?confpin=471147", "201", "secret-pin"); resp.StatusCode != 200 {
 		t.Fatal(resp.Status)
 	}
 	s.becomes(`sipxrest_calls_total{flow="refer",outcome="connected"}`, 1)
@@ -73,12 +75,12 @@ func TestACallIsTraced(t *testing.T) {
 func TestAReceiverThatIsAwayCostsNoCalls(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	_, addr := phone(t, siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{{Line: "SIP/2.0 200 OK", State: "terminated;reason=noresource"}}}})
+	_, addr := apptest.Phone(t, siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{{Line: "SIP/2.0 200 OK", State: "terminated;reason=noresource"}}}})
 	cfg := watched(t, addr)
 	cfg.Trace.Endpoint = gone.URL
 	s := start(t, cfg)
 	for range 3 {
-		if resp := s.do("POST", s.Addrs()[1]+callPath); resp.StatusCode != 200 {
+		if resp := s.do("POST", s.Addrs()[1]+apptest.CallPath); resp.StatusCode != 200 {
 			t.Fatal(resp.Status)
 		}
 	}
@@ -100,7 +102,7 @@ func TestTracingIsChecked(t *testing.T) {
 			t.Errorf("%s: %v", endpoint, err)
 		}
 	}
-	if _, err := Load(Source{Set: []Setting{{Flag: "--set", Key: "trace.sample", Value: "10"}}}); err == nil || !strings.Contains(err.Error(), "0.1 for a tenth") {
+	if _, err := config.Load(config.Source{Set: []config.Setting{{Flag: "--set", Key: "trace.sample", Value: "10"}}}); err == nil || !strings.Contains(err.Error(), "0.1 for a tenth") {
 		t.Errorf("%v", err)
 	}
 }
@@ -115,11 +117,11 @@ func TestADomainThatIsNotInDNSBringsAdvice(t *testing.T) {
 	if got := adviceFor(&cfg); got != "" {
 		t.Error(got)
 	}
-	_, addr := phone(t, siptest.Script{})
+	_, addr := apptest.Phone(t, siptest.Script{})
 	cfg = testConfig(t, addr)
-	cfg.Trusted = []string{wordDomain}
+	cfg.Trusted = []string{config.WordDomain}
 	cfg.DNS.Servers = []string{"127.0.0.1:1"}
-	log := newLogLines()
+	log := apptest.NewLog()
 	a, err := New(cfg, slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +129,7 @@ func TestADomainThatIsNotInDNSBringsAdvice(t *testing.T) {
 	signals := make(chan os.Signal, 3)
 	ended := make(chan error, 1)
 	go func() { ended <- a.Serve(signals) }()
-	log.waitFor(t, "cannot be looked up")
+	log.WaitFor(t, "cannot be looked up")
 	if !strings.Contains(log.String(), "trusted: [127.0.0.1]") {
 		t.Errorf("no advice:\n%s", log)
 	}

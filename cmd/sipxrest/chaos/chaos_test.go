@@ -10,7 +10,7 @@ import (
 	"testing"
 	"time"
 
-	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/config"
 )
 
 const (
@@ -164,7 +164,7 @@ func heap() int {
 // TestTerminationAmidTheLoadLeavesNoPhoneOffHook ends the service while calls
 // come in, ring, are being joined and are up.
 func TestTerminationAmidTheLoadLeavesNoPhoneOffHook(t *testing.T) {
-	w := newTown(t, calls, func(c *app.Config) { c.Drain = time.Second })
+	w := newTown(t, calls, func(c *config.Config) { c.Drain = time.Second })
 	var running sync.WaitGroup
 	tick := time.NewTicker(every)
 	defer tick.Stop()

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/sipflow/siptest"
 )
 
@@ -38,7 +39,7 @@ type town struct {
 
 // newTown starts a service for users a0, a1, … who call, b0, … who are called
 // and hang up after three seconds, c0, … who wait for others to hang up.
-func newTown(t *testing.T, users int, adjust func(*app.Config)) *town {
+func newTown(t *testing.T, users int, adjust func(*config.Config)) *town {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	w := &town{t: t, relay: newRelay(t, seed), signals: make(chan os.Signal), ended: make(chan error, 1),
@@ -69,16 +70,16 @@ func newTown(t *testing.T, users int, adjust func(*app.Config)) *town {
 }
 
 // serve starts the service, which has a front at another address.
-func (w *town) serve(proxy string, adjust func(*app.Config)) {
+func (w *town) serve(proxy string, adjust func(*config.Config)) {
 	w.t.Helper()
 	dir := w.t.TempDir()
 	users := filepath.Join(dir, "users.yaml")
 	if err := os.WriteFile(users, []byte(`- {user: "200", pin: "1", sip-password: secret}`+"\n"), 0o600); err != nil {
 		w.t.Fatal(err)
 	}
-	cfg := app.Default()
+	cfg := config.Default()
 	cfg.Domain, cfg.DataDir, cfg.Users = "sipx.test", filepath.Join(dir, "data"), []string{users}
-	cfg.HTTP = []app.HTTPListener{{Listen: "127.0.0.1:0", Auth: "trusted"}}
+	cfg.HTTP = []config.HTTPListener{{Listen: "127.0.0.1:0", Auth: "trusted"}}
 	cfg.Trusted = []string{"127.0.0.0/8"}
 	cfg.SIP.OutboundProxy = []string{"sip:" + proxy}
 	cfg.SIP.ExternalAddress = "127.0.0.2"

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/sipflow/siptest"
 )
 
@@ -98,14 +99,14 @@ func (s *stage) startService(log *slog.Logger) (err error) {
 	if err := os.WriteFile(users, []byte(yaml), 0o600); err != nil {
 		return err
 	}
-	cfg := app.Default()
+	cfg := config.Default()
 	cfg.Domain = domain
 	cfg.DataDir = filepath.Join(s.dir, "data")
 	cfg.Users = []string{users}
 	cfg.SIP.Listen = []string{"udp:127.0.0.1:0"}
 	cfg.SIP.OutboundProxy = []string{"sip:" + s.proxy.Addr().String()}
-	cfg.HTTP = []app.HTTPListener{
-		{Listen: "127.0.0.1:0", TLS: &app.TLS{}, Auth: "trusted-or-pin"},
+	cfg.HTTP = []config.HTTPListener{
+		{Listen: "127.0.0.1:0", TLS: &config.TLS{}, Auth: "trusted-or-pin"},
 		{Listen: "127.0.0.1:0", Auth: "pin"},
 	}
 	cfg.Trusted = nil // nobody: the demo shows the PIN, and asks no DNS

@@ -1,8 +1,0 @@
-//go:build !linux
-
-package app
-
-import "net"
-
-// direct is for Linux; elsewhere package net reads and writes.
-func direct(c net.Conn) net.Conn { return c }

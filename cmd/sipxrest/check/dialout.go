@@ -1,0 +1,103 @@
+package check
+
+import (
+	"context"
+	"log/slog"
+	"net/netip"
+	"net/url"
+	"slices"
+	"time"
+
+	"sipxrest/cmd/sipxrest/app"
+	"sipxrest/cmd/sipxrest/config"
+	"sipxrest/dialout"
+	"sipxrest/resolve"
+	"sipxrest/sipflow"
+	"sipxrest/talk"
+)
+
+// probeTime bounds the probe of a signaling server.
+const probeTime = 15 * time.Second
+
+// dialout tries the signaling servers and the Nextclouds.
+func (c *checker) dialout(cfg *config.Config) {
+	d := &cfg.Dialout
+	if !d.InUse() {
+		return
+	}
+	secure, err := app.DialoutTLS(cfg)
+	if err != nil {
+		c.say(levelProblem, "dialout", "%v", err)
+		return
+	}
+	if d.Agent != "" {
+		c.dialoutAgent(cfg)
+	}
+	if len(d.Servers) == 0 {
+		c.say(levelOK, "dialout", "for clients that POST %s; Talk is not served (dialout.servers)", dialout.Prefix)
+		return
+	}
+	ctx, cancel := context.WithTimeout(c.ctx, probeTime)
+	defer cancel()
+	for _, p := range talk.Probe(ctx, talk.Config{Servers: d.Servers, TLS: secure}) {
+		for _, address := range []string{p.Server, p.Backend} {
+			if inTheClear(address) {
+				c.say(levelNote, "dialout", "%s is not encrypted: who is on the way sees every call, and what we prove ourselves with: write it as https://", address)
+			}
+		}
+		if p.Err != nil {
+			c.say(levelProblem, "dialout", "%s for %s: %v", p.Server, p.Backend, p.Err)
+		} else {
+			c.say(levelOK, "dialout", "%s (version %s) takes us as a bridge for %s", p.Server, p.Version, p.Backend)
+		}
+	}
+}
+
+// inTheClear reports whether a server's address, which was checked, is of plain
+// HTTP beyond this machine.
+func inTheClear(address string) bool {
+	u, err := url.Parse(address)
+	if err != nil || u.Scheme != "http" || u.Hostname() == "localhost" {
+		return false
+	}
+	a, err := netip.ParseAddr(u.Hostname())
+	return err != nil || !a.IsLoopback()
+}
+
+func (c *checker) dialoutAgent(cfg *config.Config) {
+	d, err := app.NewDialling(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return // said above
+	}
+	users, err := app.LoadUsers(cfg, d)
+	if err != nil {
+		return
+	}
+	switch u, ok := users.Lookup(cfg.Dialout.Agent); {
+	case !ok:
+		c.say(levelProblem, "dialout", "%s: there is no user %s", cfg.Origin("dialout.agent"), cfg.Dialout.Agent)
+	case !u.HasSIPSecret() && len(cfg.Dialout.Servers) > 0:
+		c.say(levelNote, "dialout", "%s: user %s has no SIP password, so challenges on the way to dialout.room-target cannot be answered", cfg.Origin("dialout.agent"), u.Name)
+	}
+}
+
+// gateway asks the gateway for its OPTIONS.
+func (c *checker) gateway(cfg *config.Config, sw *sipflow.Switchboard, resolver *resolve.Resolver) {
+	if !cfg.Dialout.InUse() {
+		return
+	}
+	uri := cfg.Dialout.Gateway.URI
+	if slices.Contains(cfg.SIP.OutboundProxy, uri) {
+		return // asked above
+	}
+	hops, err := c.hops(resolver, uri)
+	if err != nil {
+		c.say(levelProblem, "gateway", "%s: %v", cfg.Origin("dialout.gateway.uri"), err)
+		return
+	}
+	var asked []finding
+	for _, hop := range hops {
+		asked = append(asked, c.options(sw, uri, hop))
+	}
+	c.sayEach("gateway", asked)
+}

@@ -1,0 +1,267 @@
+package web
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// A clientListener makes what net/http sees of the connections of a listener:
+// TLS where there is some, and answers where net/http would give none.
+//
+// TLS is spoken here, and HTTP/2 over it as if without (prior knowledge, RFC
+// 9113 §3.3), for net/http lets nobody between its HTTP/2 and its own TLS.
+type clientListener struct {
+	net.Listener
+	tls *tls.Config // nil: none
+	log *slog.Logger
+}
+
+// Accept answers the next connection as a *clientConn.
+func (l *clientListener) Accept() (net.Conn, error) {
+	raw, err := l.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c := &clientConn{Conn: raw, raw: raw, log: l.log}
+	if l.tls != nil {
+		c.tls = tls.Server(raw, l.tls)
+		c.Conn = c.tls
+	}
+	return c, nil
+}
+
+// alpn are the protocols over TLS, the best one first. The last one is for
+// clients of HTTP/1.0, which are answered by it in any case.
+func alpn(http2 bool) []string {
+	if http2 {
+		return []string{"h2", "http/1.1", "http/1.0"}
+	}
+	return []string{"http/1.1", "http/1.0"}
+}
+
+const (
+	// lingerTime and lingerBytes bound what is still read of a client that was
+	// refused: a connection that is closed with something unread is reset, and
+	// the answer with it (RFC 9112 §9.6).
+	lingerTime  = time.Second
+	lingerBytes = 1 << 20
+)
+
+// A clientConn is a client's connection as net/http sees it.
+type clientConn struct {
+	net.Conn          // what is said, in the clear
+	raw      net.Conn // what goes over the network
+	log      *slog.Logger
+
+	tls    *tls.Conn // nil: none
+	shaken bool      // owned by the first reader
+	failed bool      // likewise: there will be no TLS
+	// The first reader sets these, before there is any request.
+	state tls.ConnectionState
+	h2    *http2Watch // nil: HTTP/1
+
+	writing sync.Mutex // of HTTP/2: what is sent must stay in order
+
+	farewell atomic.Bool // the client may still be sending when the connection is closed
+	ended    atomic.Bool // CloseWrite was called
+}
+
+// Read implements net.Conn. The first one agrees on TLS; its deadline bounds
+// that, too.
+func (c *clientConn) Read(b []byte) (int, error) {
+	if c.tls != nil && !c.shaken {
+		c.shaken = true
+		c.failed = !c.shake()
+	}
+	if c.failed {
+		return 0, io.EOF // net/http would answer any other error in the clear
+	}
+	n, err := c.Conn.Read(b)
+	if c.h2 != nil {
+		c.h2.received(b[:n])
+	}
+	return n, err
+}
+
+// shake agrees on TLS and reports whether there is some now.
+func (c *clientConn) shake() bool {
+	_ = c.raw.SetWriteDeadline(time.Now().Add(readHeaderTimeout))
+	err := c.tls.Handshake()
+	_ = c.raw.SetWriteDeadline(time.Time{})
+	if err == nil {
+		if c.state = c.tls.ConnectionState(); c.state.NegotiatedProtocol == "h2" {
+			c.h2 = c.watch()
+		}
+		return true
+	}
+	var clear tls.RecordHeaderError
+	if errors.As(err, &clear) && looksLikeHTTP(clear.RecordHeader) {
+		err = errors.New("the client speaks HTTP without TLS")
+		_, _ = io.WriteString(c.raw, "HTTP/1.0 400 Bad Request"+refusalFields+"Only HTTPS is spoken at this port: write https:// before the address.\n")
+		linger(c.raw, c.raw)
+	}
+	c.log.Debug("no TLS with a client", "peer", c.RemoteAddr(), "error", err)
+	return false
+}
+
+// watch looks at the HTTP/2 that is spoken.
+func (c *clientConn) watch() *http2Watch {
+	limited, ok := c.raw.(*limitedConn)
+	if !ok {
+		return newHTTP2Watch(func() int64 { return 1 }, func(int64) {})
+	}
+	return newHTTP2Watch(limited.l.now, limited.unread.Store)
+}
+
+func looksLikeHTTP(first [5]byte) bool {
+	switch string(first[:]) {
+	case "GET /", "HEAD ", "POST ", "PUT /", "OPTIO", "DELET", "PATCH":
+		return true
+	}
+	return false
+}
+
+// refusalFields are the header fields with which net/http answers requests that
+// no handler gets to see.
+const refusalFields = "\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n\r\n"
+
+// Sentences for what net/http refuses in a word.
+var refusalTexts = map[string]string{
+	"400": malformedRequest,
+	"431": fmt.Sprintf("The request line and the header fields have more than %d bytes.", maxHeaderBytes),
+	"501": "The body has a transfer coding that is not known here: only chunked is.",
+	"505": "Only HTTP/1.0, HTTP/1.1 and, over TLS, HTTP/2 are spoken here.",
+}
+
+// malformedRequest is what most clients need to know whose requests cannot be
+// read.
+const malformedRequest = "The request is malformed. In its path each % must be followed by two hexadecimal digits, as encodeURIComponent() writes them: escape() does not."
+
+// Write implements net.Conn. Where net/http refuses what it could not read, the
+// client is told why, and gets to read it.
+func (c *clientConn) Write(b []byte) (int, error) {
+	if c.h2 != nil {
+		c.writing.Lock()
+		defer c.writing.Unlock()
+		if _, err := c.Conn.Write(c.h2.sent(b)); err != nil {
+			return 0, err
+		}
+		return len(b), nil
+	}
+	line, ok := refusal(b)
+	if !ok {
+		return c.Conn.Write(b)
+	}
+	out := b
+	if text := refusalTexts[string(b[9:12])]; text != "" && !bytes.Contains(line, []byte(": ")) {
+		out = []byte(string(line) + refusalFields + text + "\n")
+	}
+	if _, err := c.Conn.Write(out); err != nil {
+		return 0, err
+	}
+	return len(b), c.CloseWrite()
+}
+
+// refusal says whether b is the whole answer of net/http to what it could not
+// read, and answers its status line. Answers of handlers have more fields.
+func refusal(b []byte) (line []byte, ok bool) {
+	if len(b) < 16 || len(b) > 512 || string(b[:9]) != "HTTP/1.1 " || b[9] != '4' && b[9] != '5' {
+		return nil, false
+	}
+	line, _, _ = bytes.Cut(b, []byte("\r\n"))
+	return line, bytes.HasPrefix(b[len(line):], []byte(refusalFields)) || string(b[9:12]) == "417"
+}
+
+// CloseWrite tells the client that nothing more will come, and then reads for a
+// while what the client still sends. net/http calls it before it closes a
+// connection on which there may be more.
+func (c *clientConn) CloseWrite() error {
+	if c.ended.Swap(true) {
+		return nil
+	}
+	if c.tls != nil {
+		_ = c.tls.CloseWrite() // a client that has gone need not be told
+	}
+	linger(c.raw, c.Conn)
+	return nil
+}
+
+// linger ends our side of raw, and reads from c until the client has ended its
+// own.
+func linger(raw, c net.Conn) {
+	if limited, ok := raw.(*limitedConn); ok {
+		raw = limited.Conn
+	}
+	if half, ok := raw.(interface{ CloseWrite() error }); ok {
+		_ = half.CloseWrite()
+	}
+	_ = c.SetReadDeadline(time.Now().Add(lingerTime))
+	_, _ = io.CopyN(io.Discard, c, lingerBytes)
+}
+
+// NetConn is the connection beneath TLS, as that of a tls.Conn is.
+func (c *clientConn) NetConn() net.Conn { return c.raw }
+
+// Close implements net.Conn.
+func (c *clientConn) Close() error {
+	if c.farewell.Load() && !c.closing() {
+		_ = c.CloseWrite()
+	}
+	return c.Conn.Close()
+}
+
+// closing says whether the listener was closed: then nobody is waited for.
+func (c *clientConn) closing() bool {
+	limited, ok := c.raw.(*limitedConn)
+	if !ok {
+		return false
+	}
+	select {
+	case <-limited.l.done:
+		return true
+	default:
+		return false
+	}
+}
+
+type clientConnKey struct{}
+
+// inContext keeps a connection with the requests that come over it.
+func inContext(ctx context.Context, c net.Conn) context.Context {
+	return context.WithValue(ctx, clientConnKey{}, c)
+}
+
+// connOf is the connection that r came over, nil in a test without.
+func connOf(r *http.Request) *clientConn {
+	c, _ := r.Context().Value(clientConnKey{}).(*clientConn)
+	return c
+}
+
+// aware tells h's requests of the TLS that they came over.
+func aware(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if c := connOf(r); c != nil {
+			r.TLS = &c.state
+		}
+		h.ServeHTTP(w, r)
+	})
+}
+
+// followState follows which connections are in use.
+func followState(c net.Conn, s http.ConnState) {
+	if client, ok := c.(*clientConn); ok {
+		if limited, ok := client.raw.(*limitedConn); ok {
+			limited.state(s)
+		}
+	}
+}

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,7 +21,6 @@ import (
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/cmd/sipxrest/version"
 	"sipxrest/cmd/sipxrest/web"
-	"sipxrest/dialout"
 	"sipxrest/dispatch"
 	"sipxrest/internal/metrics"
 	"sipxrest/internal/trace"
@@ -41,16 +41,25 @@ type App struct {
 	sw         *sipflow.Switchboard
 	dialling   *Dialling
 	controller *callcontroller.Controller
-	dialout    *dialout.Service     // nil without
-	dispatch   *dispatch.Dispatcher // nil without
-	phone      *webphone.Service    // nil without
-	phoneStore *webphone.Store      // nil without
 	gate       *restauth.Gate
+	tracer     *trace.Tracer // nil without
 
+	// features are the parts, in the order in which they start.
+	features []feature
+	// These are what features need of others that a service may be without. They
+	// are written before the first of them runs.
+	dispatch *dispatch.Dispatcher         // nil without
+	inbound  *sipflow.Inbound             // what becomes of calls that come in; nil: nothing
+	known    []func(netip.Addr) bool      // who is no stranger to the SIP limits
+	sipUser  func(username string) string // the user of a digest user name; "" for a trunk's
+	phone    *webphone.Service            // nil without
+	services []callcontroller.Service     // lines of the page at /
+
+	routes   web.Routes
 	requests metrics.HTTP
-	tracer   *trace.Tracer // nil without
 	watched  *web.Listener // metrics.listen; nil without
 	control  *web.Listener // the control socket; nil without
+	accept   chan struct{} // closed once every part runs
 	serving  atomic.Bool   // Run has started everything and has not ended
 
 	listeners    []*web.Listener
@@ -73,80 +82,103 @@ func New(cfg config.Config, log *slog.Logger) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
-	a := &App{cfg: cfg, log: log, now: make(chan struct{})}
+	a := &App{cfg: cfg, log: log, now: make(chan struct{}), accept: make(chan struct{}), sipUser: func(string) string { return "" }}
 	if err := a.open(); err != nil {
 		a.Close()
 		return nil, err
 	}
-	a.certificateStates = fileStates(a.certificateFiles())
 	return a, nil
 }
 
-func (a *App) open() (err error) {
-	cfg, log := a.cfg, a.log
-	if a.dialling, err = NewDialling(&cfg, log); err != nil {
+// open makes every part, each after those that it needs.
+func (a *App) open() error {
+	for _, open := range []func() error{
+		a.openUsers, a.openResolver, a.openCertificates, a.openGate, a.openPeers, a.openDispatch, a.openSIP, a.openTracing,
+		a.openDialout, a.openPhone, a.openController, a.openListeners,
+	} {
+		if err := open(); err != nil {
+			return err
+		}
+	}
+	a.add(feature{name: "processors", stage: stageBase, run: func(ctx context.Context) error { tuneProcs(ctx); return nil }})
+	return nil
+}
+
+func (a *App) openUsers() (err error) {
+	if a.dialling, err = NewDialling(&a.cfg, a.log); err != nil {
 		return err
 	}
-	if a.users, err = LoadUsers(&cfg, a.dialling); err != nil {
+	if a.users, err = LoadUsers(&a.cfg, a.dialling); err != nil {
 		return err
 	}
-	if a.resolver, err = NewResolver(&cfg); err != nil {
+	a.add(feature{name: "users", stage: stageBase, reads: true, reload: a.dialling.reload, metrics: a.addUserMetrics, run: func(ctx context.Context) error {
+		if err := a.users.Watch(ctx, a.log); err != nil {
+			a.log.Warn("changed users are read only on SIGHUP", "error", err)
+		}
+		return nil
+	}})
+	return nil
+}
+
+func (a *App) openResolver() (err error) {
+	if a.resolver, err = NewResolver(&a.cfg); err != nil {
 		return err
 	}
-	secure, err := a.openSIPTLS()
-	if err != nil {
-		return err
-	}
+	a.add(feature{name: "DNS", stage: stageBase, stop: a.resolver.Close, metrics: a.addDNSMetrics})
+	return nil
+}
+
+func (a *App) openGate() (err error) {
 	a.gate, err = restauth.New(restauth.Config{
-		Realm:          cfg.Realm,
-		Domain:         cfg.Domain,
-		Trusted:        config.Prefixes(cfg.Trusted),
+		Realm:          a.cfg.Realm,
+		Domain:         a.cfg.Domain,
+		Trusted:        config.Prefixes(a.cfg.Trusted),
 		DomainAddrs:    a.trustedProxies,
-		ReverseProxies: config.Prefixes(cfg.ReverseProxies),
-		AllowPinless:   cfg.AllowPinless,
-		AllowedOrigins: cfg.AllowedOrigins,
-		Names:          cfg.OurNames(),
-	}, a.users, log)
+		ReverseProxies: config.Prefixes(a.cfg.ReverseProxies),
+		AllowPinless:   a.cfg.AllowPinless,
+		AllowedOrigins: a.cfg.AllowedOrigins,
+		Names:          a.cfg.OurNames(),
+	}, a.users, a.log)
 	if err != nil {
 		return err
 	}
-	if err = a.openDispatch(); err != nil {
-		return err
-	}
-	if a.sw, err = NewSwitchboard(&cfg, a.resolver, secure, a.completeSIP, log); err != nil {
-		return err
-	}
-	autoAnswer, err := sipflow.ParseAutoAnswer(cfg.Call.AutoAnswer)
+	a.add(feature{name: "gate", stage: stageBase, stop: a.gate.Stop, metrics: a.addGateMetrics})
+	return nil
+}
+
+func (a *App) openSIP() error {
+	secure, err := a.sipTLS()
 	if err != nil {
 		return err
 	}
-	a.peers.advice = adviceFor(&cfg)
-	if err := a.startTracing(); err != nil {
+	if a.sw, err = NewSwitchboard(&a.cfg, a.resolver, secure, a.completeSIP, a.log); err != nil {
 		return err
 	}
-	if err := a.openDialout(); err != nil {
-		return err
-	}
-	if err := a.openPhone(); err != nil {
+	a.add(feature{name: "SIP", stage: stageSIP, run: a.sw.Serve, drain: a.sw.Drain, active: a.sw.Active, stop: a.sw.Drain, metrics: a.addSIPMetrics,
+		abandon: func() {
+			ended, cancel := context.WithCancel(context.Background())
+			cancel()
+			_ = a.sw.Serve(ended) // closes the sockets
+		}})
+	return nil
+}
+
+func (a *App) openController() error {
+	autoAnswer, err := sipflow.ParseAutoAnswer(a.cfg.Call.AutoAnswer)
+	if err != nil {
 		return err
 	}
 	a.controller = callcontroller.New(callcontroller.Config{
 		Follow:          a.follow(),
 		AutoAnswer:      autoAnswer,
-		Domain:          cfg.Domain,
-		Timeout:         cfg.Call.Timeout,
-		ResultCacheTime: cfg.Call.ResultCacheTime,
-		MaxRecords:      cfg.Limits.Records,
-		MaxRecordBytes:  int64(cfg.Limits.RecordBytes),
-		Services:        a.services(),
-	}, a.sw, a.users, a.gate, log)
-	if err := a.bindMetrics(); err != nil {
-		return err
-	}
-	if err := a.bindHTTP(a.gate, a.routes()); err != nil {
-		return err
-	}
-	a.openControl()
+		Domain:          a.cfg.Domain,
+		Timeout:         a.cfg.Call.Timeout,
+		ResultCacheTime: a.cfg.Call.ResultCacheTime,
+		MaxRecords:      a.cfg.Limits.Records,
+		MaxRecordBytes:  int64(a.cfg.Limits.RecordBytes),
+		Services:        a.services,
+	}, a.sw, a.users, a.gate, a.log)
+	a.add(feature{name: "call records", stage: stageBase, metrics: a.addRecordMetrics, run: func(ctx context.Context) error { a.controller.Run(ctx); return nil }})
 	return nil
 }
 
@@ -158,8 +190,10 @@ func (a *App) completeSIP(sc *sipflow.Config) {
 		sc.HealthUser = func() sipflow.Account { return a.dialling.Account(name) }
 	}
 	sc.WebSocket.OurName = a.gate.OurName
-	sc.Limits.Known = a.known()
-	sc.Inbound = a.calls()
+	sc.Limits.Known = func(addr netip.Addr) bool {
+		return slices.ContainsFunc(a.known, func(known func(netip.Addr) bool) bool { return known(addr) })
+	}
+	sc.Inbound = a.inbound
 }
 
 // LoadUsers reads the users and makes them known to who says whom they may call.
@@ -250,61 +284,15 @@ func (a *App) Addrs() []string {
 func (a *App) Run(ctx context.Context) error {
 	tuneGC()
 	p := newParts()
-	calls, hangUp := context.WithCancel(context.Background())
-	defer hangUp()
-	service, stop := context.WithCancel(context.Background())
-	defer stop()
-
-	if a.watched != nil {
-		p.start("metrics", a.watched.Serve)
+	for _, f := range a.features {
+		p.start(f)
 	}
-	if a.control != nil {
-		p.start("control", a.control.Serve)
-	}
-	p.start("SIP", func() error { return a.sw.Serve(calls) })
-	phones, endPhones := context.WithCancel(context.Background())
-	defer endPhones()
-	if a.dialout != nil {
-		p.start("dialout", func() error { return a.dialout.Run(phones) })
-	}
-	if a.phone != nil {
-		p.start("phone", func() error { return a.phone.Run(service) })
-	}
-	p.start("processors", func() error { tuneProcs(service); return nil })
-	p.start("call records", func() error { a.controller.Run(service); return nil })
-	p.read(service, "users", func() error {
-		if err := a.users.Watch(service, a.log); err != nil {
-			a.log.Warn("changed users are read only on SIGHUP", "error", err)
+	for _, f := range a.features {
+		if f.ready != nil {
+			waitFor(f.ready, readyWait)
 		}
-		return nil
-	})
-	p.read(service, "certificates", func() error {
-		if err := a.watchCertificates(service, a.log); err != nil {
-			a.log.Warn("changed certificates are read only on SIGHUP", "error", err)
-		}
-		return nil
-	})
-	if a.dispatch != nil {
-		p.read(service, "dispatch rules", func() error {
-			if err := a.dispatch.Watch(service, a.log); err != nil {
-				a.log.Warn("changed dispatch rules are read only on SIGHUP", "error", err)
-			}
-			return nil
-		})
 	}
-	if a.cfg.NeedsPeers() {
-		first := make(chan struct{})
-		p.start("trusted peers", func() error {
-			a.peers.refresh(service, a.resolver, a.cfg.Domain, a.log, first)
-			return nil
-		})
-		// A trusted peer's request right after the start should not be refused;
-		// DNS that does not answer should not keep the others waiting.
-		waitFor(first, 500*time.Millisecond)
-	}
-	for _, l := range a.listeners {
-		p.start("HTTP", l.Serve)
-	}
+	close(a.accept)
 	a.serving.Store(true)
 	defer a.serving.Store(false)
 	a.greet()
@@ -317,24 +305,7 @@ func (a *App) Run(ctx context.Context) error {
 		a.drain(p)
 	}
 	notify(daemon.SdNotifyStopping)
-	a.sw.Drain()
-	hangUp()
-	p.wait("SIP")
-	if a.dialout != nil { // what became of its calls is still to be said
-		endPhones()
-		p.wait("dialout")
-	}
-	a.closeDispatch()
-	if a.phone != nil { // its sockets are no requests to the servers any more
-		a.phone.Shutdown()
-	}
-	a.shutdownHTTP()
-	stop()
-	p.waitAll()
-	a.closePhone()
-	a.gate.Stop()
-	a.resolver.Close()
-	a.stopTracing()
+	p.end()
 	select {
 	case err := <-p.failed: // a call could not be hung up
 		failed = errors.Join(failed, err)
@@ -343,6 +314,9 @@ func (a *App) Run(ctx context.Context) error {
 	a.log.Info("sipxrest has ended")
 	return failed
 }
+
+// readyWait is how long clients wait for a part that is not ready.
+const readyWait = 500 * time.Millisecond
 
 // greet says that the service serves, where, and what should be better.
 func (a *App) greet() {
@@ -369,13 +343,7 @@ func (a *App) drain(p *parts) {
 	// So long may calls go on: systemd's own limit is for a service that does not say.
 	notify(fmt.Sprintf("%s\nEXTEND_TIMEOUT_USEC=%d\nSTATUS=Takes no new calls; those in progress may go on for %v",
 		daemon.SdNotifyStopping, (a.cfg.Drain + stopWait).Microseconds(), a.cfg.Drain))
-	a.sw.Drain()
-	if a.dialout != nil {
-		a.dialout.Stop() // Talk asks another bridge
-	}
-	if a.phone != nil {
-		a.phone.Drain()
-	}
+	a.drainAll()
 	a.log.Info("shutting down: no new calls are taken", "calls", a.activeCalls(), "drain", a.cfg.Drain)
 	limit := time.NewTimer(a.cfg.Drain)
 	defer limit.Stop()
@@ -401,16 +369,12 @@ func (a *App) HangUp() { a.nowOnce.Do(func() { close(a.now) }) }
 
 // Close releases what New took. It is for an App that is not run.
 func (a *App) Close() {
-	a.closeHTTP()
-	if a.sw != nil {
-		ended, cancel := context.WithCancel(context.Background())
-		cancel()
-		_ = a.sw.Serve(ended) // closes the sockets
+	for _, f := range slices.Backward(a.features) {
+		switch {
+		case f.abandon != nil:
+			f.abandon()
+		case f.stop != nil:
+			f.stop()
+		}
 	}
-	a.closeDispatch()
-	if a.resolver != nil {
-		a.resolver.Close()
-	}
-	a.closePhone()
-	a.stopTracing()
 }

@@ -76,6 +76,7 @@ func (a *App) openControl() {
 	})
 	a.control = web.NewListener(socket, nil, web.Room{Total: controlConnections, PerAddress: controlConnections}, mux, a.log)
 	a.control.Slow("control socket", reloadWait)
+	a.add(feature{name: "control", stage: stageListeners, run: serving(a.control)})
 }
 
 func answerControl(w http.ResponseWriter, answer any) {

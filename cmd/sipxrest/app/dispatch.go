@@ -23,40 +23,59 @@ func DispatchConfig(cfg *config.Config, d *Dialling, proxies func() []netip.Addr
 	return dc
 }
 
-// inbound is what the running service dispatches by.
-func (a *App) inbound(cfg *config.Config) dispatch.Config {
+// dispatchBy is what the running service dispatches by.
+func (a *App) dispatchBy(cfg *config.Config) dispatch.Config {
 	dc := DispatchConfig(cfg, a.dialling, a.peers.addresses)
 	dc.HasUsers, dc.Phone = a.cfg.Phone.HasGateway(), a.takePhone // whatever is read again
 	return dc
 }
 
 // openDispatch makes the dispatcher, if there is anything to dispatch.
-func (a *App) openDispatch() (err error) {
-	if a.cfg.Dispatch.InUse() {
-		a.dispatch, err = dispatch.New(a.inbound(&a.cfg), a.log)
-	}
-	return err
-}
-
-// reloadDispatch takes the rules, the trunks and the rooms of another
-// configuration.
-func (a *App) reloadDispatch(next *config.Config) error {
-	if a.dispatch == nil {
+func (a *App) openDispatch() error {
+	if !a.cfg.Dispatch.InUse() {
 		return nil
 	}
-	if err := a.dispatch.Reload(a.inbound(next)); err != nil {
-		return fmt.Errorf("dispatch: %w", err)
+	d, err := dispatch.New(a.dispatchBy(&a.cfg), a.log)
+	if err != nil {
+		return err
 	}
+	a.dispatch, a.inbound, a.sipUser = d, d.Inbound(a.cfg.Realm), d.User
+	a.known = append(a.known, d.Known)
+	a.add(feature{
+		name: "dispatch rules", stage: stageWebhooks, reads: true,
+		run: func(ctx context.Context) error {
+			if err := d.Watch(ctx, a.log); err != nil {
+				a.log.Warn("changed dispatch rules are read only on SIGHUP", "error", err)
+			}
+			return nil
+		},
+		stop: func() {
+			ctx, cancel := context.WithTimeout(context.Background(), eventsWait)
+			defer cancel()
+			d.Close(ctx)
+		},
+		reload: func(next *config.Config) error {
+			if next == nil {
+				return nil
+			}
+			if err := d.Reload(a.dispatchBy(next)); err != nil {
+				return fmt.Errorf("dispatch: %w", err)
+			}
+			return nil
+		},
+		waits: func(next *config.Config) []string {
+			if next.NeedsPeers() && !a.cfg.NeedsPeers() {
+				return []string{"dispatch.trunks (sources: domain)"}
+			}
+			return nil
+		},
+		metrics: func(r *metrics.Registry) { addDispatchMetrics(r, d) },
+	})
 	return nil
 }
 
-// calls is what the switchboard does with calls that come in; nil for nothing.
-func (a *App) calls() *sipflow.Inbound {
-	if a.dispatch == nil {
-		return nil
-	}
-	return a.dispatch.Inbound(a.cfg.Realm)
-}
+// eventsWait is for events that have not been sent at the end.
+const eventsWait = 5 * time.Second
 
 // secrets are the SIP secrets of a user of ours.
 func (d *Dialling) secrets(name string) (sipflow.Credentials, bool) {
@@ -100,53 +119,28 @@ func (a *App) trustedProxies() []netip.Addr {
 	return a.peers.addresses()
 }
 
-// known says who is no stranger to the SIP limits: trusted peers, and trunks.
-func (a *App) known() func(netip.Addr) bool {
-	trusted := a.peers.known(config.Prefixes(a.cfg.Trusted))
-	if a.dispatch == nil {
-		return trusted
-	}
-	return func(addr netip.Addr) bool { return a.dispatch.Known(addr) || trusted(addr) }
-}
-
-// eventsWait is for events that have not been sent at the end.
-const eventsWait = 5 * time.Second
-
-func (a *App) closeDispatch() {
-	if a.dispatch == nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.Background(), eventsWait)
-	defer cancel()
-	a.dispatch.Close(ctx)
-}
-
 // addDispatchMetrics shows what became of calls that came in.
-func (a *App) addDispatchMetrics(r *metrics.Registry) {
-	if a.dispatch == nil {
-		return
-	}
-	var (
-		decided = metrics.Counter("sipxrest_dispatch_decisions_total", "Inbound calls by what was decided: no_rule, answer, hangup, transfer, redirect, fallback (the webhook failed), media (488), cancelled, pin, forged.", "decision")
-		active  = metrics.Gauge("sipxrest_dispatch_calls_active", "Inbound calls now.")
-		asked   = metrics.Seconds("sipxrest_dispatch_webhook_seconds", "Time that webhooks took to decide, failures included, in seconds.")
-		asking  = metrics.Gauge("sipxrest_dispatch_webhooks_active", "Webhooks that are being asked.")
-		queue   = metrics.Gauge("sipxrest_dispatch_events_queued", "Events for webhooks that wait, or are on their way.")
-		events  = metrics.Counter("sipxrest_dispatch_events_total", "Events for webhooks, by what became of them: delivered, failed (given up), dropped (too many waited).", "result")
-		rules   = metrics.Gauge("sipxrest_dispatch_rules", "Dispatch rules.")
-	)
-	r.Add([]*metrics.Family{decided, active, asked, asking, queue, events, rules}, func(v metrics.Values) {
-		s := a.dispatch.Stats()
-		for o, n := range s.Decided {
-			v.Count(decided, n, dispatch.Outcome(o).String())
-		}
-		v.Set(active, float64(s.Running))
-		v.Times(asked, s.Bounds, s.Asked, s.AskedSum)
-		v.Set(asking, float64(s.Asking))
-		v.Set(queue, float64(s.Queued))
-		v.Count(events, s.Sent, "delivered")
-		v.Count(events, s.Failed, "failed")
-		v.Count(events, s.Dropped, "dropped")
-		v.Set(rules, float64(s.Rules))
+func addDispatchMetrics(r *metrics.Registry, dispatcher *dispatch.Dispatcher) {
+	show(r, dispatcher.Stats, []family[dispatch.Stats]{
+		{metrics.Counter("sipxrest_dispatch_decisions_total", "Inbound calls by what was decided: no_rule, answer, hangup, transfer, redirect, fallback (the webhook failed), media (488), cancelled, pin, forged.", "decision"),
+			func(s dispatch.Stats, to values) { each[dispatch.Outcome](to, s.Decided[:]) }},
+		{metrics.Gauge("sipxrest_dispatch_calls_active", "Inbound calls now."),
+			func(s dispatch.Stats, to values) { to.gauge(s.Running) }},
+		{metrics.Seconds("sipxrest_dispatch_webhook_seconds", "Time that webhooks took to decide, failures included, in seconds."),
+			func(s dispatch.Stats, to values) {
+				to.times(sipflow.Histogram{Bounds: s.Bounds, Buckets: s.Asked, Sum: s.AskedSum})
+			}},
+		{metrics.Gauge("sipxrest_dispatch_webhooks_active", "Webhooks that are being asked."),
+			func(s dispatch.Stats, to values) { to.gauge(s.Asking) }},
+		{metrics.Gauge("sipxrest_dispatch_events_queued", "Events for webhooks that wait, or are on their way."),
+			func(s dispatch.Stats, to values) { to.gauge(s.Queued) }},
+		{metrics.Counter("sipxrest_dispatch_events_total", "Events for webhooks, by what became of them: delivered, failed (given up), dropped (too many waited).", "result"),
+			func(s dispatch.Stats, to values) {
+				to.count(s.Sent, "delivered")
+				to.count(s.Failed, "failed")
+				to.count(s.Dropped, "dropped")
+			}},
+		{metrics.Gauge("sipxrest_dispatch_rules", "Dispatch rules."),
+			func(s dispatch.Stats, to values) { to.gauge(s.Rules) }},
 	})
 }

@@ -48,34 +48,59 @@ func (a *App) relieve() bool {
 	return false
 }
 
-// bindHTTP opens every HTTP listener. After a fault none is open.
-func (a *App) bindHTTP(gate *restauth.Gate, h http.Handler) (err error) {
+// openListeners opens every HTTP listener. After a fault none is open.
+func (a *App) openListeners() (err error) {
 	defer func() {
 		if err != nil {
 			a.closeHTTP()
 		}
 	}()
-	for i, l := range a.cfg.HTTP {
-		policy, err := restauth.ParsePolicy(l.Auth)
-		if err != nil {
+	a.routes = a.routesOf(web.Route{Handler: a.controller.Handler(), Fail: failWithStatus})
+	if err := a.bindMetrics(); err != nil {
+		return err
+	}
+	for i := range a.cfg.HTTP {
+		if err := a.bindHTTP(&a.cfg.HTTP[i]); err != nil {
 			return fmt.Errorf("%s: listener %d: %w", a.cfg.Origin("http"), i+1, err)
 		}
-		var secure *tls.Config
-		if l.TLS != nil {
-			cert, err := a.certificateFor(*l.TLS)
-			if err != nil {
-				return fmt.Errorf("%s: listener %d: %w", a.cfg.Origin("http"), i+1, err)
-			}
-			secure = cert.Config(l.TLS.MinVersion)
-		}
-		socket, err := net.Listen("tcp", l.Listen)
-		if err != nil {
-			return fmt.Errorf("%s: listener %d: %w", a.cfg.Origin("http"), i+1, web.ExplainBind(err))
-		}
-		a.listeners = append(a.listeners, a.newListener(socket, secure, a.clientRoom(),
-			a.withPhone(a.observed(web.Guard(a.routes(), gate.Listener(policy, secure != nil, h), a.log)), secure != nil)))
 	}
-	return a.bindPhone()
+	for _, f := range a.features {
+		if f.bind != nil {
+			if err := f.bind(); err != nil {
+				return err
+			}
+		}
+	}
+	for _, l := range a.listeners {
+		a.add(feature{name: "HTTP", stage: stageListeners, run: func(context.Context) error { <-a.accept; return l.Serve() }})
+	}
+	a.openControl()
+	a.add(feature{name: "listeners", stage: stageListeners, stop: a.shutdownHTTP})
+	a.certificateStates = fileStates(a.certificateFiles())
+	return nil
+}
+
+// bindHTTP opens a listener of "http".
+func (a *App) bindHTTP(l *config.HTTPListener) error {
+	policy, err := restauth.ParsePolicy(l.Auth)
+	if err != nil {
+		return err
+	}
+	var secure *tls.Config
+	if l.TLS != nil {
+		cert, err := a.certificateFor(*l.TLS)
+		if err != nil {
+			return err
+		}
+		secure = cert.Config(l.TLS.MinVersion)
+	}
+	socket, err := net.Listen("tcp", l.Listen)
+	if err != nil {
+		return web.ExplainBind(err)
+	}
+	gated := a.observed(web.Guard(a.routes, a.gate.Listener(policy, secure != nil, a.routes), a.log))
+	a.listeners = append(a.listeners, a.newListener(socket, secure, a.clientRoom(), a.routes.Ungated(secure != nil, gated)))
+	return nil
 }
 
 // shutdownHTTP lets requests in progress finish, for a moment.

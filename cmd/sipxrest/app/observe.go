@@ -10,7 +10,6 @@ import (
 	"sipxrest/cmd/sipxrest/version"
 	"sipxrest/cmd/sipxrest/web"
 	"sipxrest/internal/trace"
-	"sipxrest/restauth"
 	"sipxrest/sipflow"
 )
 
@@ -30,8 +29,14 @@ func (a *App) bindMetrics() error {
 		return a.cfg.At("metrics.listen", fmt.Errorf("metrics.listen: %w", web.ExplainBind(err)))
 	}
 	a.watched = a.newListener(socket, nil, web.Room{Total: watchConnections, Knows: a.trusts()},
-		web.Guard(a.routes(), a.gate.Named(a.newMetrics().Handler(a.notReady)), a.log))
+		web.Guard(a.routes, a.gate.Named(a.newMetrics().Handler(a.notReady)), a.log))
+	a.add(feature{name: "metrics", stage: stageListeners, run: serving(a.watched)})
 	return nil
+}
+
+// serving is a feature's run for a listener.
+func serving(l *web.Listener) func(context.Context) error {
+	return func(context.Context) error { return l.Serve() }
 }
 
 // MetricsURL is where /metrics, /healthz and /readyz are; "" when they are not.
@@ -85,12 +90,13 @@ func (a *App) observed(h http.Handler) http.Handler {
 	return h
 }
 
-// startTracing starts the exporter of traces, if a receiver is named.
-func (a *App) startTracing() (err error) {
+// openTracing starts the exporter of traces, if a receiver is named.
+func (a *App) openTracing() (err error) {
 	a.tracer, err = trace.New(context.Background(), trace.Config{Endpoint: a.cfg.Trace.Endpoint, Sample: a.cfg.Trace.Sample, Version: version.Current().Version}, a.log)
 	if err != nil {
 		return a.cfg.At("trace.endpoint", fmt.Errorf("trace.endpoint: %w", err))
 	}
+	a.add(feature{name: "traces", stage: stageBase, stop: a.stopTracing})
 	return nil
 }
 
@@ -112,5 +118,3 @@ func (a *App) follow() func(context.Context, string, func(*sipflow.Event)) func(
 	}
 	return a.tracer.Follow
 }
-
-func failureName(i int) string { return restauth.Failure(i).String() }

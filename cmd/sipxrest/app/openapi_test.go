@@ -63,7 +63,8 @@ func TestNoPageReadsMetricsByItsOwnName(t *testing.T) {
 func TestTheListenersAnswersAreDescribed(t *testing.T) {
 	doc := docstest.Read(t, openAPI)
 	answers := doc.Watch()
-	h := web.Guard(resources(nil, nil), http.NotFoundHandler(), slog.New(slog.DiscardHandler))
+	s := startPlain(t)
+	h := web.Guard(s.routes, http.NotFoundHandler(), slog.New(slog.DiscardHandler))
 	for key, op := range doc.Operations {
 		if _, ok := op.Responses[http.StatusRequestEntityTooLarge]; !ok {
 			continue

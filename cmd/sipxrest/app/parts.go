@@ -3,66 +3,83 @@ package app
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
 
-// parts are the goroutines of a running App, each joined before Run returns.
+// parts are the features of a running App, each joined before Run returns.
 type parts struct {
 	failed chan error // the first error
-	all    sync.WaitGroup
-	named  map[string]*sync.WaitGroup // written before anything waits
+	ends   []func()   // of those started, in their order
+
+	late     chan struct{} // closed fileWait after the first part that reads was to end
+	lateOnce sync.Once
 }
 
 func newParts() *parts {
-	return &parts{failed: make(chan error, 1), named: map[string]*sync.WaitGroup{}}
+	return &parts{failed: make(chan error, 1), late: make(chan struct{})}
 }
 
-// start runs one part. An error that it returns is reported on failed.
-func (p *parts) start(name string, run func() error) {
-	wg := p.named[name]
-	if wg == nil {
-		wg = new(sync.WaitGroup)
-		p.named[name] = wg
+// start runs a feature. An error that it returns is reported on failed.
+func (p *parts) start(f feature) {
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	run := f.run
+	if f.reads {
+		run = p.reading(f.run)
 	}
-	wg.Add(1)
-	p.all.Go(func() {
-		defer wg.Done()
-		if err := run(); err != nil {
+	go func() {
+		defer close(ended)
+		if run == nil {
+			return
+		}
+		if err := run(ctx); err != nil {
 			select {
-			case p.failed <- fmt.Errorf("%s: %w", name, err):
+			case p.failed <- fmt.Errorf("%s: %w", f.name, err):
 			default:
 			}
 		}
+	}()
+	p.ends = append(p.ends, func() {
+		if f.stop != nil {
+			f.stop()
+		}
+		cancel()
+		<-ended
 	})
 }
 
-// fileWait is how long the end waits for a part, or a reload, that reads files.
+// end ends them all, the last one first.
+func (p *parts) end() {
+	for _, end := range slices.Backward(p.ends) {
+		end()
+	}
+}
+
+// fileWait is how long the end waits for parts, or a reload, that read files.
 const fileWait = time.Second
 
-// read starts a part that reads files until ctx ends. Their file system may not
+// reading runs a part that reads files until ctx ends. Their file system may not
 // answer: then the end goes on without it, and the process ends it.
-func (p *parts) read(ctx context.Context, name string, run func() error) {
-	p.start(name, func() error {
+func (p *parts) reading(run func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
 		ended := make(chan error, 1)
-		go func() { ended <- run() }()
+		go func() { ended <- run(ctx) }()
 		select {
 		case err := <-ended:
 			return err
 		case <-ctx.Done():
 		}
+		p.lateOnce.Do(func() { time.AfterFunc(fileWait, func() { close(p.late) }) })
 		select {
 		case err := <-ended:
 			return err
-		case <-time.After(fileWait):
+		case <-p.late:
 			return nil
 		}
-	})
+	}
 }
-
-// wait returns when the parts of that name have ended, waitAll when all have.
-func (p *parts) wait(name string) { p.named[name].Wait() }
-func (p *parts) waitAll()         { p.all.Wait() }
 
 func waitFor(done <-chan struct{}, most time.Duration) {
 	t := time.NewTimer(most)

@@ -35,6 +35,24 @@ func adviceFor(cfg *config.Config) string {
 		host + "], or write trusted: [] if there are none"
 }
 
+// openPeers keeps the addresses of the domain's proxies current, if anything needs
+// them.
+func (a *App) openPeers() error {
+	a.peers.advice = adviceFor(&a.cfg)
+	a.known = append(a.known, a.peers.known(config.Prefixes(a.cfg.Trusted)))
+	if !a.cfg.NeedsPeers() {
+		return nil
+	}
+	// A trusted peer's request right after the start should not be refused; DNS
+	// that does not answer should not keep the others waiting.
+	first := make(chan struct{})
+	a.add(feature{name: "trusted peers", stage: stageBase, ready: first, run: func(ctx context.Context) error {
+		a.peers.refresh(ctx, a.resolver, a.cfg.Domain, a.log, first)
+		return nil
+	}})
+	return nil
+}
+
 const (
 	// peersEvery is how often the addresses are asked for; the resolver's cache
 	// answers until their TTL is over.

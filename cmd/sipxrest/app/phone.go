@@ -14,15 +14,41 @@ import (
 
 // openPhone makes the service for the section, if it is enabled.
 func (a *App) openPhone() error {
-	p := &a.cfg.Phone
-	if !p.Enabled {
-		return nil
+	f := feature{name: "phone", stage: stageSockets}
+	route := web.Route{Owns: webphone.Owns, ReadsBody: webphone.ReadsBody,
+		Fail: func(w http.ResponseWriter, status int, _ string) { webphone.Fail(w, status) }}
+	if a.cfg.Phone.Enabled {
+		if err := a.newPhone(); err != nil {
+			return err
+		}
+		f.run, f.drain, f.active, f.stop = a.phone.Run, a.phone.Drain, a.phone.Active, a.phone.Shutdown
+		f.reload = func(next *config.Config) error {
+			if next != nil {
+				a.phone.SetCalls(next.Phone.Calls)
+			}
+			return nil
+		}
+		f.metrics = func(r *metrics.Registry) { addPhoneMetrics(r, a.phone) }
+		f.bind = a.bindPhone
+		route.Ungated = a.phoneOn
 	}
+	f.routes = func() []web.Route { return []web.Route{route} }
+	a.add(f)
+	return nil
+}
+
+// newPhone opens the database, and makes the service.
+func (a *App) newPhone() error {
+	p := &a.cfg.Phone
 	store, err := webphone.Open(a.cfg.PhoneDatabase())
 	if err != nil {
 		return a.cfg.At("phone.database", fmt.Errorf("phone.database: %w", err))
 	}
-	a.phoneStore = store
+	a.add(feature{name: "phone's database", stage: stageBase, stop: func() {
+		if err := store.Close(); err != nil {
+			a.log.Warn("the phone's database was not closed", "error", err)
+		}
+	}})
 	gateway, err := a.gateway()
 	if err != nil {
 		return a.cfg.At("phone.sip", fmt.Errorf("phone.sip: %w", err))
@@ -40,32 +66,25 @@ func (a *App) openPhone() error {
 	return nil
 }
 
-// withPhone lets the phone service answer its paths on a listener of "http",
-// before the gate: its users have passwords and tokens of their own.
-func (a *App) withPhone(h http.Handler, secure bool) http.Handler {
-	if a.phone == nil || a.cfg.Phone.Listen != "" || !secure && !a.cfg.Phone.PlainHTTP {
-		return h
+// phoneOn answers the service's paths on a listener of "http", before the gate:
+// its users have passwords and tokens of their own. nil: not on this one.
+func (a *App) phoneOn(secure bool) http.Handler {
+	if a.cfg.Phone.Listen != "" || !secure && !a.cfg.Phone.PlainHTTP {
+		return nil
 	}
-	calls := a.phoneHandler()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if webphone.Owns(r) {
-			calls.ServeHTTP(w, r)
-			return
-		}
-		h.ServeHTTP(w, r)
-	})
+	return a.phoneHandler()
 }
 
 // phoneHandler is the service with what every resource has. Its requests may
 // take as long as a call, and are no traces.
 func (a *App) phoneHandler() http.Handler {
-	return a.requests.Wrap(web.Guard(a.routes(), a.phone, a.log))
+	return a.requests.Wrap(web.Guard(a.routes, a.phone, a.log))
 }
 
 // bindPhone opens phone.listen, if it is set.
 func (a *App) bindPhone() error {
 	p := &a.cfg.Phone
-	if a.phone == nil || p.Listen == "" {
+	if p.Listen == "" {
 		return nil
 	}
 	var secure *tls.Config
@@ -84,64 +103,37 @@ func (a *App) bindPhone() error {
 	return nil
 }
 
-// takePhoneCalls takes phone.calls of another configuration.
-func (a *App) takePhoneCalls(next *config.Config) {
-	if a.phone != nil {
-		a.phone.SetCalls(next.Phone.Calls)
-	}
-}
-
-// activeCalls is how many calls there are, of all kinds.
-func (a *App) activeCalls() int {
-	n := a.sw.Active()
-	if a.phone != nil {
-		n += a.phone.Active()
-	}
-	return n
-}
-
-// closePhone closes the database.
-func (a *App) closePhone() {
-	if a.phoneStore == nil {
-		return
-	}
-	if err := a.phoneStore.Close(); err != nil {
-		a.log.Warn("the phone's database was not closed", "error", err)
-	}
-	a.phoneStore = nil
-}
-
 // addPhoneMetrics shows what became of the phone's calls.
-func (a *App) addPhoneMetrics(r *metrics.Registry) {
-	if a.phone == nil {
-		return
-	}
-	var (
-		active  = metrics.Gauge("sipxrest_phone_calls_active", "Calls over WebSocket that ring or are up.")
-		begun   = metrics.Counter("sipxrest_phone_calls_begun_total", "Calls over WebSocket begun, by path (mediated: audio goes through here; direct).", "path")
-		ended   = metrics.Counter("sipxrest_phone_calls_total", "Calls over WebSocket that are over, by what they came to.", "outcome")
-		sockets = metrics.Gauge("sipxrest_phone_sockets", "WebSockets open, by kind (notification, call).", "kind")
-		users   = metrics.Gauge("sipxrest_phone_users_online", "Users who have a notification socket.")
-		frames  = metrics.Counter("sipxrest_phone_frames_total", "Messages of audio, by what became of them: relayed; dropped, for who should hear them was too slow; malformed.", "outcome")
-		refused = metrics.Counter("sipxrest_phone_requests_refused_total", "Requests at /api/v3 that were answered by an error.")
-		logins  = metrics.Counter("sipxrest_phone_logins_failed_total", "Log-ins with a wrong user name or password.")
-	)
-	a.addGatewayMetrics(r)
-	r.Add([]*metrics.Family{active, begun, ended, sockets, users, frames, refused, logins}, func(v metrics.Values) {
-		s := a.phone.Stats()
-		v.Set(active, float64(s.Calls))
-		v.Count(begun, s.Mediated, "mediated")
-		v.Count(begun, s.Direct, "direct")
-		for o, n := range s.Outcomes {
-			v.Count(ended, n, webphone.Outcome(o).String())
-		}
-		v.Set(sockets, float64(s.Devices), "notification")
-		v.Set(sockets, float64(s.Sockets-s.Devices), "call")
-		v.Set(users, float64(s.Users))
-		v.Count(frames, s.FramesRelayed, "relayed")
-		v.Count(frames, s.FramesDropped, "dropped")
-		v.Count(frames, s.FramesMalformed, "malformed")
-		v.Count(refused, s.Refused)
-		v.Count(logins, s.LoginsFailed)
+func addPhoneMetrics(r *metrics.Registry, service *webphone.Service) {
+	show(r, service.Stats, []family[webphone.Stats]{
+		{metrics.Gauge("sipxrest_phone_calls_active", "Calls over WebSocket that ring or are up."),
+			func(s webphone.Stats, to values) { to.gauge(s.Calls) }},
+		{metrics.Counter("sipxrest_phone_calls_begun_total", "Calls over WebSocket begun, by path (mediated: audio goes through here; direct).", "path"),
+			func(s webphone.Stats, to values) {
+				to.count(s.Mediated, "mediated")
+				to.count(s.Direct, "direct")
+			}},
+		{metrics.Counter("sipxrest_phone_calls_total", "Calls over WebSocket that are over, by what they came to.", "outcome"),
+			func(s webphone.Stats, to values) { each[webphone.Outcome](to, s.Outcomes[:]) }},
+		{metrics.Gauge("sipxrest_phone_sockets", "WebSockets open, by kind (notification, call).", "kind"),
+			func(s webphone.Stats, to values) {
+				to.gauge(s.Devices, "notification")
+				to.gauge(s.Sockets-s.Devices, "call")
+			}},
+		{metrics.Gauge("sipxrest_phone_users_online", "Users who have a notification socket."),
+			func(s webphone.Stats, to values) { to.gauge(s.Users) }},
+		{metrics.Counter("sipxrest_phone_frames_total", "Messages of audio, by what became of them: relayed; dropped, for who should hear them was too slow; malformed.", "outcome"),
+			func(s webphone.Stats, to values) {
+				to.count(s.FramesRelayed, "relayed")
+				to.count(s.FramesDropped, "dropped")
+				to.count(s.FramesMalformed, "malformed")
+			}},
+		{metrics.Counter("sipxrest_phone_requests_refused_total", "Requests at /api/v3 that were answered by an error."),
+			func(s webphone.Stats, to values) { to.count(s.Refused) }},
+		{metrics.Counter("sipxrest_phone_logins_failed_total", "Log-ins with a wrong user name or password."),
+			func(s webphone.Stats, to values) { to.count(s.LoginsFailed) }},
 	})
+	if g := service.Gateway(); g != nil {
+		addGatewayMetrics(r, service, g)
+	}
 }

@@ -264,7 +264,7 @@ func TestPhoneCallsASIPPhone(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 	r := metrics.New(metrics.Build{})
-	s.addPhoneMetrics(r)
+	addPhoneMetrics(r, s.phone)
 	answer := httptest.NewRecorder()
 	r.Handler(func() []string { return nil }).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
 	text := answer.Body.String()

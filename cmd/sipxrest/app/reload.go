@@ -82,10 +82,10 @@ func (a *App) readAgain(r *reload) {
 	if err != nil {
 		errs = append(errs, fmt.Errorf("configuration: %w", err))
 	}
-	errs = append(errs, a.dialling.reload(next), a.reloadCertificates())
-	if next != nil {
-		errs = append(errs, a.reloadDispatch(next))
-		a.takePhoneCalls(next)
+	for _, f := range a.features {
+		if f.reload != nil {
+			errs = append(errs, f.reload(next))
+		}
 	}
 	r.err = errors.Join(errs...)
 	if r.err != nil {
@@ -150,11 +150,10 @@ func (a *App) waiting(read *config.Config) (keys []string) {
 			keys = append(keys, key)
 		}
 	}
-	if a.dispatch != nil && read.NeedsPeers() && !a.cfg.NeedsPeers() {
-		keys = append(keys, "dispatch.trunks (sources: domain)")
-	}
-	if a.dialout != nil && read.Dialout.Country == "" && a.cfg.Dialout.Country == "" && read.Dial.Country != a.cfg.Dial.Country {
-		keys = append(keys, "dial.country (for dialout)")
+	for _, f := range a.features {
+		if f.waits != nil {
+			keys = append(keys, f.waits(read)...)
+		}
 	}
 	return keys
 }

@@ -107,14 +107,13 @@ func TestSIGTERMIsHeardWhileTheServiceStarts(t *testing.T) {
 func TestThePartsThatReadFilesDoNotKeepTheServiceFromEnding(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		disk := make(chan struct{})
-		ctx, cancel := context.WithCancel(t.Context())
 		p := newParts()
-		p.read(ctx, "users", func() error { <-disk; return nil })
-		p.read(ctx, "rules", func() error { <-ctx.Done(); return nil })
+		p.start(feature{name: "users", reads: true, run: func(context.Context) error { <-disk; return nil }})
+		p.start(feature{name: "certificates", reads: true, run: func(context.Context) error { <-disk; return nil }})
+		p.start(feature{name: "rules", reads: true, run: func(ctx context.Context) error { <-ctx.Done(); return nil }})
 		synctest.Wait()
 		began := time.Now()
-		cancel()
-		p.waitAll()
+		p.end()
 		if took := time.Since(began); took > fileWait {
 			t.Errorf("it ends after %v", took)
 		}
@@ -247,5 +246,24 @@ func TestAStatusIsNeverTooLongForSystemd(t *testing.T) {
 	r := &reload{err: &os.PathError{Op: "open", Path: strings.Repeat("ä\n", 5000), Err: syscall.EIO}}
 	if text := a.status(r); len(text) > 2*maxStatus || strings.ContainsRune(text, '\n') || !strings.HasPrefix(text, "The reload failed") {
 		t.Errorf("%d bytes: %.200q", len(text), text)
+	}
+}
+
+// What ends needs what started before it: that runs on until then.
+func TestPartsEndInTheReverseOfTheirStart(t *testing.T) {
+	a := &App{}
+	var ended []string
+	for _, f := range []feature{{name: "SIP", stage: stageSIP}, {name: "users"}, {name: "HTTP", stage: stageListeners}, {name: "DNS"}, {name: "webhooks", stage: stageWebhooks}} {
+		f.run = func(ctx context.Context) error { <-ctx.Done(); ended = append(ended, f.name); return nil }
+		f.stop = func() { ended = append(ended, "stop "+f.name) }
+		a.add(f)
+	}
+	p := newParts()
+	for _, f := range a.features {
+		p.start(f)
+	}
+	p.end()
+	if got, want := strings.Join(ended, ", "), "stop SIP, SIP, stop webhooks, webhooks, stop HTTP, HTTP, stop DNS, DNS, stop users, users"; got != want {
+		t.Errorf("%s\nwant %s", got, want)
 	}
 }

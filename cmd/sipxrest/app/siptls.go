@@ -30,13 +30,28 @@ func NewSIPTLS(cfg *config.Config, cert *web.Certificate, roots *web.Authorities
 	return t
 }
 
-// openSIPTLS reads what SIP over TLS needs.
-func (a *App) openSIPTLS() (_ sipflow.TLS, err error) {
+// openCertificates reads the authorities that SIP peers are verified with. Whoever
+// needs a certificate of ours asks certificateFor.
+func (a *App) openCertificates() (err error) {
 	if a.roots, err = web.ReadAuthorities(a.cfg.SIP.TLS.CA); err != nil {
-		return sipflow.TLS{}, a.cfg.At("sip.tls.ca", fmt.Errorf("sip.tls.ca: %w", err))
+		return a.cfg.At("sip.tls.ca", fmt.Errorf("sip.tls.ca: %w", err))
 	}
+	a.add(feature{name: "certificates", stage: stageBase, reads: true, metrics: a.addCertificateMetrics,
+		reload: func(*config.Config) error { return a.reloadCertificates() },
+		run: func(ctx context.Context) error {
+			if err := a.watchCertificates(ctx, a.log); err != nil {
+				a.log.Warn("changed certificates are read only on SIGHUP", "error", err)
+			}
+			return nil
+		}})
+	return nil
+}
+
+// sipTLS is how this service secures SIP.
+func (a *App) sipTLS() (sipflow.TLS, error) {
 	var cert *web.Certificate
 	if a.cfg.EncryptedSIP() {
+		var err error
 		if cert, err = a.certificateFor(config.TLS{Cert: a.cfg.SIP.TLS.Cert, Key: a.cfg.SIP.TLS.Key}); err != nil {
 			return sipflow.TLS{}, a.cfg.At("sip.tls.cert", fmt.Errorf("sip.tls.cert: %w", err))
 		}

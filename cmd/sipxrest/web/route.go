@@ -11,6 +11,9 @@ type Route struct {
 	Owns func(*http.Request) bool
 	// Handler answers; nil where the service has no such resource now.
 	Handler http.Handler
+	// Ungated answers in place of Handler, before anybody asks who the client is,
+	// on a listener with TLS, or without. nil, or if it returns nil: nothing does.
+	Ungated func(secure bool) http.Handler
 	// Fail answers a status as the resource words it; text says why.
 	Fail func(w http.ResponseWriter, status int, text string)
 	// ReadsBody reports whether the resource uses the body of a request of its,
@@ -30,6 +33,24 @@ func (rs Routes) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	http.NotFound(w, r)
+}
+
+// Ungated has those resources answer that do so before anybody asks who the client
+// is, on a listener with TLS, or without. All others are h's.
+func (rs Routes) Ungated(secure bool, h http.Handler) http.Handler {
+	var open Routes
+	for _, r := range rs {
+		if r.Ungated == nil {
+			continue
+		}
+		if r.Handler = r.Ungated(secure); r.Handler != nil {
+			open = append(open, r)
+		}
+	}
+	if open == nil {
+		return h
+	}
+	return append(open, Route{Handler: h})
 }
 
 // of is the resource that r asks for, whether it is there or not; nil for none.

@@ -2,7 +2,7 @@ package config
 
 import (
 	"reflect"
-	"strings"
+	"slices"
 )
 
 // With returns c with those keys as read has them that a service takes while it
@@ -10,19 +10,19 @@ import (
 func (c *Config) With(read *Config) *Config {
 	next := *c
 	next.origin = read.origin
-	next.Policy, next.Policies, next.PolicyUsers, next.Dial = read.Policy, read.Policies, read.PolicyUsers, read.Dial
-	next.Dispatch, next.Phone.Calls = read.Dispatch, read.Phone.Calls
+	from := read.rows()
+	for i, r := range next.rows() {
+		if r.AtOnce {
+			reflect.ValueOf(r.Set.At).Elem().Set(reflect.ValueOf(from[i].Set.At).Elem())
+		}
+	}
 	return &next
 }
 
 // TakenAtOnce reports whether a running service takes a change of the key when it
 // reads its files again. All others wait for a restart.
 func TakenAtOnce(key string) bool {
-	switch section, _, _ := strings.Cut(key, "."); section {
-	case "policy", "policies", "policy-users", "dial", "dispatch":
-		return true
-	}
-	return key == "phone.calls"
+	return slices.ContainsFunc(new(Config).rows(), func(r row) bool { return r.Name == key && r.AtOnce })
 }
 
 // Differences names the keys whose values are others in read, in the order of the

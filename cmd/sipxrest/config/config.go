@@ -4,6 +4,7 @@ import (
 	"os"
 	"time"
 
+	"sipxrest/internal/setting"
 	"sipxrest/policy"
 )
 
@@ -202,29 +203,19 @@ type DNS struct{ Servers []string }
 // Default answers the configuration that holds when nothing is set. The
 // domain and the users are missing in it. Load has a better DataDir.
 func Default() Config {
-	data := os.Getenv("STATE_DIRECTORY") // set by systemd, absolute
-	if data == "" {
-		data = "data"
+	c := Config{DataDir: os.Getenv("STATE_DIRECTORY")} // set by systemd, absolute
+	if c.DataDir == "" {
+		c.DataDir = "data"
 	}
-	return Config{
-		DataDir: data,
-		HTTP: []HTTPListener{
-			{Listen: ":6666", TLS: &TLS{}, Auth: "trusted-or-pin"},
-			{Listen: ":6667", Auth: "pin"},
-		},
-		SIP: SIP{NAT: true, WSPath: "/", TLS: SIPTLS{ClientAuth: "none", Verify: true},
-			Health: Health{Interval: 30 * time.Second, Timeout: 2 * time.Second}},
-		Trusted: []string{WordDomain},
-		Call:    Call{Timeout: 180 * time.Second, ResultCacheTime: 180 * time.Second, AutoAnswer: "off"},
-		Refer:   Refer{HangUpOn: "progress", Fallback: true},
-		Limits: Limits{Calls: 20000, Records: 500000, RecordBytes: 256 << 20, Connections: 10000, CallsPerUser: 100, CallRatePerUser: 10, CallRatePerPair: 20,
-			SIPRatePerAddress: 20, SIPRate: 1000, DialogRate: 50, SIPConnectionsPerAddress: 64},
-		Log:     Log{Level: "info", Format: "text"},
-		Drain:   30 * time.Second,
-		Trace:   Trace{Sample: 1},
-		Dialout: defaultDialout(),
-		Phone:   defaultPhone(),
+	for _, r := range c.rows() {
+		if r.Default == "" {
+			continue
+		}
+		if err := setText(setting.Key{Name: r.Name, Field: r.Set}, r.Default); err != nil {
+			panic(err) // a mistake of the table
+		}
 	}
+	return c
 }
 
 // WordDomain in "trusted" stands for the domain's SIP proxies.

@@ -381,7 +381,7 @@ func TestThePackagedConfigurationIsTheExample(t *testing.T) {
 	}
 	// The service under systemd and commands in a shell must mean the same folder.
 	if want := strings.Replace(Example, "\n#data-dir: data\n", "\ndata-dir: "+SystemDataDir+"\n", 1); string(packaged) != want || want == Example {
-		t.Error("packaging/sipxrest.yaml differs from cmd/sipxrest/app/example.yaml in more than data-dir: copy the latter, and set it")
+		t.Error("packaging/sipxrest.yaml differs from cmd/sipxrest/config/example.yaml in more than data-dir: go generate ./cmd/sipxrest/config")
 	}
 	unit, err := os.ReadFile("../../../packaging/sipxrest.service")
 	if err != nil {

@@ -42,36 +42,57 @@ type Dialout struct {
 	Limits dialout.Limits
 }
 
-// defaultDialout holds when nothing is set.
-func defaultDialout() Dialout {
-	return Dialout{RingTimeout: time.Minute, DTMF: string(dialout.DTMFRelay), Limits: dialout.Limits{Calls: 100, Room: 20, User: 10}}
-}
-
 // InUse says whether anything is set that has calls made.
 func (d *Dialout) InUse() bool {
 	return len(d.Servers) > 0 || d.Gateway != (dialout.Gateway{}) || d.RoomTarget != "" || d.Target != "" || d.Agent != ""
 }
 
-// keys answers the section's keys.
-func (d *Dialout) keys() []setting.Key {
-	return []setting.Key{
-		{Name: "dialout.servers", Field: servers(&d.Servers)},
-		{Name: "dialout.ca", Field: setting.Path(&d.CA)},
-		{Name: "dialout.gateway.uri", Field: setting.Text(&d.Gateway.URI)},
-		{Name: "dialout.gateway.user", Field: setting.Text(&d.Gateway.User)},
-		{Name: "dialout.gateway.secret", Field: setting.Text(&d.Gateway.Secret)},
-		{Name: "dialout.gateway.realm", Field: setting.Text(&d.Gateway.Realm)},
-		{Name: "dialout.gateway.domain", Field: setting.Text(&d.Gateway.Domain)},
-		{Name: "dialout.gateway.default-number", Field: setting.Text(&d.Gateway.DefaultNumber)},
-		{Name: "dialout.room-target", Field: setting.Text(&d.RoomTarget)},
-		{Name: "dialout.target", Field: setting.Text(&d.Target)},
-		{Name: "dialout.agent", Field: setting.Text(&d.Agent)},
-		{Name: "dialout.ring-timeout", Field: setting.Duration(&d.RingTimeout)},
-		{Name: "dialout.country", Field: setting.Text(&d.Country)},
-		{Name: "dialout.dtmf", Field: setting.Text(&d.DTMF)},
-		{Name: "dialout.limits.calls", Field: setting.Number(&d.Limits.Calls)},
-		{Name: "dialout.limits.room", Field: setting.Number(&d.Limits.Room)},
-		{Name: "dialout.limits.user", Field: setting.Number(&d.Limits.User)},
+// rows are the keys of the section.
+func (d *Dialout) rows() []row {
+	return []row{
+		{Name: "dialout.servers", Set: servers(&d.Servers),
+			Show: "[{url: \"https://signaling.example\", secret: \"INTERNALSECRET\", backends: [{url: \"https://cloud.example/\", sip-secret: \"SIPSECRET\"}]}]",
+			Doc:  "signaling servers of Nextcloud Talk: `{url: https://signaling.example, secret: INTERNALSECRET, backends: [{url: https://cloud.example/, sip-secret: SECRET}]}`; of a cluster, each node. See [dialout.md](dialout.md), as for all of `dialout`",
+			About: "Talk's signaling servers with their internalsecret, and the Nextclouds\n" +
+				"behind them with Talk's sip_bridge_shared_secret."},
+		{Name: "dialout.ca", Set: setting.Path(&d.CA), Absent: "the system's", Show: "ca.crt",
+			Doc: "PEM file of the authorities that signaling servers and Nextclouds are verified with"},
+		{Name: "dialout.gateway.uri", Set: setting.Text(&d.Gateway.URI), Show: "\"sip:gateway.example\"",
+			Doc: "SIP URI of the way to the telephone network, `sip:gateway.example;transport=tls`"},
+		{Name: "dialout.gateway.user", Set: setting.Text(&d.Gateway.User), Show: "trunk",
+			Doc: "user name at the gateway; nobody else is told the secret"},
+		{Name: "dialout.gateway.secret", Set: setting.Text(&d.Gateway.Secret), Show: "\"SECRET\"",
+			Doc: "its password"},
+		{Name: "dialout.gateway.realm", Set: setting.Text(&d.Gateway.Realm), Absent: "any", Show: "gateway.example",
+			Doc: "the only realm for which the gateway gets an answer"},
+		{Name: "dialout.gateway.domain", Set: setting.Text(&d.Gateway.Domain), Absent: "the gateway's host", Show: "gateway.example",
+			Doc: "host in From"},
+		{Name: "dialout.gateway.default-number", Set: setting.Text(&d.Gateway.DefaultNumber), Show: "\"+493012345\"",
+			Doc: "caller of calls that name none, `+4930123456`"},
+		{Name: "dialout.room-target", Set: setting.Text(&d.RoomTarget), Absent: "required with `dialout.servers`", Show: "\"sip:{token}@conference.example\"",
+			Doc: "SIP URI of a conversation's conference, with `{token}` (or `{roomid}`, the same): `sip:{token}@conference.example`",
+			About: "What a phone is joined with: {token} stands for Talk's conversation; target\n" +
+				"is for requests over HTTP that name none."},
+		{Name: "dialout.target", Set: setting.Text(&d.Target), Show: "sip:conference@pbx.example",
+			Doc: "SIP URI or user that a phone is joined with when `POST /dialout` names none"},
+		{Name: "dialout.agent", Set: setting.Text(&d.Agent), Show: "\"201\"",
+			Doc:   "the user for whom Talk calls: his policy holds, and his SIP password answers challenges on the way to `dialout.room-target`",
+			About: "The user for whom Talk calls: his policy and his SIP password."},
+		{Name: "dialout.ring-timeout", Set: setting.Duration(&d.RingTimeout), Default: "1m",
+			Doc:   "how long a phone rings; 1 s to 10 min",
+			About: "How long a phone rings."},
+		{Name: "dialout.country", Set: setting.Text(&d.Country), Absent: "`dial.country`", Show: "DE",
+			Doc:   "country of numbers without a country code in `POST /dialout`, `DE`; without it they are refused",
+			About: "Of numbers without a country code. Default: dial.country."},
+		{Name: "dialout.dtmf", Set: setting.Text(&d.DTMF), Default: "relay",
+			Doc:   "digits go by INFO as `application/dtmf-relay`; `plain`: `application/dtmf`",
+			About: "Digits by INFO: relay or plain."},
+		{Name: "dialout.limits.calls", Set: setting.Number(&d.Limits.Calls), Default: "100",
+			Doc: "calls to telephones at once"},
+		{Name: "dialout.limits.room", Set: setting.Number(&d.Limits.Room), Default: "20",
+			Doc: "those of one Talk conversation"},
+		{Name: "dialout.limits.user", Set: setting.Number(&d.Limits.User), Default: "10",
+			Doc: "those of one user of `POST /dialout`"},
 	}
 }
 

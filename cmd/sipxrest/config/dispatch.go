@@ -38,16 +38,73 @@ type Dispatch struct {
 // InUse says whether calls that come in are dispatched.
 func (d *Dispatch) InUse() bool { return len(d.Rules) > 0 || d.RulesDir != "" || len(d.Trunks) > 0 }
 
-// keys answers the section's keys.
-func (d *Dispatch) keys() []setting.Key {
-	return []setting.Key{
-		{Name: "dispatch.rules", Field: dispatchRules(&d.Rules)},
-		{Name: "dispatch.rules-dir", Field: setting.Path(&d.RulesDir)},
-		{Name: "dispatch.trunks", Field: trunks(&d.Trunks)},
-		{Name: "dispatch.digest-algorithms", Field: setting.Texts(&d.DigestAlgorithms)},
-		{Name: "dispatch.rooms", Field: setting.Words(&d.Rooms, `{lobby: "sip:lobby@conference.example"}`)},
-		{Name: "dispatch.room-target", Field: setting.Text(&d.RoomTarget)},
-		{Name: "dispatch.agent", Field: setting.Text(&d.Agent)},
+// rows are the keys of the section.
+func (d *Dispatch) rows() []row {
+	return []row{
+		{Name: "dispatch.rules", Set: dispatchRules(&d.Rules), AtOnce: true, After: "dispatch.rules-dir",
+			Doc: "who decides on calls that come in, a list; see [dispatch.md](dispatch.md), as for all of `dispatch`",
+			About: "The rule that says most of a call is taken: number and trunk, number, trunk,\n" +
+				"any, and of those one for the caller before one for all.",
+			Show: `
+  #- id: support               # logs and webhooks show it
+    #name: Support hotline
+    #trunks: [carrier]         # of which the call comes; any
+    #numbers: ["+4930123456"]  # called, in any spelling; any
+    #inbound_numbers: []       # calling; any
+    #default_region: DE        # of numbers without country code; dial.country
+    #url: https://hooks.example/calls
+    #method: POST              # POST, PUT, or GET: fields as query
+    #timeout: 5s               # for all of it
+    #fallback: 480             # when it fails: a code, or {action: …} as below
+    #headers: {X-Tenant: acme} # added to the request
+    #sip_headers: [X-Customer] # of the INVITE, told to the webhook
+    #project_id: ""            # told to the webhook
+    #hmac_secret: "AT-LEAST-16-CHARACTERS" # X-Signature
+    #jwt: {issuer: key1, keys: [{id: key1, secret: "AT-LEAST-16-CHARACTERS"}]} # the first signs
+    #allow_http: false         # an http:// URL
+    #allow_private: []         # hosts of the URL with private addresses
+    #ca_file: ca.crt           # authorities of the webhook; the system's
+    #client_cert: hook.crt     # shown to it, with client_key
+    #client_key: hook.key
+    #proxy: http://proxy.example:3128
+    #events: [answered, ended, transfer_failed, target_failed] # told to it
+    #events_url: https://hooks.example/events # or to another
+    #decide: [transfer_failed, target_failed] # its answer says how to go on
+    #pin_check: local          # or webhook: asked with event pin_entered
+    #mode: dial                # a transfer; redirect: answered 302
+    #policy: no-international  # whom transfers, and REFERs of the caller, may call; default: policy
+  # Without url the rule decides, by the fields that a webhook may answer:
+  #- {id: closed, numbers: ["+4930123457"], action: hangup, reject_status_code: 486, reject_reason: Closed}
+  #- {id: moved, numbers: ["+4930123458"], action: transfer, transfer_to: "sip:202@pbx.example", transfer_ringing_timeout: 20s, destination_name: Desk}
+  #- {id: conference, numbers: ["5000"], action: answer, room_name: support, pin: "1234", media_encryption: SRTP, metadata: "", attributes: {}}`},
+		{Name: "dispatch.rules-dir", Set: setting.Path(&d.RulesDir), AtOnce: true, After: "dispatch.agent", Show: "dispatch.d",
+			Doc:   "folder with more rules, in files `*.yaml` with a rule or a list of them; watched",
+			About: "More rules, in files *.yaml with a rule or a list of them; watched."},
+		{Name: "dispatch.trunks", Set: trunks(&d.Trunks), AtOnce: true,
+			Doc: "who may send calls: `{name: carrier, sources: [192.0.2.7]}`, with `username` and `password` by digest, and `max-calls` at once (`0`: as many as `limits.calls`); other callers must prove that they are users",
+			About: "Who may send calls: networks, addresses, the word domain (the domain's SIP\n" +
+				"proxies). from-hosts tells trunks at one address apart; alone it would prove\n" +
+				"nothing. With username the caller must prove to be that user, by password or\n" +
+				"by the SIP password that users.yaml has. All others must prove to be a user.\n" +
+				"max-calls bounds the calls that come in by it at once (480 beyond it);\n" +
+				"default 0: as many as limits.calls.",
+			Show: `
+  #- {name: carrier, sources: [192.0.2.7, 198.51.100.0/24], from-hosts: [carrier.example], max-calls: 30}
+  #- {name: branch, username: branch, password: "SECRET"}`},
+		{Name: "dispatch.digest-algorithms", Set: setting.Texts(&d.DigestAlgorithms), AtOnce: true, Absent: "`[SHA-256, MD5]`", Show: "[SHA-256, MD5]",
+			Doc: "by what callers are challenged, in this order; one that is left out is not taken. `[MD5]` for clients that read the first challenge only",
+			About: "By what callers are challenged, in this order. MD5 first, or alone, is for\n" +
+				"phones that look at the first challenge only, such as SIPp 3.6; an algorithm\n" +
+				"that is left out is not taken."},
+		{Name: "dispatch.rooms", Set: setting.Words(&d.Rooms, `{lobby: "sip:lobby@conference.example"}`), AtOnce: true,
+			Show:  "{support: \"sip:9000@pbx.example\"}",
+			Doc:   "SIP URIs by the name of a room, `{support: \"sip:9000@pbx.example\"}`",
+			About: "What room_name in an answer stands for: SIP URIs by name, and for all others."},
+		{Name: "dispatch.room-target", Set: setting.Text(&d.RoomTarget), AtOnce: true, Show: "\"sip:{room}@conference.example\"",
+			Doc: "SIP URI of all other rooms, with `{room}`: `sip:{room}@conference.example`"},
+		{Name: "dispatch.agent", Set: setting.Text(&d.Agent), AtOnce: true, Show: "\"201\"",
+			Doc:   "the user whose SIP password answers challenges on the way to rooms and targets",
+			About: "The user whose SIP password answers challenges on the way there."},
 	}
 }
 

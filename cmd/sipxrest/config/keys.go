@@ -9,71 +9,57 @@ import (
 	"sipxrest/internal/setting"
 )
 
+// A row is one key of the configuration, and all that is said of it: the file, the
+// environment and the flags read it, Validate checks it, and the example, the copy
+// in packaging and the page of keys are made of it by `go generate`.
+type row struct {
+	Name string // "sip.listen"
+	// Set is the field that the key sets, and how it reads a value.
+	Set setting.Field
+	// Check says what is wrong with the value to which its argument points. nil:
+	// nothing can be, or it depends on other keys, see Validate.
+	Check func(at any) error
+	// AtOnce says that a running service takes a change when it reads its files
+	// again. All others wait for a restart.
+	AtOnce bool
+
+	// Default is the value that holds when nothing is set. Empty: that of Go, and
+	// Absent says in the page of keys what this means ("none" if it is empty, too).
+	Default, Absent string
+	// Doc says in the page of keys what the key means.
+	Doc string
+
+	// About is the comment before the key in the example, Show the value there if
+	// it is not the default. One that begins with a line's end is shown as it is.
+	About, Show string
+	// Live says that the example sets the key; all others are comments.
+	Live bool
+	// After names the key that comes before in the example, where the row before
+	// does not.
+	After string
+}
+
+// A section is how the example shows a section of keys.
+type section struct {
+	// About is the comment before it.
+	About string
+	// Inline shows its keys on its own line: {level: info, format: text}.
+	Inline bool
+	// After names the key, or section, that comes before in the example, where the
+	// rows before do not.
+	After string
+}
+
+//go:generate go test -run TestTheGeneratedFilesAreCurrent -update
+
 // keys answers every key of the configuration, bound to c.
 func (c *Config) keys() []setting.Key {
-	keys := []setting.Key{
-		{Name: "domain", Field: setting.Text(&c.Domain)},
-		{Name: "realm", Field: setting.Text(&c.Realm)},
-		{Name: "data-dir", Field: setting.Path(&c.DataDir)},
-		{Name: "sip.listen", Field: setting.Texts(&c.SIP.Listen)},
-		{Name: "sip.outbound-proxy", Field: setting.Texts(&c.SIP.OutboundProxy)},
-		{Name: "sip.external-address", Field: setting.Text(&c.SIP.ExternalAddress)},
-		{Name: "sip.nat", Field: setting.Truth(&c.SIP.NAT)},
-		{Name: "sip.health.interval", Field: setting.Duration(&c.SIP.Health.Interval)},
-		{Name: "sip.health.timeout", Field: setting.Duration(&c.SIP.Health.Timeout)},
-		{Name: "sip.health.user", Field: setting.Text(&c.SIP.Health.User)},
-		{Name: "sip.user-agent", Field: setting.Text(&c.SIP.UserAgent)},
-		{Name: "sip.tls.cert", Field: setting.Path(&c.SIP.TLS.Cert)},
-		{Name: "sip.tls.key", Field: setting.Path(&c.SIP.TLS.Key)},
-		{Name: "sip.tls.ca", Field: setting.Path(&c.SIP.TLS.CA)},
-		{Name: "sip.tls.client-auth", Field: setting.Text(&c.SIP.TLS.ClientAuth)},
-		{Name: "sip.tls.verify", Field: setting.Truth(&c.SIP.TLS.Verify)},
-		{Name: "sip.tls.min-version", Field: setting.Text(&c.SIP.TLS.MinVersion)},
-		{Name: "sip.ws-path", Field: setting.Text(&c.SIP.WSPath)},
-		{Name: "http", Field: listeners(&c.HTTP)},
-		{Name: "trusted", Field: setting.Texts(&c.Trusted)},
-		{Name: "reverse-proxies", Field: setting.Texts(&c.ReverseProxies)},
-		{Name: "allowed-origins", Field: setting.Texts(&c.AllowedOrigins)},
-		{Name: "http-names", Field: setting.Texts(&c.HTTPNames)},
-		{Name: "allow-pinless", Field: setting.Truth(&c.AllowPinless)},
-		{Name: "users", Field: setting.Paths(&c.Users)},
-		{Name: "policy", Field: setting.Text(&c.Policy)},
-		{Name: "policies", Field: policies(&c.Policies)},
-		{Name: "policy-users", Field: setting.Words(&c.PolicyUsers, `{"201": local-only}`)},
-		{Name: "dial.country", Field: setting.Text(&c.Dial.Country)},
-		{Name: "dial.international-prefixes", Field: setting.Texts(&c.Dial.InternationalPrefixes)},
-		{Name: "dial.outside-line", Field: setting.Texts(&c.Dial.OutsideLine)},
-		{Name: "dial.extension-digits", Field: setting.Number(&c.Dial.ExtensionDigits)},
-		{Name: "call.timeout", Field: setting.Duration(&c.Call.Timeout)},
-		{Name: "call.result-cache-time", Field: setting.Duration(&c.Call.ResultCacheTime)},
-		{Name: "call.auto-answer", Field: setting.Text(&c.Call.AutoAnswer)},
-		{Name: "call.follow-redirects", Field: setting.Truth(&c.Call.FollowRedirects)},
-		{Name: "refer.hangup-on", Field: setting.Text(&c.Refer.HangUpOn)},
-		{Name: "refer.fallback", Field: setting.Truth(&c.Refer.Fallback)},
-		{Name: "limits.calls", Field: setting.Number(&c.Limits.Calls)},
-		{Name: "limits.records", Field: setting.Number(&c.Limits.Records)},
-		{Name: "limits.record-bytes", Field: setting.Number(&c.Limits.RecordBytes)},
-		{Name: "limits.connections", Field: setting.Number(&c.Limits.Connections)},
-		{Name: "limits.connections-per-address", Field: setting.Number(&c.Limits.ConnectionsPerAddress)},
-		{Name: "limits.calls-per-user", Field: setting.Number(&c.Limits.CallsPerUser)},
-		{Name: "limits.call-rate-per-user", Field: setting.Number(&c.Limits.CallRatePerUser)},
-		{Name: "limits.call-rate", Field: setting.Number(&c.Limits.CallRate)},
-		{Name: "limits.call-rate-per-pair", Field: setting.Number(&c.Limits.CallRatePerPair)},
-		{Name: "limits.sip-rate-per-address", Field: setting.Number(&c.Limits.SIPRatePerAddress)},
-		{Name: "limits.sip-rate", Field: setting.Number(&c.Limits.SIPRate)},
-		{Name: "limits.dialog-rate", Field: setting.Number(&c.Limits.DialogRate)},
-		{Name: "limits.sip-connections-per-address", Field: setting.Number(&c.Limits.SIPConnectionsPerAddress)},
-		{Name: "log.level", Field: setting.Text(&c.Log.Level)},
-		{Name: "log.format", Field: setting.Text(&c.Log.Format)},
-		{Name: "log.calls", Field: setting.Truth(&c.Log.Calls)},
-		{Name: "drain", Field: setting.Duration(&c.Drain)},
-		{Name: "metrics.listen", Field: setting.Text(&c.Metrics.Listen)},
-		{Name: "trace.endpoint", Field: setting.Text(&c.Trace.Endpoint)},
-		{Name: "trace.sample", Field: setting.Share(&c.Trace.Sample)},
-		{Name: "dns.servers", Field: setting.Texts(&c.DNS.Servers)},
+	rows := c.rows()
+	keys := make([]setting.Key, len(rows))
+	for i, r := range rows {
+		keys[i] = setting.Key{Name: r.Name, Field: r.Set}
 	}
-	keys = append(keys, c.Phone.keys()...)
-	return append(append(keys, c.Dialout.keys()...), c.Dispatch.keys()...)
+	return keys
 }
 
 // variable answers the name of a key in the environment.

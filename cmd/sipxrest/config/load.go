@@ -220,22 +220,30 @@ func unknownDotted(word string, keys []setting.Key) error {
 	return setting.UnknownKey("", word, keys)
 }
 
-// setText sets a key to a text: a list's text is YAML, any other is taken as
-// it is. Relative paths start at the working directory.
+// setText sets a key to a text, and notes where it comes from.
 func (c *Config) setText(k setting.Key, origin, val string) error {
+	if err := setText(k, val); err != nil {
+		return fmt.Errorf("%s: %w", origin, err)
+	}
+	c.origin[k.Name] = origin
+	return nil
+}
+
+// setText sets a key to a text: a list's text is YAML, any other is taken as it is.
+// Relative paths start at the working directory.
+func setText(k setting.Key, val string) error {
 	node := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: val}
 	if k.List {
 		var err error
 		if node, err = setting.Document([]byte(val)); err != nil {
-			return fmt.Errorf("%s: %s: %w", origin, k.Name, err)
+			return fmt.Errorf("%s: %w", k.Name, err)
 		}
 		if node == nil {
-			return fmt.Errorf("%s: %s: it is empty: write a value, [] for an empty list, or leave it out for the default", origin, k.Name)
+			return fmt.Errorf("%s: it is empty: write a value, [] for an empty list, or leave it out for the default", k.Name)
 		}
 	}
 	if err := k.Set(setting.Value{Node: node}); err != nil {
-		return fmt.Errorf("%s: %s: %w", origin, k.Name, err)
+		return fmt.Errorf("%s: %w", k.Name, err)
 	}
-	c.origin[k.Name] = origin
 	return nil
 }

@@ -50,35 +50,69 @@ type PhoneLimits struct {
 	RequestsPerUser int // per second
 }
 
-// defaultPhone holds when nothing is set.
-func defaultPhone() Phone {
-	return Phone{Calls: true, MinLevel: webphone.DefaultLevel, RingTime: time.Minute, MaxCall: 4 * time.Hour,
-		Limits: PhoneLimits{Sockets: 5000, SocketsPerUser: 10, Calls: 2000, RequestsPerUser: 10}, SIP: PhoneSIP{RTPPorts: "20000-20999", Guests: true}}
-}
-
 // HasGateway reports whether users and SIP phones can call each other.
 func (p *Phone) HasGateway() bool { return p.Enabled && p.SIP.Enabled }
 
-// keys are the keys of the section.
-func (p *Phone) keys() []setting.Key {
-	return append([]setting.Key{
-		{Name: "phone.enabled", Field: setting.Truth(&p.Enabled)},
-		{Name: "phone.calls", Field: setting.Truth(&p.Calls)},
-		{Name: "phone.listen", Field: setting.Text(&p.Listen)},
-		{Name: "phone.tls.cert", Field: setting.Path(&p.TLS.Cert)},
-		{Name: "phone.tls.key", Field: setting.Path(&p.TLS.Key)},
-		{Name: "phone.tls.min-version", Field: setting.Text(&p.TLS.MinVersion)},
-		{Name: "phone.plain-http", Field: setting.Truth(&p.PlainHTTP)},
-		{Name: "phone.database", Field: setting.Path(&p.Database)},
-		{Name: "phone.origins", Field: setting.Texts(&p.Origins)},
-		{Name: "phone.min-level", Field: setting.Text(&p.MinLevel)},
-		{Name: "phone.ring-time", Field: setting.Duration(&p.RingTime)},
-		{Name: "phone.max-call-time", Field: setting.Duration(&p.MaxCall)},
-		{Name: "phone.limits.sockets", Field: setting.Number(&p.Limits.Sockets)},
-		{Name: "phone.limits.sockets-per-user", Field: setting.Number(&p.Limits.SocketsPerUser)},
-		{Name: "phone.limits.calls", Field: setting.Number(&p.Limits.Calls)},
-		{Name: "phone.limits.requests-per-user", Field: setting.Number(&p.Limits.RequestsPerUser)},
-	}, p.SIP.keys()...)
+// rows are the keys of the section.
+func (p *Phone) rows() []row {
+	return []row{
+		{Name: "phone.enabled", Set: setting.Truth(&p.Enabled), Default: "false", Show: "true",
+			Doc: "calls over WebSocket at `/api/v3` (see [phone.md](phone.md), as for all of `phone`)"},
+		{Name: "phone.calls", Set: setting.Truth(&p.Calls), AtOnce: true, Default: "true",
+			Doc:   "`false` answers 451 to what is about calls; read again on SIGHUP",
+			About: "false answers 451 to what is about calls; read again on SIGHUP."},
+		{Name: "phone.listen", Set: setting.Text(&p.Listen), Absent: "those of `http` with TLS", Show: "\":8443\"",
+			Doc: "an address of its own, `:8443`",
+			About: "Default: the listeners of http that have TLS. Of its own, with a self-signed\n" +
+				"certificate unless tls names another:"},
+		{Name: "phone.tls.cert", Set: setting.Path(&p.TLS.Cert), Absent: "self-signed", Show: "phone.crt",
+			Doc: "PEM file, for `phone.listen`"},
+		{Name: "phone.tls.key", Set: setting.Path(&p.TLS.Key), Absent: "self-signed", Show: "phone.key",
+			Doc: "its key"},
+		{Name: "phone.tls.min-version", Set: setting.Text(&p.TLS.MinVersion), Absent: "`1.2`", Show: "\"1.2\"",
+			Doc: "`1.2` or `1.3`"},
+		{Name: "phone.plain-http", Set: setting.Truth(&p.PlainHTTP), Default: "false",
+			Doc:   "`true` serves without TLS, on `phone.listen` in place of it, else on the plain listeners of `http`, too: for a reverse proxy that has TLS. Passwords and voices go over it",
+			About: "Without TLS, behind a reverse proxy that has it. Passwords go over it."},
+		{Name: "phone.database", Set: setting.Path(&p.Database), Absent: "`phone.db` in `data-dir`", Show: "phone.db",
+			Doc:   "the file with the users",
+			About: "The file with the users. Default: phone.db in data-dir."},
+		{Name: "phone.origins", Set: setting.Texts(&p.Origins), Check: origins, Show: "[https://phone.example]",
+			Doc:   "browser pages of other sites that may use it, beside `allowed-origins`",
+			About: "Browser pages of other sites that may use it, beside allowed-origins."},
+		{Name: "phone.min-level", Set: setting.Text(&p.MinLevel), Check: word(webphone.Levels...), Default: "verified",
+			Doc:   "access level from which users may call: `unverified`, `banned`, `quarantined`, `verified`, `client`, `moderator`, `twitarrteam`, `tho`, `admin`",
+			About: "The access level from which users may call."},
+		{Name: "phone.ring-time", Set: setting.Duration(&p.RingTime), Check: between(time.Second, 10*time.Minute), Default: "1m",
+			Doc:   "how long a call may be unanswered; 1 s to 10 min",
+			About: "How long a call may be unanswered, and how long it may last (0: any time)."},
+		{Name: "phone.max-call-time", Set: setting.Duration(&p.MaxCall), Check: orZero(between(time.Minute, 7*24*time.Hour)), Default: "4h",
+			Doc: "how long a call may last, up to 7 days; 0: as long as it likes"},
+		{Name: "phone.limits.sockets", Set: setting.Number(&p.Limits.Sockets), Check: count(1_000_000), Default: "5000",
+			Doc: "WebSockets at once"},
+		{Name: "phone.limits.sockets-per-user", Set: setting.Number(&p.Limits.SocketsPerUser), Check: count(1000), Default: "10",
+			Doc: "notification sockets of one user"},
+		{Name: "phone.limits.calls", Set: setting.Number(&p.Limits.Calls), Check: count(1_000_000), Default: "2000",
+			Doc: "calls at once"},
+		{Name: "phone.limits.requests-per-user", Set: setting.Number(&p.Limits.RequestsPerUser), Check: count(1_000_000), Default: "10",
+			Doc: "requests per second of one user; twice as many at once"},
+		{Name: "phone.sip.enabled", Set: setting.Truth(&p.SIP.Enabled), Default: "false", Show: "true",
+			Doc: "users and SIP phones call each other (see [phone.md](phone.md#sip-phones), as for all of `phone.sip`)"},
+		{Name: "phone.sip.domain", Set: setting.Text(&p.SIP.Domain), Absent: "`domain`", Show: "example.com",
+			Doc: "host of the SIP addresses of users who call"},
+		{Name: "phone.sip.address", Set: setting.Text(&p.SIP.Address), Absent: "`sip.external-address`, or the first SIP socket's", Show: "192.0.2.1",
+			Doc: "address that SIP phones send audio to"},
+		{Name: "phone.sip.rtp-ports", Set: setting.Text(&p.SIP.RTPPorts), Default: "20000-20999",
+			Doc: "UDP ports for audio, two for each call"},
+		{Name: "phone.sip.agent", Set: setting.Text(&p.SIP.Agent), Show: "\"200\"",
+			Doc: "user whose SIP password answers challenges on the way to SIP phones"},
+		{Name: "phone.sip.guests", Set: setting.Truth(&p.SIP.Guests), Default: "true",
+			Doc: "`false` refuses SIP callers that are no users (603)"},
+		{Name: "phone.sip.media-allow", Set: setting.Texts(&p.SIP.MediaAllow), Show: "[127.0.0.0/8]",
+			Doc: "networks that audio is sent to though it would not be: loopback, link-local, this machine's own addresses"},
+		{Name: "phone.sip.media-nat", Set: setting.Texts(&p.SIP.MediaNAT), Show: "[]",
+			Doc: "networks that audio may come from though the phone named another address: those of NATs in front of phones"},
+	}
 }
 
 // phone checks the section.
@@ -109,16 +143,6 @@ func (v *checks) phone() {
 			v.check("phone.enabled", errors.New("no listener of http has tls: add tls: {} to one, or set phone.listen, or phone.plain-http behind a reverse proxy"))
 		}
 	}
-	v.origins("phone.origins", p.Origins)
-	v.word("phone.min-level", p.MinLevel, webphone.Levels...)
-	v.span("phone.ring-time", p.RingTime, time.Second, 10*time.Minute)
-	if p.MaxCall != 0 {
-		v.span("phone.max-call-time", p.MaxCall, time.Minute, 7*24*time.Hour)
-	}
-	v.count("phone.limits.sockets", p.Limits.Sockets, 1_000_000)
-	v.count("phone.limits.sockets-per-user", p.Limits.SocketsPerUser, 1000)
-	v.count("phone.limits.calls", p.Limits.Calls, 1_000_000)
-	v.count("phone.limits.requests-per-user", p.Limits.RequestsPerUser, 1_000_000)
 	v.phoneSIP()
 }
 
@@ -152,19 +176,6 @@ type PhoneSIP struct {
 	// MediaAllow lists networks where audio goes though it would not, MediaNAT
 	// those from which it may come though no phone has named them.
 	MediaAllow, MediaNAT []string
-}
-
-func (p *PhoneSIP) keys() []setting.Key {
-	return []setting.Key{
-		{Name: "phone.sip.enabled", Field: setting.Truth(&p.Enabled)},
-		{Name: "phone.sip.domain", Field: setting.Text(&p.Domain)},
-		{Name: "phone.sip.address", Field: setting.Text(&p.Address)},
-		{Name: "phone.sip.rtp-ports", Field: setting.Text(&p.RTPPorts)},
-		{Name: "phone.sip.agent", Field: setting.Text(&p.Agent)},
-		{Name: "phone.sip.guests", Field: setting.Truth(&p.Guests)},
-		{Name: "phone.sip.media-allow", Field: setting.Texts(&p.MediaAllow)},
-		{Name: "phone.sip.media-nat", Field: setting.Texts(&p.MediaNAT)},
-	}
 }
 
 // phoneSIP checks the section.

@@ -70,7 +70,6 @@ func (v *checks) sipTLS() {
 	if (t.Cert == "") != (t.Key == "") {
 		v.check("sip.tls.cert", errors.New("write both sip.tls.cert and sip.tls.key, or neither for a self-signed certificate"))
 	}
-	v.word("sip.tls.client-auth", t.ClientAuth, "none", "request", "require")
 	if _, ok := tlsVersions[t.MinVersion]; !ok {
 		v.check("sip.tls.min-version", fmt.Errorf(`%q is unknown: write "1.2" or "1.3"`, t.MinVersion))
 	}
@@ -125,8 +124,8 @@ func (v *checks) sip() {
 		v.check("sip.external-address", fmt.Errorf("%q is neither a host name nor an address; the port is that of sip.listen", h))
 	}
 	if h := v.c.SIP.Health; h.Interval != 0 {
-		v.span("sip.health.interval", h.Interval, time.Second, time.Hour)
-		v.span("sip.health.timeout", h.Timeout, 100*time.Millisecond, 30*time.Second)
+		v.check("sip.health.interval", span(h.Interval, time.Second, time.Hour))
+		v.check("sip.health.timeout", span(h.Timeout, 100*time.Millisecond, 30*time.Second))
 	}
 	v.sipTLS()
 	if strings.ContainsFunc(v.c.SIP.UserAgent, func(r rune) bool { return r < ' ' || r == 0x7f }) {

@@ -6,14 +6,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"time"
 
 	"sipxrest/internal/setting"
-	"sipxrest/sipflow"
 )
 
 // Validate completes the configuration (the realm) and checks every value.
@@ -39,17 +36,13 @@ func (c *Config) Validate() error {
 		v.check("users", errors.New("missing: "+cmp.Or(c.usersHint, "name the file with the users, such as users: [users.yaml]")))
 	}
 	v.policies()
-	v.span("call.timeout", c.Call.Timeout, time.Second, time.Hour)
-	v.span("call.result-cache-time", c.Call.ResultCacheTime, time.Second, 24*time.Hour)
-	v.span("drain", c.Drain, 0, time.Hour)
-	v.word("call.auto-answer", c.Call.AutoAnswer, sipflow.AutoAnswerWords[:]...)
-	v.word("refer.hangup-on", c.Refer.HangUpOn, "progress", "outcome")
-	v.word("log.level", c.Log.Level, "debug", "info", "warn", "error")
-	v.word("log.format", c.Log.Format, "text", "json")
-	v.count("limits.calls", c.Limits.Calls, 1_000_000)
-	v.count("limits.records", c.Limits.Records, 10_000_000)
-	v.count("limits.connections", c.Limits.Connections, 1_000_000)
-	v.limits()
+	for _, r := range c.rows() {
+		if r.Check != nil {
+			for _, err := range Flatten(r.Check(r.Set.At)) {
+				v.check(r.Name, err)
+			}
+		}
+	}
 	v.watching()
 	v.dialout()
 	v.dispatch()
@@ -105,29 +98,6 @@ func (v *checks) check(key string, err error) {
 	if err != nil {
 		v.errs = append(v.errs, fmt.Errorf("%s: %w", v.c.Origin(key), err))
 	}
-}
-
-func (v *checks) span(key string, d, least, most time.Duration) {
-	if d < least || d > most {
-		v.check(key, fmt.Errorf("%v is not between %v and %v", d, least, most))
-	}
-}
-
-func (v *checks) count(key string, n, most int) {
-	if n < 1 || n > most {
-		v.check(key, fmt.Errorf("%d is not between 1 and %d", n, most))
-	}
-}
-
-func (v *checks) word(key, got string, words ...string) {
-	if slices.Contains(words, got) {
-		return
-	}
-	if best := setting.Nearest(got, words); best != "" {
-		v.check(key, fmt.Errorf("%q is unknown: did you mean %q?", got, best))
-		return
-	}
-	v.check(key, fmt.Errorf("%q is unknown: write %s", got, setting.OrList(words)))
 }
 
 func checkDomain(d string) error {
@@ -221,17 +191,6 @@ func (v *checks) peers() {
 	for _, s := range v.c.ReverseProxies {
 		_, err := parsePrefix(s)
 		v.check("reverse-proxies", err)
-	}
-	v.origins("allowed-origins", v.c.AllowedOrigins)
-}
-
-// origins checks a list of browser pages.
-func (v *checks) origins(key string, list []string) {
-	for _, s := range list {
-		u, err := url.Parse(s)
-		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || s != u.Scheme+"://"+u.Host {
-			v.check(key, fmt.Errorf("%q: write the page's scheme and host, such as https://portal.example, without a path", s))
-		}
 	}
 }
 

@@ -27,7 +27,4 @@ func (v *checks) watching() {
 		_, err := trace.ParseEndpoint(v.c.Trace.Endpoint)
 		v.check("trace.endpoint", err)
 	}
-	if s := v.c.Trace.Sample; !(s >= 0 && s <= 1) {
-		v.check("trace.sample", fmt.Errorf("%v is not a share: write a number from 0 to 1, such as 0.1 for a tenth", s))
-	}
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/nyaruka/phonenumbers"
 
+	"sipxrest/internal/fault"
 	"sipxrest/talk"
 )
 
@@ -108,83 +109,74 @@ func (c *Config) defaults() {
 	c.Country = strings.ToUpper(c.Country)
 }
 
-// A Fault is one thing that is wrong with a Config.
-type Fault struct {
-	Key string // servers, gateway.uri, room-target, ...
-	Err error
-}
-
-func (f *Fault) Error() string { return f.Key + ": " + f.Err.Error() }
-func (f *Fault) Unwrap() error { return f.Err }
-
-// Check says what is wrong with c. Its error joins one *Fault for each mistake.
+// Check says what is wrong with c. Its error joins one *fault.Fault for each mistake.
 // Secrets are not in it.
 func (c Config) Check() error {
 	c.defaults()
 	var errs []error
-	fault := func(key, format string, args ...any) {
-		errs = append(errs, &Fault{key, fmt.Errorf(format, args...)})
+	wrong := func(key, format string, args ...any) {
+		errs = append(errs, &fault.Fault{Key: key, Err: fmt.Errorf(format, args...)})
 	}
 	if len(c.Servers) > 0 {
 		if err := (talk.Config{Servers: c.Servers}).Check(); err != nil {
 			for _, e := range unjoin(err) {
-				errs = append(errs, &Fault{"servers", e})
+				errs = append(errs, &fault.Fault{Key: "servers", Err: e})
 			}
 		}
 		if c.RoomTarget == "" {
-			fault("room-target", "missing: write the SIP URI of a conversation's conference, such as sip:{token}@conference.example")
+			wrong("room-target", "missing: write the SIP URI of a conversation's conference, such as sip:{token}@conference.example")
 		}
 		if c.Dir == "" {
-			fault("data-dir", "missing: calls in progress are noted there")
+			wrong("data-dir", "missing: calls in progress are noted there")
 		}
 	}
 	if c.RoomTarget != "" {
 		if !strings.Contains(c.RoomTarget, "{token}") && !strings.Contains(c.RoomTarget, "{roomid}") {
-			fault("room-target", "has neither {token} nor {roomid}: all conversations would meet in one conference")
+			wrong("room-target", "has neither {token} nor {roomid}: all conversations would meet in one conference")
 		} else if _, err := targetURI(roomTarget(c.RoomTarget, "1234"), ""); err != nil {
-			fault("room-target", "%w: write it as sip:{token}@conference.example", err)
+			wrong("room-target", "%w: write it as sip:{token}@conference.example", err)
 		}
 	}
 	if c.Target != "" {
 		if _, err := targetURI(c.Target, c.Domain); err != nil {
-			fault("target", "%w", err)
+			wrong("target", "%w", err)
 		}
 	}
 	switch {
 	case c.Gateway.URI == "":
-		fault("gateway.uri", "missing: write the SIP URI of the way to the telephone network, such as sip:gateway.example;transport=tls")
+		wrong("gateway.uri", "missing: write the SIP URI of the way to the telephone network, such as sip:gateway.example;transport=tls")
 	case strings.Contains(c.Gateway.URI, "@"): // it may hold a password
-		fault("gateway.uri", "holds a user: write it without, as sip:gateway.example, and the user as gateway.user, the password as gateway.secret")
+		wrong("gateway.uri", "holds a user: write it without, as sip:gateway.example, and the user as gateway.user, the password as gateway.secret")
 	case !gatewayURI.MatchString(c.Gateway.URI):
-		fault("gateway.uri", "%.80q is not the SIP URI of a server: write sip:gateway.example:5060, with ;transport=tcp or tls if it is not UDP", c.Gateway.URI)
+		wrong("gateway.uri", "%.80q is not the SIP URI of a server: write sip:gateway.example:5060, with ;transport=tcp or tls if it is not UDP", c.Gateway.URI)
 	}
 	if c.Gateway.Secret != "" && c.Gateway.User == "" {
-		fault("gateway.user", "missing: a secret is nobody's without")
+		wrong("gateway.user", "missing: a secret is nobody's without")
 	}
 	if strings.ContainsFunc(c.Gateway.User+c.Gateway.Realm, isControl) {
-		fault("gateway.user", "user or realm holds a control character")
+		wrong("gateway.user", "user or realm holds a control character")
 	}
 	if d := c.Gateway.Domain; d != "" && !hostPattern.MatchString(d) {
-		fault("gateway.domain", "%.80q is not a host name", d)
+		wrong("gateway.domain", "%.80q is not a host name", d)
 	}
 	if n := c.Gateway.DefaultNumber; n != "" && !callerPattern.MatchString(n) {
-		fault("gateway.default-number", "%.40q is not a number: write digits, after a + for the international form", n)
+		wrong("gateway.default-number", "%.40q is not a number: write digits, after a + for the international form", n)
 	}
 	if c.Country != "" && !phonenumbers.GetSupportedRegions()[c.Country] {
-		fault("country", "%.20q is not a country: write two letters, such as DE or US", c.Country)
+		wrong("country", "%.20q is not a country: write two letters, such as DE or US", c.Country)
 	}
 	if c.DTMF != DTMFRelay && c.DTMF != DTMFPlain {
-		fault("dtmf", "%.20q is unknown: write relay or plain", c.DTMF)
+		wrong("dtmf", "%.20q is unknown: write relay or plain", c.DTMF)
 	}
 	if c.RingTimeout < time.Second || c.RingTimeout > 10*time.Minute {
-		fault("ring-timeout", "%v is not between 1s and 10m", c.RingTimeout)
+		wrong("ring-timeout", "%v is not between 1s and 10m", c.RingTimeout)
 	}
 	for _, limit := range []struct {
 		key string
 		n   int
 	}{{"limits.calls", c.Limits.Calls}, {"limits.room", c.Limits.Room}, {"limits.user", c.Limits.User}} {
 		if limit.n < 1 || limit.n > 100_000 {
-			fault(limit.key, "%d is not between 1 and 100000", limit.n)
+			wrong(limit.key, "%d is not between 1 and 100000", limit.n)
 		}
 	}
 	return errors.Join(errs...)

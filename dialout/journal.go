@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sipxrest/internal/fault"
 	"sipxrest/internal/limit"
 	"sipxrest/talk"
 )
@@ -63,7 +64,7 @@ func openJournal(dir string, log *slog.Logger) (*journal, error) {
 		return &journal{log: log}, nil
 	}
 	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, &Fault{"data-dir", fmt.Errorf("calls in progress cannot be noted there: %w: let the service write to it, and see that it has room", err)}
+		return nil, &fault.Fault{Key: "data-dir", Err: fmt.Errorf("calls in progress cannot be noted there: %w: let the service write to it, and see that it has room", err)}
 	}
 	return &journal{dir: dir, log: log}, nil
 }

@@ -341,10 +341,10 @@ type body struct {
 	Cause   string         `json:"cause,omitempty"`
 	Code    int            `json:"code,omitempty"`
 	Message string         `json:"message,omitempty"`
-	Error   *fault         `json:"error,omitempty"`
+	Error   *errorBody     `json:"error,omitempty"`
 }
 
-type fault struct {
+type errorBody struct {
 	Code    string `json:"code"`
 	Message string `json:"message"`
 }
@@ -358,7 +358,7 @@ func sendRefusal(w http.ResponseWriter, why *refusal) {
 		wait := cmp.Or(why.wait, 5*time.Second)
 		w.Header().Set("Retry-After", strconv.Itoa(int(math.Ceil(wait.Seconds()))))
 	}
-	send(w, why.status, envelope{Type: "dialout", Dialout: body{Error: &fault{why.code, why.message}}})
+	send(w, why.status, envelope{Type: "dialout", Dialout: body{Error: &errorBody{why.code, why.message}}})
 }
 
 // Fail answers for a listener that does not let a request through to Handler:

@@ -12,6 +12,7 @@ import (
 
 	"golang.org/x/time/rate"
 
+	"sipxrest/internal/fault"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
 	"sipxrest/talk"
@@ -61,7 +62,7 @@ const (
 
 // New checks cfg, makes the journal's folder and reads what a former process
 // left there. Nothing is connected before Run. sw places the calls of the users,
-// gate says who clients of the JSON resource are. An error is one *Fault or more.
+// gate says who clients of the JSON resource are. An error is one *fault.Fault or more.
 func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *restauth.Gate, log *slog.Logger) (*Service, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
@@ -74,7 +75,7 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 	s.handler = s.newHandler()
 	if cfg.Agent != "" {
 		if _, ok := users.Lookup(cfg.Agent); !ok {
-			return nil, &Fault{"agent", fmt.Errorf("there is no user %.64q", cfg.Agent)}
+			return nil, &fault.Fault{Key: "agent", Err: fmt.Errorf("there is no user %.64q", cfg.Agent)}
 		}
 	}
 	if len(cfg.Servers) == 0 {
@@ -89,7 +90,7 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 		Dialout: s.dialout, Control: s.control, Room: s.roomChanged, AddFailed: s.addFailed, InDoubt: s.phoneInDoubt, Up: s.sessionUp, Again: s.roomAgain,
 	}}, log)
 	if err != nil {
-		return nil, &Fault{"servers", err}
+		return nil, &fault.Fault{Key: "servers", Err: err}
 	}
 	s.adopt(s.journal.leftovers())
 	return s, nil

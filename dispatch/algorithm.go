@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"sipxrest/internal/fault"
 	"sipxrest/sipflow"
 )
 
@@ -14,9 +15,9 @@ func (st *state) addAlgorithms(names []string) error {
 		algorithm := strings.ToUpper(name)
 		switch {
 		case algorithm != sipflow.AlgorithmSHA256 && algorithm != sipflow.AlgorithmMD5:
-			return &KeyFault{"digest-algorithms", fmt.Errorf("%.40q: write SHA-256, MD5 or both, in the order of the challenges", name)}
+			return &fault.Fault{Key: "dispatch.digest-algorithms", Err: fmt.Errorf("%.40q: write SHA-256, MD5 or both, in the order of the challenges", name)}
 		case slices.Contains(st.algorithms, algorithm):
-			return &KeyFault{"digest-algorithms", fmt.Errorf("%s is there twice", algorithm)}
+			return &fault.Fault{Key: "dispatch.digest-algorithms", Err: fmt.Errorf("%s is there twice", algorithm)}
 		}
 		st.algorithms = append(st.algorithms, algorithm)
 	}

@@ -13,12 +13,9 @@ import (
 	"sync/atomic"
 	"time"
 
-
+	"sipxrest/internal/fault"
 	"sipxrest/sipflow"
 )
-
-
-
 
 // Config is what New needs.
 type Config struct {
@@ -196,27 +193,16 @@ func newState(cfg Config, asking chan struct{}) (*state, error) {
 // webhookTime is how long a webhook may take, all together.
 const webhookTime = 5 * time.Second
 
-// A KeyFault is a mistake in a key of the section "dispatch".
-type KeyFault struct {
-	Key string
-	Err error
-}
-
-func (f *KeyFault) Error() string { return "dispatch." + f.Key + ": " + f.Err.Error() }
-
-// Unwrap is the mistake without its key.
-func (f *KeyFault) Unwrap() error { return f.Err }
-
 func checkRooms(cfg *Config) error {
 	var errs []error
 	for name, uri := range cfg.Rooms {
 		if err := checkTemplate(uri); err != nil {
-			errs = append(errs, &KeyFault{"rooms", fmt.Errorf("%.64s: %w", name, err)})
+			errs = append(errs, &fault.Fault{Key: "dispatch.rooms", Err: fmt.Errorf("%.64s: %w", name, err)})
 		}
 	}
 	if cfg.RoomTarget != "" {
 		if err := checkTemplate(cfg.RoomTarget); err != nil {
-			errs = append(errs, &KeyFault{"room-target", err})
+			errs = append(errs, &fault.Fault{Key: "dispatch.room-target", Err: err})
 		}
 	}
 	return errors.Join(errs...)

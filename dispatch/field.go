@@ -11,19 +11,9 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"sipxrest/internal/fault"
 	"sipxrest/internal/setting"
 )
-
-// A Fault is a mistake at a line of a file.
-type Fault struct {
-	Line int
-	Err  error
-}
-
-func (f *Fault) Error() string { return f.Err.Error() }
-
-// Unwrap is the mistake without its line.
-func (f *Fault) Unwrap() error { return f.Err }
 
 // setters read the keys of a rule. Those of a static rule are the fields of an
 // answer, see known.
@@ -93,10 +83,10 @@ func texts(p *[]string) func(*yaml.Node) error {
 		for _, item := range items {
 			s, err := scalar(item)
 			if err != nil {
-				return &Fault{item.Line, errors.New("a list of plain values is expected here, such as [a, b]")}
+				return &fault.Fault{Line: item.Line, Err: errors.New("a list of plain values is expected here, such as [a, b]")}
 			}
 			if s == "" {
-				return &Fault{item.Line, errors.New("an empty value: leave it out")}
+				return &fault.Fault{Line: item.Line, Err: errors.New("an empty value: leave it out")}
 			}
 			list = append(list, s)
 		}
@@ -175,7 +165,7 @@ func headers(p *http.Header) func(*yaml.Node) error {
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			value, err := scalar(n.Content[i+1])
 			if err != nil {
-				return &Fault{n.Content[i].Line, fmt.Errorf("%.64s: %w", n.Content[i].Value, err)}
+				return &fault.Fault{Line: n.Content[i].Line, Err: fmt.Errorf("%.64s: %w", n.Content[i].Value, err)}
 			}
 			h.Add(n.Content[i].Value, value)
 		}
@@ -211,7 +201,7 @@ func (j *JWT) read(n *yaml.Node) error {
 // mapping reads a section with known keys.
 func mapping(n *yaml.Node, keys map[string]func(*yaml.Node) error) error {
 	if n.Kind != yaml.MappingNode {
-		return &Fault{n.Line, fmt.Errorf("a section is expected here, with %s", keyList(keys))}
+		return &fault.Fault{Line: n.Line, Err: fmt.Errorf("a section is expected here, with %s", keyList(keys))}
 	}
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -220,9 +210,9 @@ func mapping(n *yaml.Node, keys map[string]func(*yaml.Node) error) error {
 		set := keys[name]
 		switch {
 		case set == nil:
-			return &Fault{k.Line, fmt.Errorf("unknown key %.64q: known here are %s", k.Value, keyList(keys))}
+			return &fault.Fault{Line: k.Line, Err: fmt.Errorf("unknown key %.64q: known here are %s", k.Value, keyList(keys))}
 		case seen[name]:
-			return &Fault{k.Line, fmt.Errorf("%s: given twice", name)}
+			return &fault.Fault{Line: k.Line, Err: fmt.Errorf("%s: given twice", name)}
 		}
 		seen[name] = true
 		if err := set(v); err != nil {
@@ -234,11 +224,11 @@ func mapping(n *yaml.Node, keys map[string]func(*yaml.Node) error) error {
 
 // at puts a key before a mistake, and keeps the line if it has one.
 func at(line int, key string, err error) error {
-	var f *Fault
+	var f *fault.Fault
 	if errors.As(err, &f) {
 		line, err = f.Line, f.Err
 	}
-	return &Fault{line, fmt.Errorf("%s: %w", key, err)}
+	return &fault.Fault{Line: line, Err: fmt.Errorf("%s: %w", key, err)}
 }
 
 // maxNodes bounds what is read of one value: an alias of aliases is short to

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"sipxrest/internal/fault"
 	"sipxrest/internal/limit"
 	"sipxrest/internal/watch"
 )
@@ -31,7 +32,7 @@ func ruleFiles(dir string) ([]string, error) {
 	}
 	entries, err := os.ReadDir(dir)
 	if err != nil {
-		return nil, &KeyFault{"rules-dir", err}
+		return nil, &fault.Fault{Key: "dispatch.rules-dir", Err: err}
 	}
 	var files []string
 	for _, e := range entries {
@@ -42,7 +43,7 @@ func ruleFiles(dir string) ([]string, error) {
 		files = append(files, filepath.Join(dir, name))
 	}
 	if len(files) > maxFiles {
-		return nil, &KeyFault{"rules-dir", fmt.Errorf("%s has more than %d files", dir, maxFiles)}
+		return nil, &fault.Fault{Key: "dispatch.rules-dir", Err: fmt.Errorf("%s has more than %d files", dir, maxFiles)}
 	}
 	slices.Sort(files)
 	return files, nil

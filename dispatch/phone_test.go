@@ -5,13 +5,9 @@ import (
 	"testing"
 	"time"
 
-
 	"sipxrest/sipflow"
 	"sipxrest/sipflow/siptest"
 )
-
-
-
 
 // withUsers gives a flow users of calls over WebSocket: sam answers after 2 s,
 // others are not there.

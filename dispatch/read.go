@@ -11,11 +11,12 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"sipxrest/internal/fault"
 	"sipxrest/internal/setting"
 )
 
 // ReadRules reads a rule, or a list of rules, of a YAML document. Relative
-// names of files start at dir; file is for messages. Its error joins one *Fault
+// names of files start at dir; file is for messages. Its error joins one *fault.Fault
 // for each rule that cannot be read.
 func ReadRules(n *yaml.Node, file, dir string) ([]Rule, error) {
 	n = setting.Follow(n)
@@ -66,7 +67,7 @@ func inFile(file string, err error) error {
 	}
 	var errs []error
 	for _, e := range joined.Unwrap() {
-		var f *Fault
+		var f *fault.Fault
 		if errors.As(e, &f) {
 			e = fmt.Errorf("%s:%d: %w", file, f.Line, f.Err)
 		}
@@ -97,7 +98,7 @@ func readRule(n *yaml.Node, dir string) (r Rule, err error) {
 			name = field
 		}
 		if seen[name] {
-			return r, &Fault{k.Line, fmt.Errorf("%.64s: given twice", k.Value)}
+			return r, &fault.Fault{Line: k.Line, Err: fmt.Errorf("%.64s: given twice", k.Value)}
 		}
 		seen[name] = true
 		switch set := keys[name]; {
@@ -123,7 +124,7 @@ func readRule(n *yaml.Node, dir string) (r Rule, err error) {
 				}
 			}
 		default:
-			return r, &Fault{k.Line, fmt.Errorf("unknown key %.64q: known are fallback, %s, and what a webhook answers (action, room_name…)", k.Value, keyList(keys))}
+			return r, &fault.Fault{Line: k.Line, Err: fmt.Errorf("unknown key %.64q: known are fallback, %s, and what a webhook answers (action, room_name…)", k.Value, keyList(keys))}
 		}
 	}
 	r.Method = strings.ToUpper(r.Method)
@@ -168,14 +169,14 @@ func readFallback(n *yaml.Node) (d Decision, err error) {
 		return d, nil
 	}
 	if n.Kind != yaml.MappingNode {
-		return d, &Fault{n.Line, errors.New("fallback: write a code such as 486, or {action: transfer, transfer_to: …}")}
+		return d, &fault.Fault{Line: n.Line, Err: errors.New("fallback: write a code such as 486, or {action: transfer, transfer_to: …}")}
 	}
 	f := fields{}
 	left := maxNodes
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		if !known[plain(k.Value)] {
-			return d, &Fault{k.Line, fmt.Errorf("fallback: unknown key %.64q: write what a webhook may answer, such as {action: transfer, transfer_to: …}", k.Value)}
+			return d, &fault.Fault{Line: k.Line, Err: fmt.Errorf("fallback: unknown key %.64q: write what a webhook may answer, such as {action: transfer, transfer_to: …}", k.Value)}
 		}
 		data, err := toJSON(v, &left, 0)
 		if err != nil {

@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+
+	"sipxrest/internal/fault"
 )
 
 // trunk is a Trunk that can be compared.
@@ -19,11 +21,11 @@ func (st *state) addTrunks(trunks []Trunk) error {
 	var errs []error
 	for i, t := range trunks {
 		if err := CheckTrunk(t); err != nil {
-			errs = append(errs, &KeyFault{"trunks", err})
+			errs = append(errs, &fault.Fault{Key: "dispatch.trunks", Err: err})
 			continue
 		}
 		if slices.ContainsFunc(trunks[:i], func(o Trunk) bool { return o.Name == t.Name }) {
-			errs = append(errs, &KeyFault{"trunks", fmt.Errorf("trunk %s is there twice", t.Name)})
+			errs = append(errs, &fault.Fault{Key: "dispatch.trunks", Err: fmt.Errorf("trunk %s is there twice", t.Name)})
 		}
 		c := trunk{Trunk: t}
 		for _, s := range t.Sources {

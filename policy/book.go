@@ -6,6 +6,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"sipxrest/internal/fault"
 )
 
 // Ready-made policies, by their names in a configuration.
@@ -51,7 +53,7 @@ type Book struct {
 	users    map[string]string
 }
 
-// New compiles the policies. Its error joins one *Fault for each mistake.
+// New compiles the policies. Its error joins one *fault.Fault for each mistake.
 func New(cfg Config) (*Book, error) {
 	b := &Book{plan: plan{Dial: cfg.Dial, domain: cfg.Domain, known: cfg.Known}, policies: map[string]*compiled{},
 		normal: cfg.Default, users: cfg.Users}
@@ -65,27 +67,27 @@ func New(cfg Config) (*Book, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(cfg.Policies)) {
 		if readyMade[name] != nil {
-			errs = append(errs, &Fault{"policies", fmt.Errorf("%s is ready-made: give yours another name", name)})
+			errs = append(errs, &fault.Fault{Key: "policies", Err: fmt.Errorf("%s is ready-made: give yours another name", name)})
 			continue
 		}
 		if name == "" || len(name) > 64 || strings.ContainsAny(name, " \t\r\n,:@\"") {
-			errs = append(errs, &Fault{"policies", fmt.Errorf("%.80q is not a name: write a word, such as staff", name)})
+			errs = append(errs, &fault.Fault{Key: "policies", Err: fmt.Errorf("%.80q is not a name: write a word, such as staff", name)})
 			continue
 		}
 		c, err := b.plan.compile(cfg.Policies[name])
 		for _, e := range flatten(err) {
-			errs = append(errs, &Fault{"policies", fmt.Errorf("%s: %w", name, e)})
+			errs = append(errs, &fault.Fault{Key: "policies", Err: fmt.Errorf("%s: %w", name, e)})
 		}
 		b.policies[name] = c
 	}
 	if cfg.Default != "" {
 		if err := b.Exists(cfg.Default); err != nil {
-			errs = append(errs, &Fault{"policy", err})
+			errs = append(errs, &fault.Fault{Key: "policy", Err: err})
 		}
 	}
 	for _, user := range slices.Sorted(maps.Keys(cfg.Users)) {
 		if err := b.Exists(cfg.Users[user]); err != nil {
-			errs = append(errs, &Fault{"policy-users", fmt.Errorf("%s: %w", user, err)})
+			errs = append(errs, &fault.Fault{Key: "policy-users", Err: fmt.Errorf("%s: %w", user, err)})
 		}
 	}
 	if err := errors.Join(errs...); err != nil {

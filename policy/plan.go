@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"sipxrest/internal/fault"
+
 	"github.com/nyaruka/phonenumbers"
 )
 
@@ -27,7 +29,7 @@ type Dial struct {
 func (d *Dial) check() (faults []error) {
 	d.Country = strings.ToUpper(d.Country)
 	if d.Country != "" && !phonenumbers.GetSupportedRegions()[d.Country] {
-		faults = append(faults, &Fault{"dial.country", fmt.Errorf("%.20q is not a country: write two letters, such as DE or US", d.Country)})
+		faults = append(faults, &fault.Fault{Key: "dial.country", Err: fmt.Errorf("%.20q is not a country: write two letters, such as DE or US", d.Country)})
 	}
 	if len(d.InternationalPrefixes) == 0 {
 		d.InternationalPrefixes = []string{"00", "011"}
@@ -35,7 +37,7 @@ func (d *Dial) check() (faults []error) {
 	for key, list := range map[string][]string{"dial.international-prefixes": d.InternationalPrefixes, "dial.outside-line": d.OutsideLine} {
 		for _, s := range list {
 			if s == "" || len(s) > 8 || strings.Trim(s, "0123456789") != "" {
-				faults = append(faults, &Fault{key, fmt.Errorf("%.20q: write digits, such as \"00\"", s)})
+				faults = append(faults, &fault.Fault{Key: key, Err: fmt.Errorf("%.20q: write digits, such as \"00\"", s)})
 			}
 		}
 	}
@@ -43,7 +45,7 @@ func (d *Dial) check() (faults []error) {
 		d.ExtensionDigits = 5
 	}
 	if d.ExtensionDigits < 1 || d.ExtensionDigits > 12 {
-		faults = append(faults, &Fault{"dial.extension-digits", fmt.Errorf("%d is not between 1 and 12", d.ExtensionDigits)})
+		faults = append(faults, &fault.Fault{Key: "dial.extension-digits", Err: fmt.Errorf("%d is not between 1 and 12", d.ExtensionDigits)})
 	}
 	return faults
 }

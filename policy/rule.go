@@ -15,17 +15,6 @@ type Rule struct {
 	Default string
 }
 
-// Fault is a mistake in the configuration.
-type Fault struct {
-	Key string // "policies"
-	Err error
-}
-
-func (f *Fault) Error() string { return f.Key + ": " + f.Err.Error() }
-
-// Unwrap is the mistake without its key.
-func (f *Fault) Unwrap() error { return f.Err }
-
 // compiled is a policy.
 type compiled struct {
 	rules []rule

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"sipxrest/internal/fault"
 	"sipxrest/resolve"
 	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
@@ -95,7 +96,7 @@ type Switchboard struct {
 
 // New binds the sockets. Nothing is read before Serve. The observers are told
 // of every call's events; they must return at once and not call the switchboard,
-// whose locks may be held.
+// whose locks may be held. A *fault.Fault says which key of the configuration is wrong.
 func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, error) {
 	cfg.HangUpOn = cmp.Or(cfg.HangUpOn, Progressing)
 	cfg.MaxRing = cmp.Or(cfg.MaxRing, time.Hour)
@@ -111,12 +112,12 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 		return nil, errors.New("inbound calls: Take is not set")
 	}
 	if cfg.HangUpOn != Progressing && cfg.HangUpOn != Outcome {
-		return nil, fmt.Errorf("refer.hangup-on %q: want progress or outcome", cfg.HangUpOn)
+		return nil, &fault.Fault{Key: "refer.hangup-on", Told: true, Err: fmt.Errorf("refer.hangup-on %q: want progress or outcome", cfg.HangUpOn)}
 	}
 	for _, uri := range cfg.OutboundProxies {
 		t, err := targetOf(uri)
 		if err != nil {
-			return nil, fmt.Errorf("sip.outbound-proxy %q: %w", uri, err)
+			return nil, &fault.Fault{Key: "sip.outbound-proxy", Told: true, Err: fmt.Errorf("sip.outbound-proxy %q: %w", uri, err)}
 		}
 		sw.proxies = append(sw.proxies, t)
 	}

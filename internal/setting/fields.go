@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"time"
 
+	"sipxrest/internal/fault"
+
 	"go.yaml.in/yaml/v4"
 )
 
@@ -21,10 +23,10 @@ func Words(p *map[string]string, example string) Field {
 			k := v.Node.Content[i]
 			s, err := scalar(Follow(v.Node.Content[i+1]))
 			if err != nil {
-				return &Fault{Line: k.Line, Err: fmt.Errorf("%.64s: %w", k.Value, err)}
+				return &fault.Fault{Line: k.Line, Err: fmt.Errorf("%.64s: %w", k.Value, err)}
 			}
 			if _, twice := m[k.Value]; twice {
-				return &Fault{Line: k.Line, Err: fmt.Errorf("%.64s is there twice", k.Value)}
+				return &fault.Fault{Line: k.Line, Err: fmt.Errorf("%.64s is there twice", k.Value)}
 			}
 			m[k.Value] = s
 		}
@@ -53,26 +55,6 @@ type Value struct {
 	Node *yaml.Node
 	Dir  string // relative paths start here
 }
-
-// A Fault is a mistake in what an operator wrote.
-type Fault struct {
-	// Key is the key at fault, "sip.listen"; empty: Err, or who reads it, says it.
-	Key string
-	// Line is the line of the file, from 1; 0: that of the key.
-	Line int
-	Err  error
-}
-
-// Error says the key, if there is one, and what is wrong.
-func (f *Fault) Error() string {
-	if f.Key == "" {
-		return f.Err.Error()
-	}
-	return f.Key + ": " + f.Err.Error()
-}
-
-// Unwrap is the mistake without its place.
-func (f *Fault) Unwrap() error { return f.Err }
 
 func scalar(n *yaml.Node) (string, error) {
 	if n.Kind != yaml.ScalarNode {
@@ -121,7 +103,7 @@ func Texts(p *[]string) Field {
 		for _, item := range items {
 			s, err := scalar(Follow(item))
 			if err != nil {
-				return &Fault{Line: item.Line, Err: errors.New("a list of plain values is expected here, such as [a, b]")}
+				return &fault.Fault{Line: item.Line, Err: errors.New("a list of plain values is expected here, such as [a, b]")}
 			}
 			list = append(list, s)
 		}

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"sipxrest/internal/fault"
+
 	"go.yaml.in/yaml/v4"
 )
 
@@ -19,15 +21,15 @@ type Walk struct {
 	// OnKey, if set, is told of every key that was set.
 	OnKey func(name string, line int)
 
-	Errs []*Fault
+	Errs []*fault.Fault
 }
 
 func (w *Walk) fault(line int, err error) {
-	var at *Fault
+	var at *fault.Fault
 	if errors.As(err, &at) {
 		line = at.Line
 	}
-	w.Errs = append(w.Errs, &Fault{Line: line, Err: err})
+	w.Errs = append(w.Errs, &fault.Fault{Line: line, Err: err})
 }
 
 // Mapping sets what the section called name ("" at the top) holds.
@@ -166,7 +168,7 @@ func distance(a, b string) int {
 func Item(item *yaml.Node, hint string, keys []Key) error {
 	n := Follow(item)
 	if n.Kind != yaml.MappingNode {
-		return &Fault{Line: item.Line, Err: errors.New(hint)}
+		return &fault.Fault{Line: item.Line, Err: errors.New(hint)}
 	}
 	w := Walk{Keys: keys}
 	w.Mapping("", n)

@@ -18,6 +18,7 @@ import (
 	"sync"
 	"time"
 
+	"sipxrest/internal/fault"
 	"sipxrest/resolve"
 	"sipxrest/sipflow/wire"
 )
@@ -147,8 +148,11 @@ type Sockets struct {
 	Messages [NumKinds]Counters
 }
 
+// atListen says that the sockets of the configuration are at fault.
+func atListen(err error) error { return &fault.Fault{Key: "sip.listen", Told: true, Err: err} }
+
 // Open binds addresses such as "udp:127.0.0.1:5060" or "tls:127.0.0.1:5061". A host may be left out or
-// unspecified; advertised then names the host for Via and Contact.
+// unspecified; advertised then names the host for Via and Contact. Its error is a *fault.Fault.
 func (t *Sockets) Open(listen []string, advertised string) error {
 	t.streams, t.dialing = map[resolve.Hop]*Stream{}, map[resolve.Hop]*dialing{}
 	t.conns, t.shaking.of = map[net.Conn]struct{}{}, map[netip.Addr]int{}
@@ -160,7 +164,7 @@ func (t *Sockets) Open(listen []string, advertised string) error {
 	for _, l := range listen {
 		scheme, addr, ok := strings.Cut(l, ":")
 		if !ok {
-			return fmt.Errorf("sip.listen %q: want transport:host:port, such as udp:192.0.2.1:5060", l)
+			return atListen(fmt.Errorf("sip.listen %q: want transport:host:port, such as udp:192.0.2.1:5060", l))
 		}
 		var err error
 		switch scheme = strings.ToLower(scheme); scheme {
@@ -172,11 +176,11 @@ func (t *Sockets) Open(listen []string, advertised string) error {
 			err = fmt.Errorf("transport %q is not known: use udp, tcp, tls, ws or wss", scheme)
 		}
 		if err != nil {
-			return fmt.Errorf("sip.listen %q: %w", l, err)
+			return atListen(fmt.Errorf("sip.listen %q: %w", l, err))
 		}
 	}
 	if len(t.udp) == 0 && len(t.listeners) == 0 {
-		return errors.New("sip.listen is empty: give at least one address, such as udp:192.0.2.1:5060")
+		return atListen(errors.New("sip.listen is empty: give at least one address, such as udp:192.0.2.1:5060"))
 	}
 	t.ownSockets(advertised)
 	return nil

@@ -22,6 +22,7 @@ import (
 	"sipxrest/cmd/sipxrest/version"
 	"sipxrest/cmd/sipxrest/web"
 	"sipxrest/dispatch"
+	"sipxrest/internal/fault"
 	"sipxrest/internal/metrics"
 	"sipxrest/internal/trace"
 	webphone "sipxrest/phone"
@@ -261,8 +262,11 @@ func NewSwitchboard(cfg *config.Config, r *resolve.Resolver, secure sipflow.TLS,
 	}
 	sw, err := sipflow.New(sc, log)
 	if err != nil {
-		key, _, _ := strings.Cut(err.Error(), " ") // sipflow's errors begin with the key
-		return nil, cfg.At(key, web.ExplainBind(err))
+		var at *fault.Fault
+		if errors.As(err, &at) {
+			return nil, cfg.At(at.Key, web.ExplainBind(err))
+		}
+		return nil, web.ExplainBind(err)
 	}
 	return sw, nil
 }

@@ -10,6 +10,7 @@ import (
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/cmd/sipxrest/web"
 	"sipxrest/dialout"
+	"sipxrest/internal/fault"
 	"sipxrest/internal/metrics"
 	"sipxrest/policy"
 	"sipxrest/schema"
@@ -47,9 +48,9 @@ func (a *App) newDialout() (*dialout.Service, error) {
 	}
 	s, err := dialout.New(cfg, a.sw, a.users, a.gate, a.log)
 	if err != nil {
-		var fault *dialout.Fault
-		if errors.As(err, &fault) && fault.Key != "data-dir" {
-			return nil, a.cfg.At("dialout."+fault.Key, fmt.Errorf("dialout.%w", err))
+		var at *fault.Fault
+		if errors.As(err, &at) && at.Key != "data-dir" {
+			return nil, a.cfg.At("dialout."+at.Key, fmt.Errorf("dialout.%w", err))
 		}
 		return nil, a.cfg.At("data-dir", err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"sipxrest/cmd/sipxrest/version"
 	"sipxrest/dialout"
+	"sipxrest/internal/fault"
 	"sipxrest/internal/setting"
 	"sipxrest/talk"
 )
@@ -166,18 +167,18 @@ func (v *checks) dialout() {
 		}
 	}
 	for _, e := range Flatten(v.c.DialoutConfig().Check()) {
-		var fault *dialout.Fault
-		if !errors.As(e, &fault) {
+		var at *fault.Fault
+		if !errors.As(e, &at) {
 			continue // nil
 		}
-		key := fault.Key
+		key := at.Key
 		switch {
 		case key == "country" && d.Country == "":
 			continue // dial.country is said elsewhere
 		case key != "data-dir":
 			key = "dialout." + key
 		}
-		v.check(key, fault.Err)
+		v.check(key, at.Err)
 	}
 	if t, err := ProxyTarget(d.Gateway.URI); err == nil {
 		if transport, ok := listensFor(v.c, t); !ok {

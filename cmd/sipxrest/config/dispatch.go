@@ -12,6 +12,7 @@ import (
 
 	"sipxrest/cmd/sipxrest/version"
 	"sipxrest/dispatch"
+	"sipxrest/internal/fault"
 	"sipxrest/internal/setting"
 	"sipxrest/policy"
 )
@@ -113,9 +114,9 @@ func dispatchRules(p *[]dispatch.Rule) setting.Field {
 	return setting.Field{At: p, List: true, Set: func(v setting.Value) error {
 		rules, err := dispatch.ReadRules(v.Node, "", v.Dir)
 		if all := Flatten(err); err != nil && len(all) > 0 {
-			var fault *dispatch.Fault
-			if errors.As(all[0], &fault) {
-				return &setting.Fault{Line: fault.Line, Err: fault.Err}
+			var at *fault.Fault
+			if errors.As(all[0], &at) {
+				return &fault.Fault{Line: at.Line, Err: at.Err}
 			}
 			return all[0]
 		}
@@ -213,9 +214,9 @@ func (v *checks) dispatch() {
 	}
 	if _, err := dispatch.Check(cfg); err != nil {
 		for _, e := range Flatten(err) {
-			var fault *dispatch.KeyFault
-			if errors.As(e, &fault) {
-				v.check("dispatch."+fault.Key, fault.Err)
+			var at *fault.Fault
+			if errors.As(e, &at) && at.Key != "" {
+				v.check(at.Key, at.Err)
 				continue
 			}
 			v.errs = append(v.errs, e) // it says where

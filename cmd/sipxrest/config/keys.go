@@ -6,6 +6,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"sipxrest/internal/fault"
 	"sipxrest/internal/setting"
 )
 
@@ -79,7 +80,7 @@ func listeners(p *[]HTTPListener) setting.Field {
 		for _, item := range v.Node.Content {
 			item = setting.Follow(item)
 			if item.Kind != yaml.MappingNode {
-				return &setting.Fault{Line: item.Line, Err: errors.New(`write the listener as {listen: ":6667", auth: pin}`)}
+				return &fault.Fault{Line: item.Line, Err: errors.New(`write the listener as {listen: ":6667", auth: pin}`)}
 			}
 			l, err := oneListener(item, v.Dir)
 			if err != nil {

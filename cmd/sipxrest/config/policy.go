@@ -6,6 +6,7 @@ import (
 
 	"go.yaml.in/yaml/v4"
 
+	"sipxrest/internal/fault"
 	"sipxrest/internal/setting"
 	"sipxrest/policy"
 	"sipxrest/restauth"
@@ -37,9 +38,9 @@ func (c *Config) LacksSecret(users *restauth.Users, key, name string) string {
 func (v *checks) policies() {
 	_, err := policy.New(v.c.PolicyConfig(nil))
 	for _, e := range Flatten(err) {
-		var fault *policy.Fault
-		if errors.As(e, &fault) {
-			v.check(fault.Key, fault.Err)
+		var at *fault.Fault
+		if errors.As(e, &at) {
+			v.check(at.Key, at.Err)
 		}
 	}
 }
@@ -54,16 +55,16 @@ func policies(p *map[string][]policy.Rule) setting.Field {
 		for i := 0; i+1 < len(v.Node.Content); i += 2 {
 			k, list := v.Node.Content[i], setting.Follow(v.Node.Content[i+1])
 			if _, twice := m[k.Value]; twice {
-				return &setting.Fault{Line: k.Line, Err: fmt.Errorf("%.64s is there twice", k.Value)}
+				return &fault.Fault{Line: k.Line, Err: fmt.Errorf("%.64s is there twice", k.Value)}
 			}
 			if list.Kind != yaml.SequenceNode {
-				return &setting.Fault{Line: list.Line, Err: fmt.Errorf("%.64s: a list of rules is expected here, such as [{deny: [premium]}, {default: allow}]", k.Value)}
+				return &fault.Fault{Line: list.Line, Err: fmt.Errorf("%.64s: a list of rules is expected here, such as [{deny: [premium]}, {default: allow}]", k.Value)}
 			}
 			rules := make([]policy.Rule, 0, len(list.Content))
 			for n, item := range list.Content {
 				r, err := oneRule(setting.Follow(item))
 				if err != nil {
-					return &setting.Fault{Line: item.Line, Err: fmt.Errorf("%.64s: rule %d: %w", k.Value, n+1, err)}
+					return &fault.Fault{Line: item.Line, Err: fmt.Errorf("%.64s: rule %d: %w", k.Value, n+1, err)}
 				}
 				rules = append(rules, r)
 			}

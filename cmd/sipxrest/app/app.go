@@ -207,7 +207,7 @@ func LoadUsers(cfg *config.Config, d *Dialling) (*restauth.Users, error) {
 	return users, nil
 }
 
-// NewResolver answers a resolver for the transports and the address families
+// NewResolver returns a resolver for the transports and the address families
 // that the service can send with.
 func NewResolver(cfg *config.Config) (*resolve.Resolver, error) {
 	rc := resolve.Config{Network: "ip"}
@@ -271,7 +271,7 @@ func NewSwitchboard(cfg *config.Config, r *resolve.Resolver, secure sipflow.TLS,
 	return sw, nil
 }
 
-// Addrs answers the bound addresses: the HTTP listeners as URLs in the order
+// Addrs returns the bound addresses: the HTTP listeners as URLs in the order
 // of the configuration, then the SIP sockets as "udp:127.0.0.1:6050".
 func (a *App) Addrs() []string {
 	var out []string

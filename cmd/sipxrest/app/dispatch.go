@@ -90,7 +90,7 @@ func credentials(u *restauth.User) sipflow.Credentials {
 	return sipflow.Credentials{Username: u.Name, Password: u.SIPPassword, HA1: u.SIPHA1, HA1SHA256: u.SIPHA1SHA256}
 }
 
-// owns says whether a user may call in a name.
+// owns reports whether a user may call in a name.
 func (d *Dialling) owns(user, name string) bool {
 	users := d.users.Load()
 	u, ok := users.Lookup(user)

@@ -16,7 +16,7 @@ func sipLimits(l *config.Limits) sipflow.Limits {
 	}
 }
 
-// known answers who is trusted to place calls: networks, and the domain's SIP
+// known returns who is trusted to place calls: networks, and the domain's SIP
 // servers where the word "domain" is.
 func (p *domainPeers) known(trusted []netip.Prefix) func(netip.Addr) bool {
 	return func(a netip.Addr) bool {

@@ -36,7 +36,7 @@ func (a *App) trusts() func(netip.Addr) bool {
 }
 
 // relieve closes a connection that is of no use, of a stranger if there is one,
-// and says whether it has.
+// and reports whether it has.
 func (a *App) relieve() bool {
 	for _, known := range []bool{false, true} {
 		for _, l := range a.allListeners() {
@@ -123,7 +123,7 @@ func (a *App) closeHTTP() {
 	}
 }
 
-// certificateFor answers a certificate, the same for the same files.
+// certificateFor returns a certificate, the same for the same files.
 func (a *App) certificateFor(t config.TLS) (*web.Certificate, error) {
 	for _, c := range a.certificates {
 		if t.Cert != "" && c.Is(t.Cert, t.Key) || t.Cert == "" && c == a.ownCert {

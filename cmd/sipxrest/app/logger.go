@@ -12,7 +12,7 @@ import (
 	"sipxrest/cmd/sipxrest/config"
 )
 
-// Logger answers the logger that the configuration asks for. To the systemd
+// Logger returns the logger that the configuration asks for. To the systemd
 // journal it says how urgent each line is.
 func Logger(cfg config.Log, w io.Writer) *slog.Logger {
 	if toJournal(w) {
@@ -43,7 +43,7 @@ func durationsAsText(_ []string, a slog.Attr) slog.Attr {
 	return a
 }
 
-// toJournal says whether w is our standard error and that is connected to the
+// toJournal reports whether w is our standard error and that is connected to the
 // journal, which reads "<3>" before a line as its priority (sd-daemon(3)).
 func toJournal(w io.Writer) bool {
 	if f, ok := w.(*os.File); !ok || f != os.Stderr {

@@ -13,7 +13,7 @@ import (
 	"sipxrest/sipflow"
 )
 
-// newMetrics answers the registry of everything that the service counts, once all
+// newMetrics returns the registry of everything that the service counts, once all
 // features are open.
 func (a *App) newMetrics() *metrics.Registry {
 	b := version.Current()

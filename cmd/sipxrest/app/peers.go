@@ -61,7 +61,7 @@ const (
 	peersKept = time.Hour
 )
 
-// addresses answers the addresses, nil before they are known.
+// addresses returns the addresses, nil before they are known.
 func (p *domainPeers) addresses() []netip.Addr {
 	if list := p.current.Load(); list != nil {
 		return *list

@@ -18,7 +18,7 @@ import (
 	"sipxrest/sipflow/siptest"
 )
 
-// Write puts a file into the test's folder and answers its name.
+// Write puts a file into the test's folder and returns its name.
 func Write(t testing.TB, dir, name, text string) string {
 	t.Helper()
 	file := filepath.Join(dir, name)
@@ -57,7 +57,7 @@ func PhoneOf(t *testing.T, account siptest.Account, script siptest.Script) (*sip
 }
 
 // NameServer answers for sipx.test, whose proxies are 192.0.2.5 and, by a
-// fault, 127.0.0.1; there is no other name. It answers its address.
+// fault, 127.0.0.1; there is no other name. It returns its address.
 func NameServer(t *testing.T) string {
 	t.Helper()
 	conn, err := net.ListenPacket("udp", "127.0.0.1:0")

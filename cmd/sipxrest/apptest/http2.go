@@ -66,7 +66,7 @@ func (c *HTTP2Client) Must(err error) {
 	}
 }
 
-// Begin sends a request's header and answers its stream. The request ends with
+// Begin sends a request's header and returns its stream. The request ends with
 // it, unless more is to come.
 func (c *HTTP2Client) Begin(method, path string, more bool, fields ...string) uint32 {
 	c.T.Helper()

@@ -46,7 +46,7 @@ func serviceIdentity(name string) (identity, bool) {
 	return id, true
 }
 
-// may says whether the identity has a right (4 read, 2 write, 1 enter) by a file's
+// may reports whether the identity has a right (4 read, 2 write, 1 enter) by a file's
 // mode, owner and group.
 func (id identity) may(info fs.FileInfo, right fs.FileMode) bool {
 	stat, ok := info.Sys().(*syscall.Stat_t)

@@ -90,7 +90,7 @@ type Options struct {
 }
 
 // Run tries out what a configuration says and prints what it finds, one
-// finding a line. The service may be running meanwhile. It answers whether there
+// finding a line. The service may be running meanwhile. It reports whether there
 // was no problem.
 func Run(ctx context.Context, src config.Source, out io.Writer, opts Options) bool {
 	c := &checker{ctx: ctx, out: out, json: opts.JSON, wait: optionsWait, bind: bind, tried: opts.Users, as: cmp.Or(opts.ServiceUser, "sipxrest")}
@@ -296,7 +296,7 @@ func peerNames(cfg *config.Config) []string {
 	return names
 }
 
-// canSend says whether the address is there, on another port: that is enough to
+// canSend reports whether the address is there, on another port: that is enough to
 // ask the proxies.
 func canSend(network, host string, bind func(network, address string) (io.Closer, error)) bool {
 	socket, err := bind(network, net.JoinHostPort(host, "0"))
@@ -306,7 +306,7 @@ func canSend(network, host string, bind func(network, address string) (io.Closer
 	return err == nil
 }
 
-// orStateDir answers what the data directory is when systemd starts the
+// orStateDir returns what the data directory is when systemd starts the
 // service, but not when an operator runs check: there is no file that tells.
 func orStateDir(cfg *config.Config) string {
 	if cfg.DataDir != "data" || cfg.IsSet("data-dir") {
@@ -315,7 +315,7 @@ func orStateDir(cfg *config.Config) string {
 	return " (started by systemd: in " + config.SystemDataDir + "; set data-dir to be sure)"
 }
 
-// dataDir says whether a certificate can be put into the data directory.
+// dataDir reports whether a certificate can be put into the data directory.
 func (c *checker) dataDir(cfg *config.Config) bool {
 	dir := cfg.DataDir
 	for {
@@ -406,7 +406,7 @@ func (c *checker) proxies(cfg *config.Config, resolver *resolve.Resolver) {
 	c.gateway(cfg, sw, resolver)
 }
 
-// sipTLS answers how the service would secure its connections. A certificate
+// sipTLS returns how the service would secure its connections. A certificate
 // that it would make is made for the check alone.
 func (c *checker) sipTLS(cfg *config.Config) (sipflow.TLS, error) {
 	roots, err := web.ReadAuthorities(cfg.SIP.TLS.CA)
@@ -528,7 +528,7 @@ func count(n int, what string) string {
 	return strconv.Itoa(n) + " " + what + "s"
 }
 
-// writable says whether a file can be made in dir.
+// writable reports whether a file can be made in dir.
 func writable(dir string) bool {
 	f, err := os.CreateTemp(dir, ".new-*")
 	if err != nil {

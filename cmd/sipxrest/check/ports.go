@@ -81,7 +81,7 @@ func (c *checker) sockets(cfg *config.Config) {
 	}
 }
 
-// holds says whether the running service has the socket.
+// holds reports whether the running service has the socket.
 func holds(service *app.Running, w wanted) bool {
 	for _, s := range service.Sockets {
 		network, address, _ := strings.Cut(s, ":")

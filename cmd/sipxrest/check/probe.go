@@ -49,7 +49,7 @@ func (c *checker) domain(cfg *config.Config, sw *sipflow.Switchboard, servers []
 	}
 }
 
-// strange says whether a server answers so for a domain that is not its own, or
+// strange reports whether a server answers so for a domain that is not its own, or
 // that it cannot find.
 func strange(code int) bool {
 	switch code {

@@ -63,7 +63,7 @@ func (c *Config) readConfDir(dir string) error {
 	return nil
 }
 
-// sipXListeners answers the listeners that the installation had: HTTPS and
+// sipXListeners returns the listeners that the installation had: HTTPS and
 // HTTP up to release 4.4, later an internal and a public one without TLS.
 func sipXListeners(rest schema.SipxrestConfig) []HTTPListener {
 	var out []HTTPListener

@@ -9,7 +9,7 @@ import (
 )
 
 // Config is everything that an operator can set: sipxrest.yaml, SIPXREST_…
-// variables and flags all fill it. Default answers the values that hold when
+// variables and flags all fill it. Default returns the values that hold when
 // nothing is set.
 type Config struct {
 	// Domain is the SIP domain whose users call. Required.
@@ -200,7 +200,7 @@ type Trace struct {
 // DNS is the section "dns".
 type DNS struct{ Servers []string }
 
-// Default answers the configuration that holds when nothing is set. The
+// Default returns the configuration that holds when nothing is set. The
 // domain and the users are missing in it. Load has a better DataDir.
 func Default() Config {
 	c := Config{DataDir: os.Getenv("STATE_DIRECTORY")} // set by systemd, absolute

@@ -43,7 +43,7 @@ type Dialout struct {
 	Limits dialout.Limits
 }
 
-// InUse says whether anything is set that has calls made.
+// InUse reports whether anything is set that has calls made.
 func (d *Dialout) InUse() bool {
 	return len(d.Servers) > 0 || d.Gateway != (dialout.Gateway{}) || d.RoomTarget != "" || d.Target != "" || d.Agent != ""
 }

@@ -36,7 +36,7 @@ type Dispatch struct {
 	Agent string
 }
 
-// InUse says whether calls that come in are dispatched.
+// InUse reports whether calls that come in are dispatched.
 func (d *Dispatch) InUse() bool { return len(d.Rules) > 0 || d.RulesDir != "" || len(d.Trunks) > 0 }
 
 // rows are the keys of the section.
@@ -224,12 +224,12 @@ func (v *checks) dispatch() {
 	}
 }
 
-// NeedsPeers says whether the addresses of the domain's proxies are asked for.
+// NeedsPeers reports whether the addresses of the domain's proxies are asked for.
 func (c *Config) NeedsPeers() bool {
 	return c.TrustsDomain() || c.Dispatch.DomainTrunk()
 }
 
-// DomainTrunk says whether the domain's proxies are a trunk's sources.
+// DomainTrunk reports whether the domain's proxies are a trunk's sources.
 func (d *Dispatch) DomainTrunk() bool {
 	return slices.ContainsFunc(d.Trunks, func(t dispatch.Trunk) bool { return slices.Contains(t.Sources, WordDomain) })
 }

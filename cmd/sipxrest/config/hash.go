@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// HashedUser answers a user of users.yaml with the hashes of the PIN and of
+// HashedUser returns a user of users.yaml with the hashes of the PIN and of
 // the SIP password (A1 of RFC 7616 §3.4.2) in place of the secrets. An empty
 // secret has no hash.
 func HashedUser(user, realm, pin, sipPassword string) string {

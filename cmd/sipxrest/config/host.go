@@ -29,7 +29,7 @@ func OwnAddresses() []string {
 	return out
 }
 
-// SameSocket says whether a program cannot listen on both, "host:port" each: the
+// SameSocket reports whether a program cannot listen on both, "host:port" each: the
 // address is the same, or one of them is every address.
 func SameSocket(a, b string) bool {
 	hostA, portA, errA := net.SplitHostPort(a)
@@ -43,7 +43,7 @@ func EveryAddress(host string) bool {
 	return host == "" || err == nil && a.IsUnspecified()
 }
 
-// addressTowards answers the address from which this machine sends to host,
+// addressTowards returns the address from which this machine sends to host,
 // or its first own address. Nothing is sent.
 func addressTowards(host string) netip.Addr {
 	if a, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {

@@ -53,7 +53,7 @@ type section struct {
 
 //go:generate go test -run TestTheGeneratedFilesAreCurrent -update
 
-// keys answers every key of the configuration, bound to c.
+// keys returns every key of the configuration, bound to c.
 func (c *Config) keys() []setting.Key {
 	rows := c.rows()
 	keys := make([]setting.Key, len(rows))
@@ -63,7 +63,7 @@ func (c *Config) keys() []setting.Key {
 	return keys
 }
 
-// variable answers the name of a key in the environment.
+// variable returns the name of a key in the environment.
 func variable(name string) string {
 	return envPrefix + strings.ToUpper(strings.NewReplacer(".", "_", "-", "_").Replace(name))
 }

@@ -146,7 +146,7 @@ func (v *checks) phone() {
 	v.phoneSIP()
 }
 
-// PhoneDatabase answers the file with the phone's users, by its whole name.
+// PhoneDatabase returns the file with the phone's users, by its whole name.
 func (c *Config) PhoneDatabase() string {
 	file := c.Phone.Database
 	if file == "" {

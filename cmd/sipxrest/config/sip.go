@@ -41,14 +41,14 @@ var clientAuth = map[string]tls.ClientAuthType{
 // sipTransports are what sip.listen may begin with.
 var sipTransports = []string{"udp", "tcp", "tls", "ws", "wss"}
 
-// EncryptedSIP says whether the service has a SIP socket with TLS.
+// EncryptedSIP reports whether the service has a SIP socket with TLS.
 func (c *Config) EncryptedSIP() bool {
 	return slices.ContainsFunc(c.SIPListen(), func(l string) bool {
 		return strings.HasPrefix(l, "tls:") || strings.HasPrefix(l, "wss:")
 	})
 }
 
-// listensFor says whether a SIP socket can be had for a proxy's URI: peers must
+// listensFor reports whether a SIP socket can be had for a proxy's URI: peers must
 // be able to connect to us, too.
 func listensFor(cfg *Config, t resolve.Target) (transport string, ok bool) {
 	transport = t.Transport
@@ -78,7 +78,7 @@ func (v *checks) sipTLS() {
 	}
 }
 
-// SIPListen answers the SIP sockets: those configured, or the default ones on
+// SIPListen returns the SIP sockets: those configured, or the default ones on
 // the address from which the outbound proxy is reached.
 func (c *Config) SIPListen() []string {
 	if len(c.SIP.Listen) > 0 {

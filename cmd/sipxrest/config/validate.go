@@ -73,7 +73,7 @@ func (c *Config) IsSet(key string) bool { return c.origin[key] != "" }
 // Sources names the files and folders that were read.
 func (c *Config) Sources() []string { return c.sources }
 
-// From answers what was read, for people.
+// From returns what was read, for people.
 func (c *Config) From() string {
 	if len(c.sources) == 0 {
 		return "environment and command line"
@@ -112,7 +112,7 @@ func checkDomain(d string) error {
 	return nil
 }
 
-// IsHost says whether s is a host name or an IP address as a SIP URI may hold
+// IsHost reports whether s is a host name or an IP address as a SIP URI may hold
 // it (RFC 3261 §25.1), IPv6 in brackets or not.
 func IsHost(s string) bool {
 	if _, err := netip.ParseAddr(strings.TrimSuffix(strings.TrimPrefix(s, "["), "]")); err == nil {
@@ -226,7 +226,7 @@ func Prefixes(list []string) []netip.Prefix {
 	return out
 }
 
-// Flatten answers the errors that were joined.
+// Flatten returns the errors that were joined.
 func Flatten(err error) []error {
 	joined, ok := err.(interface{ Unwrap() []error })
 	if !ok {

@@ -52,7 +52,7 @@ func buildFrom(linked string, info *debug.BuildInfo) Build {
 	return b
 }
 
-// String answers name, version, revision and Go release in one line.
+// String returns name, version, revision and Go release in one line.
 func String() string { return Current().String() }
 
 func (b Build) String() string {

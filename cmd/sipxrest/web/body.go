@@ -121,7 +121,7 @@ func closing(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// isGone says whether err, of reading r's body, means that the client has
+// isGone reports whether err, of reading r's body, means that the client has
 // given its request up.
 func isGone(r *http.Request, err error) bool {
 	var broken *net.OpError

@@ -91,13 +91,13 @@ func (c *Certificate) Config(minVersion string) *tls.Config {
 	}
 }
 
-// Leaf answers the certificate that is presented to clients.
+// Leaf returns the certificate that is presented to clients.
 func (c *Certificate) Leaf() *x509.Certificate { return c.Pair().Leaf }
 
 // Expires is when the certificate is not valid any more.
 func (c *Certificate) Expires() time.Time { return c.Leaf().NotAfter }
 
-// Fingerprint answers the SHA-256 hash as openssl and curl's --pinnedpubkey
+// Fingerprint returns the SHA-256 hash as openssl and curl's --pinnedpubkey
 // users know it: colon-separated hex of the whole certificate.
 func (c *Certificate) Fingerprint() string {
 	sum := sha256.Sum256(c.Leaf().Raw)
@@ -113,7 +113,7 @@ func SelfSignedFiles(dir string) (cert, key string) {
 	return filepath.Join(dir, "self-signed.crt"), filepath.Join(dir, "self-signed.key")
 }
 
-// selfSigned answers the files of the certificate kept in dir. It makes them
+// selfSigned returns the files of the certificate kept in dir. It makes them
 // when they are missing or expire within a month.
 func selfSigned(dir string, names []string, now time.Time) (cert, key string, made bool, err error) {
 	cert, key = SelfSignedFiles(dir)

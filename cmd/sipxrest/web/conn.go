@@ -26,7 +26,7 @@ type clientListener struct {
 	log *slog.Logger
 }
 
-// Accept answers the next connection as a *clientConn.
+// Accept returns the next connection as a *clientConn.
 func (l *clientListener) Accept() (net.Conn, error) {
 	raw, err := l.Listener.Accept()
 	if err != nil {
@@ -172,8 +172,8 @@ func (c *clientConn) Write(b []byte) (int, error) {
 	return len(b), c.CloseWrite()
 }
 
-// refusal says whether b is the whole answer of net/http to what it could not
-// read, and answers its status line. Answers of handlers have more fields.
+// refusal reports whether b is the whole answer of net/http to what it could not
+// read, and returns its status line. Answers of handlers have more fields.
 func refusal(b []byte) (line []byte, ok bool) {
 	if len(b) < 16 || len(b) > 512 || string(b[:9]) != "HTTP/1.1 " || b[9] != '4' && b[9] != '5' {
 		return nil, false
@@ -220,7 +220,7 @@ func (c *clientConn) Close() error {
 	return c.Conn.Close()
 }
 
-// closing says whether the listener was closed: then nobody is waited for.
+// closing reports whether the listener was closed: then nobody is waited for.
 func (c *clientConn) closing() bool {
 	limited, ok := c.raw.(*limitedConn)
 	if !ok {

@@ -28,7 +28,7 @@ type direction struct {
 	err  error
 }
 
-// direct answers c as a directConn if it is a TCP connection of the kernel's.
+// direct returns c as a directConn if it is a TCP connection of the kernel's.
 func direct(c net.Conn) net.Conn {
 	t, ok := c.(*net.TCPConn)
 	if !ok {
@@ -44,7 +44,7 @@ func direct(c net.Conn) net.Conn {
 	return d
 }
 
-// once does one system call; it answers false when it has to wait.
+// once does one system call; it reports false when it has to wait.
 func (d *direction) once(fd uintptr) bool {
 	for {
 		n, _, errno := syscall.RawSyscall(d.call, fd, uintptr(unsafe.Pointer(unsafe.SliceData(d.b))), uintptr(len(d.b)))

@@ -130,7 +130,7 @@ func (l *Listener) Slow(name string, answers time.Duration) {
 // Addr is the address that the listener is bound to.
 func (l *Listener) Addr() net.Addr { return l.socket.Addr() }
 
-// Stats answers how many connections are open, how many were closed at once, and
+// Stats returns how many connections are open, how many were closed at once, and
 // how many because another needed the place.
 func (l *Listener) Stats() (open int, refused, displaced uint64) {
 	open, counts := l.socket.stats()
@@ -138,7 +138,7 @@ func (l *Listener) Stats() (open int, refused, displaced uint64) {
 }
 
 // GiveUp closes a connection that is of no use, of a known peer or of a stranger,
-// and says whether there was one.
+// and reports whether there was one.
 func (l *Listener) GiveUp(known bool) bool { return l.socket.giveUp(known) }
 
 // Shutdown lets requests in progress finish until ctx ends. close ends what is

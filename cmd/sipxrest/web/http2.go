@@ -129,7 +129,7 @@ func (h *http2Watch) forget(stream uint32) {
 	delete(h.streams, stream)
 }
 
-// sent takes what net/http sends and answers what is to be sent. It is good
+// sent takes what net/http sends and returns what is to be sent. It is good
 // until the next call.
 func (h *http2Watch) sent(b []byte) []byte {
 	h.mu.Lock()
@@ -176,7 +176,7 @@ func (h *http2Watch) answers(stream uint32, ended bool) {
 	h.waits(oldest)
 }
 
-// reset says whether something else was sent in place of a RST_STREAM.
+// reset reports whether something else was sent in place of a RST_STREAM.
 func (h *http2Watch) reset(stream, code uint32) bool {
 	s := h.streams[stream]
 	switch {

@@ -126,7 +126,7 @@ func (l *limitListener) Close() error {
 	return l.Listener.Close()
 }
 
-// Accept answers the next connection that is within the limits.
+// Accept returns the next connection that is within the limits.
 func (l *limitListener) Accept() (net.Conn, error) {
 	for {
 		raw, err := l.Listener.Accept()
@@ -152,7 +152,7 @@ func (l *limitListener) Accept() (net.Conn, error) {
 	}
 }
 
-// outOfFiles says whether err means that the process or the system has no
+// outOfFiles reports whether err means that the process or the system has no
 // descriptor or memory for one more connection.
 func outOfFiles(err error) bool {
 	return errors.Is(err, syscall.EMFILE) || errors.Is(err, syscall.ENFILE) || errors.Is(err, syscall.ENOBUFS) || errors.Is(err, syscall.ENOMEM)
@@ -186,7 +186,7 @@ func remoteAddr(c net.Conn) netip.Addr {
 // now is the time in a connection's fields; it is never 0.
 func (l *limitListener) now() int64 { return int64(time.Since(l.start)) + 1 }
 
-// admit gives c a place, or answers false. loser has lost its place to c and
+// admit gives c a place, or reports false. loser has lost its place to c and
 // must be closed.
 func (l *limitListener) admit(c *limitedConn) (loser *limitedConn, ok bool) {
 	near := limit.Network(c.addr)
@@ -292,7 +292,7 @@ func (l *limitListener) giveUp(known bool) bool {
 	return true
 }
 
-// stats answers the connections that are open, and what became of others.
+// stats returns the connections that are open, and what became of others.
 func (l *limitListener) stats() (open int, counts connCounts) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -305,7 +305,7 @@ type spare struct {
 	none  int64 // when all were compared in vain
 }
 
-// take answers one of from that may be closed, nil if there is none. The
+// take returns one of from that may be closed, nil if there is none. The
 // listener's lock is held.
 func (s *spare) take(l *limitListener, from iter.Seq[*limitedConn]) *limitedConn {
 	now := l.now()
@@ -329,7 +329,7 @@ func (s *spare) take(l *limitListener, from iter.Seq[*limitedConn]) *limitedConn
 	return nil
 }
 
-// worst answers the connections that are best closed, the best ones last: those
+// worst returns the connections that are best closed, the best ones last: those
 // that are idle before those that do not read their answer, those of addresses
 // with many before those of others, and the oldest first.
 func worst(l *limitListener, now int64, from iter.Seq[*limitedConn]) []*limitedConn {

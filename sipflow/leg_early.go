@@ -8,21 +8,6 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// invites counts our INVITEs that are pending in the dialog: a crossing one of
-// the phone's gets 491 (RFC 3261 §14.2).
-func (p *peer) invites(n int) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.inviting += n
-}
-
-// invitePending reports whether an INVITE of ours is pending in the dialog.
-func (p *peer) invitePending() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.inviting > 0
-}
-
 // earlyDialogs are the dialogs of an INVITE that is not answered yet: one for each
 // phone that it rings, told apart by the To tag (RFC 3261 §12.1.2, §13.2.2.4).
 type earlyDialogs []earlyDialog

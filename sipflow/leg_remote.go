@@ -2,7 +2,6 @@ package sipflow
 
 import (
 	"bytes"
-	"sync"
 	"time"
 
 	"sipxrest/sipflow/sdp"
@@ -14,7 +13,7 @@ import (
 // peer is what a leg knows of the phone's requests. It belongs to the sockets'
 // readers, which answer at once, so that no phone waits for a call's goroutine.
 type peer struct {
-	mu        sync.Mutex
+	requests
 	tag       string // the phone's tag
 	up        bool   // answered, and nobody has sent BYE
 	confirmed bool   // answered
@@ -22,26 +21,12 @@ type peer struct {
 	byed      bool   // the phone sent BYE
 	reasons   string // that it gave: Reason header lines
 	referral  subscription
-	seq       uint32 // highest CSeq of the phone
-	answered  [4]answer
-	next      int    // where the next answer goes
 	version   uint64 // of our last o= line, 0 before the first
 	media     int    // m= lines of our answer to a re-INVITE
 	reinvite  *reinvite
 	hungUp    func(why error) // called once when the phone sends BYE
 	relayed   bool            // requests go to the call's goroutine, which joins two phones
-	inviting  int             // our INVITEs that are pending in the dialog
-	open      []*serverTx
 	recent    window
-}
-
-// answer is the memory of an in-dialog request that was answered at once: all
-// that a server transaction needs to answer its repeats (RFC 3261 §17.2.2),
-// since the response follows from the repeated request.
-type answer struct {
-	seq  uint32
-	code int16
-	of   uint16 // hash of the transaction, see transactionOf
 }
 
 // confirm notes that the phone has answered, and whether its INVITE went over an
@@ -186,7 +171,7 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.
 		}
 		return wire.Reply{}
 	}
-	for _, a := range p.answered {
+	for _, a := range p.past {
 		switch {
 		case a.code == 0 || a.seq != seq:
 			continue
@@ -232,23 +217,6 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.
 		return p.reinvite.reply
 	}
 	return again(m, code, from)
-}
-
-// remember keeps how a request was answered. p.mu is held.
-func (p *peer) remember(m *wire.Message, code int) {
-	p.answered[p.next] = answer{m.Seq(), int16(code), transactionOf(m)}
-	p.next = (p.next + 1) % len(p.answered)
-}
-
-// latest is the answer to the phone's latest request, zero if it is not known.
-// p.mu is held.
-func (p *peer) latest() answer {
-	for _, a := range p.answered {
-		if a.code != 0 && a.seq == p.seq {
-			return a
-		}
-	}
-	return answer{}
 }
 
 // accept does what the request asks and gives the code of its answer,

@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"errors"
+	"sync"
 
 	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
@@ -31,6 +32,18 @@ type serverTx struct {
 	repetition
 	done      bool // has its final response
 	cancelled bool // the call's goroutine has been told
+}
+
+// requests are those of one dialog that its phone has sent, and our INVITEs that
+// cross them. Its mu guards what else a leg knows of the phone (see peer); it is
+// taken within the shard's lock.
+type requests struct {
+	mu       sync.Mutex
+	seq      uint32      // highest CSeq of the phone
+	inviting int32       // our INVITEs that are pending in the dialog
+	past     [4]answered // requests that had their response at once
+	next     uint8       // where the next of those goes
+	open     []*serverTx // those that are relayed, by age
 }
 
 // open takes a request to be relayed. It runs in the reader, with the shard's
@@ -91,7 +104,7 @@ func (l *Leg) open(s *shard, m *wire.Message, from transport.Path) wire.Reply {
 
 // opened finds the transaction of a request that is a repeat, an ACK or a
 // CANCEL. p.mu is held.
-func (p *peer) opened(seq uint32) *serverTx {
+func (p *requests) opened(seq uint32) *serverTx {
 	for _, tx := range p.open {
 		if tx.seq == seq {
 			return tx
@@ -135,7 +148,7 @@ func (tx *serverTx) again(s *shard, m *wire.Message) (r wire.Reply, concerned bo
 }
 
 // waiting are the transactions that have no final response yet.
-func (p *peer) waiting() (all []*serverTx) {
+func (p *requests) waiting() (all []*serverTx) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, tx := range p.open {
@@ -148,7 +161,7 @@ func (p *peer) waiting() (all []*serverTx) {
 
 // idle reports whether no INVITE is pending in the dialog, neither ours nor
 // the phone's.
-func (p *peer) idle() bool {
+func (p *requests) idle() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for _, tx := range p.open {
@@ -160,7 +173,7 @@ func (p *peer) idle() bool {
 }
 
 // forget drops a transaction. p.mu is held.
-func (p *peer) forget(tx *serverTx) {
+func (p *requests) forget(tx *serverTx) {
 	for i, o := range p.open {
 		if o == tx {
 			p.open = append(p.open[:i], p.open[i+1:]...)
@@ -246,4 +259,45 @@ func (tx *serverTx) abort(*shard) func() {
 		return nil
 	}
 	return func() { tx.leg.inbox.put(event{in: tx, err: transport.ErrFault}, true) }
+}
+
+// answered is the memory of an in-dialog request that was answered at once: all
+// that a server transaction needs to answer its repeats (RFC 3261 §17.2.2),
+// since the response follows from the repeated request.
+type answered struct {
+	seq  uint32
+	code int16
+	of   uint16 // hash of the transaction, see transactionOf
+}
+
+// remember keeps how a request was answered. p.mu is held.
+func (p *requests) remember(m *wire.Message, code int) {
+	p.past[p.next] = answered{m.Seq(), int16(code), transactionOf(m)}
+	p.next = (p.next + 1) % uint8(len(p.past))
+}
+
+// latest is the answer to the phone's latest request, zero if it is not known.
+// p.mu is held.
+func (p *requests) latest() answered {
+	for _, a := range p.past {
+		if a.code != 0 && a.seq == p.seq {
+			return a
+		}
+	}
+	return answered{}
+}
+
+// invites counts our INVITEs that are pending in the dialog: a crossing one of
+// the phone's gets 491 (RFC 3261 §14.2).
+func (p *requests) invites(n int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.inviting += int32(n)
+}
+
+// invitePending reports whether an INVITE of ours is pending in the dialog.
+func (p *requests) invitePending() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.inviting > 0
 }

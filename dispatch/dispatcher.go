@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sipxrest/internal/fault"
+	"sipxrest/internal/limit"
 	"sipxrest/sipflow"
 )
 
@@ -92,7 +93,7 @@ type Dispatcher struct {
 	asking  chan struct{}
 	events  *sender
 	stats   stats
-	guesses guesses
+	guesses *limit.Failures // of PINs
 
 	reloading sync.Mutex
 	cfg       Config // guarded by reloading
@@ -104,7 +105,7 @@ type Dispatcher struct {
 // New reads the rules. Its error has a line for each mistake. Close must be
 // called.
 func New(cfg Config, log *slog.Logger) (*Dispatcher, error) {
-	d := &Dispatcher{log: log, asking: make(chan struct{}, maxAsking)}
+	d := &Dispatcher{log: log, asking: make(chan struct{}, maxAsking), guesses: limit.NewFailures(guessTime)}
 	if err := d.Reload(cfg); err != nil {
 		return nil, err
 	}

@@ -7,10 +7,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sipxrest/internal/limit"
 	"sipxrest/sipflow/siptest"
 )
 
-func newGuess(g *guesses, caller, room string) guess {
+func newGuess(g *limit.Failures, caller, room string) guess {
 	c := &call{d: &Dispatcher{}, rule: &rule{Rule: Rule{ID: "r"}}, Call: Call{Trunk: "t1", FromUser: caller}}
 	out := c.guess(room)
 	out.of = g
@@ -19,44 +20,48 @@ func newGuess(g *guesses, caller, room string) guess {
 
 func TestWrongPINsOfACallerAndForARoomAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		var g guesses
+		g := limit.NewFailures(guessTime)
 		for range maxCallerGuesses {
-			if a := newGuess(&g, "201", "a"); !a.allowed() || !a.take() {
+			if a := newGuess(g, "201", "a"); !a.allowed() || !a.take() {
 				t.Fatal("refused too early")
 			}
 		}
-		if a := newGuess(&g, "201", "b"); a.allowed() || a.take() {
+		if a := newGuess(g, "201", "b"); a.allowed() || a.take() {
 			t.Error("a caller may guess on for another room")
 		}
 		// Who changes his number has the room's.
 		tried := 0
 		for i := range 1000 {
-			if newGuess(&g, fmt.Sprint(i), "a").take() {
+			if newGuess(g, fmt.Sprint(i), "a").take() {
 				tried++
 			}
 		}
 		if want := maxRoomGuesses - maxCallerGuesses; tried != want {
 			t.Errorf("%d PINs may be tried, want %d", tried, want)
 		}
-		if !newGuess(&g, "301", "c").allowed() {
+		if !newGuess(g, "301", "c").allowed() {
 			t.Error("another room suffers")
 		}
 		time.Sleep(guessTime)
-		if !newGuess(&g, "201", "a").allowed() {
+		if !newGuess(g, "201", "a").allowed() {
 			t.Error("it does not end")
 		}
-		right := newGuess(&g, "201", "a")
+		right := newGuess(g, "201", "a")
 		for range 10 * maxRoomGuesses {
 			if !right.take() {
 				t.Fatal("right PINs count")
 			}
 			right.right()
 		}
-		for i := range 3 * maxGuessers {
-			newGuess(&g, fmt.Sprint(i), fmt.Sprint(i)).take()
+		// Nor is anybody forgotten who has had too many, however many others guess.
+		for range maxCallerGuesses {
+			newGuess(g, "401", "d").take()
 		}
-		if n, m := len(g.callers.by), len(g.rooms.by); n > maxGuessers || m > maxGuessers {
-			t.Errorf("%d callers and %d rooms are remembered", n, m)
+		for i := range 50_000 {
+			newGuess(g, fmt.Sprint("crowd ", i), fmt.Sprint(i)).take()
+		}
+		if newGuess(g, "401", "d").allowed() {
+			t.Error("a crowd frees a caller who has guessed too often")
 		}
 	})
 }

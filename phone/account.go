@@ -4,6 +4,8 @@ import (
 	"errors"
 	"net/http"
 	"time"
+
+	"sipxrest/restauth"
 )
 
 // logIn answers a user's token for his user name and password (HTTP Basic, RFC
@@ -15,14 +17,15 @@ func (s *Service) logIn(w http.ResponseWriter, q *request) {
 		return
 	}
 	addr, now := s.cfg.Address(q.Request), time.Now()
-	if wait := s.guesses.Wait(addr, nameKey(name), now); wait > 0 {
+	who := restauth.Suspects(addr, nameKey(name))
+	if wait := s.guesses.Wait(now, who...); wait > 0 {
 		s.refuseFor(w, errGuesses, wait)
 		return
 	}
 	user, token, err := s.cfg.Store.LogIn(q.Context(), name, password)
 	wrong := errors.Is(err, ErrWrongPassword)
 	if err == nil || wrong { // many may have waited for their passwords to be hashed
-		if wait := s.guesses.Settle(addr, nameKey(name), !wrong, time.Now()); wait > 0 {
+		if wait := s.guesses.Settle(time.Now(), !wrong, who...); wait > 0 {
 			s.refuseFor(w, errGuesses, wait)
 			return
 		}

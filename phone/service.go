@@ -49,7 +49,7 @@ type Service struct {
 	cfg     Config
 	log     *slog.Logger
 	origins map[string]bool
-	guesses *restauth.Guesses
+	guesses *limit.Failures
 	rate    *limit.Names
 	pace    int         // bytes per second that are read of a socket; 0: all
 	off     atomic.Bool // calls are switched off

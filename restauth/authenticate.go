@@ -1,13 +1,23 @@
 package restauth
 
 import (
-	"crypto/subtle"
+	"errors"
 	"math"
 	"net/http"
 	"net/netip"
 	"strconv"
 	"strings"
 	"time"
+
+	"sipxrest/internal/digest"
+)
+
+// maxAuthorization bounds an Authorization header, in bytes.
+const maxAuthorization = 4096
+
+var (
+	errTooLong  = errors.New("the Authorization header is too long")
+	errNotOffer = errors.New("the Authorization header has an algorithm that was not offered")
 )
 
 // What the body of a 401 says. sipXrest: a wrong PIN is "pin mismatch".
@@ -41,9 +51,10 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 
 	now := g.cfg.Now()
 	guessed := trimDomain(agentText, g.cfg.Domain)
+	who := Suspects(addr, guessed)
 	given := r.Header["Authorization"]
 	if len(given) > 0 {
-		if wait := g.guesses.Wait(addr, guessed, now); wait > 0 {
+		if wait := g.guesses.Wait(now, who...); wait > 0 {
 			g.tooMany(w, wait)
 			return nil, false
 		}
@@ -55,7 +66,7 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 	}
 	v, err := g.check(r, l, snapshot, agent, given, now)
 	if v != absent && v != shown {
-		if wait := g.guesses.Settle(addr, guessed, v == good || v == stale, g.cfg.Now()); wait > 0 {
+		if wait := g.guesses.Settle(g.cfg.Now(), v == good || v == stale, who...); wait > 0 {
 			g.tooMany(w, wait)
 			return nil, false
 		}
@@ -94,15 +105,14 @@ func (g *Gate) check(r *http.Request, l *listener, s *snapshot, agent *User, giv
 		return absent, nil
 	}
 	if len(given) > 1 {
-		return unusable, errSyntax
+		return unusable, digest.ErrSyntax
 	}
 	if len(given[0]) > maxAuthorization {
 		return unusable, errTooLong
 	}
-	name, params := scheme(given[0])
-	switch {
+	switch name := scheme(given[0]); {
 	case strings.EqualFold(name, "Digest"):
-		return g.checkDigest(r, l, s, agent, params, now)
+		return g.checkDigest(r, l, s, agent, given[0], now)
 	case strings.EqualFold(name, "Basic"):
 		if !l.tls {
 			return shown, nil
@@ -112,62 +122,61 @@ func (g *Gate) check(r *http.Request, l *listener, s *snapshot, agent *User, giv
 	return absent, nil
 }
 
+// scheme returns the scheme of an Authorization header.
+func scheme(header string) string {
+	name, _, _ := strings.Cut(strings.TrimLeft(header, " \t"), " ")
+	return name
+}
+
 // checkBasic verifies a Basic header (RFC 7617). The user may call himself by
 // any of his names.
 func (g *Gate) checkBasic(r *http.Request, s *snapshot, agent *User) (verdict, error) {
 	username, secret, ok := r.BasicAuth()
 	if !ok {
-		return unusable, errSyntax
+		return unusable, digest.ErrSyntax
 	}
 	who := s.lookup(username, g.cfg.Domain)
 	// Both sides are hashed, as only the hash may be stored; it was made for
 	// the user name, not for an alias.
-	alg, name := algMD5, username
+	alg, name := digest.MD5, username
 	if who != nil {
 		name = who.Name
-		if !who.can(algMD5) && who.can(algSHA256) {
-			alg = algSHA256
+		if !who.can(digest.MD5) && who.can(digest.SHA256) {
+			alg = digest.SHA256
 		}
 	}
 	want := who.ha1(alg, name, g.cfg.Realm, g.decoy)
-	got := alg.hash(name + ":" + g.cfg.Realm + ":" + secret)
-	if !equal(got, want) || !who.is(agent) {
+	got := alg.HA1(name, g.cfg.Realm, secret)
+	if !digest.Equal(got, want) || !who.is(agent) {
 		return wrong, nil
 	}
 	return good, nil
 }
 
 // checkDigest verifies a Digest header (RFC 7616 §3.4, without qop RFC 2069).
-func (g *Gate) checkDigest(r *http.Request, l *listener, s *snapshot, agent *User, params string, now time.Time) (verdict, error) {
-	c, err := parseDigest(params)
+func (g *Gate) checkDigest(r *http.Request, l *listener, s *snapshot, agent *User, header string, now time.Time) (verdict, error) {
+	c, err := digest.ParseAuthorization(header)
 	if err != nil {
 		return unusable, err
 	}
-	var alg algorithm
-	switch {
-	case c.algorithm == "" || strings.EqualFold(c.algorithm, algMD5.name):
-		alg = algMD5
-	case s.sha256 && strings.EqualFold(c.algorithm, algSHA256.name):
-		alg = algSHA256
-	default:
+	count, err := c.Count()
+	if err != nil {
+		return unusable, err
+	}
+	alg, known := digest.AlgorithmOf(c.Algorithm)
+	if !known || alg == digest.SHA256 && !s.sha256 {
 		return unusable, errNotOffer
 	}
-	who := s.lookup(c.username, g.cfg.Domain)
-	ha1 := who.ha1(alg, c.username, g.cfg.Realm, g.decoy)
-	ha2 := alg.hash(r.Method + ":" + c.uri)
-	middle := c.nonce
-	if c.qop != "" {
-		middle += ":" + c.nc + ":" + c.cnonce + ":" + c.qop
-	}
-	want := alg.hash(ha1 + ":" + middle + ":" + ha2)
-	if !equal(c.response, want) || !who.is(agent) ||
-		c.realm != g.cfg.Realm || !sameTarget(c.uri, r.RequestURI) {
+	who := s.lookup(c.Username, g.cfg.Domain)
+	ha1 := who.ha1(alg, c.Username, g.cfg.Realm, g.decoy)
+	if !c.Matches(alg, ha1, r.Method) || !who.is(agent) ||
+		c.Realm != g.cfg.Realm || !sameTarget(c.URI, r.RequestURI) {
 		return wrong, nil
 	}
 	// Only who knows the PIN gets here, so that only he learns what is wrong
 	// with his nonce, and only he makes us remember one.
-	id, fresh := g.nonces.verify(c.nonce, l.scope, now)
-	if !fresh || !g.nonces.use(id, c.count, now) {
+	id, fresh := g.nonces.Verify(c.Nonce, l.scope, now)
+	if !fresh || !g.nonces.Use(id, count, now) {
 		return stale, nil
 	}
 	return good, nil
@@ -196,28 +205,21 @@ func originForm(target string) string {
 	}
 }
 
-func equal(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
-
 // challenge adds the challenges of a listener: MD5 first, because old clients
 // take the first; SHA-256 only when it would lock nobody out.
 func (g *Gate) challenge(w http.ResponseWriter, l *listener, s *snapshot, isStale bool, now time.Time) {
 	h := w.Header()
-	realm := quote(g.cfg.Realm)
-	rest := `, nonce="` + g.nonces.issue(l.scope, now) + `"`
+	realm := `"` + digest.Quote(g.cfg.Realm) + `"`
+	rest := `, nonce="` + g.nonces.Issue(l.scope, now) + `"`
 	if isStale {
 		rest += ", stale=true"
 	}
-	h.Add("WWW-Authenticate", `Digest realm=`+realm+`, qop="auth", algorithm=`+algMD5.name+rest)
+	h.Add("WWW-Authenticate", `Digest realm=`+realm+`, qop="auth", algorithm=`+string(digest.MD5)+rest)
 	if s.sha256 {
-		h.Add("WWW-Authenticate", `Digest realm=`+realm+`, qop="auth", algorithm=`+algSHA256.name+rest)
+		h.Add("WWW-Authenticate", `Digest realm=`+realm+`, qop="auth", algorithm=`+string(digest.SHA256)+rest)
 	}
 	if l.tls {
 		h.Add("WWW-Authenticate", `Basic realm=`+realm)
 	}
 	h.Set("Cache-Control", "no-store")
-}
-
-// quote makes a quoted-string (RFC 9110 §5.6.4).
-func quote(text string) string {
-	return `"` + strings.NewReplacer(`\`, `\\`, `"`, `\"`).Replace(text) + `"`
 }

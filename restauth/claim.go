@@ -3,6 +3,8 @@ package restauth
 import (
 	"net/http"
 	"strings"
+
+	"sipxrest/internal/digest"
 )
 
 // Claim is the user name that r's Authorization header field gives, not
@@ -13,10 +15,14 @@ func Claim(r *http.Request) string {
 	if len(given) != 1 || len(given[0]) > maxAuthorization {
 		return ""
 	}
-	switch name, params := scheme(given[0]); {
+	switch name := scheme(given[0]); {
 	case strings.EqualFold(name, "Digest"):
-		if c, err := parseDigest(params); err == nil {
-			return c.username
+		c, err := digest.ParseAuthorization(given[0])
+		if err != nil {
+			return ""
+		}
+		if _, err := c.Count(); err == nil {
+			return c.Username
 		}
 	case strings.EqualFold(name, "Basic"):
 		username, _, _ := r.BasicAuth()

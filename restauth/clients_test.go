@@ -130,7 +130,7 @@ User-Agent: curl/7.88.1
 Accept: */*
 ` + body + "\n")
 			wantBody(t, res, 401, unasked(c))
-			d := digest{user: "201", pin: "123", realm: testDomain, nonce: nonceOf(t, res), method: "POST", uri: clientURI,
+			d := proof{user: "201", pin: "123", realm: testDomain, nonce: nonceOf(t, res), method: "POST", uri: clientURI,
 				nc: "00000001", cnonce: "YmU3Yzg0ZmEwMTg4ZDU1N2JiODlhZGJkZmM3MGNmMTU=", qop: "auth"}
 			wantBody(t, c.send("POST "+clientURI+` HTTP/1.1
 Host: 127.0.0.1:6667
@@ -157,7 +157,7 @@ Content-Type: application/x-www-form-urlencoded
 a=b`
 	res := c.send(head + tail)
 	wantBody(t, res, 401, unasked(c))
-	d := digest{user: "201", pin: "123", realm: testDomain, nonce: nonceOf(t, res), method: "POST", uri: clientURI,
+	d := proof{user: "201", pin: "123", realm: testDomain, nonce: nonceOf(t, res), method: "POST", uri: clientURI,
 		nc: "00000001", cnonce: "OTU5M2Rh", qop: "auth"}
 	wantBody(t, c.send(head+`Authorization: Digest username="201", realm="sipx.test", nonce="`+d.nonce+`", uri="`+clientURI+`", cnonce="OTU5M2Rh", nc=00000001, qop=auth, response="`+d.response()+`", algorithm=MD5
 `+tail), 200, "hello 201")
@@ -184,7 +184,7 @@ x`
 				if nc == "00000002" != (qop != "auth") {
 					continue
 				}
-				d := digest{user: "201", pin: "123", realm: testDomain, nonce: nonce, method: "POST", uri: clientURI,
+				d := proof{user: "201", pin: "123", realm: testDomain, nonce: nonce, method: "POST", uri: clientURI,
 					nc: nc, cnonce: "NBDGDPJDKLMDLJGEPBNEPAGJJDILODHOKLDGDGCO", qop: "auth"}
 				wantBody(t, c.send(head+`Authorization: Digest username="201", realm="sipx.test", nonce="`+nonce+`", nc=`+nc+
 					`, uri="`+clientURI+`", response="`+d.response()+`", algorithm=MD5, cnonce="`+d.cnonce+`", qop=`+qop+"\n"+tail), 200, "hello 201")
@@ -198,7 +198,7 @@ func TestClientOfRFC2069(t *testing.T) {
 	c := serve(t, PIN, false, Config{}).dial(t)
 	nonce := nonceOf(t, c.send("GET "+clientURI+" HTTP/1.0\nConnection: keep-alive\n\n"))
 	send := func() *http.Response {
-		d := digest{user: "201", pin: "123", realm: testDomain, nonce: nonce, method: "GET", uri: clientURI}
+		d := proof{user: "201", pin: "123", realm: testDomain, nonce: nonce, method: "GET", uri: clientURI}
 		return c.send("GET " + clientURI + " HTTP/1.0\nConnection: keep-alive\n" +
 			`Authorization: Digest username="201", realm="sipx.test", nonce="` + nonce + `", uri="` + clientURI + `", response="` + d.response() + "\"\n\n")
 	}
@@ -245,7 +245,7 @@ Sec-Fetch-Site: same-site
 			t.Errorf("the page may not read the %d: %v", r.StatusCode, r.Header)
 		}
 	}
-	d := digest{user: "201", pin: "123", realm: testDomain, nonce: nonceOf(t, res), method: "POST", uri: clientURI, nc: "00000001", cnonce: "5b1a", qop: "auth"}
+	d := proof{user: "201", pin: "123", realm: testDomain, nonce: nonceOf(t, res), method: "POST", uri: clientURI, nc: "00000001", cnonce: "5b1a", qop: "auth"}
 	wantBody(t, c.send(head+"Authorization: "+d.String()+"\n"+tail), 200, "hello 201")
 
 	foreign := strings.ReplaceAll(tail, "portal.sipx.test", "evil.example")

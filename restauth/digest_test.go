@@ -8,11 +8,13 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"sipxrest/internal/digest"
 )
 
 // The example of RFC 7616 §3.9.1, so that the other tests compute as it does.
 func TestExampleOfRFC7616(t *testing.T) {
-	d := digest{
+	d := proof{
 		user: "Mufasa", pin: "Circle of Life", realm: "http-auth@example.org", method: "GET", uri: "/dir/index.html",
 		nonce: "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", nc: "00000001", cnonce: "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ", qop: "auth",
 	}
@@ -45,47 +47,47 @@ func TestSpoiltDigestIsRefused(t *testing.T) {
 	const target = "/callcontroller/201/202?timeout=30"
 	for _, c := range []struct {
 		name  string
-		spoil func(d *digest) (header string)
+		spoil func(d *proof) (header string)
 		body  string
 	}{
-		{"wrong PIN", func(d *digest) string { d.pin = "124"; return d.String() }, bodyMismatch},
-		{"empty PIN", func(d *digest) string { d.pin = ""; return d.String() }, bodyMismatch},
-		{"unknown user", func(d *digest) string { d.user = "nobody"; return d.String() }, bodyMismatch},
-		{"name in another case", func(d *digest) string { d.user = "Bob"; return d.String() }, bodyMismatch},
-		{"another path", func(d *digest) string { d.uri = "/callcontroller/201/203?timeout=30"; return d.String() }, bodyMismatch},
-		{"without the query", func(d *digest) string { d.uri = "/callcontroller/201/202"; return d.String() }, bodyMismatch},
-		{"another query", func(d *digest) string { d.uri = target + "0"; return d.String() }, bodyMismatch},
-		{"uri is the root", func(d *digest) string { d.uri = "/"; return d.String() }, bodyMismatch},
-		{"uri is a star", func(d *digest) string { d.uri = "*"; return d.String() }, bodyMismatch},
-		{"another method", func(d *digest) string { d.method = "GET"; return d.String() }, bodyMismatch},
-		{"another realm", func(d *digest) string { d.realm = "evil.test"; return d.String() }, bodyMismatch},
-		{"realm changed afterwards", func(d *digest) string {
+		{"wrong PIN", func(d *proof) string { d.pin = "124"; return d.String() }, bodyMismatch},
+		{"empty PIN", func(d *proof) string { d.pin = ""; return d.String() }, bodyMismatch},
+		{"unknown user", func(d *proof) string { d.user = "nobody"; return d.String() }, bodyMismatch},
+		{"name in another case", func(d *proof) string { d.user = "Bob"; return d.String() }, bodyMismatch},
+		{"another path", func(d *proof) string { d.uri = "/callcontroller/201/203?timeout=30"; return d.String() }, bodyMismatch},
+		{"without the query", func(d *proof) string { d.uri = "/callcontroller/201/202"; return d.String() }, bodyMismatch},
+		{"another query", func(d *proof) string { d.uri = target + "0"; return d.String() }, bodyMismatch},
+		{"uri is the root", func(d *proof) string { d.uri = "/"; return d.String() }, bodyMismatch},
+		{"uri is a star", func(d *proof) string { d.uri = "*"; return d.String() }, bodyMismatch},
+		{"another method", func(d *proof) string { d.method = "GET"; return d.String() }, bodyMismatch},
+		{"another realm", func(d *proof) string { d.realm = "evil.test"; return d.String() }, bodyMismatch},
+		{"realm changed afterwards", func(d *proof) string {
 			return strings.Replace(d.String(), "realm=\"sipx.test\"", "realm=\"evil.test\"", 1)
 		}, bodyMismatch},
-		{"nc changed afterwards", func(d *digest) string {
+		{"nc changed afterwards", func(d *proof) string {
 			return strings.Replace(d.String(), "nc=00000001", "nc=00000002", 1)
 		}, bodyMismatch},
-		{"user changed afterwards", func(d *digest) string {
+		{"user changed afterwards", func(d *proof) string {
 			return strings.Replace(d.String(), `username="201"`, `username="bob"`, 1)
 		}, bodyMismatch},
-		{"qop taken away", func(d *digest) string {
+		{"qop taken away", func(d *proof) string {
 			text, _, _ := strings.Cut(d.String(), ", qop=")
 			return text
 		}, bodyMismatch},
-		{"response in capitals", func(d *digest) string {
+		{"response in capitals", func(d *proof) string {
 			return strings.Replace(d.String(), d.response(), strings.ToUpper(d.response()), 1)
 		}, bodyMismatch},
-		{"response cut short", func(d *digest) string {
+		{"response cut short", func(d *proof) string {
 			return strings.Replace(d.String(), d.response(), d.response()[:31], 1)
 		}, bodyMismatch},
-		{"auth-int", func(d *digest) string { d.qop = "auth-int"; return d.String() }, errQOP.Error()},
-		{"SHA-256 that was not offered", func(d *digest) string { d.algorithm = "SHA-256"; return d.String() }, errNotOffer.Error()},
-		{"MD5-sess", func(d *digest) string { d.algorithm = "MD5-sess"; return d.String() }, errNotOffer.Error()},
-		{"nc is zero", func(d *digest) string { d.nc = "00000000"; return d.String() }, errSyntax.Error()},
-		{"the original's nonce", func(d *digest) string { d.nonce = "null"; return d.String() }, bodyStale},
-		{"a made-up nonce", func(d *digest) string { d.nonce = strings.Repeat("A", 43); return d.String() }, bodyStale},
-		{"a nonce with another signature", func(d *digest) string { d.nonce = flip(d.nonce, 30); return d.String() }, bodyStale},
-		{"a nonce with another time", func(d *digest) string { d.nonce = flip(d.nonce, 5); return d.String() }, bodyStale},
+		{"auth-int", func(d *proof) string { d.qop = "auth-int"; return d.String() }, digest.ErrNotQOP.Error()},
+		{"SHA-256 that was not offered", func(d *proof) string { d.algorithm = "SHA-256"; return d.String() }, errNotOffer.Error()},
+		{"MD5-sess", func(d *proof) string { d.algorithm = "MD5-sess"; return d.String() }, errNotOffer.Error()},
+		{"nc is zero", func(d *proof) string { d.nc = "00000000"; return d.String() }, digest.ErrSyntax.Error()},
+		{"the original's nonce", func(d *proof) string { d.nonce = "null"; return d.String() }, bodyStale},
+		{"a made-up nonce", func(d *proof) string { d.nonce = strings.Repeat("A", 43); return d.String() }, bodyStale},
+		{"a nonce with another signature", func(d *proof) string { d.nonce = flip(d.nonce, 30); return d.String() }, bodyStale},
+		{"a nonce with another time", func(d *proof) string { d.nonce = flip(d.nonce, 5); return d.String() }, bodyStale},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			g := newGate(t, Config{})
@@ -193,7 +195,7 @@ func TestNonceEndsWithItsListenerAndItsTime(t *testing.T) {
 	r := request("POST", "/x")
 	header := digestFor(r, challenged(t, one), 1).String()
 	wantBody(t, do(other, with(request("POST", "/x"), header)), 401, bodyStale)
-	g.clock.advance(nonceLife - time.Second)
+	g.clock.advance(digest.NonceLife - time.Second)
 	wantStatus(t, do(one, with(request("POST", "/x"), header)), 200)
 	g.clock.advance(2 * time.Second)
 	r = request("POST", "/x")
@@ -214,7 +216,7 @@ func TestNonceEndsWithItsListenerAndItsTime(t *testing.T) {
 	// a nonce that nobody used ends as well
 	unused := request("POST", "/x")
 	header = digestFor(unused, challenged(t, one), 1).String()
-	g.clock.advance(nonceLife)
+	g.clock.advance(digest.NonceLife)
 	wantBody(t, do(one, with(unused, header)), 401, bodyStale)
 
 	// another process has another key
@@ -339,7 +341,7 @@ func TestHeadersThatAreNoCredentials(t *testing.T) {
 	}
 	r := request("POST", "/x")
 	r.Header["Authorization"] = []string{digestFor(r, challenged(t, h), 1).String(), "Digest x=y"}
-	wantBody(t, do(h, r), 401, errSyntax.Error())
+	wantBody(t, do(h, r), 401, digest.ErrSyntax.Error())
 }
 
 func TestTenFailuresAMinute(t *testing.T) {

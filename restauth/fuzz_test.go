@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"unicode/utf8"
+
+	"sipxrest/internal/digest"
 )
 
 // FuzzUsers: a file with users is read or refused. Who is read can be named in
@@ -67,6 +69,30 @@ func FuzzOrigin(f *testing.F) {
 		}
 		if o := res.Header.Get("Access-Control-Allow-Origin"); o != "" && o != "https://portal.example" {
 			t.Errorf("%q may read the answer", o)
+		}
+	})
+}
+
+// FuzzAuthorization: whatever stands in Authorization, only the PIN lets in.
+func FuzzAuthorization(f *testing.F) {
+	f.Add(`Digest username="201", realm="sipx.test", nonce="n", uri="/x", response="r", algorithm=MD5, qop=auth, nc=0000000a, cnonce="c"`)
+	f.Add(`Digest a=`)
+	f.Add(`digest username="\`)
+	f.Add(`Basic MjAxOjEyMw==`)
+	f.Add(`Digest ,,,`)
+	g := newGate(f, Config{})
+	h := g.on(TrustedOrPIN, true)
+	f.Fuzz(func(t *testing.T, header string) {
+		if c, err := digest.ParseAuthorization(header); err == nil {
+			if count, err := c.Count(); err == nil && (c.Username == "" || c.URI == "" || c.QOP != "" && count == 0) {
+				t.Errorf("incomplete: %+v", c)
+			}
+		}
+		g.clock.advance(guessWindow)
+		r := with(request("POST", "/x"), header)
+		_, secret, _ := r.BasicAuth()
+		if res := do(h, r); res.StatusCode != 401 && secret != "123" {
+			t.Errorf("status %d", res.StatusCode)
 		}
 	})
 }

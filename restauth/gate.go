@@ -15,6 +15,7 @@ import (
 	"time"
 	"unicode"
 
+	"sipxrest/internal/digest"
 	"sipxrest/internal/limit"
 )
 
@@ -58,8 +59,8 @@ type Gate struct {
 	log     *slog.Logger
 	origins map[string]bool
 	names   names
-	nonces  *nonces
-	guesses *Guesses
+	nonces  *digest.Nonces
+	guesses *limit.Failures
 	// wrongPINs are logged a line for many: who guesses must not fill the disk.
 	wrongPINs limit.Log[guess]
 	// Likewise pages by their origin, browsers by the name that they call by, and
@@ -89,7 +90,7 @@ func New(cfg Config, users *Users, log *slog.Logger) (*Gate, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	g := &Gate{cfg: cfg, users: users, log: log, guesses: NewGuesses(), nonces: newNonces(cfg.Now())}
+	g := &Gate{cfg: cfg, users: users, log: log, guesses: NewGuesses(), nonces: digest.NewNonces(cfg.Now())}
 	g.wrongPINs.Say = func(refused uint64, some []guess) {
 		who := make([]string, len(some))
 		for i, w := range some {

@@ -198,7 +198,7 @@ func TestUserWithoutPINIsRefused(t *testing.T) {
 			target := "/x?agent=" + agent
 			statuses = append(statuses, do(h, request("POST", target)).StatusCode)
 			r := request("POST", target)
-			d := digestFor(r, g.nonces.issue("1 "+testDomain, g.clock.now()), 1)
+			d := digestFor(r, g.nonces.Issue("1 "+testDomain, g.clock.now()), 1)
 			d.user, d.pin = agent, ""
 			statuses = append(statuses, do(h, with(r, d.String())).StatusCode)
 			r = request("POST", target)

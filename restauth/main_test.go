@@ -186,22 +186,22 @@ func challenged(t testing.TB, h http.Handler) string {
 	return nonceOf(t, res)
 }
 
-// digest is a Digest header whose parts a test may spoil before it is
+// proof is a Digest header whose parts a test may spoil before it is
 // computed (the fields) or after (by replacing in the text).
-type digest struct {
+type proof struct {
 	user, pin, realm, nonce, method, uri string
 	nc, cnonce, qop, algorithm           string
 	ha1                                  string // instead of user, realm and pin
 }
 
-func digestFor(r *http.Request, nonce string, nc int) digest {
-	return digest{
+func digestFor(r *http.Request, nonce string, nc int) proof {
+	return proof{
 		user: "201", pin: "123", realm: testDomain, nonce: nonce, method: r.Method, uri: r.RequestURI,
 		nc: fmt.Sprintf("%08x", nc), cnonce: "abcdef", qop: "auth",
 	}
 }
 
-func (d digest) response() string {
+func (d proof) response() string {
 	hash := md5sum
 	if d.algorithm == "SHA-256" {
 		hash = sha256sum
@@ -217,7 +217,7 @@ func (d digest) response() string {
 	return hash(ha1 + ":" + d.nonce + ":" + d.nc + ":" + d.cnonce + ":" + d.qop + ":" + ha2)
 }
 
-func (d digest) String() string {
+func (d proof) String() string {
 	text := fmt.Sprintf(`Digest username="%s", realm="%s", nonce="%s", uri="%s", response="%s"`,
 		d.user, d.realm, d.nonce, d.uri, d.response())
 	if d.qop != "" {

@@ -40,8 +40,6 @@ func (g *Gate) Stats() Stats {
 	for i := range s.Failures {
 		s.Failures[i] = g.stats[i].Load()
 	}
-	g.nonces.mu.Lock()
-	s.Nonces = len(g.nonces.order)
-	g.nonces.mu.Unlock()
+	s.Nonces = g.nonces.Len()
 	return s
 }

@@ -1,11 +1,9 @@
 package restauth
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"log/slog"
 
-	auth "github.com/abbot/go-http-auth"
+	"sipxrest/internal/digest"
 )
 
 // User is one user of the domain. Users are shared between requests and are
@@ -56,6 +54,11 @@ func (u *User) HasSIPSecret() bool {
 	return u.SIPPassword != "" || u.SIPHA1 != "" || u.SIPHA1SHA256 != ""
 }
 
+// SIP returns what answers a SIP proxy's digest challenge for the user.
+func (u *User) SIP() digest.Credentials {
+	return digest.Credentials{Username: u.Name, Password: u.SIPPassword, HA1: u.SIPHA1, HA1SHA256: u.SIPHA1SHA256}
+}
+
 // pin is what is stored of a user's PIN. The zero value is a user without
 // one, whom no PIN matches.
 type pin struct {
@@ -76,37 +79,19 @@ func (pin) GoString() string { return "[redacted]" }
 // withoutEmpty drops the hash of the empty PIN, which some tools write for a
 // user without a PIN and which would let anybody in.
 func (p pin) withoutEmpty(user, realm string) pin {
-	if p.md5 != "" && p.md5 == md5Hex(user+":"+realm+":") {
+	if p.md5 != "" && p.md5 == digest.MD5.HA1(user, realm, "") {
 		p.md5 = ""
 	}
-	if p.sha256 != "" && p.sha256 == sha256Hex(user+":"+realm+":") {
+	if p.sha256 != "" && p.sha256 == digest.SHA256.HA1(user, realm, "") {
 		p.sha256 = ""
 	}
 	return p
 }
 
-// algorithm is a hash algorithm of Digest (RFC 7616 §3.3).
-type algorithm struct {
-	name string              // as in the algorithm parameter
-	hash func(string) string // lower-case hex
-}
-
-var (
-	algMD5    = algorithm{"MD5", md5Hex}
-	algSHA256 = algorithm{"SHA-256", sha256Hex}
-)
-
-func md5Hex(text string) string { return auth.H(text) }
-
-func sha256Hex(text string) string {
-	sum := sha256.Sum256([]byte(text))
-	return hex.EncodeToString(sum[:])
-}
-
 // can says whether the user's PIN can be checked by alg.
-func (u *User) can(alg algorithm) bool {
+func (u *User) can(alg digest.Algorithm) bool {
 	stored := u.pin.md5
-	if alg.name == algSHA256.name {
+	if alg == digest.SHA256 {
 		stored = u.pin.sha256
 	}
 	return stored != "" || u.pin.clear != ""
@@ -117,19 +102,19 @@ func (u *User) can(alg algorithm) bool {
 // Without a user or a PIN the answer is computed from decoy and matches
 // nothing; it costs the same, so that neither the answer nor its time tell
 // whether the user exists.
-func (u *User) ha1(alg algorithm, username, realm, decoy string) string {
+func (u *User) ha1(alg digest.Algorithm, username, realm, decoy string) string {
 	secret, stored := decoy, ""
 	if u != nil {
 		switch {
 		case u.pin.clear != "":
 			secret = u.pin.clear
-		case alg.name == algSHA256.name:
+		case alg == digest.SHA256:
 			stored = u.pin.sha256
 		default:
 			stored = u.pin.md5
 		}
 	}
-	computed := alg.hash(username + ":" + realm + ":" + secret)
+	computed := alg.HA1(username, realm, secret)
 	if stored != "" {
 		return stored
 	}

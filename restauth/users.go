@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sipxrest/internal/digest"
 	"sipxrest/internal/limit"
 )
 
@@ -235,7 +236,7 @@ func index(entries []entry, cfg UsersConfig) (*snapshot, error) {
 		user.pin = user.pin.withoutEmpty(user.Name, cfg.Realm)
 		if user.HasPIN() {
 			pins = true
-			s.sha256 = s.sha256 && user.can(algSHA256)
+			s.sha256 = s.sha256 && user.can(digest.SHA256)
 		}
 		taken[user] = e.where
 		if err := claim(e, user, "name", user.Name); err != nil {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"sipxrest/internal/digest"
 )
 
 func TestLookupByNameAndAlias(t *testing.T) {
@@ -83,7 +85,7 @@ func TestAllUsersTellWhichSecretsTheyHave(t *testing.T) {
 - {user: both, aliases: [b], pin: "1", sip-password: x}
 - {user: none}
 - {user: ha1, ha1: "` + md5sum("x") + `"}
-- {user: sha256, pin-hash: "` + md5sum("x") + `", ha1-sha256: "` + sha256Hex("x") + `"}
+- {user: sha256, pin-hash: "` + md5sum("x") + `", ha1-sha256: "` + digest.SHA256.Hash("x") + `"}
 `)
 	users, err := LoadUsers(UsersConfig{Domain: testDomain, Files: []string{file}})
 	if err != nil {

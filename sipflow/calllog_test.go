@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sipxrest/internal/digest"
 	"sipxrest/sipflow/siptest"
 )
 
@@ -103,8 +104,9 @@ func TestAChallengeThatIsNotAnsweredSaysWhatIsMissing(t *testing.T) {
 		{`Digest realm="r", nonce="n", algorithm=SHA-512-256`, md5, `the algorithm "SHA-512-256", which is not known`},
 		{`Digest realm="r", nonce="n", qop="auth-int"`, md5, "wants the qop"},
 	} {
-		c, ok := parseChallenge(tt.challenge)
-		if got := c.unanswered(&tt.cred); !ok || !strings.Contains(got, tt.want) || strings.Contains(got, `""`) {
+		c, ok := digest.ParseChallenge(tt.challenge)
+		_, err := c.Respond(&tt.cred, "BYE", "sip:b", "c")
+		if got := unanswered(&c, &tt.cred, err); !ok || !strings.Contains(got, tt.want) || strings.Contains(got, `""`) {
 			t.Errorf("%s with %+v: %q, want …%s…", tt.challenge, tt.cred, got, tt.want)
 		}
 	}

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"reflect"
 	"strings"
 	"testing"
 
@@ -14,92 +13,10 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sipxrest/internal/digest"
 	"sipxrest/sipflow/siptest"
 	"sipxrest/sipflow/wire"
 )
-
-func TestParseChallenge(t *testing.T) {
-	for _, c := range []struct {
-		in   string
-		want challenge
-		ok   bool
-	}{
-		{`Digest realm="sipx.test", nonce="n"`, challenge{realm: "sipx.test", nonce: "n"}, true},
-		{`Digest realm=sipx.test,nonce=n.1`, challenge{realm: "sipx.test", nonce: "n.1"}, true},
-		{"  dIGEST\tREALM = \"r\" ,\t NoNce=\"n\" , ALGORITHM=md5 , Stale=TRUE ,", challenge{realm: "r", nonce: "n", algorithm: "md5", stale: true}, true},
-		{`Digest nonce="a, b=c, realm=x", realm="r"`, challenge{realm: "r", nonce: "a, b=c, realm=x"}, true},
-		{`Digest nonce="a\"b\\c\d", realm="r"`, challenge{realm: "r", nonce: `a"b\cd`}, true},
-		{`Digest nonce="n", qop="auth-int, AUTH", opaque="o", algorithm="SHA-256"`,
-			challenge{nonce: "n", qop: []string{"auth-int", "auth"}, opaque: "o", algorithm: "SHA-256"}, true},
-		{`Digest nonce="n", qop=auth, stale=false, domain="sip:a sip:b", x-new="y"`, challenge{nonce: "n", qop: []string{"auth"}}, true},
-		{`Digest ,, nonce="n",,`, challenge{nonce: "n"}, true},
-		{`Digest realm="r"`, challenge{}, false},
-		{`Digest nonce=""`, challenge{}, false},
-		{`Digest nonce="open`, challenge{}, false},
-		{`Digest nonce="open\`, challenge{}, false},
-		{`Digest nonce`, challenge{}, false},
-		{`Digest`, challenge{}, false},
-		{`Digestnonce="n"`, challenge{}, false},
-		{`Basic realm="r"`, challenge{}, false},
-		{`Basic nonce="n"`, challenge{}, false},
-		{``, challenge{}, false},
-	} {
-		got, ok := parseChallenge(c.in)
-		if ok != c.ok || (ok && !reflect.DeepEqual(got, c.want)) {
-			t.Errorf("%s:\n got %+v, %v\nwant %+v", c.in, got, ok, c.want)
-		}
-	}
-}
-
-// The examples of RFC 2617 §3.5 and RFC 7616 §3.9.1, and what RFC 2069 makes of
-// the former.
-func TestDigestVectors(t *testing.T) {
-	old := Credentials{Username: "Mufasa", Password: "Circle Of Life"}
-	cred := Credentials{Username: "Mufasa", Password: "Circle of Life"}
-	const cnonce = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
-	const rfc2617 = `Digest realm="testrealm@host.com", nonce="dcd98b7102dd2f0e8b11d0f600bfb0c093"`
-	const rfc7616 = `Digest realm="http-auth@example.org", nonce="7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", ` +
-		`opaque="FQhe/qaU925kfnzjCev0ciny7QMkPqMAFRtzCUYo5tdS"`
-	for _, c := range []struct {
-		challenge string
-		cred      Credentials
-		cnonce    string
-		response  string
-	}{
-		{rfc2617, old, "0a4f113b", "670fd8c2df070c60b045671b8b24ff02"},
-		{rfc2617, Credentials{Username: "Mufasa", Password: "CircleOfLife"}, "", "1949323746fe6a43ef61f9606e7febea"},
-		{rfc2617 + `, qop="auth,auth-int"`, old, "0a4f113b", "6629fae49393a05397450978507c4ef1"},
-		{rfc7616 + `, qop="auth, auth-int", algorithm=MD5`, cred, cnonce, "8ca523f5e9506fed4657c9700eebdbec"},
-		{rfc7616 + `, qop="auth, auth-int", algorithm=SHA-256`, cred, cnonce, "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"},
-		{rfc7616 + `, qop="auth", algorithm=MD5`, Credentials{Username: "Mufasa", HA1: "3D78807DEFE7DE2157E2B0B6573A855F"}, cnonce, "8ca523f5e9506fed4657c9700eebdbec"},
-		{rfc7616 + `, qop="auth", algorithm=SHA-256`,
-			Credentials{Username: "Mufasa", HA1: "wrong", HA1SHA256: "7987c64c30e25f1b74be53f966b49b90f2808aa92faf9a00262392d7b4794232"}, cnonce,
-			"753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1"},
-		{rfc7616 + `, qop="auth", algorithm=MD5-sess`, cred, cnonce, "e783283f46242139c486a698fec7211d"},
-		{rfc7616 + `, qop="auth", algorithm=SHA-256-sess`, cred, cnonce, "2fd51b3a77ad75bad6afad6003e818d767133c46d9e2749e7f5232ae1ea3efd7"},
-		{rfc7616 + `, algorithm=MD5-sess`, cred, cnonce, "37a7f42db2090a3fcac4e26e747d4fc8"},
-	} {
-		ch, ok := parseChallenge(c.challenge)
-		if !ok {
-			t.Fatalf("%s is no challenge", c.challenge)
-		}
-		value, ok := ch.respond(&c.cred, "GET", "/dir/index.html", c.cnonce)
-		if !ok || !strings.Contains(value, `response="`+c.response+`"`) {
-			t.Errorf("%s:\n got %s, %v\nwant %s", c.challenge, value, ok, c.response)
-		}
-		// What is sent can be read as what was meant.
-		back, ok := parseChallenge(value)
-		if !ok || back.nonce != ch.nonce || back.realm != ch.realm || back.opaque != ch.opaque || back.algorithm != ch.algorithm {
-			t.Errorf("%s reads as %+v", value, back)
-		}
-		if hasQOP := strings.Contains(value, "qop=auth, nc=00000001"); hasQOP != (ch.qop != nil) {
-			t.Errorf("qop in %s", value)
-		}
-		if needs := ch.qop != nil || strings.HasSuffix(ch.algorithm, "-sess"); strings.Contains(value, `cnonce="`+c.cnonce+`"`) != needs {
-			t.Errorf("cnonce in %s", value)
-		}
-	}
-}
 
 // refusal is a 401 or 407 with these challenges.
 func refusal(t testing.TB, code int, challenges ...string) *wire.Message {
@@ -130,7 +47,7 @@ func ha1(hash string) string {
 
 // Which of several challenges is answered, and which must not be.
 func TestWhichChallengeIsAnswered(t *testing.T) {
-	digest := func(algorithm, rest string) string {
+	asks := func(algorithm, rest string) string {
 		return `Digest realm="sipx.test", nonce="n", algorithm=` + algorithm + rest
 	}
 	clear, md5Only, shaOnly := Credentials{Username: "200", Password: "secret"}, Credentials{Username: "200", HA1: ha1("MD5")}, Credentials{Username: "200", HA1SHA256: ha1("SHA-256")}
@@ -140,25 +57,25 @@ func TestWhichChallengeIsAnswered(t *testing.T) {
 		cred       Credentials
 		has        string // "" for no answer
 	}{
-		{"the topmost that we can do", []string{digest("SHA-512-256", ""), digest("SHA-256", ""), digest("MD5", "")}, clear, "algorithm=SHA-256"},
-		{"in the server's order", []string{digest("MD5", ""), digest("SHA-256", "")}, clear, "algorithm=MD5"},
-		{"an MD5 hash does no SHA-256", []string{digest("SHA-256", ""), digest("MD5", "")}, md5Only, "algorithm=MD5"},
-		{"an MD5 hash and nothing else asked", []string{digest("SHA-256", "")}, md5Only, ""},
-		{"a SHA-256 hash does no MD5", []string{digest("MD5", ""), digest("SHA-256", "")}, shaOnly, "algorithm=SHA-256"},
+		{"the topmost that we can do", []string{asks("SHA-512-256", ""), asks("SHA-256", ""), asks("MD5", "")}, clear, "algorithm=SHA-256"},
+		{"in the server's order", []string{asks("MD5", ""), asks("SHA-256", "")}, clear, "algorithm=MD5"},
+		{"an MD5 hash does no SHA-256", []string{asks("SHA-256", ""), asks("MD5", "")}, md5Only, "algorithm=MD5"},
+		{"an MD5 hash and nothing else asked", []string{asks("SHA-256", "")}, md5Only, ""},
+		{"a SHA-256 hash does no MD5", []string{asks("MD5", ""), asks("SHA-256", "")}, shaOnly, "algorithm=SHA-256"},
 		{"no algorithm is MD5", []string{`Digest realm="sipx.test", nonce="n"`}, md5Only, `response="`},
-		{"auth-int alone", []string{digest("MD5", `, qop="auth-int"`)}, clear, ""},
-		{"an empty qop is none", []string{digest("MD5", `, qop=""`)}, clear, `uri="sip:b", response="`},
-		{"a qop of commas is none", []string{digest("MD5", `, qop=" , "`)}, clear, `uri="sip:b", response="`},
-		{"auth-int first", []string{digest("MD5", `, qop="auth-int,auth"`)}, clear, "qop=auth,"},
-		{"unknown algorithm", []string{digest("AKAv1-MD5", "")}, clear, ""},
-		{"algorithm with more behind it", []string{digest(`"MD5, x=y"`, "")}, clear, ""},
+		{"auth-int alone", []string{asks("MD5", `, qop="auth-int"`)}, clear, ""},
+		{"an empty qop is none", []string{asks("MD5", `, qop=""`)}, clear, `uri="sip:b", response="`},
+		{"a qop of commas is none", []string{asks("MD5", `, qop=" , "`)}, clear, `uri="sip:b", response="`},
+		{"auth-int first", []string{asks("MD5", `, qop="auth-int,auth"`)}, clear, "qop=auth,"},
+		{"unknown algorithm", []string{asks("AKAv1-MD5", "")}, clear, ""},
+		{"algorithm with more behind it", []string{asks(`"MD5, x=y"`, "")}, clear, ""},
 		{"another realm", []string{`Digest realm="evil.example", nonce="n"`}, clear, ""},
 		{"our realm in other case is another", []string{`Digest realm="SIPX.test", nonce="n"`}, clear, ""},
 		{"no realm", []string{`Digest nonce="n"`}, clear, ""},
-		{"another realm first", []string{`Digest realm="evil.example", nonce="x"`, digest("MD5", "")}, clear, `nonce="n"`},
+		{"another realm first", []string{`Digest realm="evil.example", nonce="x"`, asks("MD5", "")}, clear, `nonce="n"`},
 		{"Basic", []string{`Basic realm="sipx.test"`}, clear, ""},
-		{"Basic first", []string{`Basic realm="sipx.test"`, digest("MD5", "")}, clear, `nonce="n"`},
-		{"no secret", []string{digest("MD5", "")}, Credentials{Username: "200"}, ""},
+		{"Basic first", []string{`Basic realm="sipx.test"`, asks("MD5", "")}, clear, `nonce="n"`},
+		{"no secret", []string{asks("MD5", "")}, Credentials{Username: "200"}, ""},
 		{"no challenge", nil, clear, ""},
 		{"control character in the nonce", []string{"Digest realm=\"sipx.test\", nonce=\"n\x01\""}, clear, ""},
 		{"control character in the opaque", []string{"Digest realm=\"sipx.test\", nonce=\"n\", opaque=\"\x7f\""}, clear, ""},
@@ -178,10 +95,10 @@ func TestWhichChallengeIsAnswered(t *testing.T) {
 		}
 	}
 	a := auth{cred: &clear}
-	if a.answer(refusal(t, 401, digest("MD5", ""), `Digest realm="", nonce="n"`), "BYE", "sip:b") {
+	if a.answer(refusal(t, 401, asks("MD5", ""), `Digest realm="", nonce="n"`), "BYE", "sip:b") {
 		t.Error("credentials without a realm that may have them")
 	}
-	if a := (auth{realm: "sipx.test"}); a.answer(refusal(t, 401, digest("MD5", "")), "BYE", "sip:b") {
+	if a := (auth{realm: "sipx.test"}); a.answer(refusal(t, 401, asks("MD5", "")), "BYE", "sip:b") {
 		t.Error("credentials of nobody")
 	}
 }
@@ -248,13 +165,6 @@ func TestChallengesEnd(t *testing.T) {
 	}
 }
 
-func TestSecretsAreNotLogged(t *testing.T) {
-	c := Credentials{Username: "200", Password: "secret", HA1: "deadbeef", HA1SHA256: "cafe"}
-	if s := c.LogValue().String(); s != "[redacted]" {
-		t.Errorf("logged as %s", s)
-	}
-}
-
 // FuzzChallenge: whatever a server asks, one clean line is the answer, or none.
 func FuzzChallenge(f *testing.F) {
 	for _, s := range []string{`Digest realm="sipx.test", nonce="n", qop="auth,auth-int", algorithm=MD5-sess, opaque="o", stale=true`,
@@ -263,19 +173,19 @@ func FuzzChallenge(f *testing.F) {
 	}
 	cred := Credentials{Username: `2"0\0`, Password: "secret"}
 	f.Fuzz(func(t *testing.T, s string) {
-		c, ok := parseChallenge(s)
+		c, ok := digest.ParseChallenge(s)
 		if !ok {
 			return
 		}
-		if c.nonce == "" || len(c.nonce)+len(c.realm)+len(c.opaque)+len(c.algorithm) > len(s) {
+		if c.Nonce == "" || len(c.Nonce)+len(c.Realm)+len(c.Opaque)+len(c.Algorithm) > len(s) {
 			t.Fatalf("%q is %+v", s, c)
 		}
-		value, ok := c.respond(&cred, "BYE", "sip:b", "c")
-		if !ok {
+		value, err := c.Respond(&cred, "BYE", "sip:b", "c")
+		if err != nil {
 			return
 		}
-		back, ok := parseChallenge(value)
-		if !ok || back.nonce != c.nonce || back.realm != c.realm || back.opaque != c.opaque || back.algorithm != c.algorithm {
+		back, ok := digest.ParseChallenge(value)
+		if !ok || back.Nonce != c.Nonce || back.Realm != c.Realm || back.Opaque != c.Opaque || back.Algorithm != c.Algorithm {
 			t.Fatalf("%q reads as %+v, want %+v", value, back, c)
 		}
 		m, err := wire.Parse([]byte("SIP/2.0 401 No\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a>\r\nTo: <sip:b>\r\nCall-ID: x\r\nCSeq: 1 BYE\r\nWWW-Authenticate: " + s + "\r\n\r\n"))

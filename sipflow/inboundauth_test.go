@@ -2,16 +2,14 @@ package sipflow
 
 import (
 	"context"
-	"crypto/md5"
-	"crypto/sha256"
 	"fmt"
-	"net/netip"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"sipxrest/internal/digest"
 	"sipxrest/sipflow/siptest"
 	"sipxrest/sipflow/wire"
 )
@@ -45,36 +43,36 @@ func (d *digestCaller) asks(authorization string) *wire.Message {
 }
 
 // challengeBy is the challenge of an algorithm in a 401.
-func challengeBy(t *testing.T, m *wire.Message, algorithm string) challenge {
+func challengeBy(t *testing.T, m *wire.Message, algorithm string) digest.Challenge {
 	t.Helper()
 	if m == nil || m.Code() != 401 {
 		t.Fatalf("got %s, want 401", show(m))
 	}
 	for v := range m.All(wire.WWWAuthenticate) {
-		if c, ok := parseChallenge(string(v)); ok && c.algorithm == algorithm {
+		if c, ok := digest.ParseChallenge(string(v)); ok && c.Algorithm == algorithm {
 			return c
 		}
 	}
 	t.Fatalf("no challenge of %s in %q", algorithm, m.Raw())
-	return challenge{}
+	return digest.Challenge{}
 }
 
 // answerTo is the Authorization for a challenge.
-func answerWith(c challenge, cred Credentials, uri string) string {
-	a, _ := c.respond(&cred, "INVITE", uri, "cn")
+func answerWith(c digest.Challenge, cred Credentials, uri string) string {
+	a, _ := c.Respond(&cred, "INVITE", uri, "cn")
 	return a
 }
 
 // counted is answerWith for a count of its own.
-func counted(c challenge, password string, nc int) string {
-	ha1, ha2 := hexHash(sha256.New, "201:"+c.realm+":"+password), hexHash(sha256.New, "INVITE:"+roomURI)
+func counted(c digest.Challenge, password string, nc int) string {
+	ha1, ha2 := digest.SHA256.Hash("201:"+c.Realm+":"+password), digest.SHA256.Hash("INVITE:"+roomURI)
 	return fmt.Sprintf(`Digest username="201", realm="%s", nonce="%s", uri="%s", response="%s", qop=auth, nc=%08x, cnonce="cn", algorithm=SHA-256`,
-		c.realm, c.nonce, roomURI, hexHash(sha256.New, fmt.Sprintf("%s:%s:%08x:cn:auth:%s", ha1, c.nonce, nc, ha2)), nc)
+		c.Realm, c.Nonce, roomURI, digest.SHA256.Hash(fmt.Sprintf("%s:%s:%08x:cn:auth:%s", ha1, c.Nonce, nc, ha2)), nc)
 }
 
 // emptyPassword answers for a user with the password that nobody has.
-func emptyPassword(c challenge, user string) string {
-	return answerWith(c, Credentials{Username: user, HA1SHA256: hexHash(sha256.New, user+":"+c.realm+":")}, roomURI)
+func emptyPassword(c digest.Challenge, user string) string {
+	return answerWith(c, Credentials{Username: user, HA1SHA256: digest.SHA256.Hash(user + ":" + c.Realm + ":")}, roomURI)
 }
 
 // authCalls runs f with a caller that is challenged; 201 has the password secret,
@@ -94,7 +92,7 @@ func authCalls(t *testing.T, f func(t *testing.T, d *digestCaller)) {
 			case "201":
 				return Credentials{Username: user, Password: "secret"}, true
 			case "202":
-				return Credentials{Username: user, HA1: hexHash(md5.New, "202:sipx.test:secret")}, true
+				return Credentials{Username: user, HA1: digest.MD5.Hash("202:sipx.test:secret")}, true
 			}
 			return Credentials{}, false
 		}
@@ -112,7 +110,7 @@ func TestInboundCallersProveWhoTheyAre(t *testing.T) {
 			}
 			return m
 		}
-		sha := func() challenge { return challengeBy(t, d.asks(""), "SHA-256") }
+		sha := func() digest.Challenge { return challengeBy(t, d.asks(""), "SHA-256") }
 		wants(486, answerWith(sha(), good, roomURI))
 		wants(486, answerWith(challengeBy(t, d.asks(""), "MD5"), good, roomURI))
 		wants(486, answerWith(sha(), good, "sip:room@10.0.0.1")) // To, which no proxy changes
@@ -120,27 +118,28 @@ func TestInboundCallersProveWhoTheyAre(t *testing.T) {
 		c := sha()
 		wants(486, counted(c, "secret", 1))
 		wants(486, counted(c, "secret", 7))
-		if again := challengeBy(t, wants(401, counted(c, "secret", 7)), "SHA-256"); !again.stale {
+		if again := challengeBy(t, wants(401, counted(c, "secret", 7)), "SHA-256"); !again.Stale {
 			t.Error("a count that was used is not called stale")
 		}
+		wants(486, counted(c, "secret", 6)) // requests may overtake each other
 		wants(401, counted(c, "secret", 6))
 		wants(401, counted(c, "secret", 0))
 
 		old := sha()
-		old.qop = nil // RFC 2069: such a response does once
+		old.QOP = nil // RFC 2069: such a response does once
 		wants(486, answerWith(old, good, roomURI))
 		wants(401, answerWith(old, good, roomURI))
 
 		late := sha()
-		time.Sleep(nonceLife)
-		if again := challengeBy(t, wants(401, answerWith(late, good, roomURI)), "SHA-256"); !again.stale {
+		time.Sleep(digest.NonceLife)
+		if again := challengeBy(t, wants(401, answerWith(late, good, roomURI)), "SHA-256"); !again.Stale {
 			t.Error("an old nonce is not called stale")
 		}
 
 		made := sha()
-		made.nonce = strings.Repeat("00", nonceSize)
+		made.Nonce = strings.Repeat("A", len(made.Nonce))
 		wants(401, answerWith(made, good, roomURI))
-		made.nonce = "x"
+		made.Nonce = "x"
 		wants(401, answerWith(made, good, roomURI))
 		wants(401, answerWith(sha(), Credentials{Username: "nobody", Password: ""}, roomURI))
 		wants(401, emptyPassword(sha(), "nobody"))
@@ -164,8 +163,8 @@ func TestInboundChallengesAreByWhatIsSet(t *testing.T) {
 		offers := func(m *wire.Message) string {
 			var names []string
 			for v := range m.All(wire.WWWAuthenticate) {
-				c, _ := parseChallenge(string(v))
-				names = append(names, c.algorithm)
+				c, _ := digest.ParseChallenge(string(v))
+				names = append(names, c.Algorithm)
 			}
 			return strings.Join(names, " ")
 		}
@@ -185,14 +184,14 @@ func TestInboundChallengesAreByWhatIsSet(t *testing.T) {
 				t.Errorf("%q: challenged by %s", c.set, got)
 			}
 			for _, answer := range []struct {
-				challenge challenge
+				challenge digest.Challenge
 				want      int
 			}{{bySHA, c.sha}, {byMD5, c.md5}} {
 				m := d.asks(answerWith(answer.challenge, good, roomURI))
 				if m.Code() != answer.want {
-					t.Errorf("%q: an answer by %s got %s", c.set, answer.challenge.algorithm, show(m))
+					t.Errorf("%q: an answer by %s got %s", c.set, answer.challenge.Algorithm, show(m))
 				}
-				if m.Code() == 401 && (offers(m) != c.offered || !challengeBy(t, m, c.offered).stale) {
+				if m.Code() == 401 && (offers(m) != c.offered || !challengeBy(t, m, c.offered).Stale) {
 					t.Errorf("%q: challenged again by %q", c.set, m.Raw())
 				}
 			}
@@ -203,18 +202,18 @@ func TestInboundChallengesAreByWhatIsSet(t *testing.T) {
 		// MD5 needs not be named, and is not to be had by leaving it out.
 		algorithms = nil
 		unnamed := challengeBy(t, d.asks(""), "MD5")
-		unnamed.algorithm = ""
+		unnamed.Algorithm = ""
 		if m := d.asks(answerWith(unnamed, good, roomURI)); m.Code() != 486 {
 			t.Errorf("an answer without algorithm got %s", show(m))
 		}
 		unnamed = challengeBy(t, d.asks(""), "MD5")
-		unnamed.algorithm, algorithms = "", []string{AlgorithmSHA256}
+		unnamed.Algorithm, algorithms = "", []string{AlgorithmSHA256}
 		if m := d.asks(answerWith(unnamed, good, roomURI)); m.Code() != 401 {
 			t.Errorf("MD5 was taken: %s", show(m))
 		}
 		// Who has no secret for what is taken is denied, not asked for ever.
 		m := d.asks(answerWith(challengeBy(t, d.asks(""), "SHA-256"), half, roomURI))
-		if challengeBy(t, m, "SHA-256").stale || d.sw.Stats().Inbound[InboundDenied] != 1 {
+		if challengeBy(t, m, "SHA-256").Stale || d.sw.Stats().Inbound[InboundDenied] != 1 {
 			t.Errorf("got %q", m.Raw())
 		}
 	})
@@ -265,9 +264,7 @@ func TestInboundNonceIsOfOneAddress(t *testing.T) {
 		if m := other.asks(answerWith(c, Credentials{Username: "201", Password: "secret"}, roomURI)); m.Code() != 401 {
 			t.Errorf("got %s", show(m))
 		}
-		d.sw.challenger.mu.Lock()
-		defer d.sw.challenger.mu.Unlock()
-		if len(d.sw.challenger.wrong) != 0 {
+		if d.sw.challenger.wrong.Suspects(time.Now()) != 0 {
 			t.Error("counted as a wrong answer")
 		}
 	})
@@ -286,31 +283,10 @@ func TestInboundCallersWithoutCredentialsLeaveNothing(t *testing.T) {
 			}
 			s.mu.Unlock()
 		}
-		if ch := &d.sw.challenger; len(ch.used)+len(ch.wrong) != 0 {
-			t.Errorf("%d nonces and %d addresses are kept", len(ch.used), len(ch.wrong))
+		if n, who := d.sw.challenger.nonces.Len(), d.sw.challenger.wrong.Suspects(time.Now()); n+who != 0 {
+			t.Errorf("%d nonces and %d addresses are kept", n, who)
 		}
 	})
-}
-
-func TestUsedNoncesAreBounded(t *testing.T) {
-	var ch challenger
-	for i := range 3 * maxNonces {
-		var n [nonceSize]byte
-		n[8], n[9], n[10] = byte(i), byte(i>>8), byte(i>>16)
-		ch.use(n, 1, time.Second)
-		if len(ch.used) > maxNonces {
-			t.Fatalf("%d nonces are kept", len(ch.used))
-		}
-	}
-	if ch.notBefore != time.Second {
-		t.Error("nonces that were forgotten can be used again")
-	}
-	for i := range 2 * maxWrongSources {
-		ch.guessed(netip.AddrFrom4([4]byte{10, 1, byte(i >> 8), byte(i)}), time.Second)
-	}
-	if len(ch.wrong) > maxWrongSources {
-		t.Errorf("%d addresses are kept", len(ch.wrong))
-	}
 }
 
 // TestFiveHundredCallersWait has 500 calls wait for a decision of three seconds:

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 
+	"sipxrest/internal/digest"
 	"sipxrest/resolve"
 	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/transport"
@@ -135,8 +136,8 @@ func realmOf(res *wire.Message) string {
 		in = wire.ProxyAuthenticate
 	}
 	for v := range res.All(in) {
-		if c, ok := parseChallenge(string(v)); ok {
-			return c.realm
+		if c, ok := digest.ParseChallenge(string(v)); ok {
+			return c.Realm
 		}
 	}
 	return ""

@@ -2,9 +2,10 @@ package sipflow
 
 import (
 	"context"
-	"log/slog"
 	"net/netip"
 	"time"
+
+	"sipxrest/internal/digest"
 )
 
 // Key names a call: who placed it and whom it joins. The three parts are
@@ -14,18 +15,8 @@ type Key struct{ Agent, Calling, Called string }
 
 func (k Key) String() string { return k.Agent + ":" + k.Calling + ":" + k.Called }
 
-// Credentials answer a SIP digest challenge (RFC 7616, RFC 8760). Any of the
-// secrets may be empty; the topmost challenge that one of them can answer is
-// taken.
-type Credentials struct {
-	Username  string
-	Password  string // clear text: any algorithm
-	HA1       string // hex MD5(username:realm:password): algorithm MD5 only
-	HA1SHA256 string // hex SHA-256 of the same: algorithm SHA-256 only
-}
-
-// LogValue keeps the secrets out of every log.
-func (c Credentials) LogValue() slog.Value { return slog.StringValue("[redacted]") }
+// Credentials answer a SIP digest challenge (RFC 7616, RFC 8760).
+type Credentials = digest.Credentials
 
 // The ways to join two phones.
 const (

@@ -102,7 +102,7 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 	cfg.MaxRing = cmp.Or(cfg.MaxRing, time.Hour)
 	cfg.HealthTimeout = cmp.Or(cfg.HealthTimeout, 2*time.Second)
 	cfg.MaxCalls = cmp.Or(cfg.MaxCalls, 20_000)
-	sw := &Switchboard{cfg: cfg, log: log, observers: observe, resolver: cfg.Resolver,
+	sw := &Switchboard{cfg: cfg, log: log, observers: observe, resolver: cfg.Resolver, challenger: newChallenger(),
 		calls: map[Key]*Call{}, bridges: map[*Call][2]*Leg{}, seed: maphash.MakeSeed(),
 		referred: referred{seed: maphash.MakeSeed()}}
 	sw.stats.start = time.Now()

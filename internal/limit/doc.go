@@ -1,5 +1,5 @@
 // Package limit bounds what others can have the service do: rates by address
-// and by name in tables of fixed size, and a log of refusals that does not grow
+// and by name, and failed attempts, in tables of fixed size, and a log of refusals that does not grow
 // with them.
 package limit
 

@@ -1,4 +1,4 @@
-package restauth
+package digest
 
 import (
 	"container/heap"
@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	// nonceLife is how long a nonce may be used.
-	nonceLife = 5 * time.Minute
+	// NonceLife is how long a nonce may be used.
+	NonceLife = 5 * time.Minute
 	// maxNonces bounds the nonces that are remembered, some 120 bytes each.
 	maxNonces = 1 << 17
 	// ncWindow is how far behind the highest nc of its nonce a request may
@@ -25,23 +25,23 @@ const (
 	nonceLen    = nonceIDLen + nonceSigLen
 )
 
-// nonceID tells nonces apart: the time of issue in nanoseconds since the key
+// NonceID tells nonces apart: the time of issue in nanoseconds since the key
 // was made, and eight random bytes. Not the time of day: when a clock is set,
 // neither may a used nonce come to life nor a new one look old.
-type nonceID [nonceIDLen]byte
+type NonceID [nonceIDLen]byte
 
-func (id nonceID) issued() int64 { return int64(binary.BigEndian.Uint64(id[:8])) }
+func (id NonceID) issued() int64 { return int64(binary.BigEndian.Uint64(id[:8])) }
 
-// nonces issues nonces and remembers which were used. A nonce carries its
+// Nonces issues nonces and remembers which were used. A nonce carries its
 // own proof, so that one which was only issued costs no memory; it is
 // remembered from its first good use, so that strangers cannot push out the
-// nonces of users.
-type nonces struct {
+// nonces of users. Its methods may be called from any goroutine.
+type Nonces struct {
 	key   [32]byte
 	start time.Time
 
 	mu    sync.Mutex
-	used  map[nonceID]*nonceUse
+	used  map[NonceID]*nonceUse
 	order nonceHeap // by time of issue
 	floor int64     // older nonces that are not in used have been forgotten
 	max   int       // maxNonces
@@ -49,20 +49,22 @@ type nonces struct {
 
 // nonceUse is which nc of a nonce were used.
 type nonceUse struct {
-	id      nonceID
+	id      NonceID
 	highest uint32
 	seen    [ncWindow / 64]uint64 // bit nc%ncWindow, for the last ncWindow below highest
 	spent   bool                  // used without nc: not again
 }
 
-func newNonces(now time.Time) *nonces {
-	n := &nonces{start: now, used: make(map[nonceID]*nonceUse), floor: -1, max: maxNonces}
+// NewNonces makes a key; nonces of other Nonces are not good by it.
+func NewNonces(now time.Time) *Nonces {
+	n := &Nonces{start: now, used: make(map[NonceID]*nonceUse), floor: -1, max: maxNonces}
 	rand.Read(n.key[:]) // never fails
 	return n
 }
 
-// issue makes a nonce for scope, which names the listener and the realm.
-func (n *nonces) issue(scope string, now time.Time) string {
+// Issue makes a nonce for scope, which names where it is good: a listener or a
+// peer, and the realm.
+func (n *Nonces) Issue(scope string, now time.Time) string {
 	var raw [nonceLen]byte
 	binary.BigEndian.PutUint64(raw[:8], uint64(now.Sub(n.start)))
 	rand.Read(raw[8:nonceIDLen])
@@ -71,7 +73,7 @@ func (n *nonces) issue(scope string, now time.Time) string {
 	return base64.RawURLEncoding.EncodeToString(raw[:])
 }
 
-func (n *nonces) sign(scope string, id []byte) [sha256.Size]byte {
+func (n *Nonces) sign(scope string, id []byte) [sha256.Size]byte {
 	mac := hmac.New(sha256.New, n.key[:])
 	mac.Write(id)
 	mac.Write([]byte(scope))
@@ -80,34 +82,34 @@ func (n *nonces) sign(scope string, id []byte) [sha256.Size]byte {
 	return sum
 }
 
-// verify says whether nonce was issued for scope less than nonceLife ago.
-func (n *nonces) verify(nonce, scope string, now time.Time) (nonceID, bool) {
+// Verify reports whether nonce was issued for scope less than NonceLife ago.
+func (n *Nonces) Verify(nonce, scope string, now time.Time) (NonceID, bool) {
 	var raw [nonceLen]byte
 	if len(nonce) != base64.RawURLEncoding.EncodedLen(nonceLen) {
-		return nonceID{}, false
+		return NonceID{}, false
 	}
 	if _, err := base64.RawURLEncoding.Strict().Decode(raw[:], []byte(nonce)); err != nil {
-		return nonceID{}, false
+		return NonceID{}, false
 	}
 	sig := n.sign(scope, raw[:nonceIDLen])
 	if !hmac.Equal(sig[:nonceSigLen], raw[nonceIDLen:]) {
-		return nonceID{}, false
+		return NonceID{}, false
 	}
-	id := nonceID(raw[:nonceIDLen])
-	return id, n.age(id, now) < nonceLife
+	id := NonceID(raw[:nonceIDLen])
+	return id, n.age(id, now) < NonceLife
 }
 
-func (n *nonces) age(id nonceID, now time.Time) time.Duration {
+func (n *Nonces) age(id NonceID, now time.Time) time.Duration {
 	return now.Sub(n.start) - time.Duration(id.issued())
 }
 
-// use marks nc of a verified nonce as used and says whether it was not
+// Use marks nc of a verified nonce as used and reports whether it was not
 // before. nc 0 stands for a response without qop, which may come once and
 // only alone.
-func (n *nonces) use(id nonceID, nc uint32, now time.Time) bool {
+func (n *Nonces) Use(id NonceID, nc uint32, now time.Time) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	for len(n.order) > 0 && n.age(n.order[0].id, now) >= nonceLife {
+	for len(n.order) > 0 && n.age(n.order[0].id, now) >= NonceLife {
 		n.forget()
 	}
 	use := n.used[id]
@@ -127,9 +129,16 @@ func (n *nonces) use(id nonceID, nc uint32, now time.Time) bool {
 	return use.mark(nc)
 }
 
+// Len returns how many nonces are remembered.
+func (n *Nonces) Len() int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return len(n.used)
+}
+
 // forget drops the oldest nonce. Whatever is as old is refused from now on,
 // because nobody knows any more whether it was used.
-func (n *nonces) forget() {
+func (n *Nonces) forget() {
 	oldest := heap.Pop(&n.order).(*nonceUse)
 	delete(n.used, oldest.id)
 	n.floor = max(n.floor, oldest.id.issued())

@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"sipxrest/internal/webhook"
 	"sipxrest/sipflow"
 )
 
@@ -76,7 +78,7 @@ type call struct {
 	st   *state
 	in   *sipflow.Incoming
 	rule *rule
-	line *line
+	line *webhook.Line
 	log  *slog.Logger
 
 	decision *Decision // the latest
@@ -131,7 +133,7 @@ func (d *Dispatcher) begin(in *sipflow.Incoming) (*call, error) {
 	}
 	c.log = d.log.With("call", c.ID, "calling", clip(c.FromUser+"@"+c.FromHost), "called", clip(c.ToUser+"@"+c.ToHost),
 		"peer", in.Source.Addr().Unmap().String(), "call_ids", []string{clip(c.SIPCallID)}, "trunk", c.Trunk, "rule", c.rule.ID)
-	c.line = d.events.line(c.ID)
+	c.line = d.events.Line(c.ID)
 	return c, nil
 }
 
@@ -173,7 +175,7 @@ func (c *call) logEnd(e *sipflow.Event, more ...slog.Attr) {
 
 // ask has the webhook decide. When it fails, that is logged and the decision is
 // the rule's fallback; the error is told too.
-func (c *call) ask(ctx context.Context, m *message) (*Decision, error) {
+func (c *call) ask(ctx context.Context, m *webhook.Message) (*Decision, error) {
 	start := time.Now()
 	decision, err := c.rule.decide(ctx, m)
 	c.d.stats.time(time.Since(start))
@@ -250,7 +252,7 @@ func (c *call) carryOut(ctx context.Context, decision *Decision) error {
 		}
 		c.log.Info("inbound call: the target was not reached", "target", p.uri, "error", err)
 		if c.rule.Decide&event == 0 || attempt >= maxAttempts>>c.in.Rounds() {
-			c.tell(event, func(m *message) { c.addFailure(m, p, err) })
+			c.tell(event, func(m *webhook.Message) { c.addFailure(m, p, err) })
 			return err
 		}
 		attempt++
@@ -281,12 +283,12 @@ func (c *call) connect(ctx context.Context, p plan) error {
 }
 
 // addFailure says why a target was not reached.
-func (c *call) addFailure(m *message, p plan, err error) {
+func (c *call) addFailure(m *webhook.Message, p plan, err error) {
 	code, reason := statusOf(err)
-	m.add("sip_code", code)
-	m.addText("sip_reason", reason)
-	m.add("outcome", sipflow.OutcomeOf(err).String())
-	m.add("target", p.uri)
+	m.Add("sip_code", code)
+	m.AddText("sip_reason", reason)
+	m.Add("outcome", sipflow.OutcomeOf(err).String())
+	m.Add("target", p.uri)
 }
 
 // statusOf is the final response that an error stands for.
@@ -304,40 +306,49 @@ func statusOf(err error) (code int, reason string) {
 }
 
 // attach adds what the decision attaches to the call.
-func (c *call) attach(m *message) {
+func (c *call) attach(m *webhook.Message) {
 	d := c.decision
 	if d == nil {
 		return
 	}
-	m.addText("dispatch_action", d.Action.String())
-	m.addText("room_name", d.Room)
-	m.addText("metadata", d.Metadata)
+	m.AddText("dispatch_action", d.Action.String())
+	m.AddText("room_name", d.Room)
+	m.AddText("metadata", d.Metadata)
 	if len(d.Attributes) > 0 {
-		m.add("attributes", d.Attributes)
+		m.Add("attributes", d.Attributes)
 	}
-	m.addText("room_preset", d.RoomPreset)
+	m.AddText("room_preset", d.RoomPreset)
 	if len(d.RoomConfig) > 0 {
-		m.add("room_config", d.RoomConfig)
+		m.Add("room_config", d.RoomConfig)
 	}
 	if len(d.Krisp) > 0 {
-		m.add("krisp_enabled", d.Krisp)
+		m.Add("krisp_enabled", d.Krisp)
 	}
 	if d.Action == Transfer {
-		m.add("transfer_to", d.To)
+		m.Add("transfer_to", d.To)
 	}
 }
 
 // tell queues an event, if the rule wants it.
-func (c *call) tell(e Events, add func(*message)) {
+func (c *call) tell(e Events, add func(*webhook.Message)) {
 	if c.rule.Events&e == 0 {
 		return
 	}
 	name := e.names()[0]
 	m := c.rule.message(&c.Call, name)
-	m.add("time", stamp(time.Now()))
+	m.Add("time", stamp(time.Now()))
 	add(m)
 	c.attach(m)
-	c.line.put(&event{rule: c.rule, id: newID(), name: name, m: m})
+	c.line.Put(&webhook.Event{Client: c.rule.client, Address: cmp.Or(c.rule.EventsURL, c.rule.URL), From: c.rule.ID, ID: newID(), Name: name, Message: m})
+}
+
+// lost logs an event that does not arrive.
+func (d *Dispatcher) lost(callID string, e *webhook.Event, err error) {
+	if errors.Is(err, webhook.ErrDropped) {
+		d.log.Warn("event of an inbound call dropped: too many wait, or the service ends", "call", callID, "event", e.Name)
+		return
+	}
+	d.log.Warn("event of an inbound call not delivered", "call", callID, "rule", e.From, "event", e.Name, "error", err)
 }
 
 // stamp writes a time as exactly as it is known (RFC 3339).
@@ -352,10 +363,10 @@ func (c *call) observe(e *sipflow.Event) {
 		}
 	case sipflow.Joined:
 		c.joined = true
-		c.tell(Answered, func(m *message) {
-			m.add("answered_at", stamp(c.answered))
-			m.add("joined_at", stamp(e.At))
-			m.add("sip_code", 200)
+		c.tell(Answered, func(m *webhook.Message) {
+			m.Add("answered_at", stamp(c.answered))
+			m.Add("joined_at", stamp(e.At))
+			m.Add("sip_code", 200)
 		})
 	case sipflow.Ended:
 		c.ended(e)
@@ -377,16 +388,16 @@ func (c *call) ended(e *sipflow.Event) {
 	if code == 0 {
 		code = 487 // it gave up
 	}
-	c.tell(Ended, func(m *message) {
-		m.add("started_at", stamp(c.At))
+	c.tell(Ended, func(m *webhook.Message) {
+		m.Add("started_at", stamp(c.At))
 		if !c.answered.IsZero() {
-			m.add("answered_at", stamp(c.answered))
+			m.Add("answered_at", stamp(c.answered))
 		}
-		m.add("ended_at", stamp(e.At))
-		m.add("duration", talked.Seconds())
-		m.add("sip_code", code)
-		m.add("ended_by", by)
-		m.add("outcome", outcome)
+		m.Add("ended_at", stamp(e.At))
+		m.Add("duration", talked.Seconds())
+		m.Add("sip_code", code)
+		m.Add("ended_by", by)
+		m.Add("outcome", outcome)
 	})
 	more := []slog.Attr{slog.Int("code", int(code)), slog.Duration("duration", talked)}
 	if d := c.decision; d != nil {

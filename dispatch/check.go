@@ -3,12 +3,10 @@ package dispatch
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/nyaruka/phonenumbers"
 
@@ -54,10 +52,10 @@ func (r *Rule) check(cfg *Config) error {
 	_, err := st.plan(r, &r.Fallback, true)
 	fault("fallback", err)
 	if r.Static == nil {
-		fault("url", r.checkURL(r.URL))
+		fault("url", r.checkURL())
 	}
 	if r.EventsURL != "" {
-		fault("events_url", r.checkURL(r.EventsURL))
+		fault("events_url", r.CheckURL(r.EventsURL))
 	}
 	if r.URL == "" && r.EventsURL == "" && r.Events != 0 {
 		fault("events", errors.New("there is no webhook that is told of them: write events_url"))
@@ -72,50 +70,23 @@ func (r *Rule) check(cfg *Config) error {
 	return errors.Join(errs...)
 }
 
+// checkURL checks where the webhook is.
+func (r *Rule) checkURL() error {
+	if r.URL == "" {
+		return errors.New("dynamic dispatch rule URL cannot be empty")
+	}
+	return r.CheckURL(r.URL)
+}
+
 // checkRequest checks how the webhook is asked.
 func (r *Rule) checkRequest(fault func(string, error)) {
-	switch r.Method {
-	case http.MethodPost, http.MethodPut, http.MethodGet:
-	default:
-		fault("method", fmt.Errorf("%.20q: write POST, PUT or GET", r.Method))
-	}
-	for name, values := range r.Headers {
-		switch {
-		case !validToken(name) || strings.ContainsFunc(values[0], unicode.IsControl):
-			fault("headers", fmt.Errorf("%.64q is no header", name)) // without its value
-		case slices.Contains([]string{"Connection", "Content-Length", "Content-Type", "Transfer-Encoding", "Upgrade", "Trailer", "X-Event-Id", signatureHeader}, name):
-			fault("headers", fmt.Errorf("%s is ours to set", name))
-		case name == "Authorization" && len(r.JWT.Keys) > 0:
-			fault("headers", errors.New("the token of jwt goes into Authorization: leave one of them out"))
-		}
-	}
 	r.SIPHeaders = slices.Clone(r.SIPHeaders) // those of the configuration are those of calls, too
 	for i, name := range r.SIPHeaders {
 		canonical, err := sipHeader(name)
 		fault("sip_headers", err)
 		r.SIPHeaders[i] = canonical
 	}
-	for _, k := range r.JWT.Keys {
-		if len(k.Secret) < 16 {
-			fault("jwt", fmt.Errorf("keys: the secret of key %.64q has less than 16 characters: such can be guessed from one token", k.ID))
-		}
-	}
-	if r.HMACSecret != "" && len(r.HMACSecret) < 16 {
-		fault("hmac_secret", errors.New("it has less than 16 characters: such can be guessed from one signature"))
-	}
-	for _, host := range r.AllowPrivate {
-		if h := hostName(host); strings.ContainsAny(host, "/@ *") || h == "" || strings.Contains(h, ":") && !resolve.IsHost("["+h+"]") {
-			fault("allow_private", fmt.Errorf("%.80q: write the host as the URL has it", host))
-		}
-	}
-	if (r.ClientCert == "") != (r.ClientKey == "") {
-		fault("client_cert", errors.New("client_cert and client_key go together"))
-	} else if _, err := r.tls(); err != nil {
-		fault("tls", err)
-	}
-	if r.Proxy != "" {
-		fault("proxy", checkProxy(r.Proxy))
-	}
+	r.Endpoint.Check(fault)
 	if u, err := url.Parse(r.URL); err == nil && u.Scheme == "http" && (r.CAFile != "" || r.ClientCert != "") {
 		fault("ca_file", errors.New("an http:// URL has no TLS: write https://"))
 	}

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"time"
+
+	"sipxrest/internal/webhook"
 )
 
 // Action is what becomes of a call.
@@ -45,8 +47,8 @@ type Decision struct {
 	Action Action
 
 	// Of Answer.
-	Room string // its name
-	PIN  Secret // what the caller must enter; empty: nothing
+	Room string         // its name
+	PIN  webhook.Secret // what the caller must enter; empty: nothing
 
 	// Of Hangup.
 	Code   int    // the final response; 0: 603
@@ -141,7 +143,7 @@ func (f fields) answer(d *Decision) error {
 	case len(pin) > maxPIN || strings.Trim(pin, "0123456789*") != "":
 		return fmt.Errorf("pin: up to %d digits are expected: only those can be entered", maxPIN)
 	}
-	d.PIN = Secret(pin)
+	d.PIN = webhook.Secret(pin)
 	if d.Ring, err = f.span("transferringingtimeout", "transfer_ringing_timeout", leastRing, mostRing); err != nil {
 		return err
 	}

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"sipxrest/internal/webhook"
+
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -68,7 +70,7 @@ func TestAnswersAreReadInEverySpelling(t *testing.T) {
 			t.Errorf("%s: %v", c.json, err)
 			continue
 		}
-		if diff := cmp.Diff(c.want, got, cmp.Comparer(func(a, b Secret) bool { return a == b })); diff != "" {
+		if diff := cmp.Diff(c.want, got, cmp.Comparer(func(a, b webhook.Secret) bool { return a == b })); diff != "" {
 			t.Errorf("%s: %s", c.json, diff)
 		}
 	}
@@ -99,7 +101,7 @@ func TestAnswersThatAreRefused(t *testing.T) {
 		{`{"room_name":"r"`, "not JSON"},
 		{"{\"room_name\":\"\xff\"}", "not UTF-8"},
 		{`{"a":` + strings.Repeat("[", 33) + strings.Repeat("]", 33) + `,"room_name":"r"}`, "nested deeper"},
-		{`{"room_name":"r","a":"` + strings.Repeat("x", maxAnswer) + `"}`, "longer than 65536 bytes"},
+		{`{"room_name":"r","a":"` + strings.Repeat("x", webhook.MaxAnswer) + `"}`, "longer than 65536 bytes"},
 		{"{" + strings.Repeat(`"a":1,`, 1001) + `"room_name":"r"}`, "more than 1000 fields"},
 		{`{"action":"reject","reject_status_code":200}`, "reject_status_code: 200 does not refuse a call"},
 		{`{"action":"reject","reject_status_code":302}`, "does not refuse"},

@@ -1,12 +1,12 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"net/http"
 	"net/netip"
 	"strings"
 	"sync"
@@ -15,6 +15,7 @@ import (
 
 	"sipxrest/internal/fault"
 	"sipxrest/internal/limit"
+	"sipxrest/internal/webhook"
 	"sipxrest/sipflow"
 )
 
@@ -72,8 +73,7 @@ const maxAsking = 4096
 // rule is a Rule that can be asked.
 type rule struct {
 	Rule
-	client *http.Client
-	agent  string
+	client *webhook.Client
 	asking chan struct{} // of all rules
 }
 
@@ -91,7 +91,7 @@ type Dispatcher struct {
 	log     *slog.Logger
 	now     atomic.Pointer[state]
 	asking  chan struct{}
-	events  *sender
+	events  *webhook.Sender
 	stats   stats
 	guesses *limit.Failures // of PINs
 
@@ -109,7 +109,7 @@ func New(cfg Config, log *slog.Logger) (*Dispatcher, error) {
 	if err := d.Reload(cfg); err != nil {
 		return nil, err
 	}
-	d.events = newSender(log)
+	d.events = webhook.NewSender(d.lost)
 	return d, nil
 }
 
@@ -143,7 +143,7 @@ func (d *Dispatcher) reload(cfg Config) error {
 func (d *Dispatcher) Rules() int { return len(d.now.Load().table.rules) }
 
 // Close sends the events that wait, until ctx ends.
-func (d *Dispatcher) Close(ctx context.Context) { d.events.close(ctx) }
+func (d *Dispatcher) Close(ctx context.Context) { d.events.Close(ctx) }
 
 // Check says everything that is wrong with the rules and what they need.
 func Check(cfg Config) (rules int, err error) {
@@ -178,11 +178,8 @@ func newState(cfg Config, asking chan struct{}) (*state, error) {
 	}
 	list := make([]*rule, len(rules))
 	for i := range rules {
-		r := &rule{Rule: rules[i], agent: cfg.UserAgent, asking: asking}
-		if r.agent == "" {
-			r.agent = "sipxrest"
-		}
-		if r.client, err = newClient(&r.Webhook, cfg.Resolver); err != nil {
+		r := &rule{Rule: rules[i], asking: asking}
+		if r.client, err = webhook.NewClient(&r.Endpoint, cmp.Or(cfg.UserAgent, "sipxrest"), cfg.Resolver); err != nil {
 			return nil, fmt.Errorf("%s: rule %q: %w", r.Where(), r.ID, err)
 		}
 		list[i] = r

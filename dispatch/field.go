@@ -13,6 +13,7 @@ import (
 
 	"sipxrest/internal/fault"
 	"sipxrest/internal/setting"
+	"sipxrest/internal/webhook"
 )
 
 // setters read the keys of a rule. Those of a static rule are the fields of an
@@ -32,7 +33,7 @@ func (r *Rule) setters(dir string) map[string]func(*yaml.Node) error {
 		"trunks": texts(&r.Trunks), "numbers": texts(&r.Numbers), "inbound_numbers": texts(&r.InboundNumbers),
 		"default_region": text(&r.DefaultRegion), "timeout": span(&r.Timeout, 100*time.Millisecond, 30*time.Second),
 		"headers": headers(&r.Headers), "sip_headers": texts(&r.SIPHeaders), "project_id": text(&r.ProjectID),
-		"hmac_secret": secret(&r.HMACSecret), "jwt": r.JWT.read, "allow_http": truth(&r.AllowHTTP),
+		"hmac_secret": secret(&r.HMACSecret), "jwt": readJWT(&r.JWT), "allow_http": truth(&r.AllowHTTP),
 		"allow_private": texts(&r.AllowPrivate), "ca_file": file(&r.CAFile), "client_cert": file(&r.ClientCert),
 		"client_key": file(&r.ClientKey), "proxy": text(&r.Proxy), "mode": word(&r.Redirect, "redirect", "dial"),
 		"events": events(&r.Events), "decide": events(&r.Decide), "pin_check": word(&r.CheckPIN, "webhook", "local"),
@@ -61,13 +62,13 @@ func text(p *string) func(*yaml.Node) error {
 	}
 }
 
-func secret(p *Secret) func(*yaml.Node) error {
+func secret(p *webhook.Secret) func(*yaml.Node) error {
 	return func(n *yaml.Node) error {
 		s, err := scalar(n)
 		if err == nil && s == "" {
 			return errors.New("it is empty: leave the key out, or write the secret")
 		}
-		*p = Secret(s)
+		*p = webhook.Secret(s)
 		return err
 	}
 }
@@ -174,8 +175,12 @@ func headers(p *http.Header) func(*yaml.Node) error {
 	}
 }
 
-// read reads jwt: {issuer, keys: [{id, secret}]}.
-func (j *JWT) read(n *yaml.Node) error {
+// readJWT reads jwt: {issuer, keys: [{id, secret}]}.
+func readJWT(j *webhook.JWT) func(*yaml.Node) error {
+	return func(n *yaml.Node) error { return fillJWT(j, n) }
+}
+
+func fillJWT(j *webhook.JWT, n *yaml.Node) error {
 	err := mapping(n, map[string]func(*yaml.Node) error{
 		"issuer": text(&j.Issuer),
 		"keys": func(n *yaml.Node) error {
@@ -183,7 +188,7 @@ func (j *JWT) read(n *yaml.Node) error {
 				return errors.New(`a list is expected here, such as [{id: "1", secret: "…"}]`)
 			}
 			for _, item := range n.Content {
-				var k Key
+				var k webhook.Key
 				if err := mapping(setting.Follow(item), map[string]func(*yaml.Node) error{"id": text(&k.ID), "secret": secret(&k.Secret)}); err != nil {
 					return err
 				}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -173,7 +174,7 @@ func (f *flow) start(t *testing.T, n *siptest.Network, h *hooked) (*sipflow.Swit
 		return r.code, r.body, r.err
 	})
 	for _, r := range h.d.now.Load().table.rules {
-		r.client = &http.Client{Transport: hook}
+		r.client.HTTP = &http.Client{Transport: hook}
 	}
 	sw, err := sipflow.New(sipflow.Config{Listen: []string{"udp:10.0.0.1:5060"}, Realm: "sipx.test", Resolver: res, Inbound: h.d.Inbound("sipx.test"),
 		Network: sipflow.Network{
@@ -236,4 +237,18 @@ func mustCode(t *testing.T, s string) int {
 		t.Fatal(err)
 	}
 	return code
+}
+
+// web is the other side of HTTP requests in fake time.
+type web func(*http.Request) (int, string, error)
+
+func (w web) RoundTrip(q *http.Request) (*http.Response, error) {
+	if q.Context().Err() != nil {
+		return nil, q.Context().Err()
+	}
+	code, body, err := w(q)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Response{StatusCode: code, Status: fmt.Sprint(code, " ", http.StatusText(code)), Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: q}, nil
 }

@@ -11,11 +11,11 @@ import (
 	"strings"
 	"time"
 	"unicode/utf8"
+
+	"sipxrest/internal/webhook"
 )
 
 const (
-	// maxAnswer bounds what a webhook answers, in bytes.
-	maxAnswer = 64 << 10
 	// maxDepth bounds how deep an answer's values are nested.
 	maxDepth = 32
 	// maxFields bounds how many an answer has.
@@ -42,8 +42,8 @@ func plain(name string) string {
 // one value: readers differ in which of two they take. A null is no value.
 func readFields(data []byte) (fields, error) {
 	switch {
-	case len(data) > maxAnswer:
-		return nil, fmt.Errorf("longer than %d bytes", maxAnswer)
+	case len(data) > webhook.MaxAnswer:
+		return nil, fmt.Errorf("longer than %d bytes", webhook.MaxAnswer)
 	case len(bytes.TrimSpace(data)) == 0:
 		return nil, errors.New("empty: a JSON object is expected")
 	case !utf8.Valid(data):

@@ -90,8 +90,8 @@ func (c *call) wrongPIN(why error) error {
 // right.
 func (c *call) askPIN(ctx context.Context, digits string) (next *Decision, again bool, err error) {
 	m := c.rule.message(&c.Call, eventPINEntered)
-	m.add("pin", digits)
-	m.add("no_pin", digits == "")
+	m.Add("pin", digits)
+	m.Add("no_pin", digits == "")
 	c.attach(m)
 	next, err = c.ask(ctx, m)
 	switch {

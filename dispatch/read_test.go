@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"sipxrest/internal/webhook"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
 )
@@ -47,13 +49,15 @@ func TestEveryKeyOfARuleIsRead(t *testing.T) {
 		InboundNumbers: []string{"+491711"}, DefaultRegion: "DE", Redirect: true, Events: Answered | Ended | TransferFailed | TargetFailed,
 		Decide: TransferFailed, CheckPIN: true, Policy: "staff", Fallback: Decision{Action: Hangup, Code: 486},
 		Webhook: Webhook{
-			URL: "https://hooks.example/calls", EventsURL: "https://hooks.example/events", Method: "PUT", Timeout: 3 * time.Second,
-			Headers: http.Header{"X-Tenant": {"acme"}}, SIPHeaders: []string{"x-customer", "Diversion"}, ProjectID: "p",
-			HMACSecret: "0123456789abcdef", AllowPrivate: []string{"hooks.example"}, Proxy: "http://proxy.example:3128",
-			JWT: JWT{Issuer: "key1", Keys: []Key{{"key1", "abcdefghijklmnop"}, {"key0", "ponmlkjihgfedcba"}}},
+			URL: "https://hooks.example/calls", EventsURL: "https://hooks.example/events", SIPHeaders: []string{"x-customer", "Diversion"}, ProjectID: "p",
+			Endpoint: webhook.Endpoint{
+				Method: "PUT", Timeout: 3 * time.Second, Headers: http.Header{"X-Tenant": {"acme"}},
+				HMACSecret: "0123456789abcdef", AllowPrivate: []string{"hooks.example"}, Proxy: "http://proxy.example:3128",
+				JWT: webhook.JWT{Issuer: "key1", Keys: []webhook.Key{{ID: "key1", Secret: "abcdefghijklmnop"}, {ID: "key0", Secret: "ponmlkjihgfedcba"}}},
+			},
 		},
 	}}
-	if diff := cmp.Diff(want, rules, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b Secret) bool { return a == b })); diff != "" {
+	if diff := cmp.Diff(want, rules, cmpopts.EquateEmpty(), cmp.Comparer(func(a, b webhook.Secret) bool { return a == b })); diff != "" {
 		t.Error(diff)
 	}
 	if _, err := newDispatcher(t, everyKey, func(c *Config) { c.CheckPolicy = func(string) error { return nil } }); err != nil {
@@ -82,7 +86,7 @@ func TestStaticRulesHaveTheFieldsOfAnAnswer(t *testing.T) {
 		if i < 3 {
 			got = rules[i].Static
 		}
-		if diff := cmp.Diff(&w, got, cmp.Comparer(func(a, b Secret) bool { return a == b })); diff != "" {
+		if diff := cmp.Diff(&w, got, cmp.Comparer(func(a, b webhook.Secret) bool { return a == b })); diff != "" {
 			t.Errorf("%s: %s", rules[i].ID, diff)
 		}
 	}

@@ -2,9 +2,6 @@ package dispatch
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,10 +14,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"testing/synctest"
 	"time"
 
-	"github.com/golang-jwt/jwt/v5"
+	"sipxrest/internal/webhook"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 )
@@ -96,77 +93,6 @@ func TestTheWebhookIsToldOfTheCall(t *testing.T) {
 	}
 }
 
-// verify is what a webhook does with the token of its request.
-func verify(token string, payload []byte, at time.Time, keys ...Key) error {
-	var c claims
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(), jwt.WithTimeFunc(func() time.Time { return at }))
-	_, err := parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) {
-		for _, k := range keys {
-			if t.Header["kid"] == k.ID {
-				return []byte(k.Secret), nil
-			}
-		}
-		return nil, errors.New("unknown key")
-	})
-	if err != nil {
-		return err
-	}
-	if sum := sha256.Sum256(payload); c.SHA256 != base64.StdEncoding.EncodeToString(sum[:]) {
-		return errors.New("another body")
-	}
-	if c.Issuer != "issuer" {
-		return errors.New("another issuer")
-	}
-	return nil
-}
-
-func TestRequestsAreSigned(t *testing.T) {
-	key1, key2 := Key{"k1", "abcdefghijklmnop"}, Key{"k2", "ponmlkjihgfedcba"}
-	const section = "hmac_secret: 0123456789abcdef\njwt: {issuer: issuer, keys: [{id: k1, secret: abcdefghijklmnop}, {id: k2, secret: ponmlkjihgfedcba}]}\n"
-	for _, method := range []string{"POST", "GET"} {
-		_, r := hook(t, "method: "+method+"\n"+section, func(w http.ResponseWriter, q *http.Request) {
-			payload, _ := io.ReadAll(q.Body)
-			if method == "GET" {
-				payload = []byte(q.URL.RawQuery)
-			}
-			token, now := q.Header.Get("Authorization"), time.Now()
-			if err := verify(token, payload, now, key2, key1); err != nil {
-				t.Errorf("%s: %v", method, err)
-			}
-			if err := verify(token, payload, now.Add(tokenLife+time.Second), key1); !errors.Is(err, jwt.ErrTokenExpired) {
-				t.Errorf("replayed late: %v", err)
-			}
-			if err := verify(token, payload, now.Add(-time.Minute), key1); !errors.Is(err, jwt.ErrTokenNotValidYet) {
-				t.Errorf("before its time: %v", err)
-			}
-			if err := verify(token, payload, now.Add(-clockSkew/2), key1); err != nil {
-				t.Errorf("by a clock that is behind: %v", err)
-			}
-			if err := verify(token, append(payload, ' '), now, key1); err == nil {
-				t.Error("a changed body verifies")
-			}
-			if err := verify(token, payload, now, key2); err == nil {
-				t.Error("it is not the first key that signs")
-			}
-			var at int64
-			var mac string
-			if _, err := fmt.Sscanf(q.Header.Get("X-Signature"), "t=%d,v1=%s", &at, &mac); err != nil || now.Unix()-at > 5 {
-				t.Errorf("%v %d", err, at)
-			}
-			if want := hex.EncodeToString(signature("0123456789abcdef", fmt.Sprint(at), payload)); mac != want {
-				t.Errorf("X-Signature %s, want %s", mac, want)
-			}
-			if mac == hex.EncodeToString(signature("0123456789abcdef", fmt.Sprint(at+1), payload)) {
-				t.Error("the time is not signed")
-			}
-			io.WriteString(w, busyAnswer)
-		})
-		if _, err := r.try(t); err != nil {
-			t.Error(err)
-		}
-	}
-}
-
 func TestWebhooksThatFail(t *testing.T) {
 	t.Run("redirect", func(t *testing.T) {
 		var led atomic.Int32
@@ -216,7 +142,7 @@ func TestWebhooksThatFail(t *testing.T) {
 			<-release
 		})
 		defer close(release)
-		if _, err := r.try(t); !errors.Is(err, errSlow) {
+		if _, err := r.try(t); !errors.Is(err, webhook.ErrSlow) {
 			t.Error(err)
 		}
 	})
@@ -257,87 +183,6 @@ func TestWebhooksThatFail(t *testing.T) {
 			t.Error(err)
 		}
 	})
-}
-
-// Only an attempt on which nothing has been asked is made again, once.
-func TestOnlyAFailureToConnectIsTriedAgain(t *testing.T) {
-	socket, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	at := socket.Addr().String()
-	socket.Close() // nobody is there
-	_, r := hookAt(t, "http://"+at, "", nil)
-	time.AfterFunc(retryPause/2, func() {
-		if socket, err = net.Listen("tcp", at); err != nil {
-			return
-		}
-		server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, busyAnswer) })}
-		t.Cleanup(func() { server.Close() })
-		_ = server.Serve(socket)
-	})
-	if d, err := r.try(t); err != nil || d.Code != 486 {
-		t.Errorf("%+v, %v", d, err)
-	}
-
-	dial := &net.OpError{Op: "dial", Err: errors.New("refused")}
-	for _, c := range []struct {
-		errs  []error // of the attempts
-		cause error   // of a caller who gives up meanwhile
-		asked int
-	}{
-		{[]error{dial, nil}, nil, 2},
-		{[]error{&net.OpError{Op: "proxyconnect", Err: dial.Err}, nil}, nil, 2},
-		{[]error{dial, dial, nil}, nil, 2},
-		{[]error{&net.OpError{Op: "read", Err: dial.Err}, nil}, nil, 1},
-		{[]error{io.ErrUnexpectedEOF, nil}, nil, 1},
-		{[]error{dial, nil}, errors.New("gone"), 1},
-	} {
-		synctest.Test(t, func(t *testing.T) {
-			asked := 0
-			r := web(func(*http.Request) (int, string, error) { asked++; return 200, busyAnswer, c.errs[asked-1] }).rule()
-			ctx, cancel := context.WithCancelCause(t.Context())
-			defer cancel(nil)
-			if c.cause != nil {
-				time.AfterFunc(retryPause/2, func() { cancel(c.cause) })
-			}
-			start := time.Now()
-			_, err := r.decide(ctx, r.message(testCall(), eventInvite))
-			if c.cause != nil && time.Since(start) != retryPause/2 {
-				t.Errorf("a caller who gave up is noticed after %v", time.Since(start))
-			}
-			if asked != c.asked || (c.errs[asked-1] == nil) != (err == nil) || c.cause != nil && !errors.Is(err, c.cause) {
-				t.Errorf("%v: asked %d times, %v", c.errs, asked, err)
-			}
-		})
-	}
-
-	var asked atomic.Int32
-	_, r = hook(t, "", func(http.ResponseWriter, *http.Request) { asked.Add(1); panic(http.ErrAbortHandler) })
-	if _, err := r.try(t); err == nil || asked.Load() != 1 {
-		t.Errorf("%v, asked %d times", err, asked.Load())
-	}
-}
-
-func TestAddressesThatArePrivate(t *testing.T) {
-	for _, s := range []string{
-		"127.0.0.1", "127.255.0.1", "10.1.2.3", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "100.64.0.1", "100.127.255.255",
-		"0.0.0.0", "0.1.2.3", "224.0.0.1", "239.255.255.255", "240.0.0.1", "255.255.255.255", "192.0.0.8", "198.18.0.1", "192.0.2.1",
-		"::", "::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "::127.0.0.1", "64:ff9b::10.0.0.1", "64:ff9b::7f00:1", "64:ff9b:1::1",
-		"2002:7f00:1::", "2002:a00:1::1", "fe80::1", "fe80::1%eth0", "fc00::1", "fd12::1", "fec0::1", "ff02::1", "2001::1", "2001:db8::1", "100::1",
-	} {
-		if public(netip.MustParseAddr(s)) {
-			t.Errorf("%s is taken for public", s)
-		}
-	}
-	for _, s := range []string{"1.1.1.1", "100.63.0.1", "100.128.0.1", "172.15.0.1", "172.32.0.1", "::ffff:1.1.1.1", "64:ff9b::1.1.1.1", "2002:101:101::1", "2606:4700::1111", "2a00::1"} {
-		if !public(netip.MustParseAddr(s)) {
-			t.Errorf("%s is taken for private", s)
-		}
-	}
-	if public(netip.Addr{}) {
-		t.Error("no address is public")
-	}
 }
 
 // A name that leads to a public address when it is looked at, and to a private
@@ -422,7 +267,7 @@ func TestTheEnvironmentsProxyIsNotUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := d.now.Load().table.rules[0]
-	if _, err := r.try(t); err == nil || proxied.Load() != 0 || r.client.Transport.(*http.Transport).Proxy != nil { // net/http reads the environment once only
+	if _, err := r.try(t); err == nil || proxied.Load() != 0 || r.client.HTTP.Transport.(*http.Transport).Proxy != nil { // net/http reads the environment once only
 		t.Errorf("%v, %d", err, proxied.Load())
 	}
 	d, err = newDispatcher(t, "{id: r, url: 'http://hooks.example/', allow_http: true, proxy: '"+proxy.URL+"'}", set)

@@ -1,11 +1,9 @@
 package dispatch
 
 import (
-	"log/slog"
-	"net/http"
 	"strconv"
-	"time"
 
+	"sipxrest/internal/webhook"
 	"sipxrest/sipflow"
 )
 
@@ -49,60 +47,15 @@ type Rule struct {
 // Where is the place of the rule, "rules.yaml:3".
 func (r *Rule) Where() string { return r.File + ":" + strconv.Itoa(r.Line) }
 
-// Webhook is how a rule's webhook is reached.
+// Webhook is the one of a rule.
 type Webhook struct {
 	URL       string
-	EventsURL string        // where events go; empty: URL
-	Method    string        // POST, PUT or GET
-	Timeout   time.Duration // for all of it
-	Headers   http.Header   // added to the request
+	EventsURL string // where events go; empty: URL
 	// SIPHeaders are those of the INVITE that it is told, in canonical form.
 	SIPHeaders []string
 	ProjectID  string
-	HMACSecret Secret
-	JWT        JWT
-	// AllowHTTP lets the URL be without TLS.
-	AllowHTTP bool
-	// AllowPrivate lists hosts of the URL that may have a private address.
-	AllowPrivate []string
-	// CAFile has the authorities that the webhook's certificate is of; empty:
-	// the system's. ClientCert and ClientKey are shown to it. PEM files.
-	CAFile, ClientCert, ClientKey string
-	// Proxy is the URL of an HTTP proxy.
-	Proxy string
+	webhook.Endpoint
 }
-
-// JWT signs requests as LiveKit's webhooks are signed.
-type JWT struct {
-	Issuer string
-	Keys   []Key // the first signs
-}
-
-// Key is a secret of JWT.
-type Key struct {
-	ID     string // "kid" of the token
-	Secret Secret
-}
-
-// A Secret is not shown in logs.
-type Secret string
-
-// String hides it.
-func (s Secret) String() string {
-	if s == "" {
-		return ""
-	}
-	return "[redacted]"
-}
-
-// LogValue hides it.
-func (s Secret) LogValue() slog.Value { return slog.StringValue(s.String()) }
-
-// GoString hides it from %#v.
-func (s Secret) GoString() string { return s.String() }
-
-// MarshalText hides it from encoders.
-func (s Secret) MarshalText() ([]byte, error) { return []byte(s.String()), nil }
 
 // Events is a set of what can happen to a call.
 type Events uint8

@@ -65,9 +65,10 @@ type Stats struct {
 
 // Stats answers what has been counted.
 func (d *Dispatcher) Stats() Stats {
+	events := d.events.Stats()
 	s := Stats{Bounds: bounds[:], AskedSum: time.Duration(d.stats.askedNs.Load()), Running: int(d.stats.running.Load()),
-		Asking: len(d.asking), Queued: d.events.queued(), Sent: d.events.sent.Load(), Failed: d.events.failed.Load(),
-		Dropped: d.events.dropped.Load(), Rules: d.Rules()}
+		Asking: len(d.asking), Queued: events.Queued, Sent: events.Sent, Failed: events.Failed,
+		Dropped: events.Dropped, Rules: d.Rules()}
 	for i := range s.Decided {
 		s.Decided[i] = d.stats.decided[i].Load()
 	}

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"sipxrest/internal/webhook"
 )
 
 // A Considered is a rule that a call might have.
@@ -71,7 +73,7 @@ func (d *Dispatcher) Try(ctx context.Context, c Call, ask bool) (*Trial, error) 
 	decision := taken.Static
 	if decision == nil {
 		m := taken.message(&c, eventInvite)
-		request, err := taken.request(ctx, taken.URL, m, newID())
+		request, err := taken.client.Request(ctx, taken.URL, m, newID())
 		if err != nil {
 			return nil, err
 		}
@@ -80,7 +82,7 @@ func (d *Dispatcher) Try(ctx context.Context, c Call, ask bool) (*Trial, error) 
 			return t, nil
 		}
 		start := time.Now()
-		answer, err := taken.ask(ctx, taken.URL, m, request.Header.Get("X-Event-Id"), false)
+		answer, err := taken.client.Send(ctx, taken.URL, m, request.Header.Get("X-Event-Id"), false)
 		t.Took = time.Since(start)
 		if err != nil {
 			err = fmt.Errorf("webhook: %w", err)
@@ -123,8 +125,8 @@ func (r *rule) show(q *http.Request) string {
 	slices.Sort(names)
 	for _, name := range names {
 		value := q.Header.Get(name)
-		if _, own := r.Headers[name]; own || name == "Authorization" || name == signatureHeader {
-			value = Secret(value).String()
+		if _, own := r.Headers[name]; own || name == "Authorization" || name == webhook.SignatureHeader {
+			value = webhook.Secret(value).String()
 		}
 		fmt.Fprintf(&b, "%s: %s\n", name, value)
 	}

@@ -27,7 +27,7 @@ var edges = map[string][]string{
 
 	"callcontroller":   {"sipflow", "sipflow/uri", "resolve", "restauth", "schema", "policy"},
 	"dialout":          {"talk", "sipflow", "restauth", "internal/fault", "internal/limit"},
-	"dispatch":         {"sipflow", "sipflow/uri", "resolve", "restauth", "internal/fault", "internal/limit", "internal/setting", "internal/watch"},
+	"dispatch":         {"sipflow", "sipflow/uri", "resolve", "restauth", "internal/fault", "internal/limit", "internal/setting", "internal/watch", "internal/webhook"},
 	"phone":            {"media", "sipflow", "sipflow/uri", "resolve", "restauth", "internal/limit"},
 	"talk":             {},
 	"media":            {},
@@ -43,6 +43,7 @@ var edges = map[string][]string{
 	"internal/setting": {"internal/fault"},
 	"internal/trace":   {"sipflow"},
 	"internal/watch":   {},
+	"internal/webhook": {"resolve", "internal/limit"},
 }
 
 // testOnly are packages that only tests and cmd import.

@@ -16,6 +16,7 @@ import (
 	"sipxrest/cmd/sipxrest/apptest"
 	"sipxrest/dialout"
 	"sipxrest/dispatch"
+	"sipxrest/internal/webhook"
 	"sipxrest/policy"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
@@ -153,7 +154,7 @@ dns: {servers: ["127.0.0.1:5353"]}
 			Limits: dialout.Limits{Calls: 5, Room: 4, User: 3},
 		},
 		Dispatch: Dispatch{
-			Rules: []dispatch.Rule{{ID: "a", Line: 55, Numbers: []string{"5000"}, Webhook: dispatch.Webhook{Method: "POST"},
+			Rules: []dispatch.Rule{{ID: "a", Line: 55, Numbers: []string{"5000"}, Webhook: dispatch.Webhook{Endpoint: webhook.Endpoint{Method: "POST"}},
 				Static: &dispatch.Decision{Action: dispatch.Answer, Room: "support"}, Fallback: dispatch.Decision{Action: dispatch.Hangup, Code: 480}}},
 			RulesDir: filepath.Join(dir, "dispatch.d"),
 			Trunks: []dispatch.Trunk{{Name: "carrier", Sources: []string{"192.0.2.7", "domain"}, FromHosts: []string{"c.test"}, MaxCalls: 30},

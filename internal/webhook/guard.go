@@ -1,4 +1,4 @@
-package dispatch
+package webhook
 
 import (
 	"context"
@@ -44,10 +44,10 @@ var (
 	sixToFour  = netip.MustParsePrefix("2002::/16")
 )
 
-// public says whether an address is one of the whole Internet. IPv4 addresses
+// Public reports whether an address is one of the whole Internet. IPv4 addresses
 // that are written as IPv6 ones (mapped, NAT64, 6to4) are judged as what they
 // are.
-func public(a netip.Addr) bool {
+func Public(a netip.Addr) bool {
 	a = a.Unmap().WithZone("")
 	if a.Is6() {
 		b := a.As16()
@@ -63,10 +63,10 @@ func public(a netip.Addr) bool {
 	return a.IsValid() && !slices.ContainsFunc(blocked, func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-// errPrivate refuses an address.
-type errPrivate struct{ host, address string }
+// A PrivateError refuses an address that is nobody's, or only of those near.
+type PrivateError struct{ host, address string }
 
-func (e *errPrivate) Error() string {
+func (e *PrivateError) Error() string {
 	host := e.host
 	if host == e.address {
 		return fmt.Sprintf("%s is a private address: if it is meant, list it in allow_private", host)
@@ -77,11 +77,11 @@ func (e *errPrivate) Error() string {
 // dialer opens connections to webhooks.
 type dialer struct {
 	resolver *net.Resolver // nil: the system's
-	private  []string      // hosts that may have a private address, as hostName answers them
+	private  []string      // hosts that may have a private address, as HostName returns them
 }
 
-// hostName is a host as it is compared.
-func hostName(host string) string {
+// HostName returns a host as hosts are compared.
+func HostName(host string) string {
 	return strings.ToLower(strings.TrimSuffix(strings.Trim(host, "[]"), "."))
 }
 
@@ -93,11 +93,11 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 		return nil, err
 	}
 	nd := net.Dialer{Timeout: maxConnect, Resolver: d.resolver, FallbackDelay: 300 * time.Millisecond}
-	if !slices.Contains(d.private, hostName(host)) {
+	if !slices.Contains(d.private, HostName(host)) {
 		nd.Control = func(_, address string, _ syscall.RawConn) error {
 			ap, err := netip.ParseAddrPort(address)
-			if err != nil || !public(ap.Addr()) {
-				return &errPrivate{host, ap.Addr().String()}
+			if err != nil || !Public(ap.Addr()) {
+				return &PrivateError{host, ap.Addr().String()}
 			}
 			return nil
 		}

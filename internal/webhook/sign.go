@@ -1,4 +1,4 @@
-package dispatch
+package webhook
 
 import (
 	"crypto/hmac"
@@ -19,10 +19,10 @@ const tokenLife = 5 * time.Minute
 // refuse a token from the future, be it by a fraction of a second.
 const clockSkew = 30 * time.Second
 
-// signatureHeader has the time and the HMAC of hmac_secret:
+// SignatureHeader has the time and the HMAC of hmac_secret:
 // "t=1700000000,v1=hex(HMAC-SHA256(secret, t.payload))", where the payload is the
 // body, or the query string of a GET.
-const signatureHeader = "X-Signature"
+const SignatureHeader = "X-Signature"
 
 // claims are those of the token that goes with each request.
 type claims struct {
@@ -30,15 +30,15 @@ type claims struct {
 	SHA256 string `json:"sha256"` // base64 of the payload's hash
 }
 
-// sign adds the signatures of a rule to a request. The payload is its body, or
+// sign adds the signatures of an endpoint to a request. The payload is its body, or
 // its query string if it has none.
-func (w *Webhook) sign(h http.Header, payload []byte, now time.Time) error {
-	if len(w.JWT.Keys) > 0 {
-		key := w.JWT.Keys[0]
+func (e *Endpoint) sign(h http.Header, payload []byte, now time.Time) error {
+	if len(e.JWT.Keys) > 0 {
+		key := e.JWT.Keys[0]
 		sum := sha256.Sum256(payload)
 		token := jwt.NewWithClaims(jwt.SigningMethodHS256, claims{
 			RegisteredClaims: jwt.RegisteredClaims{
-				Issuer:    w.JWT.Issuer,
+				Issuer:    e.JWT.Issuer,
 				NotBefore: jwt.NewNumericDate(now.Add(-clockSkew)),
 				ExpiresAt: jwt.NewNumericDate(now.Add(tokenLife)),
 			},
@@ -53,9 +53,9 @@ func (w *Webhook) sign(h http.Header, payload []byte, now time.Time) error {
 		}
 		h.Set("Authorization", signed)
 	}
-	if w.HMACSecret != "" {
+	if e.HMACSecret != "" {
 		t := strconv.FormatInt(now.Unix(), 10)
-		h.Set(signatureHeader, "t="+t+",v1="+hex.EncodeToString(signature(string(w.HMACSecret), t, payload)))
+		h.Set(SignatureHeader, "t="+t+",v1="+hex.EncodeToString(signature(string(e.HMACSecret), t, payload)))
 	}
 	return nil
 }

@@ -1,4 +1,4 @@
-package dispatch
+package webhook
 
 import (
 	"context"
@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"strings"
 	"sync"
@@ -31,14 +30,14 @@ func (w web) RoundTrip(q *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: code, Status: fmt.Sprint(code, " ", http.StatusText(code)), Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: q}, nil
 }
 
-func (w web) rule() *rule {
-	return &rule{Rule: Rule{ID: "r", Webhook: Webhook{URL: "https://hooks.example/", Method: http.MethodPost, Timeout: webhookTime}}, client: &http.Client{Transport: w}, asking: make(chan struct{}, maxAsking)}
+func (w web) client() *Client {
+	return &Client{Endpoint: &Endpoint{Method: http.MethodPost, Timeout: 5 * time.Second}, HTTP: &http.Client{Transport: w}}
 }
 
-func testEvent(r *rule, n int) *event {
-	m := &message{}
-	m.add("n", n)
-	return &event{rule: r, id: fmt.Sprint("id", n), name: "ended", m: m}
+func testEvent(c *Client, n int) *Event {
+	m := &Message{}
+	m.Add("n", n)
+	return &Event{Client: c, Address: "https://hooks.example/", From: "r", ID: fmt.Sprint("id", n), Name: "ended", Message: m}
 }
 
 func bodyNumber(t *testing.T, q *http.Request) int {
@@ -49,24 +48,24 @@ func bodyNumber(t *testing.T, q *http.Request) int {
 	return v.N
 }
 
-func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
+func quiet(string, *Event, error) {}
 
 func TestEventsOfACallArriveInOrderAndAreTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var got []string
 		start := time.Now()
 		fails := 3
-		r := web(func(q *http.Request) (int, string, error) {
+		c := web(func(q *http.Request) (int, string, error) {
 			got = append(got, fmt.Sprintf("%d %s %v", bodyNumber(t, q), q.Header.Get("X-Event-Id"), time.Since(start)))
 			if fails--; fails >= 0 {
 				return []int{429, 503, 408}[fails], "", nil
 			}
 			return 202, "ignored", nil
-		}).rule()
-		s := newSender(quiet())
-		l := s.line("c1")
+		}).client()
+		s := NewSender(quiet)
+		l := s.Line("c1")
 		for n := range 3 {
-			l.put(testEvent(r, n))
+			l.Put(testEvent(c, n))
 		}
 		time.Sleep(time.Minute)
 		synctest.Wait()
@@ -74,12 +73,12 @@ func TestEventsOfACallArriveInOrderAndAreTriedAgain(t *testing.T) {
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Error(diff)
 		}
-		l.put(testEvent(r, 3)) // the line begins anew
+		l.Put(testEvent(c, 3)) // the line begins anew
 		synctest.Wait()
-		if len(got) != 7 || s.queued() != 0 || s.sent.Load() != 4 {
-			t.Errorf("%d %d %d", len(got), s.queued(), s.sent.Load())
+		if len(got) != 7 || s.Stats().Queued != 0 || s.sent.Load() != 4 {
+			t.Errorf("%d %d %d", len(got), s.Stats().Queued, s.sent.Load())
 		}
-		s.close(t.Context())
+		s.Close(t.Context())
 	})
 }
 
@@ -87,7 +86,7 @@ func TestAnEventIsGivenUpInTheEndAndTheNextOneSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		tried := map[int]int{}
-		r := web(func(q *http.Request) (int, string, error) {
+		c := web(func(q *http.Request) (int, string, error) {
 			n := bodyNumber(t, q)
 			mu.Lock()
 			defer mu.Unlock()
@@ -101,14 +100,14 @@ func TestAnEventIsGivenUpInTheEndAndTheNextOneSent(t *testing.T) {
 				return 302, "", nil
 			}
 			return 200, "", nil
-		}).rule()
-		s := newSender(quiet())
-		l := s.line("c1")
+		}).client()
+		s := NewSender(quiet)
+		l := s.Line("c1")
 		for n := range 4 {
-			l.put(testEvent(r, n))
+			l.Put(testEvent(c, n))
 		}
-		other := s.line("c2")
-		other.put(testEvent(r, 9))
+		other := s.Line("c2")
+		other.Put(testEvent(c, 9))
 		synctest.Wait()
 		mu.Lock()
 		if tried[9] != 1 {
@@ -120,23 +119,23 @@ func TestAnEventIsGivenUpInTheEndAndTheNextOneSent(t *testing.T) {
 		if diff := cmp.Diff(map[int]int{0: attempts, 1: 1, 2: 1, 3: 1, 9: 1}, tried); diff != "" {
 			t.Error(diff)
 		}
-		if s.failed.Load() != 3 || s.sent.Load() != 2 || s.queued() != 0 {
-			t.Errorf("%d %d %d", s.failed.Load(), s.sent.Load(), s.queued())
+		if s.failed.Load() != 3 || s.sent.Load() != 2 || s.Stats().Queued != 0 {
+			t.Errorf("%d %d %d", s.failed.Load(), s.sent.Load(), s.Stats().Queued)
 		}
-		s.close(t.Context())
+		s.Close(t.Context())
 	})
 }
 
 func TestEventsThatWaitAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		r := web(func(*http.Request) (int, string, error) { <-release; return 200, "", nil }).rule()
-		s := newSender(quiet())
+		c := web(func(*http.Request) (int, string, error) { <-release; return 200, "", nil }).client()
+		s := NewSender(quiet)
 		for range maxEvents + 7 {
-			s.line("c").put(testEvent(r, 1))
+			s.Line("c").Put(testEvent(c, 1))
 		}
-		if s.queued() != maxEvents || s.dropped.Load() != 7 {
-			t.Errorf("%d wait, %d dropped", s.queued(), s.dropped.Load())
+		if s.Stats().Queued != maxEvents || s.dropped.Load() != 7 {
+			t.Errorf("%d wait, %d dropped", s.Stats().Queued, s.dropped.Load())
 		}
 		synctest.Wait()
 		if len(s.slots) != maxSending {
@@ -144,80 +143,80 @@ func TestEventsThatWaitAreBounded(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if s.queued() != 0 || s.bytes != 0 || s.sent.Load() != maxEvents {
-			t.Errorf("%d wait", s.queued())
+		if s.Stats().Queued != 0 || s.bytes != 0 || s.sent.Load() != maxEvents {
+			t.Errorf("%d wait", s.Stats().Queued)
 		}
-		s.close(t.Context())
+		s.Close(t.Context())
 	})
 }
 
 func TestTheBytesOfEventsThatWaitAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		r := web(func(*http.Request) (int, string, error) { <-release; return 200, "", nil }).rule()
-		s := newSender(quiet())
-		for range 2 * maxEventBytes / maxAnswer {
-			e := testEvent(r, 1)
-			e.m.add("metadata", strings.Repeat("x", maxAnswer))
-			s.line("c").put(e)
+		c := web(func(*http.Request) (int, string, error) { <-release; return 200, "", nil }).client()
+		s := NewSender(quiet)
+		for range 2 * maxEventBytes / MaxAnswer {
+			e := testEvent(c, 1)
+			e.Message.Add("metadata", strings.Repeat("x", MaxAnswer))
+			s.Line("c").Put(e)
 		}
-		if n := s.queued(); n < maxEventBytes/maxAnswer-2 || n > maxEventBytes/maxAnswer || s.dropped.Load() == 0 {
+		if n := s.Stats().Queued; n < maxEventBytes/MaxAnswer-2 || n > maxEventBytes/MaxAnswer || s.dropped.Load() == 0 {
 			t.Errorf("%d wait, %d dropped", n, s.dropped.Load())
 		}
 		close(release)
 		synctest.Wait()
-		s.close(t.Context())
+		s.Close(t.Context())
 	})
 }
 
 func TestAtTheEndEventsAreGivenSomeSeconds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := 0
-		r := web(func(q *http.Request) (int, string, error) {
+		c := web(func(q *http.Request) (int, string, error) {
 			asked++
 			if asked == 1 {
 				return 500, "", nil
 			}
 			return 200, "", nil
-		}).rule()
-		s := newSender(quiet())
-		s.line("c").put(testEvent(r, 1))
+		}).client()
+		s := NewSender(quiet)
+		s.Line("c").Put(testEvent(c, 1))
 		synctest.Wait() // it waits for its second attempt
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
-		s.close(ctx)
+		s.Close(ctx)
 		if asked != 2 || time.Since(start) != 0 || s.sent.Load() != 1 {
 			t.Errorf("asked %d times, %v", asked, time.Since(start))
 		}
-		s.line("c").put(testEvent(r, 2))
+		s.Line("c").Put(testEvent(c, 2))
 		if s.dropped.Load() != 1 {
 			t.Error("taken after the end")
 		}
-		s.close(ctx)
+		s.Close(ctx)
 	})
 	synctest.Test(t, func(t *testing.T) { // one that fails is tried once more only
 		asked := 0
-		r := web(func(*http.Request) (int, string, error) { asked++; return 500, "", nil }).rule()
-		s := newSender(quiet())
-		s.line("c").put(testEvent(r, 1))
+		c := web(func(*http.Request) (int, string, error) { asked++; return 500, "", nil }).client()
+		s := NewSender(quiet)
+		s.Line("c").Put(testEvent(c, 1))
 		synctest.Wait()
-		s.close(t.Context())
+		s.Close(t.Context())
 		if asked != 2 {
 			t.Errorf("asked %d times", asked)
 		}
 	})
 	synctest.Test(t, func(t *testing.T) { // who does not answer does not keep the service
-		r := web(func(q *http.Request) (int, string, error) { <-q.Context().Done(); return 0, "", q.Context().Err() }).rule()
-		s := newSender(quiet())
-		l := s.line("c")
+		c := web(func(q *http.Request) (int, string, error) { <-q.Context().Done(); return 0, "", q.Context().Err() }).client()
+		s := NewSender(quiet)
+		l := s.Line("c")
 		for n := range 50 {
-			l.put(testEvent(r, n))
+			l.Put(testEvent(c, n))
 		}
 		start := time.Now()
 		ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
 		defer cancel()
-		s.close(ctx)
+		s.Close(ctx)
 		if d := time.Since(start); d != 4*time.Second {
 			t.Error(d)
 		}
@@ -228,20 +227,20 @@ func TestALineOfEventsEndsWithItsCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var mu sync.Mutex
 		order := map[string][]int{}
-		r := web(func(q *http.Request) (int, string, error) {
+		c := web(func(q *http.Request) (int, string, error) {
 			mu.Lock()
 			defer mu.Unlock()
 			id := q.Header.Get("X-Event-Id")
 			order[id[:1]] = append(order[id[:1]], bodyNumber(t, q))
 			return 200, "", nil
-		}).rule()
-		s := newSender(quiet())
+		}).client()
+		s := NewSender(quiet)
 		for _, call := range []string{"a", "b", "c"} {
-			l := s.line(call)
+			l := s.Line(call)
 			for n := range 5 {
-				e := testEvent(r, n)
-				e.id = call
-				l.put(e)
+				e := testEvent(c, n)
+				e.ID = call
+				l.Put(e)
 			}
 		}
 		synctest.Wait()
@@ -250,6 +249,6 @@ func TestALineOfEventsEndsWithItsCall(t *testing.T) {
 				t.Errorf("%s: %v", call, got)
 			}
 		}
-		s.close(t.Context())
+		s.Close(t.Context())
 	})
 }

@@ -56,7 +56,7 @@ func newWorld(t *testing.T, hop string, observe ...func(*sipflow.Event)) *world 
 	served := make(chan error, 1)
 	go func() { served <- sw.Serve(ctx) }()
 	w := &world{bench: newBench(t, Config{}, nil), net: n, sw: sw}
-	w.Controller = New(w.cfg, sw, w.users, w.gate, w.log)
+	w.Controller = New(w.cfg, sw, w.names.Users, w.gate, w.log)
 	w.handler = w.bench.gate.Listener(restauth.TrustedOrPIN, true, w.Handler())
 	w.close = func() {
 		stop()

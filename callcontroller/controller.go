@@ -18,6 +18,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"sipxrest/order"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
 )
@@ -73,7 +74,7 @@ type Service struct {
 // goroutine.
 type Controller struct {
 	cfg     Config
-	users   *restauth.Users
+	names   order.Directory
 	gate    *restauth.Gate
 	log     *slog.Logger
 	records *records
@@ -106,7 +107,7 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 	}
 	return &Controller{
 		cfg:     cfg,
-		users:   users,
+		names:   order.Directory{Users: users, Domain: cfg.Domain},
 		gate:    gate,
 		log:     log,
 		records: newRecords(cfg.MaxRecords, cfg.MaxRecordBytes),

@@ -7,6 +7,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"sipxrest/order"
 	"sipxrest/restauth"
 )
 
@@ -33,7 +34,7 @@ func FuzzParams(f *testing.F) {
 		}
 		o, refused := c.parseOrder(&p)
 		if refused != nil {
-			if refused.status != 400 && refused.status != 406 || len(refused.text) > 2*maxUser {
+			if refused.status != 400 && refused.status != 406 || len(refused.text) > 2*order.MaxUser {
 				t.Fatalf("%q: %+v", query, refused)
 			}
 			return
@@ -41,7 +42,7 @@ func FuzzParams(f *testing.F) {
 		if o.timeout < 0 || o.timeout > maxTimeout*time.Second || o.keep < 0 || o.keep > maxResultCacheTime*time.Second {
 			t.Fatalf("%q: %+v", query, o)
 		}
-		for _, s := range []string{o.subject, o.confPIN, o.target.user, o.target.host} {
+		for _, s := range []string{o.subject, o.confPIN, o.target.User, o.target.Host} {
 			if strings.ContainsAny(s, "\r\n\x00") || !utf8.ValidString(s) {
 				t.Fatalf("%q: %q goes on the wire", query, s)
 			}

@@ -4,12 +4,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
 
-	"sipxrest/policy"
+	"sipxrest/order"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
 )
@@ -18,33 +17,14 @@ import (
 // of a DELETE for the phones to be hung up.
 const placeTimeout = 5 * time.Second
 
-// A client is who asks for a call: from which address, and whether he may name
-// any agent.
-type client struct {
-	addr    netip.Addr
-	trusted bool
-}
-
 // postCall places a call.
-func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *restauth.User, who client, calling, called party, o *order) *refusal {
+func (c *Controller) postCall(watched context.Context, key sipflow.Key, agent *restauth.User, who order.Client, calling, called order.Party, o *request) *refusal {
 	r := &record{c: c, seq: c.seq.Add(1), method: o.method, keep: o.keep}
-	spec := sipflow.Spec{
-		Key:               key,
-		Method:            sipflow.MethodRefer,
-		AgentName:         agent.DisplayName,
-		CallingUser:       calling.wire(),
-		CalledUser:        called.wire(),
-		Subject:           o.subject,
-		ConfPIN:           o.confPIN,
-		ForwardingAllowed: o.forwardingAllowed,
-		Timeout:           o.timeout,
-		Trusted:           who.trusted,
-		Peer:              who.addr,
-		Credentials: sipflow.Credentials{
-			Username: agent.Name, Password: agent.SIPPassword, HA1: agent.SIPHA1, HA1SHA256: agent.SIPHA1SHA256,
-		},
-		Observe: r.observe,
-	}
+	spec := who.Spec(agent, key.Agent)
+	spec.Key, spec.Method, spec.AgentName = key, sipflow.MethodRefer, agent.DisplayName
+	spec.CallingUser, spec.CalledUser = calling.Wire(), called.Wire()
+	spec.Subject, spec.ConfPIN, spec.ForwardingAllowed, spec.Timeout = o.subject, o.confPIN, o.forwardingAllowed, o.timeout
+	spec.Observe = r.observe
 	if o.autoAnswer {
 		// It opens a microphone: nobody may have the phone of another do it.
 		if key.Calling != key.Agent {
@@ -56,7 +36,7 @@ func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *r
 		spec.Method = sipflow.MethodInvite
 	}
 	if c.cfg.Follow != nil {
-		spec.Observe = c.cfg.Follow(request, spec.Method, r.observe)
+		spec.Observe = c.cfg.Follow(watched, spec.Method, r.observe)
 	}
 	// Not the request's context: a client that goes away keeps its call.
 	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
@@ -72,12 +52,12 @@ func (c *Controller) postCall(request context.Context, key sipflow.Key, agent *r
 }
 
 // postTransfer has another phone take the calling one's place.
-func (c *Controller) postTransfer(key sipflow.Key, who client, o *order) *refusal {
+func (c *Controller) postTransfer(key sipflow.Key, who order.Client, o *request) *refusal {
 	to := key
-	to.Calling = c.keyOf(o.target)
+	to.Calling = c.names.KeyOf(o.target)
 	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
 	defer cancel()
-	err := c.transfer(ctx, key, to, o.target.wire(), who.trusted)
+	err := c.transfer(ctx, key, to, o.target.Wire(), who.Trusted)
 	switch {
 	case errors.Is(err, sipflow.ErrNoCall):
 		return &refusal{status: 406, code: 403, text: "Call not found."} // sipXrest: 403 in the document
@@ -88,7 +68,7 @@ func (c *Controller) postTransfer(key sipflow.Key, who client, o *order) *refusa
 }
 
 // delete hangs a call up.
-func (c *Controller) delete(key sipflow.Key, who client) *refusal {
+func (c *Controller) delete(key sipflow.Key, who order.Client) *refusal {
 	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
 	defer cancel()
 	err := c.hangUp(ctx, key)
@@ -100,7 +80,7 @@ func (c *Controller) delete(key sipflow.Key, who client) *refusal {
 
 // explain answers why a call was not what ("placed"), and logs it. whose phone
 // was to be called is said where it matters.
-func (c *Controller) explain(key sipflow.Key, who client, err error, what, whose string) *refusal {
+func (c *Controller) explain(key sipflow.Key, who order.Client, err error, what, whose string) *refusal {
 	level := slog.LevelWarn
 	var answer refusal
 	var limit *sipflow.LimitError
@@ -111,12 +91,7 @@ func (c *Controller) explain(key sipflow.Key, who client, err error, what, whose
 	case errors.As(err, &limit): // logged, a line for many, by the switchboard
 		return tooMany(limit)
 	case errors.Is(err, sipflow.ErrForbidden): // logged by who forbids it
-		text := "The call is not allowed"
-		var why *policy.Refusal
-		if errors.As(err, &why) {
-			text = why.Error()
-		}
-		return &refusal{status: 403, code: 403, text: text}
+		return &refusal{status: 403, code: 403, text: order.Forbidden(err)}
 	case errors.As(err, &certificate): // other faults would tell clients what answers where
 		answer = refusal{status: 502, code: 502, text: "The SIP server of the " + whose + " cannot be reached by TLS: " + clip(certificate.Error())}
 	case errors.Is(err, sipflow.ErrUnreachable):
@@ -129,7 +104,7 @@ func (c *Controller) explain(key sipflow.Key, who client, err error, what, whose
 		level = slog.LevelError
 		answer = refusal{status: 500, code: 500, text: "The call could not be " + what + ": an internal error, see the log of the service"}
 	}
-	end := sipflow.End{Key: key, Peer: who.addr, Err: err}
+	end := sipflow.End{Key: key, Peer: who.Addr, Err: err}
 	c.log.LogAttrs(context.Background(), level, "call not "+what, end.Attrs()...)
 	return &answer
 }

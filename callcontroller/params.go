@@ -8,6 +8,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"sipxrest/order"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
 )
@@ -140,11 +141,11 @@ func printable(name string, p param, limit int, count func(string) int) (string,
 func byteCount(s string) int { return len(s) }
 
 // order is a POST that is well-formed.
-type order struct {
+type request struct {
 	transfer          bool
-	target            party  // of a transfer
-	method            string // "refer" or "invite"
-	methodGiven       string // as the client wrote it
+	target            order.Party // of a transfer
+	method            string      // "refer" or "invite"
+	methodGiven       string      // as the client wrote it
 	timeout, keep     time.Duration
 	subject, confPIN  string
 	forwardingAllowed bool
@@ -152,7 +153,7 @@ type order struct {
 }
 
 // parseOrder checks the parameters of a POST, in sipXrest's order.
-func (c *Controller) parseOrder(p *params) (o order, r *refusal) {
+func (c *Controller) parseOrder(p *params) (o request, r *refusal) {
 	if o.timeout, r = seconds("timeout", p.timeout, maxTimeout, c.cfg.Timeout); r != nil {
 		return o, r
 	}
@@ -178,7 +179,7 @@ func (c *Controller) parseOrder(p *params) (o order, r *refusal) {
 			return o, &refusal{status: 400, code: 400, text: "Need a transfer target parameter"}
 		}
 		if ok {
-			o.target, ok = parseParty(text, c.cfg.Domain)
+			o.target, ok = c.names.Party(text)
 		}
 		if !ok {
 			return o, badParameter("target", text)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"sipxrest/order"
 	"sipxrest/restauth"
 	"sipxrest/schema"
 	"sipxrest/sipflow"
@@ -32,7 +33,7 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 		agentName = "agent"
 		agentText, escaped = p.agent.user()
 	}
-	agentText = withoutScheme(agentText)
+	agentText = order.WithoutScheme(agentText)
 	user, ok := authorize(w, r, agentText)
 	if !ok {
 		return
@@ -45,34 +46,31 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 		return
 	}
 
-	var agent party
-	if user != nil {
-		agent, ok = parseParty(user.Identity, c.cfg.Domain)
-	}
-	if user == nil || !ok {
-		if _, ok := parseParty(agentText, c.cfg.Domain); !ok || !escaped {
+	agent, ok := c.names.Agent(user)
+	if !ok {
+		if _, ok := c.names.Party(agentText); !ok || !escaped {
 			refuse(w, r, badParameter(agentName, agentText))
 			return
 		}
 		refuse(w, r, &refusal{status: 403, code: 403, text: "could not find credentials for " + agentText})
 		return
 	}
-	calling, ok := parseParty(callingText, c.cfg.Domain)
+	calling, ok := c.names.Party(callingText)
 	if !ok {
 		refuse(w, r, badParameter("callingUser", callingText))
 		return
 	}
-	called, ok := parseParty(calledText, c.cfg.Domain)
+	called, ok := c.names.Party(calledText)
 	if !ok {
 		refuse(w, r, badParameter("calledUser", calledText))
 		return
 	}
-	key := sipflow.Key{Agent: agent.aor(), Calling: c.keyOf(calling), Called: c.keyOf(called)}
-	who := client{c.gate.Address(r), c.gate.Trusts(r)}
+	key := sipflow.Key{Agent: agent.AOR(), Calling: c.names.KeyOf(calling), Called: c.names.KeyOf(called)}
+	who := order.ClientOf(c.gate, r)
 	var refused *refusal
 	switch r.Method {
 	case http.MethodPost:
-		var o order
+		var o request
 		if o, refused = c.parseOrder(&p); refused != nil {
 			break
 		}
@@ -92,18 +90,6 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 		return
 	}
 	w.WriteHeader(http.StatusOK)
-}
-
-// keyOf is the name of p in a key: a user of ours is the same by each alias.
-func (c *Controller) keyOf(p party) string {
-	if strings.EqualFold(p.host, c.cfg.Domain) {
-		if user, ok := c.users.Lookup(p.user); ok {
-			if identity, ok := parseParty(user.Identity, c.cfg.Domain); ok {
-				p = identity
-			}
-		}
-	}
-	return p.aor()
 }
 
 // get answers how the call of key goes.
@@ -222,8 +208,8 @@ func (b *buffer) write(w http.ResponseWriter, r *http.Request, status int) {
 
 // clip shortens what a client sent for an answer.
 func clip(s string) string {
-	if len(s) > maxUser {
-		return strings.ToValidUTF8(s[:maxUser], "") + "…"
+	if len(s) > order.MaxUser {
+		return strings.ToValidUTF8(s[:order.MaxUser], "") + "…"
 	}
 	return s
 }

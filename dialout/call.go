@@ -84,7 +84,7 @@ func (c *call) reportLocked(h happening) {
 
 // place calls the phone. It takes at most placeTime until the INVITE is out, and
 // ends at once when the call is hung up before.
-func (c *call) place(o *order) error {
+func (c *call) place(o *placement) error {
 	ctx, stop := c.s.within(c.gone)
 	defer stop()
 	ctx, cancel := context.WithTimeout(ctx, placeTime)

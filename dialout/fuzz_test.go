@@ -45,7 +45,7 @@ func FuzzOrder(f *testing.F) {
 		l.ends(phone, nil)
 		st.running.Wait()
 		if !e164.MatchString(l.number) || l.caller != "" && !callerPattern.MatchString(l.caller) || l.caller != "" && l.anonymous {
-			t.Errorf("%+v", l.order)
+			t.Errorf("%+v", l.placement)
 		}
 		if !strings.HasPrefix(l.target, "sip") || !sipURI.MatchString(l.target) || strings.ContainsFunc(l.target, func(r rune) bool { return r <= ' ' || r > '~' || r == '<' || r == '>' || r == '"' }) {
 			t.Errorf("target %q", l.target)

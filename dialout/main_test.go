@@ -45,7 +45,7 @@ type stage struct {
 
 // testLine is a call that was placed.
 type testLine struct {
-	order
+	placement
 
 	mu     sync.Mutex
 	hungUp error
@@ -105,7 +105,7 @@ func newStage(t *testing.T, change func(*Config)) *stage {
 }
 
 // lift takes the place of a switchboard.
-func (st *stage) lift(ctx context.Context, o *order) (*line, error) {
+func (st *stage) lift(ctx context.Context, o *placement) (*line, error) {
 	if st.stuck != nil {
 		select {
 		case <-st.stuck:
@@ -118,7 +118,7 @@ func (st *stage) lift(ctx context.Context, o *order) (*line, error) {
 	if st.fail != nil {
 		return nil, st.fail
 	}
-	l := &testLine{order: *o}
+	l := &testLine{placement: *o}
 	st.placed = append(st.placed, l)
 	return &line{
 		hangUp: func(why error) {

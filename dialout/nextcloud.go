@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"time"
 
+	"sipxrest/order"
 	"sipxrest/talk"
 )
 
@@ -114,7 +115,7 @@ func (s *Service) accept(c *call, r *talk.Request) *refusal {
 }
 
 // check answers what is to be called, or why not.
-func (s *Service) check(c *call, r *talk.Request) (*order, *refusal) {
+func (s *Service) check(c *call, r *talk.Request) (*placement, *refusal) {
 	if !roomPattern.MatchString(r.RoomID) {
 		return nil, refuse(badRoom, "")
 	}
@@ -147,7 +148,7 @@ func (s *Service) check(c *call, r *talk.Request) (*order, *refusal) {
 	if why := s.allowed(s.cfg.Agent, number); why != nil {
 		return nil, why
 	}
-	return &order{callID: c.id, agent: agent, trusted: true, number: number, target: target, caller: o.Caller, anonymous: o.Anonymous}, nil
+	return &placement{callID: c.id, agent: agent, client: order.Client{Trusted: true}, number: number, target: target, caller: o.Caller, anonymous: o.Anonymous}, nil
 }
 
 // tellTalk says a status in the room. Called with call.mu held, so that what

@@ -16,6 +16,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"sipxrest/order"
 	"sipxrest/restauth"
 	"sipxrest/talk"
 )
@@ -157,8 +158,8 @@ func (s *Service) begin(w http.ResponseWriter, r *http.Request, c *call, agent *
 		return why
 	}
 	// As for other calls: a peer that may name any user is not bound by limits of one.
-	o.agent, o.trusted, o.peer = agent, s.gate.Trusts(r), s.gate.Address(r)
-	c.peer = o.peer
+	o.agent, o.client = agent, order.ClientOf(s.gate, r)
+	c.peer = o.client.Addr
 	if why := s.admit(c); why != nil {
 		return why
 	}
@@ -195,7 +196,7 @@ type wanted struct {
 }
 
 // orderOf checks what a client wants.
-func (s *Service) orderOf(c *call, want *wanted) (*order, *refusal) {
+func (s *Service) orderOf(c *call, want *wanted) (*placement, *refusal) {
 	number, why := parseNumber(want.Number, s.cfg.Country)
 	if why != nil {
 		return nil, why
@@ -223,7 +224,7 @@ func (s *Service) orderOf(c *call, want *wanted) (*order, *refusal) {
 			return nil, why
 		}
 	}
-	return &order{callID: c.id, number: number, target: uri, chosen: want.Options.Target != "", caller: want.Options.Caller, anonymous: want.Options.Anonymous}, nil
+	return &placement{callID: c.id, number: number, target: uri, chosen: want.Options.Target != "", caller: want.Options.Caller, anonymous: want.Options.Anonymous}, nil
 }
 
 // readOrder reads a request's body. Fields that are unknown are refused: one

@@ -35,8 +35,8 @@ func TestAClientCallsFollowsAndIsTheOnlyOneWhoSees(t *testing.T) {
 	alone(t, func(st *stage) {
 		id := st.call()
 		l := st.one()
-		if l.number != number || l.target != "sip:conference@sipx.test" || l.agent == nil || l.agent.Name != "201" || l.trusted || l.callID != id {
-			t.Errorf("the order was %+v", l.order)
+		if l.number != number || l.target != "sip:conference@sipx.test" || l.agent == nil || l.agent.Name != "201" || l.client.Trusted || l.callID != id {
+			t.Errorf("the order was %+v", l.placement)
 		}
 		if got, want := st.statusOf(id), `{"type":"dialout","dialout":{"callid":"`+id+`","status":"accepted"}}`; got != want {
 			t.Errorf("GET %s, want %s", got, want)
@@ -216,8 +216,8 @@ func TestATrustedPeerCallsForAUser(t *testing.T) {
 		if w := st.ask("POST", "/dialout?agent=bob", callJSON, asTrusted); w.Code != 200 {
 			st.t.Fatalf("%d %s", w.Code, w.Body)
 		}
-		if l := st.one(); l.agent.Name != "201" || !l.trusted {
-			t.Errorf("the order was %+v", l.order)
+		if l := st.one(); l.agent.Name != "201" || !l.client.Trusted {
+			t.Errorf("the order was %+v", l.placement)
 		}
 		if w := st.ask("POST", "/dialout?x=1&agent=%20201+&agent=299", callJSON, asTrusted); w.Code != 200 {
 			t.Errorf("with blanks around the agent: %d %s", w.Code, w.Body)

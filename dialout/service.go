@@ -29,7 +29,7 @@ type Service struct {
 	handler http.Handler
 
 	// place is that of placeBy, or what a test has in its place.
-	place func(context.Context, *order) (*line, error)
+	place func(context.Context, *placement) (*line, error)
 
 	counters counters
 	lines    *rate.Limiter   // of the log that others can cause without end

@@ -2,24 +2,23 @@ package dialout
 
 import (
 	"context"
-	"net/netip"
 
+	"sipxrest/order"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
 	"sipxrest/talk"
 )
 
-// An order is a call as SIP is to make it.
-type order struct {
+// A placement is a call as SIP is to make it.
+type placement struct {
 	callID    string
 	agent     *restauth.User // on whose behalf; nil for nobody of ours
-	trusted   bool           // the limits of one user do not hold
 	number    string         // +E.164
 	target    string         // SIP URI
 	chosen    bool           // target is a client's choice
 	caller    string         // number, "" for the default one
 	anonymous bool
-	peer      netip.Addr          // of the client; invalid for Talk
+	client    order.Client        // who asks; Talk is trusted, and has no address
 	report    func(happening)     // returns at once
 	placed    func(callID string) // likewise; told the SIP Call-ID of the phone's call
 }
@@ -33,8 +32,8 @@ type line struct {
 }
 
 // placeBy answers how calls are placed by way of a switchboard.
-func placeBy(sw *sipflow.Switchboard, cfg *Config) func(context.Context, *order) (*line, error) {
-	return func(ctx context.Context, o *order) (*line, error) {
+func placeBy(sw *sipflow.Switchboard, cfg *Config) func(context.Context, *placement) (*line, error) {
+	return func(ctx context.Context, o *placement) (*line, error) {
 		c, err := sw.Place(ctx, o.spec(cfg), sipflow.Dial)
 		if err != nil {
 			return nil, err
@@ -62,39 +61,33 @@ func muteOf(f talk.Flags) (m sipflow.Mute) {
 	return m
 }
 
-// spec is the order in sipflow's words. The call's key is its own: a number may
+// spec is the placement in sipflow's words. The call's key is its own: a number may
 // be called out of two conversations at once.
-func (o *order) spec(cfg *Config) sipflow.Spec {
+func (o *placement) spec(cfg *Config) sipflow.Spec {
 	g := &cfg.Gateway
 	caller := o.caller
 	if caller == "" {
 		caller = g.DefaultNumber
 	}
-	spec := sipflow.Spec{
-		Key:         sipflow.Key{Calling: o.number, Called: o.callID},
-		Method:      sipflow.MethodInvite,
-		CallingUser: o.number,
-		CalledUser:  o.target,
-		Timeout:     cfg.RingTimeout,
-		Trusted:     o.trusted,
-		Dial: &sipflow.Dialling{
-			Gateway: g.URI, GatewayDomain: g.Domain, Realm: g.Realm,
-			Credentials: sipflow.Credentials{Username: g.User, Password: g.Secret},
-			Number:      o.number, Caller: caller, Anonymous: o.anonymous,
-			Target: o.target, Chosen: o.chosen,
-		},
-		Peer: o.peer, LogsEnd: true,
-		Observe: func(e *sipflow.Event) { o.observe(e) },
+	identity := ""
+	if o.agent != nil {
+		identity = o.agent.Identity
 	}
-	if a := o.agent; a != nil {
-		spec.Agent = a.Identity
-		spec.Credentials = sipflow.Credentials{Username: a.Name, Password: a.SIPPassword, HA1: a.SIPHA1, HA1SHA256: a.SIPHA1SHA256}
+	spec := o.client.Spec(o.agent, identity)
+	spec.Calling, spec.Called = o.number, o.callID
+	spec.Method, spec.CallingUser, spec.CalledUser = sipflow.MethodInvite, o.number, o.target
+	spec.Timeout, spec.LogsEnd, spec.Observe = cfg.RingTimeout, true, o.observe
+	spec.Dial = &sipflow.Dialling{
+		Gateway: g.URI, GatewayDomain: g.Domain, Realm: g.Realm,
+		Credentials: sipflow.Credentials{Username: g.User, Password: g.Secret},
+		Number:      o.number, Caller: caller, Anonymous: o.anonymous,
+		Target: o.target, Chosen: o.chosen,
 	}
 	return spec
 }
 
 // observe is sipflow.Spec.Observe.
-func (o *order) observe(e *sipflow.Event) {
+func (o *placement) observe(e *sipflow.Event) {
 	if e.CallID != "" {
 		o.placed(e.CallID)
 	}

@@ -130,8 +130,8 @@ func (st *talkStage) rejected(id string, want bool) {
 func TestTalkSeesACallFromAcceptanceToEnd(t *testing.T) {
 	inTalk(t, func(st *talkStage) {
 		id, l := st.dial()
-		if l.number != number || l.target != "sip:4271953862@conference.test" || l.callID != id || l.anonymous || !l.trusted {
-			t.Errorf("the order was %+v", l.order)
+		if l.number != number || l.target != "sip:4271953862@conference.test" || l.callID != id || l.anonymous || !l.client.Trusted {
+			t.Errorf("the order was %+v", l.placement)
 		}
 		if notes := st.notes(); !slices.Equal(notes, []string{id + ".json"}) {
 			t.Errorf("noted while it rings: %q", notes)

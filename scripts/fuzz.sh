@@ -11,7 +11,7 @@
 #	fields that are passed on to another phone    sipflow       FuzzRelayedFields
 #	session descriptions                          sipflow, sdp  FuzzDescribe, FuzzHeldAnswer
 #	sipfrags, challenges                          sipflow       FuzzSipfrag, FuzzChallenge
-#	HTTP: path, query, conditions                 callcontroller FuzzRequest, FuzzParty, FuzzParams, FuzzIfNoneMatch
+#	HTTP: path, query, conditions                 callcontroller, order  FuzzRequest, FuzzParty, FuzzParams, FuzzIfNoneMatch
 #	HTTP/2: frames of both directions             web           FuzzFrames
 #	HTTP: Authorization, Origin, forwarded-for    restauth      FuzzAuthorization, FuzzOrigin
 #	users.yaml, validusers.xml                    restauth, schema  FuzzUsers, FuzzReadValidUsers

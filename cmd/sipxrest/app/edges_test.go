@@ -25,8 +25,9 @@ var edges = map[string][]string{
 	"cmd/sipxrest/app":   {"cmd/sipxrest/version", "cmd/sipxrest/config", "cmd/sipxrest/web", "*"},
 	"cmd/sipxrest/check": {"cmd/sipxrest/app", "cmd/sipxrest/config", "cmd/sipxrest/web", "*"},
 
-	"callcontroller":   {"sipflow", "sipflow/uri", "resolve", "restauth", "schema", "policy"},
-	"dialout":          {"talk", "sipflow", "restauth", "internal/fault", "internal/limit"},
+	"callcontroller":   {"sipflow", "restauth", "schema", "order"},
+	"order":            {"policy", "resolve", "restauth", "sipflow", "sipflow/uri"},
+	"dialout":          {"talk", "sipflow", "restauth", "order", "internal/fault", "internal/limit"},
 	"dispatch":         {"sipflow", "sipflow/uri", "resolve", "restauth", "internal/fault", "internal/limit", "internal/setting", "internal/watch", "internal/webhook"},
 	"phone":            {"media", "sipflow", "sipflow/uri", "resolve", "restauth", "internal/limit"},
 	"talk":             {},

@@ -1,4 +1,4 @@
-package callcontroller
+package order
 
 import (
 	"strings"
@@ -10,17 +10,17 @@ import (
 	"sipxrest/sipflow/uri"
 )
 
-// maxUser bounds a user in a request, in bytes after percent-decoding.
-const maxUser = 256
+// MaxUser bounds a user in a request, in bytes after percent-decoding.
+const MaxUser = 256
 
-// party is a user of a request: the calling or called one, or the target of a
-// transfer.
-type party struct {
-	user string // as given, without scheme and percent-encoding
-	host string // as given, or our domain
+// Party is somebody whom a request names: the calling or called user, or the
+// target of a transfer.
+type Party struct {
+	User string // as given, without scheme and percent-encoding
+	Host string // as given, or our domain
 }
 
-// parseParty reads "user" or "user@host"; a user alone is one of domain. The
+// ParseParty reads "user" or "user@host"; a user alone is one of domain. The
 // host may be a name or an IP literal but has no port, and nothing that is
 // given may become a parameter or a header of a URI. Blanks around a user are no
 // part of it.
@@ -30,13 +30,13 @@ type party struct {
 // visual separators (RFC 3966 §5.1.1); a context or an extension is refused,
 // for there is nowhere to put it. Other schemes, sips among them, are refused:
 // the promise of TLS on each hop cannot be kept.
-func parseParty(text, domain string) (party, bool) {
-	if text = restauth.TrimBlanks(text); text == "" || len(text) > maxUser || !utf8.ValidString(text) {
-		return party{}, false
+func ParseParty(text, domain string) (Party, bool) {
+	if text = restauth.TrimBlanks(text); text == "" || len(text) > MaxUser || !utf8.ValidString(text) {
+		return Party{}, false
 	}
 	if rest, ok := cutScheme(text, "tel:"); ok {
 		number, ok := uri.TelNumber(rest)
-		return party{number, domain}, ok
+		return Party{number, domain}, ok
 	}
 	text, _ = cutScheme(text, "sip:")
 	user, host, given := strings.Cut(text, "@")
@@ -44,12 +44,12 @@ func parseParty(text, domain string) (party, bool) {
 	if !given {
 		host = domain
 	} else if !resolve.IsHost(host) {
-		return party{}, false
+		return Party{}, false
 	}
 	if user == "" || strings.IndexFunc(user, unfit) >= 0 {
-		return party{}, false
+		return Party{}, false
 	}
-	return party{user, host}, true
+	return Party{user, host}, true
 }
 
 // cutScheme cuts scheme, in any case, off the front of text.
@@ -60,9 +60,9 @@ func cutScheme(text, scheme string) (string, bool) {
 	return text[len(scheme):], true
 }
 
-// withoutScheme is the name by which the user store knows what a client calls
+// WithoutScheme returns the name by which the user store knows what a client calls
 // text.
-func withoutScheme(text string) string {
+func WithoutScheme(text string) string {
 	if rest, ok := cutScheme(text, "tel:"); ok {
 		if number, ok := uri.TelNumber(rest); ok {
 			return number
@@ -72,7 +72,7 @@ func withoutScheme(text string) string {
 	return restauth.TrimBlanks(text)
 }
 
-// unfit says that r has no place in a user: it would need a meaning that a URI
+// unfit reports that r has no place in a user: it would need a meaning that a URI
 // gives it (password, parameter, header), or no user can mean it.
 func unfit(r rune) bool {
 	switch r {
@@ -82,16 +82,16 @@ func unfit(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r) // Cf: bidirectional overrides, zero-width
 }
 
-// wire is the party as user@host for a SIP URI, the user escaped.
-func (p party) wire() string {
-	b := make([]byte, 0, len(p.user)+1+len(p.host))
-	b = uri.AppendUser(b, p.user)
+// Wire returns the party as user@host for a SIP URI, the user escaped.
+func (p Party) Wire() string {
+	b := make([]byte, 0, len(p.User)+1+len(p.Host))
+	b = uri.AppendUser(b, p.User)
 	b = append(b, '@')
-	return string(append(b, p.host...))
+	return string(append(b, p.Host...))
 }
 
-// aor is the party's name in a key: one for all ways to write its host.
-func (p party) aor() string {
-	p.host = strings.ToLower(strings.TrimSuffix(p.host, "."))
-	return p.wire()
+// AOR returns the party's name in a key: one for all ways to write its host.
+func (p Party) AOR() string {
+	p.Host = strings.ToLower(strings.TrimSuffix(p.Host, "."))
+	return p.Wire()
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/nyaruka/phonenumbers"
 
 	"sipxrest/internal/fault"
+	"sipxrest/resolve"
 	"sipxrest/talk"
 )
 
@@ -156,7 +157,7 @@ func (c Config) Check() error {
 	if strings.ContainsFunc(c.Gateway.User+c.Gateway.Realm, isControl) {
 		wrong("gateway.user", "user or realm holds a control character")
 	}
-	if d := c.Gateway.Domain; d != "" && !hostPattern.MatchString(d) {
+	if d := c.Gateway.Domain; d != "" && !resolve.IsName(d) {
 		wrong("gateway.domain", "%.80q is not a host name", d)
 	}
 	if n := c.Gateway.DefaultNumber; n != "" && !callerPattern.MatchString(n) {

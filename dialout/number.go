@@ -18,7 +18,6 @@ var (
 	dialled = regexp.MustCompile(`^\+?[0-9 ()./-]{1,40}$`)
 
 	gatewayURI  = regexp.MustCompile(`^sips?:` + host + `(:[0-9]{1,5})?(;[A-Za-z0-9-]+(=[A-Za-z0-9.-]+)?)*$`)
-	hostPattern = regexp.MustCompile(`^` + host + `$`)
 	sipURI      = regexp.MustCompile(`^(sips?:)?(` + user + `)@` + host + `(:[0-9]{1,5})?(;[A-Za-z0-9-]+(=[A-Za-z0-9.+-]+)?)*$`)
 	userPattern = regexp.MustCompile(`^(` + user + `)$`)
 )

@@ -3,13 +3,13 @@ package dispatch
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"net/url"
 	"slices"
 	"strings"
 
 	"github.com/nyaruka/phonenumbers"
 
+	"sipxrest/internal/limit"
 	"sipxrest/resolve"
 	"sipxrest/sipflow"
 )
@@ -148,7 +148,7 @@ func CheckTrunk(t Trunk) error {
 		if s == wordDomain {
 			continue
 		}
-		if _, err := parsePrefix(s); err != nil {
+		if _, err := limit.ParseNetwork(s); err != nil {
 			return fmt.Errorf("trunk %s: sources: %.80q is neither an address nor a network: write 192.0.2.7 or 192.0.2.0/24", t.Name, s)
 		}
 	}
@@ -167,13 +167,4 @@ func CheckTrunk(t Trunk) error {
 		return fmt.Errorf("trunk %s: username: missing: whose password is it?", t.Name)
 	}
 	return nil
-}
-
-func parsePrefix(s string) (netip.Prefix, error) {
-	if a, err := netip.ParseAddr(s); err == nil {
-		a = a.Unmap().WithZone("")
-		return netip.PrefixFrom(a, a.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(s)
-	return p.Masked(), err
 }

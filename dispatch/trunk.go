@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sipxrest/internal/fault"
+	"sipxrest/internal/limit"
 )
 
 // trunk is a Trunk that can be compared.
@@ -31,7 +32,7 @@ func (st *state) addTrunks(trunks []Trunk) error {
 		for _, s := range t.Sources {
 			if s == wordDomain {
 				c.domain = true
-			} else if p, err := parsePrefix(s); err == nil {
+			} else if p, err := limit.ParseNetwork(s); err == nil {
 				c.prefixes = append(c.prefixes, p)
 			}
 		}

@@ -2,10 +2,9 @@ package phone
 
 import (
 	"net/http"
-	"net/url"
-	"strings"
 
 	"sipxrest/internal/limit"
+	"sipxrest/restauth"
 )
 
 // crossSite refuses the requests of pages that may not use the service, answers
@@ -22,22 +21,14 @@ func (s *Service) crossSite(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	if !s.origins[origin] {
-		if u, err := url.Parse(origin); err == nil && u.Host != "" && strings.EqualFold(u.Host, r.Host) {
+		if restauth.SameHost(origin, r.Host) {
 			return false // a page of the service's own site
 		}
 		s.foreignPages.Refused(limit.RefusedPage(origin, s.cfg.Address(r)))
 		s.refuse(w, errOrigin)
 		return true
 	}
-	h := w.Header()
-	h.Set("Access-Control-Allow-Origin", origin)
-	h.Set("Access-Control-Expose-Headers", "Retry-After")
-	if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
-		return false
-	}
-	h.Set("Access-Control-Allow-Methods", "GET, POST, DELETE")
-	h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type")
-	h.Set("Access-Control-Max-Age", "600")
-	w.WriteHeader(http.StatusNoContent)
-	return true
+	return cors.Answer(w, r)
 }
+
+var cors = restauth.CORS{Methods: "GET, POST, DELETE", Headers: "Authorization, Content-Type", Expose: "Retry-After"}

@@ -38,6 +38,13 @@ func IsHost(s string) bool {
 	return true
 }
 
+// IsName reports whether s is a host as people name theirs: like IsHost, but its
+// labels may have underscores, which RFC 952 does not let them have and names of
+// containers do.
+func IsName(s string) bool {
+	return IsHost(s) || strings.Contains(s, "_") && IsHost(strings.ReplaceAll(s, "_", "x"))
+}
+
 func isHostChar(c byte) bool {
 	return c == '-' || '0' <= c && c <= '9' || 'A' <= c && c <= 'Z' || 'a' <= c && c <= 'z'
 }

@@ -241,7 +241,7 @@ func (g *Gate) peer(r *http.Request) (addr netip.Addr, trusted bool) {
 	// and the zero one is in no network.
 	socket, _ := netip.ParseAddrPort(r.RemoteAddr)
 	addr = socket.Addr().Unmap().WithZone("")
-	if contains(g.cfg.ReverseProxies, addr) {
+	if limit.Within(g.cfg.ReverseProxies, addr) {
 		client, ok := g.forwardedFor(r)
 		if !ok {
 			return addr, false
@@ -260,7 +260,7 @@ func (g *Gate) trusts(addr netip.Addr) bool {
 	if !addr.IsValid() {
 		return false
 	}
-	if contains(g.cfg.Trusted, addr) {
+	if limit.Within(g.cfg.Trusted, addr) {
 		return true
 	}
 	if g.cfg.DomainAddrs == nil || addr.IsLoopback() {
@@ -290,7 +290,7 @@ func (g *Gate) forwardedFor(r *http.Request) (netip.Addr, bool) {
 			if !ok {
 				return netip.Addr{}, false
 			}
-			if !contains(g.cfg.ReverseProxies, addr) {
+			if !limit.Within(g.cfg.ReverseProxies, addr) {
 				return addr, true
 			}
 		}
@@ -307,15 +307,6 @@ func parseForwarded(text string) (netip.Addr, bool) {
 		return ap.Addr().Unmap().WithZone(""), true
 	}
 	return netip.Addr{}, false
-}
-
-func contains(networks []netip.Prefix, addr netip.Addr) bool {
-	for _, network := range networks {
-		if network.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }
 
 // plain answers a short text.

@@ -24,6 +24,47 @@ func ParseOrigin(text string) (string, error) {
 	return scheme + "://" + host, nil
 }
 
+// CORS is what pages of other sites may do that are allowed to call.
+type CORS struct {
+	Methods, Headers string // of their requests, as in Access-Control-Allow-…
+	Expose           string // headers of responses that they may read
+	Credentials      bool   // the browser may send what it knows of the user
+}
+
+// Answer lets the page that sent r read the response. For a preflight it is the
+// response, and Answer reports that it has sent it. Who calls it has checked Origin.
+func (c *CORS) Answer(w http.ResponseWriter, r *http.Request) bool {
+	h := w.Header()
+	h.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
+	if c.Credentials {
+		h.Set("Access-Control-Allow-Credentials", "true")
+	}
+	h.Set("Access-Control-Expose-Headers", c.Expose)
+	if !isPreflight(r) {
+		return false
+	}
+	h.Set("Access-Control-Allow-Methods", c.Methods)
+	h.Set("Access-Control-Allow-Headers", c.Headers)
+	h.Set("Access-Control-Max-Age", "600")
+	w.WriteHeader(http.StatusNoContent)
+	return true
+}
+
+func isPreflight(r *http.Request) bool {
+	return r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
+}
+
+var cors = CORS{
+	Methods: "GET, HEAD, POST, PUT, DELETE", Headers: "Authorization, Content-Type, If-None-Match",
+	Expose: "ETag, Retry-After, WWW-Authenticate", Credentials: true,
+}
+
+// SameHost reports whether an Origin's host and port are those of a Host header.
+func SameHost(origin, host string) bool {
+	u, err := url.Parse(origin)
+	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
+}
+
 // crossSite refuses the requests of pages that may not call, answers the
 // preflights of those that may, and says whether it has answered. Responses
 // to allowed pages get the CORS headers that let them be read.
@@ -37,21 +78,9 @@ func (g *Gate) crossSite(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Add("Vary", "Origin")
 	}
 	if origin != "" && g.origins[origin] {
-		h := w.Header()
-		h.Set("Access-Control-Allow-Origin", origin)
-		h.Set("Access-Control-Allow-Credentials", "true")
-		h.Set("Access-Control-Expose-Headers", "ETag, Retry-After, WWW-Authenticate")
-		if r.Method != http.MethodOptions || r.Header.Get("Access-Control-Request-Method") == "" {
-			return false
-		}
-		h.Set("Access-Control-Allow-Methods", "GET, HEAD, POST, PUT, DELETE")
-		h.Set("Access-Control-Allow-Headers", "Authorization, Content-Type, If-None-Match")
-		h.Set("Access-Control-Max-Age", "600")
-		w.WriteHeader(http.StatusNoContent)
-		return true
+		return cors.Answer(w, r)
 	}
-	preflight := r.Method == http.MethodOptions && r.Header.Get("Access-Control-Request-Method") != ""
-	if !changesState(r) && !preflight {
+	if !changesState(r) && !isPreflight(r) {
 		return false
 	}
 	site := r.Header.Get("Sec-Fetch-Site")
@@ -60,7 +89,7 @@ func (g *Gate) crossSite(w http.ResponseWriter, r *http.Request) bool {
 	}
 	// Host is compared with Origin only to refuse: a browser sets both, and
 	// others who make them equal gain what they have without Origin.
-	if origin != "" && site != "cross-site" && sameHost(origin, r.Host) {
+	if origin != "" && site != "cross-site" && SameHost(origin, r.Host) {
 		return false
 	}
 	g.stats.count(CrossSite)
@@ -79,12 +108,6 @@ func changesState(r *http.Request) bool {
 		return false
 	}
 	return true
-}
-
-// sameHost says whether origin's host and port are those of a Host header.
-func sameHost(origin, host string) bool {
-	u, err := url.Parse(origin)
-	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
 }
 
 // clip shortens what strangers sent for the log.

@@ -142,7 +142,7 @@ func (e *Endpoint) CheckURL(text string) error {
 	if strings.Contains(host, ":") {
 		host = "[" + host + "]"
 	}
-	if !resolve.IsHost(host) && !underscored(host) {
+	if !resolve.IsName(host) {
 		return fmt.Errorf("%.80q is neither a host name nor an address", u.Hostname())
 	}
 	name := HostName(u.Hostname())
@@ -153,12 +153,6 @@ func (e *Endpoint) CheckURL(text string) error {
 		return &PrivateError{name, name}
 	}
 	return nil
-}
-
-// underscored lets the names of containers be (RFC 952 does not): they have
-// underscores, and letters in their last label.
-func underscored(host string) bool {
-	return strings.Contains(host, "_") && resolve.IsHost(strings.ReplaceAll(host, "_", "x"))
 }
 
 // checkProxy checks the URL of an HTTP proxy.

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"sipxrest/internal/limit"
 )
 
 // A webhook's name may lead anywhere, and elsewhere at each look-up. Its address
@@ -60,7 +62,7 @@ func Public(a netip.Addr) bool {
 			return false
 		}
 	}
-	return a.IsValid() && !slices.ContainsFunc(blocked, func(p netip.Prefix) bool { return p.Contains(a) })
+	return a.IsValid() && !limit.Within(blocked, a)
 }
 
 // A PrivateError refuses an address that is nobody's, or only of those near.

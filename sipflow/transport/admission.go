@@ -25,7 +25,7 @@ type Admission struct {
 // mu is held.
 func (t *Sockets) crowded(a netip.Addr) bool {
 	most := t.Admission.PerSource
-	return most > 0 && t.sources[neighbours(a)] >= most && !t.Admission.Knows(a)
+	return most > 0 && t.sources[limit.Network(a)] >= most && !t.Admission.Knows(a)
 }
 
 // refusedStream counts a connection that was one too many. mu is held.

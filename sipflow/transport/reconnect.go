@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net/netip"
 
+	"sipxrest/internal/limit"
 	"sipxrest/resolve"
 	"sipxrest/sipflow/wire"
 )
@@ -21,7 +22,7 @@ const (
 // Sockets.mu.
 type reconnects struct {
 	all int
-	of  map[netip.Addr]int // by neighbours
+	of  map[netip.Addr]int // by limit.Network
 }
 
 // begin counts a response to an address. It is false for one too many.
@@ -30,7 +31,7 @@ func (r *reconnects) begin(a netip.Addr, known bool) bool {
 	if !known {
 		most, mostOfOne = most*3/4, maxReconnectsOfOne
 	}
-	a = neighbours(a)
+	a = limit.Network(a)
 	if r.all >= most || r.of[a] >= mostOfOne {
 		return false
 	}
@@ -43,7 +44,7 @@ func (r *reconnects) begin(a netip.Addr, known bool) bool {
 }
 
 func (r *reconnects) end(a netip.Addr) {
-	a = neighbours(a)
+	a = limit.Network(a)
 	r.all--
 	if r.of[a]--; r.of[a] <= 0 {
 		delete(r.of, a)

@@ -14,6 +14,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"sipxrest/internal/limit"
 	"sipxrest/resolve"
 	"sipxrest/sipflow/wire"
 )
@@ -156,7 +157,7 @@ func (t *Sockets) count(a netip.Addr, ours bool, n int) {
 		return
 	}
 	t.opened.peers += n
-	a = neighbours(a)
+	a = limit.Network(a)
 	if t.sources[a] += n; t.sources[a] <= 0 {
 		delete(t.sources, a)
 	}

@@ -53,18 +53,8 @@ type handshakes struct {
 	of  map[netip.Addr]int
 }
 
-// neighbours are the addresses that one host may have.
-func neighbours(a netip.Addr) netip.Addr {
-	if a.Is6() {
-		if p, err := a.WithZone("").Prefix(64); err == nil {
-			return p.Addr()
-		}
-	}
-	return a
-}
-
 func (h *handshakes) begin(a netip.Addr, most int) bool {
-	a = neighbours(a)
+	a = limit.Network(a)
 	if h.all >= most || h.of[a] >= MaxHandshakesOfOne {
 		return false
 	}
@@ -74,7 +64,7 @@ func (h *handshakes) begin(a netip.Addr, most int) bool {
 }
 
 func (h *handshakes) end(a netip.Addr) {
-	a = neighbours(a)
+	a = limit.Network(a)
 	h.all--
 	if h.of[a]--; h.of[a] <= 0 {
 		delete(h.of, a)

@@ -140,7 +140,7 @@ type Sockets struct {
 	conns      map[net.Conn]struct{}     // every open one, for close
 	opened     struct{ ours, peers int } // of them, by who opened them
 	shaking    handshakes
-	sources    map[netip.Addr]int // connections that peers opened, by neighbours
+	sources    map[netip.Addr]int // connections that peers opened, by limit.Network
 	reconnects reconnects
 	closed     bool
 

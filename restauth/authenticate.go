@@ -39,6 +39,7 @@ const (
 	shown            // Basic on plain HTTP: not even looked at
 	stale            // the PIN is right, the nonce is not
 	unusable         // the header cannot be read
+	busy             // too many PINs are being checked
 )
 
 // authenticate lets r in if it proves the agent's PIN, else it has answered.
@@ -65,6 +66,11 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 		body = bodyNoneTLS
 	}
 	v, err := g.check(r, l, snapshot, agent, given, now)
+	if v == busy {
+		w.Header().Set("Retry-After", "1")
+		plain(w, http.StatusServiceUnavailable, errHashing.Error())
+		return nil, false
+	}
 	if v != absent && v != shown {
 		if wait := g.guesses.Settle(g.cfg.Now(), v == good || v == stale, who...); wait > 0 {
 			g.tooMany(w, wait)
@@ -117,7 +123,7 @@ func (g *Gate) check(r *http.Request, l *listener, s *snapshot, agent *User, giv
 		if !l.tls {
 			return shown, nil
 		}
-		return g.checkBasic(r, s, agent)
+		return g.checkBasic(r, s, agent, now)
 	}
 	return absent, nil
 }
@@ -130,7 +136,7 @@ func scheme(header string) string {
 
 // checkBasic verifies a Basic header (RFC 7617). The user may call himself by
 // any of his names.
-func (g *Gate) checkBasic(r *http.Request, s *snapshot, agent *User) (verdict, error) {
+func (g *Gate) checkBasic(r *http.Request, s *snapshot, agent *User, now time.Time) (verdict, error) {
 	username, secret, ok := r.BasicAuth()
 	if !ok {
 		return unusable, digest.ErrSyntax
@@ -147,7 +153,20 @@ func (g *Gate) checkBasic(r *http.Request, s *snapshot, agent *User) (verdict, e
 	}
 	want := who.ha1(alg, name, g.cfg.Realm, g.decoy)
 	got := alg.HA1(name, g.cfg.Realm, secret)
-	if !digest.Equal(got, want) || !who.is(agent) {
+	right := digest.Equal(got, want)
+	if !right && s.crypt != "" {
+		// Whose PIN is not hashed so costs as much, and so does nobody's.
+		hash, his := s.crypt, false
+		if who != nil && !who.digests() && who.pin.crypt != "" {
+			hash, his = who.pin.crypt, true
+		}
+		same, err := g.crypter.same(r.Context(), hash, secret, now)
+		if err != nil {
+			return busy, err
+		}
+		right = same && his
+	}
+	if !right || !who.is(agent) {
 		return wrong, nil
 	}
 	return good, nil

@@ -68,9 +68,9 @@ func (d *directory) find(name string) *User {
 func (d *directory) user(i int) *User { return unpack(d.text[d.users[i]:]) }
 
 // texts are the user's plain fields in the order in which they are packed.
-func (u *User) texts() [10]*string {
+func (u *User) texts() [11]*string {
 	return [...]*string{&u.Name, &u.Identity, &u.DisplayName, &u.SIPPassword, &u.SIPHA1, &u.SIPHA1SHA256,
-		&u.pin.clear, &u.pin.md5, &u.pin.sha256, &u.Policy}
+		&u.pin.clear, &u.pin.md5, &u.pin.sha256, &u.pin.crypt, &u.Policy}
 }
 
 func pack(b []byte, u *User) []byte {

@@ -16,12 +16,19 @@ func FuzzUsers(f *testing.F) {
 	for _, s := range []string{
 		`- {user: "201", aliases: [bob, b.b], name: "Bob \"B\"", identity: 201@sipx.test, pin: "SECRET", sip-password: SECRET}`,
 		"- user: 202\n  pin-hash: 0123456789abcdef0123456789abcdef\n- &a {user: x}\n- *a\n", "- {user: a, user: b}", "users: []", "--- []\n--- []\n",
+		"201:sipx.test:0123456789abcdef0123456789abcdef\nx", "201:{SHA}VBPuJHI7uixaa6LQGWx4s+5GKNE=\n\r\x00:$2y$05$",
 		"<items type=\"validusers\"><item><identity>sip:1@x</identity></item></items>", "\ufeff- {user: \"2\\n01\"}", "- {user: a, ha1: SECRET}", "- {user: a, pin: *SECRET}", "- {user: a, pin: &SECRET }", "- {user: a, pin: !SECRET }", "- {user: a, name: \"\\r\\nTo: x\"}",
 	} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		read := func(name string, data []byte) ([]entry, error) { return readYAML(name, data, nil) }
+		if kind := htKindOf("users", []byte(text)); kind != noHT {
+			read = func(name string, data []byte) ([]entry, error) {
+				entries, _, err := readHT(name, data, kind, "sipx.test")
+				return entries, err
+			}
+		}
 		if isXML("users.yaml", []byte(text)) {
 			read = func(name string, data []byte) ([]entry, error) {
 				entries, _, err := readXML(name, data)

@@ -60,6 +60,7 @@ type Gate struct {
 	origins map[string]bool
 	names   names
 	nonces  *digest.Nonces
+	crypter *crypter
 	guesses *limit.Failures
 	// wrongPINs are logged a line for many: who guesses must not fill the disk.
 	wrongPINs limit.Log[guess]
@@ -90,7 +91,7 @@ func New(cfg Config, users *Users, log *slog.Logger) (*Gate, error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	g := &Gate{cfg: cfg, users: users, log: log, guesses: NewGuesses(), nonces: digest.NewNonces(cfg.Now())}
+	g := &Gate{cfg: cfg, users: users, log: log, guesses: NewGuesses(), nonces: digest.NewNonces(cfg.Now()), crypter: newCrypter()}
 	g.wrongPINs.Say = func(refused uint64, some []guess) {
 		who := make([]string, len(some))
 		for i, w := range some {

@@ -65,6 +65,7 @@ type pin struct {
 	clear  string
 	md5    string // hex MD5(user:realm:PIN), lower case
 	sha256 string // the same by SHA-256
+	crypt  string // a hash as htpasswd makes it: bcrypt, apr1 or {SHA}; for Basic only
 }
 
 // LogValue keeps the PIN out of every log.
@@ -87,6 +88,9 @@ func (p pin) withoutEmpty(user, realm string) pin {
 	}
 	return p
 }
+
+// digests reports whether the user can prove who he is by Digest.
+func (u *User) digests() bool { return u.can(digest.MD5) || u.can(digest.SHA256) }
 
 // can says whether the user's PIN can be checked by alg.
 func (u *User) can(alg digest.Algorithm) bool {

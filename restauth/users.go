@@ -21,7 +21,7 @@ import (
 type UsersConfig struct {
 	Domain string   // the SIP domain; users without an identity get it
 	Realm  string   // the realm of the stored hashes; default: Domain
-	Files  []string // users.yaml and validusers.xml files, told apart by their content
+	Files  []string // users.yaml, validusers.xml, htpasswd and htdigest files, told apart by name and content
 	// CheckPolicy says what is wrong with the name of a policy in a users.yaml;
 	// nil takes every name.
 	CheckPolicy func(name string) error
@@ -40,7 +40,8 @@ type Users struct {
 type snapshot struct {
 	*directory
 	policies bool        // some user has one of his own
-	sha256   bool        // every PIN can be checked by SHA-256
+	sha256   bool        // every PIN that Digest can check can be by SHA-256
+	crypt    string      // the hash of one PIN that Basic alone can check; "" if there is none
 	files    []fileState // what was read, by UsersConfig.Files
 	warnings []string    // faults of validusers.xml, at most maxWarnings
 }
@@ -129,6 +130,8 @@ type entry struct {
 	User
 	where  string // file and line, or number
 	strict bool   // a name that is taken is an error, not a warning
+	// pinOnly: a line of htpasswd or htdigest, which may be about a user of another file.
+	pinOnly bool
 }
 
 const (
@@ -170,6 +173,10 @@ func readUsers(cfg UsersConfig) (*snapshot, error) {
 			var wrong []string
 			read, wrong, err = readXML(name, data)
 			faults = append(faults, wrong...)
+		} else if kind := htKindOf(name, data); kind != noHT {
+			var wrong []string
+			read, wrong, err = readHT(name, data, kind, cfg.Realm)
+			faults = append(faults, wrong...)
 		} else {
 			read, err = readYAML(name, data, cfg.CheckPolicy)
 		}
@@ -177,6 +184,10 @@ func readUsers(cfg UsersConfig) (*snapshot, error) {
 			return nil, err
 		}
 		entries = append(entries, read...)
+	}
+	entries, err := adopt(entries)
+	if err != nil {
+		return nil, err
 	}
 	next, err := index(entries, cfg)
 	if err != nil {
@@ -234,9 +245,12 @@ func index(entries []entry, cfg UsersConfig) (*snapshot, error) {
 			user.Identity = user.Name + "@" + cfg.Domain
 		}
 		user.pin = user.pin.withoutEmpty(user.Name, cfg.Realm)
-		if user.HasPIN() {
+		switch {
+		case user.digests():
 			pins = true
 			s.sha256 = s.sha256 && user.can(digest.SHA256)
+		case user.pin.crypt != "":
+			s.crypt = user.pin.crypt
 		}
 		taken[user] = e.where
 		if err := claim(e, user, "name", user.Name); err != nil {

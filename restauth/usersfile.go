@@ -64,7 +64,7 @@ func readXML(name string, data []byte) (entries []entry, faults []string, err er
 
 // yamlKeys are the keys of a user in users.yaml.
 var yamlKeys = []string{
-	"user", "name", "aliases", "identity", "pin", "pin-hash", "pin-hash-sha256",
+	"user", "name", "aliases", "identity", "pin", "pin-hash", "pin-hash-sha256", "pin-bcrypt",
 	"sip-password", "ha1", "ha1-sha256", "policy",
 }
 
@@ -140,6 +140,11 @@ func yamlUser(node *yaml.Node) (e entry, line int, err error) {
 			}
 			*field = strings.ToLower(*field)
 		}
+		if key.Value == "pin-bcrypt" && *field != "" {
+			if err := checkBcrypt(*field); err != nil {
+				return e, value.Line, fmt.Errorf("%s: %w", key.Value, err)
+			}
+		}
 	}
 	if err := e.check(); err != nil {
 		return e, node.Line, err
@@ -162,6 +167,8 @@ func (e *entry) field(key string) *string {
 		return &e.pin.md5
 	case "pin-hash-sha256":
 		return &e.pin.sha256
+	case "pin-bcrypt":
+		return &e.pin.crypt
 	case "sip-password":
 		return &e.SIPPassword
 	case "ha1":
@@ -214,6 +221,9 @@ func (e *entry) check() error {
 	}
 	if e.pin.clear != "" && e.pin.md5+e.pin.sha256 != "" {
 		return errors.New("pin: give either pin or its hashes pin-hash and pin-hash-sha256")
+	}
+	if e.pin.clear != "" && e.pin.crypt != "" {
+		return errors.New("pin: give either pin or its hash pin-bcrypt")
 	}
 	return nil
 }

@@ -52,7 +52,7 @@ type configFlags struct {
 	Domain        string   `placeholder:"NAME" help:"SIP domain whose users call."`
 	Realm         string   `placeholder:"NAME" help:"Digest realm. Default: the domain."`
 	DataDir       string   `placeholder:"DIR" help:"Folder for what the service keeps."`
-	Users         []string `placeholder:"FILE" help:"File with the users: users.yaml or validusers.xml."`
+	Users         []string `placeholder:"FILE" help:"File with the users: users.yaml, validusers.xml, htpasswd or htdigest."`
 	SIPListen     []string `name:"sip-listen" placeholder:"udp:IP:PORT" help:"SIP sockets."`
 	OutboundProxy []string `placeholder:"URI" help:"Where every SIP request goes, such as sip:192.0.2.1:5060."`
 	LogLevel      string   `placeholder:"LEVEL" help:"debug, info, warn or error."`

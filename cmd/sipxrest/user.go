@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"sipxrest/cmd/sipxrest/config"
+	"sipxrest/restauth"
 )
 
 type userCommand struct {
@@ -18,6 +19,7 @@ type hashCommand struct {
 	Realm       string `placeholder:"NAME" help:"Digest realm. Default: that of the configuration."`
 	Config      string `short:"c" placeholder:"FILE" help:"Configuration to take the realm from."`
 	PIN         string `name:"pin" placeholder:"PIN" help:"The PIN. Others on this machine may see it while the command runs."`
+	Bcrypt      bool   `help:"Hash the PIN by bcrypt. It is then for Basic over TLS only: Digest needs the other hashes."`
 	SIPPassword string `name:"sip-password" placeholder:"SECRET" help:"The SIP password. Others on this machine may see it while the command runs."`
 }
 
@@ -30,6 +32,7 @@ An empty one is left out. The hashes hold for this user name and realm only.
 Examples:
 
   sipxrest user hash 201 --realm pbx.example
+  sipxrest user hash 201 --realm pbx.example --bcrypt
   printf '1234\nsecret\n' | sipxrest user hash 201 --realm pbx.example >> users.yaml`
 }
 
@@ -61,7 +64,15 @@ func (c *hashCommand) Run(w world) error {
 	if pin == "" && password == "" {
 		return errors.New("neither a PIN nor a SIP password was given")
 	}
-	_, err := io.WriteString(w.stdout, config.HashedUser(c.User, realm, pin, password))
+	if !c.Bcrypt || pin == "" {
+		_, err := io.WriteString(w.stdout, config.HashedUser(c.User, realm, pin, password))
+		return err
+	}
+	hash, err := restauth.HashPIN(pin)
+	if err != nil {
+		return fmt.Errorf("PIN: %w", err)
+	}
+	_, err = fmt.Fprintf(w.stdout, "%s  pin-bcrypt: %q\n", config.HashedUser(c.User, realm, "", password), hash)
 	return err
 }
 

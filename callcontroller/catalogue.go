@@ -1,10 +1,10 @@
 package callcontroller
 
 import (
-	"html"
 	"net/http"
 	"strconv"
-	"strings"
+
+	"github.com/beevik/etree"
 )
 
 // catalogue is the page at /, in the layout of sipXrest: what there is, for
@@ -12,20 +12,40 @@ import (
 type catalogue string
 
 func newCatalogue(more []Service) catalogue {
-	var b strings.Builder
-	b.WriteString("<html><body>\n<h1>Available plugins</h1>\n<ul>\n")
+	d := etree.NewDocument()
+	d.WriteSettings.CanonicalEndTags = true // <li/> opens one to HTML
+	body := d.CreateElement("html").CreateElement("body")
+	// add adds an element with a line of its own, and what is in it.
+	add := func(to *etree.Element, tag, text string) *etree.Element {
+		e := to.CreateElement(tag)
+		if text != "" {
+			e.CreateText(text)
+		}
+		to.CreateText("\n")
+		return e
+	}
+	body.CreateText("\n")
+	add(body, "h1", "Available plugins")
+	list := add(body, "ul", "\n")
 	for _, s := range append([]Service{{
 		Prefix:   "/callcontroller",
 		Security: "LOCAL-AND-REMOTE",
 		Description: "Third-party call control. Invoke this using the URI " +
 			"/callcontroller/{callingParty}/{calledParty}?agent={agent}: POST places or transfers a call, GET tells its status, DELETE hangs it up.",
 	}}, more...) {
-		b.WriteString("<li>\n<b> URI Prefix : " + html.EscapeString(s.Prefix) + "</b>\n</li>\n")
-		b.WriteString("<li><b>Security :</b>" + html.EscapeString(s.Security) + "</li>\n")
-		b.WriteString("<li><b>Description : </b>" + html.EscapeString(s.Description) + "</li>\n")
+		add(add(list, "li", "\n"), "b", " URI Prefix : "+s.Prefix)
+		for _, line := range [][2]string{{"Security :", s.Security}, {"Description : ", s.Description}} {
+			li := add(list, "li", "")
+			li.CreateElement("b").CreateText(line[0])
+			li.CreateText(line[1])
+		}
 	}
-	b.WriteString("</ul>\n</body></html>\n")
-	return catalogue(b.String())
+	d.CreateText("\n")
+	page, err := d.WriteToString()
+	if err != nil {
+		return "" // bytes in memory take everything
+	}
+	return catalogue(page)
 }
 
 func (page catalogue) ServeHTTP(w http.ResponseWriter, r *http.Request) {

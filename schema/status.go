@@ -4,9 +4,13 @@
 package schema
 
 import (
+	"bytes"
 	"strconv"
+	"strings"
 	"time"
 	"unicode/utf8"
+
+	"github.com/beevik/etree"
 )
 
 const (
@@ -73,11 +77,35 @@ func AppendDialogs(dst []byte, dialogs []Dialog) []byte {
 // AppendProcessingStatus appends the document that explains a refused request
 // to dst and returns the extended slice. code is usually the HTTP status.
 func AppendProcessingStatus(dst []byte, code int, text string) []byte {
-	dst = append(dst, declaration+`<processing-status xmlns="`+statusNS+`">`+"\n<error-flag>ERROR</error-flag>\n<error-code>"...)
-	dst = strconv.AppendInt(dst, int64(code), 10)
-	dst = append(dst, "</error-code>\n<error-text>"...)
-	dst = appendText(dst, text)
-	return append(dst, "</error-text>\n</processing-status>\n"...)
+	d := etree.NewDocument()
+	d.WriteSettings.CanonicalEndTags = true // an empty text has both tags, as with sipXrest
+	d.CreateProcInst("xml", `version="1.0" encoding="UTF-8"`)
+	d.CreateText("\n")
+	root := d.CreateElement("processing-status")
+	root.CreateAttr("xmlns", statusNS)
+	root.CreateText("\n")
+	for _, e := range [][2]string{{"error-flag", "ERROR"}, {"error-code", strconv.Itoa(code)}, {"error-text", legal(text)}} {
+		root.CreateElement(e[0]).SetText(e[1])
+		root.CreateText("\n")
+	}
+	d.CreateText("\n")
+	doc, err := d.WriteToBytes()
+	if err != nil {
+		return dst // bytes in memory take everything
+	}
+	// sipXrest left apostrophes alone. No & of the text is one here.
+	return append(dst, bytes.ReplaceAll(doc, []byte("&apos;"), []byte("'"))...)
+}
+
+// legal is s without the characters that XML 1.0 §2.2 does not allow, as
+// appendText writes it.
+func legal(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < 0x20 && r != '\t' && r != '\n' && r != '\r' || r == 0xFFFE || r == 0xFFFF {
+			return -1
+		}
+		return r // bytes that are not UTF-8 come as U+FFFD
+	}, s)
 }
 
 // appendText appends s as XML character data (XML 1.0 §2.4). Characters that

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"sipxrest/internal/limit"
 	"sipxrest/internal/webhook"
 	"sipxrest/sipflow"
 )
@@ -417,14 +418,11 @@ func (c *call) ended(e *sipflow.Event) {
 	c.logEnd(e, more...)
 }
 
+// maxLogged bounds a text in a log line, in bytes.
+const maxLogged = 512
+
 // clip keeps a log line short.
-func clip(s string) string {
-	const most = 512
-	if len(s) > most {
-		return s[:most] + "…"
-	}
-	return s
-}
+func clip(s string) string { return limit.Clip(s, maxLogged) }
 
 func attributeText(attributes map[string]string) string {
 	names := make([]string, 0, len(attributes))

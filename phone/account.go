@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"sipxrest/internal/limit"
 	"sipxrest/restauth"
 )
 
@@ -33,7 +34,7 @@ func (s *Service) logIn(w http.ResponseWriter, q *request) {
 	switch {
 	case wrong:
 		s.stats.loginsFailed.Add(1)
-		s.log.Info("refused a wrong password", "peer", addr, "user", clip(name))
+		s.log.Info("refused a wrong password", "peer", addr, "user", limit.Clip(name, maxUsername))
 		s.challenge(w, q)
 	case errors.Is(err, errBusy):
 		s.refuseFor(w, errLogins, time.Second)
@@ -55,14 +56,6 @@ func (s *Service) challenge(w http.ResponseWriter, q *request) {
 		w.Header().Set("WWW-Authenticate", `Basic realm="phone", charset="UTF-8"`)
 	}
 	s.refuse(w, errNotAuthenticated)
-}
-
-// clip shortens what strangers sent for the log.
-func clip(text string) string {
-	if len(text) > maxUsername {
-		return cut(text, maxUsername) + "…"
-	}
-	return text
 }
 
 // logOut ends the token on all of the user's devices, with their sockets.

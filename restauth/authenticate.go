@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sipxrest/internal/digest"
+	"sipxrest/internal/limit"
 )
 
 // maxAuthorization bounds an Authorization header, in bytes.
@@ -87,7 +88,7 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 	case unusable:
 		body, why = err.Error(), BadCredentials
 	case wrong:
-		g.wrongPINs.Refused(guess{addr, clip(guessed)})
+		g.wrongPINs.Refused(guess{addr, limit.Clip(guessed, maxGuessName)})
 		body, why = bodyMismatch, WrongPIN
 	}
 	g.stats.count(why)

@@ -126,6 +126,9 @@ func New(cfg Config, users *Users, log *slog.Logger) (*Gate, error) {
 	return g, nil
 }
 
+// maxGuessName bounds what the log tells of an agent, in bytes.
+const maxGuessName = 80
+
 // guess is a wrong PIN as the log tells of it.
 type guess struct {
 	peer  netip.Addr

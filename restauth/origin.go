@@ -109,11 +109,3 @@ func changesState(r *http.Request) bool {
 	}
 	return true
 }
-
-// clip shortens what strangers sent for the log.
-func clip(text string) string {
-	if len(text) > 80 {
-		return text[:80] + "…"
-	}
-	return text
-}

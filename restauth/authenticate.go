@@ -202,7 +202,7 @@ func (g *Gate) checkDigest(r *http.Request, l *listener, s *snapshot, agent *Use
 	return good, nil
 }
 
-// sameTarget says whether the uri of a Digest header is the request-target,
+// sameTarget reports whether the uri of a Digest header is the request-target,
 // query included. Where one of them is in absolute form, as through a proxy
 // (RFC 9112 §3.2.2), path and query are compared: the authority is the
 // client's claim in both.

@@ -37,7 +37,7 @@ func UserParam(raw string) (user string, ok bool) {
 	return TrimBlanks(user), true
 }
 
-// cutPlus answers what follows a +, if a number begins with it. Blanks may be
+// cutPlus returns what follows a +, if a number begins with it. Blanks may be
 // before the +.
 func cutPlus(raw string) (number string, ok bool) {
 	for number = raw; number != ""; {

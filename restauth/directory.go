@@ -53,7 +53,7 @@ func (d *directory) home(name string) int {
 	return int(maphash.String(d.seed, name) & uint64(len(d.slots)-1))
 }
 
-// find answers the user of that name or alias, nil when there is none. It is a
+// find returns the user of that name or alias, nil when there is none. It is a
 // new User each time; users are the same when their names are.
 func (d *directory) find(name string) *User {
 	for i := d.home(name); d.slots[i].user != 0; i = (i + 1) % len(d.slots) {
@@ -64,7 +64,7 @@ func (d *directory) find(name string) *User {
 	return nil
 }
 
-// user answers the i-th user.
+// user returns the i-th user.
 func (d *directory) user(i int) *User { return unpack(d.text[d.users[i]:]) }
 
 // texts are the user's plain fields in the order in which they are packed.

@@ -27,10 +27,10 @@ type Config struct {
 	// Trusted are the networks whose peers need no PIN on a listener with
 	// TrustedOrPIN and are let in by TrustedOnly.
 	Trusted []netip.Prefix
-	// DomainAddrs answers the addresses of the domain's SIP proxies, which
+	// DomainAddrs returns the addresses of the domain's SIP proxies, which
 	// are trusted like Trusted, but not loopback addresses: those every
-	// process of the host has. It is called for requests, so it answers from
-	// memory. nil: none.
+	// process of the host has. It is called for requests, so it reads memory
+	// alone. nil: none.
 	DomainAddrs func() []netip.Addr
 
 	// ReverseProxies are the peers whose X-Forwarded-For counts. They are
@@ -159,7 +159,8 @@ type listenerKey struct{}
 
 // Listener is the handler of one listener, for its policy and with tls if it
 // speaks TLS. It refuses cross-site requests and browsers that call by a name
-// which is not ours, and answers CORS preflights; the rest goes to h, whose calls to Authorize then know the listener. Nonces
+// which is not ours, and responds to CORS preflights; the rest goes to h, whose
+// calls to Authorize then know the listener. Nonces
 // that one listener issued are not good on another.
 func (g *Gate) Listener(p Policy, tls bool, h http.Handler) http.Handler {
 	scope := strconv.FormatInt(g.listener.Add(1), 10) + " " + g.cfg.Realm
@@ -180,7 +181,7 @@ func listenerOf(r *http.Request) *listener {
 	return strictest
 }
 
-// Authorize says whether r may act as the agent, who is named by a user name
+// Authorize reports whether r may act as the agent, who is named by a user name
 // or an alias. If not, it has answered: 401 with a challenge, 403 on a
 // listener for trusted peers, or 429 after too many wrong PINs.
 //
@@ -210,7 +211,7 @@ func (g *Gate) AuthorizeSelf(w http.ResponseWriter, r *http.Request, agentText s
 	return g.authenticate(w, r, l, addr, agentText)
 }
 
-// Trusts says whether Authorize lets r act for any agent without a PIN.
+// Trusts reports whether Authorize lets r act for any agent without a PIN.
 func (g *Gate) Trusts(r *http.Request) bool {
 	if listenerOf(r).policy == PIN {
 		return false
@@ -313,7 +314,7 @@ func parseForwarded(text string) (netip.Addr, bool) {
 	return netip.Addr{}, false
 }
 
-// plain answers a short text.
+// plain responds with a short text.
 func plain(w http.ResponseWriter, status int, text string) {
 	h := w.Header()
 	h.Set("Content-Type", "text/plain; charset=utf-8")

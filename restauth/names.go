@@ -42,7 +42,7 @@ func newNames(cfg *Config) (n names, err error) {
 	return n, nil
 }
 
-// ours says whether a Host header names this service. An address does: no page
+// ours reports whether a Host header names this service. An address does: no page
 // has made that up.
 func (n *names) ours(host string) bool {
 	if n.any || host == "" {
@@ -60,7 +60,7 @@ func (n *names) ours(host string) bool {
 
 func plainName(host string) string { return strings.ToLower(strings.TrimSuffix(host, ".")) }
 
-// byBrowser says whether a browser sent r. Origin and Sec-Fetch-Mode no page
+// byBrowser reports whether a browser sent r. Origin and Sec-Fetch-Mode no page
 // can leave out where browsers send them; to a name without TLS they do not
 // send the latter, nor Origin with a GET, so where addresses are trusted what
 // browsers say else counts, too.
@@ -72,7 +72,7 @@ func (l *listener) byBrowser(r *http.Request) bool {
 	return l.policy != PIN && (h["Accept-Language"] != nil || strings.HasPrefix(h.Get("User-Agent"), "Mozilla/"))
 }
 
-// OurName says whether a Host header names this service.
+// OurName reports whether a Host header names this service.
 func (g *Gate) OurName(host string) bool { return g.names.ours(host) }
 
 // Named is the handler of a listener that lets everybody in, such as that of

@@ -66,7 +66,7 @@ func SameHost(origin, host string) bool {
 }
 
 // crossSite refuses the requests of pages that may not call, answers the
-// preflights of those that may, and says whether it has answered. Responses
+// preflights of those that may, and reports whether it has answered. Responses
 // to allowed pages get the CORS headers that let them be read.
 //
 // Only browsers send Origin and Sec-Fetch-Site, and no page can change them,
@@ -98,7 +98,7 @@ func (g *Gate) crossSite(w http.ResponseWriter, r *http.Request) bool {
 	return true
 }
 
-// changesState says whether a page could do harm by r without reading the
+// changesState reports whether a page could do harm by r without reading the
 // answer. A WebSocket opens with a GET, and browsers let every page do so.
 func changesState(r *http.Request) bool {
 	switch r.Method {

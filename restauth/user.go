@@ -41,14 +41,14 @@ func (u *User) String() string {
 // GoString is String, for %#v.
 func (u *User) GoString() string { return u.String() }
 
-// HasPIN says whether the user can prove who he is.
+// HasPIN reports whether the user can prove who he is.
 func (u *User) HasPIN() bool { return u.pin != pin{} }
 
-// ClearPIN answers the PIN where the files hold it in the clear, else "". It must
+// ClearPIN returns the PIN where the files hold it in the clear, else "". It must
 // not be logged.
 func (u *User) ClearPIN() string { return u.pin.clear }
 
-// HasSIPSecret says whether a SIP proxy's digest challenge can be answered for
+// HasSIPSecret reports whether a SIP proxy's digest challenge can be answered for
 // the user.
 func (u *User) HasSIPSecret() bool {
 	return u.SIPPassword != "" || u.SIPHA1 != "" || u.SIPHA1SHA256 != ""
@@ -92,7 +92,7 @@ func (p pin) withoutEmpty(user, realm string) pin {
 // digests reports whether the user can prove who he is by Digest.
 func (u *User) digests() bool { return u.can(digest.MD5) || u.can(digest.SHA256) }
 
-// can says whether the user's PIN can be checked by alg.
+// can reports whether the user's PIN can be checked by alg.
 func (u *User) can(alg digest.Algorithm) bool {
 	stored := u.pin.md5
 	if alg == digest.SHA256 {
@@ -101,10 +101,10 @@ func (u *User) can(alg digest.Algorithm) bool {
 	return stored != "" || u.pin.clear != ""
 }
 
-// ha1 answers the hash of username, realm and PIN for the username text that
+// ha1 returns the hash of username, realm and PIN for the username text that
 // a client used; a stored hash is that of the user name whatever the text.
-// Without a user or a PIN the answer is computed from decoy and matches
-// nothing; it costs the same, so that neither the answer nor its time tell
+// Without a user or a PIN the hash is computed from decoy and matches
+// nothing; it costs the same, so that neither the response nor its time tell
 // whether the user exists.
 func (u *User) ha1(alg digest.Algorithm, username, realm, decoy string) string {
 	secret, stored := decoy, ""

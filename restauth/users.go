@@ -27,7 +27,7 @@ type UsersConfig struct {
 	CheckPolicy func(name string) error
 }
 
-// Users is the list of users. It answers from a snapshot that Reload
+// Users is the list of users. It reads a snapshot that Reload
 // replaces as a whole; its methods may be called from any goroutine.
 type Users struct {
 	cfg UsersConfig
@@ -98,7 +98,7 @@ func (u *Users) All() iter.Seq[*User] {
 	}
 }
 
-// HavePolicies says whether there is a user with a policy of his own.
+// HavePolicies reports whether there is a user with a policy of his own.
 func (u *Users) HavePolicies() bool { return u.now.Load().policies }
 
 // Lookup finds a user by user name or alias, with or without the domain. As

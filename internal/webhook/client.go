@@ -25,7 +25,7 @@ type Client struct {
 // NewClient makes the client of an endpoint, which must not change any more; its
 // agent says who we are. resolver looks names up; nil: the system's. The client
 // follows no redirect: that could lead anywhere. It keeps no connection: one that
-// has just been closed by the other side would cost the request its answer.
+// has just been closed by the other side would cost the request its response.
 func NewClient(e *Endpoint, agent string, resolver *net.Resolver) (*Client, error) {
 	secure, err := e.tls()
 	if err != nil {
@@ -54,7 +54,7 @@ func NewClient(e *Endpoint, agent string, resolver *net.Resolver) (*Client, erro
 	}}, nil
 }
 
-// MaxAnswer bounds what a server answers, in bytes.
+// MaxAnswer bounds the body of a response, in bytes.
 const MaxAnswer = 64 << 10
 
 // maxStatus bounds what an error tells of a status line, in bytes.
@@ -63,7 +63,7 @@ const maxStatus = 128
 // ErrSlow says that Endpoint.Timeout is over.
 var ErrSlow = errors.New("no answer in time")
 
-// A StatusError is an answer other than 200.
+// A StatusError is a response other than 200.
 type StatusError struct {
 	Code   int
 	Status string // of the line, shortened

@@ -8,6 +8,6 @@
 //	message.go   what is told
 //	sign.go      signatures of requests
 //	guard.go     which addresses a connection may be made to
-//	client.go    one request and its answer
+//	client.go    one request and its response
 //	queue.go     events in their order, until they have arrived
 package webhook

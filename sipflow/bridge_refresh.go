@@ -74,13 +74,12 @@ func (b *bridge) tick(ctx context.Context) error {
 		if l == nil {
 			continue
 		}
-		if due := l.joined().timer.due; due.IsZero() || now.Before(due) {
-			continue
+		l.joined()
+		if due, err := l.refreshDue(now); err != nil {
+			return err
+		} else if due {
+			b.refresh(ctx, l)
 		}
-		if !l.joint.timer.ours {
-			return errExpired
-		}
-		b.refresh(ctx, l)
 	}
 	return nil
 }
@@ -89,7 +88,6 @@ func (b *bridge) tick(ctx context.Context) error {
 // that, else by an INVITE with the description that it knows (RFC 4028 §10).
 func (b *bridge) refresh(ctx context.Context, l *Leg) {
 	t := &l.joint.timer
-	t.due = time.Now().Add(t.interval / 4) // should this one come to nothing
 	other := b.other(l)
 	if other == nil || !l.peer.idle() { // the INVITE under way refreshes the session as well
 		return
@@ -115,18 +113,13 @@ func (b *bridge) refreshed(r *relay, method string, e event) error {
 	if e.err != nil {
 		return errExpired
 	}
-	switch code := e.msg.Code(); {
-	case code < 300:
-		r.to.heed(e.msg, r.tx.path)
-		r.to.startTimer(e.msg)
-		if method == "INVITE" {
-			return (&Answer{leg: r.to, tx: r.tx}).Ack(nil)
-		}
-	case code == 481 || code == 408: // RFC 4028 §10
-		return statusError(method, e.msg)
-	case method == "UPDATE": // it takes none after all
-		r.to.joint.timer.update = false
-		r.to.joint.timer.due = time.Now()
+	if e.msg.Code() >= 300 {
+		return r.to.joint.timer.notRefreshed(statusError(method, e.msg), method == "UPDATE")
+	}
+	r.to.heed(e.msg, r.tx.path)
+	r.to.startTimer(e.msg)
+	if method == "INVITE" {
+		return (&Answer{leg: r.to, tx: r.tx}).Ack(nil)
 	}
 	return nil
 }

@@ -226,7 +226,7 @@ func (t *talk) run(ctx context.Context) error {
 	defer clock.Stop()
 	for {
 		err := context.Cause(ctx)
-		if due := l.joint.timer.due; err == nil && !due.IsZero() && !time.Now().Before(due) {
+		if err == nil {
 			err = t.tick(ctx)
 		}
 		if err == nil {
@@ -369,28 +369,15 @@ func (t *talk) describe(in *serverTx) wire.Reply {
 // refreshed, or has ended.
 func (t *talk) tick(ctx context.Context) error {
 	l := t.leg
-	timer := &l.joint.timer
-	if !timer.ours {
-		return errExpired
-	}
-	timer.due = time.Now().Add(timer.interval / 4) // should this one come to nothing
-	if !l.peer.idle() || t.owed != nil {           // the INVITE under way refreshes the session as well
-		return nil
-	}
-	err := t.refresh(ctx)
-	var refused *StatusError
-	switch {
-	case err == nil, errors.Is(err, ErrHungUp), ctx.Err() != nil:
+	due, err := l.refreshDue(time.Now())
+	if !due || !l.peer.idle() || t.owed != nil { // the INVITE under way refreshes the session as well
 		return err
-	case errors.Is(err, errTimeout):
-		return errExpired
-	case errors.As(err, &refused) && refused.Code != 481 && refused.Code != 408:
-		if timer.update { // it takes none after all
-			timer.update, timer.due = false, time.Now()
-		}
-		return nil
 	}
-	return err
+	err = t.refresh(ctx)
+	if err == nil || errors.Is(err, ErrHungUp) || ctx.Err() != nil {
+		return err
+	}
+	return l.joint.timer.notRefreshed(err, l.joint.timer.update)
 }
 
 // refresh asks the phone whether it is still there, by UPDATE where it takes

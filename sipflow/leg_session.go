@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -67,6 +68,35 @@ func (t *sessionTimer) restart() {
 		wait = t.interval - min(32*time.Second, t.interval/3)
 	}
 	t.due = time.Now().Add(wait)
+}
+
+// refreshDue reports whether a phone is to be asked now whether it is still there
+// (RFC 4028 §10). errExpired means that the phone should have asked us.
+func (l *Leg) refreshDue(now time.Time) (bool, error) {
+	t := &l.joint.timer
+	if t.due.IsZero() || now.Before(t.due) {
+		return false, nil
+	}
+	if !t.ours {
+		return false, errExpired
+	}
+	t.due = now.Add(t.interval / 4) // should this one come to nothing
+	return true, nil
+}
+
+// notRefreshed takes a refresh of ours that was no success. An error ends the
+// session (RFC 4028 §10); otherwise it goes on until it is due again.
+func (t *sessionTimer) notRefreshed(err error, byUpdate bool) error {
+	var refused *StatusError
+	switch {
+	case errors.Is(err, errTimeout):
+		return errExpired
+	case !errors.As(err, &refused) || refused.Code == 481 || refused.Code == 408:
+		return err
+	case byUpdate: // it takes none after all
+		t.update, t.due = false, time.Now()
+	}
+	return nil
 }
 
 // tooBrief refuses a session interval (RFC 4028 §9).

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,109 +16,58 @@ import (
 	"sipxrest/internal/webhook"
 )
 
-// setters read the keys of a rule. Those of a static rule are the fields of an
+// fields read the keys of a rule. Those of a static rule are the fields of an
 // answer, see known.
-func (r *Rule) setters(dir string) map[string]func(*yaml.Node) error {
-	file := func(p *string) func(*yaml.Node) error {
-		return func(n *yaml.Node) error {
-			err := text(p)(n)
-			if err == nil && *p != "" && !filepath.IsAbs(*p) {
-				*p = filepath.Join(dir, *p)
-			}
-			return err
-		}
-	}
-	return map[string]func(*yaml.Node) error{
-		"id": text(&r.ID), "name": text(&r.Name), "url": text(&r.URL), "events_url": text(&r.EventsURL), "method": text(&r.Method),
+func (r *Rule) fields() map[string]setting.Field {
+	return map[string]setting.Field{
+		"id": setting.Text(&r.ID), "name": setting.Text(&r.Name), "url": setting.Text(&r.URL), "events_url": setting.Text(&r.EventsURL), "method": setting.Text(&r.Method),
 		"trunks": texts(&r.Trunks), "numbers": texts(&r.Numbers), "inbound_numbers": texts(&r.InboundNumbers),
-		"default_region": text(&r.DefaultRegion), "timeout": span(&r.Timeout, 100*time.Millisecond, 30*time.Second),
-		"headers": headers(&r.Headers), "sip_headers": texts(&r.SIPHeaders), "project_id": text(&r.ProjectID),
-		"hmac_secret": secret(&r.HMACSecret), "jwt": readJWT(&r.JWT), "allow_http": truth(&r.AllowHTTP),
-		"allow_private": texts(&r.AllowPrivate), "ca_file": file(&r.CAFile), "client_cert": file(&r.ClientCert),
-		"client_key": file(&r.ClientKey), "proxy": text(&r.Proxy), "mode": word(&r.Redirect, "redirect", "dial"),
-		"events": events(&r.Events), "decide": events(&r.Decide), "pin_check": word(&r.CheckPIN, "webhook", "local"),
-		"policy": text(&r.Policy),
+		"default_region": setting.Text(&r.DefaultRegion), "timeout": span(&r.Timeout, 100*time.Millisecond, 30*time.Second),
+		"headers": headers(&r.Headers), "sip_headers": texts(&r.SIPHeaders), "project_id": setting.Text(&r.ProjectID),
+		"hmac_secret": secret(&r.HMACSecret), "jwt": readJWT(&r.JWT), "allow_http": setting.Word(&r.AllowHTTP, "true", "false"),
+		"allow_private": texts(&r.AllowPrivate), "ca_file": setting.Path(&r.CAFile), "client_cert": setting.Path(&r.ClientCert),
+		"client_key": setting.Path(&r.ClientKey), "proxy": setting.Text(&r.Proxy), "mode": setting.Word(&r.Redirect, "redirect", "dial"),
+		"events": events(&r.Events), "decide": events(&r.Decide), "pin_check": setting.Word(&r.CheckPIN, "webhook", "local"),
+		"policy": setting.Text(&r.Policy),
 	}
 }
 
 // keyName is a key as it is looked up: rules-dir and rules_dir are one.
 func keyName(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "_") }
 
-func scalar(n *yaml.Node) (string, error) {
-	n = setting.Follow(n)
-	if n.Kind != yaml.ScalarNode {
-		return "", errors.New("one value is expected here, not a list or a section")
-	}
-	if n.Tag == "!!null" {
-		return "", nil
-	}
-	return n.Value, nil
-}
-
-func text(p *string) func(*yaml.Node) error {
-	return func(n *yaml.Node) (err error) {
-		*p, err = scalar(n)
-		return err
-	}
-}
-
-func secret(p *webhook.Secret) func(*yaml.Node) error {
-	return func(n *yaml.Node) error {
-		s, err := scalar(n)
+func secret(p *webhook.Secret) setting.Field {
+	return setting.Field{At: p, Set: func(v setting.Value) error {
+		s, err := setting.Scalar(v.Node)
 		if err == nil && s == "" {
 			return errors.New("it is empty: leave the key out, or write the secret")
 		}
 		*p = webhook.Secret(s)
 		return err
-	}
+	}}
 }
 
-// texts reads a list; a single value is a list of one.
-func texts(p *[]string) func(*yaml.Node) error {
-	return func(n *yaml.Node) error {
-		items := []*yaml.Node{n}
-		if n.Kind == yaml.SequenceNode {
-			items = n.Content
-		}
+// texts reads a list of which none is empty; a single value is a list of one.
+func texts(p *[]string) setting.Field {
+	return setting.Field{At: p, List: true, Set: func(v setting.Value) error {
 		var list []string
-		for _, item := range items {
-			s, err := scalar(item)
-			if err != nil {
-				return &fault.Fault{Line: item.Line, Err: errors.New("a list of plain values is expected here, such as [a, b]")}
+		if err := setting.Texts(&list).Set(v); err != nil {
+			return err
+		}
+		if i := slices.Index(list, ""); i >= 0 {
+			line := v.Node.Line
+			if v.Node.Kind == yaml.SequenceNode {
+				line = v.Node.Content[i].Line
 			}
-			if s == "" {
-				return &fault.Fault{Line: item.Line, Err: errors.New("an empty value: leave it out")}
-			}
-			list = append(list, s)
+			return &fault.Fault{Line: line, Err: errors.New("an empty value: leave it out")}
 		}
 		*p = list
 		return nil
-	}
+	}}
 }
 
-func truth(p *bool) func(*yaml.Node) error { return word(p, "true", "false") }
-
-// word reads one of two words.
-func word(p *bool, yes, no string) func(*yaml.Node) error {
-	return func(n *yaml.Node) error {
-		s, err := scalar(n)
-		switch {
-		case err != nil:
-			return err
-		case s == yes:
-			*p = true
-		case s == no:
-			*p = false
-		default:
-			return fmt.Errorf("%.40q is unknown: write %s or %s", s, yes, no)
-		}
-		return nil
-	}
-}
-
-func span(p *time.Duration, least, most time.Duration) func(*yaml.Node) error {
-	return func(n *yaml.Node) error {
-		s, err := scalar(n)
+func span(p *time.Duration, least, most time.Duration) setting.Field {
+	return setting.Field{At: p, Set: func(v setting.Value) error {
+		s, err := setting.Scalar(v.Node)
 		if err != nil {
 			return err
 		}
@@ -131,13 +80,13 @@ func span(p *time.Duration, least, most time.Duration) func(*yaml.Node) error {
 		}
 		*p = d
 		return nil
-	}
+	}}
 }
 
-func events(p *Events) func(*yaml.Node) error {
-	return func(n *yaml.Node) error {
+func events(p *Events) setting.Field {
+	return setting.Field{At: p, List: true, Set: func(v setting.Value) error {
 		var list []string
-		if err := texts(&list)(n); err != nil {
+		if err := texts(&list).Set(v); err != nil {
 			return err
 		}
 		*p = 0
@@ -154,17 +103,18 @@ func events(p *Events) func(*yaml.Node) error {
 			*p |= bit
 		}
 		return nil
-	}
+	}}
 }
 
-func headers(p *http.Header) func(*yaml.Node) error {
-	return func(n *yaml.Node) error {
+func headers(p *http.Header) setting.Field {
+	return setting.Field{At: p, List: true, Set: func(v setting.Value) error {
+		n := v.Node
 		if n.Kind != yaml.MappingNode {
 			return errors.New("names and values are expected here, such as {X-Token: abc}")
 		}
 		h := http.Header{}
 		for i := 0; i+1 < len(n.Content); i += 2 {
-			value, err := scalar(n.Content[i+1])
+			value, err := setting.Scalar(n.Content[i+1])
 			if err != nil {
 				return &fault.Fault{Line: n.Content[i].Line, Err: fmt.Errorf("%.64s: %w", n.Content[i].Value, err)}
 			}
@@ -172,59 +122,39 @@ func headers(p *http.Header) func(*yaml.Node) error {
 		}
 		*p = h
 		return nil
-	}
+	}}
 }
 
 // readJWT reads jwt: {issuer, keys: [{id, secret}]}.
-func readJWT(j *webhook.JWT) func(*yaml.Node) error {
-	return func(n *yaml.Node) error { return fillJWT(j, n) }
-}
-
-func fillJWT(j *webhook.JWT, n *yaml.Node) error {
-	err := mapping(n, map[string]func(*yaml.Node) error{
-		"issuer": text(&j.Issuer),
-		"keys": func(n *yaml.Node) error {
-			if n.Kind != yaml.SequenceNode {
+func readJWT(j *webhook.JWT) setting.Field {
+	return setting.Field{At: j, List: true, Set: func(v setting.Value) error {
+		keys := setting.Field{At: &j.Keys, List: true, Set: func(v setting.Value) error {
+			if v.Node.Kind != yaml.SequenceNode {
 				return errors.New(`a list is expected here, such as [{id: "1", secret: "…"}]`)
 			}
-			for _, item := range n.Content {
+			for _, item := range v.Node.Content {
 				var k webhook.Key
-				if err := mapping(setting.Follow(item), map[string]func(*yaml.Node) error{"id": text(&k.ID), "secret": secret(&k.Secret)}); err != nil {
+				if err := mapping(item, "id, secret", []setting.Key{{Name: "id", Field: setting.Text(&k.ID)}, {Name: "secret", Field: secret(&k.Secret)}}); err != nil {
 					return err
 				}
 				j.Keys = append(j.Keys, k)
 			}
 			return nil
-		},
-	})
-	if err == nil && len(j.Keys) == 0 { // who writes the section wants to sign
-		return errors.New(`keys: missing: write [{id: "1", secret: "…"}]`)
-	}
-	return err
+		}}
+		err := mapping(v.Node, "issuer, keys", []setting.Key{{Name: "issuer", Field: setting.Text(&j.Issuer)}, {Name: "keys", Field: keys}})
+		if err == nil && len(j.Keys) == 0 { // who writes the section wants to sign
+			return errors.New(`keys: missing: write [{id: "1", secret: "…"}]`)
+		}
+		return err
+	}}
 }
 
 // mapping reads a section with known keys.
-func mapping(n *yaml.Node, keys map[string]func(*yaml.Node) error) error {
-	if n.Kind != yaml.MappingNode {
-		return &fault.Fault{Line: n.Line, Err: fmt.Errorf("a section is expected here, with %s", keyList(keys))}
+func mapping(n *yaml.Node, names string, keys []setting.Key) error {
+	if n = setting.Follow(n); n.Kind != yaml.MappingNode {
+		return &fault.Fault{Line: n.Line, Err: errors.New("a section is expected here, with " + names)}
 	}
-	seen := map[string]bool{}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		k, v := n.Content[i], setting.Follow(n.Content[i+1])
-		name := keyName(k.Value)
-		set := keys[name]
-		switch {
-		case set == nil:
-			return &fault.Fault{Line: k.Line, Err: fmt.Errorf("unknown key %.64q: known here are %s", k.Value, keyList(keys))}
-		case seen[name]:
-			return &fault.Fault{Line: k.Line, Err: fmt.Errorf("%s: given twice", name)}
-		}
-		seen[name] = true
-		if err := set(v); err != nil {
-			return at(v.Line, name, err)
-		}
-	}
-	return nil
+	return (&setting.Walk{Keys: keys, Fold: keyName}).Item(n)
 }
 
 // at puts a key before a mistake, and keeps the line if it has one.

@@ -81,13 +81,13 @@ func readRule(n *yaml.Node, dir string) (r Rule, err error) {
 	if n.Kind != yaml.MappingNode {
 		return r, errors.New(`write it as {id: "1", url: "https://example.com/calls"}`)
 	}
-	keys := r.setters(dir)
+	keys := r.fields()
 	static, fallback := fields{}, (*yaml.Node)(nil)
 	first := ""
 	seen := map[string]bool{}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		if keyName(n.Content[i].Value) == "id" { // first: mistakes name it
-			_ = keys["id"](setting.Follow(n.Content[i+1]))
+			_ = keys["id"].Set(setting.Value{Node: setting.Follow(n.Content[i+1])})
 		}
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
@@ -101,14 +101,14 @@ func readRule(n *yaml.Node, dir string) (r Rule, err error) {
 			return r, &fault.Fault{Line: k.Line, Err: fmt.Errorf("%.64s: given twice", k.Value)}
 		}
 		seen[name] = true
-		switch set := keys[name]; {
+		switch key, ours := keys[name]; {
 		case name == "fallback":
 			fallback = v
-		case set != nil:
+		case ours:
 			if v.Tag == "!!null" {
 				continue
 			}
-			if err := set(v); err != nil {
+			if err := key.Set(setting.Value{Node: v, Dir: dir}); err != nil {
 				return r, at(v.Line, name, err)
 			}
 		case known[field]:
@@ -124,7 +124,7 @@ func readRule(n *yaml.Node, dir string) (r Rule, err error) {
 				}
 			}
 		default:
-			return r, &fault.Fault{Line: k.Line, Err: fmt.Errorf("unknown key %.64q: known are fallback, %s, and what a webhook answers (action, room_name…)", k.Value, keyList(keys))}
+			return r, &fault.Fault{Line: k.Line, Err: unknownKey(k.Value, keys)}
 		}
 	}
 	r.Method = strings.ToUpper(r.Method)
@@ -195,6 +195,18 @@ func readFallback(n *yaml.Node) (d Decision, err error) {
 	return d, nil
 }
 
-func keyList(keys map[string]func(*yaml.Node) error) string {
-	return strings.Join(slices.Sorted(maps.Keys(keys)), ", ")
+// answers are the fields of an answer as people write them, for hints.
+var answers = []string{
+	"action", "room_name", "pin", "metadata", "attributes", "room_preset", "room_config", "krisp_enabled", "media_encryption",
+	"reject_status_code", "reject_reason", "transfer_to", "destination_name", "transfer_ringing_timeout",
+}
+
+// unknownKey is the error for a key that a rule has not; it names the one that was
+// probably meant.
+func unknownKey(key string, fields map[string]setting.Field) error {
+	names := slices.Sorted(maps.Keys(fields))
+	if best := setting.Nearest(key, slices.Concat([]string{"fallback"}, names, answers)); best != "" {
+		return fmt.Errorf("unknown key %.64q: did you mean %s?", key, best)
+	}
+	return fmt.Errorf("unknown key %.64q: known are fallback, %s, and what a webhook answers (action, room_name…)", key, strings.Join(names, ", "))
 }

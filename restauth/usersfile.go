@@ -251,41 +251,11 @@ func isNull(node *yaml.Node) bool {
 // unknownKey is the error for a key that is no key of a user; it names the
 // one that was probably meant.
 func unknownKey(key string) error {
-	best, bestDistance := "", len(key)/2+1
-	for _, k := range yamlKeys {
-		if d := distance(strings.ToLower(key), k); d < bestDistance {
-			best, bestDistance = k, d
-		}
-	}
+	best := setting.Nearest(key, yamlKeys)
 	if best == "" {
 		return fmt.Errorf("unknown key %.40q: the keys are %s", key, strings.Join(yamlKeys, ", "))
 	}
 	return fmt.Errorf("unknown key %.40q: did you mean %s?", key, best)
-}
-
-// distance is the number of letters to insert, delete or replace to make b
-// of a (Levenshtein).
-func distance(a, b string) int {
-	if len(a) > 40 {
-		return len(a)
-	}
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := diagonal
-			if a[i] != b[j] {
-				cost++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }
 
 func isHash(text string, digits int) bool {

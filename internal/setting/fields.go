@@ -21,7 +21,7 @@ func Words(p *map[string]string, example string) Field {
 		m := map[string]string{}
 		for i := 0; i+1 < len(v.Node.Content); i += 2 {
 			k := v.Node.Content[i]
-			s, err := scalar(Follow(v.Node.Content[i+1]))
+			s, err := Scalar(v.Node.Content[i+1])
 			if err != nil {
 				return &fault.Fault{Line: k.Line, Err: fmt.Errorf("%.64s: %w", k.Value, err)}
 			}
@@ -56,9 +56,13 @@ type Value struct {
 	Dir  string // relative paths start here
 }
 
-func scalar(n *yaml.Node) (string, error) {
-	if n.Kind != yaml.ScalarNode {
+// Scalar returns a single value as it is written; nothing at all is "".
+func Scalar(n *yaml.Node) (string, error) {
+	if n = Follow(n); n.Kind != yaml.ScalarNode {
 		return "", errors.New("one value is expected here, not a list or a section")
+	}
+	if n.Tag == "!!null" {
+		return "", nil
 	}
 	return n.Value, nil
 }
@@ -66,7 +70,7 @@ func scalar(n *yaml.Node) (string, error) {
 // Text reads a single value.
 func Text(p *string) Field {
 	return Field{At: p, Set: func(v Value) error {
-		s, err := scalar(v.Node)
+		s, err := Scalar(v.Node)
 		if err == nil {
 			*p = s
 		}
@@ -77,7 +81,7 @@ func Text(p *string) Field {
 // Path reads a file name; a relative one starts at the configuration's folder.
 func Path(p *string) Field {
 	return Field{At: p, Set: func(v Value) error {
-		s, err := scalar(v.Node)
+		s, err := Scalar(v.Node)
 		if err == nil {
 			*p = from(v.Dir, s)
 		}
@@ -101,7 +105,7 @@ func Texts(p *[]string) Field {
 		}
 		list := make([]string, 0, len(items))
 		for _, item := range items {
-			s, err := scalar(Follow(item))
+			s, err := Scalar(item)
 			if err != nil {
 				return &fault.Fault{Line: item.Line, Err: errors.New("a list of plain values is expected here, such as [a, b]")}
 			}
@@ -128,7 +132,7 @@ func Paths(p *[]string) Field {
 // Truth reads true or false.
 func Truth(p *bool) Field {
 	return Field{At: p, Set: func(v Value) error {
-		switch s, _ := scalar(v.Node); s {
+		switch s, _ := Scalar(v.Node); s {
 		case "true":
 			*p = true
 		case "false":
@@ -140,10 +144,25 @@ func Truth(p *bool) Field {
 	}}
 }
 
+// Word reads one of two words.
+func Word(p *bool, yes, no string) Field {
+	return Field{At: p, Set: func(v Value) error {
+		s, err := Scalar(v.Node)
+		switch {
+		case err != nil:
+			return err
+		case s != yes && s != no:
+			return fmt.Errorf("%.40q is unknown: write %s or %s", s, yes, no)
+		}
+		*p = s == yes
+		return nil
+	}}
+}
+
 // Number reads a whole number.
 func Number(p *int) Field {
 	return Field{At: p, Set: func(v Value) error {
-		s, err := scalar(v.Node)
+		s, err := Scalar(v.Node)
 		if err != nil {
 			return err
 		}
@@ -159,7 +178,7 @@ func Number(p *int) Field {
 // Share reads a number from 0 to 1.
 func Share(p *float64) Field {
 	return Field{At: p, Set: func(v Value) error {
-		s, err := scalar(v.Node)
+		s, err := Scalar(v.Node)
 		if err != nil {
 			return err
 		}
@@ -175,7 +194,7 @@ func Share(p *float64) Field {
 // Duration reads a time with its unit.
 func Duration(p *time.Duration) Field {
 	return Field{At: p, Set: func(v Value) error {
-		s, err := scalar(v.Node)
+		s, err := Scalar(v.Node)
 		if err != nil {
 			return err
 		}

@@ -16,6 +16,9 @@ import (
 type Walk struct {
 	Keys []Key
 	Dir  string
+	// Fold, if set, is applied to a word before it is looked up, so that one key may
+	// be written in several ways.
+	Fold func(word string) string
 	// OnSection, if set, is told of every section that the file opens.
 	OnSection func(name string, n *yaml.Node) error
 	// OnKey, if set, is told of every key that was set.
@@ -41,21 +44,25 @@ func (w *Walk) Mapping(name string, n *yaml.Node) {
 			w.fault(k.Line, errors.New("a key must be a plain word"))
 			continue
 		}
-		if first, twice := seen[k.Value]; twice {
+		word := k.Value
+		if w.Fold != nil {
+			word = w.Fold(word)
+		}
+		if first, twice := seen[word]; twice {
 			advice := "remove one of them"
 			if v.Kind == yaml.MappingNode {
 				advice = "put what is below both into one"
 			}
-			w.fault(k.Line, fmt.Errorf("key %q was set already in line %d: %s", k.Value, first, advice))
+			w.fault(k.Line, fmt.Errorf("key %q was set already in line %d: %s", word, first, advice))
 			continue
 		}
-		seen[k.Value] = k.Line
-		w.one(name, k, v)
+		seen[word] = k.Line
+		w.one(name, word, k, v)
 	}
 }
 
-func (w *Walk) one(section string, k, v *yaml.Node) {
-	name := k.Value
+func (w *Walk) one(section, word string, k, v *yaml.Node) {
+	name := word
 	if section != "" {
 		name = section + "." + name
 	}
@@ -170,7 +177,11 @@ func Item(item *yaml.Node, hint string, keys []Key) error {
 	if n.Kind != yaml.MappingNode {
 		return &fault.Fault{Line: item.Line, Err: errors.New(hint)}
 	}
-	w := Walk{Keys: keys}
+	return (&Walk{Keys: keys}).Item(n)
+}
+
+// Item sets what a mapping holds, and returns the first fault.
+func (w *Walk) Item(n *yaml.Node) error {
 	w.Mapping("", n)
 	if len(w.Errs) > 0 {
 		return w.Errs[0]

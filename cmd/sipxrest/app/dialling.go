@@ -69,7 +69,7 @@ func (d *Dialling) Account(name string) sipflow.Account {
 		return sipflow.Account{}
 	}
 	user, host, _ := strings.Cut(u.Identity, "@")
-	return sipflow.Account{Address: string(uri.AppendUser(nil, user)) + "@" + host, Credentials: credentials(u)}
+	return sipflow.Account{Address: string(uri.AppendUser(nil, user)) + "@" + host, Credentials: u.SIP()}
 }
 
 // allow is sipflow.Config.Allow.

@@ -9,7 +9,6 @@ import (
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/dispatch"
 	"sipxrest/internal/metrics"
-	"sipxrest/restauth"
 	"sipxrest/sipflow"
 )
 
@@ -83,11 +82,7 @@ func (d *Dialling) secrets(name string) (sipflow.Credentials, bool) {
 	if !ok || !u.HasSIPSecret() {
 		return sipflow.Credentials{}, false
 	}
-	return credentials(u), true
-}
-
-func credentials(u *restauth.User) sipflow.Credentials {
-	return sipflow.Credentials{Username: u.Name, Password: u.SIPPassword, HA1: u.SIPHA1, HA1SHA256: u.SIPHA1SHA256}
+	return u.SIP(), true
 }
 
 // owns reports whether a user may call in a name.

@@ -70,6 +70,14 @@ func (c *HTTP2Client) Must(err error) {
 // it, unless more is to come.
 func (c *HTTP2Client) Begin(method, path string, more bool, fields ...string) uint32 {
 	c.T.Helper()
+	stream, err := c.Ask(method, path, more, fields...)
+	c.Must(err)
+	return stream
+}
+
+// Ask is Begin over a connection that may have ended, which is no failure.
+func (c *HTTP2Client) Ask(method, path string, more bool, fields ...string) (stream uint32, err error) {
+	c.T.Helper()
 	if c.stream == 0 {
 		c.stream = 1
 	} else {
@@ -85,8 +93,7 @@ func (c *HTTP2Client) Begin(method, path string, more bool, fields ...string) ui
 	for i := 0; i < len(fields); i += 2 {
 		c.Must(c.hpack.WriteField(hpack.HeaderField{Name: fields[i], Value: fields[i+1]}))
 	}
-	c.Must(c.Framer.WriteHeaders(http2.HeadersFrameParam{StreamID: c.stream, BlockFragment: c.fields.Bytes(), EndStream: !more, EndHeaders: true}))
-	return c.stream
+	return c.stream, c.Framer.WriteHeaders(http2.HeadersFrameParam{StreamID: c.stream, BlockFragment: c.fields.Bytes(), EndStream: !more, EndHeaders: true})
 }
 
 // End sends the rest of a request.

@@ -34,6 +34,10 @@ var errBodyTooLong = errors.New("the body is too long")
 // bound; what they leave is dropped behind them, before the answer's end.
 func listening(routes Routes, h http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if place := placeOf(r); place != nil {
+			place.serves(1, 0)
+			defer place.serves(-1, 0)
+		}
 		if r.ProtoMajor == 1 && (r.ProtoMinor == 0 || len(r.TransferEncoding) > 0) {
 			// Together with a Content-Length a Transfer-Encoding may hide a
 			// request in a body (RFC 9112 §6.1). net/http drops the one field
@@ -49,7 +53,9 @@ func listening(routes Routes, h http.Handler) http.Handler {
 		case r.ContentLength == 0:
 			// In HTTP/2 the stream may be open though, and is then about to end.
 			if r.ProtoMajor == 2 {
+				owes(r, true)
 				_, _ = r.Body.Read(nil)
+				owes(r, false)
 			}
 		case r.ContentLength > maxBodyBytes:
 			refuseBody(routes, w, r, errBodyTooLong)
@@ -58,12 +64,17 @@ func listening(routes Routes, h http.Handler) http.Handler {
 			whole := r
 			r = new(http.Request)
 			*r = *whole // net/http looks at the Body of its own request
-			r.Body = http.MaxBytesReader(w, whole.Body, maxBodyBytes)
-			defer dropRest(w, whole)
+			body := &owedBody{ReadCloser: whole.Body, r: whole}
+			r.Body = http.MaxBytesReader(w, body, maxBodyBytes)
+			defer dropRest(w, whole, body)
 		default:
 			if !dropBody(routes, w, r) {
 				return
 			}
+		}
+		if r.Method == http.MethodOptions && r.RequestURI == "*" { // of the server, not of a resource (RFC 9110 §9.3.7)
+			w.Header().Set("Content-Length", "0")
+			return
 		}
 		h.ServeHTTP(w, r)
 	})
@@ -97,16 +108,32 @@ func dropBody(routes Routes, w http.ResponseWriter, r *http.Request) bool {
 	return false
 }
 
-// owes says of the connection whether the rest of r is waited for: meanwhile it
-// is of no use. One of HTTP/2 may have other requests.
+// owes notes whether the rest of r is waited for. A connection all of whose
+// requests wait so is of no use meanwhile.
 func owes(r *http.Request, rest bool) {
-	if c := connOf(r); c != nil && r.ProtoMajor == 1 {
-		state := http.StateActive
-		if rest {
-			state = http.StateIdle
-		}
-		followState(c, state)
+	place := placeOf(r)
+	switch {
+	case place == nil:
+	case rest:
+		place.serves(0, 1)
+	default:
+		place.serves(0, -1)
 	}
+}
+
+// An owedBody is read by a handler, which may have to wait for the client.
+type owedBody struct {
+	io.ReadCloser
+	r     *http.Request
+	ended bool
+}
+
+func (b *owedBody) Read(p []byte) (int, error) {
+	owes(b.r, true)
+	defer owes(b.r, false)
+	n, err := b.ReadCloser.Read(p)
+	b.ended = b.ended || err == io.EOF
+	return n, err
 }
 
 // closing has the connection end with the answer, for more of the request may
@@ -139,18 +166,29 @@ func refuseBody(routes Routes, w http.ResponseWriter, r *http.Request, why error
 		routes.fail(w, r, http.StatusBadRequest, "The body cannot be read: its length or its chunks are not as announced")
 		return
 	}
-	if r.ProtoMajor == 2 {
-		_, _ = io.CopyN(io.Discard, r.Body, maxDropped)
-	}
+	dropInTime(r)
 	routes.fail(w, r, http.StatusRequestEntityTooLarge, fmt.Sprintf("The body has more than %d bytes, and none is needed", maxBodyBytes))
 }
 
 // dropRest reads what a handler has left of r's body. The answer is still in
 // its buffer, or at least its end is.
-func dropRest(w http.ResponseWriter, r *http.Request) {
+func dropRest(w http.ResponseWriter, r *http.Request, body *owedBody) {
+	if body.ended {
+		return
+	}
 	_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyWait))
-	if r.ProtoMajor == 2 { // over HTTP/1 net/http does so before it answers
+	dropInTime(r)
+}
+
+// dropInTime reads the rest of r's body until its deadline. Over HTTP/1 net/http
+// does so, after the handler and before the answer.
+func dropInTime(r *http.Request) {
+	if r.ProtoMajor == 2 {
+		owes(r, true)
 		_, _ = io.CopyN(io.Discard, r.Body, maxDropped)
+		owes(r, false)
+	} else if place := placeOf(r); place != nil {
+		place.done()
 	}
 }
 

@@ -192,6 +192,9 @@ func (c *clientConn) CloseWrite() error {
 	if c.tls != nil {
 		_ = c.tls.CloseWrite() // a client that has gone need not be told
 	}
+	if limited, ok := c.raw.(*limitedConn); ok {
+		limited.done()
+	}
 	linger(c.raw, c.Conn)
 	return nil
 }
@@ -245,6 +248,16 @@ func inContext(ctx context.Context, c net.Conn) context.Context {
 func connOf(r *http.Request) *clientConn {
 	c, _ := r.Context().Value(clientConnKey{}).(*clientConn)
 	return c
+}
+
+// placeOf is the place of the connection that r came over, nil in a test without.
+func placeOf(r *http.Request) *limitedConn {
+	c := connOf(r)
+	if c == nil {
+		return nil
+	}
+	limited, _ := c.raw.(*limitedConn)
+	return limited
 }
 
 // aware tells h's requests of the TLS that they came over.

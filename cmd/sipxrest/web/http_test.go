@@ -91,8 +91,21 @@ func mustListen(t *testing.T) net.Listener {
 	return l
 }
 
-// testRoutes are one resource, which words its faults in XML and has a stream.
-var testRoutes = Routes{{Streams: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/events") }, Fail: func(w http.ResponseWriter, status int, text string) {
+// testRoutes are two resources that read bodies, and one for the rest, which has a
+// stream. All word their faults in XML.
+var testRoutes = Routes{
+	{Owns: under("/form"), ReadsBody: isPost, Fail: failInXML},
+	{Owns: under("/phone"), ReadsBody: isPost, Fail: failInXML},
+	{Streams: func(r *http.Request) bool { return strings.HasSuffix(r.URL.Path, "/events") }, Fail: failInXML},
+}
+
+func under(prefix string) func(*http.Request) bool {
+	return func(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, prefix) }
+}
+
+func isPost(r *http.Request) bool { return r.Method == http.MethodPost }
+
+func failInXML(w http.ResponseWriter, status int, text string) {
 	w.WriteHeader(status)
 	_, _ = w.Write(schema.AppendProcessingStatus(nil, status, text))
-}}}
+}

@@ -384,13 +384,22 @@ type limitedConn struct {
 	streams       atomic.Int32
 	gone          atomic.Bool
 	last          int64 // when a request was answered; owned by the server's goroutine
+
+	requests sync.Mutex // guards asked and owing, and writes to owed
+	asked    int        // requests that handlers have
+	owing    int        // those of them that wait for more from the client
+	// owed is since when all requests wait for more from the client. HTTP/2 may
+	// have many at once: one that does not wait keeps the connection in use.
+	owed atomic.Int64
 }
 
 // useless says since when the connection has served nobody, if it does not, and
 // whether it is stuck.
 func (c *limitedConn) useless(now int64) (since int64, stuck, ok bool) {
-	if since = c.idle.Load(); since != 0 {
-		return since, false, true
+	for _, waits := range [...]*atomic.Int64{&c.idle, &c.owed} {
+		if since = waits.Load(); since != 0 {
+			return since, false, true
+		}
 	}
 	for _, waits := range [...]*atomic.Int64{&c.stuck, &c.unread} {
 		if since = waits.Load(); since != 0 && now-since >= int64(stuckAfter) && (waits == &c.stuck || c.streams.Load() == 0) {
@@ -414,6 +423,25 @@ func (c *limitedConn) state(s http.ConnState) {
 		c.idle.Store(0)
 	}
 }
+
+// serves notes that handlers have so many more requests, and that so many more
+// wait for their client. Both may be negative.
+func (c *limitedConn) serves(asked, owing int) {
+	c.requests.Lock()
+	defer c.requests.Unlock()
+	c.asked += asked
+	c.owing += owing
+	switch {
+	case c.asked == 0 || c.owing < c.asked:
+		c.owed.Store(0)
+	case c.owed.Load() == 0:
+		c.owed.Store(c.l.now())
+	}
+}
+
+// done notes that only the client is waited for, until the server says of the
+// connection that it is in use again.
+func (c *limitedConn) done() { c.idle.Store(c.l.now()) }
 
 func (c *limitedConn) Write(b []byte) (int, error) {
 	c.stuck.Store(c.l.now())

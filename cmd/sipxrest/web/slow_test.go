@@ -10,6 +10,7 @@ import (
 	"net/netip"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -38,13 +39,22 @@ func within(t *testing.T, total, perAddress, size int, f func(x *exchange)) {
 }
 
 func inRoom(t *testing.T, r Room, size int, f func(x *exchange)) {
+	serving(t, nil, r, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, strings.Repeat("x", size))
+	}), f)
+}
+
+// serving runs f in fake time with a server of h, which has TLS where there is a
+// certificate.
+func serving(t *testing.T, cert *tls.Certificate, r Room, h http.Handler, f func(x *exchange)) {
 	synctest.Test(t, func(t *testing.T) {
 		x := &exchange{t: t, net: siptest.NewNetwork(), log: apptest.NewLog()}
 		log := slog.New(slog.NewTextHandler(x.log, nil))
-		handler := Guard(testRoutes, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			_, _ = io.WriteString(w, strings.Repeat("x", size))
-		}), log)
-		l := NewListener(x.net.ListenTCP(exchangeAddr), nil, r, handler, log)
+		var secure *tls.Config
+		if cert != nil {
+			secure = &tls.Config{Certificates: []tls.Certificate{*cert}, MinVersion: tls.VersionTLS12}
+		}
+		l := NewListener(x.net.ListenTCP(exchangeAddr), secure, r, Guard(testRoutes, h, log), log)
 		x.socket = l.socket
 		served := make(chan error)
 		go func() { served <- l.Serve() }()
@@ -53,9 +63,24 @@ func inRoom(t *testing.T, r Room, size int, f func(x *exchange)) {
 			if err := <-served; err != nil {
 				t.Error(err)
 			}
+			time.Sleep(time.Minute) // net/http waits a moment before it closes a connection
 		}()
 		f(x)
 	})
+}
+
+// certified is a certificate for exchangeAddr.
+func certified(t *testing.T) *tls.Certificate {
+	t.Helper()
+	certPEM, keyPEM, err := MakeSelfSigned([]string{"10.0.0.1"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	pair, err := tls.X509KeyPair(certPEM, keyPEM)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &pair
 }
 
 func (x *exchange) dial(from string) net.Conn {
@@ -237,17 +262,52 @@ func TestClientsThatDoNotReadKeepNobodyOut(t *testing.T) {
 	})
 }
 
-// Nor do clients that hold the rest of their request back, which nobody needs.
+// heldBack are requests whose rest is not sent. None needs credentials.
+var heldBack = map[string]string{
+	"a body that nobody needs":     "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx",
+	"in HTTP/1.0":                  "POST / HTTP/1.0\r\nContent-Length: 10\r\n\r\nx",
+	"of another method":            "DELETE / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx",
+	"in chunks":                    "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nx",
+	"after a WebSocket's request":  "GET /api/v3/notification/socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 10\r\n\r\nx",
+	"after a question for options": "OPTIONS * HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx",
+	"of a resource that reads it":  "POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx",
+	"of it, in HTTP/1.0":           "POST /form HTTP/1.0\r\nContent-Length: 10\r\n\r\nx",
+	"of it, in chunks":             "POST /form HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nx",
+	"of it, until it is asked for": "POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\nExpect: 100-continue\r\n\r\n",
+	"of another such resource":     "POST /phone/x/to/y HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx",
+	"that is too long":             "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\nx",
+	"that is too long in chunks":   "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10002\r\n" + strings.Repeat("x", 0x10001),
+	"that is much too long":        "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999\r\n\r\nx",
+	"after what is malformed":      "POST /%zz HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx",
+	"after what nobody expects":    "POST / HTTP/1.1\r\nHost: x\r\nExpect: a miracle\r\nContent-Length: 10\r\n\r\nx",
+	"in chunks that are none":      "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+}
+
+// Nor do clients that hold the rest of their request back. Neither do they while
+// the resource waits for it, nor while net/http does, before the answer or
+// behind it.
 func TestClientsThatHoldTheirBodyBackKeepNobodyOut(t *testing.T) {
-	within(t, 4, 4, 10, func(x *exchange) {
-		for i := range 4 {
-			_, _ = io.WriteString(x.dial(fmt.Sprintf("10.0.0.%d", 10+i)), "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx")
+	for name, text := range heldBack {
+		for resource, reads := range map[string]bool{"refuses before it reads": false, "reads": true} {
+			t.Run(name+", the resource "+resource, func(t *testing.T) {
+				handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if reads {
+						_, _ = io.Copy(io.Discard, r.Body)
+					}
+					_, _ = io.WriteString(w, "x")
+				})
+				serving(t, nil, Room{Total: 4, PerAddress: 4}, handler, func(x *exchange) {
+					for i := range 4 {
+						_, _ = io.WriteString(x.dial(fmt.Sprintf("10.0.0.%d", 10+i)), text)
+					}
+					for i := range 4 {
+						time.Sleep(10 * time.Millisecond) // on its way
+						x.ask(fmt.Sprintf("10.0.1.%d", i))
+					}
+				})
+			})
 		}
-		time.Sleep(10 * time.Millisecond) // on its way
-		for i := range 4 {
-			x.ask(fmt.Sprintf("10.0.1.%d", i))
-		}
-	})
+	}
 }
 
 // Who sends many requests in one go is served between others, not before them.
@@ -273,45 +333,135 @@ func TestRequestsInOneGoGiveWay(t *testing.T) {
 // Over HTTP/2 a client need not even leave the connection unread: it can just not
 // let the answer be sent. A stream of events is no such answer.
 func TestClientsThatTakeNoAnswerOverHTTP2KeepNobodyOut(t *testing.T) {
-	certPEM, keyPEM, err := MakeSelfSigned([]string{"10.0.0.1"}, time.Now())
-	if err != nil {
-		t.Fatal(err)
-	}
-	pair, err := tls.X509KeyPair(certPEM, keyPEM)
-	if err != nil {
-		t.Fatal(err)
-	}
+	cert := certified(t)
 	for path, lasts := range map[string]bool{"/": false, "/dialout/x/events": true} {
-		synctest.Test(t, func(t *testing.T) {
-			x := &exchange{t: t, net: siptest.NewNetwork()}
-			handler := Guard(testRoutes, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if lasts {
-					w.Header().Set("Content-Type", "text/event-stream")
-					_, _ = io.WriteString(w, ": alive\n")
-					_ = http.NewResponseController(w).Flush()
-					<-r.Context().Done()
-					return
-				}
-				_, _ = io.WriteString(w, strings.Repeat("x", 10))
-			}), slog.New(slog.DiscardHandler))
-			l := NewListener(x.net.ListenTCP(exchangeAddr), &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}, Room{Total: 1}, handler, slog.New(slog.DiscardHandler))
-			served := make(chan error)
-			go func() { served <- l.Serve() }()
+		handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if lasts {
+				w.Header().Set("Content-Type", "text/event-stream")
+				_, _ = io.WriteString(w, ": alive\n")
+				_ = http.NewResponseController(w).Flush()
+				<-r.Context().Done()
+				return
+			}
+			_, _ = io.WriteString(w, strings.Repeat("x", 10))
+		})
+		serving(t, cert, Room{Total: 1}, handler, func(x *exchange) {
 			var settings []http2.Setting
 			if !lasts {
 				settings = []http2.Setting{{ID: http2.SettingInitialWindowSize, Val: 0}}
 			}
-			first := apptest.NewHTTP2Client(t, x.dial("10.0.0.2"), settings...)
+			first := apptest.NewHTTP2Client(x.t, x.dial("10.0.0.2"), settings...)
 			first.Begin("GET", path, false)
 			time.Sleep(2 * stuckAfter)
-			other := tls.Client(x.dial("10.0.0.3"), &tls.Config{InsecureSkipVerify: true})
-			if err := other.Handshake(); (err == nil) == lasts {
-				t.Errorf("%s: another connection: %v", path, err)
+			if served := x.shakes("10.0.0.3"); served == lasts {
+				t.Errorf("%s: another connection is served: %v", path, served)
 			}
-			other.Close()
 			first.Conn.Close()
-			l.server.Close()
-			<-served
 		})
 	}
+}
+
+// shakes reports whether a client from an address gets to agree on TLS.
+func (x *exchange) shakes(from string) bool {
+	conn := x.dial(from)
+	defer conn.Close()
+	return tls.Client(conn, &tls.Config{InsecureSkipVerify: true}).Handshake() == nil
+}
+
+// Over HTTP/2 a request may be held back though it has no body, and a new one may
+// always be under way before the last one is given up.
+func TestClientsThatHoldTheirBodyBackOverHTTP2KeepNobodyOut(t *testing.T) {
+	cert := certified(t)
+	for name, c := range map[string]struct {
+		method, path string
+		fields       []string
+	}{
+		"of unknown length":           {"POST", "/", nil},
+		"of no length":                {"POST", "/", []string{"content-length", "0"}},
+		"of some length":              {"GET", "/", []string{"content-length", "3"}},
+		"that is too long":            {"POST", "/", []string{"content-length", "65537"}},
+		"of a resource that reads it": {"POST", "/form", []string{"content-length", "3"}},
+		"of another such resource":    {"POST", "/phone/x/to/y", nil},
+		"of what is malformed":        {"POST", "/%", nil},
+		"after all options":           {"OPTIONS", "*", []string{"content-length", "3"}},
+	} {
+		for resource, reads := range map[string]bool{"refuses before it reads": false, "reads": true} {
+			t.Run(name+", the resource "+resource, func(t *testing.T) {
+				handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+					if reads {
+						_, _ = io.Copy(io.Discard, r.Body)
+					}
+					_, _ = io.WriteString(w, "x")
+				})
+				serving(t, cert, Room{Total: 4, PerAddress: 4}, handler, func(x *exchange) {
+					over := make(chan struct{})
+					var clients sync.WaitGroup
+					for i := range 4 {
+						client := apptest.NewHTTP2Client(x.t, x.dial(fmt.Sprintf("10.0.0.%d", 10+i)))
+						go func() { _, _ = io.Copy(io.Discard, client.Conn) }()
+						clients.Go(func() {
+							for {
+								if _, err := client.Ask(c.method, c.path, true, c.fields...); err != nil {
+									return
+								}
+								select {
+								case <-time.After(bodyWait - 100*time.Millisecond):
+								case <-over:
+									return
+								}
+							}
+						})
+					}
+					refused := 0
+					for i := range 30 {
+						time.Sleep(500 * time.Millisecond)
+						if !x.shakes(fmt.Sprintf("10.0.1.%d", i)) {
+							refused++
+						}
+					}
+					if refused > 0 {
+						t.Errorf("%d of 30 clients are refused", refused)
+					}
+					close(over)
+					clients.Wait()
+				})
+			})
+		}
+	}
+}
+
+// A request that is being answered keeps its connection, whatever others over the
+// same one wait for, and before and after.
+func TestARequestInProgressKeepsItsConnection(t *testing.T) {
+	cert := certified(t)
+	const takes = 10 * time.Second
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			time.Sleep(takes)
+		}
+		_, _ = io.WriteString(w, "x")
+	})
+	serving(t, cert, Room{Total: 1}, handler, func(x *exchange) {
+		first := apptest.NewHTTP2Client(x.t, x.dial("10.0.0.2"))
+		waits := first.Begin("POST", "/", true, "content-length", "3")
+		slow := first.Begin("GET", "/slow", false)
+		for range 2 {
+			first.Await(first.Begin("GET", "/", false))
+			if x.shakes("10.0.0.3") {
+				t.Fatal("a connection is closed that is in use")
+			}
+			time.Sleep(bodyWait / 4)
+		}
+		first.End(waits, "x=y")
+		for _, stream := range []uint32{slow, waits} {
+			if a := first.Await(stream); a.Status != 200 {
+				t.Errorf("%+v", a)
+			}
+		}
+		first.Begin("POST", "/", true, "content-length", "3")
+		first.Settle()
+		if !x.shakes("10.0.0.3") {
+			t.Error("a connection all of whose requests wait for the client keeps its place")
+		}
+	})
 }

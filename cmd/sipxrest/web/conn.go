@@ -69,6 +69,9 @@ type clientConn struct {
 	// The first reader sets these, before there is any request.
 	state tls.ConnectionState
 	h2    *http2Watch // nil: HTTP/1
+	// preface is how much of HTTP/2's preface has come where HTTP/1 is spoken, -1
+	// when something else has. Owned by the reader.
+	preface int
 
 	writing sync.Mutex // of HTTP/2: what is sent must stay in order
 
@@ -87,10 +90,31 @@ func (c *clientConn) Read(b []byte) (int, error) {
 		return 0, io.EOF // net/http would answer any other error in the clear
 	}
 	n, err := c.Conn.Read(b)
-	if c.h2 != nil {
+	switch {
+	case c.h2 != nil:
 		c.h2.received(b[:n])
+	case c.tls != nil:
+		c.spoilPreface(b[:n])
 	}
 	return n, err
+}
+
+// spoilPreface has net/http answer 505 to HTTP/2 that TLS has not agreed on,
+// which RFC 9113 §3.2 forbids. net/http knows nothing of our TLS and would speak
+// it with anybody who begins so, and nobody would watch it.
+func (c *clientConn) spoilPreface(b []byte) {
+	const version = len("PRI * HTTP/2.0")
+	for i := 0; i < len(b) && c.preface >= 0; i++ {
+		switch {
+		case b[i] != http2Preface[c.preface]:
+			c.preface = -1
+		case c.preface == version-1:
+			b[i] = '1' // there is no HTTP/2.1
+			c.preface = -1
+		default:
+			c.preface++
+		}
+	}
 }
 
 // shake agrees on TLS and reports whether there is some now.

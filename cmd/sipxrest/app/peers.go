@@ -27,12 +27,13 @@ func adviceFor(cfg *config.Config) string {
 	}
 	host := "192.0.2.1"
 	if t, err := config.ProxyTarget(cfg.SIP.OutboundProxy[0]); err == nil {
-		if _, err := netip.ParseAddr(t.Host); err == nil {
+		// Not loopback: that would let in everybody on this machine.
+		if a, err := netip.ParseAddr(t.Host); err == nil && !a.Unmap().IsLoopback() && !a.IsUnspecified() {
 			host = t.Host
 		}
 	}
 	return "calls do not need it, for sip.outbound-proxy is set: put the addresses whose requests need no PIN into trusted, such as trusted: [" +
-		host + "], or write trusted: [] if there are none"
+		host + "] (loopback only where everybody on this machine may call without one), or write trusted: [] if there are none"
 }
 
 // openPeers keeps the addresses of the domain's proxies current, if anything needs

@@ -113,6 +113,13 @@ func TestADomainThatIsNotInDNSBringsAdvice(t *testing.T) {
 	if got := adviceFor(&cfg); !strings.Contains(got, "trusted: [192.0.2.7]") {
 		t.Error(got)
 	}
+	for _, proxy := range []string{"sip:127.0.0.1:5060", "sip:127.0.0.2", "sip:[::1]:5060", "sip:[::ffff:127.0.0.1]", "sip:localhost", "sip:0.0.0.0"} {
+		// Everybody on the machine would be let in without a PIN.
+		cfg.SIP.OutboundProxy = []string{proxy}
+		if got := adviceFor(&cfg); !strings.Contains(got, "trusted: [192.0.2.1]") || !strings.Contains(got, "loopback") {
+			t.Errorf("%s: %s", proxy, got)
+		}
+	}
 	cfg.SIP.OutboundProxy = nil
 	if got := adviceFor(&cfg); got != "" {
 		t.Error(got)
@@ -130,7 +137,7 @@ func TestADomainThatIsNotInDNSBringsAdvice(t *testing.T) {
 	ended := make(chan error, 1)
 	go func() { ended <- a.Serve(signals) }()
 	log.WaitFor(t, "cannot be looked up")
-	if !strings.Contains(log.String(), "trusted: [127.0.0.1]") {
+	if !strings.Contains(log.String(), "trusted: [192.0.2.1]") { // the proxy is on loopback
 		t.Errorf("no advice:\n%s", log)
 	}
 	signals <- syscall.SIGTERM

@@ -152,7 +152,7 @@ func refusalOf(err error) Refusal {
 		return RefusedDraining
 	case errors.Is(err, ErrTooManyCalls):
 		return RefusedTooMany
-	case errors.Is(err, ErrInProgress), errors.Is(err, ErrReferred):
+	case errors.Is(err, ErrInProgress):
 		return RefusedInProgress
 	case errors.Is(err, ErrUnreachable):
 		return RefusedUnreachable

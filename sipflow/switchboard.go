@@ -235,7 +235,9 @@ func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, 
 	old, err := sw.take(c)
 	if err != nil {
 		stop(err)
-		sw.stats.refused[refusalOf(err)].Add(1)
+		if !errors.Is(err, ErrReferred) { // the call is being made: nobody is refused
+			sw.stats.refused[refusalOf(err)].Add(1)
+		}
 		return nil, fmt.Errorf("place %s: %w", spec.Key, err)
 	}
 	sw.stats.placed[c.kind()].Add(1)

@@ -124,7 +124,7 @@ var callMetrics = []family[*sipNow]{
 				each[sipflow.CallOutcome](to, s.Calls.Ended[f][:], sipflow.FlowKind(f).String())
 			}
 		}},
-	{metrics.Counter("sipxrest_calls_refused_total", "Calls that were not placed, by reason.", "reason"),
+	{metrics.Counter("sipxrest_calls_refused_total", "Calls that were not placed, by reason. unreachable: no next hop could be looked up; where none takes the call it is one of sipxrest_calls_total.", "reason"),
 		func(s *sipNow, to values) { each[sipflow.Refusal](to, s.Refused[:]) }},
 	{metrics.Seconds("sipxrest_call_answer_seconds", "Time from a client's request to the calling phone's answer, in seconds: how long it rings, mostly.", "flow"),
 		func(s *sipNow, to values) {

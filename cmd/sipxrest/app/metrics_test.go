@@ -238,6 +238,36 @@ func TestNothingIsWatchedByDefault(t *testing.T) {
 	}
 }
 
+// Who asks twice for the same call has one, and no refusal. Who asks for one that
+// no proxy takes is counted where the alert looks.
+func TestARepeatedCallIsNoRefusalAndAnUnreachableOneIsSeen(t *testing.T) {
+	_, addr := apptest.Phone(t, siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{{Line: "SIP/2.0 200 OK", State: "terminated;reason=noresource"}}}})
+	s := start(t, watched(t, addr))
+	for range 2 {
+		if resp := s.do("POST", s.Addrs()[1]+apptest.CallPath); resp.StatusCode != 200 {
+			t.Fatal(resp.Status)
+		}
+		s.becomes(`sipxrest_calls_total{flow="refer",outcome="connected"}`, 1)
+	}
+	for _, reason := range []string{"unreachable", "draining", "too_many_calls", "in_progress", "forbidden", "other"} {
+		if got := s.metric(`sipxrest_calls_refused_total{reason="` + reason + `"}`); got != 0 {
+			t.Errorf("%v calls are refused, for %s", got, reason)
+		}
+	}
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	cfg := watched(t, closed.Addr().String()+";transport=tcp")
+	cfg.SIP.Listen = append(cfg.SIP.Listen, "tcp:127.0.0.1:0")
+	closed.Close()
+	s = start(t, cfg)
+	if resp := s.do("POST", s.Addrs()[1]+apptest.CallPath); resp.StatusCode != 502 {
+		t.Fatal(resp.Status)
+	}
+	s.becomes(`sipxrest_calls_total{flow="refer",outcome="unreachable"}`, 1)
+}
+
 var metricName = regexp.MustCompile(`\bsipxrest_[a-z0-9_]+`)
 
 // Every metric that the alert rules and the pages name is shown, its labels too.
@@ -325,6 +355,7 @@ func TestAlertRulesAreComplete(t *testing.T) {
 		t.Fatal(err)
 	}
 	var names []string
+	unreachable := ""
 	for _, g := range file.Groups {
 		for _, r := range g.Rules {
 			if r.Alert == "" || r.Expr == "" || r.For == "" || r.Labels["severity"] == "" || r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
@@ -334,10 +365,19 @@ func TestAlertRulesAreComplete(t *testing.T) {
 				t.Errorf("%s is there twice", r.Alert)
 			}
 			names = append(names, r.Alert)
+			if r.Alert == "SipxrestUnreachable" {
+				unreachable = r.Expr
+			}
 		}
 	}
 	if len(names) < 5 {
 		t.Errorf("%d alerts", len(names))
+	}
+	// Calls come to nothing in both ways when their proxies cannot be reached.
+	for _, counter := range []string{`sipxrest_calls_refused_total{reason="unreachable"}`, `sipxrest_calls_total{outcome="unreachable"}`} {
+		if !strings.Contains(unreachable, counter) {
+			t.Errorf("SipxrestUnreachable does not look at %s: %s", counter, unreachable)
+		}
 	}
 }
 

@@ -28,7 +28,8 @@ type http2Watch struct {
 	small   bool // the client wants its HPACK table to be changed first
 	buf     []byte
 
-	unread map[uint32]int64 // streams whose answer has begun, and when
+	unread map[uint32]wait // streams whose answer has begun
+	late   lag
 	now    func() int64
 	// waits is told since when the oldest answer has not come to its end, 0 for
 	// none.
@@ -67,7 +68,7 @@ const (
 )
 
 func newHTTP2Watch(now func() int64, waits func(since int64)) *http2Watch {
-	return &http2Watch{streams: map[uint32]*refusable{}, unread: map[uint32]int64{}, in: frames{skip: len(http2Preface)}, now: now, waits: waits}
+	return &http2Watch{streams: map[uint32]*refusable{}, unread: map[uint32]wait{}, in: frames{skip: len(http2Preface)}, now: now, waits: waits}
 }
 
 // received takes what the client has sent.
@@ -156,21 +157,34 @@ func (h *http2Watch) sent(b []byte) []byte {
 
 // answers notes that an answer goes on, or has come to its end.
 func (h *http2Watch) answers(stream uint32, ended bool) {
+	now := h.now()
 	if !ended {
+		w := h.late.begin(now)
 		if len(h.unread) == 0 {
-			h.waits(h.now())
+			h.waits(w.since)
 		}
-		h.unread[stream] = h.now()
+		h.unread[stream] = w
 		return
 	}
-	if _, ok := h.unread[stream]; !ok {
+	w, ok := h.unread[stream]
+	if !ok {
 		return
 	}
 	delete(h.unread, stream)
 	oldest := int64(0)
-	for _, since := range h.unread {
-		if oldest == 0 || since < oldest {
-			oldest = since
+	for _, other := range h.unread {
+		if oldest == 0 || other.since < oldest {
+			oldest = other.since
+		}
+	}
+	if w.late(now) { // the others go on with its time
+		h.late.end(w, now)
+		if oldest != 0 {
+			oldest = min(oldest, w.since)
+			for id, other := range h.unread {
+				other.since = min(other.since, w.since)
+				h.unread[id] = other
+			}
 		}
 	}
 	h.waits(oldest)

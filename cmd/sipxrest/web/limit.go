@@ -77,6 +77,8 @@ const (
 	// stuckAfter is how long a client may leave an answer unread, when others
 	// need its place.
 	stuckAfter = time.Second
+	// promptly is how fast an answer is taken by a client that keeps up.
+	promptly = 10 * time.Millisecond
 	// pipelined is the time from one answer to the next within which the client
 	// has sent its requests in one go. Such a connection never waits for the
 	// network, and would have the processor for all of Go's time slice (10 ms),
@@ -384,6 +386,7 @@ type limitedConn struct {
 	streams       atomic.Int32
 	gone          atomic.Bool
 	last          int64 // when a request was answered; owned by the server's goroutine
+	late          lag   // of stuck; owned by the one who writes
 
 	requests sync.Mutex // guards asked and owing, and writes to owed
 	asked    int        // requests that handlers have
@@ -444,10 +447,40 @@ func (c *limitedConn) serves(asked, owing int) {
 func (c *limitedConn) done() { c.idle.Store(c.l.now()) }
 
 func (c *limitedConn) Write(b []byte) (int, error) {
-	c.stuck.Store(c.l.now())
-	defer c.stuck.Store(0)
+	w := c.late.begin(c.l.now())
+	c.stuck.Store(w.since)
+	defer func() {
+		c.stuck.Store(0)
+		c.late.end(w, c.l.now())
+	}()
 	return c.Conn.Write(b)
 }
+
+// A lag is how long a client has kept answers waiting. One that takes each answer
+// late serves nobody but itself, too: time is forgiven only by as much time in
+// which nothing waits.
+type lag struct {
+	debt, at int64 // what it was, and when
+}
+
+// A wait is for an answer to be taken. It counts from since, which is earlier
+// than its begin where answers waited before.
+type wait struct {
+	began, since int64
+}
+
+func (g *lag) begin(now int64) wait {
+	return wait{began: now, since: max(1, now-max(0, g.debt-(now-g.at)))}
+}
+
+func (g *lag) end(w wait, now int64) {
+	if w.late(now) {
+		g.debt, g.at = min(now-w.since, int64(stuckAfter)), now
+	}
+}
+
+// late reports whether the answer is not taken as clients do that keep up.
+func (w wait) late(now int64) bool { return now-w.began >= int64(promptly) }
 
 // NetConn is the connection beneath, as that of a tls.Conn is.
 func (c *limitedConn) NetConn() net.Conn { return c.Conn }

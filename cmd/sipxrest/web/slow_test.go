@@ -465,3 +465,53 @@ func TestARequestInProgressKeepsItsConnection(t *testing.T) {
 		}
 	})
 }
+
+// Nor do clients that take their answers late: one after the other over HTTP/1,
+// while the next one waits, or none over HTTP/2, where they give each up in time
+// for the next.
+func TestClientsThatTakeEachAnswerLateKeepNobodyOut(t *testing.T) {
+	const pause = stuckAfter - 100*time.Millisecond
+	const size, times = 50_000, 10
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, strings.Repeat("x", size))
+	})
+	pipelines := func(x *exchange) {
+		conn := x.dial("10.0.0.2")
+		go func() { _, _ = io.WriteString(conn, strings.Repeat("GET / HTTP/1.1\r\nHost: x\r\n\r\n", 1000)) }()
+		for range times {
+			if _, err := io.CopyN(io.Discard, conn, size); err != nil {
+				return
+			}
+			time.Sleep(pause)
+		}
+	}
+	renews := func(x *exchange) {
+		client := apptest.NewHTTP2Client(x.t, x.dial("10.0.0.2"), http2.Setting{ID: http2.SettingInitialWindowSize, Val: 0})
+		go func() { _, _ = io.Copy(io.Discard, client.Conn) }()
+		for range times {
+			stream, err := client.Ask("GET", "/", false)
+			if err != nil || stream > 1 && client.Framer.WriteRSTStream(stream-2, http2.ErrCodeCancel) != nil {
+				return
+			}
+			time.Sleep(pause)
+		}
+	}
+	for name, c := range map[string]struct {
+		cert   *tls.Certificate
+		client func(*exchange)
+	}{"HTTP/1": {nil, pipelines}, "HTTP/2": {certified(t), renews}} {
+		t.Run(name, func(t *testing.T) {
+			serving(t, c.cert, Room{Total: 1}, handler, func(x *exchange) {
+				var client sync.WaitGroup
+				client.Go(func() { c.client(x) })
+				time.Sleep(2 * stuckAfter)
+				if c.cert == nil {
+					x.ask("10.0.0.3")
+				} else if !x.shakes("10.0.0.3") {
+					t.Error("another client is refused")
+				}
+				client.Wait()
+			})
+		})
+	}
+}

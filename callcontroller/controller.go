@@ -44,7 +44,7 @@ type Config struct {
 	// ResultCacheTime is how long the record of a call is kept after its last
 	// event. Default 180 s.
 	ResultCacheTime time.Duration
-	// AutoAnswer is how a phone is asked to answer by itself when a client wants
+	// AutoAnswer is how a phone is asked to pick up by itself when a client wants
 	// it (autoAnswer=true). Default: clients may not want it.
 	AutoAnswer sipflow.AutoAnswer
 	// MaxRecords bounds the records: while there are more, that of a call that
@@ -55,9 +55,9 @@ type Config struct {
 	// record are at most 16 KiB, those of calls in progress keep at least the latest of them.
 	// Default 256 MiB.
 	MaxRecordBytes int64
-	// Follow, when set, may have a call that is about to be placed watched: it
-	// answers an observer that passes every event on to next. ctx is the
-	// request's, method that of sipflow.Spec.
+	// Follow, when set, may watch a call that is about to be placed: it returns an
+	// observer that passes every event on to next. ctx is the request's, method
+	// that of sipflow.Spec.
 	Follow func(ctx context.Context, method string, next func(*sipflow.Event)) func(*sipflow.Event)
 	// Services are listed on the page at / after callcontroller.
 	Services []Service
@@ -90,7 +90,7 @@ type Controller struct {
 	seq  atomic.Uint64
 }
 
-// New answers a controller that places its calls through sw for the users,
+// New returns a controller that places its calls through sw for the users,
 // let in by gate. Run must be running as long as it serves.
 func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *restauth.Gate, log *slog.Logger) *Controller {
 	if cfg.Timeout == 0 {
@@ -141,7 +141,7 @@ func (c *Controller) Run(ctx context.Context) {
 	}
 }
 
-// Handler answers the router with callcontroller, its redirect prefix and the
+// Handler returns the router with callcontroller, its redirect prefix and the
 // page at /. Unknown paths are 404.
 func (c *Controller) Handler() http.Handler {
 	r := mux.NewRouter().

@@ -104,8 +104,9 @@ func (r *record) appendDialogs(dst []schema.Dialog) ([]schema.Dialog, uint32) {
 	return dst, r.version
 }
 
-// moved adds the key that the call holds after a transfer, and answers those
-// that are given up because there are too many. ok is false when the call is over.
+// moved adds the key that the call holds after a transfer, and returns those
+// that are given up because there are too many. ok is false when the call is
+// over.
 func (r *record) moved(to sipflow.Key) (tooMany []sipflow.Key, ok bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

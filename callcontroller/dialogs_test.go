@@ -38,7 +38,7 @@ func tell(spec sipflow.Spec, leg uint64, id, remote string, state sipflow.Dialog
 }
 
 // TestDialogsAreWhatTheCapturesShow tells a call's dialogs to the controller
-// as the captured original had them and compares what a GET answers.
+// as the captured original had them and compares what a GET returns.
 func TestDialogsAreWhatTheCapturesShow(t *testing.T) {
 	for _, capture := range []string{"I01_invite_success", "I06_callee_hangs_up", "I11_transfer"} {
 		for _, want := range capturedDialogs(t, capture) {

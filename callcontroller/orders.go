@@ -78,7 +78,7 @@ func (c *Controller) delete(key sipflow.Key, who order.Client) *refusal {
 	return c.explain(key, who, err, "hung up", "calling user")
 }
 
-// explain answers why a call was not what ("placed"), and logs it. whose phone
+// explain returns why a call was not what ("placed"), and logs it. whose phone
 // was to be called is said where it matters.
 func (c *Controller) explain(key sipflow.Key, who order.Client, err error, what, whose string) *refusal {
 	level := slog.LevelWarn
@@ -90,9 +90,9 @@ func (c *Controller) explain(key sipflow.Key, who order.Client, err error, what,
 		return nil
 	case errors.As(err, &limit): // logged, a line for many, by the switchboard
 		return tooMany(limit)
-	case errors.Is(err, sipflow.ErrForbidden): // logged by who forbids it
+	case errors.Is(err, sipflow.ErrForbidden): // logged where it is forbidden
 		return &refusal{status: 403, code: 403, text: order.Forbidden(err)}
-	case errors.As(err, &certificate): // other faults would tell clients what answers where
+	case errors.As(err, &certificate): // other faults would tell clients what listens where
 		answer = refusal{status: 502, code: 502, text: "The SIP server of the " + whose + " cannot be reached by TLS: " + clip(certificate.Error())}
 	case errors.Is(err, sipflow.ErrUnreachable):
 		answer = refusal{status: 502, code: 502, text: "The SIP server of the " + whose + " cannot be reached"}
@@ -109,8 +109,8 @@ func (c *Controller) explain(key sipflow.Key, who order.Client, err error, what,
 	return &answer
 }
 
-// tooMany answers who meets a limit. Who meets the user's own is told so by 429
-// (RFC 6585 §4): the service has room for others.
+// tooMany returns the refusal of a call beyond a limit. The user's own limit is
+// 429 (RFC 6585 §4): the service has room for others.
 func tooMany(e *sipflow.LimitError) *refusal {
 	status, text := 503, "Too many calls at once"
 	switch e.Limit {

@@ -97,7 +97,7 @@ func parseParams(query string) (p params) {
 	return p
 }
 
-// refusal is an answer that says no: the HTTP status, and the code and text of
+// refusal is a response that says no: the HTTP status, and the code and text of
 // the processing-status document. Code and status differ where sipXrest's did.
 type refusal struct {
 	status, code int

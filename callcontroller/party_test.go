@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// A number of the world stays one though its + was not escaped in a query, and
-// blanks around a user, as they are pasted, are no part of him: neither in whom
-// the phones call nor in the name of the call.
+// An international number stays one though its + was not escaped in a query.
+// Blanks around a user, as people paste them, are no part of him: neither in
+// whom the phones call nor in the name of the call.
 func TestBlanksAndThePlusOfUsers(t *testing.T) {
 	for _, tt := range []struct{ target, agent, calling, called string }{
 		{"201/202%20", "201@sipx.test", "201@sipx.test", "202@sipx.test"},

@@ -158,7 +158,7 @@ func trim(text string) string {
 }
 
 // end marks the call as over and gives back the memory that was held for
-// more. It answers the keys that the call has held, whether dialogs of it are
+// more. It returns the keys that the call has held, whether dialogs of it are
 // still listed, and how many lines were not kept.
 func (r *record) end() (keys []sipflow.Key, listed bool, dropped uint32) {
 	r.mu.Lock()
@@ -186,7 +186,7 @@ func (r *record) appendLines(dst []schema.StatusLine) ([]schema.StatusLine, uint
 	return dst, r.version
 }
 
-// intern answers a string that does not hold a message in memory: a shared one
+// intern returns a string that does not hold a message in memory: a shared one
 // for the texts that nearly every call has, else a copy.
 func intern(s string) string {
 	if known, ok := usual[s]; ok {

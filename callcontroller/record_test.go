@@ -20,7 +20,7 @@ import (
 )
 
 // TestStatusIsWhatTheCapturesShow tells a call's events to the controller as
-// the captured original saw them and compares what a GET answers.
+// the captured original saw them and compares what a GET returns.
 func TestStatusIsWhatTheCapturesShow(t *testing.T) {
 	escape := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;")
 	entry := regexp.MustCompile(`(?s)<timestamp>(.*?)</timestamp>\s*<call-id>(.*?)</call-id>\s*<method>(.*?)</method>\s*<status-line>(.*?)</status-line>`)

@@ -77,7 +77,7 @@ func (r *record) lose(lost bool) {
 	r.c.records.bytes.Add(size)
 }
 
-// find answers the record of key, or nil.
+// find returns the record of key, or nil.
 func (rs *records) find(key sipflow.Key) *record {
 	if v, ok := rs.cache.Get(key.String()); ok {
 		return v.(*record)
@@ -127,7 +127,7 @@ func (rs *records) release(key sipflow.Key, r *record) {
 	rs.cache.Set(text, r, keep)
 }
 
-// sweep removes what has expired and answers how many finished records were
+// sweep removes what has expired and returns how many finished records were
 // given up since the last sweep.
 func (rs *records) sweep() uint64 {
 	rs.mu.Lock()

@@ -18,11 +18,11 @@ import (
 // authorize is restauth.Gate.Authorize, or its stricter sister.
 type authorize func(w http.ResponseWriter, r *http.Request, agent string) (*restauth.User, bool)
 
-// serve answers a request for one call. The order is sipXrest's: who is
+// serve responds to a request for one call. The order is sipXrest's: who is
 // asking, what for, does the agent exist, are the parameters right.
 func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize authorize) {
 	vars := mux.Vars(r)
-	// net/http has refused escapes that are none.
+	// net/http has already rejected malformed escapes.
 	callingText, _ := url.PathUnescape(vars["calling"])
 	calledText, _ := url.PathUnescape(vars["called"])
 	callingText, calledText = restauth.TrimBlanks(callingText), restauth.TrimBlanks(calledText)
@@ -92,7 +92,7 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 	w.WriteHeader(http.StatusOK)
 }
 
-// get answers how the call of key goes.
+// get responds with how the call of key goes.
 func (c *Controller) get(w http.ResponseWriter, r *http.Request, key sipflow.Key, p *params) {
 	b := buffers.Get().(*buffer)
 	defer b.release()
@@ -138,7 +138,7 @@ func (c *Controller) get(w http.ResponseWriter, r *http.Request, key sipflow.Key
 	b.write(w, r, http.StatusOK)
 }
 
-// matches says whether the entity tags of If-None-Match name etag (RFC 9110
+// matches reports whether the entity tags of If-None-Match name etag (RFC 9110
 // §13.1.2, weak comparison).
 func matches(fields []string, etag string) bool {
 	for _, field := range fields {
@@ -154,7 +154,7 @@ func matches(fields []string, etag string) bool {
 	return false
 }
 
-// refuse answers with the processing-status document.
+// refuse responds with the processing-status document.
 func refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
 	switch {
 	case why.retry > 0:
@@ -168,7 +168,7 @@ func refuse(w http.ResponseWriter, r *http.Request, why *refusal) {
 	b.write(w, r, why.status)
 }
 
-// Header values that are the same for all answers.
+// Header values that are the same for all responses.
 var (
 	contentType = []string{"text/xml; charset=UTF-8"}
 	noCache     = []string{"no-cache"}
@@ -176,7 +176,7 @@ var (
 	retryAfter  = []string{"5"}
 )
 
-// buffer is what rendering an answer needs.
+// buffer is what rendering a response needs.
 type buffer struct {
 	text    []byte
 	lines   []schema.StatusLine
@@ -206,7 +206,7 @@ func (b *buffer) write(w http.ResponseWriter, r *http.Request, status int) {
 	}
 }
 
-// clip shortens what a client sent for an answer.
+// clip shortens what a client sent for a response.
 func clip(s string) string {
 	if len(s) > order.MaxUser {
 		return strings.ToValidUTF8(s[:order.MaxUser], "") + "…"

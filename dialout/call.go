@@ -104,8 +104,8 @@ func (c *call) place(o *placement) error {
 }
 
 // hangUp ends the call for a reason of ours, now or once it is placed. It
-// returns at once, and says whether the call was not over. A phone that does
-// not answer its BYE for half a minute does not keep the call.
+// returns at once, and reports whether the call was not over. A phone that does
+// not respond to its BYE for half a minute does not keep the call.
 func (c *call) hangUp(why error) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -233,7 +233,7 @@ func (c *call) status() (talk.Status, bool) {
 	return c.statuses[len(c.statuses)-1], true
 }
 
-// after answers the statuses from the n-th on, and what is closed when there
+// after returns the statuses from the n-th on, and what is closed when there
 // is another; nil if there will be none.
 func (c *call) after(n int) ([]talk.Status, <-chan struct{}) {
 	c.mu.Lock()

@@ -36,9 +36,9 @@ type Config struct {
 	// Target is the SIP URI, or the user of Domain, that a phone is joined to
 	// when a client of the JSON resource names none. Optional.
 	Target string
-	// Agent is the user on whose behalf Talk's calls are made: whose SIP secret
-	// answers challenges on the way to RoomTarget, and who must be allowed to
-	// call the number. Optional.
+	// Agent is the user on whose behalf Talk's calls are made. His SIP secret is
+	// used for challenges on the way to RoomTarget, and he must be allowed to call
+	// the number. Optional.
 	Agent string
 	// Domain is that of targets without one.
 	Domain string
@@ -65,7 +65,8 @@ type Gateway struct {
 	// URI is where INVITEs for numbers go, such as sip:gw.example;transport=tls.
 	// Required.
 	URI string
-	// User and Secret answer its challenges, for Realm if that is set. Optional.
+	// User and Secret are the credentials for its challenges, for Realm if that is
+	// set. Optional.
 	User, Secret, Realm string
 	// DefaultNumber is the caller of calls that name none. Optional.
 	DefaultNumber string

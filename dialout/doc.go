@@ -19,9 +19,8 @@
 //	journal.go      calls that a crash must not leave behind
 //	rest.go, sse.go the JSON resource
 //
-// Each call has one goroutine that waits for what happens to it; all its
-// statuses are said by that one. A connected call has another that obeys DTMF
-// and mute, which wait for the phone. Whatever arrives from the signaling
-// server or from SIP is put into the call's channels by who reads it, which
-// never waits.
+// Each call has one goroutine that waits for what happens to it; it reports all
+// statuses of the call. A connected call has another that obeys DTMF and mute,
+// which wait for the phone. Whatever arrives from the signaling server or from
+// SIP, its reader puts into the call's channels; readers never wait.
 package dialout

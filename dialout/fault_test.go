@@ -18,7 +18,7 @@ import (
 // What a bridge must not do is found by talktest, which fails the test: each of
 // these brings about what one of its faults is for.
 
-// dialing has the number called and answers what that came to, later.
+// dialing has the number called and returns what that came to, later.
 func (st *talkStage) dialing(token string, attendee int) <-chan error {
 	answered := make(chan error, 1)
 	go func() {
@@ -28,7 +28,7 @@ func (st *talkStage) dialing(token string, attendee int) <-chan error {
 	return answered
 }
 
-// refusedWith says whether err is a refusal with that code.
+// refusedWith fails the test unless err is a refusal with that code.
 func refusedWith(t *testing.T, err error, code string) {
 	t.Helper()
 	var refused *talktest.DialoutError
@@ -233,7 +233,7 @@ func TestFaultPhonesAddedTwice(t *testing.T) {
 func TestLongTextsOfOthersDoNotKeepACallInTalk(t *testing.T) {
 	long := strings.Repeat("\x01é\u2028<", 20_000)
 	inTalk(t, func(st *talkStage) {
-		name, _ := json.Marshal(strings.Repeat("é\u2028<", 4_000)) // of an answer that is read
+		name, _ := json.Marshal(strings.Repeat("é\u2028<", 4_000)) // of a response that is read
 		st.lab.Cloud.VerifyAnswer = `{"token":"` + token + `","attendeeId":101,"actorType":"phones","actorId":"actor-101","displayName":` + string(name) + `}`
 		id, l := st.dial()
 		l.ends(phone, &sipflow.StatusError{Method: "INVITE", Code: 486, Reason: long})

@@ -10,8 +10,8 @@ import (
 	"sipxrest/restauth"
 )
 
-// Whatever a client sends gets an answer in our own JSON, and what is placed is
-// a number, a caller and a target that SIP can hold.
+// Whatever a client sends gets a response in our own JSON, and what is placed
+// is a number, a caller and a target that SIP can hold.
 func FuzzOrder(f *testing.F) {
 	for _, text := range []string{
 		callJSON, `{"type":"dialout","dialout":{"number":"030 55500200"}}`, `{"type":"dialout","dialout":{"number":"+49 (0) 30/555-002.00"}}`,

@@ -130,7 +130,7 @@ func (j *journal) remove(callID string) {
 
 var entryName = regexp.MustCompile(`^[a-z0-9]{16,64}\.json$`)
 
-// leftovers are the calls that a former process has not ended. What cannot be
+// leftovers are the calls that an earlier process has not ended. What cannot be
 // read is reported and removed.
 func (j *journal) leftovers() (list []*entry) {
 	if j.dir == "" {

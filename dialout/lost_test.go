@@ -303,7 +303,7 @@ func TestACallIsNotedUntilItsLastStatusIsSent(t *testing.T) {
 		stop = next.runs()
 		time.Sleep(time.Second)
 		next.last(id, talktest.CallStatus{Status: "cleared", Cause: "EndedByLocal", Code: 500, Message: "The phone service was interrupted"})
-		time.Sleep(30 * time.Second) // the session of the former process
+		time.Sleep(30 * time.Second) // the session of the earlier process
 		next.forgets(id)
 		stop()
 		lab.Close()
@@ -356,7 +356,7 @@ func TestARequestIsNotAcceptedOnceItsConnectionIsForgotten(t *testing.T) {
 	})
 }
 
-// crashed runs a call up to a step and answers the journal's folder as it was
+// crashed runs a call up to a step and returns the journal's folder as it was
 // then.
 func crashed(t *testing.T, at string) (dir, id string) {
 	dir = t.TempDir()

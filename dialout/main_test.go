@@ -141,7 +141,7 @@ func (st *stage) lift(ctx context.Context, o *placement) (*line, error) {
 	}, nil
 }
 
-// one answers the only call that was placed.
+// one returns the only call that was placed.
 func (st *stage) one() *testLine {
 	st.t.Helper()
 	synctest.Wait()
@@ -213,7 +213,7 @@ func asNobody(r *http.Request)  { r.Header.Del("Authorization") }
 
 const callJSON = `{"type":"dialout","dialout":{"number":"+493055500200","options":{}}}`
 
-// call has user 201 call a number and answers the call's id.
+// call has user 201 call a number and returns the call's id.
 func (st *stage) call() string {
 	st.t.Helper()
 	w := st.ask("POST", "/dialout", callJSON)
@@ -224,7 +224,7 @@ func (st *stage) call() string {
 	return e.Dialout.CallID
 }
 
-// statusOf answers what GET says of a call.
+// statusOf returns what GET says of a call.
 func (st *stage) statusOf(id string) string {
 	st.t.Helper()
 	synctest.Wait()
@@ -232,7 +232,7 @@ func (st *stage) statusOf(id string) string {
 	return strings.TrimSpace(w.Body.String())
 }
 
-// lines answers the lines of a stream that begin with data.
+// data returns the lines of a stream that begin with data.
 func data(r io.Reader) (list []string) {
 	for s := bufio.NewScanner(r); s.Scan(); {
 		if d, ok := strings.CutPrefix(s.Text(), "data: "); ok {

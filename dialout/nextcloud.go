@@ -25,7 +25,7 @@ type conversation struct {
 	name string // of the phone
 }
 
-// attendee tells who is called: nobody is called twice at once.
+// attendee identifies the called party: nobody is called twice at once.
 type attendee struct {
 	backend, room string
 	id            int64
@@ -55,7 +55,7 @@ func (s *Service) dialout(r *talk.Request) {
 	}()
 }
 
-// refuse answers a request for a call that is not made.
+// refuse refuses a request for a call, and logs why.
 func (s *Service) refuse(c *call, r *talk.Request, why *refusal) {
 	c.stop()
 	s.count(FromTalk, Refused)
@@ -67,7 +67,7 @@ func (s *Service) refuse(c *call, r *talk.Request, why *refusal) {
 	}
 }
 
-// accept checks a request, makes its call and sees it through. It answers why
+// accept checks a request, makes its call and sees it through. It returns why
 // the call is not made.
 func (s *Service) accept(c *call, r *talk.Request) *refusal {
 	o, why := s.check(c, r)
@@ -114,7 +114,7 @@ func (s *Service) accept(c *call, r *talk.Request) *refusal {
 	return nil
 }
 
-// check answers what is to be called, or why not.
+// check returns what is to be called, or why not.
 func (s *Service) check(c *call, r *talk.Request) (*placement, *refusal) {
 	if !roomPattern.MatchString(r.RoomID) {
 		return nil, refuse(badRoom, "")
@@ -211,7 +211,7 @@ func (s *Service) settle(e *entry) {
 }
 
 // reject says to Nextcloud that a call was never established, so that its
-// number can be called again. It answers whether nothing is left to be done:
+// number can be called again. It reports whether nothing is left to be done:
 // not if Nextcloud could not be asked.
 func (s *Service) reject(session *talk.Session, e *entry, log *slog.Logger) bool {
 	ctx, cancel := context.WithTimeout(s.hard, talk.RejectTime)
@@ -321,16 +321,16 @@ func (c *call) addLater() {
 }
 
 // phoneInDoubt is talk.Handler.InDoubt. Nextcloud may know nothing of the phone,
-// or never learn that it is gone: it is told by us as well. Where it knows all
-// that it answers 400, and nothing comes of it.
+// or never learn that it is gone: so we tell it as well. If it knows all that,
+// its response is 400, and nothing changes.
 func (s *Service) phoneInDoubt(session *talk.Session, p talk.Phone) {
 	if c := s.find(p.CallID); c == nil || c.overInTalk() {
 		s.rejectLate(session, &entry{CallID: p.CallID, RoomID: p.RoomID, Options: p.Options.Raw})
 	}
 }
 
-// overInTalk says whether the call is over and Nextcloud was to learn that from
-// the signaling server.
+// overInTalk reports whether the call is over and Nextcloud was to learn that
+// from the signaling server.
 func (c *call) overInTalk() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -351,7 +351,7 @@ func (s *Service) rejectLate(session *talk.Session, e *entry) {
 	}()
 }
 
-// endLeftovers ends the calls of a former process that belong to a session.
+// endLeftovers ends the calls of an earlier process that belong to a session.
 func (s *Service) endLeftovers(session *talk.Session, list []*entry) {
 	if len(list) == 0 {
 		return

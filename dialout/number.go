@@ -25,11 +25,11 @@ var (
 const (
 	host = `([A-Za-z0-9_]([A-Za-z0-9_.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]{2,45}\])`
 	// user is the user part of a SIP URI without a password (RFC 3261 §25.1), and
-	// without escaped control characters: who unescapes them may break a line.
+	// without escaped control characters: unescaped they could break a line.
 	user = `(?:[A-Za-z0-9_.!~*'()&=+$,;?/-]|%(?:[2-689A-Fa-f][0-9A-Fa-f]|7[0-9A-Ea-e])){1,128}`
 )
 
-// parseNumber answers a number in its international form. One in a national
+// parseNumber returns a number in its international form. One in a national
 // form is taken as dialled in country, if that is set.
 func parseNumber(text, country string) (string, *refusal) {
 	if strings.HasPrefix(text, " ") { // from a query whose + was not escaped: another number without it

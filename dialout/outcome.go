@@ -11,7 +11,7 @@ import (
 	"sipxrest/talk"
 )
 
-// party is who ended a call, numbered as sipflow's.
+// party is the one that ended a call, numbered as sipflow's.
 type party uint8
 
 const (

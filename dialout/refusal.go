@@ -44,7 +44,7 @@ const (
 	tooManyWatch  = "too_many_subscribers"
 )
 
-// refusals are what each code says and answers unless more is known.
+// refusals are the message and status of each code unless more is known.
 var refusals = map[string]refusal{
 	badNumber:     {message: "This is not a valid phone number. Write it with its country code, for example +49 30 1234567.", status: http.StatusBadRequest},
 	badCaller:     {message: "The caller's number is not valid: it may hold only digits, after a +.", status: http.StatusBadRequest},

@@ -38,17 +38,17 @@ const maxBody = 16 << 10
 // (agent). Only the agent sees a call, and trusted peers that name nobody.
 func (s *Service) Handler() http.Handler { return s.handler }
 
-// Owns says whether r asks for the JSON resource.
+// Owns reports whether r asks for the JSON resource.
 func Owns(r *http.Request) bool {
 	rest, ok := strings.CutPrefix(r.URL.Path, Prefix)
 	return ok && (rest == "" || rest[0] == '/')
 }
 
-// ReadsBody says whether the resource that r asks for reads r's body. It does so
-// before it calls anybody.
+// ReadsBody reports whether the resource that r asks for reads r's body. It
+// does so before it calls anybody.
 func ReadsBody(r *http.Request) bool { return r.Method == http.MethodPost && r.URL.Path == Prefix }
 
-// Streams says whether r asks for a stream of events, which lasts.
+// Streams reports whether r asks for a stream of events, which lasts.
 func Streams(r *http.Request) bool {
 	return r.Method == http.MethodGet && Route(r) == Prefix+"/{callid}/events"
 }
@@ -99,7 +99,7 @@ func (s *Service) newHandler() http.Handler {
 }
 
 // authorize says who is asking: a user, or nobody for a trusted peer that names
-// none. If false it has answered.
+// none. If false it has responded.
 func (s *Service) authorize(w http.ResponseWriter, r *http.Request) (agent *restauth.User, ok bool) {
 	name, _ := restauth.UserParam(rawParam(r.URL.RawQuery, "agent"))
 	if name == "" {
@@ -131,7 +131,7 @@ func (s *Service) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if agent == nil {
-		sendRefusal(w, refuse(noSuchUser, "")) // somebody has to answer for the call
+		sendRefusal(w, refuse(noSuchUser, "")) // somebody must be responsible for the call
 		return
 	}
 	c := s.newCall(FromREST, "")
@@ -147,7 +147,7 @@ func (s *Service) post(w http.ResponseWriter, r *http.Request) {
 	send(w, http.StatusOK, envelope{Type: "dialout", Dialout: body{CallID: c.id}})
 }
 
-// begin makes the call that r asks for, or answers why not.
+// begin makes the call that r asks for, or returns why not.
 func (s *Service) begin(w http.ResponseWriter, r *http.Request, c *call, agent *restauth.User) *refusal {
 	want, why := readOrder(w, r)
 	if why != nil {
@@ -294,7 +294,7 @@ func kindOf(goType string) string {
 	return "a JSON object"
 }
 
-// get answers how a call fares.
+// get responds with how a call fares.
 func (s *Service) get(w http.ResponseWriter, r *http.Request) {
 	c, ok := s.callFor(w, r)
 	if !ok {
@@ -315,8 +315,8 @@ func (s *Service) delete(w http.ResponseWriter, r *http.Request) {
 	send(w, http.StatusOK, envelope{Type: "dialout", Dialout: bodyOf(status)})
 }
 
-// callFor answers the call that r is about. If false it has answered. That a
-// call is another's looks as if there were none.
+// callFor returns the call that r is about. If false it has responded. A call
+// of somebody else looks as if there were none.
 func (s *Service) callFor(w http.ResponseWriter, r *http.Request) (*call, bool) {
 	agent, ok := s.authorize(w, r)
 	if !ok {
@@ -330,7 +330,7 @@ func (s *Service) callFor(w http.ResponseWriter, r *http.Request) (*call, bool) 
 	return c, true
 }
 
-// envelope is the answer's JSON, as the signaling server words it.
+// envelope is the response's JSON, as the signaling server words it.
 type envelope struct {
 	Type    string `json:"type"`
 	Dialout body   `json:"dialout"`
@@ -362,7 +362,7 @@ func sendRefusal(w http.ResponseWriter, why *refusal) {
 	send(w, why.status, envelope{Type: "dialout", Dialout: body{Error: &errorBody{why.code, why.message}}})
 }
 
-// Fail answers for a listener that does not let a request through to Handler:
+// Fail responds for a listener that does not let a request through to Handler:
 // 413, else 500.
 func Fail(w http.ResponseWriter, status int) {
 	code := internalError

@@ -45,7 +45,7 @@ type Service struct {
 	users       map[string]int   // calls in progress of clients, by agent
 	rooms       map[roomKey]int  // likewise of conversations
 	busy        map[attendee]bool
-	leftovers   map[*talk.Session][]*entry // of a former process
+	leftovers   map[*talk.Session][]*entry // of an earlier process
 	unrejected  map[*talk.Session][]*entry // that Nextcloud could not be told of
 	subscribers int
 }
@@ -60,9 +60,10 @@ const (
 	maxLines = 20
 )
 
-// New checks cfg, makes the journal's folder and reads what a former process
-// left there. Nothing is connected before Run. sw places the calls of the users,
-// gate says who clients of the JSON resource are. An error is one *fault.Fault or more.
+// New checks cfg, makes the journal's folder and reads what an earlier process
+// left there. Nothing is connected before Run. sw places the calls of the
+// users, gate says who clients of the JSON resource are. An error is one
+// *fault.Fault or more.
 func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *restauth.Gate, log *slog.Logger) (*Service, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
@@ -96,7 +97,8 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 	return s, nil
 }
 
-// adopt sorts the calls of a former process by whom they are to be ended at.
+// adopt assigns the calls of an earlier process to the sessions that must end
+// them.
 func (s *Service) adopt(list []*entry) {
 	for _, e := range list {
 		var owner *talk.Session
@@ -118,7 +120,7 @@ func (s *Service) adopt(list []*entry) {
 const stopTime = 5 * time.Second
 
 // Run serves until ctx is done. Then it hangs up every call, says so, takes the
-// phones out of their rooms and says bye to the signaling servers, which takes
+// phones out of their rooms and says bye to the signaling servers. That takes
 // some seconds at most.
 func (s *Service) Run(ctx context.Context) error {
 	connected, disconnect := context.WithCancel(context.Background())
@@ -149,7 +151,7 @@ func (s *Service) Run(ctx context.Context) error {
 	select {
 	case <-ended:
 	case <-timer.C:
-		// A Nextcloud that does not answer: what is said in the rooms must not wait
+		// A Nextcloud that does not respond: what is said in the rooms must not wait
 		// for it.
 		s.giveUp()
 		<-ended
@@ -172,8 +174,8 @@ func (s *Service) Stop() {
 	s.stopping = true
 }
 
-// admit enters a call, or says why it is one too many. Its place is given up
-// by release; who gets one calls running.Done in the end.
+// admit enters a call, or says why it is one too many. release gives its place
+// up; the caller calls running.Done in the end.
 func (s *Service) admit(c *call) *refusal {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -258,7 +260,7 @@ func (s *Service) within(ctx context.Context) (context.Context, context.CancelFu
 	return ctx, func() { stop(); cancel() }
 }
 
-// find answers a call that was accepted, nil if there is none.
+// find returns a call that was accepted, nil if there is none.
 func (s *Service) find(id string) *call {
 	s.mu.Lock()
 	c := s.calls[id]
@@ -272,7 +274,7 @@ func (s *Service) find(id string) *call {
 	return c
 }
 
-// callsOf answers the calls for which is holds.
+// callsOf returns the calls for which is holds.
 func (s *Service) callsOf(is func(*call) bool) (list []*call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -31,7 +31,7 @@ type line struct {
 	mute   func(ctx context.Context, f talk.Flags) error
 }
 
-// placeBy answers how calls are placed by way of a switchboard.
+// placeBy returns how calls are placed by way of a switchboard.
 func placeBy(sw *sipflow.Switchboard, cfg *Config) func(context.Context, *placement) (*line, error) {
 	return func(ctx context.Context, o *placement) (*line, error) {
 		c, err := sw.Place(ctx, o.spec(cfg), sipflow.Dial)

@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// watch reads a call's events until they end, and answers what data they had.
+// watch reads a call's events until they end, and returns what data they had.
 func (st *stage) watch(id string, change ...func(*http.Request)) <-chan []string {
 	got := make(chan []string, 1)
 	go func() {

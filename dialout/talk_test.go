@@ -117,7 +117,7 @@ func (st *talkStage) connected() (id string, l *testLine) {
 	return id, l
 }
 
-// rejected says whether Nextcloud was told that the call came to nothing.
+// rejected checks whether Nextcloud was told that the call came to nothing.
 func (st *talkStage) rejected(id string, want bool) {
 	st.t.Helper()
 	time.Sleep(20 * time.Second)

@@ -43,8 +43,8 @@ func (d *Dispatcher) secrets(username string) (sipflow.Credentials, bool) {
 	return st.cfg.Secrets(username)
 }
 
-// User is the user of ours who has proved to be so, under one of his names. That
-// of a trunk is none: its callers are many.
+// User is the user of ours that a digest username has proved. The user of a
+// trunk is none: its callers are many.
 func (d *Dispatcher) User(username string) string {
 	st := d.now.Load()
 	if st.cfg.Secrets == nil || slices.ContainsFunc(st.trunks, func(t trunk) bool { return t.Username == username }) {
@@ -63,7 +63,7 @@ func (d *Dispatcher) trunk(in *sipflow.Incoming) (name string, most int) {
 	return t.Name, t.MaxCalls
 }
 
-// secretOfTrunk says whether a digest user is one whose secret is a trunk's.
+// secretOfTrunk reports whether a digest user is one whose secret is a trunk's.
 // Such a user is nobody where the trunk's calls do not come from.
 func (st *state) secretOfTrunk(username string) bool {
 	return username != "" && slices.ContainsFunc(st.trunks, func(t trunk) bool {
@@ -99,7 +99,7 @@ func (d *Dispatcher) take(ctx context.Context, in *sipflow.Incoming) error {
 		return err
 	}
 	in.Observe(c.observe)
-	in.SetPolicy(c.rule.Policy) // for whom the caller would have the target call, too
+	in.SetPolicy(c.rule.Policy) // applies to the numbers the caller asks us to transfer to as well
 	decision := c.rule.Static
 	if decision == nil {
 		if decision, err = c.ask(ctx, c.rule.message(&c.Call, eventInvite)); err != nil && ctx.Err() != nil {

@@ -42,7 +42,7 @@ const (
 	maxPIN      = 32 // digits
 )
 
-// A Decision is what a webhook answers, or what a static rule says.
+// A Decision is what a webhook returns, or what a static rule says.
 type Decision struct {
 	Action Action
 
@@ -70,14 +70,14 @@ type Decision struct {
 	Krisp      json.RawMessage // true or false
 }
 
-// known are the fields of an answer, by their plain names.
+// known are the fields of a webhook's response, by their plain names.
 var known = map[string]bool{
 	"dispatchaction": true, "roomname": true, "pin": true, "metadata": true, "attributes": true, "roompreset": true, "roomconfig": true,
 	"krispenabled": true, "mediaencryption": true, "rejectstatuscode": true, "rejectreason": true, "transferto": true,
 	"destinationname": true, "transferringingtimeout": true,
 }
 
-// ParseDecision reads the JSON object that a webhook answers. Fields may be
+// ParseDecision reads the JSON object that a webhook returns. Fields may be
 // written as room_name or roomName; unknown ones are ignored.
 func ParseDecision(data []byte) (Decision, error) {
 	f, err := readFields(data)
@@ -232,7 +232,7 @@ func (f fields) attached(d *Decision) (err error) {
 	return nil
 }
 
-// ring is how long whom the call is connected to may ring.
+// ring is how long the target of the call may ring.
 func (d *Decision) ring() time.Duration {
 	if d.Ring == 0 {
 		return defaultRing
@@ -240,8 +240,8 @@ func (d *Decision) ring() time.Duration {
 	return d.Ring
 }
 
-// allows says whether the caller's offer has the media that the decision asks
-// for.
+// allows reports whether the caller's offer has the media that the decision
+// asks for.
 func (m Media) allows(offer []byte) bool {
 	if m == MediaAny {
 		return true

@@ -49,7 +49,7 @@ type Config struct {
 	DomainAddrs func() []netip.Addr
 	// Secrets are the SIP secrets of a user. May be nil.
 	Secrets func(user string) (sipflow.Credentials, bool)
-	// Owns says whether a user may call in a name: his own, or an alias. Nil:
+	// Owns reports whether a user may call in a name: his own, or an alias. Nil:
 	// any.
 	Owns func(user, name string) bool
 	// HasUsers says that there are users of calls over WebSocket, and targets
@@ -62,8 +62,8 @@ type Config struct {
 	// Algorithms are those of the challenges to callers, in this order: SHA-256
 	// and MD5, in any case. Empty: both, in that order.
 	Algorithms []string
-	// Agent is the user of ours whose secrets answer challenges on the way to
-	// rooms and targets. Empty: they are not answered.
+	// Agent is the user of ours whose secrets are used for challenges on the way
+	// to rooms and targets. Empty: none are.
 	Agent string
 }
 
@@ -214,7 +214,7 @@ type plan struct {
 	ours bool
 }
 
-// plan finds out whom a decision has called, and whether that may be.
+// plan finds out whom a decision calls, and whether that is allowed.
 func (st *state) plan(r *Rule, d *Decision, atLoad bool) (plan, error) {
 	p := plan{Decision: d}
 	switch d.Action {

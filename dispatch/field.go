@@ -16,8 +16,8 @@ import (
 	"sipxrest/internal/webhook"
 )
 
-// fields read the keys of a rule. Those of a static rule are the fields of an
-// answer, see known.
+// fields read the keys of a rule. Those of a static rule are the fields of a
+// webhook's response, see known.
 func (r *Rule) fields() map[string]setting.Field {
 	return map[string]setting.Field{
 		"id": setting.Text(&r.ID), "name": setting.Text(&r.Name), "url": setting.Text(&r.URL), "events_url": setting.Text(&r.EventsURL), "method": setting.Text(&r.Method),
@@ -170,8 +170,8 @@ func at(line int, key string, err error) error {
 // write.
 const maxNodes = 10_000
 
-// toJSON writes a YAML value as JSON, so that a static rule is read as an
-// answer is.
+// toJSON writes a YAML value as JSON, so that a static rule is read as a
+// webhook's response is.
 func toJSON(n *yaml.Node, left *int, depth int) (json.RawMessage, error) {
 	n = setting.Follow(n)
 	if *left--; *left < 0 || depth > maxDepth {

@@ -33,7 +33,7 @@ type flow struct {
 	room   siptest.Script        // of 202
 	other  siptest.Script        // of 203
 	giveUp time.Duration         // when the caller cancels
-	hook   func(*hookSaid) reply // what the webhook answers
+	hook   func(*hookSaid) reply // what the webhook returns
 	config func(*Config)
 	during func(*hooked)
 }
@@ -45,7 +45,7 @@ type hookSaid struct {
 	ctx    context.Context
 }
 
-// reply is one answer of the webhook.
+// reply is one response of the webhook.
 type reply struct {
 	after time.Duration
 	code  int // 200
@@ -225,7 +225,7 @@ func (h *hooked) decided(o Outcome) {
 	}
 }
 
-// about says whether a number is so many seconds.
+// about reports whether a number is so many seconds.
 func about(v any, want float64) bool {
 	got, ok := v.(float64)
 	return ok && got > want-0.5 && got < want+0.5

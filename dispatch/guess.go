@@ -8,9 +8,9 @@ import (
 )
 
 const (
-	// maxCallerGuesses bounds the wrong PINs of one caller, three calls of them,
-	// and maxRoomGuesses those for one room that come by one trunk or from one
-	// address, whoever says to call: a caller can say to be anybody.
+	// maxCallerGuesses bounds the wrong PINs of one caller: those of three calls.
+	// maxRoomGuesses bounds those for one room by one trunk or from one address,
+	// whatever From says: a caller can claim any name.
 	maxCallerGuesses = 3 * pinTries
 	maxRoomGuesses   = 60
 	// guessTime is how long they count.

@@ -53,7 +53,8 @@ func TestWrongPINsOfACallerAndForARoomAreBounded(t *testing.T) {
 			}
 			right.right()
 		}
-		// Nor is anybody forgotten who has had too many, however many others guess.
+		// A caller with too many wrong PINs is not forgotten, however many others
+		// guess.
 		for range maxCallerGuesses {
 			newGuess(g, "401", "d").take()
 		}

@@ -16,9 +16,9 @@ import (
 )
 
 const (
-	// maxDepth bounds how deep an answer's values are nested.
+	// maxDepth bounds how deep a response's values are nested.
 	maxDepth = 32
-	// maxFields bounds how many an answer has.
+	// maxFields bounds how many a response has.
 	maxFields = 1000
 )
 

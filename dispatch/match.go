@@ -117,7 +117,7 @@ func (w want) String() string {
 	return strings.Join(b, ", ")
 }
 
-// find answers the rule of a call, nil if there is none.
+// find returns the rule of a call, nil if there is none.
 func (t *table) find(c *Call) *rule {
 	var best *rule
 	rank := -1

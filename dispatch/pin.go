@@ -10,8 +10,7 @@ import (
 
 const (
 	// pinTries is how often a PIN may be entered, pinTime how long that may take
-	// all together, and pinPause how long after a digit an entry is taken to be
-	// complete.
+	// all together. pinPause after a digit the entry counts as complete.
 	pinTries = 3
 	pinTime  = 30 * time.Second
 	pinPause = 5 * time.Second
@@ -23,8 +22,8 @@ var (
 	errPause    = errors.New("no further digit")
 )
 
-// enterPIN answers the caller, on hold, and has it enter the PIN. It answers the
-// next decision if the webhook made one, nil if the PIN is right.
+// enterPIN answers the caller, on hold, and has it enter the PIN. It returns
+// the next decision if the webhook made one, nil if the PIN is right.
 //
 //go:noinline
 func (c *call) enterPIN(ctx context.Context, p plan) (*Decision, error) {

@@ -149,7 +149,7 @@ func readRule(n *yaml.Node, dir string) (r Rule, err error) {
 }
 
 // readFallback reads what becomes of a call whose webhook fails: a code, or the
-// fields of an answer.
+// fields of a response.
 func readFallback(n *yaml.Node) (d Decision, err error) {
 	d = Decision{Action: Hangup, Code: codeFallback}
 	if n == nil || n.Tag == "!!null" {
@@ -195,7 +195,7 @@ func readFallback(n *yaml.Node) (d Decision, err error) {
 	return d, nil
 }
 
-// answers are the fields of an answer as people write them, for hints.
+// answers are the fields of a response as people write them, for hints.
 var answers = []string{
 	"action", "room_name", "pin", "metadata", "attributes", "room_preset", "room_config", "krisp_enabled", "media_encryption",
 	"reject_status_code", "reject_reason", "transfer_to", "destination_name", "transfer_ringing_timeout",

@@ -25,7 +25,7 @@ type Call struct {
 	ToUser    string
 	ToHost    string
 	At        time.Time
-	// Header answers the values of a header of the INVITE.
+	// Header returns the values of a header of the INVITE.
 	Header func(name string) []string
 }
 

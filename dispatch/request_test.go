@@ -22,7 +22,7 @@ import (
 	"github.com/miekg/dns"
 )
 
-// hook serves one webhook and answers a rule for it.
+// hook serves one webhook and returns a rule for it.
 func hook(t *testing.T, yaml string, h http.HandlerFunc) (*Dispatcher, *rule) {
 	t.Helper()
 	server := httptest.NewServer(h)
@@ -225,7 +225,7 @@ func TestANameThatLeadsInsideIsRefusedWhenTheConnectionIsMade(t *testing.T) {
 	}
 }
 
-// nameServer answers a resolver that asks a name server in this process.
+// nameServer returns a resolver that asks a name server in this process.
 func nameServer(t *testing.T, answer func(name string) string) *net.Resolver {
 	t.Helper()
 	socket, err := net.ListenPacket("udp", "127.0.0.1:0")

@@ -29,13 +29,13 @@ type Rule struct {
 
 	// Fallback is what becomes of the call when the webhook fails.
 	Fallback Decision
-	// Redirect answers a transfer by 302 (Moved Temporarily) with the target as
-	// Contact, for who is in front of us to call it.
+	// Redirect has a transfer refused with 302 (Moved Temporarily). Its Contact is
+	// the target, which the server in front of us then calls.
 	Redirect bool
 	// Events are those that the webhook is told of.
 	Events Events
-	// Decide are those that it is asked about: its answer says how the call
-	// goes on.
+	// Decide are those that it is asked about: its response says how the call goes
+	// on.
 	Decide Events
 	// CheckPIN leaves it to the webhook whether a PIN is right.
 	CheckPIN bool
@@ -91,7 +91,7 @@ type Trunk struct {
 	FromHosts []string
 	// Username is a digest user that the INVITE must prove to be from.
 	Username string
-	// Credentials answer for Username. None: those of the user of that name.
+	// Credentials prove Username. None: those of the user of that name.
 	Credentials sipflow.Credentials
 	// MaxCalls is how many calls may come in by it at once. 0: as many as may of
 	// all.

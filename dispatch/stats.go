@@ -15,7 +15,7 @@ const (
 	OutcomeHangup                   // refused
 	OutcomeTransfer                 // connected to somebody
 	OutcomeRedirect                 // 302
-	OutcomeFallback                 // the webhook failed, or its answer could not be carried out
+	OutcomeFallback                 // the webhook failed, or its response could not be carried out
 	OutcomeMedia                    // 488: the offer has not the media that the decision asks for
 	OutcomeCancelled                // the caller gave up before there was a decision
 	OutcomePIN                      // the PIN was not entered
@@ -63,7 +63,7 @@ type Stats struct {
 	Rules                 int
 }
 
-// Stats answers what has been counted.
+// Stats returns what has been counted.
 func (d *Dispatcher) Stats() Stats {
 	events := d.events.Stats()
 	s := Stats{Bounds: bounds[:], AskedSum: time.Duration(d.stats.askedNs.Load()), Running: int(d.stats.running.Load()),

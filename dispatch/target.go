@@ -145,8 +145,8 @@ func unfit(r rune) bool {
 	return unicode.IsControl(r) || unicode.Is(unicode.Cf, r)
 }
 
-// sipURI is what to call for what parseTarget has answered: the number of a tel
-// URI is one of domain.
+// sipURI is the SIP URI of a target that parseTarget returned: the number of a
+// tel URI is one of domain.
 func sipURI(target, domain string) string {
 	if number, ok := strings.CutPrefix(target, "tel:"); ok {
 		return "sip:" + string(uri.AppendUser(nil, number)) + "@" + domain + ";user=phone"

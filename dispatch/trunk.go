@@ -42,9 +42,8 @@ func (st *state) addTrunks(trunks []Trunk) error {
 }
 
 // trunkOf is the trunk of a call, and whether the caller must prove it: nil if
-// it is of none. user is who has proved to be so by digest. Of trunks that fit
-// the one that says more of the call wins: a network that is smaller, then a
-// From host.
+// it is of none. user is the name that digest has proved. Of the trunks that
+// fit, the more specific one wins: a smaller network, then a From host.
 func (st *state) trunkOf(source netip.Addr, fromHost, user string) (best *trunk, prove bool) {
 	source = source.Unmap().WithZone("")
 	score := -1
@@ -74,7 +73,7 @@ func (st *state) trunkOf(source netip.Addr, fromHost, user string) (best *trunk,
 	return best, prove
 }
 
-// Known says whether an address is a source of a trunk.
+// Known reports whether an address is a source of a trunk.
 func (d *Dispatcher) Known(a netip.Addr) bool {
 	st := d.now.Load()
 	a = a.Unmap().WithZone("")
@@ -86,7 +85,7 @@ func (d *Dispatcher) Known(a netip.Addr) bool {
 	return false
 }
 
-// within answers how exactly the sources name an address, from 1 on; 0 where
+// within returns how exactly the sources name an address, from 1 on; 0 where
 // there are none, for a digest user may come from anywhere; -1 if they do not.
 func (t *trunk) within(a netip.Addr, domain func() []netip.Addr) int {
 	if len(t.Sources) == 0 {

@@ -26,7 +26,7 @@ type Considered struct {
 type Trial struct {
 	Call       Call
 	Considered []Considered
-	// Prove says that the caller would have to prove who it is by digest.
+	// Prove says that the caller would have to authenticate by digest.
 	Prove bool
 	// Request is what the webhook is sent, and Answer what it says, each with
 	// its header; empty for a static rule, or if it is not asked. What rules

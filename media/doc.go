@@ -11,8 +11,8 @@
 //
 // # Goroutines
 //
-// Each session has two readers, one for each socket (RTP, RTCP), and from the
-// first negotiation on a clock, which every 20 ms sends one packet and plays
+// Each session has two readers, one for each socket (RTP, RTCP). From the first
+// negotiation on it has a clock, which every 20 ms sends one packet and plays
 // one frame. The clock owns both codecs and makes all callbacks; the reader
 // sorts packets into the jitter buffer under Session.mu. Nothing that comes
 // from outside makes any of them wait.

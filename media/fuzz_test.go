@@ -11,7 +11,8 @@ import (
 )
 
 // What a phone may say about its media: nothing makes us panic, RTP goes to no
-// address that is refused, and our answers are read again as what they are.
+// address that is refused, and our answers (SDP) are read again as what they
+// are.
 func FuzzDescription(f *testing.F) {
 	f.Add([]byte(describe(phoneAddr, "9 8 0 101")))
 	f.Add([]byte(describe(phoneAddr, "97", "a=rtpmap:97 PCMA/8000/1\r\na=sendonly\r\na=rtcp:4001\r\nm=video 0 RTP/AVP 9\r\n")))

@@ -28,8 +28,9 @@ func (s *Session) readRTP() {
 	}
 }
 
-// over says whether a reader has to end. Other errors are of single packets,
-// such as an ICMP message; a pause keeps an endless series of them from being expensive.
+// over reports whether a reader has to end. Other errors are of single packets,
+// such as an ICMP message; a pause keeps an endless series of them from being
+// expensive.
 func (s *Session) over(err error) bool {
 	select {
 	case <-s.done:
@@ -81,7 +82,7 @@ func (s *Session) receive(p *rtp.Packet, b []byte, from netip.AddrPort, now time
 	s.heard, s.quiet = now, false
 }
 
-// counts says whether a packet belongs to the stream, and latches on its
+// counts reports whether a packet belongs to the stream, and latches on its
 // source if that is what it takes. fits: its payload type was agreed on.
 func (s *Session) counts(p *rtp.Packet, from netip.AddrPort, fits bool, now time.Time) bool {
 	if from != s.source {
@@ -111,7 +112,7 @@ func (s *Session) counts(p *rtp.Packet, from netip.AddrPort, fits bool, now time
 	return false
 }
 
-// may says whether a source may be latched on now.
+// may reports whether a source may be latched on now.
 func (s *Session) may(from netip.AddrPort, now time.Time) bool {
 	a := from.Addr()
 	if a != s.named.Addr() && (!s.opt.Signaling.IsValid() || a != s.opt.Signaling) && !contains(s.ports.cfg.LatchFrom, a) {

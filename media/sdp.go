@@ -48,9 +48,9 @@ type line struct {
 	direction    string     // "sendrecv" and so on
 }
 
-// readLines is a reader of its own since sdp libraries refuse what they need
-// not know, such as a fax line or a bandwidth of a new kind: we only refuse
-// what we cannot do without.
+// readLines does without an SDP library: they refuse what they need not know,
+// such as a fax line or a bandwidth of a new kind: we only refuse what we
+// cannot do without.
 func readLines(body []byte) ([]line, error) {
 	if len(body) > maxDescription {
 		return nil, malformed("longer than %d bytes", maxDescription)

@@ -136,8 +136,9 @@ func (s *Session) Port() uint16 { return s.port }
 // keeps none of the slice, and never waits: of what is too much the oldest is dropped.
 func (s *Session) Write(pcm []int16) { s.out.write(pcm) }
 
-// Directions says whether we send to the phone and whether it sends to us, by
-// the last negotiation: a phone that holds its call does not want one or both.
+// Directions reports whether we send to the phone and whether it sends to us,
+// by the last negotiation: a phone that holds its call does not want one or
+// both.
 func (s *Session) Directions() (send, receive bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

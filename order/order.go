@@ -1,7 +1,7 @@
-// Package order turns what a client of an HTTP resource asks for into a call: who
-// asks, on whose behalf, whom the names mean, and which secrets answer for him. What
-// each resource has of its own, its parameters and documents, is not here; whom a
-// user may call is asked by sipflow.Config.Allow for every call.
+// Package order turns what a client of an HTTP resource asks for into a call.
+// It finds out who asks, on whose behalf, whom the names mean, and which
+// secrets to use. Each resource keeps its own parameters and documents.
+// sipflow.Config.Allow decides for every call whom a user may call.
 package order
 
 import (
@@ -15,20 +15,20 @@ import (
 	"sipxrest/sipflow"
 )
 
-// A Client is who asks.
+// A Client is the one that asks for a call.
 type Client struct {
 	Addr    netip.Addr // not valid for one that is no HTTP client
 	Trusted bool       // he may name any agent, so the limits of one user do not hold
 }
 
-// ClientOf returns who sent r, which gate has let in.
+// ClientOf returns the client that sent r, which gate has let in.
 func ClientOf(gate *restauth.Gate, r *http.Request) Client {
 	return Client{gate.Address(r), gate.Trusts(r)}
 }
 
 // Spec returns what of a call follows from who asks and on whose behalf: identity
-// is the agent's in a key. Without an agent the call is on nobody's behalf, and no
-// challenge is answered.
+// is the agent's in a key. Without an agent the call is on nobody's behalf, and
+// gets no credentials.
 func (c Client) Spec(agent *restauth.User, identity string) sipflow.Spec {
 	spec := sipflow.Spec{Trusted: c.Trusted, Peer: c.Addr}
 	if agent != nil {

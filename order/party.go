@@ -21,9 +21,9 @@ type Party struct {
 }
 
 // ParseParty reads "user" or "user@host"; a user alone is one of domain. The
-// host may be a name or an IP literal but has no port, and nothing that is
-// given may become a parameter or a header of a URI. Blanks around a user are no
-// part of it.
+// host may be a name or an IP literal but has no port. Nothing that is given
+// may become a parameter or a header of a URI. Blanks around a user are no part
+// of it.
 //
 // A "sip:" in front is cut off, because people paste it (sipXrest made
 // "sip:sip:202@…" of it, which reached nobody). "tel:" numbers lose their

@@ -9,8 +9,8 @@ import (
 	"sipxrest/restauth"
 )
 
-// logIn answers a user's token for his user name and password (HTTP Basic, RFC
-// 7617).
+// logIn responds with a user's token for his user name and password (HTTP
+// Basic, RFC 7617).
 func (s *Service) logIn(w http.ResponseWriter, q *request) {
 	name, password, ok := q.BasicAuth()
 	if !ok {
@@ -91,7 +91,7 @@ func (s *Service) removeFavorite(w http.ResponseWriter, q *request) {
 	s.relate(w, q, http.StatusNoContent, func(other ID) error { return s.cfg.Store.Unrelate(q.Context(), Favorite, q.user.ID, other) })
 }
 
-// relate answers a change of what the user says of another.
+// relate serves a change of what the user says of another.
 func (s *Service) relate(w http.ResponseWriter, q *request, done int, change func(other ID) error) {
 	other, ok := ParseID(q.args[0])
 	if !ok {

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// A refusal is an answer that is an error, as clients know it.
+// A refusal is a response that is an error, as clients know it.
 type refusal struct {
 	status int
 	reason string
@@ -65,7 +65,7 @@ type errorBody struct {
 
 const jsonType = "application/json; charset=utf-8"
 
-// refuse answers a refusal.
+// refuse writes a refusal.
 func refuse(w http.ResponseWriter, r *refusal) {
 	writeJSON(w, r.status, errorBody{true, r.status, r.reason})
 }

@@ -113,14 +113,14 @@ func (s *Service) cannot(c *call, offline *refusal) *refusal {
 	return nil
 }
 
-// hasPhone says whether a call can ring the callee's SIP phone. That of one
+// hasPhone reports whether a call can ring the callee's SIP phone. That of one
 // phone to another does not come through here.
 func (s *Service) hasPhone(c *call) bool {
 	return s.cfg.Gateway != nil && c.callee.SIP != "" && !c.direct && c.accepted == nil
 }
 
 // ring gives a mediated call its caller's leg and tells the callee: his
-// devices, and his SIP phone. It answers false when the call has ended
+// devices, and his SIP phone. It returns false when the call has ended
 // meanwhile.
 func (s *Service) ring(c *call, l *leg) bool {
 	s.mu.Lock()
@@ -161,7 +161,7 @@ func (s *Service) unclaim(c *call) {
 	}
 }
 
-// join gives a claimed call its callee's leg: the call is up. It answers false
+// join gives a claimed call its callee's leg: the call is up. It returns false
 // when the call has ended meanwhile.
 func (s *Service) join(c *call, l *leg, token tokenHash) bool {
 	s.mu.Lock()

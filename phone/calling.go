@@ -29,7 +29,7 @@ func (s *Service) mayCall(q *request, id ID) (User, error) {
 	return c.User, nil
 }
 
-// answerError answers a refusal, or 500.
+// answerError writes a refusal, or 500.
 func (s *Service) answerError(w http.ResponseWriter, q *request, err error) {
 	var r *refusal
 	if errors.As(err, &r) {
@@ -74,7 +74,7 @@ func (s *Service) initiate(w http.ResponseWriter, q *request) {
 	w.WriteHeader(http.StatusOK)
 }
 
-// online says whether a user has a notification socket.
+// online reports whether a user has a notification socket.
 func (s *Service) online(user ID) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,11 +110,11 @@ func readAddress(w http.ResponseWriter, r *http.Request) (*address, *refusal) {
 // on the direct path.
 func (s *Service) answerPost(w http.ResponseWriter, q *request) { s.onCall(w, q, s.answer) }
 
-// declinePost ends a call of the user's. Clients post it after every call: what
-// there is not, or is not his, is no error.
+// declinePost ends a call of the user's. Clients post it after every call: a
+// call that is gone, or not his, is no error.
 func (s *Service) declinePost(w http.ResponseWriter, q *request) { s.onCall(w, q, s.decline) }
 
-// onCall answers what changes a call by its ID.
+// onCall serves the requests that change a call by its ID.
 func (s *Service) onCall(w http.ResponseWriter, q *request, change func(call, user ID)) {
 	id, ok := ParseID(q.args[0])
 	if !ok {
@@ -181,7 +181,7 @@ func (s *Service) initiateSocket(w http.ResponseWriter, q *request) {
 	socket.serve(func() { s.hangUp(c, 0) })
 }
 
-// answerSocket answers a call and is the callee's side of it.
+// answerSocket picks up a call and is the callee's side of it.
 func (s *Service) answerSocket(w http.ResponseWriter, q *request) {
 	id, ok := ParseID(q.args[0])
 	if !ok {

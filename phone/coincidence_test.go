@@ -39,7 +39,7 @@ func (o once) Close() error   { return nil }
 func (o once) Addr() net.Addr { return &net.TCPAddr{} }
 
 // A ping takes its time to be written. A leg that ends meanwhile is closed by
-// 1001 behind it, and who does not answer that has closeWait.
+// 1001 behind it, and a peer that does not return that has closeWait.
 func TestALegThatEndsWhileAPingIsWritten(t *testing.T) {
 	for name, answers := range map[string]bool{"answered": true, "not answered": false} {
 		t.Run(name, func(t *testing.T) {
@@ -89,7 +89,7 @@ func TestALegThatEndsWhileAPingIsWritten(t *testing.T) {
 	}
 }
 
-// Who writes too much may do so in place of a pong: he is told at once.
+// A peer may write too much in place of a pong: it is told at once.
 func TestWhoWritesTooMuchWhileAPingIsNotAnsweredIsTold(t *testing.T) {
 	at(t, func(h *house) {
 		ws, _, err := websocket.Dial(h.t.Context(), "http://"+houseAddr+"/api/v3/notification/socket", &websocket.DialOptions{HTTPClient: h.client,

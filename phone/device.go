@@ -73,9 +73,8 @@ func (s *Service) leave() {
 	s.serving.Done()
 }
 
-// drop ends a user's call, if stays does not say that it may go on with the
-// token that its socket was opened with, and his notification sockets likewise.
-// s.mu is held.
+// drop ends a user's call and his notification sockets, but for those that
+// stays lets go on with the token they were opened with. s.mu is held.
 func (s *Service) drop(user ID, stays func(tokenHash) bool) {
 	if c := s.busy[user]; c != nil {
 		side := 0
@@ -101,8 +100,8 @@ func (s *Service) dropToken(q *request) {
 }
 
 // outlived drops what the request has just opened, and says so, if its token has
-// ended since it was let in. Who ends a token sees what is open, and who opens
-// something looks at the token after that: one of them sees the other.
+// ended since it was let in. Ending a token looks at what is open, and opening
+// something looks at the token afterwards: one of the two sees the other.
 func (s *Service) outlived(q *request) bool {
 	_, err := s.cfg.Store.withToken(context.WithoutCancel(q.Context()), q.token)
 	if !errors.Is(err, ErrNoUser) {

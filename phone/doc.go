@@ -1,6 +1,6 @@
 // Package phone is calls over WebSocket: users log in, keep a notification
-// socket open on each device, call each other, and speak through two sockets
-// whose audio is passed on here, or on a path of their own.
+// socket open on each device, and call each other. They speak through two
+// sockets whose audio is passed on here, or on a path of their own.
 //
 // Where to look:
 //

@@ -26,7 +26,7 @@ type frame struct {
 
 var smallFrames = sync.Pool{New: func() any { return &frame{room: make([]byte, smallFrame)} }}
 
-// newFrame answers an empty frame from the pool.
+// newFrame returns an empty frame from the pool.
 func newFrame() *frame { return smallFrames.Get().(*frame) }
 
 // free gives the frame back. Nobody may use it afterwards.
@@ -65,8 +65,8 @@ func (f *frame) read(r io.Reader) error {
 	}
 }
 
-// isAudio says whether a message is as long as the samples that it announces: a
-// client reads past its end otherwise.
+// isAudio reports whether a message is as long as the samples that it
+// announces: a client reads past its end otherwise.
 func isAudio(message []byte) bool {
 	if len(message) < 4 || len(message) > maxMessage {
 		return false

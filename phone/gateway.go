@@ -20,7 +20,7 @@ type Gateway struct {
 	Ports *media.Ports
 	// Domain is the host of our From.
 	Domain string
-	// Credentials answer the challenges of Domain's servers; nil: none do.
+	// Credentials are for the challenges of Domain's servers; nil: there are none.
 	Credentials func() sipflow.Credentials
 	// User is the SIP user of Domain whose name, or one of whose names, a caller
 	// has proved by digest; "" for others, a trunk. Nil: there are none.
@@ -184,7 +184,7 @@ func (s *Service) dial(ctx context.Context, c *call) error {
 	}
 	call.HangUp(context.Cause(p.ctx))
 	p.session.Close()
-	wait := time.NewTimer(closeWait) // a phone that does not answer its BYE keeps nobody
+	wait := time.NewTimer(closeWait) // a phone that does not respond to its BYE keeps nobody
 	defer wait.Stop()
 	select {
 	case <-call.Done():
@@ -266,7 +266,7 @@ func ending(o Outcome) error {
 func (s *Service) Take(ctx context.Context, in *sipflow.Incoming, name string, ring time.Duration) error {
 	c, code, err := s.fromPhone(ctx, in, name)
 	if err != nil {
-		if ctx.Err() != nil { // who waits no more gets no answer
+		if ctx.Err() != nil { // a caller that is gone gets no response
 			return context.Cause(ctx)
 		}
 		s.log.Error("the phone's database fails", "error", err)
@@ -304,7 +304,7 @@ func (s *Service) Take(ctx context.Context, in *sipflow.Incoming, name string, r
 	return err
 }
 
-// await answers the caller when a device has, and stays in the call.
+// await picks up for the caller when a device has, and stays in the call.
 func (p *sipSide) await(in *sipflow.Incoming, ring time.Duration) error {
 	limit := time.AfterFunc(ring, func() { p.s.unanswered(p.c) })
 	defer limit.Stop()
@@ -330,8 +330,8 @@ func asSIP(r *refusal) error {
 	return refusing(500)
 }
 
-// fromPhone makes the call of a phone, or says why not: by the code for the
-// caller, who is not told who refuses him.
+// fromPhone makes the call of a phone, or returns why not: as a code for the
+// caller, which does not tell him who refuses him.
 func (s *Service) fromPhone(ctx context.Context, in *sipflow.Incoming, name string) (c *call, code int, err error) {
 	to, err := s.cfg.Store.Find(ctx, name)
 	if errors.Is(err, ErrNoUser) {
@@ -362,10 +362,10 @@ func (s *Service) fromPhone(ctx context.Context, in *sipflow.Incoming, name stri
 	return &call{id: NewID(), caller: from, callee: callee.User, guest: guest, peer: in.Source.Addr().Unmap()}, 0, nil
 }
 
-// callerOf is the user whose phone calls, or a guest. Who has proved to be a SIP
-// user of ours is that one: what he writes in From, another of his names or
-// somebody's host, neither makes him somebody else nor hides whom others have
-// blocked.
+// callerOf is the user whose phone calls, or a guest. A caller that digest has
+// proved is that user, whatever From says. Another of his names, or a foreign
+// host, neither makes him somebody else nor gets him past those who blocked
+// him.
 func (s *Service) callerOf(ctx context.Context, in *sipflow.Incoming) (u User, guest bool, err error) {
 	g := s.cfg.Gateway
 	addresses := []string{sipAddress(in.From.User, in.From.Host)}

@@ -27,7 +27,7 @@ type exchange struct {
 	heard   *ear
 	stop    func()
 	allowed func(target string) error
-	proved  string // the digest user of who calls
+	proved  string // the digest user of the caller
 
 	mu    sync.Mutex
 	taken []error // what Take returned

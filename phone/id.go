@@ -10,7 +10,7 @@ import (
 // makes up. It is read in either case and written in upper case.
 type ID [16]byte
 
-// NewID answers a random ID (RFC 9562 §5.4).
+// NewID returns a random ID (RFC 9562 §5.4).
 func NewID() (id ID) {
 	rand.Read(id[:]) // never fails
 	id[6] = id[6]&0x0f | 0x40

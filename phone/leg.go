@@ -18,11 +18,12 @@ const (
 )
 
 // A leg is one way to a user: one side of a call, or one of his notification
-// sockets. It is a queue that whoever serves it, a WebSocket as a rule, empties
-// in a goroutine of his own; what he hears he gives to hear. Nobody who puts
-// something into it waits. Its methods may be called from any goroutine.
+// sockets. It is a queue, which its server, as a rule a WebSocket, empties in a
+// goroutine of its own; what comes from the user the server passes to hear.
+// Putting something into the queue never waits. Its methods may be called from
+// any goroutine.
 type leg struct {
-	peer atomic.Pointer[leg] // who hears what is heard here; nil before the answer and after the end
+	peer atomic.Pointer[leg] // that hears what is heard here; nil before the answer and after the end
 	sums *relayed
 
 	// out takes the audio at once, in place of the queue: a SIP phone's leg. It
@@ -96,7 +97,7 @@ func (l *leg) play(f *frame) {
 	}
 }
 
-// tell queues a message that is never dropped. It answers false when the leg
+// tell queues a message that is never dropped. It returns false when the leg
 // has taken none for so long that it is given up, or has ended.
 func (l *leg) tell(message []byte) bool {
 	if l.out != nil {
@@ -136,8 +137,8 @@ func (l *leg) ring() {
 	}
 }
 
-// take answers what is to be sent next: a message, or audio that the caller
-// owns now, or neither; ended when nothing will come any more.
+// take returns what is to be sent next: a message, audio that the caller owns
+// now, or neither; ended when nothing more will come.
 func (l *leg) take() (message []byte, f *frame, ended bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

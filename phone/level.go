@@ -22,7 +22,7 @@ func CheckLevel(name string) error {
 	return fmt.Errorf("%q is no access level: write %s", name, strings.Join(Levels, ", "))
 }
 
-// reaches says whether an access level is least or more.
+// reaches reports whether an access level is least or more.
 func reaches(level, least string) bool {
 	return slices.Index(Levels, level) >= slices.Index(Levels, least)
 }

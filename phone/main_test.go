@@ -129,7 +129,7 @@ type house struct {
 
 var document *docstest.Document
 
-// known wants that an answer is described.
+// known wants that a response is described.
 func (h *house) known(method, path string, status int) {
 	h.t.Helper()
 	path, _, _ = strings.Cut(path, "?")
@@ -251,7 +251,8 @@ func (h *house) authorize(header http.Header, who string) {
 	}
 }
 
-// wants asks, and wants an answer of that status, and that reason if it is an error.
+// wants asks, and wants a response of that status, and that reason if it is an
+// error.
 func (h *house) wants(who, method, path, body string, status int, reason string) {
 	h.t.Helper()
 	res, text := h.ask(who, method, path, body)
@@ -328,7 +329,7 @@ func (c *client) read() {
 	}
 }
 
-// heard answers what came since it was asked last.
+// heard returns what came since it was asked last.
 func (c *client) heard() []string {
 	settle()
 	c.mu.Lock()

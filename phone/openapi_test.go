@@ -10,8 +10,8 @@ import (
 	"sipxrest/docs/docstest"
 )
 
-// described answers the operation of a request, by the path as docs/openapi.yaml
-// has it; nil for what is no route.
+// described returns the operation of a request, by the path as
+// docs/openapi.yaml has it; nil for what is no route.
 func described(doc *docstest.Document, method, path string) *docstest.Operation {
 	r, _ := find(path)
 	if r == nil || r.methods[method] == nil && method != http.MethodHead {

@@ -7,11 +7,11 @@ import (
 	"sipxrest/restauth"
 )
 
-// crossSite refuses the requests of pages that may not use the service, answers
-// the preflights of those that may, and says whether it has answered. Only
-// browsers send Origin, and no page can change it: who sends none is a native
-// client. What a page could do at all is little: it has no token unless its user
-// logs in there.
+// crossSite refuses the requests of pages that may not use the service, and
+// responds to the preflights of those that may. It reports whether it has
+// responded. Only browsers send Origin, and no page can change it: a request
+// without is a native client's. What a page could do at all is little: it has
+// no token unless its user logs in there.
 func (s *Service) crossSite(w http.ResponseWriter, r *http.Request) bool {
 	origin := r.Header.Get("Origin")
 	if len(s.origins) > 0 {

@@ -12,8 +12,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// giveToOwner gives a file that root made to the owner of its folder, as whom
-// the service runs. What fails is told when the service opens the file.
+// giveToOwner gives a file that root made to the owner of its folder: the
+// service runs as that user. What fails is told when the service opens the
+// file.
 func giveToOwner(f *os.File, dir string) {
 	info, err := os.Stat(dir)
 	if err != nil || os.Geteuid() != 0 {

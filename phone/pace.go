@@ -8,7 +8,7 @@ import (
 const (
 	// paceBytes is what is read of a socket in a second, beyond a first
 	// paceBurst: eight times what audio takes. Messages, pings and fragments cost
-	// a processor's time by their number, and who sends more waits.
+	// a processor's time by their number, and a client that sends more waits.
 	paceBytes = 256 << 10
 	// paceBurst is how long paceBytes may come at once after a gap in the network:
 	// audio of 16 s.

@@ -87,8 +87,8 @@ func (h *hashing) key(ctx context.Context, c cost, password string, salt []byte)
 	return argon2.IDKey([]byte(password), salt, c.passes, c.memory, c.parallel, keyLen), nil
 }
 
-// hash answers what is stored of a password: cost, salt, and a value from which
-// neither the password nor the key that seals tokens can be computed.
+// hash returns what is stored of a password: cost, salt, and a value that
+// reveals neither the password nor the key that seals tokens.
 func (h *hashing) hash(ctx context.Context, password string) (string, error) {
 	if password == "" || len(password) > maxPassword {
 		return "", fmt.Errorf("a password has 1 to %d bytes", maxPassword)
@@ -102,7 +102,7 @@ func (h *hashing) hash(ctx context.Context, password string) (string, error) {
 	return h.cost.encode(salt[:], derive(key, "verify")), nil
 }
 
-// check answers the key that seals the user's token, or ErrWrongPassword. It
+// check returns the key that seals the user's token, or ErrWrongPassword. It
 // takes the same time for a user who does not exist, whose stored is "".
 func (h *hashing) check(ctx context.Context, password, stored string) ([]byte, error) {
 	known := stored != ""

@@ -13,7 +13,7 @@ import (
 // Prefix is what the paths of all routes begin with.
 const Prefix = "/api/v3/"
 
-// A route is a path, with * for what differs, and what answers its methods.
+// A route is a path, with * for what differs, and the handlers of its methods.
 type route struct {
 	path    string
 	methods map[string]func(*Service, http.ResponseWriter, *request)
@@ -39,7 +39,7 @@ var routes = []route{
 
 type methods = map[string]func(*Service, http.ResponseWriter, *request)
 
-// find answers the route of a path, and what stands for its *.
+// find returns the route of a path, and what stands for its *.
 func find(path string) (*route, []string) {
 	path, ok := strings.CutPrefix(path, Prefix)
 	if !ok {
@@ -137,7 +137,7 @@ func allow(r *route) string {
 	return strings.Join(list, ", ")
 }
 
-// authenticate finds the user of the token, or has answered 401.
+// authenticate finds the user of the token, or has responded 401.
 func (s *Service) authenticate(w http.ResponseWriter, q *request) bool {
 	token := bearer(q.Request)
 	if token != "" {
@@ -154,7 +154,7 @@ func (s *Service) authenticate(w http.ResponseWriter, q *request) bool {
 	return false
 }
 
-// refuseToken answers who has no token that is good.
+// refuseToken refuses a request without a valid token.
 func (s *Service) refuseToken(w http.ResponseWriter) {
 	w.Header().Set("WWW-Authenticate", "Bearer")
 	s.refuse(w, errNotAuthenticated)
@@ -214,8 +214,8 @@ func (s *Service) refuseFor(w http.ResponseWriter, r *refusal, wait time.Duratio
 	refuseFor(w, r, wait)
 }
 
-// fail answers 500 for what is not the client's fault, and tells the operator.
-// Who waits no more gets no answer.
+// fail responds 500 for what is not the client's fault, and tells the operator.
+// A client that is gone gets no response.
 func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
 		return
@@ -224,18 +224,18 @@ func (s *Service) fail(w http.ResponseWriter, r *http.Request, err error) {
 	s.refuse(w, errInternal)
 }
 
-// Owns says whether a request is the service's, by its path.
+// Owns reports whether a request is the service's, by its path.
 func Owns(r *http.Request) bool { return strings.HasPrefix(r.URL.Path, Prefix) }
 
-// ReadsBody says whether the resource that r asks for reads r's body. It does so
-// before it calls anybody.
+// ReadsBody reports whether the resource that r asks for reads r's body. It
+// does so before it calls anybody.
 func ReadsBody(r *http.Request) bool {
 	route, _ := find(r.URL.Path)
 	return route != nil && route.body && r.Method == http.MethodPost
 }
 
-// Fail answers a status as the service does, where its server fails before it
-// is asked.
+// Fail writes a status as the service does, where its server fails before it is
+// asked.
 func Fail(w http.ResponseWriter, status int) {
 	refuse(w, &refusal{status, http.StatusText(status)})
 }

@@ -18,7 +18,7 @@ import (
 // Config is what a Service needs.
 type Config struct {
 	Store *Store
-	// Address answers whom a request comes from, for the count of failed log-ins.
+	// Address returns where a request comes from, for the count of failed log-ins.
 	Address func(*http.Request) netip.Addr
 	// Origins are the browser pages, as scheme://host[:port], that may use the
 	// service from another site.
@@ -43,8 +43,8 @@ type Config struct {
 	RequestRate int
 }
 
-// A Service answers /api/v3: who logs in, who calls whom, and the sockets that
-// the voices go through. Its methods may be called from any goroutine.
+// A Service serves /api/v3: log-ins, calls, and the sockets that the voices go
+// through. Its methods may be called from any goroutine.
 type Service struct {
 	cfg     Config
 	log     *slog.Logger
@@ -72,7 +72,7 @@ type Service struct {
 	closed   bool // no new sockets
 }
 
-// New answers a service on a store. Its error names the field of cfg.
+// New returns a service on a store. Its error names the field of cfg.
 func New(cfg Config, log *slog.Logger) (*Service, error) {
 	cfg.MinLevel = cmp.Or(cfg.MinLevel, DefaultLevel)
 	cfg.RingTime = cmp.Or(cfg.RingTime, 60*time.Second)
@@ -101,7 +101,7 @@ func New(cfg Config, log *slog.Logger) (*Service, error) {
 	return s, nil
 }
 
-// SetCalls switches calls on or off. While they are off their routes answer
+// SetCalls switches calls on or off. While they are off their routes respond
 // 451; those in progress go on.
 func (s *Service) SetCalls(on bool) { s.off.Store(!on) }
 

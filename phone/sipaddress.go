@@ -84,7 +84,7 @@ func (s *Store) SetSIP(ctx context.Context, id ID, address string) error {
 	return err
 }
 
-// WithSIP answers the user with a SIP address.
+// WithSIP returns the user with a SIP address.
 func (s *Store) WithSIP(ctx context.Context, address string) (User, error) {
 	return scanUser(s.bySIP.QueryRowContext(ctx, address).Scan)
 }

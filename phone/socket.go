@@ -27,9 +27,9 @@ const (
 	sendBuffer = 32 << 10
 )
 
-// A socket is a WebSocket that serves a leg. Three goroutines have part in it,
-// and all end with serve: the reader, which is that of the request, the writer,
-// and one that watches. Each ping is one more, until it is answered.
+// A socket is a WebSocket that serves a leg. Three goroutines serve it, and all
+// end with serve: the reader, which is that of the request, the writer, and one
+// that watches. Each ping is one more, until its pong.
 type socket struct {
 	leg  *leg
 	ws   *websocket.Conn
@@ -44,7 +44,7 @@ type socket struct {
 const subprotocol = "phone"
 
 // accept upgrades a request whose handshake was looked at; kind is what is sent.
-// When it fails it has answered.
+// When it fails it has responded.
 func (s *Service) accept(w http.ResponseWriter, r *http.Request, l *leg, kind websocket.MessageType) (*socket, error) {
 	keep := &hijacker{ResponseWriter: w, pace: s.pace}
 	ws, err := websocket.Accept(keep, r, &websocket.AcceptOptions{
@@ -55,7 +55,7 @@ func (s *Service) accept(w http.ResponseWriter, r *http.Request, l *leg, kind we
 	if err != nil {
 		return nil, err
 	}
-	ws.SetReadLimit(maxMessage + 1) // who exceeds maxMessage is told by us
+	ws.SetReadLimit(maxMessage + 1) // we refuse longer messages ourselves
 	return &socket{leg: l, ws: ws, conn: keep.conn, kind: kind, done: make(chan struct{})}, nil
 }
 
@@ -114,12 +114,13 @@ func (s *socket) serve(gone func()) {
 		_ = s.ws.Close(code, "") // and wait: what is told must not be lost by closing while more comes
 	}
 	s.conn.Close()
-	_ = s.ws.CloseNow() // ends pings that nobody answers any more
+	_ = s.ws.CloseNow() // ends pings that get no pong any more
 	s.pings.Wait()
 }
 
 // read gives the audio that comes to the leg, until the connection ends. Pings
-// and closes are answered meanwhile, and who writes too much gets 1009.
+// and closes get their replies meanwhile, and a peer that writes too much gets
+// 1009.
 func (s *socket) read() error {
 	for {
 		kind, r, err := s.ws.Reader(context.Background())
@@ -171,7 +172,8 @@ func (s *socket) write() {
 	}
 }
 
-// close says 1001 and waits for the answer; watch sees to it that this ends.
+// close says 1001 and waits for the other side's close; watch sees to it that
+// this ends.
 func (s *socket) close() {
 	select {
 	case <-s.done: // the other side has closed
@@ -181,7 +183,7 @@ func (s *socket) close() {
 }
 
 // watch sees whether the other side is still there, and cuts the connection
-// when a close is not answered, or cannot even be written.
+// when a close is not returned, or cannot even be written.
 func (s *socket) watch() {
 	tick := time.NewTicker(pingEvery)
 	defer tick.Stop()
@@ -203,13 +205,13 @@ func (s *socket) watch() {
 	}
 }
 
-// ping cuts the connection when a ping is not answered. The leg's end does not
+// ping cuts the connection when a ping gets no pong. The leg's end does not
 // end its context: a context that ends while a frame is written takes the whole
 // connection with it, and the other side would never read why it is closed.
 func (s *socket) ping() {
 	ctx, cancel := context.WithTimeout(context.Background(), pongWait)
 	defer cancel()
 	if err := s.ws.Ping(ctx); err != nil && s.leg.over.Err() == nil {
-		s.conn.Close() // who is being closed has closeWait for his answer
+		s.conn.Close() // the peer has closeWait for its close frame
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/coder/websocket"
 )
 
-// Who does not read loses the oldest audio, never what tells him that the call
-// is up, and nobody else waits for him.
+// A peer that does not read loses the oldest audio, never what tells it that
+// the call is up. Nobody else waits for it.
 func TestASlowReaderLosesTheOldest(t *testing.T) {
 	at(t, func(h *house) {
 		c := h.ringing()
@@ -45,8 +45,8 @@ func TestASlowReaderLosesTheOldest(t *testing.T) {
 	})
 }
 
-// Who reads nothing for a while hears what is said then, and not what was said
-// before: neither we nor the kernel keep it for him.
+// A peer that reads nothing for a while hears what is said then, and not what
+// was said before: neither we nor the kernel keep it.
 func TestWhoReadsNothingIsNotLate(t *testing.T) {
 	at(t, func(h *house) {
 		c := h.ringing()
@@ -161,7 +161,7 @@ func TestWhoDoesNotAnswerPingsIsGone(t *testing.T) {
 	})
 }
 
-// A callee that neither reads nor answers the close is cut off after five
+// A callee that neither reads nor returns the close is cut off after five
 // seconds; the caller is told at once.
 func TestACloseThatIsNotAnsweredIsHard(t *testing.T) {
 	at(t, func(h *house) {
@@ -224,7 +224,7 @@ func (h *house) raw(who, path string) net.Conn {
 	return conn
 }
 
-// upgraded reads the answer to a request for a WebSocket.
+// upgraded reads the response to a request for a WebSocket.
 func upgraded(t *testing.T, conn net.Conn) {
 	t.Helper()
 	head := make([]byte, 0, 512)
@@ -238,8 +238,8 @@ func upgraded(t *testing.T, conn net.Conn) {
 	}
 }
 
-// Whatever is not WebSocket ends the call; who says half a message by drops is
-// cut off when he does not answer a ping.
+// Whatever is not WebSocket ends the call. A peer that sends half a message by
+// drops is cut off when a ping gets no pong.
 func TestWhatIsNoWebSocketEndsTheCall(t *testing.T) {
 	for name, bytes := range map[string]string{
 		"not masked":        "\x82\x04\x00\x00\x00\x00",

@@ -16,7 +16,7 @@ type Stats struct {
 	Mediated, Direct uint64 // calls begun
 	Answered         uint64 // mediated ones
 	Outcomes         [numOutcomes]uint64
-	Refused          uint64 // requests answered 4xx or 5xx
+	Refused          uint64 // requests refused with 4xx or 5xx
 	LoginsFailed     uint64
 
 	ToPhones, FromPhones uint64      // calls that rang a SIP phone, or came from one

@@ -178,9 +178,9 @@ func (s *Store) Close() error {
 	return s.db.Close()
 }
 
-// changes answers a function that says whether another connection, of this
-// process or of another, has changed the database since it was last asked, and
-// one that ends it.
+// changes returns two functions. One reports whether another connection, of
+// this process or of another, has changed the database since the last call. The
+// other ends it.
 func (s *Store) changes(ctx context.Context) (changed func() bool, end func(), err error) {
 	conn, err := s.db.Conn(ctx)
 	if err != nil {

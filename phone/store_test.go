@@ -460,8 +460,7 @@ func TestPasswordsAreGuessedSlowly(t *testing.T) {
 	})
 }
 
-// Who has many passwords looked at at once learns no more than who tries one
-// after another.
+// Many guesses at once learn no more than one after another.
 func TestPasswordsAreNotGuessedAtOnce(t *testing.T) {
 	at(t, func(h *house) {
 		for range maxHashing { // what comes now waits

@@ -13,16 +13,16 @@ import (
 	"time"
 )
 
-// A user has one token, which all his devices share: who logs in again gets the
-// same. The database holds its hash, by which it is looked up, and the token
-// itself sealed with a key that only the password gives, so that a log-in can
-// answer it and a copy of the database cannot.
+// A user has one token, which all his devices share: each log-in gets the same.
+// The database looks it up by its hash. It also holds the token itself, sealed
+// with a key that only the password gives: a log-in can return it, a copy of
+// the database cannot.
 
 const tokenLen = 32 // bytes
 
 var tokenText = base64.RawURLEncoding
 
-// LogIn answers the user and his token, a new one if he has none. Errors are
+// LogIn returns the user and his token, a new one if he has none. Errors are
 // ErrWrongPassword, errBusy and those of the database.
 func (s *Store) LogIn(ctx context.Context, username, password string) (User, string, error) {
 	var stored string
@@ -38,7 +38,7 @@ func (s *Store) LogIn(ctx context.Context, username, password string) (User, str
 	return u, token, err
 }
 
-// token answers the token of a user whose password is stored so, or makes one.
+// token returns the token of a user whose password is stored so, or makes one.
 func (s *Store) token(ctx context.Context, user ID, stored string, key []byte) (string, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
@@ -87,7 +87,7 @@ func (s *Store) token(ctx context.Context, user ID, stored string, key []byte) (
 // tokenHash is what a token is known by once it was read.
 type tokenHash [sha256.Size]byte
 
-// withToken answers the user of a token; ErrNoUser when it is nobody's. What is
+// withToken returns the user of a token; ErrNoUser when it is nobody's. What is
 // looked up is the hash: how long it takes tells nothing of any token.
 func (s *Store) withToken(ctx context.Context, hash tokenHash) (User, error) {
 	var found []byte
@@ -105,7 +105,7 @@ func (s *Store) endToken(ctx context.Context, hash tokenHash) error {
 	return err
 }
 
-// tokens answers the hashes of all tokens.
+// tokens returns the hashes of all tokens.
 func (s *Store) tokens(ctx context.Context) (map[tokenHash]bool, error) {
 	rows, err := s.db.QueryContext(ctx, `SELECT hash FROM tokens`)
 	if err != nil {

@@ -105,7 +105,7 @@ func (s *Store) Add(ctx context.Context, u User, password string) (User, error) 
 	return u, nil
 }
 
-// Find answers a user by name or by ID.
+// Find returns a user by name or by ID.
 func (s *Store) Find(ctx context.Context, who string) (User, error) {
 	var password string
 	u, err := scanUser(s.byName.QueryRowContext(ctx, nameKey(who)).Scan, &password)
@@ -118,12 +118,12 @@ func (s *Store) Find(ctx context.Context, who string) (User, error) {
 	return u, err
 }
 
-// Get answers a user by ID.
+// Get returns a user by ID.
 func (s *Store) Get(ctx context.Context, id ID) (User, error) {
 	return scanUser(s.db.QueryRowContext(ctx, `SELECT `+userColumns+` FROM users u WHERE u.id = ?`, id.String()).Scan)
 }
 
-// List answers all users by name.
+// List returns all users by name.
 func (s *Store) List(ctx context.Context) ([]User, error) {
 	return s.users(ctx, `SELECT `+userColumns+` FROM users u ORDER BY u.name_key`)
 }
@@ -170,8 +170,8 @@ func (s *Store) Delete(ctx context.Context, id ID) error {
 	return s.changeOne(ctx, `DELETE FROM users WHERE id = ?`, id.String())
 }
 
-// SetPassword gives a user another password, and ends his token: who has the
-// old one is logged out.
+// SetPassword gives a user another password, and ends his token: devices with
+// the old one are logged out.
 func (s *Store) SetPassword(ctx context.Context, id ID, password string) error {
 	hash, err := s.hashing.hash(ctx, password)
 	if err != nil {

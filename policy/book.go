@@ -39,7 +39,7 @@ type Config struct {
 	Default string
 	// Users are the policies of single users, by user name or alias.
 	Users map[string]string
-	// Known says whether a user part is that of one of our users, or an alias.
+	// Known reports whether a user part is that of one of our users, or an alias.
 	// It is internal then, whatever number it looks like. May be nil.
 	Known func(user string) bool
 }
@@ -120,7 +120,7 @@ func (b *Book) Names() []string { return slices.Sorted(maps.Keys(b.policies)) }
 // Default is the policy of everybody, empty for none.
 func (b *Book) Default() string { return b.normal }
 
-// InUse says whether Config gives anybody a policy.
+// InUse reports whether Config gives anybody a policy.
 func (b *Book) InUse() bool { return b.normal != "" || len(b.users) > 0 }
 
 // Users are the names to which Config.Users gives a policy, sorted.
@@ -138,7 +138,7 @@ func (b *Book) Of(names ...string) string {
 	return b.normal
 }
 
-// Guesses says whether a policy looks at classes of numbers that cannot be
+// Guesses reports whether a policy looks at classes of numbers that cannot be
 // told in the national form, because Dial.Country is not set.
 func (b *Book) Guesses(policy string) bool {
 	c := b.policies[policy]
@@ -189,9 +189,9 @@ type Verdict struct {
 	Term    string // of the rule
 }
 
-// Check says whether a policy lets a target be dialled: a SIP, SIPS or tel
-// URI, or user@host as in one. Nil means yes. Every reading of it must be
-// allowed. Without a policy everything is.
+// Check returns why a policy does not let a target be dialled: a SIP, SIPS or
+// tel URI, or user@host as in one. Nil means that it does. Every reading of it
+// must be allowed. Without a policy everything is.
 func (b *Book) Check(policy, target string) error {
 	if policy == "" || policy == Unrestricted {
 		return nil

@@ -160,7 +160,7 @@ func connected(num *phonenumbers.PhoneNumber) *phonenumbers.PhoneNumber {
 	return num
 }
 
-// isAt says whether a number is one of the country's.
+// isAt reports whether a number is one of the country's.
 func isAt(num *phonenumbers.PhoneNumber, home string) bool {
 	if home == "" || int(num.GetCountryCode()) != phonenumbers.GetCountryCodeForRegion(home) {
 		return false
@@ -170,7 +170,7 @@ func isAt(num *phonenumbers.PhoneNumber, home string) bool {
 		phonenumbers.IsValidNumberForRegion(num, home)
 }
 
-// emergency says whether digits are an emergency number. Without a country
+// emergency reports whether digits are an emergency number. Without a country
 // those count that each mobile phone knows (3GPP TS 22.101 §10.1.1).
 func emergency(digits, home string) bool {
 	if home == "" {
@@ -179,7 +179,7 @@ func emergency(digits, home string) bool {
 	return phonenumbers.IsEmergencyNumber(digits, home)
 }
 
-// premiumShort says whether a number that only the country itself knows is a
+// premiumShort reports whether a number that only the country itself knows is a
 // premium one.
 func premiumShort(digits, home string) bool {
 	// 118 are directory enquiries in Europe, which put calls through at their

@@ -1,7 +1,7 @@
-// Package policy says who may be dialled: it reads what a client or a phone
-// wants to have called, in whatever spelling, as the numbers that it may mean,
-// tells what class each of them is (premium, international, internal…), and
-// looks them up in an ordered list of rules.
+// Package policy says who may be dialled. It reads a target of a client or a
+// phone, in whatever spelling, as the numbers that it may mean. It tells the
+// class of each (premium, international, internal…), and looks them up in an
+// ordered list of rules.
 //
 // A text may mean more than one number: "0049…" is a number abroad to one
 // dialling plan and a local one to another. Each meaning is a Reading, and all

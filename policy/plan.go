@@ -86,7 +86,7 @@ type plan struct {
 // maxReadings bounds how much one target can mean.
 const maxReadings = 64
 
-// readings answers everything that a target may mean, at least one reading.
+// readings returns everything that a target may mean, at least one reading.
 func (p *plan) readings(text string) (list []Reading) {
 	t := parseTarget(text, p.domain)
 	if t.odd != "" {
@@ -244,8 +244,9 @@ func (p *plan) public(digits string, bare bool, add func(Reading)) {
 	if !bare || foreign || digits[0] == '0' {
 		return
 	}
-	// What may be a number of the country is nothing else. But where numbers
-	// begin with a 0, ten digits without one are none of them.
+	// Digits that may be a number of the country are read as nothing else. But
+	// where its numbers begin with a 0, ten digits without one are no number of
+	// it.
 	prefix := nationalPrefix(p.Country)
 	if !possible || len(digits) >= 10 && prefix != "" && !strings.HasPrefix(countryCode(p.Country), prefix) {
 		p.abroad(digits, false, add)
@@ -253,8 +254,8 @@ func (p *plan) public(digits string, bare bool, add func(Reading)) {
 }
 
 // home reads digits as a number of the country, with its prefixes or without.
-// It answers whether a number can have that length; one that does not exist is
-// added only if always.
+// It reports whether a number can have that length. A number that does not
+// exist is added only if always.
 func (p *plan) home(digits string, always bool, add func(Reading)) (possible bool) {
 	if len(digits) > 20 {
 		digits = digits[:20]
@@ -278,7 +279,7 @@ func (p *plan) home(digits string, always bool, add func(Reading)) (possible boo
 		if valid || always {
 			full := phonenumbers.Format(num, phonenumbers.E164)
 			add(Reading{Dialled: digits, Number: full, Classes: c})
-			if !valid { // what there is no such number of means what its full form means
+			if !valid { // an impossible national number is read as its international form
 				p.abroad(full[1:], false, add)
 			}
 		}

@@ -156,7 +156,7 @@ func (p *plan) patternOf(number string) string {
 	return number
 }
 
-// match answers the first term that a reading has. A refused number is refused
+// match returns the first term that a reading has. A refused number is refused
 // with more digits after it too: exchanges do not listen to those.
 func (r *rule) match(g *Reading) string {
 	for i := range r.terms {
@@ -183,7 +183,7 @@ func (r *rule) match(g *Reading) string {
 	return ""
 }
 
-// begins says whether a number begins as the pattern does.
+// begins reports whether a number begins as the pattern does.
 func begins(number, pattern string) bool {
 	if len(number) < len(pattern) {
 		return false

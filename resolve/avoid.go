@@ -23,7 +23,8 @@ type avoided struct {
 }
 
 // Failed puts hop behind the others of its target for Config.AvoidFor: call it
-// when the hop refused the connection, timed out or answered 503 (RFC 3263 §4.3).
+// when the hop refused the connection, timed out or responded 503 (RFC 3263
+// §4.3).
 func (r *Resolver) Failed(hop Hop) { r.FailedFor(hop, r.avoided.keep) }
 
 // FailedFor is Failed for a hop that said how long it will not serve.

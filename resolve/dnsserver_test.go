@@ -118,7 +118,7 @@ func (z *zone) exchange(_ context.Context, q *dns.Msg, _ string) (*dns.Msg, erro
 	return z.reply(q), nil
 }
 
-// serve answers for h on a free port of UDP and TCP.
+// serve runs h on a free port of UDP and TCP.
 func serve(t testing.TB, h dns.Handler) string {
 	t.Helper()
 	var pc net.PacketConn

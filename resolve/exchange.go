@@ -92,7 +92,7 @@ func dial(ctx context.Context, network, server string) (net.Conn, func(), error)
 	return conn, func() { unwatch(); conn.Close() }, nil
 }
 
-// answers says whether m is a response to q (RFC 5452 §9.1).
+// answers reports whether m is a response to q (RFC 5452 §9.1).
 func answers(m, q *dns.Msg) bool {
 	if m.Id != q.Id || !m.Response || m.Opcode != dns.OpcodeQuery {
 		return false

@@ -76,7 +76,7 @@ func (r *Resolver) ask(k key) pending {
 	return pending{known, f}
 }
 
-// wait returns the answer of p. It has an err if there are no records, or if
+// wait returns the answer for p. It has an err if there are no records, or if
 // ctx ended first. An expired answer serves if the servers take longer than
 // one query may.
 func (r *Resolver) wait(ctx context.Context, k key, p pending) *answer {

@@ -1,6 +1,6 @@
-// Package resolve answers where requests for a SIP URI go: RFC 3263 with NAPTR
-// (RFC 3403), SRV (RFC 2782) and A/AAAA look-ups, a cache that keeps every
-// record set for its TTL, and a memory of the servers that failed lately.
+// Package resolve finds where requests for a SIP URI go: RFC 3263 with NAPTR
+// (RFC 3403), SRV (RFC 2782) and A/AAAA look-ups. Its cache keeps every record
+// set for its TTL, and it remembers the servers that failed lately.
 //
 // A [Resolver] never trusts the size or sense of what comes back: record sets,
 // alias chains, the cache, look-ups in flight and the result are all bounded.
@@ -33,7 +33,7 @@ const (
 	maxFlights  = 1024 // names being looked up at a time
 	maxSockets  = 64   // queries on the wire at a time
 	maxAvoided  = 1024 // hops remembered as failed
-	maxTrusted  = 256  // addresses answered by Addresses
+	maxTrusted  = 256  // addresses returned by Addresses
 	maxHostName = 240  // leaves room for "_sips._tcp." within 253 (RFC 1035 §2.3.4)
 
 	retryAfter  = 5 * time.Second        // how long a look-up that failed is not repeated
@@ -84,7 +84,7 @@ type Config struct {
 	Exchange func(ctx context.Context, query *dns.Msg, server string) (*dns.Msg, error)
 }
 
-// Resolver answers Hops and Addresses. It is safe for concurrent use.
+// Resolver resolves Hops and Addresses. It is safe for concurrent use.
 type Resolver struct {
 	transports []string
 	network    string

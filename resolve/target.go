@@ -198,7 +198,7 @@ func parseHost(s string) (string, netip.Addr, error) {
 	return strings.ToLower(name), netip.Addr{}, nil
 }
 
-// usable says whether a server can have the address. 0.0.0.0 would reach our
+// usable reports whether a server can have the address. 0.0.0.0 would reach our
 // own machine.
 func usable(a netip.Addr) bool {
 	return a.IsValid() && !a.IsUnspecified() && !a.IsMulticast() && a != netip.AddrFrom4([4]byte{255, 255, 255, 255})

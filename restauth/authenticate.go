@@ -43,7 +43,7 @@ const (
 	busy             // too many PINs are being checked
 )
 
-// authenticate lets r in if it proves the agent's PIN, else it has answered.
+// authenticate lets r in if it proves the agent's PIN, else it has responded.
 func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener, addr netip.Addr, agentText string) (*User, bool) {
 	snapshot := g.users.now.Load()
 	agent := snapshot.lookup(agentText, g.cfg.Domain)
@@ -193,8 +193,8 @@ func (g *Gate) checkDigest(r *http.Request, l *listener, s *snapshot, agent *Use
 		c.Realm != g.cfg.Realm || !sameTarget(c.URI, r.RequestURI) {
 		return wrong, nil
 	}
-	// Only who knows the PIN gets here, so that only he learns what is wrong
-	// with his nonce, and only he makes us remember one.
+	// Only a client that knows the PIN gets here: no other learns what is wrong
+	// with its nonce, or makes us remember one.
 	id, fresh := g.nonces.Verify(c.Nonce, l.scope, now)
 	if !fresh || !g.nonces.Use(id, count, now) {
 		return stale, nil

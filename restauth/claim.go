@@ -9,7 +9,7 @@ import (
 
 // Claim is the user name that r's Authorization header field gives, not
 // verified; "" if there is none that can be read. Resources whose path does not
-// say who acts ask Authorize for it.
+// name the agent pass it to Authorize.
 func Claim(r *http.Request) string {
 	given := r.Header["Authorization"]
 	if len(given) != 1 || len(given[0]) > maxAuthorization {

@@ -55,7 +55,7 @@ func (s *server) dial(t *testing.T) *conn {
 	return &conn{t, c, bufio.NewReader(c)}
 }
 
-// send sends text, in which the lines end with LF, and reads the answer.
+// send sends text, in which the lines end with LF, and reads the response.
 func (c *conn) send(text string) *http.Response {
 	c.t.Helper()
 	if _, err := io.WriteString(c, strings.ReplaceAll(text, "\n", "\r\n")); err != nil {

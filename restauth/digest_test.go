@@ -34,7 +34,7 @@ func TestExampleOfRFC7616(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, d.algorithm = range []string{"MD5", "SHA-256"} {
-		// The nonce is not ours, but the answer tells that the rest is right.
+		// The nonce is not ours, but the response tells that the rest is right.
 		res := do(g.Listener(PIN, false, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			g.Authorize(w, r, "Mufasa")
 		})), with(request("GET", d.uri), d.String()))

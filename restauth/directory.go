@@ -6,9 +6,9 @@ import (
 )
 
 // A directory finds users by name and alias. It holds no pointers but to three
-// blocks of bytes and numbers, so that the garbage collector, which runs about
-// once a second under load, need not walk every user each time: with 40,000
-// users that was a tenth of a call's CPU time (see BENCHMARKS.md).
+// blocks of bytes and numbers: the garbage collector, which runs about once a
+// second under load, need not walk every user. With 40,000 users that was a
+// tenth of a call's CPU time (see BENCHMARKS.md).
 type directory struct {
 	text  string   // the users one after the other; see pack
 	users []uint32 // where each begins in text, in the order of the files

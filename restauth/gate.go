@@ -62,7 +62,7 @@ type Gate struct {
 	nonces  *digest.Nonces
 	crypter *crypter
 	guesses *limit.Failures
-	// wrongPINs are logged a line for many: who guesses must not fill the disk.
+	// wrongPINs are logged a line for many: guessing must not fill the disk.
 	wrongPINs limit.Log[guess]
 	// Likewise pages by their origin, browsers by the name that they call by, and
 	// peers: whoever set up the page or the peer looks for the reason in the log.
@@ -182,7 +182,7 @@ func listenerOf(r *http.Request) *listener {
 }
 
 // Authorize reports whether r may act as the agent, who is named by a user name
-// or an alias. If not, it has answered: 401 with a challenge, 403 on a
+// or an alias. If not, it has responded: 401 with a challenge, 403 on a
 // listener for trusted peers, or 429 after too many wrong PINs.
 //
 // A nil user with true means a trusted peer that named an agent who does not

@@ -222,7 +222,7 @@ func TestUserWithoutPINIsRefused(t *testing.T) {
 	wantStatus(t, do(g.on(PIN, false), request("POST", "/x?agent=nobody")), 401)
 }
 
-// Attack 12: the answer does not tell who exists.
+// Attack 12: the response does not tell who exists.
 func TestUnknownUserLooksLikeAWrongPIN(t *testing.T) {
 	g := newGate(t, Config{})
 	h := g.on(PIN, true)

@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Who guesses many PINs at once learns no more than who does it one after
-// another: not even that one of them was right.
+// Many guesses of a PIN at once learn no more than one after another: not even
+// that one of them was right.
 func TestGuessesAtOnceAreNoMoreThanOneAfterAnother(t *testing.T) {
 	h := newGate(t, Config{})
 	on := h.on(TrustedOrPIN, true)

@@ -108,7 +108,7 @@ func newGate(t testing.TB, cfg Config, options ...func(*harness)) *harness {
 }
 
 // agentHandler authorizes for the agent= of the query, as the call
-// controller does, and answers with who it was.
+// controller does, and responds with who it was.
 func (h *harness) agentHandler(authorize func(http.ResponseWriter, *http.Request, string) (*User, bool)) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		agent := "201"

@@ -11,9 +11,9 @@ import (
 	"sipxrest/internal/limit"
 )
 
-// A page whose name leads to our address has our origin in its reader's browser:
-// it may send what it likes in the name of a trusted address, and read the
-// answers (DNS rebinding). What it cannot do is call us by a name of ours, so
+// A page whose name leads to our address has our origin in its reader's browser
+// (DNS rebinding). It may send what it likes in the name of a trusted address,
+// and read the responses. What it cannot do is call us by a name of ours, so
 // browsers have to. Other programs may call by any name.
 
 // names are the hosts by which browsers may call.
@@ -76,7 +76,7 @@ func (l *listener) byBrowser(r *http.Request) bool {
 func (g *Gate) OurName(host string) bool { return g.names.ours(host) }
 
 // Named is the handler of a listener that lets everybody in, such as that of
-// metrics, but refuses browsers that call by a name which is not ours.
+// metrics. It refuses only browsers that call by a name which is not ours.
 func (g *Gate) Named(h http.Handler) http.Handler {
 	l := &listener{gate: g, policy: TrustedOnly, next: h}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -86,8 +86,8 @@ func (g *Gate) Named(h http.Handler) http.Handler {
 	})
 }
 
-// misnamed refuses a browser that calls by a name that is not ours, and says
-// whether it has answered. A page that may call is known by its origin.
+// misnamed refuses a browser that calls by a name that is not ours, and reports
+// whether it has responded. A page that may call is known by its origin.
 func (l *listener) misnamed(w http.ResponseWriter, r *http.Request) bool {
 	g := l.gate
 	if !l.byBrowser(r) || g.names.ours(r.Host) || g.origins[r.Header.Get("Origin")] {

@@ -32,7 +32,8 @@ type CORS struct {
 }
 
 // Answer lets the page that sent r read the response. For a preflight it is the
-// response, and Answer reports that it has sent it. Who calls it has checked Origin.
+// response, and Answer reports that it has sent it. Its caller has checked
+// Origin.
 func (c *CORS) Answer(w http.ResponseWriter, r *http.Request) bool {
 	h := w.Header()
 	h.Set("Access-Control-Allow-Origin", r.Header.Get("Origin"))
@@ -65,8 +66,8 @@ func SameHost(origin, host string) bool {
 	return err == nil && u.Host != "" && strings.EqualFold(u.Host, host)
 }
 
-// crossSite refuses the requests of pages that may not call, answers the
-// preflights of those that may, and reports whether it has answered. Responses
+// crossSite refuses the requests of pages that may not call, responds to the
+// preflights of those that may, and reports whether it has responded. Responses
 // to allowed pages get the CORS headers that let them be read.
 //
 // Only browsers send Origin and Sec-Fetch-Site, and no page can change them,
@@ -99,7 +100,7 @@ func (g *Gate) crossSite(w http.ResponseWriter, r *http.Request) bool {
 }
 
 // changesState reports whether a page could do harm by r without reading the
-// answer. A WebSocket opens with a GET, and browsers let every page do so.
+// response. A WebSocket opens with a GET, and browsers let every page do so.
 func changesState(r *http.Request) bool {
 	switch r.Method {
 	case http.MethodGet, http.MethodHead:

@@ -48,13 +48,13 @@ func (u *User) HasPIN() bool { return u.pin != pin{} }
 // not be logged.
 func (u *User) ClearPIN() string { return u.pin.clear }
 
-// HasSIPSecret reports whether a SIP proxy's digest challenge can be answered for
-// the user.
+// HasSIPSecret reports whether the user has credentials for a SIP proxy's
+// digest challenge.
 func (u *User) HasSIPSecret() bool {
 	return u.SIPPassword != "" || u.SIPHA1 != "" || u.SIPHA1SHA256 != ""
 }
 
-// SIP returns what answers a SIP proxy's digest challenge for the user.
+// SIP returns the user's credentials for a SIP proxy's digest challenge.
 func (u *User) SIP() digest.Credentials {
 	return digest.Credentials{Username: u.Name, Password: u.SIPPassword, HA1: u.SIPHA1, HA1SHA256: u.SIPHA1SHA256}
 }

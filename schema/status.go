@@ -1,5 +1,5 @@
 // Package schema reads and writes the documents of a sipXecs installation:
-// the status documents that callcontroller answers with, and the files under
+// the status documents that callcontroller sends, and the files under
 // /etc/sipxpbx that an existing installation already has.
 package schema
 
@@ -27,9 +27,9 @@ type StatusLine struct {
 	Text   string    // a SIP status line, or the whole body of a NOTIFY
 }
 
-// AppendStatusLines appends the status-lines document, the answer to a GET for
-// a REFER call, to dst and returns the extended slice. The layout is that of
-// sipXrest, byte for byte; unlike there, text is escaped.
+// AppendStatusLines appends the status-lines document, the response to a GET
+// for a REFER call, to dst and returns the extended slice. The layout is that
+// of sipXrest, byte for byte; unlike there, text is escaped.
 func AppendStatusLines(dst []byte, lines []StatusLine) []byte {
 	dst = append(dst, declaration+`<status-lines xmlns="`+statusNS+`">`+"\n"...)
 	for i := range lines {
@@ -55,7 +55,7 @@ type Dialog struct {
 	State       string // "null", "Early Dialog", "Confirmed Dialog" or "Terminated Dialog"
 }
 
-// AppendDialogs appends the dialogs document, the answer to a GET for an
+// AppendDialogs appends the dialogs document, the response to a GET for an
 // INVITE call, to dst and returns the extended slice.
 func AppendDialogs(dst []byte, dialogs []Dialog) []byte {
 	dst = append(dst, declaration+`<dialogs xmlns="`+statusNS+`">`+"\n"...)

@@ -31,9 +31,10 @@ func (u ValidUser) GoString() string { return u.String() }
 
 // ReadValidUsers reads validusers.xml, the user list of sipXecs 4.2: a
 // <validusers> of <user> elements. It also takes the <items type="validusers">
-// of <item> elements that other sipX tables use, aliases with or without
-// <aliases> around them, and an identity with "sip:" in front. A user without
-// userName gets that of the identity. Errors name the line and the element.
+// of <item> elements that other sipX tables use. Aliases may stand without
+// <aliases> around them, and an identity may have "sip:" in front. A user
+// without userName gets that of the identity. Errors name the line and the
+// element.
 func ReadValidUsers(r io.Reader) ([]ValidUser, error) {
 	var users []ValidUser
 	err := readChildren(r, []string{"validusers", "items"}, func(el *etree.Element, _ int) error {

@@ -18,7 +18,7 @@ const (
 	VerifyTime = 8 * time.Second
 	// RejectTime bounds Backend.RejectDialout.
 	RejectTime = 15 * time.Second
-	// maxAnswer bounds an answer of Nextcloud that is read.
+	// maxAnswer bounds a response of Nextcloud that is read.
 	maxAnswer = 64 << 10
 )
 
@@ -38,14 +38,14 @@ func newBackend(b BackendConfig, cfg Config) *Backend {
 // URL is the base address, with a slash at the end.
 func (b *Backend) URL() string { return b.base }
 
-// is says whether somebody else's address is that of this Nextcloud.
+// is reports whether somebody else's address is that of this Nextcloud.
 func (b *Backend) is(address string) bool {
 	theirs, err := backendURL(address)
 	return err == nil && canonical(theirs) == canonical(b.base)
 }
 
 // canonical leaves out what does not distinguish two addresses that backendURL
-// has answered.
+// returned.
 func canonical(base string) string {
 	u, err := url.Parse(base)
 	if err != nil {
@@ -67,7 +67,7 @@ type Participant struct {
 	DisplayName string `json:"displayName"`
 }
 
-// BackendError is an answer of Nextcloud that is not 200.
+// BackendError is a response of Nextcloud that is not 200.
 type BackendError struct {
 	Op   string // verify-dialout, rejected-dialout
 	Code int    // HTTP status
@@ -102,7 +102,7 @@ const (
 )
 
 // VerifyDialout asks whether a number may be called out of a room, and checks
-// that the answer is about that room, attendee and actor. It takes at most
+// that the response is about that room, attendee and actor. It takes at most
 // VerifyTime. A refusal is a *BackendError.
 func (b *Backend) VerifyDialout(ctx context.Context, roomID, number string, o Options) (Participant, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, VerifyTime, fmt.Errorf("nextcloud: %s: no answer within %v", verifyDialout, VerifyTime))

@@ -53,8 +53,8 @@ type BackendConfig struct {
 // Empty is told by another goroutine. Each may be nil, Dialout too: requests are
 // then refused.
 type Handler struct {
-	// Dialout is told of a request to call a number. It is to be answered within
-	// AnswerTime, by Accept or Refuse, from another goroutine.
+	// Dialout is told of a request to call a number. Another goroutine must Accept
+	// or Refuse it within AnswerTime.
 	Dialout func(*Request)
 	// Control is told what a moderator who is in the phone's room, or Nextcloud
 	// itself, wants of a phone that AddSession has shown.
@@ -65,11 +65,11 @@ type Handler struct {
 	// the call goes on without hang-up, DTMF and mute from Talk. err is a
 	// *ServerError.
 	AddFailed func(s *Session, callID string, err error)
-	// InDoubt is told, before Up, of a phone session of which nobody can say
-	// whether Nextcloud has known of it, and of its end if it has ended: what was
-	// sent may have been lost with a connection, or forgotten by the signaling
-	// server. It is not added again as long as its session goes on (there might be
-	// two then), and it can be removed as any other.
+	// InDoubt is told, before Up, of a phone session when it is open whether
+	// Nextcloud knows of it, or of its end. What was sent may have been lost with
+	// a connection, or forgotten by the signaling server. It is not added again as
+	// long as its session goes on (there might be two then), and it can be removed
+	// as any other.
 	InDoubt func(*Session, Phone)
 	// Up is told that the connection is there, and what is left of the session.
 	Up func(*Session, Hello)
@@ -91,11 +91,11 @@ const (
 	// Resumed: all is as it was. What was sent meanwhile has been queued and
 	// goes out. Phone sessions must not be added again.
 	Resumed
-	// Renewed: the signaling server has forgotten the session. Requests that were
-	// not answered are gone, phone sessions too, and perhaps the rooms. What was
-	// queued is dropped but for terminal statuses, and likewise what is sent for a
-	// joined room before Handler.Again tells of it: a call notes its status first
-	// and sends it then.
+	// Renewed: the signaling server has forgotten the session. Open requests are
+	// gone, phone sessions too, and perhaps the rooms. What was queued is dropped
+	// but for terminal statuses, and likewise what is sent for a joined room
+	// before Handler.Again tells of it: a call notes its status first and sends it
+	// then.
 	Renewed
 )
 
@@ -127,7 +127,7 @@ var (
 	ErrClosed = errors.New("the signaling client is closed")
 )
 
-// ServerError is an error that the signaling server answered.
+// ServerError is an error that the signaling server returned.
 type ServerError struct {
 	Code    string // invalid_token, add_failed, ...
 	Message string

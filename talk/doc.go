@@ -1,8 +1,8 @@
 // Package talk is the bridge's side of Nextcloud Talk's signaling server
 // (nextcloud-spreed-signaling, the "high-performance backend"): it is asked to
-// call a phone number out of a conversation, says how the call fares, shows the
-// phone among the participants and hears what moderators want of it. It knows
-// nothing of SIP.
+// call a phone number out of a conversation, and says how the call fares. It
+// shows the phone among the participants, and hears what moderators want of it.
+// It knows nothing of SIP.
 //
 // Where to look:
 //

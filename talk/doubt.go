@@ -2,14 +2,15 @@ package talk
 
 import "time"
 
-// keepTime is how long after its removal a phone session is remembered: as long
-// as its connection may have been dead without anybody noticing, and longer than
-// the signaling server waits for Nextcloud until it says that it was not added.
+// keepTime is how long after its removal a phone session is remembered. That is
+// as long as its connection may have been dead without anybody noticing. It is
+// also longer than the signaling server waits for Nextcloud before it says that
+// the session was not added.
 const keepTime = silenceTime + doubtTime + time.Second
 
 // added is a phone session. What TCP has taken of it may still be lost with the
-// connection, and nothing is answered to what has arrived. Its fields are
-// guarded by Session.mu.
+// connection, and the server confirms nothing. Its fields are guarded by
+// Session.mu.
 type added struct {
 	id    string // of its addsession
 	phone Phone
@@ -22,7 +23,7 @@ type added struct {
 }
 
 // perhapsNotAdded are the phones whose addsession was written after t to a
-// connection that was lost. Each is answered once. The caller holds s.mu, as
+// connection that was lost. Each is returned once. The caller holds s.mu, as
 // that of the next ones does.
 func (s *Session) perhapsNotAdded(t time.Time) (list []Phone) {
 	for _, a := range s.added {
@@ -34,8 +35,8 @@ func (s *Session) perhapsNotAdded(t time.Time) (list []Phone) {
 	return list
 }
 
-// perhapsNotRemoved are the removals that were written after t: they mean
-// nothing to who has taken them.
+// perhapsNotRemoved are the removals that were written after t: a server that
+// received them already ignores them.
 func (s *Session) perhapsNotRemoved(t time.Time) (list []*item) {
 	for _, a := range s.added {
 		if a.removedAt.After(t) {

@@ -33,7 +33,7 @@ func (s *Session) hear(t *testing.T, text string) {
 	}
 }
 
-// A signaling server that asks without end and takes no answer.
+// A signaling server that asks without end and takes no response.
 func TestRequestsThatCannotBeAnsweredAreNotKept(t *testing.T) {
 	s, _ := flooded(t)
 	for range maxQueued {

@@ -8,7 +8,7 @@ import (
 )
 
 // What a signaling server may send, whoever it is: nothing panics, what is
-// passed on is within its bounds, and requests get one answer.
+// passed on is within its bounds, and requests get one response.
 func FuzzReceive(f *testing.F) {
 	for _, m := range []string{
 		`{"id":"Q","type":"internal","internal":{"type":"dialout","dialout":{"roomid":"4271953862","backend":"http://c.example/","request":{"number":"+493055500200","options":{"actorId":"a","actorType":"phones","attendeeId":101,"caller":"+493012345"}}}}}`,

@@ -18,7 +18,7 @@ const (
 	// welcomeTime is how long the server may take for its first message. It
 	// gives up 2 s after the upgrade itself.
 	welcomeTime = 2 * time.Second
-	// helloTime bounds the answer to hello, which is delayed by up to 25 s after
+	// helloTime bounds the response to hello, which is delayed by up to 25 s after
 	// wrong attempts.
 	helloTime = 30 * time.Second
 	// writeTime is how long the server may take nothing. It reads nothing for up
@@ -29,8 +29,8 @@ const (
 	silenceTime = 75 * time.Second
 )
 
-// ErrNotSignaling is found in errors of connections to something else than a
-// signaling server.
+// ErrNotSignaling is in the errors of connections to anything but a signaling
+// server.
 var ErrNotSignaling = errors.New("not a signaling server")
 
 // FeatureError says what a signaling server cannot do.
@@ -192,7 +192,7 @@ func (l *link) hello(w *wire) (Hello, error) {
 	}
 }
 
-// helloAnswer waits for the answer to hello.
+// helloAnswer waits for the response to hello.
 func (l *link) helloAnswer(w *wire) error {
 	for {
 		m, err := w.read()

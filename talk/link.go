@@ -22,7 +22,7 @@ const (
 	// steadyTime is how long a connection lasts that is not counted as another
 	// failed attempt.
 	steadyTime = 10 * time.Second
-	// byeTime is how long the answer to our bye may take.
+	// byeTime is how long the response to our bye may take.
 	byeTime = time.Second
 	// doubtTime: what was written that long before the last sign of life may not
 	// have arrived.
@@ -48,7 +48,7 @@ type link struct {
 	// owned by run
 	sessionID, resumeID string
 	greeted             bool      // there was a session
-	upAt                time.Time // of the connection, zero before hello was answered
+	upAt                time.Time // of the connection, zero before the response to hello
 	heardAt             time.Time // the last sign of life of a session
 
 	mu   sync.Mutex
@@ -129,7 +129,7 @@ func (l *link) run(ctx context.Context) {
 func (l *link) once(ctx, hard context.Context) error {
 	var silence *time.Timer // pings are heard by the goroutine that reads: this one
 	heard := func() {
-		// Until hello is answered heardAt is of the connection before.
+		// Until the response to hello, heardAt is of the connection before.
 		if silence != nil {
 			l.heardAt = time.Now()
 			silence.Reset(silenceTime)
@@ -190,7 +190,7 @@ func (l *link) readAll(w *wire, heard func()) error {
 }
 
 // writeAll writes what is in the outbox, bye after all else once ctx is done,
-// and says whether it said bye.
+// and reports whether it said bye.
 func (l *link) writeAll(ctx context.Context, w *wire) bool {
 	for {
 		// Looked at first: what was put before ctx was done is still written.
@@ -229,7 +229,7 @@ func (l *link) writeAll(ctx context.Context, w *wire) bool {
 
 var byeMessage = encode(object{"id": "bye", "type": "bye", "bye": object{}})
 
-// refusal says whether err would come again if we tried again soon.
+// refusal reports whether err would come again if we tried again soon.
 func refusal(err error) bool {
 	var missing *FeatureError
 	var refused *ServerError

@@ -26,8 +26,8 @@ type message struct {
 	Room     json.RawMessage `json:"room"`
 }
 
-// read reads v from raw and says whether raw was an object of v's shape. What
-// is null or not there is not.
+// read reads v from raw and reports whether raw was an object of v's shape.
+// What is null or not there is not.
 func read(raw json.RawMessage, v any) bool {
 	raw = bytes.TrimSpace(raw)
 	return len(raw) > 0 && raw[0] == '{' && json.Unmarshal(raw, v) == nil

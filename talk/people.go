@@ -71,8 +71,8 @@ func (r *Room) wait(d time.Duration) {
 	r.alone = t
 }
 
-// waited is the end of a time without anybody. It says whether nobody is there.
-// The caller holds r.mu.
+// waited is the end of a time without anybody. It reports whether nobody is
+// there. The caller holds r.mu.
 func (r *Room) waited() (empty bool) {
 	r.alone = nil
 	if !r.looking {
@@ -86,7 +86,7 @@ func (r *Room) waited() (empty bool) {
 	return empty
 }
 
-// has says whether a session is in the room. While the connection is being
+// has reports whether a session is in the room. While the connection is being
 // resumed that is what was known last.
 func (r *Room) has(sessionID string) bool {
 	r.mu.Lock()
@@ -94,7 +94,8 @@ func (r *Room) has(sessionID string) bool {
 	return r.members[sessionID] != nil
 }
 
-// came adds sessions: to whom has just joined all who are there are named.
+// came adds sessions: a participant who has just joined is told of everyone
+// present.
 func (r *Room) came(raw json.RawMessage) {
 	var sessions []struct {
 		SessionID string          `json:"sessionid"`

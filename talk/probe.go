@@ -70,7 +70,7 @@ func probe(ctx context.Context, server Server, b BackendConfig, cfg Config, clie
 	return p
 }
 
-// depart says bye and waits for its answer.
+// depart says bye and waits for its response.
 func (l *link) depart(w *wire) {
 	defer w.within(byeTime, errNoBye).Stop()
 	if w.write(byeMessage) != nil {
@@ -83,7 +83,7 @@ func (l *link) depart(w *wire) {
 	}
 }
 
-// alive asks for what every Nextcloud answers at its base address. A signaling
+// alive asks for what every Nextcloud serves at its base address. A signaling
 // server takes an address that is longer than the right one.
 func (b *Backend) alive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, VerifyTime, fmt.Errorf("nextcloud: status.php: no answer within %v", VerifyTime))

@@ -25,7 +25,7 @@ type Request struct {
 	acceptance *acceptance
 }
 
-// Options say who is called and on whose behalf.
+// Options are the called party, and on whose behalf it is called.
 type Options struct {
 	AttendeeID int64
 	ActorType  string // phones
@@ -61,8 +61,8 @@ func ReadOptions(raw json.RawMessage) (Options, bool) {
 // roomToken is what a room's token looks like, here: it becomes part of a URL.
 var roomToken = regexp.MustCompile(`^[0-9]{1,32}$`)
 
-// receiveInternal takes a request to call a number. What cannot be understood is
-// refused if it can be answered.
+// receiveInternal takes a request to call a number. What cannot be understood
+// is refused if a response is possible.
 func (s *Session) receiveInternal(m *message) {
 	var v struct {
 		Type    string `json:"type"`
@@ -104,7 +104,7 @@ func (s *Session) receiveInternal(m *message) {
 	switch {
 	case s.requests[r.id] != nil:
 		s.mu.Unlock()
-		return // it is being answered
+		return // its response is being made
 	case code == "" && len(s.requests) >= maxRequests:
 		code, message = "too_many_requests", "Too many calls are being started. Try again later."
 	case code == "" && s.handler.Dialout == nil:
@@ -115,7 +115,7 @@ func (s *Session) receiveInternal(m *message) {
 	s.mu.Unlock()
 	if code != "" {
 		s.warn("a request to call a number was refused", "code", code)
-		if err := r.Refuse(code, message); err != nil { // nothing is kept of what cannot be answered
+		if err := r.Refuse(code, message); err != nil { // nothing is kept of what can get no response
 			s.mu.Lock()
 			delete(s.requests, r.id)
 			r.lose(err)
@@ -126,9 +126,9 @@ func (s *Session) receiveInternal(m *message) {
 	s.handler.Dialout(r)
 }
 
-// Context is done once the request can no longer be accepted: it was answered
-// (ErrAnswered), AnswerTime is over (ErrLate) or the signaling server forgot it
-// (ErrGone). It is the one to verify the request with.
+// Context is done once the request can no longer be accepted: it has its
+// response (ErrAnswered), AnswerTime is over (ErrLate) or the signaling server
+// forgot it (ErrGone). It is the one to verify the request with.
 func (r *Request) Context() context.Context { return r.ctx }
 
 // Accept says that the call is being made and how it is called: callID is
@@ -153,7 +153,7 @@ func (r *Request) Refuse(code, message string) error {
 	return err
 }
 
-// answer queues the one answer.
+// answer queues the one response.
 func (r *Request) answer(it *item) error {
 	s := r.Session
 	s.mu.Lock()
@@ -171,9 +171,9 @@ func (r *Request) answer(it *item) error {
 	return nil
 }
 
-// expire refuses what was not answered in time, also if the acceptance was not
-// sent in time: Nextcloud may ask again, and a late acceptance would be shown as
-// a call that nobody can end.
+// expire refuses what got no response in time, also if the acceptance was not
+// sent in time. Nextcloud may ask again, and a late acceptance would be shown
+// as a call that nobody can end.
 func (r *Request) expire() {
 	s := r.Session
 	s.mu.Lock()
@@ -207,7 +207,7 @@ func (r *Request) refusal(code, message string) []byte {
 	return r.dialout("error", object{"code": code, "message": message})
 }
 
-// dialout is an answer: the only message with the request's id.
+// dialout is a response: the only message with the request's id.
 func (r *Request) dialout(kind string, body any) []byte {
 	return internal(r.id, "dialout", object{"roomid": r.RoomID, "type": kind, kind: body})
 }

@@ -87,7 +87,7 @@ func (r *rig) tell(format string, args ...any) {
 	r.told = append(r.told, fmt.Sprintf(format, args...))
 }
 
-// was says whether the Handler was told, and forgets all it was told.
+// was checks what the Handler was told, and forgets all of it.
 func (r *rig) was(want ...string) {
 	r.t.Helper()
 	synctest.Wait()
@@ -137,7 +137,7 @@ func (r *rig) last() *talk.Request {
 	return r.requests[len(r.requests)-1]
 }
 
-// call has a number called and answers the call's id.
+// call has a number called and returns the call's id.
 func (r *rig) call(attendee int) string {
 	r.t.Helper()
 	id, err := r.lab.Cloud.Dialout(token, "+493055500200", talktest.Options(attendee))

@@ -134,7 +134,7 @@ func (r *Room) onUp(hello Hello) {
 
 func (r *Room) onDown(err error) {
 	if errors.Is(err, errNoJoin) {
-		r.link.resumeID = "" // older servers do not answer who is in already
+		r.link.resumeID = "" // older servers do not respond to a member who joins again
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -14,15 +14,15 @@ import (
 )
 
 const (
-	// AnswerTime is how long a dial-out request may be answered. Nextcloud asks
-	// again after 30 s and does not say that it gave up.
+	// AnswerTime is how long the response to a dial-out request may take.
+	// Nextcloud asks again after 30 s and does not say that it gave up.
 	AnswerTime = 10 * time.Second
 	// FlushTime bounds what Serve still does after its context is done.
 	FlushTime = 3 * time.Second
-	// maxRequests bounds the requests of a session that are not answered yet.
+	// maxRequests bounds the requests of a session that have no response yet.
 	maxRequests = 256
-	// maxID bounds the ids of messages that are answered, and of sessions that are
-	// remembered, in bytes. Those of signaling servers are much shorter.
+	// maxID bounds the ids of messages that get a response, and of sessions that
+	// are remembered, in bytes. Those of signaling servers are much shorter.
 	maxID = 512
 	// maxLines is how many lines of the log others can cause at once, and one a
 	// second after that.
@@ -101,7 +101,7 @@ func (s *Session) Server() string { return s.link.url }
 // Backend is the Nextcloud.
 func (s *Session) Backend() *Backend { return s.backend }
 
-// Connected says whether there is a connection that has said hello, and
+// Connected reports whether there is a connection that has said hello, and
 // otherwise why not: nil before the first attempt has failed.
 func (s *Session) Connected() (bool, error) {
 	s.mu.Lock()
@@ -123,7 +123,8 @@ func (s *Session) onUp(hello Hello) {
 	case Renewed:
 		doubtful = s.perhapsForgotten(since)
 		s.link.out.renew(slices.DeleteFunc(again, func(it *item) bool { return !it.terminal }))
-		// Under the same lock: in between one could be accepted for whom nobody waits.
+		// Under the same lock: in between one could be accepted that nobody waits
+		// for.
 		s.lose(ErrGone)
 		clear(s.phones)
 		clear(s.added)
@@ -149,8 +150,8 @@ func (s *Session) onUp(hello Hello) {
 	}
 }
 
-// lookAgain joins the rooms anew, which tells whether there are any: the owner,
-// who has been told that the session was begun again, then says all once more.
+// lookAgain joins the rooms anew, which tells whether there are any. The owner
+// knows that the session was begun again, and then sends everything once more.
 func (s *Session) lookAgain() {
 	s.mu.Lock()
 	rooms := slices.Collect(maps.Values(s.rooms))
@@ -187,7 +188,7 @@ func (s *Session) wrote(it *item) {
 	}
 }
 
-// note notes that a message was written, and answers what is to follow.
+// note notes that a message was written, and returns what is to follow.
 func (s *Session) note(it *item) (then func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -262,7 +263,7 @@ func (s *Session) AddSession(p Phone) error {
 		return ErrNoRoom
 	}
 	s.adds++
-	// Not the id of a request: such an answer ends the whole signaling server.
+	// Not the id of a request: such a response ends the whole signaling server.
 	id := "add-" + strconv.Itoa(s.adds)
 	a := &added{id: id, phone: p}
 	err := s.link.out.put(&item{adds: a, data: internal(id, "addsession", object{
@@ -294,9 +295,10 @@ func (s *Session) UpdateSession(callID string, flags Flags) error {
 	return s.link.out.put(&item{data: internal("", "updatesession", object{"sessionid": callID, "roomid": p.phone.RoomID, "flags": flags})})
 }
 
-// RemoveSession takes a phone out of its room. told says whether Nextcloud learns
-// by that that its call is over, unless Handler.InDoubt or AddFailed is told of the
-// phone: not without a phone session of that call, and not of one in doubt.
+// RemoveSession takes a phone out of its room. told reports whether Nextcloud
+// thereby learns that its call is over, unless Handler.InDoubt or AddFailed is
+// told of the phone. It does not without a phone session of that call, nor of
+// one in doubt.
 func (s *Session) RemoveSession(callID string) (told bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -314,15 +316,15 @@ func (s *Session) RemoveSession(callID string) (told bool, err error) {
 	return err == nil && !p.doubt, err
 }
 
-// lost says whether the signaling server may not know of a joined room yet. The
-// caller holds s.mu.
+// lost reports whether the signaling server may not know of a joined room yet.
+// The caller holds s.mu.
 func (s *Session) lost(roomID string) bool {
 	r := s.rooms[roomID]
 	return r != nil && r.lost
 }
 
 // Status says in the room how a call fares. Whether it arrives is not known:
-// nobody answers. One that is not terminal is left out while the signaling
+// nobody confirms it. One that is not terminal is left out while the signaling
 // server may not know of the room: Handler.Again asks for it.
 func (s *Session) Status(roomID string, status Status) error {
 	return s.StatusThen(roomID, status, nil)

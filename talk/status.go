@@ -13,7 +13,7 @@ const (
 	Cleared   CallState = "cleared"
 )
 
-// Terminal says whether nothing may follow.
+// Terminal reports whether nothing may follow.
 func (s CallState) Terminal() bool { return s == Rejected || s == Cleared }
 
 // Status is how a call fares. Cause is free text (EndedByRemote), Code a SIP

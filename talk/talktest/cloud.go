@@ -13,11 +13,11 @@ import (
 type Cloud struct {
 	// URL is the base address, with a slash at the end.
 	URL string
-	// VerifyStatus, RejectStatus are answered instead of what is right.
+	// VerifyStatus, RejectStatus are sent instead of the right status.
 	VerifyStatus, RejectStatus int
 	// VerifyDelay is how long verify-dialout takes.
 	VerifyDelay time.Duration
-	// VerifyAnswer is answered instead of the participant.
+	// VerifyAnswer is sent instead of the participant.
 	VerifyAnswer string
 	// NoteDelay is how long Nextcloud takes to note the id of a call.
 	NoteDelay time.Duration
@@ -40,7 +40,7 @@ type Cloud struct {
 // question is a dial-out that Nextcloud has asked for.
 type question struct{ number, options string }
 
-// AddCloud adds a Nextcloud. Without a host in address it answers for any.
+// AddCloud adds a Nextcloud. Without a host in address it serves any.
 func (l *Lab) AddCloud(address string) *Cloud {
 	u, err := url.Parse(address)
 	if err != nil {
@@ -102,7 +102,7 @@ func (c *Cloud) left(token, actor string) {
 	}
 }
 
-// Knows says whether Nextcloud has a call for one that is not over.
+// Knows reports whether Nextcloud has a call for one that is not over.
 func (c *Cloud) Knows(callID string) bool {
 	c.lab.mu.Lock()
 	defer c.lab.mu.Unlock()
@@ -161,12 +161,12 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request, path string) {
 	}
 	out, err := json.Marshal(object{"ocs": object{"meta": object{"status": meta, "statuscode": status, "message": ""}, "data": data}})
 	if err != nil {
-		out = data // what is no JSON is answered as it is
+		out = data // what is no JSON is sent as it is
 	}
 	_, _ = w.Write(out)
 }
 
-// answer is that of Talk's two questions for SIP bridges.
+// answer responds to Talk's two questions for SIP bridges.
 func (c *Cloud) answer(r *http.Request, path string, body []byte) (int, json.RawMessage) {
 	rest, ok := strings.CutPrefix(path, "ocs/v2.php/apps/spreed/api/v4/room/")
 	token, op, found := strings.Cut(rest, "/")

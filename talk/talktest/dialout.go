@@ -11,13 +11,13 @@ import (
 )
 
 const (
-	// bridgeTime is how long a bridge may take to answer.
+	// bridgeTime is how long a bridge may take to respond.
 	bridgeTime = 45 * time.Second
 	// acceptTime is how long one may take before Nextcloud might ask again.
 	acceptTime = 10 * time.Second
 )
 
-// DialoutError is what Nextcloud is answered if a number is not called.
+// DialoutError is what Nextcloud is told if a number is not called.
 type DialoutError struct {
 	Status        int // of HTTP
 	Code, Message string
@@ -57,7 +57,7 @@ func Options(attendeeID int, more ...string) string {
 }
 
 // Dialout asks for a number to be called out of a conversation, as a user who
-// clicks does, and answers the id of the call. It takes as long as the bridges
+// clicks does, and returns the id of the call. It takes as long as the bridges
 // do, all of which are asked until one accepts. options are JSON.
 func (c *Cloud) Dialout(token, number, options string) (string, error) {
 	switch {
@@ -121,7 +121,7 @@ func attendee(options string) string {
 	return string(v.AttendeeID)
 }
 
-// dialoutMessage takes an answer or a status. The caller holds l.mu.
+// dialoutMessage takes a response or a status. The caller holds l.mu.
 func (l *Lab) dialoutMessage(s *session, m *message) {
 	d := m.Internal.Dialout
 	r := l.pending[m.ID]
@@ -166,7 +166,7 @@ func (l *Lab) dialoutMessage(s *session, m *message) {
 	l.note("")
 }
 
-// answerOf is what Nextcloud is answered.
+// answerOf is what Nextcloud is told.
 func (l *Lab) answerOf(r *request, m *message) answer {
 	d := m.Internal.Dialout
 	switch {

@@ -75,7 +75,7 @@ type Lab struct {
 	links    map[*link]bool
 	rooms    map[string]*room // by cloud and token
 	pending  map[string]*request
-	answered map[string]bool // ids of requests that were answered, and may not be used again
+	answered map[string]bool // ids of requests that had their response, and may not be used again
 	bridges  []*session      // in the order of their hello
 	count    int
 	wrong    []time.Time // failed attempts to say hello

@@ -82,7 +82,7 @@ func (p *peer) hear() map[string]any {
 	return m
 }
 
-// asked has a number called and answers the request's id.
+// asked has a number called and returns the request's id.
 func (p *peer) asked(more ...string) string {
 	p.t.Helper()
 	answer := make(chan string, 1)

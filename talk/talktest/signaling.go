@@ -151,7 +151,7 @@ func (l *Lab) serveSignaling(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// take handles a message and says whether the connection goes on.
+// take handles a message and reports whether the connection goes on.
 func (k *link) take(m *message) bool {
 	l := k.lab
 	l.mu.Lock()
@@ -237,7 +237,8 @@ func (k *link) bye(reason string) {
 	k.sendRaw(nil)
 }
 
-// ping pings at once and then again and again. Who does not answer is cut off.
+// ping pings at once and then again and again. A client without a pong is cut
+// off.
 func (k *link) ping() {
 	for {
 		ctx, cancel := context.WithTimeout(k.ctx, pongTimeout)

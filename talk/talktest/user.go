@@ -112,7 +112,7 @@ func (u *User) Call(in bool) {
 }
 
 // Control sends data, any JSON, to the phone of a call, wherever it is: the
-// signaling server does not ask in which room the sender is. It says whether
+// signaling server does not ask in which room the sender is. It reports whether
 // that was delivered.
 func (u *User) Control(callID, data string) bool {
 	l := u.session.lab

@@ -98,9 +98,9 @@ func (a *Authorization) Count() (uint32, error) {
 	return uint32(count), nil
 }
 
-// Matches reports whether the response is that of who knows the secret of a hash
-// HA1, in lower case, to a request with that method. It takes the same time for
-// every response of the right length.
+// Matches reports whether the response is that of a client that knows the
+// secret of a hash HA1, in lower case, to a request with that method. It takes
+// the same time for every response of the right length.
 func (a *Authorization) Matches(alg Algorithm, ha1, method string) bool {
 	middle := a.Nonce
 	if a.QOP != "" {

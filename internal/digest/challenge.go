@@ -49,7 +49,7 @@ func ParseChallenge(value string) (c Challenge, ok bool) {
 	return c, err == nil && c.Nonce != ""
 }
 
-// Why a challenge is not answered.
+// Why a challenge gets no credentials.
 var (
 	ErrAlgorithm = errors.New("the algorithm is not known")
 	ErrQOP       = errors.New("the challenge wants a protection that is not known: auth-int alone")

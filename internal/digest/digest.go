@@ -45,8 +45,8 @@ func (a Algorithm) HA1(username, realm, password string) string {
 	return a.Hash(username + ":" + realm + ":" + password)
 }
 
-// Credentials answer a digest challenge. Any of the secrets may be empty; the
-// topmost challenge that one of them can answer is taken.
+// Credentials are for digest challenges. Any of the secrets may be empty; the
+// topmost challenge that one of them fits is taken.
 type Credentials struct {
 	Username  string
 	Password  string // clear text: any algorithm

@@ -1,6 +1,6 @@
 // Package digest is Digest authentication (RFC 7616, for SIP RFC 8760) for both
-// of its sides: who asks, and who is asked. HTTP and SIP write the same fields
-// in different headers; the package reads and computes what stands in them and
+// of its sides, client and server. HTTP and SIP write the same fields in
+// different headers; the package reads and computes what stands in them and
 // leaves the headers to its users.
 //
 //	digest.go         algorithms, hashes, what is stored of a password

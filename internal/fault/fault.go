@@ -4,7 +4,8 @@ package fault
 
 // A Fault is a mistake in what an operator wrote.
 type Fault struct {
-	// Key is the key at fault, "sip.listen"; empty: Err, or who reads it, says it.
+	// Key is the key at fault, "sip.listen". Empty: Err says it, or its reader
+	// knows.
 	Key string
 	// Line is the line of the file, from 1; 0: that of the key.
 	Line int

@@ -12,12 +12,12 @@ const (
 	failureWays = 8
 )
 
-// Failures counts what suspects have got wrong, each for a window from his first
-// failure on, and says when he has to wait. It has room for 32,768 suspects, 0.8
-// MiB from the first failure on. Where there is no room, the suspect of eight with
-// the fewest failures gives way: he who has had too many cannot be made to be
-// forgotten by a crowd of names or addresses. Its methods may be called from any
-// goroutine.
+// Failures counts the wrong attempts of suspects, each for a window from his
+// first failure on, and says when he has to wait. It has room for 32,768
+// suspects, 0.8 MiB from the first failure on. Where there is no room, the
+// suspect of eight with the fewest failures gives way. So a crowd of names or
+// addresses cannot displace one with too many failures. Its methods may be
+// called from any goroutine.
 type Failures struct {
 	window time.Duration
 	seed   maphash.Seed

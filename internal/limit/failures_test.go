@@ -65,7 +65,8 @@ func TestAnAttemptIsTakenAndForgiven(t *testing.T) {
 	}
 }
 
-// A crowd of names, each wrong once, has nobody forgotten who has had too many.
+// A crowd of names, each wrong once, does not displace one with too many
+// failures.
 func TestACrowdDoesNotFreeASuspect(t *testing.T) {
 	f, now := NewFailures(time.Minute), time.Now()
 	blocked, busy := suspect("192.0.2.1", "x", 10), suspect("192.0.2.2", "x", 1000)

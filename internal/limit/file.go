@@ -11,9 +11,9 @@ import (
 )
 
 // ReadFile reads a regular file of at most most bytes. Everything else is an
-// error that names the file and says why it is not read: a device has no end, and
-// a pipe would keep the reader waiting for whoever writes into it. It may still
-// take long where a network file system does not answer.
+// error that names the file and says why it is not read: a device has no end,
+// and a pipe would keep the reader waiting for its writer. It may still take
+// long where a network file system does not respond.
 func ReadFile(name string, most int) ([]byte, error) {
 	f, err := OpenFile(name)
 	if err != nil {

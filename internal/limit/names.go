@@ -15,8 +15,9 @@ const (
 
 // Names bounds the rate at which each of many names does something. The names
 // are kept in two generations: the older is dropped as a whole after a while,
-// or when the younger is full, so that there are never more than 32,768. Who is
-// dropped after a minute of silence has his burst back, as he would have.
+// or when the younger is full, so that there are never more than 32,768. A name
+// that is dropped after a minute of silence has its burst back, as it would
+// have anyway.
 type Names struct {
 	rate  rate.Limit
 	burst int

@@ -1,5 +1,5 @@
-// Package metrics shows what a service counts to Prometheus, by whom it is
-// read as text over HTTP.
+// Package metrics shows what a service counts to Prometheus, which reads it as
+// text over HTTP.
 //
 // The service keeps its own counters. A Registry asks for them when it is
 // scraped, so that nothing of this costs anything in between:

@@ -6,12 +6,12 @@ import (
 	"strings"
 )
 
-// Handler answers /metrics, /healthz and /readyz to GET and HEAD. ready lists
+// Handler serves /metrics, /healthz and /readyz to GET and HEAD. ready lists
 // why the service should get no calls now; with an empty list it is ready.
 //
-// /healthz is 200 for as long as the process answers at all: who finds
-// otherwise may restart it. /readyz is 503, with a line for each reason, while
-// calls should go elsewhere.
+// /healthz is 200 for as long as the process runs; a supervisor that gets no
+// 200 may restart it. /readyz is 503, with a line for each reason, while calls
+// should go elsewhere.
 func (r *Registry) Handler(ready func() []string) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("/metrics", r.handler())

@@ -70,7 +70,7 @@ func (r *Registry) AddHTTP(h *HTTP) {
 	})
 }
 
-// Wrap counts what next answers.
+// Wrap counts the responses of next.
 func (h *HTTP) Wrap(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		began := time.Now()

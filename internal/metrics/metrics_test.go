@@ -131,7 +131,7 @@ func TestACountedAnswerCanBeFlushedAndHijacked(t *testing.T) {
 		rw.Flush()
 		c.Close()
 	}))
-	over := make(chan struct{}) // the server does not wait for who has taken a connection over
+	over := make(chan struct{}) // the server does not wait for connections that were taken over
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		counted.ServeHTTP(w, r)
 		if r.URL.Path != "/flush" {

@@ -15,7 +15,7 @@ type Build struct{ Version, Revision, GoVersion string }
 // Registry is what a scrape shows.
 type Registry struct{ registry *prometheus.Registry }
 
-// New answers a registry with the metrics of the Go runtime, of the process,
+// New returns a registry with the metrics of the Go runtime, of the process,
 // and sipxrest_build_info.
 func New(b Build) *Registry {
 	r := &Registry{prometheus.NewRegistry()}
@@ -42,7 +42,7 @@ const (
 	scrapeTime = 10 * time.Second
 )
 
-// handler answers scrapes.
+// handler serves scrapes.
 func (r *Registry) handler() http.Handler {
 	return promhttp.HandlerFor(r.registry, promhttp.HandlerOpts{MaxRequestsInFlight: maxScrapes, Timeout: scrapeTime})
 }

@@ -124,7 +124,7 @@ func UnknownKey(section, word string, keys []Key) error {
 	return fmt.Errorf("unknown key %q: known here are %s", prefix+word, strings.Join(here, ", "))
 }
 
-// Nearest answers the candidate that word most likely stands for, or "".
+// Nearest returns the candidate that word most likely stands for, or "".
 func Nearest(word string, candidates []string) string {
 	if word == "" {
 		return ""

@@ -19,7 +19,7 @@ const codeError = codes.Error
 // any number.
 const maxLegs = 16
 
-// Follow answers an observer (sipflow.Spec.Observe) that makes the spans of a
+// Follow returns an observer (sipflow.Spec.Observe) that makes the spans of a
 // call beneath the span of ctx, and passes every event on to next. A call whose
 // trace is not kept costs nothing further. method is that of sipflow.Spec.
 func (t *Tracer) Follow(ctx context.Context, method string, next func(*sipflow.Event)) func(*sipflow.Event) {

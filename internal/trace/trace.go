@@ -68,7 +68,7 @@ const (
 	sendTime = 5 * time.Second
 )
 
-// New starts the exporter. It answers nil when neither cfg nor the
+// New starts the exporter. It returns nil when neither cfg nor the
 // environment names a receiver, or OTEL_SDK_DISABLED is true.
 func New(ctx context.Context, cfg Config, log *slog.Logger) (*Tracer, error) {
 	// What is not taken is dropped soon: the next spans wait behind it.
@@ -175,8 +175,8 @@ func (t *Tracer) Shutdown(ctx context.Context) error {
 	return nil
 }
 
-// quiet tells of a receiver that does not answer once a minute, and nothing of
-// it to the SDK, whose own log is the standard error.
+// quiet logs once a minute that a receiver does not respond. It tells the SDK
+// nothing, whose own log is the standard error.
 type quiet struct {
 	sdk.SpanExporter
 	log  *slog.Logger
@@ -199,7 +199,7 @@ func (q *quiet) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error
 func (t *Tracer) Wrap(next http.Handler, route func(*http.Request) string) http.Handler {
 	parent := propagation.TraceContext{}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method != http.MethodPost { // who polls a call's status would fill the receiver
+		if r.Method != http.MethodPost { // clients that poll a call's status would fill the receiver
 			next.ServeHTTP(w, r)
 			return
 		}

@@ -17,8 +17,8 @@ import (
 // Folders calls look once, for what may have changed since the files were read,
 // and then whenever something happens in one of the folders, until ctx ends. It
 // waits for settle after the first sign of a change, since an editor or an
-// installer touches files several times. If look answers true it is called again
-// after settle. The error says that watching could not begin.
+// installer touches files several times. If look returns true it is called
+// again after settle. The error says that watching could not begin.
 func Folders(ctx context.Context, folders []string, settle time.Duration, log *slog.Logger, look func() (again bool)) error {
 	watcher, err := fsnotify.NewWatcher()
 	if err != nil {

@@ -53,7 +53,7 @@ func NewSender(lost func(line string, e *Event, err error)) *Sender {
 type Event struct {
 	Client  *Client
 	Address string // where it goes
-	From    string // for logs: who tells it
+	From    string // for logs: its sender
 	ID      string // the same each time it is sent
 	Name    string
 	Message *Message

@@ -206,7 +206,7 @@ func TestAtTheEndEventsAreGivenSomeSeconds(t *testing.T) {
 			t.Errorf("asked %d times", asked)
 		}
 	})
-	synctest.Test(t, func(t *testing.T) { // who does not answer does not keep the service
+	synctest.Test(t, func(t *testing.T) { // an endpoint that does not respond does not keep the service
 		c := web(func(q *http.Request) (int, string, error) { <-q.Context().Done(); return 0, "", q.Context().Err() }).client()
 		s := NewSender(quiet)
 		l := s.Line("c")

@@ -1,5 +1,5 @@
-// Package docstest compares docs/openapi.yaml with what handlers answer, so
-// that the description of the HTTP resources stays true.
+// Package docstest compares docs/openapi.yaml with the responses of handlers,
+// so that the description of the HTTP resources stays true.
 package docstest
 
 import (
@@ -186,18 +186,18 @@ func at(v any, keys ...string) any {
 	return v
 }
 
-// Answers are what handlers were seen to answer.
+// Answers are the responses that handlers were seen to send.
 type Answers struct {
 	doc  *Document
 	seen map[string]map[int]bool
 }
 
-// Watch begins with no answers.
+// Watch begins with no responses.
 func (d *Document) Watch() *Answers { return &Answers{d, map[string]map[int]bool{}} }
 
-// Note compares an answer to method for a path of the document, as it is written
-// there, with what the document says. A method that is not described may be
-// refused by any status.
+// Note compares a response to method, for a path as the document writes it,
+// with what the document says. A method that is not described may be refused by
+// any status.
 func (a *Answers) Note(t testing.TB, method, path string, status int, h http.Header) {
 	t.Helper()
 	key := method + " " + path

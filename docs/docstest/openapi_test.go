@@ -32,7 +32,7 @@ components:
   schemas: {x: {properties: {y: {items: {properties: {z: {type: string}}}}}}}
 `
 
-// faults are what a test that reads text, and answers so, would say.
+// faults are what a test that reads text, and sends the same, would say.
 type faults struct {
 	testing.TB
 	n int

@@ -175,7 +175,7 @@ var (
 	named  = regexp.MustCompile(`\.([A-Za-z]\w*)$`)
 )
 
-// A tree answers which files there are.
+// A tree knows which files there are.
 type tree struct {
 	top   map[string]bool // names in the root
 	bases map[string]bool // names of Go files, without their folder

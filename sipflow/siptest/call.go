@@ -34,7 +34,7 @@ type outgoing struct {
 	how       Calling
 	pracked   string // RSeq of the last one acknowledged
 	pracks    int
-	settled   bool // an offer in a provisional response has been answered
+	settled   bool // an offer in a provisional response has its answer
 	ringing   bool // a provisional response came
 	cancelled bool
 	done      bool
@@ -248,8 +248,8 @@ func (p *Phone) authorize(req *sip.Request, res *sip.Response, cseq uint32) (*si
 	return next, nil
 }
 
-// ask sends a non-INVITE request and answers one challenge. on gets the final
-// response, nil for none.
+// ask sends a non-INVITE request, and again with credentials after one
+// challenge. on gets the final response, nil for none.
 func (p *Phone) ask(req *sip.Request, to netip.AddrPort, nextCSeq func() uint32, on func(*sip.Response)) *clientTx {
 	p.notef("-> %s", req.Method)
 	tries := 0

@@ -33,12 +33,12 @@ type dialog struct {
 	answered   bool      // 2xx sent or received
 	acked      bool      // 2xx acknowledged
 	upSince    time.Time // the first ACK came
-	okCSeq     uint32    // number of the INVITE that our 2xx answers
+	okCSeq     uint32    // number of the INVITE that our 2xx belongs to
 	again      *timer    // repeats that 2xx until the ACK
 	lostACKs   int
 	timers     []*timer // what the script still wants to do
 	sdpVersion int
-	reinvite   *serverTx // the peer's INVITE that we have not answered finally
+	reinvite   *serverTx // the peer's INVITE without our final response
 	refers     int       // REFERs accepted
 }
 

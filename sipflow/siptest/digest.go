@@ -55,7 +55,7 @@ func digestResponse(algorithm, user, realm, password, method, uri, nonce, nc, cn
 }
 
 // answerChallenge returns the Authorization value for the first challenge of
-// values that can be answered.
+// values that the password fits.
 func answerChallenge(values []string, user, password, method, uri string) (string, error) {
 	for _, v := range values {
 		p, ok := digestParams(v)

@@ -7,7 +7,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// receiveReinvite answers an INVITE or UPDATE within a call.
+// receiveReinvite responds to an INVITE or UPDATE within a call.
 func (p *Phone) receiveReinvite(d *dialog, tx *serverTx) {
 	r, invite := p.script.Reinvite, tx.req.Method == sip.INVITE
 	if r.Silent {
@@ -63,8 +63,8 @@ func (p *Phone) receiveReinvite(d *dialog, tx *serverTx) {
 	reply()
 }
 
-// examine reads a session description as an Exacting phone does, which ends the
-// call when it is not as it should be, and reports whether that goes on.
+// examine reads a session description as an Exacting phone does. It ends the
+// call when something is wrong, and reports whether the call goes on.
 func (p *Phone) examine(d *dialog, description []byte) bool {
 	if !p.script.Exacting {
 		return true
@@ -108,7 +108,7 @@ func (p *Phone) receiveBye(d *dialog, tx *serverTx) {
 	p.respond(tx, orDefault(p.script.Bye.Status, 200), d.localTag)
 }
 
-// answerOther answers what needs no call.
+// answerOther responds to what needs no call.
 func (p *Phone) answerOther(tx *serverTx, tag string) {
 	code, scripted := p.script.Answers[tx.req.Method]
 	if !scripted {

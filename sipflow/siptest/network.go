@@ -139,7 +139,7 @@ func (n *Network) arrive(p Packet) {
 	dst := n.conns[p.To]
 	n.mu.Unlock()
 	p.Lost = dst == nil || (n.Drop != nil && n.Drop(p)) || dst.full()
-	n.record(p) // first, so that who has read a packet finds it in the record
+	n.record(p) // first: a reader of the packet finds it in the record
 	if !p.Lost {
 		dst.in <- p // never waits: only we write, and it was not full
 	}

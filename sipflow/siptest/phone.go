@@ -216,7 +216,7 @@ func (p *Phone) contact() string {
 	return "<sip:" + p.account.User + "@" + p.local.String() + p.param + ">"
 }
 
-// respond answers with the tag of the dialog.
+// respond sends a response with the tag of the dialog.
 func (p *Phone) respond(tx *serverTx, code int, tag string, with ...sip.Header) {
 	res := p.response(tx, code, tag, "", with...)
 	p.notef("-> %d %s", res.StatusCode, res.Reason)
@@ -243,7 +243,7 @@ func (p *Phone) response(tx *serverTx, code int, tag, body string, with ...sip.H
 	return res
 }
 
-// usualSDP is what the phone offers and answers. Its version rises with each.
+// usualSDP is the phone's offer and its answer. Its version rises with each.
 func (p *Phone) usualSDP(d *dialog) string {
 	d.sdpVersion++
 	ip, family := p.local.Addr().String(), "IP4"

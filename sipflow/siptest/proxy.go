@@ -143,7 +143,7 @@ func (p *Proxy) response(res *sip.Response) {
 	}
 }
 
-// refuse answers in the proxy's own name. The same request gets the same
+// refuse responds in the proxy's own name. The same request gets the same
 // response, as it may be repeated (RFC 3261 §8.2.7).
 func (p *Proxy) refuse(req *sip.Request, code int, with ...sip.Header) {
 	if req.Method == sip.ACK {

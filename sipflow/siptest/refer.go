@@ -21,7 +21,7 @@ type subscription struct {
 	p     *Phone
 	d     *dialog
 	event string
-	queue []Notify // waiting for the answer to the one before
+	queue []Notify // waiting for the response to the one before
 	busy  bool
 	over  bool
 }
@@ -92,7 +92,7 @@ func (s *subscription) follow(target sip.Uri, refer *sip.Request) {
 	}, with...)
 }
 
-// report sends a NOTIFY, after the one before it is answered: NOTIFYs that
+// report sends a NOTIFY, after the response to the one before it: NOTIFYs that
 // overtake each other are refused (RFC 3261 §12.2.2).
 func (s *subscription) report(n Notify) {
 	if s.over {

@@ -7,7 +7,7 @@ import (
 )
 
 // admit checks the credentials of a request and takes them out, or challenges.
-// The nonce is the same for all copies of a request: its answer must be, too.
+// The nonce is the same for all copies of a request: the response must be, too.
 func (p *Proxy) admit(req *sip.Request, status int, ask, give string) bool {
 	var rest []string
 	ok := false

@@ -7,34 +7,34 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// Account is who a phone is.
+// Account is the identity of a phone.
 type Account struct {
 	Name     string         // in the ladder and the log; User if empty
 	User     string         // user part of its address of record
 	Domain   string         // host part of its address of record; its own IP if empty
-	Password string         // answers the challenges that it gets
+	Password string         // for the challenges that it gets
 	Proxy    netip.AddrPort // where its own calls go; invalid: to the host of the URI
 }
 
 // Script is what a phone does. The zero Script is a good phone: it rings and
-// answers at once, with SDP, accepts a REFER and reports 100, 180 and 200, and
-// answers every other request with 200. Times count from the request that they
-// answer unless it says otherwise.
+// answers at once, with SDP. It accepts a REFER and reports 100, 180 and 200,
+// and responds to every other request with 200. Times count from the request
+// that is responded to, unless it says otherwise.
 type Script struct {
 	// Answering an INVITE that starts a call.
 
-	Ring        time.Duration // from 180 to the final answer
+	Ring        time.Duration // from 180 to the final response
 	Trying      bool          // sends 100 first
 	Ringing     int           // the provisional response, 180 if 0, none if negative
 	EarlyMedia  bool          // the provisional response carries SDP
 	Silent      bool          // does not respond to INVITE at all
 	NeverAnswer bool          // rings until it is cancelled
-	Status      int           // final answer in place of 200
+	Status      int           // final response in place of 200
 	RefuseOffer bool          // 488, as soon as it rings, to an INVITE with an offer
 	NeedOffer   bool          // likewise to one without
 	RedirectTo  string        // Contact of a 3xx, "<sip:203@sipx.test>"
 
-	IgnoreCancel   bool // neither answers CANCEL nor stops ringing
+	IgnoreCancel   bool // neither responds to CANCEL nor stops ringing
 	AnswerOnCancel bool // its 200 crosses the CANCEL
 
 	Challenge   Challenge
@@ -58,7 +58,7 @@ type Script struct {
 	Reinvite    Reinvite
 	Refer       Refer
 	Bye         Bye
-	Answers     map[sip.RequestMethod]int // final answers to other methods, 200 if absent, none if negative
+	Answers     map[sip.RequestMethod]int // final responses to other methods, 200 if absent, none if negative
 	HangUpAfter time.Duration             // BYE by the phone, this long after the ACK; 0: does not hang up
 	HangUp      Action                    // what that BYE carries; Method and After are ignored
 	Do          []Action                  // requests by the phone, timed from the ACK
@@ -79,20 +79,20 @@ type Challenge struct {
 	Password   string   // Account.Password if empty
 }
 
-// Reinvite is how a phone answers an INVITE or UPDATE within a call. A
+// Reinvite is how a phone responds to an INVITE or UPDATE within a call. A
 // re-INVITE while its own is pending gets 491 (RFC 3261 §14.2).
 type Reinvite struct {
 	After  time.Duration
 	Status int // 200 if 0
 	NoSDP  bool
 	SDP    string // "" for the usual body
-	Silent bool   // never answers
+	Silent bool   // never responds
 }
 
-// Refer is how a phone answers REFER (RFC 3515).
+// Refer is how a phone responds to REFER (RFC 3515).
 type Refer struct {
 	Status    int      // 202 if 0
-	Silent    bool     // neither answers nor reports
+	Silent    bool     // neither responds nor reports
 	NoNotify  bool     // accepts and never reports
 	NotReady  Unready  // accepts what comes too early, and reports that it failed
 	Early     bool     // the first NOTIFY goes before the response
@@ -117,8 +117,8 @@ type Notify struct {
 	ContentType string        // "message/sipfrag;version=2.0" if empty
 }
 
-// Bye is how a phone answers BYE. Whatever it answers, the call is over for it
-// unless it is Silent.
+// Bye is how a phone responds to BYE. Whatever the response, the call is over
+// for it unless it is Silent.
 type Bye struct {
 	Status int // 200 if 0
 	Silent bool

@@ -100,7 +100,7 @@ func TestReferByScript(t *testing.T) {
 	odd := []siptest.Notify{{Line: "SIP/2.0 183 Session Progress", State: "-"}, {After: time.Second, Body: "junk", ContentType: "text/plain", State: "terminated"}}
 	for name, tt := range map[string]struct {
 		script   siptest.Refer
-		status   int // 0: no answer
+		status   int // 0: no response
 		notifies int
 		last     string
 	}{

@@ -19,8 +19,8 @@ import (
 
 // StreamConn is a [Conn] whose datagrams are the messages of connections: TLS,
 // or WebSocket with or without it. A phone on it listens at one address,
-// answers over the connection that was asked on, and opens one to whom it has
-// none to.
+// responds over the connection of the request, and opens one to each peer
+// without.
 type StreamConn struct {
 	net            *Network
 	transport      string

@@ -127,7 +127,7 @@ func (e *endpoint) write(data string, to netip.AddrPort) {
 // backoff is the interval after d for timers E, G and the repeated 2xx.
 func backoff(d time.Duration) time.Duration { return min(2*d, t2) }
 
-// serverTx is a request that we answer.
+// serverTx is a request that we respond to.
 type serverTx struct {
 	e     *endpoint
 	req   *sip.Request
@@ -209,7 +209,7 @@ type clientTx struct {
 	req    *sip.Request
 	to     netip.AddrPort
 	data   string
-	on     func(*sip.Response) // nil when there was no answer in 64*T1
+	on     func(*sip.Response) // nil when there was no response in 64*T1
 	heard  bool                // any response
 	final  int
 	again  *timer // timers A and E
@@ -218,7 +218,7 @@ type clientTx struct {
 }
 
 // send starts a transaction: it puts Via and Max-Forwards on top and
-// retransmits until an answer comes.
+// retransmits until a response comes.
 func (e *endpoint) send(req *sip.Request, to netip.AddrPort, on func(*sip.Response)) *clientTx {
 	if len(req.GetHeaders("Max-Forwards")) == 0 {
 		req.PrependHeader(sip.NewHeader("Max-Forwards", "70"))

@@ -84,7 +84,7 @@ func (p *Phone) DoIn(ctx context.Context, callID string, a Action) (*sip.Respons
 }
 
 // HangUp puts the phone on hook: BYE to each call that is up, CANCEL to each
-// that it makes, 603 to each that rings. It does not wait for answers.
+// that it makes, 603 to each that rings. It does not wait for responses.
 func (p *Phone) HangUp() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -102,8 +102,8 @@ func (p *Phone) HangUp() {
 	}
 }
 
-// Register registers the phone's address at Account.Proxy for an hour
-// (RFC 3261 §10), answering a challenge.
+// Register registers the phone's address at Account.Proxy for an hour (RFC 3261
+// §10), with credentials if challenged.
 func (p *Phone) Register(ctx context.Context) error { return p.register(ctx, "3600") }
 
 // Unregister takes the registration back.

@@ -91,7 +91,7 @@ func fields(message, name string) (values []string) {
 	return values
 }
 
-// respond answers a request. more are whole lines.
+// respond sends a response. more are whole lines.
 func (p *peer) respond(request, status, tag string, more ...string) {
 	lines := []string{"SIP/2.0 " + status}
 	for _, via := range fields(request, "Via") {
@@ -130,7 +130,7 @@ func newCaller(t *testing.T, options ...sipgo.UserAgentOption) *caller {
 	return &caller{client, sipgo.NewDialogClientCache(client, sip.ContactHeader{Address: sip.Uri{User: "caller", Host: "127.0.0.1"}})}
 }
 
-// call places a call to a peer, which answers as f writes in its own time.
+// call places a call to a peer, which responds as f writes in its own time.
 func (c *caller) call(t *testing.T, p *peer, f func(invite string), headers ...sip.Header) (*sipgo.DialogClientSession, error) {
 	t.Helper()
 	invited := make(chan struct{})
@@ -317,12 +317,12 @@ func TestTheTargetIsNotRefreshed(t *testing.T) {
 	still(t, bye != "" && !strings.HasPrefix(bye, "BYE "+p.uri("moved")), "a BYE goes to the Contact of the last 2xx")
 }
 
-// Challenges that a phone or proxy may send, none of which sipgo answers, or which
-// it answers wrongly.
+// Challenges that a phone or proxy may send, for which sipgo has no
+// credentials, or wrong ones.
 func TestChallengesThatAreNotAnswered(t *testing.T) {
 	for name, tt := range map[string]struct {
 		challenges []string
-		right      string // what the answer has; "" for any
+		right      string // what the credentials have; "" for any
 	}{
 		"a second one": {[]string{`Digest realm="r", nonce="n", algorithm=AKAv1-MD5`, `Digest realm="r", nonce="n", algorithm=MD5`}, ""},
 		"MD5-sess":     {[]string{`Digest realm="r", nonce="n", algorithm=MD5-sess, qop="auth"`}, ""},

@@ -31,8 +31,8 @@ func (t *Sockets) keepAlive(s *Stream) {
 }
 
 // stayAlive asks the peer for a sign of life. Over WebSocket it must give one;
-// otherwise not every peer knows the pong of RFC 5626, and it is TCP that
-// notices who is gone.
+// otherwise not every peer knows the pong of RFC 5626, and TCP notices that a
+// peer is gone.
 func (s *Stream) stayAlive() {
 	if s.ended.Load() != nil {
 		return

@@ -63,8 +63,8 @@ func (p Path) Respond(b []byte) error {
 	return err
 }
 
-// RespondAside is respond for who must not wait: the readers of sockets, the
-// timers, and who holds a lock.
+// RespondAside is respond for callers that must not wait: the readers of
+// sockets, the timers, and holders of a lock.
 func (p Path) RespondAside(b []byte) {
 	if s, ok := p.Link.(*Stream); ok {
 		s.aside(func() { p.Respond(b) }) //nolint:errcheck // as good as lost

@@ -198,7 +198,7 @@ type Stream struct {
 	t       *Sockets
 	conn    net.Conn
 	frames  *websocket.Conn // nil where messages follow each other by their length
-	Hop     resolve.Hop     // whom it reaches; without a name unless we opened it and asked for that
+	Hop     resolve.Hop     // the hop it reaches; without a name unless we opened it and asked for that
 	host    string          // our sent-by
 	Ours    bool            // we opened it, and not because its peer has ended the one before
 	partial bool            // a message of frames has begun; belongs to the reader
@@ -217,7 +217,7 @@ func (s *Stream) Send(b []byte, _ netip.AddrPort) error {
 	s.turn <- struct{}{}
 	defer func() { <-s.turn }()
 	s.conn.SetWriteDeadline(time.Now().Add(streamWrite)) //nolint:errcheck // the write tells
-	// Answers to pings are written without a limit of their own.
+	// Pongs are written without a limit of their own.
 	defer s.conn.SetWriteDeadline(time.Time{}) //nolint:errcheck
 	var err error
 	if s.frames != nil {
@@ -302,7 +302,7 @@ func (s *Stream) limit(d time.Duration) {
 	s.conn.SetReadDeadline(time.Now().Add(d)) //nolint:errcheck // the read tells
 }
 
-// pong answers the keep-alive of a peer (RFC 5626 §3.5.1).
+// pong responds to the keep-alive of a peer (RFC 5626 §3.5.1).
 func (s *Stream) pong() error {
 	s.limit(StreamIdle)
 	return s.Send([]byte("\r\n"), s.Hop.Addr)
@@ -332,7 +332,7 @@ func (s *Stream) readMessages() error {
 }
 
 // needed reports whether a connection of ours that is merely silent is to be
-// kept, for calls count on it: not every peer answers our keep-alives.
+// kept, for calls count on it. Not every peer responds to our keep-alives.
 func (s *Stream) needed(err error) bool {
 	return s.Ours && s.calls.Load() > 0 && errors.Is(err, os.ErrDeadlineExceeded)
 }

@@ -24,9 +24,9 @@ type TLS struct {
 	// one. Required where Config.Listen has tls or wss.
 	Certificate func() *tls.Certificate
 	// Authorities are those that the certificates of servers and clients are
-	// verified with; likewise. Default, and where it answers nil: the system's.
+	// verified with; likewise. Default, and where it returns nil: the system's.
 	Authorities func() *x509.CertPool
-	// ClientAuth says whether peers that connect are asked for a certificate:
+	// ClientAuth sets whether peers that connect are asked for a certificate:
 	// tls.NoClientCert (default), tls.RequestClientCert or
 	// tls.RequireAnyClientCert. One that is given is verified.
 	ClientAuth tls.ClientAuthType
@@ -46,8 +46,8 @@ const (
 	maxName            = 80 // bytes of a name that a stranger wrote, in an error
 )
 
-// handshakes counts the peers that have connected and not said yet who they
-// are. Guarded by transport.mu.
+// handshakes counts the peers whose handshake is not over yet. Guarded by
+// transport.mu.
 type handshakes struct {
 	all int
 	of  map[netip.Addr]int
@@ -155,8 +155,8 @@ func (e *CertificateError) Error() string { return e.Err.Error() }
 // Unwrap is for errors.Is and errors.As.
 func (e *CertificateError) Unwrap() error { return e.Err }
 
-// client is the configuration for a connection to a hop. Who answers there must
-// prove to be whom the URI names, not whom DNS named (RFC 5922 §4, §7.3).
+// client is the configuration for a connection to a hop. The peer must prove to
+// be the host that the URI names, not the one DNS named (RFC 5922 §4, §7.3).
 func (c *TLS) client(hop resolve.Hop) *tls.Config {
 	config := &tls.Config{
 		MinVersion:         c.minVersion(),
@@ -239,7 +239,7 @@ func explainCertificate(leaf *x509.Certificate, err error) error {
 	return err
 }
 
-// explainHandshake says what is meant by what peers answer that speak no TLS.
+// explainHandshake explains the replies of peers that speak no TLS.
 func explainHandshake(err error) error {
 	var header tls.RecordHeaderError
 	var late net.Error // the context's deadline, or the connection's

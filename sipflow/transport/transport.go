@@ -46,8 +46,8 @@ const (
 	// StreamIdle closes a connection over which nothing came for so long
 	// (RFC 5626 §4.4.1 asks peers to send a keep-alive every two minutes).
 	StreamIdle = 10 * time.Minute
-	// StreamMessage bounds the arrival of one message: who says half of it
-	// holds memory and a connection.
+	// StreamMessage bounds the arrival of one message: half a message holds memory
+	// and a connection.
 	StreamMessage = 32 * time.Second
 	// streamWrite bounds a write to a peer that reads slowly.
 	streamWrite = 5 * time.Second
@@ -65,8 +65,8 @@ const (
 type Link interface {
 	// Send hands b to the kernel. It returns within streamWrite.
 	Send(b []byte, to netip.AddrPort) error
-	// Repeat sends b without waiting, or drops it: who reads a socket or fires
-	// timers must not wait for a peer that reads slowly.
+	// Repeat sends b without waiting, or drops it: socket readers and timers must
+	// not wait for a peer that reads slowly.
 	Repeat(b []byte, to netip.AddrPort)
 	// Reliable links need no retransmissions (RFC 3261 §17.1.1.2).
 	Reliable() bool
@@ -135,10 +135,10 @@ type Sockets struct {
 	stop      context.CancelFunc // ends what connects
 
 	mu         sync.Mutex
-	streams    map[resolve.Hop]*Stream   // by whom they reach
+	streams    map[resolve.Hop]*Stream   // by the hop they reach
 	dialing    map[resolve.Hop]*dialing  // connections of ours that are being opened
 	conns      map[net.Conn]struct{}     // every open one, for close
-	opened     struct{ ours, peers int } // of them, by who opened them
+	opened     struct{ ours, peers int } // of them, by the side that opened them
 	shaking    handshakes
 	sources    map[netip.Addr]int // connections that peers opened, by limit.Network
 	reconnects reconnects
@@ -398,7 +398,8 @@ func (t *Sockets) Addrs() (all []string) {
 	return all
 }
 
-// Connections returns how many stream connections are open, by who opened them.
+// Connections returns how many stream connections are open, by the side that
+// opened them.
 func (t *Sockets) Connections() (ours, peers int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -45,8 +45,8 @@ const (
 
 func overWebSocket(transport string) bool { return transport == "ws" || transport == "wss" }
 
-// upgrade answers the HTTP request by which a peer begins (RFC 6455 §4.2). A
-// refusal ends the connection: there is nothing else to ask for here.
+// upgrade responds to the HTTP request by which a peer begins (RFC 6455 §4.2).
+// A refusal ends the connection: there is nothing else to ask for here.
 func (s *Stream) upgrade() error {
 	r := bufio.NewReader(&io.LimitedReader{R: s.conn, N: MaxUpgrade})
 	w := &upgradeAnswer{conn: s.conn, in: r, out: bufio.NewWriterSize(s.conn, 4096), header: http.Header{}}

@@ -5,8 +5,8 @@ import (
 	"slices"
 )
 
-// Direction says which way the media of a stream go, from the view of who
-// describes it (RFC 8866 §6.7).
+// Direction says which way the media of a stream go, from the view of the
+// describing side (RFC 8866 §6.7).
 type Direction uint8
 
 // The directions.

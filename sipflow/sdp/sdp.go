@@ -68,10 +68,10 @@ const (
 )
 
 // HeldAnswer answers a phone's offer with every stream inactive: there is no
-// media here. Each m= line of the offer has its own in the answer (RFC 3264 §6),
-// and the formats of an accepted one come with their rtpmap and fmtp lines: there
-// are phones that hang up where a dynamic payload type has none. Without an offer
-// it is one itself, of audio on hold.
+// media here. Each m= line of the offer has its own in the answer (RFC 3264
+// §6), and the formats of an accepted one come with their rtpmap and fmtp
+// lines: there are phones that hang up where a dynamic payload type has none.
+// Without an offer it is one itself, of audio on hold.
 func HeldAnswer(offer []byte, session, version uint64, host string) []byte {
 	b := appendOrigin(make([]byte, 0, 384), session>>1, version, host)
 	if len(offer) == 0 {

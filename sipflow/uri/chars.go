@@ -32,7 +32,7 @@ func TelNumber(s string) (number string, ok bool) {
 }
 
 // AppendUser appends user with everything escaped that RFC 3261 §25.1 does not
-// let stand in a user part, and with the comma and the slash, which some
+// let stand in a user part. It also escapes the comma and the slash, which some
 // parsers take for the end of a value or of a scheme.
 func AppendUser(dst []byte, user string) []byte {
 	const hex = "0123456789ABCDEF"

@@ -7,7 +7,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 )
 
-// okWithSDP is a phone's answer through one proxy.
+// okWithSDP is a phone's response through one proxy.
 const okWithSDP = "SIP/2.0 200 OK\r\n" +
 	"Via: SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK0123456789abcdef;rport=5060;received=10.0.0.1\r\n" +
 	"Record-Route: <sip:10.0.0.9;lr;ftag=0123456789abcdef>\r\n" +

@@ -25,7 +25,7 @@ func AppendBodyAnd(b, body []byte, rest string) []byte {
 	return append(append(b, body...), rest...)
 }
 
-// A Reply is an answer to a request.
+// A Reply is a response to a request.
 type Reply struct {
 	Code        int
 	Reason      string // "" for the usual phrase

@@ -37,7 +37,7 @@ func seeds(f *testing.F) {
 var fuzzSource = netip.MustParseAddrPort("[2001:db8::7]:5061")
 
 // FuzzParse: nothing panics, what is accepted keeps the promises of Message,
-// and what has a Via can be answered so that the answer can be read.
+// and what has a Via can have a response that can be read.
 func FuzzParse(f *testing.F) {
 	seeds(f)
 	f.Fuzz(func(t *testing.T, data []byte) {
@@ -123,11 +123,12 @@ func FuzzParse(f *testing.F) {
 // FuzzParseAgainstSipgo: where both parsers accept a message they read the same.
 //
 // Known holes of sipgo are left out: it keeps blanks around the CSeq number,
-// the tag and the branch, loses a tag after a blank, reads a bare LF as part of
-// a value, takes the parameters of an addr-spec without brackets as the URI's,
-// does not look for the end of a quoted string, takes one of repeated fields,
-// knows parameter names in one case only, not every compact form, and stops
-// reading a Via at a sent-by or an empty parameter that it does not like.
+// the tag and the branch, and loses a tag after a blank. It reads a bare LF as
+// part of a value, and takes the parameters of an addr-spec without brackets as
+// the URI's. It does not look for the end of a quoted string, and takes one of
+// repeated fields. It knows parameter names in one case only, and not every
+// compact form. It stops reading a Via at a sent-by or an empty parameter that
+// it does not like.
 func FuzzParseAgainstSipgo(f *testing.F) {
 	seeds(f)
 	parser := sip.NewParser()

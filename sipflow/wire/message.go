@@ -71,8 +71,8 @@ var ErrKeepAlive = errors.New("keep-alive")
 // Parse reads one datagram. It keeps data, which the caller must not use
 // again: folded lines are unfolded in place.
 //
-// On a *ParseError the message is returned too, as far as it could be read, so
-// that a request with Via, From, To, Call-ID and CSeq can still be refused.
+// On a *ParseError the message is returned too, as far as it could be read. So
+// a request with Via, From, To, Call-ID and CSeq can still be refused.
 func Parse(data []byte) (*Message, error) {
 	data = bytes.TrimLeft(data, "\r\n\x00")
 	if len(data) == 0 {
@@ -96,7 +96,7 @@ func Parse(data []byte) (*Message, error) {
 }
 
 // index finds the start line and the header fields, and returns where the body
-// begins. It goes on after the first error, which it returns: the answer to a
+// begins. It goes on after the first error, which it returns: the response to a
 // malformed request needs the fields that follow.
 func (m *Message) index() (end int, err error) {
 	end, ends, err := m.scan()
@@ -182,7 +182,7 @@ const (
 
 // needs reports whether a field of that name, which cannot be read, makes the
 // message unreadable. Any other is left out, as if it were not there (RFC 3261
-// §8.2.2): an answer that is thrown away for it leaves a phone off-hook.
+// §8.2.2): a response that is thrown away for it leaves a phone off-hook.
 func (m *Message) needs(name []byte) bool {
 	needed := uint64(neededRequest)
 	if m.code != 0 {
@@ -356,8 +356,8 @@ func (m *Message) check() error {
 
 // oneAddress is the tag of a From or To value. ok reports whether the value is
 // one address with parameters and nothing else: what follows could hide a tag.
-// A tag that says nothing is none of RFC 3261 §25.1, and would hide the one that
-// an answer adds.
+// A tag that says nothing is none of RFC 3261 §25.1, and would hide the one
+// that a response adds.
 func oneAddress(v []byte) (tag []byte, ok bool) {
 	uri, params := NameAddr(v)
 	tag, tagged := Param(params, "tag")

@@ -41,7 +41,7 @@ func ReadMessage(r *bufio.Reader, ping func() error) (*Message, error) {
 }
 
 // Await waits for the first byte of the next message and takes away the line
-// ends before it, so that a time limit can be set on the message alone. ping is
+// ends before it. So a time limit can be set on the message alone. ping is
 // called as by ReadMessage.
 func Await(r *bufio.Reader, ping func() error) error {
 	for lines := 0; ; {

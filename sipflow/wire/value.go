@@ -51,10 +51,10 @@ func NameAddr(v []byte) (uri, params []byte) {
 	return uri, params
 }
 
-// ContactURI is the URI of a Contact value as its sender means it: who answers
-// without one that can be read is hung up. Where NameAddr cannot read it, what
-// stands between angle brackets counts, whatever the display name is, and
-// blanks in the user are escaped. It is nil when there is none.
+// ContactURI is the URI of a Contact value as its sender means it: a phone
+// whose 2xx has none that can be read is hung up. Where NameAddr cannot read
+// it, what stands between angle brackets counts, whatever the display name is,
+// and blanks in the user are escaped. It is nil when there is none.
 func ContactURI(v []byte) []byte {
 	if uri, _ := NameAddr(v); uri != nil {
 		return uri

@@ -18,7 +18,7 @@ type Leg struct {
 	id   uint64 // local tag
 	dialog
 	path     transport.Path    // where requests in the dialog go; unset until it is known
-	source   netip.Addr        // whence the phone's answer came, if by UDP
+	source   netip.Addr        // where the phone's response came from, if by UDP
 	held     *transport.Stream // connection that requests went over last, see hold
 	secure   bool              // set up over an encrypted hop, which it does not leave
 	cseq     uint32
@@ -29,7 +29,7 @@ type Leg struct {
 	joint    *joint         // of a leg that is joined with another
 	state    DialogState    // as it was reported last
 	party    string         // user@host that is called
-	// userAgent is what the phone calls itself in its answer.
+	// userAgent is what the phone calls itself in its response.
 	userAgent string
 	earlyTag  string // the phone's tag before it answered
 	pracks    uint8  // PRACKs sent
@@ -160,8 +160,8 @@ func (l *Leg) noteDenied(method string, code int) {
 	}
 }
 
-// do sends a request in the dialog, answers digest challenges, and returns its
-// 2xx. Any other final response is a *StatusError.
+// do sends a request in the dialog, again with credentials when it is
+// challenged, and returns its 2xx. Any other final response is a *StatusError.
 func (l *Leg) do(ctx context.Context, r *outgoing) (*wire.Message, error) {
 	l.cseq++
 	a := l.newAttempt(r)
@@ -187,13 +187,13 @@ func statusError(method string, res *wire.Message) error {
 
 // Bye ends the dialog; reason is a Reason header line or empty. It does
 // nothing on a leg that was not answered or has been hung up already. It waits
-// at most 65*T1 (32.5 s) for the phone's answer, a challenge included.
+// at most 65*T1 (32.5 s) for the phone's response, a challenge included.
 func (l *Leg) Bye(ctx context.Context, reason string) error {
 	return l.startBye(ctx, reason)()
 }
 
-// startBye sends the BYE. What it returns waits for the phone's answer: two
-// phones are hung up at once, the one that is gone does not keep the other.
+// startBye sends the BYE. What it returns waits for the phone's response. So
+// two phones are hung up at once, and one that is gone does not keep the other.
 func (l *Leg) startBye(ctx context.Context, reason string) (wait func() error) {
 	if !l.peer.hangUp() {
 		return func() error { return nil }

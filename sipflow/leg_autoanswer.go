@@ -2,7 +2,7 @@ package sipflow
 
 import "fmt"
 
-// AutoAnswer is how the calling phone is asked to answer by itself. Vendors
+// AutoAnswer is how the calling phone is asked to pick up by itself. Vendors
 // differ in what they listen to, so an installation chooses what its phones know.
 type AutoAnswer uint8
 

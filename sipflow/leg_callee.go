@@ -11,10 +11,11 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// A callee is whom a leg is with, and by what right we call it. The flow makes it;
-// nobody below asks which flow that was.
+// A callee is the party that a leg is with, and by what right we call it. The
+// flow makes it; nobody below asks which flow that was.
 type callee interface {
-	// secret returns what answers challenges for a realm; with anyRealm, for each.
+	// secret returns the credentials for challenges of a realm; with anyRealm, for
+	// each.
 	secret() (cred *Credentials, realm string, anyRealm bool)
 	// servedBy reports whether an address is that of a server which may have the
 	// secret. It waits for DNS at most t1, for the cache knows.

@@ -19,7 +19,7 @@ const maxChallenges = 2
 // would be configured.
 const whyNobody = "it asks for a SIP password, and nobody's is configured for such calls"
 
-// unanswered says what is missing for an answer to a challenge, which
+// unanswered returns what is missing for a response to a challenge, which
 // digest.Challenge.Respond refused with an error.
 func unanswered(c *digest.Challenge, cred *Credentials, err error) string {
 	switch {
@@ -36,14 +36,14 @@ func unanswered(c *digest.Challenge, cred *Credentials, err error) string {
 	return fmt.Sprintf("no SIP password is stored that answers its algorithm %s: add sip-password, or the hash for it, to the user", algorithm)
 }
 
-// auth answers the challenges to one request.
+// auth is the state of the challenges to one request.
 type auth struct {
 	cred     *Credentials
 	realm    string // the only one that gets credentials: a phone could ask for any
 	anyRealm bool   // a gateway has one of its own
 	tries    int
 	nonces   []string
-	why      string // the last challenge was not answered
+	why      string // the last challenge got no credentials
 	www      string // Authorization line, for a 401
 	proxy    string // Proxy-Authorization line, for a 407
 }

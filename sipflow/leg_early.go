@@ -8,8 +8,9 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// earlyDialogs are the dialogs of an INVITE that is not answered yet: one for each
-// phone that it rings, told apart by the To tag (RFC 3261 §12.1.2, §13.2.2.4).
+// earlyDialogs are the dialogs of an INVITE without a final response yet: one
+// for each phone that it rings, told apart by the To tag (RFC 3261 §12.1.2,
+// §13.2.2.4).
 type earlyDialogs []earlyDialog
 
 type earlyDialog struct {
@@ -91,7 +92,7 @@ func (j *joint) answerEarly(ctx context.Context, called *Leg, m *wire.Message) [
 }
 
 // maxPracks bounds the reliable provisional responses of one phone that are
-// acknowledged: each PRACK is repeated until it is answered.
+// acknowledged: each PRACK is repeated until its response.
 const maxPracks = 64
 
 // prack acknowledges a reliable provisional response (RFC 3262 §4). sdp
@@ -115,7 +116,7 @@ func (l *Leg) prack(m *wire.Message, invite *clientTx, body []byte) {
 	if len(body) > 0 {
 		r.contentType = sdp.Type
 	}
-	// Nobody waits for its answer: it is repeated until there is one.
+	// Nobody waits for its response: it is repeated until there is one.
 	tx := &clientTx{id: idIn(l.id), method: "PRACK", path: invite.path, seq: l.cseq}
 	msg := d.request(invite.path.Link, &r, l.cseq, tx.id, "")
 	if len(msg) > maxDatagram {

@@ -14,7 +14,7 @@ const maxRetryAfter = 5 * time.Minute
 
 // failed puts a hop behind the others for a while (RFC 3263 §4.3): as long as
 // its 503 asks for, else as the resolver is configured. res is nil when there
-// was no answer.
+// was no response.
 func (sw *Switchboard) failed(hop resolve.Hop, res *wire.Message) {
 	if after := retryAfter(res); after > 0 {
 		sw.resolver.FailedFor(hop, min(after, maxRetryAfter))

@@ -13,7 +13,7 @@ func (sw *Switchboard) fork(do func()) {
 	sw.forks.Go(func() { sw.faults.Try("hanging up a phone", do) })
 }
 
-// hangUpFork acknowledges and hangs up an answer that no leg took.
+// hangUpFork acknowledges and hangs up a 2xx that no leg took.
 func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Message, with callee, auth string) {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
@@ -35,7 +35,7 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Mes
 			l.target = string(uri)
 		}
 		l.peer.confirm("", false)
-		// Not tx, whose ACK is that of the answer that was taken.
+		// Not tx, whose ACK is that of the 2xx that was taken.
 		fork := &clientTx{id: tx.id, path: from, seq: tx.seq, auth: auth, state: terminated}
 		if err := l.learn(m, fork); err == nil {
 			(&Answer{leg: l, tx: fork}).Ack(nil) //nolint:errcheck // asked for again with the repeated 200

@@ -16,9 +16,9 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// Where a phone may send us. It names its Contact and, where no proxy looks,
-// its route set as it likes: what it names must lead neither back to us, nor
-// to what only this machine reaches, nor make us connect to whom it likes.
+// Where a phone may send us. It chooses its Contact and, where no proxy looks,
+// its route set. They must not lead back to us, nor to what only this machine
+// reaches, nor make us open connections to hosts it chose.
 var (
 	errLocal = errors.New("a phone may not send us to this machine's own or its link's addresses")
 	errCrowd = errors.New("a phone has an address of its own: that is one of many at once (broadcast or multicast), or of none")
@@ -100,10 +100,10 @@ func (l *Leg) refused(h resolve.Hop) error {
 	return nil
 }
 
-// mayConnect reports whether the leg's phone may have us open connections to
-// an address: a call that came to it by UDP, through a proxy as a rule, only to
-// where that INVITE went, the outbound proxies, and the servers of the agent's
-// domain or of its own.
+// mayConnect reports whether the leg's phone may have us open connections to an
+// address. If its INVITE went by UDP, through a proxy as a rule, these are
+// allowed: where that INVITE went, the outbound proxies, and the servers of the
+// agent's domain or of its own.
 func (l *Leg) mayConnect(to netip.Addr) bool {
 	if l.source == to || l.callee.servedBy(to) {
 		return true

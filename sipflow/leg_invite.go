@@ -20,13 +20,13 @@ type Answer struct {
 	SDP []byte // the phone's session description, empty if it sent none
 
 	acked   bool // on hold, while the other party takes its time
-	keepAck bool // the ACK cannot be made anew from the answer
+	keepAck bool // the ACK cannot be made anew from the 2xx
 }
 
-// Invite rings the phone with an offer and returns its answer. When ctx ends
-// first the INVITE is cancelled and the error is the context's cause; an
-// answer that crosses the CANCEL is acknowledged and hung up (RFC 3261 §9.1).
-// A refusal is a *StatusError.
+// Invite rings the phone with an offer and returns its 2xx. When ctx ends
+// first the INVITE is cancelled and the error is the context's cause; a 2xx
+// that crosses the CANCEL is acknowledged and hung up (RFC 3261 §9.1). A
+// refusal is a *StatusError.
 func (l *Leg) Invite(ctx context.Context, offer []byte) (*Answer, error) {
 	return l.invite(ctx, &outgoing{body: offer})
 }
@@ -242,7 +242,7 @@ func (l *Leg) giveUp(tx *clientTx, why error) {
 	}
 }
 
-// hangUpAnswer acknowledges and hangs up an answer that nobody wants any more.
+// hangUpAnswer acknowledges and hangs up a 2xx that nobody wants any more.
 func (l *Leg) hangUpAnswer(ctx context.Context, tx *clientTx, res *wire.Message, why error) {
 	if tx.inside { // the BYE is its owner's
 		(&Answer{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // see there
@@ -348,7 +348,7 @@ func (l *Leg) findPath(was transport.Path) error {
 	return nil
 }
 
-// Ack acknowledges the answer, and again whenever the phone repeats it. It
+// Ack acknowledges the 2xx, and again whenever the phone repeats it. It
 // carries the INVITE's credentials (RFC 3261 §22.1).
 func (a *Answer) Ack(body []byte) error {
 	l := a.leg
@@ -374,7 +374,7 @@ func (a *Answer) Ack(body []byte) error {
 		l.call.sw.datagrams.remember(p.To)
 		p, ack = l.path, small
 		err = p.Send(ack)
-	case err != nil && p.Link.Reliable(): // the answer came over another connection
+	case err != nil && p.Link.Reliable(): // the 2xx came over another connection
 		ctx, stop := context.WithTimeout(context.Background(), placeTime)
 		defer stop()
 		if again, dialled := l.call.sw.transport.Renew(ctx, p); dialled == nil {
@@ -392,9 +392,9 @@ func (a *Answer) Ack(body []byte) error {
 	return nil
 }
 
-// reinvite sends an INVITE within the dialog and returns its answer, which
-// needs its ACK. When the phone's own crosses it (491) it is sent again a
-// little later (RFC 3261 §14.1: 2.1 to 4 s for the owner of the Call-ID).
+// reinvite sends an INVITE within the dialog and returns its 2xx, which needs
+// its ACK. When the phone's own crosses it (491) it is sent again a little
+// later (RFC 3261 §14.1: 2.1 to 4 s for the owner of the Call-ID).
 func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Answer, error) {
 	l.peer.invites(1)
 	defer l.peer.invites(-1)

@@ -17,7 +17,7 @@ func (l *Leg) mediaHost() string {
 	if l.path.Link != nil {
 		return transport.HostOf(l.path.Link)
 	}
-	if l.accepted != nil { // answered, and not acknowledged yet
+	if l.accepted != nil { // responded to, and not acknowledged yet
 		return transport.HostOf(l.accepted.path.Link)
 	}
 	if hops := l.call.hops; len(hops) > 0 {
@@ -36,8 +36,8 @@ var shared = netip.MustParsePrefix("100.64.0.0/10")
 
 // hidden reports whether the phone is behind a NAT that nobody on the way has
 // made up for: its Contact is an address that means nothing here, while its
-// messages come from one that does. They are then answered where they come
-// from, and so is the dialog.
+// messages come from one that does. Responses then go where the messages come
+// from, and so does the dialog.
 func (l *Leg) hidden(contact string, from netip.Addr) bool {
 	if !l.call.sw.cfg.NAT || l.routes != "" || !from.IsValid() || private(from) {
 		return false

@@ -57,9 +57,10 @@ func agentOf(m *wire.Message) string {
 }
 
 // cannotRefer reports whether a failed REFER leaves the phone free to be bridged:
-// it was refused, whatever the reason, or not answered. Not after 401 and 407,
-// which another request would meet as well, nor 481, which means that there is no
-// call any more. After a 2xx the phone may have called the other one already.
+// it was refused, whatever the reason, or got no response. Not after 401 and
+// 407, which another request would meet as well, nor 481, which means that
+// there is no call any more. After a 2xx the phone may have called the other
+// one already.
 func cannotRefer(err error) bool {
 	switch refusedBy(err, "REFER") {
 	case 0, 401, 407, 481:

@@ -40,8 +40,8 @@ type redirection struct {
 	moves int
 }
 
-// followsRedirects says whether who is called may send the call elsewhere: a
-// phone that answers 302 forwards its calls.
+// followsRedirects reports whether the called party may send the call
+// elsewhere: a phone that responds 302 forwards its calls.
 func (c *Call) followsRedirects() bool { return c.ForwardingAllowed || c.sw.cfg.FollowRedirects }
 
 // unsettled reports whether a refusal of the first INVITE may be followed by a
@@ -69,7 +69,7 @@ func (a *attempt) redirected(res *wire.Message) bool {
 	}
 	switch code := res.Code(); {
 	case isRedirect(code):
-		if a.hop.Transport == "udp" { // as in an answer's Contact, see mayConnect
+		if a.hop.Transport == "udp" { // as in a response's Contact, see mayConnect
 			l.source = a.hop.Addr.Addr()
 		}
 		a.redirects = r
@@ -142,5 +142,5 @@ func (r *redirection) add(res *wire.Message) {
 	r.open = append(open, r.open...)
 }
 
-// notAllowed answers a REFER that the policy forbids.
+// notAllowed refuses a REFER that the policy forbids.
 var notAllowed = wire.Reply{Code: 603, Header: reasonLine(603, "Not Allowed By Policy")}

@@ -57,11 +57,11 @@ func isText(value []byte) bool {
 	return true
 }
 
-// isIdentity tells the fields by which trusted servers vouch for a caller (RFC
-// 3325 §5, RFC 8224, and what came before them), for whom a call was diverted
-// from (RFC 5806, RFC 7044) and for who pays (RFC 7315, RFC 5502), in compact
-// forms as well. A proxy that trusts us would believe them from us, whichever
-// phone wrote them.
+// isIdentity reports whether trusted servers use a field to vouch for a caller,
+// for a diversion, or for charging, in compact forms as well. These are RFC
+// 3325 §5, RFC 8224 and their forerunners; RFC 5806 and RFC 7044; RFC 7315 and
+// RFC 5502. A proxy that trusts us would believe them from us, whichever phone
+// wrote them.
 func isIdentity(name []byte) bool {
 	for _, field := range [...]string{"P-Asserted-Identity", "P-Preferred-Identity", "Remote-Party-ID", "Identity", "y", "Identity-Info", "n",
 		"Diversion", "History-Info", "P-Asserted-Service", "P-Preferred-Service", "P-Served-User", "P-Profile-Key", "P-User-Database",

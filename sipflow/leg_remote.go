@@ -11,7 +11,8 @@ import (
 )
 
 // peer is what a leg knows of the phone's requests. It belongs to the sockets'
-// readers, which answer at once, so that no phone waits for a call's goroutine.
+// readers, which respond at once, so that no phone waits for a call's
+// goroutine.
 type peer struct {
 	requests
 	tag       string // the phone's tag
@@ -44,8 +45,8 @@ func (p *peer) onlySecure() {
 	p.secure = true
 }
 
-// insecure is the answer to a request that knows a dialog over TLS and does not
-// come over such: whoever wrote it has read what was meant to be secret.
+// insecure is the response to a request that knows a dialog over TLS but comes
+// without TLS: its sender has read what was meant to be secret.
 var insecure = wire.Reply{Code: 403, Reason: "The Dialog Is Over TLS"}
 
 // hangUp ends the dialog from our side. It is false when there is none.
@@ -143,8 +144,9 @@ func (p *peer) whyHungUp() error {
 	return &hungUpError{p.reasons}
 }
 
-// onRequest answers a request within the leg's dialog. It runs in the
-// goroutine that read it, under the shard's lock. A Code of 0 is no answer.
+// onRequest returns the response to a request within the leg's dialog. It runs
+// in the goroutine that read it, under the shard's lock. A Code of 0 is no
+// response.
 func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.Reply) {
 	p := &l.peer
 	p.mu.Lock()
@@ -175,7 +177,7 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.
 		switch {
 		case a.code == 0 || a.seq != seq:
 			continue
-		case method == "CANCEL": // of what has been answered: it has no effect (RFC 3261 §9.2)
+		case method == "CANCEL": // it comes after the final response and has no effect (RFC 3261 §9.2)
 			return wire.Reply{Code: 200}
 		case a.of != transactionOf(m): // another request, though it has the number
 			continue
@@ -193,7 +195,7 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.
 	if method == "CANCEL" {
 		return wire.Reply{Code: 481}
 	}
-	// RFC 3261 §12.2.2. But who hangs up has hung up, and an outcome is one.
+	// RFC 3261 §12.2.2. But a hang-up is a hang-up, and an outcome is one.
 	if seq <= p.seq && p.seq != 0 && method != "BYE" && !(p.referral.open && saysOutcome(m)) {
 		return wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"}
 	}
@@ -219,7 +221,7 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.
 	return again(m, code, from)
 }
 
-// accept does what the request asks and gives the code of its answer,
+// accept does what the request asks and returns the code of the response,
 // negated when that is out already. p.mu is held.
 func (l *Leg) accept(s *shard, m *wire.Message, from transport.Path) int {
 	p := &l.peer
@@ -273,7 +275,7 @@ func (l *Leg) notified(m *wire.Message, from transport.Path) int {
 	return code
 }
 
-// answerFirst sends an answer before the call's goroutine can act on the
+// answerFirst sends a response before the call's goroutine can act on the
 // request. On a stream, whose peer may read slowly, it is left to the caller.
 func (l *Leg) answerFirst(m *wire.Message, from transport.Path, code int) int {
 	if from.Link.Reliable() {
@@ -283,7 +285,7 @@ func (l *Leg) answerFirst(m *wire.Message, from transport.Path, code int) int {
 	return -code
 }
 
-// reinvited answers an offer of the phone: it may be put on hold, resume or
+// reinvited takes an offer of the phone: it may be put on hold, resume or
 // change its codecs, there is no media to change.
 func (l *Leg) reinvited(s *shard, m *wire.Message, from transport.Path) int {
 	p := &l.peer
@@ -360,7 +362,7 @@ func (r *reinvite) abort(*shard) func() {
 	return nil
 }
 
-// A husk answers for a leg that has ended while the subscription of its REFER
+// A husk stands in for a leg that has ended while the subscription of its REFER
 // goes on: late NOTIFYs are recorded (RFC 5057). It stays for 32 s. See ended
 // for legs without.
 type husk struct {
@@ -461,7 +463,8 @@ func targets(method string) bool {
 }
 
 // heed takes the remote target from a request or 2xx that refreshes it (RFC
-// 3261 §12.2). from is whence it came. A target where we do not go is left.
+// 3261 §12.2). from is the path it arrived on. A target where we do not go is
+// left.
 func (l *Leg) heed(m *wire.Message, from transport.Path) {
 	if !targets(m.Method()) {
 		return

@@ -14,7 +14,7 @@ import (
 )
 
 // attempt is one request on its way: over several hops until one of them
-// answers (RFC 3263 §4.3), and again with credentials when it is challenged.
+// responds (RFC 3263 §4.3), and again with credentials when it is challenged.
 type attempt struct {
 	outgoing
 	leg       *Leg
@@ -197,7 +197,7 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 	default:
 		return a.redirected(res)
 	}
-	if a.hop.Transport != "" { // the hop that challenged, and no other, gets the answer
+	if a.hop.Transport != "" { // the hop that challenged, and no other, gets the credentials
 		a.hops = append([]resolve.Hop{a.hop}, a.hops...)
 	}
 	a.leg.cseq++ // RFC 3261 §22.2
@@ -210,7 +210,7 @@ func harmlessTwice(method string) bool {
 	return method == "BYE" || method == "INVITE" || method == "UPDATE"
 }
 
-// finish waits for the answer to what was sent, and sends it again as long as
+// finish waits for the response to what was sent, and sends it again as long as
 // that makes sense.
 func (a *attempt) finish(ctx context.Context, tx *clientTx, err error) (*wire.Message, error) {
 	for {

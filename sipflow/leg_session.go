@@ -30,7 +30,7 @@ func (l *Leg) startTimer(res *wire.Message) {
 	}
 	t := &l.joined().timer
 	interval, refresher := sessionExpires(res)
-	t.interval, t.ours = 0, refresher != "uas" // none in the answer: the session has no end (§7.2)
+	t.interval, t.ours = 0, refresher != "uas" // none in the response: the session has no end (§7.2)
 	if interval > 0 {
 		t.interval = max(interval, minSession)
 	}

@@ -19,7 +19,7 @@ var errUnsent = errors.New("the request was not sent")
 // errTimeout ends a transaction that got no final response (timers B and F).
 var errTimeout = errors.New("no answer within 32 s")
 
-// maxForks bounds the answers of one INVITE that are hung up one by one.
+// maxForks bounds the 2xx of one INVITE that are hung up one by one.
 const maxForks = 50
 
 type txState uint8
@@ -74,7 +74,7 @@ func (tx *clientTx) key() uint64 {
 	return tx.id
 }
 
-// start sends the request and repeats it until it is answered.
+// start sends the request and repeats it until there is a response.
 func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
 	s := sw.shard(tx.id)
 	tx.invite = tx.method == "INVITE"
@@ -113,7 +113,8 @@ func (s *shard) drop(tx *clientTx) {
 	tx.remove(s)
 }
 
-// begins counts the request, which is about to be sent, and waits for its answer.
+// begins counts the request, which is about to be sent, and waits for its
+// response.
 func (tx *clientTx) begins(s *shard) {
 	s.stats.started[methodOf(tx.method)]++
 	tx.timer.set(s, tx.begin(s.now(), !tx.path.Link.Reliable()), tx)
@@ -377,7 +378,7 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 	return nil
 }
 
-// fork hangs up an answer that came from a further branch of the INVITE, or
+// fork hangs up a 2xx that came from a further branch of the INVITE, or
 // too late (RFC 3261 §13.2.2.4). One to an INVITE within a dialog is only
 // acknowledged: the dialog has an owner, or has ended.
 func (tx *clientTx) fork(sw *Switchboard, m *wire.Message) func() {
@@ -405,8 +406,8 @@ func (sw *Switchboard) ringing(tx *clientTx) bool {
 	return tx.state == proceeding
 }
 
-// abandon leaves an INVITE to itself: should it still be answered, the answer
-// is acknowledged and hung up.
+// abandon leaves an INVITE to itself: should a 2xx still come, it is
+// acknowledged and hung up.
 func (sw *Switchboard) abandon(tx *clientTx) {
 	s := sw.shard(tx.id)
 	s.mu.Lock()
@@ -421,8 +422,8 @@ func (sw *Switchboard) abandon(tx *clientTx) {
 }
 
 // acknowledged notes that the ACK of a 2xx went out on p, so that repeats of
-// the 2xx are answered with it. keep is the ACK, nil when it can be made anew
-// from the repeated response.
+// the 2xx get it again. keep is the ACK, or nil when the repeated response
+// suffices to make it.
 func (sw *Switchboard) acknowledged(tx *clientTx, p transport.Path, keep []byte) {
 	s := sw.shard(tx.id)
 	s.mu.Lock()
@@ -432,7 +433,7 @@ func (sw *Switchboard) acknowledged(tx *clientTx, p transport.Path, keep []byte)
 	}
 }
 
-// repeatAck answers a repeated 2xx.
+// repeatAck sends the ACK of a repeated 2xx again.
 func (sw *Switchboard) repeatAck(tx *clientTx, m *wire.Message) {
 	s := sw.shard(tx.id)
 	s.mu.Lock()

@@ -9,7 +9,7 @@ import (
 )
 
 // ended is what a shard keeps, for 32 s, of dialogs that are over: enough to
-// answer what was under way. Thousands end each second, so an entry holds
+// respond to what was under way. Thousands end each second, so an entry holds
 // hashes in place of strings and no pointer that the garbage collector would
 // have to follow.
 type ended struct {
@@ -23,7 +23,7 @@ type ended struct {
 type endedDialog struct {
 	callID uint64 // hash
 	seq    uint32 // highest CSeq of the phone
-	code   int16  // that request's answer, 0 if it is not known
+	code   int16  // that request's response, 0 if it is not known
 	of     uint16 // and what tells it from others
 }
 
@@ -47,7 +47,7 @@ func (e *ended) init() {
 	e.dialogs, e.invites = map[uint64]endedDialog{}, map[uint64]endedInvite{}
 }
 
-// bury enters a leg that ends. husked legs answer requests themselves. The
+// bury enters a leg that ends. husked legs respond to requests themselves. The
 // shard's lock is held.
 func (s *shard) bury(l *Leg, husked bool) {
 	e := &s.ended
@@ -99,8 +99,8 @@ func (e *ended) abort(s *shard) func() {
 	return nil
 }
 
-// onRequest answers a request within a dialog that is over: repeats of what
-// the leg answered, a BYE that crossed ours.
+// onRequest returns the response to a request within a dialog that is over:
+// repeats of earlier requests, a BYE that crossed ours.
 func (d endedDialog) onRequest(e *ended, m *wire.Message, from transport.Path) wire.Reply {
 	switch {
 	case maphash.Bytes(e.seed, m.Get(wire.CallID)) != d.callID:

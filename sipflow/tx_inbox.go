@@ -14,15 +14,15 @@ const maxInbox = 64
 // An event is what a leg's goroutine waits for.
 type event struct {
 	tx       *clientTx     // the transaction that msg or err belongs to; nil for a request of the phone's
-	msg      *wire.Message // a response, or a request that was answered already
+	msg      *wire.Message // a response, or a request that had its response already
 	err      error         // why the transaction failed
 	hungUp   bool          // the phone sent BYE
 	progress *Notification // a NOTIFY of a REFER subscription
-	in       *serverTx     // a request that waits for an answer, or what became of it:
+	in       *serverTx     // a request that waits for a response, or what became of it:
 	cancel   bool          // the phone cancelled it
 	ack      *wire.Message // the phone acknowledged our 2xx
-	late     bool          // it takes its time to answer
-	prack    bool          // msg is a PRACK, which has been answered
+	late     bool          // it takes its time to respond
+	prack    bool          // msg is a PRACK, which has had its response
 }
 
 // An inbox keeps the events of one leg in wire order. Its reader is the call's

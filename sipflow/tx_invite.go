@@ -10,10 +10,10 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// inboundTx finds the server transaction of an INVITE that began a call, for
-// its repeats, its CANCEL, and the ACK of a refusal, which may all come when
-// the call is over. A shard holds it by a hash of what tells requests apart
-// (RFC 3261 §8.2.2.2); an id that belongs to the same shard is our tag.
+// inboundTx finds the server transaction of an INVITE that began a call. Its
+// repeats, its CANCEL and the ACK of a refusal may all come when the call is
+// over. A shard holds it by a hash of what tells requests apart (RFC 3261
+// §8.2.2.2); an id that belongs to the same shard is our tag.
 type inboundTx struct {
 	key    uint64
 	branch uint64 // hash of the branch, see inviteKey
@@ -74,8 +74,8 @@ func (s *shard) forget(in *Incoming) {
 	delete(s.legs, in.leg.id)
 }
 
-// invitedAgain answers an INVITE that has come before, or its CANCEL. known is
-// false for others.
+// invitedAgain responds to an INVITE that has come before, or its CANCEL. known
+// is false for others.
 func (sw *Switchboard) invitedAgain(m *wire.Message, from transport.Path) (known bool) {
 	key, branch := sw.inviteKey(m)
 	invite := m.Method() == "INVITE"

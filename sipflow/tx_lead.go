@@ -131,8 +131,8 @@ func (sw *Switchboard) sendLate(tx *clientTx, send func()) {
 	}
 }
 
-// aside runs do in a goroutine of its own. After the end of all calls there is
-// nobody for whom it would be done.
+// aside runs do in a goroutine of its own. After the end of all calls nobody
+// needs it any more.
 func (sw *Switchboard) aside(do func()) {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()

@@ -15,7 +15,7 @@ import (
 // branchCookie begins every branch (RFC 3261 §8.1.1.7).
 const branchCookie = "z9hG4bK"
 
-// allow is what we answer within a dialog.
+// allow are the methods that we serve within a dialog.
 const allow = "INVITE, ACK, OPTIONS, CANCEL, BYE, INFO, NOTIFY"
 
 // dialog is what a request within a dialog is made of (RFC 3261 §12). It holds
@@ -60,8 +60,8 @@ func dialogOf(res *wire.Message) dialog {
 	return d
 }
 
-// setRoutes takes the route set from Record-Route: last first from an answer, in
-// its order from a request that others sent (RFC 3261 §12.1). When the first
+// setRoutes takes the route set from Record-Route: last first from a response,
+// in its order from a request that others sent (RFC 3261 §12.1). When the first
 // router is a strict one (no lr), its URI is the Request-URI and the target
 // ends the routes (RFC 3261 §12.2.1.1).
 func (d *dialog) setRoutes(m *wire.Message, asked bool) {
@@ -235,7 +235,7 @@ func secureContact(b []byte) []byte {
 	return slices.Insert(b, i+len("Contact: <sip"), 's')
 }
 
-// contactAsAsked makes the Contact of an answer a sips URI when that of the
+// contactAsAsked makes the Contact of a response a sips URI when that of the
 // request is one (RFC 3261 §12.1.1).
 func contactAsAsked(m *wire.Message, r wire.Reply) wire.Reply {
 	if isSIPS(m.URI()) {

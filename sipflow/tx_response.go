@@ -11,7 +11,7 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// replyOf is the answer with the fields that its code wants.
+// replyOf is the response with the fields that its code wants.
 func replyOf(code int, from transport.Path) wire.Reply {
 	r := wire.Reply{Code: code}
 	switch code {
@@ -27,7 +27,7 @@ func replyOf(code int, from transport.Path) wire.Reply {
 	return r
 }
 
-// again is the answer that a request gets, and each repeat of it.
+// again is the response that a request gets, and each repeat of it.
 func again(m *wire.Message, code int, from transport.Path) wire.Reply {
 	if code == 420 {
 		return badExtension(m)

@@ -11,11 +11,11 @@ import (
 // errNoAck ends a dialog whose phone never acknowledged our 2xx.
 var errNoAck = errors.New("the phone did not acknowledge our answer")
 
-// maxOpen bounds the requests of one phone that wait for an answer.
+// maxOpen bounds the requests of one phone that wait for a response.
 const maxOpen = 16
 
 // serverTx is a server transaction (RFC 3261 §17.2, RFC 6026): a request of
-// the phone's that is relayed, so that its answer is not known at once. Its
+// the phone's that is relayed, so that its response is not known at once. Its
 // leg's peer holds it by CSeq until its repeats cannot come any more.
 type serverTx struct {
 	leg    *Leg
@@ -23,7 +23,7 @@ type serverTx struct {
 	method string
 	seq    uint32
 	path   transport.Path // where it came from
-	// initial is the INVITE of an inbound call: its answers make the dialog.
+	// initial is the INVITE of an inbound call: its responses make the dialog.
 	initial bool
 
 	// Guarded by the leg's peer.mu; the timer by the shard's lock.
@@ -67,7 +67,7 @@ func (l *Leg) open(s *shard, m *wire.Message, from transport.Path) wire.Reply {
 		stats.limited[LimitRequests].Add(1)
 		return replyOf(500, from)
 	}
-	if len(p.open) >= 2*maxOpen { // somebody dials fast: of the answered ones the latest are kept
+	if len(p.open) >= 2*maxOpen { // somebody dials fast: of those with a response the latest are kept
 		if oldest == nil { // refused INVITEs, which wait for their ACK
 			stats.limited[LimitRequests].Add(1)
 			return replyOf(500, from)
@@ -94,7 +94,7 @@ func (l *Leg) open(s *shard, m *wire.Message, from transport.Path) wire.Reply {
 	p.open = append(p.open, tx)
 	s.stats.opened++
 	now := tx.reply
-	if now.Code != 0 && !from.Link.Reliable() { // before the call's goroutine can answer
+	if now.Code != 0 && !from.Link.Reliable() { // before the call's goroutine can respond
 		l.call.sw.answer(m, from, now)
 		now = wire.Reply{}
 	}
@@ -113,8 +113,8 @@ func (p *requests) opened(seq uint32) *serverTx {
 	return nil
 }
 
-// again answers what concerns a transaction that is open already: repeats of
-// its request, CANCEL and ACK. Anything else has its CSeq number by mistake.
+// again responds to what concerns a transaction that is open already: repeats
+// of its request, CANCEL and ACK. Anything else has its CSeq number by mistake.
 func (tx *serverTx) again(s *shard, m *wire.Message) (r wire.Reply, concerned bool) {
 	p := &tx.leg.peer
 	switch m.Method() {
@@ -182,9 +182,9 @@ func (p *requests) forget(tx *serverTx) {
 	}
 }
 
-// respond answers the request. A provisional response may be followed by
-// others; after the final one nothing is sent but its repeats.
-// It is false when there has been one.
+// respond sends a response to the request. A provisional response may be
+// followed by others; after the final one nothing is sent but its repeats. It
+// is false when there has been one.
 func (tx *serverTx) respond(r wire.Reply) bool {
 	l := tx.leg
 	if tx.initial {
@@ -261,23 +261,23 @@ func (tx *serverTx) abort(*shard) func() {
 	return func() { tx.leg.inbox.put(event{in: tx, err: transport.ErrFault}, true) }
 }
 
-// answered is the memory of an in-dialog request that was answered at once: all
-// that a server transaction needs to answer its repeats (RFC 3261 §17.2.2),
-// since the response follows from the repeated request.
+// answered is the memory of an in-dialog request that got its response at once.
+// A server transaction needs no more for the repeats (RFC 3261 §17.2.2), since
+// the response follows from the repeated request.
 type answered struct {
 	seq  uint32
 	code int16
 	of   uint16 // hash of the transaction, see transactionOf
 }
 
-// remember keeps how a request was answered. p.mu is held.
+// remember keeps the response to a request. p.mu is held.
 func (p *requests) remember(m *wire.Message, code int) {
 	p.past[p.next] = answered{m.Seq(), int16(code), transactionOf(m)}
 	p.next = (p.next + 1) % uint8(len(p.past))
 }
 
-// latest is the answer to the phone's latest request, zero if it is not known.
-// p.mu is held.
+// latest is the response to the phone's latest request, zero if it is not
+// known. p.mu is held.
 func (p *requests) latest() answered {
 	for _, a := range p.past {
 		if a.code != 0 && a.seq == p.seq {

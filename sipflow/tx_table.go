@@ -44,8 +44,8 @@ func (s *shard) init(f *transport.Faults) {
 
 func (s *shard) now() time.Duration { return time.Since(s.start) }
 
-// close stops every timer and forgets everything. Who waits for an answer is
-// told that there will be none.
+// close stops every timer and forgets everything. Everyone who waits for a
+// response learns that there will be none.
 func (s *shard) close() {
 	s.mu.Lock()
 	for _, tx := range s.clients {
@@ -72,8 +72,8 @@ func (s *shard) close() {
 }
 
 // newID draws the random part of a tag, branch or Call-ID: 64 bits of the
-// runtime's ChaCha8 generator, beyond the 32 that RFC 3261 §19.3 asks for, so
-// that an answer cannot be forged by one who does not see the request.
+// runtime's ChaCha8 generator. RFC 3261 §19.3 asks for 32; with 64 nobody
+// forges a response without seeing the request.
 func newID() uint64 { return rand.Uint64() }
 
 // idIn draws an id that belongs to the same shard as id.

@@ -11,7 +11,7 @@ const (
 	// tEnd is 64*T1: how long a transaction is repeated (timers B, F, H), and
 	// how long what is late is still expected (D, J, L, M).
 	tEnd = 64 * t1
-	// tLate is how long the answer to an abandoned INVITE is waited for: as
+	// tLate is how long we wait for the response to an abandoned INVITE: as
 	// long as a proxy lets a phone ring (timer C).
 	tLate = 3 * time.Minute
 )
@@ -43,9 +43,9 @@ func (r *repetition) begin(now time.Duration, repeats bool) time.Duration {
 // come any more (timers B, F and H).
 func (r *repetition) over(now time.Duration) bool { return now-r.began >= tEnd }
 
-// next says whether the message is to be sent again now, and how long to wait
-// then. Intervals double up to longest. No repeat is left to come when the next
-// would be after the end.
+// next reports whether the message is to be sent again now, and how long to
+// wait then. Intervals double up to longest. No repeat is left to come when the
+// next would be after the end.
 func (r *repetition) next(now, longest time.Duration) (repeat bool, wait time.Duration) {
 	left := r.began + tEnd - now
 	if r.interval == 0 {

@@ -180,8 +180,8 @@ func (b *bridge) event(ctx context.Context, l *Leg, e event) error {
 	return nil
 }
 
-// end leaves nothing half-done: what phones wait for is answered, what we
-// asked them is given up.
+// end leaves nothing half-done: phones get the responses they wait for, and our
+// own requests are given up.
 func (b *bridge) end(ctx context.Context, why error) {
 	b.call.sw.unbridged(b.call)
 	for _, r := range b.relays {
@@ -201,7 +201,8 @@ func (b *bridge) end(ctx context.Context, why error) {
 	}
 }
 
-// drop answers for a leg that leaves the bridge, while the other one stays.
+// drop ends what is under way on a leg that leaves the bridge, while the other
+// one stays.
 func (b *bridge) drop(l *Leg) {
 	l.peer.relay(false)
 	for i := len(b.relays) - 1; i >= 0; i-- {
@@ -222,14 +223,14 @@ func (b *bridge) drop(l *Leg) {
 	l.refuseOpen()
 }
 
-// refuseOpen answers what the phone still waits for (RFC 3261 §15.1.2).
+// refuseOpen refuses the phone's open requests (RFC 3261 §15.1.2).
 func (l *Leg) refuseOpen() {
 	for _, in := range l.peer.waiting() {
 		in.respond(wire.Reply{Code: 487})
 	}
 }
 
-// relay says whether the phone's requests go to the call's goroutine.
+// relay sets whether the phone's requests go to the call's goroutine.
 func (p *peer) relay(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -12,13 +12,13 @@ import (
 )
 
 // An order is something that a client wants of a bridged call. It is carried
-// out by the call's goroutine, which may answer later.
+// out by the call's goroutine, which may reply later.
 type order struct {
 	do    func(ctx context.Context, b *bridge, reply chan<- error)
 	reply chan error // holds one
 }
 
-// command has the bridge do something and waits for what comes of it.
+// command has the bridge do something and waits for the result.
 func (c *Call) command(ctx context.Context, do func(ctx context.Context, b *bridge, reply chan<- error)) error {
 	if !c.isUp.Load() {
 		return ErrNoCall
@@ -91,11 +91,12 @@ var errBusy = errors.New("too many requests of the call wait for their answers")
 // errGlare asks to try again: another INVITE is under way (RFC 3261 §14.1).
 var errGlare = &StatusError{"INVITE", 491, "Request Pending"}
 
-// Mute sets which directions of the calling phone's audio are off, by an INVITE
-// within its dialog (RFC 3264 §8.4), and returns when the phone has answered.
-// It lasts until the next Mute, whatever the phone or the other one change
-// meanwhile. When another INVITE is under way it is tried again for some ten
-// seconds. A refusal is a *StatusError, ErrNoCall a call that is not bridged.
+// Mute sets which directions of the calling phone's audio are off (RFC 3264
+// §8.4). It sends an INVITE within the dialog, and returns when the phone has
+// responded. It lasts until the next Mute, whatever the phone or the other one
+// change meanwhile. When another INVITE is under way it is tried again for some
+// ten seconds. A refusal is a *StatusError, ErrNoCall a call that is not
+// bridged.
 func (c *Call) Mute(ctx context.Context, m Mute) error {
 	for try := 0; ; try++ {
 		err := c.command(ctx, func(ctx context.Context, b *bridge, reply chan<- error) { b.mute(ctx, m, reply) })
@@ -139,7 +140,7 @@ func (b *bridge) mute(ctx context.Context, m Mute, reply chan<- error) {
 	b.ask(ctx, &relay{to: l, reply: reply, undo: func() { j.muted = before }}, &out)
 }
 
-// ask sends a request of ours to a phone of the bridge. Its answer goes to
+// ask sends a request of ours to a phone of the bridge. Its response goes to
 // r.reply.
 func (b *bridge) ask(ctx context.Context, r *relay, out *outgoing) {
 	l := r.to
@@ -160,7 +161,7 @@ func (b *bridge) ask(ctx context.Context, r *relay, out *outgoing) {
 	b.send(ctx, r)
 }
 
-// replied answers who asked, once.
+// replied tells the requester the result, once.
 func (r *relay) replied(err error) {
 	if r.reply == nil {
 		return
@@ -172,7 +173,7 @@ func (r *relay) replied(err error) {
 	r.reply = nil
 }
 
-// asked takes the final answer to a request of a client's.
+// asked takes the final response to a request of a client's.
 func (b *bridge) asked(ctx context.Context, r *relay, e event) error {
 	method := r.attempt.method
 	switch {
@@ -204,9 +205,9 @@ func (b *bridge) asked(ctx context.Context, r *relay, e event) error {
 	return err
 }
 
-// retell describes a phone that answered an INVITE of ours to the other one,
-// where the answer says something new: an address, a key, or a direction that
-// was not known while it was muted.
+// retell describes a phone that accepted an INVITE of ours to the other one. It
+// does so where the answer has something new: an address, a key, or a direction
+// that was not known while it was muted.
 func (b *bridge) retell(ctx context.Context, l *Leg, answer []byte) {
 	other := b.other(l)
 	if len(answer) == 0 || other == nil {

@@ -30,8 +30,8 @@ func (b *bridge) referred(r *relay) {
 	b.referrals = append(b.referrals, referral{to: r.to, near: r.in.seq, far: r.tx.seq})
 }
 
-// eventHeader is the Event of a NOTIFY or SUBSCRIBE that is passed on, with the
-// id of a REFER's subscription in the number that the receiver knows it by.
+// eventHeader is the Event of a NOTIFY or SUBSCRIBE that is passed on. The id
+// of a REFER's subscription is the number that the receiver knows it by.
 func (b *bridge) eventHeader(from *Leg, m *wire.Message) string {
 	v := m.Get(wire.Event)
 	if v == nil {

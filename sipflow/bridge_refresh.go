@@ -108,7 +108,7 @@ func (b *bridge) refresh(ctx context.Context, l *Leg) {
 	b.send(ctx, r)
 }
 
-// refreshed takes the answer to a refresh of ours.
+// refreshed takes the response to a refresh of ours.
 func (b *bridge) refreshed(r *relay, method string, e event) error {
 	if e.err != nil {
 		return errExpired

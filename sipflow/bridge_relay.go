@@ -314,10 +314,10 @@ func (b *bridge) overdue(r *relay) {
 	r.replied(&StatusError{r.attempt.method, 408, "Request Timeout"})
 }
 
-// mayRefer says whether the phones of a bridge may be sent where a REFER wants
-// them: what the other phone will call is looked at, headers and all. header is
-// the Refer-To line that was looked at; made again it could be another, for a
-// call that its Replaces names may end meanwhile.
+// mayRefer reports whether the phones of a bridge may be sent where a REFER
+// wants them. It looks at what the other phone will call, headers and all.
+// header is the Refer-To line that was checked. Made again it could differ, for
+// a call that its Replaces names may end meanwhile.
 //
 //go:noinline
 func (b *bridge) mayRefer(m *wire.Message) (header string, ok bool) {

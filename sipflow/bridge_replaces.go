@@ -8,8 +8,8 @@ import (
 )
 
 // translateReplaces rewrites the Replaces of a Refer-To value that names a
-// phone's dialog with us into one that names the dialog of the phone at the
-// other end of that bridge.
+// phone's dialog with us. It then names the dialog of the phone at the other
+// end of that bridge.
 func (sw *Switchboard) translateReplaces(value string) string {
 	const param = "Replaces="
 	i := strings.Index(value, param)
@@ -36,7 +36,7 @@ func (sw *Switchboard) translateReplaces(value string) string {
 		return value
 	}
 	replaces := far.callID + ";to-tag=" + far.tag + ";from-tag=" + far.localTag
-	// Who sends it knows the far phone by our address, or by the agent's name.
+	// Its sender knows the far phone by our address, or by the agent's name.
 	rest := value[i:from] + escapeHeaderValue(replaces) + value[end:]
 	open, query := strings.LastIndexByte(value[:i], '<'), strings.LastIndexByte(value[:i], '?')
 	if query < 0 {

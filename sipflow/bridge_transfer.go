@@ -28,16 +28,17 @@ type transfer struct {
 	answer  *Answer // acknowledged; the two are joined when the called phone is free for it
 }
 
-// Transfer replaces the calling phone of a bridged call by another: target
-// (user@host as it goes on the wire) is called and, once it answers, joined
-// with the called phone; only then is the old one hung up. It returns when the
-// INVITE to the target is out; whether it answers shows in the call's dialogs.
-// to is the key that the call then has. trusted is Spec.Trusted of who asks for
-// it, who need not be the one that placed the call: Limits' rates go by him.
+// Transfer replaces the calling phone of a bridged call by another. It calls
+// target (user@host as it goes on the wire) and, once that picks up, joins it
+// with the called phone. Only then is the old one hung up. Transfer returns
+// when the INVITE to the target is out; the call's dialogs show whether it
+// picks up. to is the key that the call then has. trusted is Spec.Trusted of
+// the client that asks for the transfer. It need not be the one that placed the
+// call, and Limits' rates go by it.
 //
 // ErrNoCall means that no bridged call holds the key, ErrTransferring that a
-// transfer is on its way, ErrForbidden that the agent may not call the target,
-// ErrUnreachable that it has no next hop.
+// transfer is on its way. ErrForbidden means that the agent may not call the
+// target, ErrUnreachable that it has no next hop.
 func (sw *Switchboard) Transfer(ctx context.Context, key, to Key, target string, trusted bool) error {
 	c := sw.Find(key)
 	if c == nil || !c.isUp.Load() {
@@ -97,11 +98,11 @@ func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error 
 	return nil
 }
 
-// transferEvent takes what the target's phone answers.
+// transferEvent takes what comes from the target's phone.
 func (b *bridge) transferEvent(ctx context.Context, e event) error {
 	t := b.transfer
 	switch {
-	case e.hungUp: // it was answered, and thought better of it
+	case e.hungUp: // it picked up, and then hung up
 		return b.transferFailed(t)
 	case e.tx != t.tx || t.answer != nil:
 		return nil
@@ -183,7 +184,7 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 	}
 	b.called.heard(joined.SDP)
 	if again := sdp.Fit(joined.SDP, answered); !sdp.SameMedia(again, t.offer) {
-		// The called phone answered otherwise than it had offered.
+		// The called phone's answer differs from its offer.
 		if last, err := l.reinvite(ctx, l.describe(again)); err == nil {
 			last.Ack(nil) //nolint:errcheck // repeated with the repeated 200
 			l.heard(last.SDP)
@@ -202,8 +203,8 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 	return nil
 }
 
-// giveUp cancels the transfer on the side: its answer must not keep the others
-// waiting.
+// giveUp cancels the transfer on the side: its response must not keep the
+// others waiting.
 func (t *transfer) giveUp(c *Call, why error) {
 	if t.answer != nil {
 		c.dismiss(t.target, c.reasonFor(why))

@@ -71,7 +71,7 @@ func (to *Destination) ringTime() time.Duration {
 	return targetTime
 }
 
-// calledTarget is whom a caller is connected to.
+// calledTarget is the target that a caller is connected to.
 type calledTarget struct {
 	*userPhone
 	in     *Incoming
@@ -80,7 +80,7 @@ type calledTarget struct {
 	header string // what its 200 says beyond its dialog
 }
 
-// calledTarget is whom the leg of a Connect is with.
+// calledTarget is the callee of the leg of a Connect.
 func (l *Leg) calledTarget() *calledTarget { return l.callee.(*calledTarget) }
 
 func (t *calledTarget) secret() (*Credentials, string, bool) {
@@ -147,10 +147,10 @@ func (in *Incoming) fromAOR() string {
 	return rest
 }
 
-// diverted reports whether the target may be told by whom a call was diverted:
-// where a trunk or a trusted server says so, and the caller does not ask that
-// nobody be told (RFC 5379 §4.3, RFC 7044 §10.1). A user could name anybody, and
-// a gateway bills by it.
+// diverted reports whether the target may be told by whom a call was diverted.
+// A trunk or a trusted server must say so, and the caller must not ask for
+// privacy (RFC 5379 §4.3, RFC 7044 §10.1). A user could name anybody, and a
+// gateway bills by it.
 func (in *Incoming) diverted() bool {
 	if in.trunk == "" && in.Username != "" {
 		return false
@@ -204,7 +204,7 @@ func (in *Incoming) onwardHeader() string {
 	return string(b)
 }
 
-// connect calls the target for a caller that is not answered.
+// connect calls the target for a caller that has no final response yet.
 func (in *Incoming) connect(ctx context.Context, target *Leg) (err error) {
 	c, caller := in.call, in.leg
 	waiting, stop := in.while(ctx)
@@ -283,7 +283,7 @@ func (in *Incoming) answerOffer(ctx context.Context, target *Leg, joined *Answer
 	if sdp.SameMedia(answer, joined.SDP) {
 		return nil
 	}
-	// Another phone has answered than the one that was heard early.
+	// Another phone has picked up than the one that was heard early.
 	if _, err := in.await(ctx, func(e event) bool { return e.ack != nil }); err != nil {
 		return err
 	}
@@ -330,8 +330,8 @@ func (in *Incoming) answerDelayed(ctx context.Context, target *Leg, joined *Answ
 	return again.Ack(nil)
 }
 
-// answerAfterPrack answers a caller that has had the target's offer in a
-// reliable provisional response, and answered it.
+// answerAfterPrack accepts the call of a caller that has answered the target's
+// offer in a reliable provisional response.
 func (in *Incoming) answerAfterPrack(ctx context.Context, target *Leg, joined *Answer) error {
 	if err := context.Cause(ctx); err != nil {
 		return errors.Join(err, joined.Ack(nil))

@@ -91,7 +91,7 @@ func Converse(ctx context.Context, c *Call) (err error) {
 	return t.run(ctx)
 }
 
-// Converse answers the caller and is the other end of its media until somebody
+// Converse accepts the call and is the other end of its media until somebody
 // hangs up. Its INVITE's offer is answered, or it is made ours if it has none;
 // after AnswerHeld it is invited again with ours. An error before the answer
 // leaves the caller unanswered, as with Connect.
@@ -286,13 +286,13 @@ func (t *talk) event(e event) error {
 			return nil // the session is as before
 		}
 		return t.agree(answer)
-	case e.in != nil && !e.cancel: // a CANCEL comes too late, all is answered at once
+	case e.in != nil && !e.cancel: // a CANCEL comes too late: every request has had its response
 		t.request(e.in)
 	}
 	return nil
 }
 
-// request answers a request of the phone's.
+// request responds to a request of the phone's.
 func (t *talk) request(in *serverTx) {
 	m := in.req
 	switch in.method {
@@ -330,7 +330,8 @@ func (t *talk) request(in *serverTx) {
 	in.respond(r)
 }
 
-// describe answers an INVITE or UPDATE of the phone's, which may have an offer.
+// describe responds to an INVITE or UPDATE of the phone's, which may have an
+// offer.
 func (t *talk) describe(in *serverTx) wire.Reply {
 	l, m := t.leg, in.req
 	offer := bodyOf(m)

@@ -23,7 +23,7 @@ const (
 )
 
 // Dial is the flow that calls a number by way of a gateway and joins the phone
-// with a target, which never rings before the phone has answered (RFC 3725
+// with a target. The target never rings before the phone has answered (RFC 3725
 // §4.1, flow I):
 //
 //	Phone                 sipxrest               Target
@@ -148,7 +148,7 @@ func (c *Call) tellAgain(ctx, waiting context.Context, phone, target *Leg, answe
 		return err
 	}
 	phone.heard(again.SDP)
-	if now := sdp.Fit(again.SDP, answer); !sdp.SameMedia(now, offer) { // it answers otherwise than it had offered
+	if now := sdp.Fit(again.SDP, answer); !sdp.SameMedia(now, offer) { // its answer differs from its offer
 		last, err := target.reinvite(waiting, target.describe(now))
 		if err != nil {
 			if waiting.Err() == nil {
@@ -196,7 +196,7 @@ func refusesOffer(err error) bool {
 	return false
 }
 
-// blameTarget is blame for what the target's part of the call came to. A call
+// blameTarget is blame for the outcome of the target's part of the call. A call
 // that was joined knows better.
 func (c *Call) blameTarget(ctx context.Context, err error) error {
 	switch {

@@ -24,8 +24,8 @@ const (
 	// have joined its two sides before it can transfer one of them: Asterisk
 	// refuses two of three REFERs that come at once, and none after this.
 	referLead = 100 * time.Millisecond
-	// tooSoon is how long after it accepted a REFER a PBX that was not ready may
-	// say so, and secondLead how long it is left alone before it is asked again.
+	// tooSoon is how long after accepting a REFER a PBX may still say that it was
+	// not ready. secondLead is the pause before it is asked again.
 	tooSoon    = time.Second
 	secondLead = 500 * time.Millisecond
 	// lastWord is how long the outcome is waited for once the phone has hung up.
@@ -59,8 +59,8 @@ var (
 //	    |--------------------->|          200/ACK |
 //	    |                      |<---------------->|
 //
-// A phone that refuses the REFER, or does not answer it, stays in the call and
-// is bridged with the other one as Invite does.
+// A phone that refuses the REFER, or does not respond, stays in the call and is
+// bridged with the other one as Invite does.
 func Refer(ctx context.Context, c *Call) (err error) {
 	calling := c.callingLeg()
 	answer, err := c.ringPlaceholder(ctx, calling)
@@ -172,8 +172,8 @@ func (c *Call) ringTime() time.Duration {
 }
 
 // ringPlaceholder rings the calling phone, which is offered audio that nobody
-// sends. A phone that refuses that offer is offered the same on hold (RFC 3725
-// §4.4 lets the first description be a dummy, and some phones read it closely).
+// sends. A phone that refuses that offer is offered the same on hold. RFC 3725
+// §4.4 lets the first description be a dummy, and some phones read it closely.
 func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Answer, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, c.ringTime(), ErrNoAnswer)
 	defer stop()
@@ -203,7 +203,7 @@ func (l *Leg) pause(ctx context.Context, d time.Duration) error {
 }
 
 // Refer asks the phone to call target (RFC 3515 §2.4) and returns once the
-// REFER is accepted: by its answer, or by a NOTIFY that overtakes it. A
+// REFER is accepted: by its response, or by a NOTIFY that overtakes it. A
 // refusal is a *StatusError; ErrHungUp means the phone sent BYE first. It
 // waits at most 64*T1 (32 s), after a lead that the ACK before it gets.
 func (l *Leg) Refer(ctx context.Context, target, by string, lead time.Duration) error {
@@ -222,7 +222,7 @@ func (l *Leg) Refer(ctx context.Context, target, by string, lead time.Duration) 
 		return err
 	}
 	if errors.Is(err, errTimeout) {
-		if len(l.reports()) > 0 { // its answers were lost, it was accepted all the same
+		if len(l.reports()) > 0 { // the responses were lost, it was accepted all the same
 			return nil
 		}
 		l.peer.unsubscribe()
@@ -243,7 +243,7 @@ func (l *Leg) unsubscribe() {
 	a := l.newAttempt(&outgoing{method: "SUBSCRIBE", header: "Event: refer\r\nExpires: 0\r\n"})
 	ctx, stop := context.WithTimeout(context.Background(), t1)
 	defer stop()
-	a.send(ctx) //nolint:errcheck // the BYE follows; nobody waits for the answer
+	a.send(ctx) //nolint:errcheck // the BYE follows; nobody waits for the response
 }
 
 // NextNotification waits for the phone's next NOTIFY. ErrHungUp means that it

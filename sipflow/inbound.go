@@ -34,7 +34,7 @@ func (in *Incoming) run(ctx context.Context, c *Call) (err error) {
 		expiry := time.AfterFunc(after, func() {
 			c.sw.faults.Try("the refusal of a caller", func() {
 				why := &StatusError{"INVITE", 487, "Request Expired"}
-				if in.refuse(finalFor(why)) { // an answer in time keeps the call
+				if in.refuse(finalFor(why)) { // a final response in time keeps the call
 					in.end(why)
 				}
 			})
@@ -57,8 +57,8 @@ func (in *Incoming) run(ctx context.Context, c *Call) (err error) {
 	return err
 }
 
-// expires is how long the caller waits for its answer (RFC 3261 §13.3.1); 0: as
-// long as it takes.
+// expires is how long the caller waits for its final response (RFC 3261
+// §13.3.1); 0: as long as it takes.
 func (in *Incoming) expires() time.Duration {
 	n, err := strconv.ParseUint(string(in.req.Get(wire.Expires)), 10, 31)
 	if err != nil {
@@ -86,7 +86,7 @@ func (in *Incoming) remind(after time.Duration) {
 	})
 }
 
-// left answers a caller whose call has ended meanwhile.
+// left responds to a caller whose call has ended meanwhile.
 func (in *Incoming) left() {
 	var refused *StatusError
 	switch why := context.Cause(in.ctx); {
@@ -200,8 +200,8 @@ func (in *Incoming) unacked() bool {
 	return p.opened(in.tx.seq) == in.tx && in.tx.done && in.tx.reply.Code < 300 && !p.byed
 }
 
-// open says why nothing more can be said to the caller: nil when it waits for
-// an answer.
+// open returns why no response can go to the caller any more: nil while it
+// waits for one.
 func (in *Incoming) open() error {
 	if err := context.Cause(in.ctx); err != nil {
 		return err
@@ -230,7 +230,7 @@ func (in *Incoming) Ring() error {
 
 // Refuse gives the caller its final response: 300 to 699, and the usual phrase
 // when there is no reason. header are further lines, "Name: value". A caller
-// that is answered is hung up, and told why (RFC 3326).
+// that has its 200 is hung up, and told why (RFC 3326).
 func (in *Incoming) Refuse(code int, reason string, header ...string) error {
 	if code < 300 || code > 699 {
 		return fmt.Errorf("refuse with %d: want 300 to 699", code)
@@ -316,8 +316,8 @@ func (in *Incoming) noteRefusal(code int, reason string) {
 	in.final = &StatusError{"INVITE", code, reason}
 }
 
-// refusal is what the caller was refused with, nil when it was not. Who ends the
-// call refuses it from another goroutine.
+// refusal is what the caller was refused with, nil when it was not. Another
+// goroutine may end the call, and so refuse it.
 func (in *Incoming) refusal() *StatusError {
 	p := &in.leg.peer
 	p.mu.Lock()
@@ -343,12 +343,12 @@ func (in *Incoming) accept(body []byte, header string) bool {
 	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: l.callID})
 	c.dialled(l, Confirmed)
 	if !in.path.Link.Reliable() {
-		l.findPath(in.path) //nolint:errcheck // it is then answered where it comes from
+		l.findPath(in.path) //nolint:errcheck // responses then go where the request came from
 	}
 	return true
 }
 
-// AnswerHeld answers the caller without media: every stream is inactive until
+// AnswerHeld accepts the call without media: every stream is inactive until
 // Connect. It returns when the caller has acknowledged that.
 func (in *Incoming) AnswerHeld(ctx context.Context) error {
 	if err := in.open(); err != nil {
@@ -407,7 +407,7 @@ func (in *Incoming) while(ctx context.Context) (context.Context, context.CancelF
 	return ctx, func() { stop(); cancel(nil) }
 }
 
-// Digit is the next digit that a caller who is answered sends by INFO
+// Digit is the next digit that an answered caller sends by INFO
 // (application/dtmf-relay or application/dtmf): one of 0123456789*#ABCD.
 func (in *Incoming) Digit(ctx context.Context) (byte, error) {
 	ctx, stop := in.while(ctx)
@@ -464,8 +464,8 @@ func digitOf(m *wire.Message) byte {
 	return digit[0]
 }
 
-// takes answers, in the reader, what a caller may send before it is joined. The
-// code is 0 for what every leg answers alike. p.mu is held.
+// takes returns, in the reader, the response to what a caller may send before
+// it is joined. The code is 0 where every leg responds alike. p.mu is held.
 func (in *Incoming) takes(s *shard, m *wire.Message, from transport.Path) int {
 	p := &in.leg.peer
 	switch m.Method() {

@@ -19,9 +19,9 @@ type Inbound struct {
 	// Realm is that of our challenges. Default: the host of our first socket.
 	Realm string
 	// Algorithms are those of our challenges, in this order (RFC 8760 §2.3): of
-	// AlgorithmSHA256 and AlgorithmMD5. Answers with another are challenged again.
-	// It is called in the goroutine that reads the socket. Default: both, SHA-256
-	// first; an empty list is the default, too.
+	// AlgorithmSHA256 and AlgorithmMD5. Credentials with another are challenged
+	// again. It is called in the goroutine that reads the socket. Default: both,
+	// SHA-256 first; an empty list is the default, too.
 	Algorithms func() []string
 	// Admit says what becomes of an INVITE. It is called in the goroutine that
 	// reads the socket and must return at once; what it needs is in the
@@ -32,15 +32,15 @@ type Inbound struct {
 	// one of them can verify is enough. It is called in the goroutine that reads
 	// the socket, for users that do not exist as well.
 	Secrets func(username string) (Credentials, bool)
-	// User is the one whom Limits.CallsPerAgent and CallRatePerAgent are to hold
-	// for when username has proved to be so; "" for no limit. It is called in the
+	// User returns the user that Limits.CallsPerAgent and CallRatePerAgent hold
+	// for when digest has proved username; "" for no limit. It is called in the
 	// goroutine that reads the socket. Default: no limit.
 	User func(username string) string
-	// Trunk is the one that a caller who is admitted calls by, and how many calls
-	// it may have at once, 0 for as many as there may be of all; "" for no trunk.
-	// It is called in the goroutine that reads the socket. Default: there are none.
+	// Trunk returns the trunk that an admitted caller calls by, "" for none, and
+	// how many calls the trunk may have at once; 0: no limit of its own. It is
+	// called in the goroutine that reads the socket. Default: there are none.
 	Trunk func(*Incoming) (name string, most int)
-	// LogsEnd says that who takes the calls logs their ends, as Spec.LogsEnd does.
+	// LogsEnd says that Take logs the ends of its calls, as Spec.LogsEnd does.
 	LogsEnd bool
 	// Take runs the call, in its own goroutine. Its ctx ends, with the cause,
 	// when the caller gives up (ErrCancelled) or sends BYE (ErrHungUp), and when
@@ -66,12 +66,12 @@ const (
 // Inbound.Take.
 type Incoming struct {
 	CallID    string
-	Source    netip.AddrPort // whence the INVITE came
+	Source    netip.AddrPort // where the INVITE came from
 	Transport string         // "udp", "tcp", "tls", "ws" or "wss"
 	At        time.Time
 	From      uri.Address // the From header field: anybody can write anything there
 	To        uri.Address // the Request-URI
-	Username  string      // who has proved it by digest; "" else
+	Username  string      // that digest has proved; "" else
 
 	trunk     string // counts the call, until it is over; "" for none
 	mostCalls int    // of the trunk; 0: any
@@ -143,8 +143,8 @@ func (in *Incoming) SetPolicy(name string) { in.call.Policy = name }
 // Call is the call that this is the beginning of.
 func (in *Incoming) Call() *Call { return in.call }
 
-// invited answers an INVITE that would begin a call. It runs in the reader and
-// keeps nothing of a call that it does not admit.
+// invited returns the response to an INVITE that would begin a call. It runs in
+// the reader and keeps nothing of a call that it does not admit.
 func (sw *Switchboard) invited(m *wire.Message, from transport.Path) wire.Reply {
 	cfg := sw.cfg.Inbound
 	if cfg == nil {
@@ -315,7 +315,7 @@ func (c *Call) callerLeg(in *Incoming) *Leg {
 	return l
 }
 
-// callerPhone is the phone of who has placed an inbound call.
+// callerPhone is the phone that placed an inbound call.
 type callerPhone struct {
 	*userPhone
 	in *Incoming

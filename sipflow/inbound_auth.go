@@ -13,8 +13,8 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// maxWrong bounds the wrong answers of one address (IPv6: /64) per minute; beyond
-// it none is looked at.
+// maxWrong bounds the wrong credentials of one address (IPv6: /64) per minute;
+// beyond it none is looked at.
 const maxWrong = 10
 
 // The digest algorithms of Inbound.Algorithms, as on the wire.
@@ -39,8 +39,8 @@ func (cfg *Inbound) algorithms() []string {
 // INVITE without credentials leaves nothing behind: see digest.Nonces.
 type challenger struct {
 	nonces *digest.Nonces
-	// wrong counts the wrong answers of addresses. Only answers to nonces of ours
-	// are counted, so that nobody is held for an address that is not his.
+	// wrong counts the wrong credentials of addresses. Only those with nonces of
+	// ours count, so that nobody is held for an address that is not his.
 	wrong *limit.Failures
 }
 
@@ -109,7 +109,7 @@ func (sw *Switchboard) authenticate(in *Incoming) wire.Reply {
 	return wire.Reply{}
 }
 
-// tooManyWrong refuses an address whose answers are not looked at for now.
+// tooManyWrong refuses an address whose credentials are not looked at for now.
 var tooManyWrong = wire.Reply{Code: 403, Reason: "Too Many Wrong Answers"}
 
 func (sw *Switchboard) realm() string {

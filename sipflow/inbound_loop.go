@@ -7,12 +7,12 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// loopField marks the INVITEs that go on from inbound calls: when one comes
-// back for whom it came before, it goes round (RFC 3261 §16.3 with what §16.6
-// hashes into a proxy's branch). To come back for somebody else is no loop.
+// loopField marks the INVITEs that go on from inbound calls: an INVITE that
+// returns for the same Request-URI is a loop (RFC 3261 §16.3, §16.6). To come
+// back for somebody else is no loop.
 const loopField = "X-Sipxrest-Via"
 
-// maxMarks bounds the marks of one INVITE: who has so many has come by here
+// maxMarks bounds the marks of one INVITE: one with so many has come by here
 // often enough.
 const maxMarks = 8
 

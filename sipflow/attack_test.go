@@ -37,7 +37,7 @@ func TestNotifyAfterTheEndOfTheSubscription(t *testing.T) {
 		p.wants(200, last)
 		p.wants(481, p.notify(8, "603 Decline", "terminated")) // RFC 6665 §4.1.3
 		p.wants(500, p.notify(6, "603 Decline", "terminated")) // RFC 3261 §12.2.2
-		p.wants(200, last)                                     // its answer may have been lost
+		p.wants(200, last)                                     // its response may have been lost
 		p.hungUp()
 		<-c.Done()
 		if c.Err() != nil {
@@ -66,7 +66,7 @@ func TestNotifiesAfterTheByeAreRecorded(t *testing.T) {
 		<-c.Done()
 		synctest.Wait()
 		p.wants(200, p.notify(2, "183 Session Progress", "active"))
-		p.wants(200, p.notify(2, "183 Session Progress", "active")) // its answer was lost
+		p.wants(200, p.notify(2, "183 Session Progress", "active")) // its response was lost
 		p.wants(489, p.notify(3, "603 Decline", "active", "Event: refer", "Event: dialog"))
 		p.wants(481, p.notify(4, "603 Decline", "active", "Call-ID: ", "Call-ID: x"))
 		p.send(p.inDialog("ACK", 1, "", "", "Call-ID: ", "Call-ID: x"))
@@ -267,8 +267,8 @@ func TestRepeatedAnswerWithoutContactIsAcknowledged(t *testing.T) {
 	})
 }
 
-// Who has read the names of a dialog over TLS and is not within TLS himself ends
-// nothing, moves no media and reports nothing.
+// An attacker that has read the names of a dialog over TLS, but is not within
+// TLS itself, ends nothing, moves no media and reports nothing.
 func TestACallOverTLSTakesNothingByOtherTransports(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSecured(t, siptest.NewNetwork(), phoneName+":5061;transport=tls")

@@ -18,10 +18,10 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// cannedPeer is a socket whose other end answers at once, from the bytes of
+// cannedPeer is a socket whose other end responds at once, from the bytes of
 // the request, so that a benchmark measures sipflow and little else.
 type cannedPeer struct {
-	rings  bool        // answers INVITE with 180 only
+	rings  bool        // responds to INVITE with 180 only
 	in     chan []byte // to the switchboard
 	sent   chan []byte // by it
 	free   chan []byte
@@ -256,7 +256,7 @@ func BenchmarkCallMemory(b *testing.B) {
 	}
 }
 
-// BenchmarkStrangersOptions is the answer to a request outside of any call.
+// BenchmarkStrangersOptions is the response to a request outside of any call.
 func BenchmarkStrangersOptions(b *testing.B) {
 	sw, _, stop := canned(b, false)
 	defer stop()

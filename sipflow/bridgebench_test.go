@@ -17,7 +17,7 @@ import (
 	"sipxrest/sipflow/transport"
 )
 
-// bridgedPeer answers as both phones of a bridged call, which hang up as soon
+// bridgedPeer responds as both phones of a bridged call, which hang up as soon
 // as they talk unless they hold.
 type bridgedPeer struct {
 	*cannedPeer

@@ -14,8 +14,8 @@ import (
 	"sipxrest/sipflow/siptest"
 )
 
-// An operator finds a call by its parties, who asked for it, and its Call-IDs in
-// the phones' and the proxy's logs, and sees what it came to.
+// An operator finds a call by its parties, by the client, and by the Call-IDs
+// in the phones' and the proxy's logs. He sees what it came to.
 func TestTheEndOfACallIsOneLineOfOneShape(t *testing.T) {
 	const (
 		parties = `agent=200@sipx.test calling=201@sipx.test called=202@sipx.test peer=192.0.2.7 `

@@ -409,8 +409,8 @@ func TestRepeatedAnswerIsAcknowledgedBeyondTheEnd(t *testing.T) {
 	})
 }
 
-// Fifty early dialogs and then a flood of answers, each of another phone: what
-// is acknowledged and hung up is bounded, and the first answer's call goes on.
+// Fifty early dialogs and then a flood of 2xx, each of another phone: what is
+// acknowledged and hung up is bounded, and the call of the first goes on.
 func TestFloodOfForkedAnswersIsBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()
@@ -503,7 +503,7 @@ func TestNothingOfARequestBreaksALine(t *testing.T) {
 	}
 }
 
-// An answer to a re-INVITE that the call has given up is still acknowledged
+// A 2xx to a re-INVITE that the call has given up is still acknowledged
 // (RFC 3261 §13.2.2.4), and its dialog is hung up once.
 func TestLateAnswerToAReinviteIsAcknowledged(t *testing.T) {
 	byHand(t, func(t *testing.T, p *rawPair) {

@@ -180,7 +180,7 @@ func TestInboundCallExpires(t *testing.T) {
 	})
 }
 
-// Expires is about the answer: an answered call goes on.
+// Expires is about the final response: an answered call goes on.
 func TestAnsweredCallOutlivesExpires(t *testing.T) {
 	inboundRaw(t, func(ctx context.Context, in *Incoming) error { return in.Connect(ctx, Destination{URI: uri202}) }, func(t *testing.T, p *rawInbound) {
 		p.rawPhone.send(rawInvite("Max-Forwards", "Expires: 5\r\nMax-Forwards"))

@@ -316,7 +316,7 @@ func TestConversationByHand(t *testing.T) {
 		p.send(p.response(p.invite, 200, p.contact()+described, sdpOf(4000)))
 		p.expect("ACK")
 
-		// invite wants the final answer to an INVITE.
+		// invite wants the final response to an INVITE.
 		invite := func(code int, msg string) *wire.Message {
 			m := p.wants(100, msg)
 			for m != nil && m.Code() < 200 {

@@ -14,7 +14,7 @@ import (
 )
 
 // INVITEs that are refused at once and never acknowledged are bounded, as each
-// is kept for its ACK and its answer repeated.
+// is kept for its ACK and its response repeated.
 func TestRefusedINVITEsWithoutAckAreBounded(t *testing.T) {
 	byHand(t, func(t *testing.T, p *rawPair) {
 		p.net.Forget = true
@@ -74,7 +74,7 @@ func TestReliableProvisionalResponsesAreBounded(t *testing.T) {
 }
 
 // A phone that takes nothing from its connection holds up nobody else: its
-// repeated answer comes over UDP, where all the others are heard, too.
+// repeated response comes over UDP, where all the others are heard, too.
 func TestSlowConnectionDoesNotHoldUpOthers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()
@@ -112,7 +112,7 @@ func TestSlowConnectionDoesNotHoldUpOthers(t *testing.T) {
 	})
 }
 
-// What answers a request over a connection does not come by UDP.
+// The response to a request over a connection does not come by UDP.
 func TestAnswerOverAnotherTransportIsIgnored(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()
@@ -228,9 +228,9 @@ func TestNotifyOfAnotherPhoneAfterTheByeIsRefused(t *testing.T) {
 	})
 }
 
-// Only servers get the agent's credentials: a phone that asks in the dialog,
-// by the right realm, with a nonce of the server's and for a URI that it has
-// chosen, could place calls in his name.
+// Only servers get the agent's credentials: a phone could ask in the dialog, by
+// the right realm, with a nonce of the server's, for a URI that it has chosen.
+// So it could place calls in his name.
 func TestPhonesThatAskForCredentialsGetNone(t *testing.T) {
 	const challenge = "WWW-Authenticate: Digest realm=\"sipx.test\", nonce=\"n\"\r\n"
 	t.Run("in the dialog", func(t *testing.T) {

@@ -55,7 +55,7 @@ func TestWhichChallengeIsAnswered(t *testing.T) {
 		name       string
 		challenges []string
 		cred       Credentials
-		has        string // "" for no answer
+		has        string // "" for no credentials
 	}{
 		{"the topmost that we can do", []string{asks("SHA-512-256", ""), asks("SHA-256", ""), asks("MD5", "")}, clear, "algorithm=SHA-256"},
 		{"in the server's order", []string{asks("MD5", ""), asks("SHA-256", "")}, clear, "algorithm=MD5"},
@@ -165,7 +165,8 @@ func TestChallengesEnd(t *testing.T) {
 	}
 }
 
-// FuzzChallenge: whatever a server asks, one clean line is the answer, or none.
+// FuzzChallenge: whatever a server asks, the credentials are one clean line, or
+// none.
 func FuzzChallenge(f *testing.F) {
 	for _, s := range []string{`Digest realm="sipx.test", nonce="n", qop="auth,auth-int", algorithm=MD5-sess, opaque="o", stale=true`,
 		`digest realm=sipx.test,nonce=n`, `Digest realm="sipx.test", nonce="a\"b\\"`, `Basic realm="x"`, `Digest nonce="open`} {

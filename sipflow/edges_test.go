@@ -21,7 +21,7 @@ func TestStrangersAreAnswered(t *testing.T) {
 	const tagged = "To: <sip:x@10.0.0.1>;tag=0123456789abcdef"
 	for _, c := range []struct {
 		name, msg string
-		code      int // 0: no answer
+		code      int // 0: no response
 		has       string
 	}{
 		{"OPTIONS", stranger("OPTIONS", ""), 200, "Accept: application/sdp"},
@@ -85,7 +85,7 @@ func TestStrangersAreAnswered(t *testing.T) {
 	}
 }
 
-// A peer that does not ask for rport gets its answer at the port of its Via.
+// A peer that does not ask for rport gets its response at the port of its Via.
 func TestAnswersGoToThePortOfTheVia(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()
@@ -219,7 +219,7 @@ func TestReinviteIsAnsweredUntilItIsAcknowledged(t *testing.T) {
 				}
 				p.wants(0, p.inDialog("INVITE", 4, "", "")) // a late copy
 				p.wants(200, p.inDialog("INVITE", 5, "", ""))
-				p.wants(0, p.inDialog("INVITE", 4, "", "")) // a later one: not its answer
+				p.wants(0, p.inDialog("INVITE", 4, "", "")) // a later one: not its response
 				p.send(p.inDialog("ACK", 4, "", ""))        // acknowledges nothing
 				p.wants(200, p.notify(6, "200 OK", "terminated"))
 				p.hungUp()
@@ -233,7 +233,7 @@ func TestReinviteIsAnsweredUntilItIsAcknowledged(t *testing.T) {
 	}
 }
 
-// What comes in the same instant as the answer finds the dialog there.
+// What comes in the same instant as the 2xx finds the dialog there.
 func TestRequestsRightBehindTheAnswer(t *testing.T) {
 	for _, method := range []string{"INFO", "BYE"} {
 		t.Run(method, func(t *testing.T) {

@@ -17,8 +17,8 @@ import (
 )
 
 // FuzzReceive has a phone send anything while it is called, referred or
-// bridged. Nothing panics, all that is sent can be read, whoever reads it, no
-// message makes many, and when the client hangs up nothing is left of the call.
+// bridged. Nothing panics, all that is sent can be read by every parser, and no
+// message makes many. When the client hangs up nothing is left of the call.
 //
 // The input is what to do first and then messages, divided by a line of three
 // dashes; one that begins with @ comes from the called phone. In a message

@@ -18,7 +18,7 @@ import (
 
 // A phone, or what stands in its way, names its Contact and its route set. It
 // cannot have us talk to ourselves, to what only this machine reaches, or
-// connect to whom it likes. It is hung up the way that the INVITE went.
+// connect to hosts it chose. It is hung up the way that the INVITE went.
 func TestContactsThatAreNotGoneTo(t *testing.T) {
 	for _, c := range []struct{ name, header, says string }{
 		{"our own socket", "Contact: <sip:201@10.0.0.1:5060>\r\n", "socket of this service"},

@@ -61,7 +61,7 @@ func checked(t *testing.T, n *siptest.Network, adjust ...func(*Config)) (*rig, *
 	return r, log
 }
 
-// server answers every OPTIONS with a code, 0 for none, and counts them.
+// server responds to every OPTIONS with a code, 0 for none, and counts them.
 type server struct {
 	*rawPhone
 	mu    sync.Mutex
@@ -129,7 +129,7 @@ func TestProxyThatDoesNotAnswerOptionsGoesLast(t *testing.T) {
 		t.Run(fmt.Sprint(bad), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := siptest.NewNetwork()
-				first, second := newServer(t, n, proxyAddr, 200), newServer(t, n, "10.0.0.8:5060", 404) // any answer will do
+				first, second := newServer(t, n, proxyAddr, 200), newServer(t, n, "10.0.0.8:5060", 404) // any response will do
 				r, log := checked(t, n)
 				defer r.stop()
 				time.Sleep(5 * time.Second)
@@ -340,7 +340,7 @@ func TestServersOfADomainAreTriedInTheirOrder(t *testing.T) {
 	all.Go(func() { sw.Serve(ctx) })
 	defer stop()
 
-	// Both tell the INVITEs that they got, and answer OPTIONS with 200.
+	// Both tell the INVITEs that they got, and respond to OPTIONS with 200.
 	type got struct {
 		by    string
 		again bool // with credentials, or a later transaction
@@ -376,7 +376,7 @@ func TestServersOfADomainAreTriedInTheirOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-c.Done()
-	// Sticky: the answer to the challenge goes to whom asked.
+	// Sticky: the credentials go to the server that challenged.
 	for i, want := range []got{{"busy", false}, {"good", false}, {"good", true}} {
 		if g := <-invites; g != want {
 			t.Errorf("INVITE %d: %+v, want %+v", i+1, g, want)

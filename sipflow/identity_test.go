@@ -28,8 +28,8 @@ func TestClaimedIdentitiesAreNotPassedOn(t *testing.T) {
 	}
 }
 
-// Who has diverted a call is told where a trunk or a trusted server says so, and
-// its caller does not ask for privacy.
+// A diversion is told where a trunk or a trusted server says so, and its caller
+// does not ask for privacy.
 func TestInboundDiversionIsToldWhereSomebodyVouchesForIt(t *testing.T) {
 	for _, c := range []struct {
 		name, privacy string

@@ -14,7 +14,7 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// digestCaller answers challenges as a test wants it.
+// digestCaller responds to challenges as a test wants it.
 type digestCaller struct {
 	*rawInbound
 	seq int
@@ -23,7 +23,7 @@ type digestCaller struct {
 const roomURI = "sip:room@10.0.0.1:5060"
 
 // asks sends an INVITE with credentials, of a call of its own, and returns the
-// first answer but 100.
+// first response but 100.
 func (d *digestCaller) asks(authorization string) *wire.Message {
 	d.rawPhone.t.Helper()
 	d.seq++
@@ -70,7 +70,8 @@ func counted(c digest.Challenge, password string, nc int) string {
 		c.Realm, c.Nonce, roomURI, digest.SHA256.Hash(fmt.Sprintf("%s:%s:%08x:cn:auth:%s", ha1, c.Nonce, nc, ha2)), nc)
 }
 
-// emptyPassword answers for a user with the password that nobody has.
+// emptyPassword returns credentials of a user with the password that nobody
+// has.
 func emptyPassword(c digest.Challenge, user string) string {
 	return answerWith(c, Credentials{Username: user, HA1SHA256: digest.SHA256.Hash(user + ":" + c.Realm + ":")}, roomURI)
 }
@@ -170,7 +171,7 @@ func TestInboundChallengesAreByWhatIsSet(t *testing.T) {
 		}
 		for _, c := range []struct {
 			set, offered string
-			sha, md5     int // what answers of 201 get
+			sha, md5     int // what credentials of 201 get
 		}{
 			{"", "SHA-256 MD5", 486, 486},
 			{"MD5 SHA-256", "MD5 SHA-256", 486, 486},
@@ -211,7 +212,8 @@ func TestInboundChallengesAreByWhatIsSet(t *testing.T) {
 		if m := d.asks(answerWith(unnamed, good, roomURI)); m.Code() != 401 {
 			t.Errorf("MD5 was taken: %s", show(m))
 		}
-		// Who has no secret for what is taken is denied, not asked for ever.
+		// A caller without a secret for the algorithms that we take is denied, not
+		// asked for ever.
 		m := d.asks(answerWith(challengeBy(t, d.asks(""), "SHA-256"), half, roomURI))
 		if challengeBy(t, m, "SHA-256").Stale || d.sw.Stats().Inbound[InboundDenied] != 1 {
 			t.Errorf("got %q", m.Raw())
@@ -255,8 +257,8 @@ func TestInboundWrongAnswersAreFew(t *testing.T) {
 	})
 }
 
-// A nonce is of use only where it was sent, so that no one answers wrongly, or
-// rightly, in the name of another address.
+// A nonce is of use only where it was sent, so that nobody sends wrong
+// credentials, or right ones, in the name of another address.
 func TestInboundNonceIsOfOneAddress(t *testing.T) {
 	authCalls(t, func(t *testing.T, d *digestCaller) {
 		c := challengeBy(t, d.asks(""), "SHA-256")

@@ -53,7 +53,7 @@ func inboundMessage(r *rand.Rand, n int, odd string) string {
 	switch from := r.IntN(6); {
 	case n > 0 && from == 0: // anything of the target's
 		return "@" + strings.TrimPrefix(string(conversation(r, n, odd)), "@")
-	case n == 1, n > 0 && from < 3: // its answer
+	case n == 1, n > 0 && from < 3: // its response
 		m := "@SIP/2.0 " + one("180", "183", "183", "200", "200", "200", "200", "486", "302", "401", "503") + " Text\r\nVia: $v\r\nFrom: $o\r\nTo: " + rarely("<sip:x>;tag="+odd, "$p") +
 			"\r\nCall-ID: $c\r\nCSeq: $n $m\r\nContact: " + rarely(odd, "<sip:202@10.0.0.3:5060>") + "\r\nX-Odd: " + odd + "\r\n"
 		if r.IntN(3) == 0 {

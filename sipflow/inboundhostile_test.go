@@ -16,7 +16,7 @@ import (
 )
 
 // A caller who is asked for digits may ask for other things meanwhile: each
-// request has its answer, and none stands in the way of the digits.
+// request has its response, and none stands in the way of the digits.
 func TestInboundCallerIsHeardWhileItDials(t *testing.T) {
 	digits := ""
 	inboundRaw(t, func(ctx context.Context, in *Incoming) error {
@@ -197,7 +197,7 @@ func TestServeEndsInEveryPhaseOfAnInboundCall(t *testing.T) {
 	}
 }
 
-// Who has one user's password does not take all lines.
+// One user's password does not take all lines.
 func TestInboundCallsOfOneUserAreBounded(t *testing.T) {
 	for _, c := range []struct {
 		agent string

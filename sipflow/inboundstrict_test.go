@@ -27,7 +27,8 @@ func rawOf(method string, seq int, branch, body string, replace ...string) strin
 		fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
 }
 
-// within is a request of the caller's in the dialog that an answer of ours made.
+// within is a request of the caller's in the dialog that a response of ours
+// made.
 func within(res *wire.Message, method string, seq int, header, body string) string {
 	return fmt.Sprintf("%s sip:callcontroller@10.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%s%d;rport\r\nMax-Forwards: 70\r\nFrom: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
 		"Contact: <sip:201@10.0.0.2:5060>\r\n%sContent-Length: %d\r\n\r\n%s", method, phoneAddr, method, seq, res.Get(wire.From), res.Get(wire.To), res.Get(wire.CallID), seq, method, header, len(body), body)

@@ -67,7 +67,7 @@ func (p *rawPair) over(reason string) {
 	<-p.call.Done()
 }
 
-// ok answers a request with 200.
+// ok responds to a request with 200.
 func (p *rawPhone) ok(m *wire.Message, header, body string) {
 	p.t.Helper()
 	if body != "" {
@@ -485,7 +485,7 @@ func usedNumbers(t *testing.T, p *rawPhone, seq int, wants func(code int, msg st
 		return p.inDialog(method, seq, "", "", "branch=z9hG4bK"+method, "branch=z9hG4bK"+branch+method)
 	}
 	wants(200, p.inDialog("OPTIONS", seq, "", ""))
-	wants(200, p.inDialog("OPTIONS", seq, "", "")) // its answer was lost
+	wants(200, p.inDialog("OPTIONS", seq, "", "")) // its response was lost
 	wants(500, other("OPTIONS", seq, "again"))     // another one
 	wants(500, p.inDialog("INFO", seq, "", ""))    // another method
 	wants(500, p.inDialog("INFO", seq-1, "", ""))
@@ -541,7 +541,8 @@ func TestBridgedRequestWithAUsedNumberIsNotTakenForARepeat(t *testing.T) {
 	}
 }
 
-// While a request waits for the other phone's answer its number is in use, too.
+// While a request waits for the other phone's response its number is in use,
+// too.
 func TestBridgedRequestWithTheNumberOfOneThatWaits(t *testing.T) {
 	byHand(t, func(t *testing.T, p *rawPair) {
 		p.up()

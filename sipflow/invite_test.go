@@ -130,7 +130,7 @@ func (r *rig) dialogs() string {
 	return strings.Join(r.states, ", ")
 }
 
-// do has a phone send a request in its call; the final answer must be want.
+// do has a phone send a request in its call; the final response must be want.
 func do(t *testing.T, ph *siptest.Phone, want int, a siptest.Action) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 40*time.Second)

@@ -252,8 +252,8 @@ func TestAttendedTransferNamesTheDialogThatTheThirdPhoneHas(t *testing.T) {
 	})
 }
 
-// What a phone sends without end neither fills the memory nor reaches the
-// other phone faster than that one answers.
+// What a phone sends without end neither fills the memory nor reaches the other
+// phone faster than that one responds.
 func TestFloodFromABridgedPhone(t *testing.T) {
 	for _, method := range []string{"INFO", "NOTIFY", "INVITE", "UPDATE", "MESSAGE", "ACK", "CANCEL", "BOGUS"} {
 		t.Run(method, func(t *testing.T) {
@@ -306,7 +306,7 @@ func TestFloodFromABridgedPhone(t *testing.T) {
 					t.Errorf("the other phone got %d requests", got)
 				}
 				p.call.stop(ErrHungUpByUser)
-				time.Sleep(time.Minute) // neither answers its BYE
+				time.Sleep(time.Minute) // neither responds to its BYE
 				for p.a.read(0) != nil || p.b.read(0) != nil {
 				}
 				<-p.call.Done()

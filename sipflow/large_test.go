@@ -261,7 +261,7 @@ func TestLargeRequestsWithinADialog(t *testing.T) {
 	})
 }
 
-// A phone that a proxy led us to must not have us connect to whom it likes.
+// A phone that a proxy led us to must not have us connect to hosts it chose.
 func TestLargeRequestOpensNoConnectionForAForeignContact(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()

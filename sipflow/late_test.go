@@ -233,7 +233,8 @@ func TestAPauseWhileAProxyIsSilentChangesNothing(t *testing.T) {
 	}
 }
 
-// What nobody answers or acknowledges, with timers that are late in every way.
+// What nobody responds to or acknowledges, with timers that are late in every
+// way.
 func TestLateTimersSendNoBursts(t *testing.T) {
 	for name, by := range lateness {
 		for _, c := range []struct {
@@ -305,8 +306,8 @@ func TestLateTimersSendNoBursts(t *testing.T) {
 	}
 }
 
-// A first server that is silent, a second that answers, refuses or is silent as
-// well: with late timers the answer of either may come before the next step,
+// A first server that is silent, a second that accepts, refuses or is silent as
+// well: with late timers the response of either may come before the next step,
 // after it or in its midst. Each call ends, and leaves nothing.
 func TestLateTimersAndAChangeOfServer(t *testing.T) {
 	second := "10.0.1.2:5060"

@@ -12,8 +12,8 @@ import (
 	"sipxrest/sipflow/transport"
 )
 
-// Requests that wait go out in the order in which they are due, each at the tick
-// after that and none before, whatever waits longer was made earlier.
+// Requests that wait go out in the order in which they are due, whichever was
+// made first. Each goes out at the tick after that, none before.
 func TestRequestsThatWaitGoOutWhenTheyAreDue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var q leads

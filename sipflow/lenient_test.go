@@ -14,7 +14,7 @@ import (
 // lines that some phones send, and that are no header fields.
 var unreadableFields = []string{"User Agent: Phone 1.0\r\n", "P-Vendor\r\n", "X/Stat: 1\r\n", "Subject: x\ry\r\n", ": x\r\n"}
 
-// A phone's answer with a field that cannot be read is its answer.
+// A phone's response with a field that cannot be read is its response.
 func TestAnAnswerWithAFieldThatCannotBeReadIsTaken(t *testing.T) {
 	for _, line := range unreadableFields {
 		synctest.Test(t, func(t *testing.T) {
@@ -77,7 +77,7 @@ func TestInboundINVITEWithAFieldThatCannotBeReadIsTaken(t *testing.T) {
 	}
 }
 
-// Answers go to the port of the Via, however it is written.
+// Responses go to the port of the Via, however it is written.
 func TestAViaIsReadHoweverItIsWritten(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()
@@ -111,7 +111,7 @@ func TestAContactIsReadAsItIsMeant(t *testing.T) {
 		"<sip:john@home@10.0.0.2:5060>":                "sip:john@home@10.0.0.2:5060",
 		"sip:john doe@10.0.0.2:5060":                   "sip:john%20doe@10.0.0.2:5060",
 	} {
-		synctest.Test(t, func(t *testing.T) { // of an answer
+		synctest.Test(t, func(t *testing.T) { // of a response
 			n := siptest.NewNetwork()
 			p := rawUDP(t, n, phoneAddr)
 			r := newRig(t, n, phoneAddr)

@@ -129,7 +129,7 @@ func TestCallAttemptsAreBounded(t *testing.T) {
 	})
 }
 
-// asks has a stranger ask n times at once, and counts the answers by code.
+// asks has a stranger ask n times at once, and counts the responses by code.
 func asks(p *rawPhone, n int, msg string) map[int]int {
 	for range n {
 		p.send(msg)
@@ -207,7 +207,7 @@ func TestStrangersTogetherAreBounded(t *testing.T) {
 	})
 }
 
-// What a stranger gets who asks often is no longer than what he says.
+// A stranger that asks often gets responses no longer than its requests.
 func TestAnswersToWhoAsksOftenAreShort(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()
@@ -373,7 +373,8 @@ func TestConnectionsOfOneAddressAreBounded(t *testing.T) {
 	})
 }
 
-// The rate of transfers goes by who transfers, not by who has placed the call.
+// The rate of transfers goes by the client that transfers, not by the one that
+// placed the call.
 func TestTransfersCountForWhoTransfers(t *testing.T) {
 	for _, placedByTrusted := range []bool{false, true} {
 		byHand(t, func(t *testing.T, p *rawPair) {

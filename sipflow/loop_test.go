@@ -10,8 +10,8 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// circle is a back-to-back user agent that sends each call back to whence it
-// came, and passes on nothing but who calls whom.
+// circle is a back-to-back user agent that sends each call back where it came
+// from. It passes on nothing but From and To.
 type circle struct {
 	conn  *siptest.PacketConn
 	peer  *rawPhone // renders

@@ -57,7 +57,7 @@ func TestAddressThatTheProxySees(t *testing.T) {
 				m = p.expect1()
 			}
 			says(m, host)
-			// Nobody else is believed, nor the proxy in an answer to a call.
+			// Nobody else is believed, nor the proxy in a response to a call.
 			p.send(seenAs(p.response(m, 486, "", ""), "203.0.113.66", "666"))
 			p.expect("ACK")
 			<-c.Done()

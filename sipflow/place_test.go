@@ -121,8 +121,8 @@ func TestPlaceIsRefused(t *testing.T) {
 	})
 }
 
-// 100 clients ask for the same call at once: all get an answer, the last one
-// has the call, the phone rings for one at a time.
+// 100 clients ask for the same call at once: all get a result, the last one has
+// the call, the phone rings for one at a time.
 func TestHundredTimesTheSameCall(t *testing.T) {
 	for _, script := range map[string]siptest.Script{
 		"phone answers":       {Ring: 3 * time.Second},
@@ -284,7 +284,7 @@ func TestShutdownDoesNotWaitForSilentPhones(t *testing.T) {
 	})
 }
 
-// RFC 3263 §4.3: one hop refuses the connection, one answers 503, one works.
+// RFC 3263 §4.3: one hop refuses the connection, one responds 503, one works.
 func TestFailoverToTheNextHop(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()
@@ -490,7 +490,7 @@ func TestConnectionsThatStayAndGo(t *testing.T) {
 	})
 }
 
-// Whoever answers an OPTIONS is alive (RFC 3261 §11).
+// A hop that responds to an OPTIONS is alive (RFC 3261 §11).
 func TestOptionsTellsWhetherAHopIsAlive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()
@@ -519,8 +519,8 @@ func TestOptionsTellsWhetherAHopIsAlive(t *testing.T) {
 	})
 }
 
-// An answer that comes in the very instant in which we stop waiting for it is
-// acknowledged and hung up, whoever is first.
+// A 2xx that comes in the very instant in which we stop waiting for it is
+// acknowledged and hung up, whichever is first.
 func TestAnswerComesAsTheWaitEnds(t *testing.T) {
 	for i := range 40 {
 		synctest.Test(t, func(t *testing.T) {

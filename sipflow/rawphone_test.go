@@ -153,7 +153,7 @@ func (p *rawPhone) contact() string {
 	return "Contact: <sip:201@" + p.port + ";transport=" + strings.ToLower(p.via[8:11]) + ">\r\n"
 }
 
-// answer answers the INVITE with 200 and waits for the ACK.
+// answer responds to the INVITE with 200 and waits for the ACK.
 func (p *rawPhone) answer() {
 	p.t.Helper()
 	p.invite = p.expect("INVITE")
@@ -198,7 +198,7 @@ func (p *rawPhone) ask(msg string) *wire.Message {
 	}
 }
 
-// wants sends a request whose answer must have the code, 0 for none.
+// wants sends a request whose response must have the code, 0 for none.
 func (p *rawPhone) wants(code int, msg string) *wire.Message {
 	p.t.Helper()
 	m := p.ask(msg)
@@ -213,7 +213,7 @@ func (p *rawPhone) wants(code int, msg string) *wire.Message {
 	return m
 }
 
-// hungUp answers our BYE.
+// hungUp returns our BYE.
 func (p *rawPhone) hungUp() *wire.Message {
 	p.t.Helper()
 	m := p.expect("BYE")

@@ -87,7 +87,7 @@ var redirectCases = []bridgeCase{
 		})},
 }
 
-// Only the agent's own phone is asked to answer by itself.
+// Only the agent's own phone is asked to pick up by itself.
 func TestRedirectedPhoneIsNotAskedToAnswerByItself(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bc := bridgeCase{calling: to203(), third: &siptest.Script{Ring: time.Second}, hangUp: time.Minute, err: ErrHungUpByUser.Error(),

@@ -12,7 +12,7 @@ import (
 )
 
 // Each phone knows the subscription of a REFER by the CSeq that the REFER had
-// in its own dialog (RFC 3515 §2.4.6): phones answer 481 to another id.
+// in its own dialog (RFC 3515 §2.4.6): phones respond 481 to another id.
 func TestTheSubscriptionOfARelayedReferKeepsItsNumber(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		bc := bridgeCase{

@@ -47,7 +47,8 @@ func (p *rawPhone) reads(method string, code int) *wire.Message {
 	}
 }
 
-// The connection of an INVITE ends before its answer, which comes over a new one.
+// The connection of an INVITE ends before its response, which comes over a new
+// one.
 func TestAnAnswerFindsACallerWhoseConnectionHasEnded(t *testing.T) {
 	inboundRaw(t, connectTo202, func(t *testing.T, p *rawInbound) {
 		caller := callerByTCP(t, p)
@@ -105,7 +106,7 @@ func TestAReliableRingingFindsACallerWhoseConnectionHasEnded(t *testing.T) {
 	})
 }
 
-// Within a call the answer of the other phone finds its way, too.
+// Within a call the response of the other phone finds its way, too.
 func TestAnAnswerWithinACallFindsAPhoneWhoseConnectionHasEnded(t *testing.T) {
 	inboundRaw(t, connectTo202, func(t *testing.T, p *rawInbound) {
 		caller := callerByTCP(t, p)
@@ -127,8 +128,8 @@ func TestAnAnswerWithinACallFindsAPhoneWhoseConnectionHasEnded(t *testing.T) {
 	})
 }
 
-// A phone that we have called by TCP answers nothing else over what it has
-// closed: neither do we.
+// A phone that we have called by TCP sends no other responses over a connection
+// that it has closed: neither do we.
 func TestAnAnswerToACalledPhoneGoesWhereItWasCalled(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()
@@ -151,8 +152,8 @@ func TestAnAnswerToACalledPhoneGoesWhereItWasCalled(t *testing.T) {
 	})
 }
 
-// Over TLS only who proves the name in his Via gets an answer over a new
-// connection.
+// Over TLS only a peer that proves the name in its Via gets a response over a
+// new connection.
 func TestAnAnswerOverANewTLSConnectionIsForWhomTheViaNames(t *testing.T) {
 	for _, certified := range []string{phoneName, "other.test"} {
 		synctest.Test(t, func(t *testing.T) {
@@ -198,8 +199,9 @@ func TestAnAnswerOverANewTLSConnectionIsForWhomTheViaNames(t *testing.T) {
 	}
 }
 
-// What belongs to no call has us connect to nobody. Who has called us has us connect
-// to himself at most, and not often: his connections count as if he had opened them.
+// What belongs to no call has us connect to nobody. A caller has us connect to
+// itself at most, and not often: such connections count as if it had opened
+// them.
 func TestStrangersConnectionsAreNotOpenedElsewhere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()

@@ -202,7 +202,7 @@ func TestBridgedCallOverTransportsThatDNSNames(t *testing.T) {
 	})
 }
 
-// Who answers must be whom the URI names (RFC 5922).
+// The peer must be the host that the URI names (RFC 5922).
 func TestServerIsVerified(t *testing.T) {
 	sipOnly := asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 3, 20}
 	for name, c := range map[string]struct {

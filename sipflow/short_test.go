@@ -14,7 +14,7 @@ import (
 )
 
 // questions are requests by which somebody may have us send to another, in
-// every form that makes little of them and much of the answer.
+// every form that makes the request short and the response long.
 func questions(t *testing.T) map[string]string {
 	all := map[string]string{}
 	for name, data := range tortureMessages(t) {
@@ -115,8 +115,8 @@ func TestAnswersByUDPAreShort(t *testing.T) {
 	}
 }
 
-// A usual request, short as it may be, gets its answer all the same, with what
-// the RFC demands where there is room for it.
+// A usual request, short as it may be, gets its response all the same, with
+// what the RFC demands where there is room for it.
 func TestShortAnswersSayWhatTheyMust(t *testing.T) {
 	for _, c := range []struct {
 		name, msg string

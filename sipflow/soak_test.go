@@ -75,10 +75,10 @@ func misfortune(r *rand.Rand) siptest.Script {
 	return s
 }
 
-// TestSoak lets many calls of both flows go wrong in every way that the
-// scripts know, over a network that loses, repeats and delays one message in a
-// hundred, and checks that nothing is left: each call has ended once, every
-// phone that can be is on-hook. -soak=N says how many calls.
+// TestSoak lets many calls of both flows go wrong in every way that the scripts
+// know. The network loses, repeats and delays one message in a hundred. It
+// checks that nothing is left: each call has ended once, every phone that can
+// be is on-hook. -soak=N says how many calls.
 func TestSoak(t *testing.T) {
 	const phonePairs = 50
 	for done, batch := 0, uint64(0); done < *soakCalls; batch++ {

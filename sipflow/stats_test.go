@@ -198,7 +198,8 @@ func TestStatsCountMessages(t *testing.T) {
 	})
 }
 
-// A phone that does not answer is asked again, seven times an INVITE, and then given up.
+// A phone that does not respond is asked again, seven times an INVITE, and then
+// given up.
 func TestStatsCountRepeatsAndTimeouts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()

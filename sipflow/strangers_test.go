@@ -43,7 +43,7 @@ func closedAfter(t *testing.T, c net.Conn) time.Duration {
 	return time.Since(start)
 }
 
-// answers sends an OPTIONS over TLS and wants its answer.
+// answers sends an OPTIONS over TLS and wants its response.
 func answers(t *testing.T, c net.Conn) {
 	t.Helper()
 	p := &rawPhone{t: t, via: "SIP/2.0/TLS 10.0.0.66:5061"}
@@ -307,7 +307,7 @@ func TestWebSocketMessages(t *testing.T) {
 		if _, b, err := conn.Read(t.Context()); err != nil || string(b) != "\r\n" {
 			t.Errorf("a keep-alive was answered %q, %v", b, err)
 		}
-		conn.Write(t.Context(), websocket.MessageText, []byte("garbage")) //nolint:errcheck // has no answer
+		conn.Write(t.Context(), websocket.MessageText, []byte("garbage")) //nolint:errcheck // has no response
 		conn.Write(t.Context(), websocket.MessageText, []byte(options))   //nolint:errcheck // the read tells
 		answered("after garbage")
 		conn.Write(t.Context(), websocket.MessageText, bytes.Repeat([]byte("x"), wire.MaxMessage+1)) //nolint:errcheck // the read tells
@@ -317,7 +317,7 @@ func TestWebSocketMessages(t *testing.T) {
 	})
 }
 
-// The time limit of what we have sent is none for the answer to a ping.
+// The time limit of what we have sent is none for a pong.
 func TestWebSocketPeerMayPingLongAfterWeSent(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSecured(t, siptest.NewNetwork(), phoneAddr)
@@ -383,7 +383,7 @@ func TestWebSocketPeerMustAnswerPings(t *testing.T) {
 			p := &rawPhone{t: t}
 			conn.Write(t.Context(), websocket.MessageText, []byte(p.response(invite, 180, "", ""))) //nolint:errcheck // the test tells
 			start := time.Now()
-			io.Copy(io.Discard, taken.conn) //nolint:errcheck // reads frames and answers none
+			io.Copy(io.Discard, taken.conn) //nolint:errcheck // reads frames and sends none
 			closed <- time.Since(start)
 		})}
 		go peer.Serve(l) //nolint:errcheck // until the listener is closed
@@ -396,7 +396,7 @@ func TestWebSocketPeerMustAnswerPings(t *testing.T) {
 	})
 }
 
-// What answers a request over TLS does not come without.
+// The response to a request over TLS does not come without TLS.
 func TestAnswerToSecureRequestMustBeSecure(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newSecured(t, siptest.NewNetwork(), phoneName+":5061;transport=tls")

@@ -18,7 +18,7 @@ import (
 // tortures are the messages of RFC 4475 with the sections that say what an
 // element may do with them, and what ours does: it can be called by nobody and
 // registers nobody, so most of what is well-formed gets 404 or 405. 0 is no
-// answer. A stream that cannot be read on is closed after the answer.
+// response. A stream that cannot be read on is closed after the response.
 var tortures = []struct {
 	name, section string
 	udp, tcp      int
@@ -116,7 +116,7 @@ func TestTortureMessagesOverTheWire(t *testing.T) {
 				n := siptest.NewNetwork()
 				r := newRig(t, n, phoneAddr)
 				defer r.stop()
-				// answered is the code of the last answer, wherever it went.
+				// answered is the code of the last response, wherever it went.
 				answered := func(send func()) (code int) {
 					at := len(n.Packets())
 					send()

@@ -25,7 +25,7 @@ func byTrunk(most *int) func(*Incoming) (string, int) {
 	}
 }
 
-// calls sends an INVITE of a call of its own and returns the first answer.
+// calls sends an INVITE of a call of its own and returns the first response.
 func (p *rawInbound) calls(id, to string) *wire.Message {
 	p.rawPhone.t.Helper()
 	p.rawPhone.send(rawInvite("b1", id, "raw1", id, "INVITE sip:room", "INVITE sip:"+to))
@@ -147,7 +147,7 @@ func TestATrunkGetsEachCallBack(t *testing.T) {
 			if code := p.calls(id, "room").Code(); code != 100 {
 				t.Fatalf("%s got %d", id, code)
 			}
-			if c.id != "answered" { // whose 200 would be taken for the other's answer
+			if c.id != "answered" { // whose 200 would be taken for the other's
 				if code := p.calls(id+"-more", "room").Code(); code != 480 {
 					t.Errorf("one more than %s got %d", id, code)
 				}

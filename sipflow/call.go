@@ -24,7 +24,7 @@ type Call struct {
 	id    uint64
 	stop  context.CancelCauseFunc
 	legs  []*Leg         // owned by the call's goroutine, as the next three
-	byes  []func() error // wait for the answers to our BYEs
+	byes  []func() error // wait for the responses to our BYEs
 	hops  []resolve.Hop  // of the first INVITE
 	sent  chan error     // waits for the first INVITE; nil once it is out
 	wake  chan struct{}  // of the legs' inboxes
@@ -154,8 +154,8 @@ func (c *Call) settle() {
 	}
 }
 
-// release lets go of the legs when the flow has returned. What the phones
-// still send is answered by husks, or from what is remembered of them (ended).
+// release lets go of the legs when the flow has returned. Husks, or the entries
+// of ended dialogs, respond to what the phones still send.
 func (c *Call) release() {
 	c.noteLegs()
 	for _, l := range c.legs {
@@ -208,7 +208,8 @@ func (c *Call) releaseLeg(l *Leg) {
 	c.dialled(l, Terminated)
 }
 
-// retire takes a leg out of the tables, and leaves there what answers for it.
+// retire takes a leg out of the tables, and leaves there what responds in its
+// place.
 func (c *Call) retire(l *Leg) {
 	s := c.sw.shard(l.id)
 	s.mu.Lock()
@@ -252,7 +253,7 @@ const (
 	CalledParty
 )
 
-// blame notes who ended the call.
+// blame notes the party that ended the call.
 func (c *Call) blame(ctx context.Context, who Party, err error) error {
 	if ctx.Err() != nil {
 		who = Us
@@ -261,15 +262,15 @@ func (c *Call) blame(ctx context.Context, who Party, err error) error {
 	return err
 }
 
-// hangUp ends a leg and tells the phone why. Its answer is waited for when the
-// flow is over, so that both phones are hung up at once.
+// hangUp ends a leg and tells the phone why. The response is waited for when
+// the flow is over, so that both phones are hung up at once.
 func (c *Call) hangUp(ctx context.Context, l *Leg, why error) {
 	reason := c.reasonFor(why)
 	if errors.Is(why, ErrNoAnswer) {
 		reason = reasonLine(408, "No Answer")
 	}
 	c.byes = append(c.byes, l.startBye(context.WithoutCancel(ctx), reason))
-	c.dialled(l, Terminated) // whatever it answers (RFC 3261 §15.1.1)
+	c.dialled(l, Terminated) // whatever its response is (RFC 3261 §15.1.1)
 }
 
 // firstHops says where the first INVITE goes.
@@ -289,7 +290,7 @@ func (c *Call) byOurServers() bool {
 	return len(c.sw.proxies) > 0 || c.Dial != nil || strings.EqualFold(host, domain)
 }
 
-// rings asks whether the agent may have those rung whom the call is for.
+// rings asks whether the agent may have the parties of the call rung.
 func (c *Call) rings() error {
 	if c.Dial != nil { // the target is the operator's choice, or has been asked about
 		return c.sw.allowed(&c.Spec, uri.Dialable(c.Dial.Number)) // what is dialled

@@ -16,7 +16,7 @@ import (
 const maxClipped = 80
 
 // An End is what the log says of a call that is over, in the same words for all
-// flows: who has placed the call may log it with more of its own.
+// flows. The caller of Place may log it with more of its own.
 type End struct {
 	Flow    string     // "refer", "invite", "inbound", …
 	Key     Key        // the parties; what is empty is left out
@@ -66,7 +66,7 @@ func (e *End) Attrs(more ...slog.Attr) []slog.Attr {
 // EndText is the message of a line with the Attrs of an End.
 const EndText = "call ended"
 
-// PartyName is how a line names who has ended a call.
+// PartyName is how a log line names the party that ended a call.
 func PartyName(p Party) string { return [...]string{"service", "calling", "called"}[p] }
 
 // noteLegs remembers the Call-IDs of the legs before the call lets go of some. It
@@ -131,8 +131,8 @@ type deniedAgents struct {
 	health time.Time            // the user of the health checks was told
 }
 
-// logDenied says why a challenge to what has the credentials was not answered: the
-// usual trouble of a new installation.
+// logDenied logs why a challenge got no credentials: the usual trouble of a new
+// installation.
 func (l *Leg) logDenied(cred *Credentials, method, why string) {
 	c := l.call
 	agent, key := c.Key.Agent, l.callee.passwordKey()

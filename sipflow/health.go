@@ -21,10 +21,10 @@ import (
 type HopState struct {
 	Proxy   string        // as Config.OutboundProxies has it
 	Hop     resolve.Hop   // one of those that it leads to
-	Up      bool          // it answered the last OPTIONS, or a call since
+	Up      bool          // it responded to the last OPTIONS, or to a call since
 	Since   time.Time     // when Up became what it is
 	Checked time.Time     // when the last OPTIONS went out
-	Trip    time.Duration // from an OPTIONS to its answer, the last time that there was one
+	Trip    time.Duration // from an OPTIONS to its response, the last time that there was one
 	Failure string        // why it is not up; empty when it is
 }
 
@@ -43,8 +43,8 @@ func (sw *Switchboard) Hops() []HopState {
 	return slices.Clone(sw.health.state)
 }
 
-// last moves the hops that did not answer to the end, in place, and keeps the
-// order otherwise: they are still tried when no other is left.
+// last moves the hops that did not respond to the end, in place, and keeps the
+// order otherwise. They are still tried when no other is left.
 func (h *health) last(hops []resolve.Hop) []resolve.Hop {
 	if h.down.Load() == 0 || len(hops) < 2 {
 		return hops
@@ -132,7 +132,7 @@ func (sw *Switchboard) sweep(ctx context.Context) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range now {
-		for _, s := range h.state { // a call may have had its answer meanwhile
+		for _, s := range h.state { // a call may have had its response meanwhile
 			if s.Hop == now[i].Hop {
 				now[i].Up, now[i].Since = s.Up, s.Since
 			}
@@ -218,7 +218,7 @@ func (h *health) count() {
 	h.down.Store(int32(down))
 }
 
-// answered notes that a hop that was down has answered a call.
+// answered notes that a hop that was down has responded to a call.
 func (sw *Switchboard) answered(hop resolve.Hop) {
 	h := &sw.health
 	h.mu.Lock()
@@ -231,7 +231,7 @@ func (sw *Switchboard) answered(hop resolve.Hop) {
 	h.count()
 }
 
-// forget ends a transaction whose answer is not wanted any more.
+// forget ends a transaction whose response is not wanted any more.
 func (sw *Switchboard) forget(tx *clientTx) {
 	s := sw.shard(tx.id)
 	s.mu.Lock()
@@ -239,9 +239,9 @@ func (sw *Switchboard) forget(tx *clientTx) {
 	tx.remove(s)
 }
 
-// learn takes over the address under which an outbound proxy saw the OPTIONS
-// that it answers (RFC 3581 §4). Only they are believed, and only in answers to
-// what they were asked: the branch of its Via cannot be guessed.
+// learn takes over the address under which an outbound proxy saw our OPTIONS
+// (RFC 3581 §4). Only the proxies are believed, and only in responses to our
+// requests: nobody can guess the branch of the Via.
 func (sw *Switchboard) learn(over transport.Link, res *wire.Message) {
 	via, ok := res.TopVia()
 	if !ok || !sw.transport.Auto {

@@ -39,15 +39,15 @@ type Limits struct {
 	// StreamsPerSource bounds the connections that one address has opened.
 	StreamsPerSource int
 	// Known are further addresses that no limit of addresses holds for. It is
-	// called for messages: it answers from memory.
+	// called for messages, so it must not block.
 	Known func(netip.Addr) bool
 }
 
 const (
 	// minBurst is how many calls may be attempted at once, at least.
 	minBurst = 10
-	// answerEvery is of how many requests that are too many one is told so. To
-	// answer all would be to send to whoever is named as their sender.
+	// answerEvery: of so many excess requests one gets a response. Responses to
+	// all would flood whatever address they name as their sender.
 	answerEvery = 64
 	// maxServers bounds the addresses of servers that are remembered.
 	maxServers = 1024
@@ -177,8 +177,8 @@ func (l *limits) refuse(which Limit, agent string, most int, wait time.Duration)
 	return &LimitError{which, most, wait}
 }
 
-// attempt takes an agent's turn to place a call. Who may name any agent would
-// not be held up by one's limit.
+// attempt takes an agent's turn to place a call. A client that may name any
+// agent would not be held up by one agent's limit.
 func (l *limits) attempt(spec *Spec) error {
 	if l.rate == nil && l.agentRate == nil {
 		return nil
@@ -209,10 +209,9 @@ func (l *limits) pair(caller, callee string) error {
 	return nil
 }
 
-// enter counts a call of an agent, one that replaces another also when there
-// are as many as there may be, for the replaced one takes a while to end, and a
-// call that came in by a trunk. It counts nothing when it is an error. sw.mu is
-// held.
+// enter counts a call of an agent, and one that came in by a trunk. A call that
+// replaces another is let in at the limit, too, for the replaced one takes a
+// while to end. It counts nothing when it is an error. sw.mu is held.
 func (l *limits) enter(c *Call, replaces bool) error {
 	if err := l.ofTrunk(c.in); err != nil {
 		return err
@@ -297,7 +296,7 @@ type welcome uint8
 
 const (
 	asAsked welcome = iota // with all that there is to say
-	briefly                // by an answer that is not much longer than the request
+	briefly                // by a response that is not much longer than the request
 	busy                   // it is one of too many
 	unheard                // likewise, and nobody is told
 )
@@ -334,8 +333,8 @@ func (sw *Switchboard) meet(from transport.Path) welcome {
 	return asAsked
 }
 
-// greet is the answer to a request that belongs to no dialog, where r would be
-// that to a welcome one. A Code of 0 is none.
+// greet returns the response to a request that belongs to no dialog, where r
+// would be that to a welcome one. A Code of 0 is none.
 func (w welcome) greet(r wire.Reply) wire.Reply {
 	switch {
 	case r.Code == 0 || w == unheard:
@@ -378,8 +377,8 @@ func bounded(method string, byed bool) bool {
 	return (method != "BYE" || byed) && method != "ACK" && method != "CANCEL"
 }
 
-// tooMany is the answer to one request too many in a dialog: that it comes too
-// fast, as often as such requests may come, then none.
+// tooMany is the response to one request too many in a dialog: that it comes
+// too fast, as often as such requests may come, then none.
 func tooMany(over uint32, most int) wire.Reply {
 	if over > uint32(most) {
 		return wire.Reply{}

@@ -26,18 +26,18 @@ type Probe struct {
 	// Domain is whose server is asked, for the Request-URI. Empty: the server is
 	// asked about itself.
 	Domain string
-	// As is in whose name it is sent; the zero Account is nobody's. Its credentials
-	// answer a challenge for Config.Realm.
+	// As is in whose name it is sent; the zero Account is nobody's. Its
+	// credentials are for a challenge of Config.Realm.
 	As Account
 }
 
-// Found is what a server answered to a Probe.
+// Found is a server's response to a Probe.
 type Found struct {
-	Code   int // final status of the last answer
+	Code   int // status of the last final response
 	Reason string
 	// Realm is that of the first challenge, "" if there was none.
 	Realm string
-	// Denied says why a challenge was not answered, or its answer not taken; "" for
+	// Denied says why a challenge got no credentials, or they were refused; "" for
 	// none.
 	Denied string
 	// Bindings is how many contacts a REGISTER found.
@@ -48,7 +48,7 @@ type Found struct {
 }
 
 // Probe sends a probe to a hop, and once more with credentials where it is asked
-// for them. It waits as long as ctx, at most 32 s for each answer.
+// for them. It waits as long as ctx, at most 32 s for each response.
 func (sw *Switchboard) Probe(ctx context.Context, hop resolve.Hop, p Probe) (*Found, error) {
 	return sw.probe(ctx, hop, &p)
 }
@@ -90,7 +90,8 @@ func (sw *Switchboard) probe(ctx context.Context, hop resolve.Hop, p *Probe) (*F
 	return found, nil
 }
 
-// outside is the dialog that there is none of: what the fields of a probe say.
+// outside holds the fields of a probe in the shape of a dialog, though there is
+// none.
 func (sw *Switchboard) outside(over transport.Path, hop resolve.Hop, p *Probe) *dialog {
 	d := &dialog{callID: string(appendID(nil, newID())) + "@" + sw.host}
 	if p.Domain == "" {
@@ -109,7 +110,7 @@ func (sw *Switchboard) outside(over transport.Path, hop resolve.Hop, p *Probe) *
 	return d
 }
 
-// ask sends one request and waits for its answer.
+// ask sends one request and waits for its response.
 func (sw *Switchboard) ask(ctx context.Context, over transport.Path, d *dialog, method string, seq uint32, credentials string) (*wire.Message, error) {
 	done := make(chan event, 1)
 	tx := &clientTx{id: newID(), method: method, path: over, seq: seq, onEvent: func(e event) { done <- e }}

@@ -20,7 +20,7 @@ func (sw *Switchboard) receive(m *wire.Message, from transport.Path) {
 	sw.stats.read.requests[methodOf(m.Method())].Add(1)
 	r, inside := sw.onRequest(m, from)
 	switch {
-	case r.Code == 0, m.Method() == "ACK": // which has no answer, wherever it belongs (RFC 3261 §17)
+	case r.Code == 0, m.Method() == "ACK": // which has no response, wherever it belongs (RFC 3261 §17)
 	case inside:
 		sw.answer(m, from, r)
 	default:
@@ -28,7 +28,7 @@ func (sw *Switchboard) receive(m *wire.Message, from transport.Path) {
 	}
 }
 
-// malformed refuses a request that cannot be read, where it can be told whom.
+// malformed refuses a request that cannot be read, if a response is possible.
 func (sw *Switchboard) malformed(m *wire.Message, err *wire.ParseError, from transport.Path) {
 	sw.log.Debug("sip: malformed message", "from", from.To, "error", err)
 	if !m.IsRequest() || m.Method() == "" || m.Method() == "ACK" {
@@ -69,13 +69,14 @@ func (sw *Switchboard) said(code int, to transport.Path, err error) {
 	}
 }
 
-// maxAnswer is how many times as long as a datagram that belongs to no call its
-// answer may be: who is named as its sender may not have sent it.
+// maxAnswer bounds the response to a datagram that belongs to no call, in
+// lengths of that datagram: its sender's address may be forged.
 const maxAnswer = 2
 
-// answerStranger is answer for a request that belongs to nothing here. One by
-// UDP has an answer that is not much longer: without further fields, the last
-// ones first, then in compact forms, or none where that would be too long, too.
+// answerStranger is answer for a request that belongs to nothing here. By UDP
+// the response is not much longer than the request. Further fields are left
+// out, the last ones first; then it has compact forms. There is none if that is
+// too long, too.
 func (sw *Switchboard) answerStranger(m *wire.Message, from transport.Path, r wire.Reply) {
 	to, b := sw.render(m, from, r)
 	most := maxAnswer * len(m.Raw())
@@ -114,7 +115,7 @@ func (sw *Switchboard) render(m *wire.Message, from transport.Path, r wire.Reply
 	return to, wire.AppendReply(make([]byte, 0, 512), m, from.To, r)
 }
 
-// tagFor is the To tag of an answer outside of a dialog. The same request gets
+// tagFor is the To tag of a response outside of a dialog. The same request gets
 // the same tag without our keeping anything of it (RFC 3261 §8.2.7).
 func (sw *Switchboard) tagFor(m *wire.Message) string {
 	var h maphash.Hash
@@ -125,8 +126,8 @@ func (sw *Switchboard) tagFor(m *wire.Message) string {
 	return string(appendID(make([]byte, 0, 16), h.Sum64()))
 }
 
-// onRequest finds who answers for a request: a leg or what is left of one, then
-// it is inside of a dialog, or nobody.
+// onRequest returns the response to a request. inside reports whether it
+// belongs to a leg, to what is left of one, or to an earlier INVITE.
 func (sw *Switchboard) onRequest(m *wire.Message, from transport.Path) (r wire.Reply, inside bool) {
 	tag := m.ToTag()
 	if len(tag) == 0 && sw.cfg.Inbound != nil && (m.Method() == "INVITE" || m.Method() == "CANCEL") && sw.invitedAgain(m, from) {
@@ -138,7 +139,7 @@ func (sw *Switchboard) onRequest(m *wire.Message, from transport.Path) (r wire.R
 		}
 	}
 	w := asAsked
-	if m.Method() != "ACK" { // has no answer
+	if m.Method() != "ACK" { // has no response
 		w = sw.meet(from)
 	}
 	switch {
@@ -151,7 +152,8 @@ func (sw *Switchboard) onRequest(m *wire.Message, from transport.Path) (r wire.R
 	return wire.Reply{Code: 481}, false
 }
 
-// inDialog has a leg, or what is left of one, answer for a request with our tag.
+// inDialog has a leg, or what is left of one, respond to a request with our
+// tag.
 func (sw *Switchboard) inDialog(id uint64, m *wire.Message, from transport.Path) (r wire.Reply, known bool) {
 	s := sw.shard(id)
 	s.mu.Lock()
@@ -174,7 +176,8 @@ func (sw *Switchboard) inDialog(id uint64, m *wire.Message, from transport.Path)
 	return wire.Reply{}, false
 }
 
-// outOfDialog answers what belongs to no call. Nothing is kept of it.
+// outOfDialog returns the response to what belongs to no call. Nothing is kept
+// of it.
 func (sw *Switchboard) outOfDialog(m *wire.Message, from transport.Path) wire.Reply {
 	scheme, _, _ := bytes.Cut(m.URI(), []byte{':'})
 	switch method := m.Method(); {

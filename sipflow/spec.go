@@ -8,14 +8,14 @@ import (
 	"sipxrest/internal/digest"
 )
 
-// Key names a call: who placed it and whom it joins. The three parts are
-// addresses of record without a scheme ("201@example.com"), aliases resolved.
-// At most one call holds a key at a time.
+// Key names a call: the agent that placed it and the two that it joins. The
+// three parts are addresses of record without a scheme ("201@example.com"),
+// aliases resolved. At most one call holds a key at a time.
 type Key struct{ Agent, Calling, Called string }
 
 func (k Key) String() string { return k.Agent + ":" + k.Calling + ":" + k.Called }
 
-// Credentials answer a SIP digest challenge (RFC 7616, RFC 8760).
+// Credentials are for SIP digest challenges (RFC 7616, RFC 8760).
 type Credentials = digest.Credentials
 
 // The ways to join two phones.
@@ -42,8 +42,8 @@ type Spec struct {
 	ConfPIN string
 	// ForwardingAllowed lets the proxy follow the calling user's forwarding.
 	ForwardingAllowed bool
-	// AutoAnswer asks the calling phone to answer by itself. Who lets clients
-	// set it makes sure that the phone is theirs: it opens a microphone. With
+	// AutoAnswer asks the calling phone to pick up by itself. It opens a
+	// microphone: let a client set it only for a phone of its own. With
 	// ForwardingAllowed it is not asked, for the proxy may have another one ring.
 	AutoAnswer AutoAnswer
 	// Trusted says that whoever asks for the call may name any agent, so that
@@ -76,10 +76,10 @@ type Spec struct {
 // own goroutine. It returns nil when the parties were connected.
 type Flow func(ctx context.Context, c *Call) error
 
-// Dialling is what a call by Dial needs beyond its Spec, whose Method is
-// MethodInvite, whose Key is the caller's to choose (a part without '@' is that of
-// no call of two users, and one that is held already gives ErrInProgress) and
-// whose CallingUser and CalledUser say for the log whom it joins.
+// Dialling is what a call by Dial needs beyond its Spec. The Spec's Method is
+// MethodInvite, and its CallingUser and CalledUser tell the log whom the call
+// joins. Its Key is the caller's to choose: a part without '@' is that of no
+// call of two users, and a key that is held already gives ErrInProgress.
 type Dialling struct {
 	// Gateway is the SIP URI of the way to the telephone network, without a
 	// user: sip:gw.example;transport=tls. INVITEs for Number go there, whatever
@@ -87,11 +87,11 @@ type Dialling struct {
 	Gateway string
 	// GatewayDomain is the host of our From there. Default: the host of Gateway.
 	GatewayDomain string
-	// Credentials answer the gateway's challenges and nobody else's, for Realm
+	// Credentials are for the gateway's challenges and nobody else's, for Realm
 	// when that is set.
 	Credentials Credentials
 	Realm       string
-	// Number is who is called, "+4930123456".
+	// Number is the called number, "+4930123456".
 	Number string
 	// Caller is the number that the phone is shown.
 	Caller string
@@ -99,7 +99,7 @@ type Dialling struct {
 	// 3325 §9.1).
 	Anonymous bool
 	// Target is the SIP URI that the phone is joined with when it has answered.
-	// Challenges there are answered with Spec.Credentials, as those of any call.
+	// Challenges there get Spec.Credentials, as those of any call.
 	Target string
 	// Chosen says that a client chose Target: without an outbound proxy it must
 	// not lead to services of this machine then.
@@ -108,7 +108,7 @@ type Dialling struct {
 	TargetTime time.Duration
 }
 
-// Destination is whom the caller of an inbound call is connected to.
+// Destination is the target that the caller of an inbound call is connected to.
 type Destination struct {
 	// URI is a SIP URI, or a tel URI where there is an outbound proxy. The
 	// INVITE goes there as all others do: through Config.OutboundProxies, or by
@@ -120,7 +120,7 @@ type Destination struct {
 	RingTime time.Duration
 	// Header are further lines of the INVITE, "Name: value".
 	Header []string
-	// Credentials answer challenges for Realm (default Config.Realm) of the
+	// Credentials are for challenges of Realm (default Config.Realm) by the
 	// servers that the URI leads to.
 	Credentials Credentials
 	Realm       string

@@ -23,7 +23,7 @@ type stats struct {
 	rare      // far from the readers' and the senders'
 
 	_    [64]byte
-	read struct { // written by who reads the sockets
+	read struct { // written by the socket readers
 		requests  [numMethods]atomic.Uint64
 		responses [numClasses]atomic.Uint64
 		strays    [numStrays]atomic.Uint64
@@ -322,8 +322,8 @@ type Verdict uint8
 // What becomes of challenges.
 const (
 	ChallengeAnswered Verdict = iota // the request was sent again with credentials
-	ChallengeDenied                  // the secret is refused, or none of ours answers it
-	ChallengeForeign                 // it came from who gets no credentials
+	ChallengeDenied                  // the secret is refused, or none of ours fits
+	ChallengeForeign                 // the realm is not one we send credentials to
 	numVerdicts
 )
 
@@ -336,9 +336,9 @@ type Limit uint8
 // The limits. A new one needs a constant here and a name in String.
 const (
 	LimitCalls            Limit = iota // Config.MaxCalls
-	LimitForks                         // further answers of one INVITE that are hung up
+	LimitForks                         // further 2xx of one INVITE that are hung up
 	LimitPracks                        // reliable provisional responses of one phone
-	LimitRequests                      // requests of one phone that wait for an answer
+	LimitRequests                      // requests of one phone that wait for a response
 	LimitStreams                       // connections
 	LimitCallsPerAgent                 // Limits, as are those that follow
 	LimitCallRate                      //
@@ -349,7 +349,7 @@ const (
 	LimitStreamsPerSource              //
 	LimitCallsPerTrunk                 // Inbound.Trunk
 	LimitCallRatePerPair               // PairRate
-	LimitAnswer                        // answers by UDP that would be much longer than the request
+	LimitAnswer                        // responses by UDP that would be much longer than the request
 	numLimits
 )
 

@@ -31,7 +31,7 @@ type Stats struct {
 
 	Challenges [numVerdicts]uint64
 	Inbound    [numInboundKinds]uint64 // INVITEs that would begin a call
-	Forks      uint64                  // answers of further branches, or too late, that were hung up
+	Forks      uint64                  // 2xx of further branches, or too late, that were hung up
 	Limited    [numLimits]uint64
 
 	Legs         int // dialogs, and such as are being made
@@ -39,7 +39,7 @@ type Stats struct {
 	InboxMost    int // the most of one leg
 	InboxFull    uint64
 	Husks        int // legs that are over while NOTIFYs are still recorded
-	EndedDialogs int // remembered to answer what is late
+	EndedDialogs int // remembered to respond to what is late
 	StreamsOurs  int // connections that we opened
 	StreamsPeers int // connections that peers opened
 	Avoided      int // hops that failed lately

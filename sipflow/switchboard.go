@@ -32,7 +32,7 @@ type Config struct {
 	NAT             bool          // requests for a phone whose Contact is a private address go where its messages come from
 	OutboundProxies []string      // SIP URIs; default: RFC 3263 on the domain of the Request-URI
 	HealthInterval  time.Duration // between the OPTIONS that outbound proxies get; 0: none
-	HealthTimeout   time.Duration // for the answer to one; default 2 s
+	HealthTimeout   time.Duration // for the response to one; default 2 s
 	Realm           string        // the only realm that gets the agents' credentials; empty: none does
 	HangUpOn        HangUpOn      // default Progressing
 	Fallback        bool          // bridge a phone that refuses REFER
@@ -59,8 +59,8 @@ type Config struct {
 	Network  transport.Network // tests only
 }
 
-// Switchboard places calls and answers for them. Create it with New and run it
-// with Serve.
+// Switchboard places calls, and serves their phones. Create it with New and run
+// it with Serve.
 type Switchboard struct {
 	cfg        Config
 	log        *slog.Logger
@@ -81,10 +81,10 @@ type Switchboard struct {
 	faults     transport.Faults
 	limits     limits
 	challenger challenger   // of inbound calls
-	seed       maphash.Seed // of the tags in answers outside of dialogs
+	seed       maphash.Seed // of the tags in responses outside of dialogs
 
 	flows sync.WaitGroup // one per call
-	forks sync.WaitGroup // one per answer that is hung up on the side
+	forks sync.WaitGroup // one per 2xx that is hung up on the side
 
 	mu        sync.Mutex // guards calls and draining; taken before a shard's
 	calls     map[Key]*Call
@@ -139,8 +139,8 @@ func (sw *Switchboard) Addrs() []string {
 	return sw.transport.Addrs()
 }
 
-// Serve reads the sockets until ctx ends, then hangs every call up and returns
-// once that is done, or ten seconds later: a phone that does not answer its
+// Serve reads the sockets until ctx ends, then hangs every call up. It returns
+// once that is done, or ten seconds later: a phone that does not respond to its
 // BYE must not keep the process.
 func (sw *Switchboard) Serve(ctx context.Context) error {
 	sw.transport.Serve()
@@ -170,7 +170,7 @@ func (sw *Switchboard) Serve(ctx context.Context) error {
 	sw.limits.stop()
 	select {
 	case <-over:
-	case <-time.After(time.Second): // a name server that does not answer may hold one up
+	case <-time.After(time.Second): // a name server that does not respond may hold one up
 	}
 	return err
 }
@@ -204,11 +204,12 @@ func (sw *Switchboard) Active() int {
 // A call that holds the same key is hung up and replaced. ctx bounds only the
 // time until then: the call outlives it.
 //
-// Errors: ErrForbidden when Config.Allow refuses one of the two users,
-// ErrInProgress when both are calls by INVITE, ErrReferred when both are calls by
-// REFER and the calling phone has just accepted that of the first, ErrDraining,
-// a *LimitError, or ErrUnreachable when no next hop can
-// be resolved or reached before ctx ends. Nothing is left of the call then.
+// ErrForbidden means that Config.Allow refuses one of the two users,
+// ErrUnreachable that no next hop can be resolved or reached before ctx ends.
+// When a call holds the key: ErrInProgress means that both are by INVITE.
+// ErrReferred means that both are by REFER, and the calling phone has just
+// accepted that of the first. Further errors are ErrDraining and *LimitError.
+// After an error nothing is left of the call.
 func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, error) {
 	c := &Call{Spec: spec, sw: sw, id: newID(), began: sw.stats.elapsed(), sent: make(chan error, 1), wake: make(chan struct{}, 1), done: make(chan struct{})}
 	sent := c.sent
@@ -322,7 +323,7 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 	}
 	c.err = flow(ctx, c)
 	c.cameTo(c.err)
-	c.ending.Store(true) // a phone that does not answer its BYE keeps nobody from the next call
+	c.ending.Store(true) // a phone that does not respond to its BYE keeps nobody from the next call
 	for _, wait := range c.byes {
 		c.err = errors.Join(c.err, wait())
 	}

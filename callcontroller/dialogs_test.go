@@ -33,7 +33,7 @@ func capturedDialogs(t *testing.T, capture string) []string {
 var dialogEntry = regexp.MustCompile(`(?s)<dialog-id>(.*?)</dialog-id>\s*<local-party>(.*?)</local-party>\s*<remote-party>(.*?)</remote-party>\s*<dialog-state>(.*?)</dialog-state>`)
 
 func tell(spec sipflow.Spec, leg uint64, id, remote string, state sipflow.DialogState) {
-	spec.Observe(&sipflow.Event{Kind: sipflow.Dialled, Key: spec.Key, At: time.Now(),
+	spec.Observe(&sipflow.Event{Kind: sipflow.DialogChanged, Key: spec.Key, At: time.Now(),
 		Dialog: &sipflow.Dialog{Leg: leg, ID: id, Local: "sip:201@sipx.test", Remote: remote, State: state}})
 }
 
@@ -46,7 +46,7 @@ func TestDialogsAreWhatTheCapturesShow(t *testing.T) {
 			b.do("POST", "/callcontroller/201/202?sipMethod=invite")
 			spec := b.last(t)
 			for i, f := range dialogEntry.FindAllStringSubmatch(want, -1) {
-				spec.Observe(&sipflow.Event{Kind: sipflow.Dialled, Key: spec.Key, At: time.Now(),
+				spec.Observe(&sipflow.Event{Kind: sipflow.DialogChanged, Key: spec.Key, At: time.Now(),
 					Dialog: &sipflow.Dialog{Leg: uint64(i), ID: f[1], Local: f[2], Remote: f[3], State: sipflow.DialogState(f[4])}})
 			}
 			for _, query := range []string{"", "?sipMethod=invite", "?sipMethod=refer"} {

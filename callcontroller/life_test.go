@@ -80,7 +80,7 @@ func TestTheLifeOfADialogsDocument(t *testing.T) {
 		var seen readings
 		read := func() { seen.add(anonymous(t, w.do("GET", "/callcontroller/201/202?sipMethod=invite").Body.String())) }
 		w = newWorld(t, proxyAddr, func(e *sipflow.Event) {
-			if e.Kind == sipflow.Dialled {
+			if e.Kind == sipflow.DialogChanged {
 				read()
 			}
 		})

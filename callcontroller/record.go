@@ -65,7 +65,7 @@ func (r *record) observe(e *sipflow.Event) {
 		if r.method == methodRefer { // else nobody can read it
 			r.add(e)
 		}
-	case sipflow.Dialled:
+	case sipflow.DialogChanged:
 		r.dialled(e)
 	case sipflow.Moved:
 		old, ok := r.moved(e.Key)

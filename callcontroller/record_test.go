@@ -280,7 +280,7 @@ func memoryPerRecord(t testing.TB, method string, n int) float64 {
 				break
 			}
 			for _, state := range []sipflow.DialogState{sipflow.Calling, sipflow.Early, sipflow.Confirmed, sipflow.Terminated} {
-				r.observe(&sipflow.Event{Kind: sipflow.Dialled, Key: key, At: time.Now(), Dialog: &sipflow.Dialog{Leg: leg, State: state,
+				r.observe(&sipflow.Event{Kind: sipflow.DialogChanged, Key: key, At: time.Now(), Dialog: &sipflow.Dialog{Leg: leg, State: state,
 					ID: strings.Repeat("x", 80), Local: "sip:" + key.Agent, Remote: "sip:" + key.Called}})
 			}
 		}

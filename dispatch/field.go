@@ -142,7 +142,7 @@ func readJWT(j *webhook.JWT) setting.Field {
 			return nil
 		}}
 		err := mapping(v.Node, "issuer, keys", []setting.Key{{Name: "issuer", Field: setting.Text(&j.Issuer)}, {Name: "keys", Field: keys}})
-		if err == nil && len(j.Keys) == 0 { // who writes the section wants to sign
+		if err == nil && len(j.Keys) == 0 { // a section without keys is a mistake: its author wants to sign
 			return errors.New(`keys: missing: write [{id: "1", secret: "…"}]`)
 		}
 		return err

@@ -16,7 +16,7 @@ type bridge struct {
 	call      *Call
 	calling   *Leg // nil once it has hung up during a transfer
 	called    *Leg
-	relays    []*relay
+	relays    []*forward
 	transfer  *transfer
 	referrals []referral  // latest last
 	clock     *time.Timer // for the session timers and the waits that have an end
@@ -32,10 +32,10 @@ func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
 		return ErrStopped
 	}
 	defer func() { b.end(ctx, err) }()
-	c.by, c.wasUp = Us, true
+	c.by, c.wasUp = Self, true
 	c.observe(&Event{Kind: Joined, At: time.Now()})
 	for _, l := range b.legs() {
-		l.peer.relay(true)
+		l.peer.forwarding(true)
 	}
 	for {
 		if err = b.step(ctx); err != nil {
@@ -116,7 +116,7 @@ func (b *bridge) legs() []*Leg {
 // nextEvent is the oldest event of the leg: one that came while it was busy
 // with something else, or the next in its inbox.
 func (l *Leg) nextEvent() (event, bool) {
-	if j := l.joined(); len(j.deferred) > 0 {
+	if j := l.joinedMedia(); len(j.deferred) > 0 {
 		e := j.deferred[0]
 		if j.deferred = j.deferred[1:]; len(j.deferred) == 0 {
 			j.deferred = nil
@@ -148,7 +148,7 @@ func (b *bridge) hungUp(l *Leg, bye *wire.Message) error {
 		b.call.by = CallingParty
 	}
 	if o := b.other(l); o != nil && bye != nil {
-		o.joined().byeHeader += reasonsOf(bye)
+		o.joinedMedia().byeHeader += reasonsOf(bye)
 	}
 	return ErrHungUp
 }
@@ -193,7 +193,7 @@ func (b *bridge) end(ctx context.Context, why error) {
 		t.giveUp(b.call, cmp.Or(why, ErrHungUp))
 	}
 	for _, l := range b.legs() {
-		l.peer.relay(false)
+		l.peer.forwarding(false)
 		l.refuseOpen()
 	}
 	if b.transferred && b.calling != nil { // its calling leg is not the one that the flow hangs up
@@ -204,7 +204,7 @@ func (b *bridge) end(ctx context.Context, why error) {
 // drop ends what is under way on a leg that leaves the bridge, while the other
 // one stays.
 func (b *bridge) drop(l *Leg) {
-	l.peer.relay(false)
+	l.peer.forwarding(false)
 	for i := len(b.relays) - 1; i >= 0; i-- {
 		r := b.relays[i]
 		if r.from != l && r.to != l {
@@ -230,9 +230,9 @@ func (l *Leg) refuseOpen() {
 	}
 }
 
-// relay sets whether the phone's requests go to the call's goroutine.
-func (p *peer) relay(on bool) {
+// forwarding sets whether the phone's requests go to the call's goroutine.
+func (p *peer) forwarding(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.relayed = on
+	p.forwards = on
 }

@@ -81,7 +81,7 @@ func (c *Call) SendDTMFTo(ctx context.Context, to Party, digit byte, as DTMF) er
 		if to == CalledParty {
 			l = b.called
 		}
-		b.ask(ctx, &relay{to: l, reply: reply}, &out)
+		b.ask(ctx, &forward{to: l, reply: reply}, &out)
 	})
 }
 
@@ -120,7 +120,7 @@ func (c *Call) Mute(ctx context.Context, m Mute) error {
 // mute describes the other phone anew to the calling one.
 func (b *bridge) mute(ctx context.Context, m Mute, reply chan<- error) {
 	l, other := b.calling, b.called
-	if l == nil || len(other.joined().remote) == 0 {
+	if l == nil || len(other.joinedMedia().remote) == 0 {
 		reply <- ErrNoCall
 		return
 	}
@@ -128,21 +128,21 @@ func (b *bridge) mute(ctx context.Context, m Mute, reply chan<- error) {
 		reply <- errGlare
 		return
 	}
-	j := l.joined()
+	j := l.joinedMedia()
 	if j.muted == m {
 		reply <- nil
 		return
 	}
 	before := j.muted
 	j.muted = m
-	out := outgoing{method: "INVITE", contentType: sdp.Type, body: l.describe(other.joint.remote),
+	out := outgoing{method: "INVITE", contentType: sdp.Type, body: l.describe(other.media.remote),
 		header: "Allow: " + allowBridged + "\r\n" + l.sessionHeader()}
-	b.ask(ctx, &relay{to: l, reply: reply, undo: func() { j.muted = before }}, &out)
+	b.ask(ctx, &forward{to: l, reply: reply, undo: func() { j.muted = before }}, &out)
 }
 
 // ask sends a request of ours to a phone of the bridge. Its response goes to
 // r.reply.
-func (b *bridge) ask(ctx context.Context, r *relay, out *outgoing) {
+func (b *bridge) ask(ctx context.Context, r *forward, out *outgoing) {
 	l := r.to
 	if l == nil {
 		r.replied(ErrNoCall)
@@ -162,7 +162,7 @@ func (b *bridge) ask(ctx context.Context, r *relay, out *outgoing) {
 }
 
 // replied tells the requester the result, once.
-func (r *relay) replied(err error) {
+func (r *forward) replied(err error) {
 	if r.reply == nil {
 		return
 	}
@@ -174,7 +174,7 @@ func (r *relay) replied(err error) {
 }
 
 // asked takes the final response to a request of a client's.
-func (b *bridge) asked(ctx context.Context, r *relay, e event) error {
+func (b *bridge) asked(ctx context.Context, r *forward, e event) error {
 	method := r.attempt.method
 	switch {
 	case e.err != nil:
@@ -195,9 +195,9 @@ func (b *bridge) asked(ctx context.Context, r *relay, e event) error {
 		r.replied(nil)
 		return nil
 	}
-	r.to.heed(e.msg, r.tx.path)
+	r.to.refreshTarget(e.msg, r.tx.path)
 	r.to.startTimer(e.msg)
-	err := (&Answer{leg: r.to, tx: r.tx}).Ack(nil)
+	err := (&Success{leg: r.to, tx: r.tx}).Ack(nil)
 	r.replied(err)
 	if err == nil {
 		b.retell(ctx, r.to, bodyOf(e.msg))
@@ -213,12 +213,12 @@ func (b *bridge) retell(ctx context.Context, l *Leg, answer []byte) {
 	if len(answer) == 0 || other == nil {
 		return
 	}
-	now := l.unmuted(answer, other.joined().remote)
-	if sdp.SameWay(now, l.joined().remote) || !other.peer.idle() {
+	now := l.unmuted(answer, other.joinedMedia().remote)
+	if sdp.SameWay(now, l.joinedMedia().remote) || !other.peer.idle() {
 		return
 	}
 	l.heard(now)
 	out := outgoing{method: "INVITE", contentType: sdp.Type, body: other.describe(now),
 		header: "Allow: " + allowBridged + "\r\n" + other.sessionHeader()}
-	b.ask(ctx, &relay{to: other}, &out)
+	b.ask(ctx, &forward{to: other}, &out)
 }

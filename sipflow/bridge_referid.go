@@ -20,7 +20,7 @@ type referral struct {
 
 // referred remembers a REFER that is on its way. One that is challenged has a
 // new CSeq each time.
-func (b *bridge) referred(r *relay) {
+func (b *bridge) referred(r *forward) {
 	if r.in == nil || r.in.method != "REFER" {
 		return
 	}

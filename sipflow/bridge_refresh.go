@@ -13,7 +13,7 @@ import (
 // session timer: what the phone asked for, itself as the refresher unless it
 // named us or cannot (RFC 4028 §9).
 func (l *Leg) sessionAnswer(req *wire.Message) string {
-	t := &l.joined().timer
+	t := &l.joinedMedia().timer
 	interval, refresher := sessionExpires(req)
 	if interval == 0 {
 		if !t.ours { // it does not keep the session any more
@@ -42,7 +42,7 @@ func (b *bridge) setClock() {
 	}
 	for _, l := range [...]*Leg{b.calling, b.called} {
 		if l != nil {
-			sooner(l.joined().timer.due)
+			sooner(l.joinedMedia().timer.due)
 		}
 	}
 	if b.transfer != nil {
@@ -74,7 +74,7 @@ func (b *bridge) tick(ctx context.Context) error {
 		if l == nil {
 			continue
 		}
-		l.joined()
+		l.joinedMedia()
 		if due, err := l.refreshDue(now); err != nil {
 			return err
 		} else if due {
@@ -87,18 +87,18 @@ func (b *bridge) tick(ctx context.Context) error {
 // refresh asks a phone whether it is still there: by UPDATE where it takes
 // that, else by an INVITE with the description that it knows (RFC 4028 §10).
 func (b *bridge) refresh(ctx context.Context, l *Leg) {
-	t := &l.joint.timer
+	t := &l.media.timer
 	other := b.other(l)
 	if other == nil || !l.peer.idle() { // the INVITE under way refreshes the session as well
 		return
 	}
-	r := &relay{to: l}
+	r := &forward{to: l}
 	out := outgoing{method: "UPDATE", header: l.sessionHeader()}
 	if !t.update {
-		if len(other.joined().remote) == 0 {
+		if len(other.joinedMedia().remote) == 0 {
 			return
 		}
-		out.method, out.contentType, out.body = "INVITE", sdp.Type, l.describe(other.joint.remote)
+		out.method, out.contentType, out.body = "INVITE", sdp.Type, l.describe(other.media.remote)
 		out.header += "Allow: " + allowBridged + "\r\n"
 		r.until = time.Now().Add(inviteTime)
 		r.count(1)
@@ -109,17 +109,17 @@ func (b *bridge) refresh(ctx context.Context, l *Leg) {
 }
 
 // refreshed takes the response to a refresh of ours.
-func (b *bridge) refreshed(r *relay, method string, e event) error {
+func (b *bridge) refreshed(r *forward, method string, e event) error {
 	if e.err != nil {
 		return errExpired
 	}
 	if e.msg.Code() >= 300 {
-		return r.to.joint.timer.notRefreshed(statusError(method, e.msg), method == "UPDATE")
+		return r.to.media.timer.notRefreshed(statusError(method, e.msg), method == "UPDATE")
 	}
-	r.to.heed(e.msg, r.tx.path)
+	r.to.refreshTarget(e.msg, r.tx.path)
 	r.to.startTimer(e.msg)
 	if method == "INVITE" {
-		return (&Answer{leg: r.to, tx: r.tx}).Ack(nil)
+		return (&Success{leg: r.to, tx: r.tx}).Ack(nil)
 	}
 	return nil
 }

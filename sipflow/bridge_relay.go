@@ -19,7 +19,7 @@ const (
 )
 
 // relay is one request on its way from a phone to the other.
-type relay struct {
+type forward struct {
 	in          *serverTx // nil for a session refresh of ours
 	from, to    *Leg
 	attempt     *attempt
@@ -29,7 +29,7 @@ type relay struct {
 	early       earlyDialogs
 	cancelled   bool         // by the phone that sent it
 	reasons     string       // why: Reason header lines
-	answer      *Answer      // the far 2xx to an INVITE, until the near ACK comes
+	answer      *Success     // the far 2xx to an INVITE, until the near ACK comes
 	counted     bool         // among the far leg's pending INVITEs
 	reply       chan<- error // of a request of a client's: gets what comes of it
 	undo        func()       // should that be an error
@@ -50,7 +50,7 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 	if in.method == "UPDATE" && len(in.req.Body()) == 0 {
 		// It only says that the phone is still there, and where: each leg has
 		// a session timer of its own.
-		from.heed(in.req, in.path)
+		from.refreshTarget(in.req, in.path)
 		r := replyOf(200, in.path)
 		r.Header = string(appendContact(nil, in.path.Link)) + "Allow: " + allowBridged + "\r\n" + from.sessionAnswer(in.req)
 		in.respond(r)
@@ -79,8 +79,8 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 		in.respond(wire.Reply{Code: 491})
 		return
 	}
-	from.heed(in.req, in.path)
-	r := &relay{in: in, from: from, to: to}
+	from.refreshTarget(in.req, in.path)
+	r := &forward{in: in, from: from, to: to}
 	out := outgoing{method: in.method, forwards: forwards, header: relayedHeader(in.req), body: in.req.Body()}
 	if len(out.body) > 0 {
 		out.contentType = string(in.req.Get(wire.ContentType))
@@ -120,7 +120,7 @@ func forwardsLeft(m *wire.Message) (next uint16, ok bool) {
 func refreshes(method string) bool { return method == "INVITE" || method == "UPDATE" }
 
 // send starts the relayed request, or its next attempt.
-func (b *bridge) send(ctx context.Context, r *relay) {
+func (b *bridge) send(ctx context.Context, r *forward) {
 	ctx, stop := context.WithTimeout(ctx, placeTime)
 	defer stop()
 	tx, err := r.attempt.send(ctx)
@@ -141,7 +141,7 @@ func (b *bridge) send(ctx context.Context, r *relay) {
 }
 
 // finish takes a relay off the list.
-func (b *bridge) finish(r *relay) {
+func (b *bridge) finish(r *forward) {
 	for i, o := range b.relays {
 		if o == r {
 			b.relays = append(b.relays[:i], b.relays[i+1:]...)
@@ -152,7 +152,7 @@ func (b *bridge) finish(r *relay) {
 }
 
 // count enters an INVITE among the pending ones of its leg, or takes it out.
-func (r *relay) count(n int) {
+func (r *forward) count(n int) {
 	if r.counted != (n > 0) {
 		r.counted = n > 0
 		r.to.peer.invites(n)
@@ -160,7 +160,7 @@ func (r *relay) count(n int) {
 }
 
 // answered takes the far phone's response to a relayed request.
-func (b *bridge) answered(ctx context.Context, r *relay, e event) error {
+func (b *bridge) answered(ctx context.Context, r *forward, e event) error {
 	if e.msg != nil && e.msg.Code() < 200 {
 		if r.cancelled && !r.provisional {
 			b.call.sw.cancel(r.tx, r.reasons)
@@ -201,14 +201,14 @@ func (b *bridge) answered(ctx context.Context, r *relay, e event) error {
 	}
 	code := e.msg.Code()
 	if code < 300 {
-		r.to.heed(e.msg, r.tx.path)
+		r.to.refreshTarget(e.msg, r.tx.path)
 		if refreshes(method) {
 			r.to.startTimer(e.msg)
 			r.from.heard(r.from.unmuted(bodyOf(r.in.req), nil)) // an offer that was refused changes nothing
 		}
 	}
 	if method == "INVITE" && code < 300 {
-		r.answer, r.until = &Answer{leg: r.to, tx: r.tx, SDP: bodyOf(e.msg)}, time.Time{}
+		r.answer, r.until = &Success{leg: r.to, tx: r.tx, SDP: bodyOf(e.msg)}, time.Time{}
 		r.in.respond(b.relayedReply(r, e.msg))
 		if len(r.in.req.Body()) > 0 { // no answer is to come with the near ACK
 			b.finish(r)
@@ -229,7 +229,7 @@ func (b *bridge) answered(ctx context.Context, r *relay, e event) error {
 }
 
 // relayedReply is the far phone's response as the near one gets it.
-func (b *bridge) relayedReply(r *relay, m *wire.Message) wire.Reply {
+func (b *bridge) relayedReply(r *forward, m *wire.Message) wire.Reply {
 	code, method := m.Code(), r.in.method
 	reply := wire.Reply{Code: code, Reason: string(m.Reason()), Header: relayedHeader(m), Body: m.Body()}
 	if code < 300 {
@@ -283,7 +283,7 @@ func (b *bridge) acknowledged(in *serverTx, ack *wire.Message) error {
 
 // cancel passes a phone's CANCEL of its INVITE on (RFC 3261 §9.1), with the
 // reasons that it gives.
-func (r *relay) cancel(reasons string) {
+func (r *forward) cancel(reasons string) {
 	if r.cancelled || r.answer != nil {
 		return
 	}
@@ -294,7 +294,7 @@ func (r *relay) cancel(reasons string) {
 }
 
 // giveUp leaves the far phone with nothing that waits for us.
-func (r *relay) giveUp() {
+func (r *forward) giveUp() {
 	switch {
 	case r.answer != nil:
 		r.answer.Ack(r.to.refuse(r.answer.SDP)) //nolint:errcheck // hung up, or described anew, next
@@ -304,7 +304,7 @@ func (r *relay) giveUp() {
 }
 
 // overdue gives an INVITE up that a phone does not decide about.
-func (b *bridge) overdue(r *relay) {
+func (b *bridge) overdue(r *forward) {
 	b.call.sw.cancel(r.tx, "")
 	r.giveUp()
 	b.finish(r)

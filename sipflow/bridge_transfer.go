@@ -25,7 +25,7 @@ type transfer struct {
 	offer   []byte
 	until   time.Time // when it is given up
 	early   earlyDialogs
-	answer  *Answer // acknowledged; the two are joined when the called phone is free for it
+	answer  *Success // acknowledged; the two are joined when the called phone is free for it
 }
 
 // Transfer replaces the calling phone of a bridged call by another. It calls
@@ -77,7 +77,7 @@ func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error 
 		return ErrTransferring
 	}
 	c := b.call
-	offer := sdp.Unheld(b.called.joined().remote)
+	offer := sdp.Unheld(b.called.joinedMedia().remote)
 	if len(offer) == 0 || b.calling == nil {
 		return ErrNoCall
 	}
@@ -109,7 +109,7 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 	case e.msg != nil && e.msg.Code() < 200:
 		b.call.early(t.target, e.msg)
 		if t.early.wantsPrack(e.msg) {
-			t.target.joined().answerEarly(ctx, t.target, e.msg)
+			t.target.joinedMedia().answerEarly(ctx, t.target, e.msg)
 			t.target.prack(e.msg, t.tx, nil)
 		}
 		return nil
@@ -124,7 +124,7 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 	case e.err != nil || e.msg.Code() >= 300:
 		return b.transferFailed(t)
 	}
-	answer, err := t.target.answer(ctx, t.tx, e.msg, nil)
+	answer, err := t.target.established(ctx, t.tx, e.msg, nil)
 	if err != nil {
 		return b.transferFailed(t)
 	}
@@ -198,7 +198,7 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 		c.dismiss(old, "")
 	}
 	b.calling, b.transferred = l, true
-	l.peer.relay(true)
+	l.peer.forwarding(true)
 	c.sw.moved(c, b, t.order.key)
 	return nil
 }

@@ -140,7 +140,7 @@ func (c *Call) dialled(l *Leg, state DialogState) {
 	if tag := cmp.Or(string(wire.Tag([]byte(l.remote))), l.earlyTag); tag != "" {
 		d.ID = strings.ToLower(l.callID + ":" + string(appendID(nil, l.id)) + ":" + tag)
 	}
-	c.observe(&Event{Kind: Dialled, At: time.Now(), CallID: l.callID, Dialog: d})
+	c.observe(&Event{Kind: DialogChanged, At: time.Now(), CallID: l.callID, Dialog: d})
 }
 
 // settle counts off the flow or a husk; after the last one nothing can follow.
@@ -175,10 +175,10 @@ func (c *Call) dismiss(l *Leg, reason string) {
 func (c *Call) aside(l *Leg, end func()) {
 	c.remove(l)
 	l.inbox.own()
-	if l.joint != nil {
-		l.joint.early = nil // it would need the other leg
+	if l.media != nil {
+		l.media.early = nil // it would need the other leg
 	}
-	l.alerted = nil // likewise
+	l.onRinging = nil // likewise
 	c.open.Add(1)
 	c.sw.fork(func() {
 		defer c.settle()
@@ -248,7 +248,7 @@ type Party uint8
 
 // Parties.
 const (
-	Us Party = iota
+	Self Party = iota
 	CallingParty
 	CalledParty
 )
@@ -256,7 +256,7 @@ const (
 // blame notes the party that ended the call.
 func (c *Call) blame(ctx context.Context, who Party, err error) error {
 	if ctx.Err() != nil {
-		who = Us
+		who = Self
 	}
 	c.by = who
 	return err
@@ -278,14 +278,14 @@ func (c *Call) firstHops(ctx context.Context) ([]resolve.Hop, error) {
 	if c.Dial != nil {
 		return c.sw.hopsOf(ctx, c.Dial.Gateway)
 	}
-	return c.namedHops(ctx, "sip:"+c.endpoint())
+	return c.namedHops(ctx, "sip:"+c.firstUser())
 }
 
 // byOurServers reports whether the first INVITE goes to servers that the
 // configuration names, or to those of the agent's domain. A client may have any
 // other host called, which must not free it of the limits of strangers.
 func (c *Call) byOurServers() bool {
-	_, host, _ := strings.Cut(c.endpoint(), "@")
+	_, host, _ := strings.Cut(c.firstUser(), "@")
 	_, domain, _ := strings.Cut(c.Key.Agent, "@")
 	return len(c.sw.proxies) > 0 || c.Dial != nil || strings.EqualFold(host, domain)
 }

@@ -93,7 +93,7 @@ func (c *Call) end() *End {
 	}
 	switch {
 	case errors.Is(c.err, ErrDraining):
-		e.By = PartyName(Us)
+		e.By = PartyName(Self)
 	case c.wasUp || c.in != nil || c.Dial != nil: // the others do not note it
 		e.By = PartyName(c.by)
 	}

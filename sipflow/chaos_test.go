@@ -100,7 +100,7 @@ func (w *witness) observe(e *Event) {
 	switch {
 	case e.Kind == Progress:
 		w.last = e.Method + " " + e.Text
-	case e.Kind == Dialled && e.Dialog.State == Confirmed:
+	case e.Kind == DialogChanged && e.Dialog.State == Confirmed:
 		if w.confirmed == nil {
 			w.confirmed = map[uint64]bool{}
 		}

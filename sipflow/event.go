@@ -10,9 +10,9 @@ const (
 	Placed EventKind = iota
 	// Progress: Event.Text is one more status line of the call.
 	Progress
-	// Dialled: Event.Dialog is new or has a new state. Only calls by INVITE
+	// DialogChanged: Event.Dialog is new or has a new state. Only calls by INVITE
 	// report it.
-	Dialled
+	DialogChanged
 	// Moved: after a transfer the call holds Event.Key in place of the key that
 	// it held before.
 	Moved
@@ -55,7 +55,7 @@ type Event struct {
 	CallID string  // SIP Call-ID of the leg concerned
 	Method string  // "INVITE", "NOTIFY", "REFER"
 	Text   string  // a status line ("SIP/2.0 180 Ringing") or a NOTIFY body
-	Dialog *Dialog // Dialled; nil else
+	Dialog *Dialog // DialogChanged; nil else
 	Err    error   // Ended: nil when the call was connected
 	By     Party   // Ended, of calls by Dial and inbound ones: who ended the call, or made it fail
 	End    *End    // Ended, of calls with Spec.LogsEnd; nil else

@@ -237,7 +237,7 @@ func TestAFaultAtAConnectionFailsThatServerOnly(t *testing.T) {
 
 // Whoever observes calls may fail at each event: the tables are left in order.
 func TestAFaultOfAnObserverLeavesNothingBehind(t *testing.T) {
-	for _, kind := range []EventKind{Progress, Dialled, Answered, Joined, Ended} {
+	for _, kind := range []EventKind{Progress, DialogChanged, Answered, Joined, Ended} {
 		synctest.Test(t, func(t *testing.T) {
 			n := siptest.NewNetwork()
 			phone := n.Phone("201", phoneAddr, siptest.Script{HangUpAfter: 5 * time.Second})

@@ -129,9 +129,9 @@ func (in *Incoming) targetLeg(to *Destination) (*Leg, error) {
 		l.remote = string(appendNameAddr(nil, to.DisplayName, aor))
 	}
 	l.callee = &calledTarget{userPhone: (*userPhone)(c), in: in, to: to, onward: true}
-	l.joined().forwards = forwards
+	l.joinedMedia().forwards = forwards
 	l.first = c.inviteHeader("", "", allowBridged) + in.onwardHeader() + c.sw.loopHeader(in.req) + headerLines(to.Header)
-	l.alerted = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
+	l.onRinging = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
 	return l, nil
 }
 
@@ -219,16 +219,16 @@ func (in *Incoming) connect(ctx context.Context, target *Leg) (err error) {
 		caller.heard(in.offer)
 		offer = target.describe(in.offer)
 	}
-	target.joined().early = early
+	target.joinedMedia().early = early
 	joined, err := target.Invite(ringing, offer)
 	if target.gone {
-		if in.failed = Us; waiting.Err() == nil {
+		if in.failed = Self; waiting.Err() == nil {
 			in.failed = CalledParty
 		}
 		return err
 	}
-	target.alerted, target.calledTarget().onward, target.joint.early, target.joint.forwards = nil, false, nil, 0
-	in.failed = Us
+	target.onRinging, target.calledTarget().onward, target.media.early, target.media.forwards = nil, false, nil, 0
+	in.failed = Self
 	if err != nil {
 		if waiting.Err() == nil {
 			in.failed = CalledParty
@@ -264,7 +264,7 @@ func (l *Leg) refuseOffer(in *Incoming, offer []byte) []byte {
 }
 
 // answerOffer answers the caller's offer with the target's answer.
-func (in *Incoming) answerOffer(ctx context.Context, target *Leg, joined *Answer) error {
+func (in *Incoming) answerOffer(ctx context.Context, target *Leg, joined *Success) error {
 	caller := in.leg
 	if len(joined.SDP) == 0 {
 		return errors.Join(errNoSDP, joined.Ack(nil))
@@ -293,10 +293,10 @@ func (in *Incoming) answerOffer(ctx context.Context, target *Leg, joined *Answer
 // answerDelayed hands the target's offer to a caller that made none. Its ACK
 // has the answer. settled says that the target has been answered early, on hold,
 // and is to be told otherwise.
-func (in *Incoming) answerDelayed(ctx context.Context, target *Leg, joined *Answer, settled bool) error {
+func (in *Incoming) answerDelayed(ctx context.Context, target *Leg, joined *Success, settled bool) error {
 	caller := in.leg
 	if settled {
-		joined.SDP = target.joint.remote
+		joined.SDP = target.media.remote
 	}
 	if len(joined.SDP) == 0 {
 		return errors.Join(errNoSDP, joined.Ack(nil))
@@ -332,7 +332,7 @@ func (in *Incoming) answerDelayed(ctx context.Context, target *Leg, joined *Answ
 
 // answerAfterPrack accepts the call of a caller that has answered the target's
 // offer in a reliable provisional response.
-func (in *Incoming) answerAfterPrack(ctx context.Context, target *Leg, joined *Answer) error {
+func (in *Incoming) answerAfterPrack(ctx context.Context, target *Leg, joined *Success) error {
 	if err := context.Cause(ctx); err != nil {
 		return errors.Join(err, joined.Ack(nil))
 	}

@@ -65,14 +65,14 @@ func AnsweredElsewhere() error { return errElsewhere }
 // Key.Agent with Spec.AgentName.
 func Converse(ctx context.Context, c *Call) (err error) {
 	l := c.newLegFrom("sip:"+c.CalledUser, c.CalledUser, c.AgentName, c.Key.Agent)
-	t := &talk{callee: l.callee, call: c, leg: l, end: c.Spec.Converse, far: CalledParty}
-	l.joined()
+	t := &endpoint{callee: l.callee, call: c, leg: l, end: c.Spec.Converse, far: CalledParty}
+	l.joinedMedia()
 	l.callee = t
 	l.first = c.inviteHeader(c.Subject, "", l.callee.allow())
-	l.alerted = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
-	l.peer.relay(true) // from the answer on
+	l.onRinging = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
+	l.peer.forwarding(true) // from the answer on
 	answer, err := c.ring(ctx, l, l.describe(t.end.Offer()))
-	l.alerted = nil
+	l.onRinging = nil
 	if err != nil {
 		return c.blame(ctx, CalledParty, err)
 	}
@@ -83,7 +83,7 @@ func Converse(ctx context.Context, c *Call) (err error) {
 		return errors.Join(c.blame(ctx, CalledParty, errNoSDP), answer.Ack(nil))
 	}
 	if err := t.agree(answer.SDP); err != nil {
-		return errors.Join(c.blame(ctx, Us, err), answer.Ack(nil))
+		return errors.Join(c.blame(ctx, Self, err), answer.Ack(nil))
 	}
 	if err := answer.Ack(nil); err != nil {
 		return err
@@ -106,11 +106,11 @@ func Converse(ctx context.Context, c *Call) (err error) {
 //	    |<===== media ======>|
 func (in *Incoming) Converse(ctx context.Context, end *Conversation) error {
 	c, l := in.call, in.leg
-	t := &talk{callee: l.callee, call: c, leg: l, end: end, far: CallingParty}
+	t := &endpoint{callee: l.callee, call: c, leg: l, end: end, far: CallingParty}
 	if err := context.Cause(in.ctx); err != nil {
 		return err
 	}
-	l.joined()
+	l.joinedMedia()
 	l.callee = t
 	waiting, stop := in.while(ctx)
 	defer stop()
@@ -119,7 +119,7 @@ func (in *Incoming) Converse(ctx context.Context, end *Conversation) error {
 		take = func() error { return t.takeBack(waiting) }
 	}
 	if err := take(); err != nil { // the caller may be connected elsewhere
-		l.peer.relay(false)
+		l.peer.forwarding(false)
 		l.callee = t.callee
 		return err
 	}
@@ -131,9 +131,9 @@ func (in *Incoming) Converse(ctx context.Context, end *Conversation) error {
 }
 
 // answer gives the caller its 200.
-func (t *talk) answer(ctx context.Context, in *Incoming) error {
+func (t *endpoint) answer(ctx context.Context, in *Incoming) error {
 	l := t.leg
-	in.failed = Us
+	in.failed = Self
 	if err := in.open(); err != nil {
 		return err
 	}
@@ -152,7 +152,7 @@ func (t *talk) answer(ctx context.Context, in *Incoming) error {
 		body = l.describe(t.end.Offer())
 		t.owed = in.tx
 	}
-	l.peer.relay(true)
+	l.peer.forwarding(true)
 	if !in.accept(body, "") {
 		return context.Cause(in.ctx)
 	}
@@ -160,7 +160,7 @@ func (t *talk) answer(ctx context.Context, in *Incoming) error {
 }
 
 // takeBack invites a caller that is answered and on hold with our media.
-func (t *talk) takeBack(ctx context.Context) error {
+func (t *endpoint) takeBack(ctx context.Context) error {
 	again, err := t.leg.reinvite(ctx, t.leg.describe(t.end.Offer()))
 	if err != nil {
 		return err
@@ -168,13 +168,13 @@ func (t *talk) takeBack(ctx context.Context) error {
 	if err := again.Ack(nil); err != nil {
 		return err
 	}
-	t.leg.peer.relay(true)
+	t.leg.peer.forwarding(true)
 	return t.agree(again.SDP)
 }
 
-// talk is our side of a call whose media end here. It belongs to the call's
+// endpoint is our side of a call whose media end here. It belongs to the call's
 // goroutine.
-type talk struct {
+type endpoint struct {
 	callee // without it
 	call   *Call
 	leg    *Leg
@@ -183,9 +183,9 @@ type talk struct {
 	owed   *serverTx // its ACK has the answer to our offer
 }
 
-func (t *talk) allow() string { return allowTalk }
+func (t *endpoint) allow() string { return allowTalk }
 
-func (t *talk) passwordKey() string {
+func (t *endpoint) passwordKey() string {
 	if t.far == CallingParty {
 		return t.callee.passwordKey()
 	}
@@ -193,14 +193,14 @@ func (t *talk) passwordKey() string {
 }
 
 // ringing takes what a phone says of its media before it answers.
-func (t *talk) ringing(_ *Leg, m *wire.Message) {
+func (t *endpoint) ringing(_ *Leg, m *wire.Message) {
 	if answer := bodyOf(m); answer != nil && m.Code() > 100 {
 		t.end.Answered(answer, true) //nolint:errcheck // its 200 decides
 	}
 }
 
 // agree takes the phone's answer to our offer.
-func (t *talk) agree(answer []byte) error {
+func (t *endpoint) agree(answer []byte) error {
 	t.leg.heard(answer)
 	if err := t.end.Answered(answer, false); err != nil {
 		return unacceptable(err)
@@ -217,9 +217,9 @@ func unacceptable(err error) error {
 }
 
 // run stays in the call until somebody hangs up, which is no error.
-func (t *talk) run(ctx context.Context) error {
+func (t *endpoint) run(ctx context.Context) error {
 	c, l := t.call, t.leg
-	c.by, c.wasUp = Us, true
+	c.by, c.wasUp = Self, true
 	c.connected()
 	c.observe(&Event{Kind: Joined, At: time.Now(), CallID: l.callID})
 	clock := time.NewTimer(time.Hour)
@@ -248,9 +248,9 @@ func (t *talk) run(ctx context.Context) error {
 }
 
 // sleep waits until there may be something to do.
-func (t *talk) sleep(ctx context.Context, clock *time.Timer) {
+func (t *endpoint) sleep(ctx context.Context, clock *time.Timer) {
 	clock.Stop()
-	if due := t.leg.joint.timer.due; !due.IsZero() {
+	if due := t.leg.media.timer.due; !due.IsZero() {
 		clock.Reset(time.Until(due))
 	}
 	select {
@@ -261,13 +261,13 @@ func (t *talk) sleep(ctx context.Context, clock *time.Timer) {
 }
 
 // close leaves nothing that the phone waits for.
-func (t *talk) close() {
-	t.leg.peer.relay(false)
+func (t *endpoint) close() {
+	t.leg.peer.forwarding(false)
 	t.leg.refuseOpen()
 }
 
 // event takes what came from the phone.
-func (t *talk) event(e event) error {
+func (t *endpoint) event(e event) error {
 	switch {
 	case e.hungUp:
 		return ErrHungUp
@@ -293,7 +293,7 @@ func (t *talk) event(e event) error {
 }
 
 // request responds to a request of the phone's.
-func (t *talk) request(in *serverTx) {
+func (t *endpoint) request(in *serverTx) {
 	m := in.req
 	switch in.method {
 	case "INVITE", "UPDATE", "INFO", "OPTIONS":
@@ -332,7 +332,7 @@ func (t *talk) request(in *serverTx) {
 
 // describe responds to an INVITE or UPDATE of the phone's, which may have an
 // offer.
-func (t *talk) describe(in *serverTx) wire.Reply {
+func (t *endpoint) describe(in *serverTx) wire.Reply {
 	l, m := t.leg, in.req
 	offer := bodyOf(m)
 	switch interval, _ := sessionExpires(m); {
@@ -361,14 +361,14 @@ func (t *talk) describe(in *serverTx) wire.Reply {
 	if len(r.Body) > 0 {
 		r.ContentType = sdp.Type
 	}
-	l.heed(m, in.path)
+	l.refreshTarget(m, in.path)
 	r.Header = string(appendContact(nil, in.path.Link)) + "Allow: " + allowTalk + "\r\nSupported: timer\r\n" + l.sessionAnswer(m)
 	return r
 }
 
 // tick does what the session timer asks for (RFC 4028 §10): the session is
 // refreshed, or has ended.
-func (t *talk) tick(ctx context.Context) error {
+func (t *endpoint) tick(ctx context.Context) error {
 	l := t.leg
 	due, err := l.refreshDue(time.Now())
 	if !due || !l.peer.idle() || t.owed != nil { // the INVITE under way refreshes the session as well
@@ -378,19 +378,19 @@ func (t *talk) tick(ctx context.Context) error {
 	if err == nil || errors.Is(err, ErrHungUp) || ctx.Err() != nil {
 		return err
 	}
-	return l.joint.timer.notRefreshed(err, l.joint.timer.update)
+	return l.media.timer.notRefreshed(err, l.media.timer.update)
 }
 
 // refresh asks the phone whether it is still there, by UPDATE where it takes
 // that.
-func (t *talk) refresh(ctx context.Context) error {
+func (t *endpoint) refresh(ctx context.Context) error {
 	l := t.leg
-	if l.joint.timer.update {
+	if l.media.timer.update {
 		res, err := l.do(ctx, &outgoing{method: "UPDATE", header: "Allow: " + allowTalk + "\r\n" + l.sessionHeader()})
 		if err != nil {
 			return err
 		}
-		l.heed(res, l.path)
+		l.refreshTarget(res, l.path)
 		l.startTimer(res)
 		return nil
 	}
@@ -404,8 +404,8 @@ func (t *talk) refresh(ctx context.Context) error {
 	return t.agree(again.SDP)
 }
 
-// endpoint is user@host that the first INVITE goes to.
-func (c *Call) endpoint() string {
+// firstUser is user@host that the first INVITE goes to.
+func (c *Call) firstUser() string {
 	if c.Spec.Converse != nil {
 		return c.CalledUser
 	}

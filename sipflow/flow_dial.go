@@ -46,9 +46,9 @@ func Dial(ctx context.Context, c *Call) (err error) {
 	c.by = CallingParty
 	phone := c.phoneLeg()
 	early := &earlyOffer{} // should the phone insist on offering before it answers
-	phone.joined().early = early
+	phone.joinedMedia().early = early
 	answer, err := c.ring(ctx, phone, nil)
-	phone.joint.early = nil
+	phone.media.early = nil
 	if refusesOffer(err) {
 		return c.dialHeld(ctx, phone)
 	}
@@ -93,7 +93,7 @@ func Dial(ctx context.Context, c *Call) (err error) {
 // offerTarget calls the target with the phone's offer. held acknowledges the
 // phone's answer on hold, once; it has been called when the target took its
 // time.
-func (c *Call) offerTarget(ctx context.Context, phone *Leg, answer *Answer) (target *Leg, joined *Answer, held func() error, err error) {
+func (c *Call) offerTarget(ctx context.Context, phone *Leg, answer *Success) (target *Leg, joined *Success, held func() error, err error) {
 	held = func() error {
 		if answer.acked {
 			return nil
@@ -107,14 +107,14 @@ func (c *Call) offerTarget(ctx context.Context, phone *Leg, answer *Answer) (tar
 	target = c.targetLeg()
 	waiting, limit := context.WithTimeoutCause(waiting, target.callee.ringTime(), ErrNoAnswer)
 	defer limit()
-	target.alerted = func() { held() } //nolint:errcheck // its repeats ask again
+	target.onRinging = func() { held() } //nolint:errcheck // its repeats ask again
 	// When it is given up the phone must not wait for what it says to that.
-	target.joined().early = &earlyOffer{calling: phone, offered: true}
+	target.joinedMedia().early = &earlyOffer{calling: phone, offered: true}
 	late := time.AfterFunc(quickAnswer, func() { target.inbox.put(event{late: true}, true) })
 	defer late.Stop()
 	joined, err = target.Invite(waiting, target.describe(answer.SDP))
 	if !target.gone {
-		target.alerted, target.joint.early = nil, nil
+		target.onRinging, target.media.early = nil, nil
 	}
 	return target, joined, held, err
 }
@@ -126,7 +126,7 @@ func (l *Leg) onHold(offer []byte) []byte {
 
 // joinLate joins the phone, which is on hold, with a target that has answered
 // its offer meanwhile.
-func (c *Call) joinLate(ctx context.Context, phone, target *Leg, joined *Answer, offer []byte) error {
+func (c *Call) joinLate(ctx context.Context, phone, target *Leg, joined *Success, offer []byte) error {
 	if err := joined.Ack(nil); err != nil {
 		return err
 	}
@@ -180,7 +180,7 @@ func (c *Call) dialHeld(ctx context.Context, phone *Leg) (err error) {
 }
 
 // dialOn joins a phone that is held with the target.
-func (c *Call) dialOn(ctx context.Context, phone *Leg, answer *Answer) error {
+func (c *Call) dialOn(ctx context.Context, phone *Leg, answer *Success) error {
 	if err := answer.Ack(nil); err != nil {
 		return err
 	}
@@ -270,7 +270,7 @@ func (c *Call) phoneLeg() *Leg {
 			l.first += "P-Asserted-Identity: <sip:" + caller + "@" + domain + ">\r\n"
 		}
 	}
-	l.alerted = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
+	l.onRinging = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
 	return l
 }
 

@@ -55,12 +55,12 @@ func (c *Call) connectTo(ctx context.Context, calling, called *Leg) (err error) 
 	waiting, fail := context.WithCancelCause(waiting)
 	defer fail(nil)
 	early := &earlyOffer{calling: calling, fail: fail}
-	called.joined().early = early
+	called.joinedMedia().early = early
 	offer, err := c.ring(waiting, called, nil)
 	if err != nil {
 		return err
 	}
-	called.joint.early = nil
+	called.media.early = nil
 	defer func() { c.hangUp(ctx, called, err) }()
 	if early.answered {
 		if err := context.Cause(waiting); err != nil {

@@ -156,7 +156,7 @@ func (c *Call) referTo() string {
 
 // ring invites a phone for the call's timeout. An answer that comes too late
 // is hung up; the error is then ErrNoAnswer.
-func (c *Call) ring(ctx context.Context, l *Leg, offer []byte) (*Answer, error) {
+func (c *Call) ring(ctx context.Context, l *Leg, offer []byte) (*Success, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, l.callee.ringTime(), ErrNoAnswer)
 	defer stop()
 	return l.Invite(ctx, offer)
@@ -174,7 +174,7 @@ func (c *Call) ringTime() time.Duration {
 // ringPlaceholder rings the calling phone, which is offered audio that nobody
 // sends. A phone that refuses that offer is offered the same on hold. RFC 3725
 // §4.4 lets the first description be a dummy, and some phones read it closely.
-func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Answer, error) {
+func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Success, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, c.ringTime(), ErrNoAnswer)
 	defer stop()
 	answer, err := l.invite(ctx, &outgoing{body: sdp.Placeholder(l.id, l.peer.nextVersion(true), l.mediaHost()), placeholder: true})

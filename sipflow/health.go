@@ -160,7 +160,7 @@ func (sw *Switchboard) check(ctx context.Context, s *HopState) error {
 		return err
 	}
 	s.Trip = time.Since(s.Checked)
-	sw.learn(found.over, found.res)
+	sw.learnExternal(found.over, found.res)
 	if probe.As.Address != "" && found.Denied != "" {
 		sw.healthDenied(&probe, found.Denied)
 	}
@@ -239,10 +239,10 @@ func (sw *Switchboard) forget(tx *clientTx) {
 	tx.remove(s)
 }
 
-// learn takes over the address under which an outbound proxy saw our OPTIONS
+// learnExternal takes over the address under which an outbound proxy saw our OPTIONS
 // (RFC 3581 §4). Only the proxies are believed, and only in responses to our
 // requests: nobody can guess the branch of the Via.
-func (sw *Switchboard) learn(over transport.Link, res *wire.Message) {
+func (sw *Switchboard) learnExternal(over transport.Link, res *wire.Message) {
 	via, ok := res.TopVia()
 	if !ok || !sw.transport.Auto {
 		return

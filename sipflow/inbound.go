@@ -81,7 +81,7 @@ func (in *Incoming) remind(after time.Duration) {
 		}
 		p.mu.Unlock()
 		if waits && r.Code > 100 && r.Code < 200 && !in.reliably() {
-			in.call.sw.faults.Try("a reminder", func() { in.call.sw.answer(in.req, in.path, r) })
+			in.call.sw.faults.Try("a reminder", func() { in.call.sw.respond(in.req, in.path, r) })
 		}
 	})
 }
@@ -133,7 +133,7 @@ func (in *Incoming) outcome(ctx context.Context, err error) error {
 
 // blame notes who ended the call before it was connected.
 func (in *Incoming) blame(cause error) {
-	in.call.by = Us
+	in.call.by = Self
 	if errors.Is(cause, ErrCancelled) || errors.Is(cause, ErrHungUp) {
 		in.call.by = CallingParty
 	}
@@ -339,7 +339,7 @@ func (in *Incoming) accept(body []byte, header string) bool {
 	}
 	c := in.call
 	c.sw.stats.answered[FlowInbound].observe(c.sw.stats.elapsed() - c.began)
-	l.joint.timer.update = wire.Lists(in.req, wire.Allow, "update")
+	l.media.timer.update = wire.Lists(in.req, wire.Allow, "update")
 	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: l.callID})
 	c.dialled(l, Confirmed)
 	if !in.path.Link.Reliable() {
@@ -392,7 +392,7 @@ func (in *Incoming) await(ctx context.Context, wanted func(event) bool) (event, 
 			return e, nil
 		case e.in == in.tx: // its ACK
 		default:
-			in.leg.joined()
+			in.leg.joinedMedia()
 			if err := in.leg.meanwhile(e); err != nil {
 				return event{}, err
 			}

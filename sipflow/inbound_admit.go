@@ -251,7 +251,7 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 	}
 	sw.stats.placed[FlowInbound].Add(1)
 	sw.stats.inbound[InboundAdmitted].Add(1)
-	sw.answer(in.req, in.path, in.tx.reply)
+	sw.respond(in.req, in.path, in.tx.reply)
 	go sw.run(callCtx, c, nil, in.run)
 	return wire.Reply{}
 }

@@ -132,7 +132,7 @@ func (in *Incoming) pracked(s *shard, m *wire.Message, from transport.Path) int 
 	}
 	rel.timer.stop()
 	rel.waiting, rel.offered, rel.msg = false, false, nil
-	code := in.leg.answerFirst(m, from, 200) // what follows, a 2xx to the INVITE too, is not to overtake it
+	code := in.leg.respondFirst(m, from, 200) // what follows, a 2xx to the INVITE too, is not to overtake it
 	if len(rel.next) > 0 && !in.tx.done {
 		r := rel.next[0]
 		rel.next = rel.next[1:]

@@ -423,7 +423,7 @@ func TestBridgedPhonesByHand(t *testing.T) {
 			p.a.send(p.a.ack(1, ""))
 			synctest.Wait()
 			for _, l := range p.call.legs {
-				if s := string(l.joint.remote); strings.Contains(s, "999") {
+				if s := string(l.media.remote); strings.Contains(s, "999") {
 					t.Errorf("the session is now\n%s", s)
 				}
 			}

@@ -26,7 +26,7 @@ type Leg struct {
 	pending  []Notification // NOTIFYs that came while something else was awaited
 	noted    string         // last provisional status line reported
 	accepted *clientTx      // the INVITE that made the dialog
-	joint    *joint         // of a leg that is joined with another
+	media    *mediaState    // of a leg that is joined with another
 	state    DialogState    // as it was reported last
 	party    string         // user@host that is called
 	// userAgent is what the phone calls itself in its response.
@@ -36,7 +36,7 @@ type Leg struct {
 	gone      bool   // handed to another goroutine, or released
 	elsewhere bool   // redirects have named others to try
 	callee    callee // whom it is with
-	alerted   func() // told, if set, when the phone rings
+	onRinging func() // told, if set, when the phone rings
 
 	inbox inbox
 	peer  peer
@@ -119,8 +119,8 @@ func (l *Leg) meanwhile(e event) error {
 	case e.hungUp:
 		return ErrHungUp
 	case e.late:
-		if l.alerted != nil {
-			l.alerted()
+		if l.onRinging != nil {
+			l.onRinging()
 		}
 	case e.progress != nil:
 		l.call.note(l, "NOTIFY", e.progress.Text, e.progress.At)
@@ -130,8 +130,8 @@ func (l *Leg) meanwhile(e event) error {
 		l.pending = append(l.pending, *e.progress)
 	case e.tx != nil && e.tx.invite && !e.tx.inside && e.msg != nil:
 		l.noteResponse(e.msg)
-	case l.joint != nil: // the bridge's, which is busy with this leg or the other
-		l.joint.deferred = append(l.joint.deferred, e)
+	case l.media != nil: // the bridge's, which is busy with this leg or the other
+		l.media.deferred = append(l.media.deferred, e)
 	}
 	return nil
 }
@@ -146,8 +146,8 @@ func (l *Leg) noteResponse(m *wire.Message) {
 	l.noted = line
 	l.call.note(l, "INVITE", line, time.Now())
 	l.call.early(l, m)
-	if code := m.Code(); l.alerted != nil && code > 100 && code < 200 {
-		l.alerted()
+	if code := m.Code(); l.onRinging != nil && code > 100 && code < 200 {
+		l.onRinging()
 	}
 }
 
@@ -198,8 +198,8 @@ func (l *Leg) startBye(ctx context.Context, reason string) (wait func() error) {
 	if !l.peer.hangUp() {
 		return func() error { return nil }
 	}
-	if l.joint != nil {
-		reason += l.joint.byeHeader
+	if l.media != nil {
+		reason += l.media.byeHeader
 	}
 	// The transaction's own timeout comes first.
 	ctx, stop := context.WithTimeout(ctx, tEnd+t1)

@@ -54,7 +54,7 @@ type earlyOffer struct {
 
 // answerEarly answers the offer in a reliable provisional response, if it has
 // one that is new.
-func (j *joint) answerEarly(ctx context.Context, called *Leg, m *wire.Message) []byte {
+func (j *mediaState) answerEarly(ctx context.Context, called *Leg, m *wire.Message) []byte {
 	e, offer := j.early, bodyOf(m)
 	if offer != nil && (e == nil || e.offered) { // it answers the offer in our INVITE
 		j.inEarly = bytes.Clone(offer)
@@ -120,7 +120,7 @@ func (l *Leg) prack(m *wire.Message, invite *clientTx, body []byte) {
 	tx := &clientTx{id: idIn(l.id), method: "PRACK", path: invite.path, seq: l.cseq}
 	msg := d.request(invite.path.Link, &r, l.cseq, tx.id, "")
 	if len(msg) > maxDatagram {
-		tx.path, msg = l.enlarge(context.Background(), tx.path, msg)
+		tx.path, msg = l.toStream(context.Background(), tx.path, msg)
 	}
 	l.call.sw.start(tx, msg) //nolint:errcheck
 }

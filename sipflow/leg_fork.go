@@ -37,8 +37,8 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Mes
 		l.peer.confirm("", false)
 		// Not tx, whose ACK is that of the 2xx that was taken.
 		fork := &clientTx{id: tx.id, path: from, seq: tx.seq, auth: auth, state: terminated}
-		if err := l.learn(m, fork); err == nil {
-			(&Answer{leg: l, tx: fork}).Ack(nil) //nolint:errcheck // asked for again with the repeated 200
+		if err := l.establish(m, fork); err == nil {
+			(&Success{leg: l, tx: fork}).Ack(nil) //nolint:errcheck // asked for again with the repeated 200
 		}
 		l.Bye(ctx, "") //nolint:errcheck // there is nobody to tell
 	})

@@ -13,8 +13,8 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// An Answer is a 2xx to our INVITE that still needs its ACK.
-type Answer struct {
+// A Success is a 2xx to our INVITE that still needs its ACK.
+type Success struct {
 	leg *Leg
 	tx  *clientTx
 	SDP []byte // the phone's session description, empty if it sent none
@@ -27,18 +27,18 @@ type Answer struct {
 // first the INVITE is cancelled and the error is the context's cause; a 2xx
 // that crosses the CANCEL is acknowledged and hung up (RFC 3261 §9.1). A
 // refusal is a *StatusError.
-func (l *Leg) Invite(ctx context.Context, offer []byte) (*Answer, error) {
+func (l *Leg) Invite(ctx context.Context, offer []byte) (*Success, error) {
 	return l.invite(ctx, &outgoing{body: offer})
 }
 
 // invite is Invite for an INVITE with a body.
-func (l *Leg) invite(ctx context.Context, r *outgoing) (*Answer, error) {
+func (l *Leg) invite(ctx context.Context, r *outgoing) (*Success, error) {
 	r.method, r.header = "INVITE", l.first
 	if len(r.body) > 0 {
 		r.contentType = sdp.Type
 	}
-	if l.joint != nil {
-		r.forwards = l.joint.forwards
+	if l.media != nil {
+		r.forwards = l.media.forwards
 	}
 	l.cseq++
 	a := l.newAttempt(r)
@@ -56,13 +56,13 @@ func (l *Leg) invite(ctx context.Context, r *outgoing) (*Answer, error) {
 			if unsettled {
 				l.noteResponse(res)
 			}
-			return l.answer(ctx, tx, res, err)
+			return l.established(ctx, tx, res, err)
 		}
 	}
 }
 
 // answer is what the end of an INVITE transaction means for the call.
-func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err error) (*Answer, error) {
+func (l *Leg) established(ctx context.Context, tx *clientTx, res *wire.Message, err error) (*Success, error) {
 	if errors.Is(err, errTimeout) {
 		l.call.note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
 		return nil, &StatusError{"INVITE", 408, "Request Timeout"}
@@ -77,14 +77,14 @@ func (l *Leg) answer(ctx context.Context, tx *clientTx, res *wire.Message, err e
 		return nil, statusError("INVITE", res)
 	}
 	if tx.inside {
-		l.heed(res, tx.path)
-	} else if err := l.learn(res, tx); err != nil {
+		l.refreshTarget(res, tx.path)
+	} else if err := l.establish(res, tx); err != nil {
 		return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
 	}
 	l.startTimer(res)
-	answer := &Answer{leg: l, tx: tx, SDP: bodyOf(res)}
-	if answer.SDP == nil && l.joint != nil {
-		answer.SDP = l.joint.inEarly
+	answer := &Success{leg: l, tx: tx, SDP: bodyOf(res)}
+	if answer.SDP == nil && l.media != nil {
+		answer.SDP = l.media.inEarly
 	}
 	if !tx.inside {
 		l.callee.pickedUp(res)
@@ -148,7 +148,7 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 // keepsOtherWaiting reports whether the other phone waits for what this one says
 // to an offer before it picks up.
 func (l *Leg) keepsOtherWaiting() bool {
-	return l.joint != nil && l.joint.early != nil && l.joint.early.calling != nil
+	return l.media != nil && l.media.early != nil && l.media.early.calling != nil
 }
 
 // note reports a response, unless the request is sent again for it.
@@ -167,8 +167,8 @@ func (w *inviteWait) provisional(ctx context.Context, m *wire.Message) {
 	}
 	if w.early.wantsPrack(m) {
 		var answer []byte
-		if w.why == nil && l.joint != nil {
-			answer = l.joint.answerEarly(ctx, l, m)
+		if w.why == nil && l.media != nil {
+			answer = l.media.answerEarly(ctx, l, m)
 		}
 		l.prack(m, w.tx, answer)
 	}
@@ -245,11 +245,11 @@ func (l *Leg) giveUp(tx *clientTx, why error) {
 // hangUpAnswer acknowledges and hangs up a 2xx that nobody wants any more.
 func (l *Leg) hangUpAnswer(ctx context.Context, tx *clientTx, res *wire.Message, why error) {
 	if tx.inside { // the BYE is its owner's
-		(&Answer{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // see there
+		(&Success{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // see there
 		return
 	}
-	if err := l.learn(res, tx); err == nil {
-		(&Answer{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // the BYE follows either way
+	if err := l.establish(res, tx); err == nil {
+		(&Success{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // the BYE follows either way
 	}
 	l.Bye(ctx, l.call.reasonFor(why)) //nolint:errcheck // the cause is why
 }
@@ -273,7 +273,7 @@ func (sw *Switchboard) cancel(invite *clientTx, reason string) {
 }
 
 // learn makes the dialog from the 2xx (RFC 3261 §12.1.2).
-func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
+func (l *Leg) establish(res *wire.Message, tx *clientTx) error {
 	d := dialogOf(res)
 	var missing error
 	if !tx.path.Link.Reliable() {
@@ -303,7 +303,7 @@ func (l *Leg) learn(res *wire.Message, tx *clientTx) error {
 	}
 	l.call.dialled(l, Confirmed)
 	if missing != nil {
-		(&Answer{leg: l, tx: tx, keepAck: true}).Ack(nil) //nolint:errcheck // the BYE follows either way
+		(&Success{leg: l, tx: tx, keepAck: true}).Ack(nil) //nolint:errcheck // the BYE follows either way
 		return missing
 	}
 	return nil
@@ -350,7 +350,7 @@ func (l *Leg) findPath(was transport.Path) error {
 
 // Ack acknowledges the 2xx, and again whenever the phone repeats it. It
 // carries the INVITE's credentials (RFC 3261 §22.1).
-func (a *Answer) Ack(body []byte) error {
+func (a *Success) Ack(body []byte) error {
 	l := a.leg
 	var barred error
 	if l.path.Link == nil { // new, or the phone has moved
@@ -366,7 +366,7 @@ func (a *Answer) Ack(body []byte) error {
 	ack := l.request(l.path.Link, &r, a.tx.seq, idIn(l.id), a.tx.auth)
 	p, small := l.path, ack
 	if len(ack) > maxDatagram {
-		p, ack = l.enlarge(context.Background(), p, ack)
+		p, ack = l.toStream(context.Background(), p, ack)
 	}
 	err := p.Send(ack)
 	switch {
@@ -395,12 +395,12 @@ func (a *Answer) Ack(body []byte) error {
 // reinvite sends an INVITE within the dialog and returns its 2xx, which needs
 // its ACK. When the phone's own crosses it (491) it is sent again a little
 // later (RFC 3261 §14.1: 2.1 to 4 s for the owner of the Call-ID).
-func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Answer, error) {
+func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Success, error) {
 	l.peer.invites(1)
 	defer l.peer.invites(-1)
 	l.first = "Allow: " + l.callee.allow() + "\r\n" + l.sessionHeader()
 	for try := 0; ; try++ {
-		answer, err := func() (*Answer, error) {
+		answer, err := func() (*Success, error) {
 			ctx, stop := context.WithTimeoutCause(ctx, inviteTime, &StatusError{"INVITE", 408, "Request Timeout"})
 			defer stop()
 			return l.Invite(ctx, offer)

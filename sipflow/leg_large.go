@@ -57,13 +57,13 @@ func (d *datagrams) remember(to netip.AddrPort) {
 	d.until[to] = now.Add(datagramsOnly)
 }
 
-// enlarge gives a request that is too long for a datagram a connection to the
+// toStream gives a request that is too long for a datagram a connection to the
 // same hop (RFC 3261 §18.1.1). Its Via says so; the Contact stays, for it is
 // this request's size and not our reachability that asks for a stream. Without
 // a connection everything is as it was. msg is one of dialog.request for p.
 //
 //go:noinline
-func (l *Leg) enlarge(ctx context.Context, p transport.Path, msg []byte) (transport.Path, []byte) {
+func (l *Leg) toStream(ctx context.Context, p transport.Path, msg []byte) (transport.Path, []byte) {
 	sw := l.call.sw
 	if p.Link.Reliable() || !sw.transport.Listens("tcp") || !l.mayConnect(p.To.Addr()) || sw.datagrams.only(p.To) {
 		return p, msg
@@ -79,14 +79,14 @@ func (l *Leg) enlarge(ctx context.Context, p transport.Path, msg []byte) (transp
 	return stream, overLink(msg, p.Link, stream.Link)
 }
 
-// enlarge is Leg.enlarge for a transaction that is about to start.
+// toStream is Leg.toStream for a transaction that is about to start.
 //
 //go:noinline
-func (a *attempt) enlarge(ctx context.Context, tx *clientTx, msg []byte) []byte {
+func (a *attempt) toStream(ctx context.Context, tx *clientTx, msg []byte) []byte {
 	from := tx.path
 	a.large = transport.Path{}
 	if len(msg) > maxDatagram && from.To != a.small {
-		tx.path, msg = a.leg.enlarge(ctx, from, msg)
+		tx.path, msg = a.leg.toStream(ctx, from, msg)
 		if tx.path != from {
 			a.large = tx.path
 		}
@@ -94,12 +94,12 @@ func (a *attempt) enlarge(ctx context.Context, tx *clientTx, msg []byte) []byte 
 	return msg
 }
 
-// byDatagram notes that the connection of a large request came to nothing: it
+// backToUDP notes that the connection of a large request came to nothing: it
 // goes to the same hop by UDP. Its CSeq stays, so that a phone that knows it
 // already refuses it.
 //
 //go:noinline
-func (a *attempt) byDatagram() {
+func (a *attempt) backToUDP() {
 	a.leg.call.sw.datagrams.remember(a.large.To)
 	a.small, a.large = a.large.To, transport.Path{}
 }

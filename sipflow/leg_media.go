@@ -8,9 +8,9 @@ import (
 	"sipxrest/sipflow/sdp"
 )
 
-// joint is what a leg keeps when it is joined with another. A leg whose phone
+// mediaState is what a leg keeps when it is joined with another. A leg whose phone
 // is referred has none. It belongs to the call's goroutine.
-type joint struct {
+type mediaState struct {
 	// What the phone and we said last of the session (RFC 3264): the next
 	// offer or answer continues it.
 	sent   uint64 // hash of our last description without its origin
@@ -26,15 +26,15 @@ type joint struct {
 	forwards  uint16      // of the first INVITE, as outgoing has it
 }
 
-// joined is the leg's joint, made when it is first needed.
-func (l *Leg) joined() *joint {
-	if l.joint == nil {
-		l.joint = &joint{}
+// joinedMedia is the leg's media state, made when it is first needed.
+func (l *Leg) joinedMedia() *mediaState {
+	if l.media == nil {
+		l.media = &mediaState{}
 		if l.peer.versionNow() > 0 {
-			l.joint.lines = 1 // the placeholder's
+			l.media.lines = 1 // the placeholder's
 		}
 	}
-	return l.joint
+	return l.media
 }
 
 // describe makes another party's session description our offer to this leg's
@@ -46,7 +46,7 @@ func (l *Leg) describe(body []byte) []byte {
 	if !ok {
 		return body
 	}
-	j := l.joined()
+	j := l.joinedMedia()
 	for ; media < max(j.lines, l.peer.mediaLines()); media++ {
 		rest = append(rest, sdp.RefusedLine...)
 	}
@@ -64,7 +64,7 @@ func (l *Leg) answerTo(offer, answer []byte) []byte {
 
 // own gives a description our origin. rest is all that follows it.
 func (l *Leg) own(rest []byte, media int) []byte {
-	j := l.joined()
+	j := l.joinedMedia()
 	rest = j.muted.apply(rest)
 	sum := maphash.Bytes(l.call.sw.seed, rest)
 	version := l.peer.nextVersion(sum != j.sent)
@@ -112,6 +112,6 @@ func (l *Leg) refuse(offer []byte) []byte {
 // heard keeps the phone's description for a transfer.
 func (l *Leg) heard(body []byte) {
 	if len(body) > 0 {
-		l.joined().remote = append([]byte(nil), body...)
+		l.joinedMedia().remote = append([]byte(nil), body...)
 	}
 }

@@ -29,13 +29,13 @@ func (m Mute) apply(body []byte) []byte {
 // phone goes on as if nothing were muted. offer is what it answers, nil for an
 // offer of its own.
 func (l *Leg) unmuted(body, offer []byte) []byte {
-	if l.joint == nil || l.joint.muted == 0 || len(body) == 0 {
+	if l.media == nil || l.media.muted == 0 || len(body) == 0 {
 		return body
 	}
-	return l.joint.unmute(body, offer)
+	return l.media.unmute(body, offer)
 }
 
-func (j *joint) unmute(body, offer []byte) []byte {
+func (j *mediaState) unmute(body, offer []byte) []byte {
 	streams, known, offered := sdp.Directions(body), sdp.Directions(j.remote), sdp.Directions(offer)
 	for i := range streams {
 		before := sdp.SendRecv

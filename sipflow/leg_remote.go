@@ -24,9 +24,9 @@ type peer struct {
 	referral  subscription
 	version   uint64 // of our last o= line, 0 before the first
 	media     int    // m= lines of our answer to a re-INVITE
-	reinvite  *reinvite
+	reinvite  *reinviteAnswer
 	hungUp    func(why error) // called once when the phone sends BYE
-	relayed   bool            // requests go to the call's goroutine, which joins two phones
+	forwards  bool            // requests go to the call's goroutine, which joins two phones
 	recent    window
 }
 
@@ -200,7 +200,7 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.
 		return wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"}
 	}
 	p.seq = max(p.seq, seq)
-	if p.relayed && method != "BYE" && !p.byed && p.up {
+	if p.forwards && method != "BYE" && !p.byed && p.up {
 		if r = l.open(s, m, from); r.Code >= 200 && r.Code != 500 {
 			p.remember(m, r.Code)
 		}
@@ -235,7 +235,7 @@ func (l *Leg) accept(s *shard, m *wire.Message, from transport.Path) int {
 		}
 		p.up, p.byed, p.reasons = false, true, reasonsOf(m)
 		p.acknowledged()
-		code := l.answerFirst(m, from, 200)
+		code := l.respondFirst(m, from, 200)
 		l.inbox.put(event{hungUp: true, msg: m}, true)
 		if f := p.hungUp; f != nil {
 			f(p.whyHungUp())
@@ -270,18 +270,18 @@ func (l *Leg) notified(m *wire.Message, from transport.Path) int {
 		return 500
 	}
 	p.referral.take(&n, m.Get(wire.Event))
-	code := l.answerFirst(m, from, 200)
+	code := l.respondFirst(m, from, 200)
 	l.inbox.put(event{progress: &n}, true)
 	return code
 }
 
-// answerFirst sends a response before the call's goroutine can act on the
+// respondFirst sends a response before the call's goroutine can act on the
 // request. On a stream, whose peer may read slowly, it is left to the caller.
-func (l *Leg) answerFirst(m *wire.Message, from transport.Path, code int) int {
+func (l *Leg) respondFirst(m *wire.Message, from transport.Path, code int) int {
 	if from.Link.Reliable() {
 		return code
 	}
-	l.call.sw.answer(m, from, replyOf(code, from))
+	l.call.sw.respond(m, from, replyOf(code, from))
 	return -code
 }
 
@@ -309,7 +309,7 @@ func (l *Leg) reinvited(s *shard, m *wire.Message, from transport.Path) int {
 	if !from.Link.Reliable() {
 		to.To = wire.SentByAddr(via, from.To)
 	}
-	p.reinvite = &reinvite{leg: l, path: to, seq: m.Seq(), reply: r,
+	p.reinvite = &reinviteAnswer{leg: l, path: to, seq: m.Seq(), reply: r,
 		msg: wire.AppendReply(make([]byte, 0, 1024), m, from.To, r)}
 	p.reinvite.timer.set(s, p.reinvite.begin(s.now(), true), p.reinvite)
 	return 200
@@ -323,9 +323,9 @@ func (p *peer) acknowledged() {
 	}
 }
 
-// reinvite repeats our 200 to a re-INVITE until its ACK comes, over TCP too,
+// reinviteAnswer repeats our 200 to a re-INVITE until its ACK comes, over TCP too,
 // for a proxy may go on by UDP (RFC 3261 §13.3.1.4).
-type reinvite struct {
+type reinviteAnswer struct {
 	timer timer
 	leg   *Leg
 	path  transport.Path
@@ -335,10 +335,10 @@ type reinvite struct {
 	repetition
 }
 
-func (r *reinvite) send() { r.path.RespondAside(r.msg) }
+func (r *reinviteAnswer) send() { r.path.RespondAside(r.msg) }
 
 // expire implements expirer.
-func (r *reinvite) expire(s *shard) func() {
+func (r *reinviteAnswer) expire(s *shard) func() {
 	now := s.now()
 	if r.over(now) {
 		// No ACK. The dialog is as it was before; the call watches it.
@@ -355,7 +355,7 @@ func (r *reinvite) expire(s *shard) func() {
 }
 
 // abort implements expirer.
-func (r *reinvite) abort(*shard) func() {
+func (r *reinviteAnswer) abort(*shard) func() {
 	r.leg.peer.mu.Lock()
 	defer r.leg.peer.mu.Unlock()
 	r.leg.peer.reinvite = nil
@@ -462,10 +462,10 @@ func targets(method string) bool {
 	return false
 }
 
-// heed takes the remote target from a request or 2xx that refreshes it (RFC
+// refreshTarget takes the remote target from a request or 2xx that refreshes it (RFC
 // 3261 §12.2). from is the path it arrived on. A target where we do not go is
 // left.
-func (l *Leg) heed(m *wire.Message, from transport.Path) {
+func (l *Leg) refreshTarget(m *wire.Message, from transport.Path) {
 	if !targets(m.Method()) {
 		return
 	}

@@ -105,7 +105,7 @@ func (a *attempt) start(ctx context.Context, p transport.Path) (*clientTx, error
 	}
 	msg := of.request(p.Link, &a.outgoing, l.cseq, tx.id, tx.auth)
 	if len(msg) > maxDatagram || a.large.Link != nil {
-		msg = a.enlarge(ctx, tx, msg)
+		msg = a.toStream(ctx, tx, msg)
 	}
 	if a.lead > 0 && !a.held {
 		a.held = true // what a challenge asks for again comes at once
@@ -114,7 +114,7 @@ func (a *attempt) start(ctx context.Context, p transport.Path) (*clientTx, error
 		}
 	} else if err := l.call.sw.start(tx, msg); err != nil {
 		if a.large.Link != nil && ctx.Err() == nil {
-			a.byDatagram()
+			a.backToUDP()
 			return a.start(ctx, p)
 		}
 		return nil, err
@@ -130,7 +130,7 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 	unsent := errors.Is(err, errUnsent)
 	a.held = a.held && !unsent                          // it waits once more
 	if a.large.Link != nil && errors.Is(err, errLost) { // RFC 3261 §18.1.1: by UDP after all
-		a.byDatagram()
+		a.backToUDP()
 		if a.hop.Transport != "" {
 			a.hops = append([]resolve.Hop{a.hop}, a.hops...)
 		}

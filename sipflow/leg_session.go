@@ -25,10 +25,10 @@ type sessionTimer struct {
 // startTimer takes the session interval from a 2xx to an INVITE or UPDATE of
 // ours, or restarts the one that there is.
 func (l *Leg) startTimer(res *wire.Message) {
-	if l.call.Method != MethodInvite && l.joint == nil {
+	if l.call.Method != MethodInvite && l.media == nil {
 		return // a referred phone is not kept
 	}
-	t := &l.joined().timer
+	t := &l.joinedMedia().timer
 	interval, refresher := sessionExpires(res)
 	t.interval, t.ours = 0, refresher != "uas" // none in the response: the session has no end (§7.2)
 	if interval > 0 {
@@ -47,7 +47,7 @@ func (l *Leg) startTimer(res *wire.Message) {
 // it goes on as it is (RFC 4028 §7.4).
 func (l *Leg) sessionHeader() string {
 	const supported = "Supported: timer\r\n"
-	t := &l.joined().timer
+	t := &l.joinedMedia().timer
 	if t.interval == 0 {
 		return supported
 	}
@@ -73,7 +73,7 @@ func (t *sessionTimer) restart() {
 // refreshDue reports whether a phone is to be asked now whether it is still there
 // (RFC 4028 §10). errExpired means that the phone should have asked us.
 func (l *Leg) refreshDue(now time.Time) (bool, error) {
-	t := &l.joint.timer
+	t := &l.media.timer
 	if t.due.IsZero() || now.Before(t.due) {
 		return false, nil
 	}

@@ -291,26 +291,26 @@ func (l *limits) knows(a netip.Addr) bool {
 	return l.Known != nil && l.Known(a)
 }
 
-// A welcome is how a request is met that belongs to no dialog.
-type welcome uint8
+// An admission is how a request is met that belongs to no dialog.
+type admission uint8
 
 const (
-	asAsked welcome = iota // with all that there is to say
-	briefly                // by a response that is not much longer than the request
-	busy                   // it is one of too many
-	unheard                // likewise, and nobody is told
+	full   admission = iota // with all that there is to say
+	short                   // by a response that is not much longer than the request
+	reject                  // it is one of too many
+	drop                    // likewise, and nobody is told
 )
 
-// meet takes a request that belongs to no dialog into account. It runs in the
+// admit takes a request that belongs to no dialog into account. It runs in the
 // reader.
-func (sw *Switchboard) meet(from transport.Path) welcome {
+func (sw *Switchboard) admit(from transport.Path) admission {
 	l := &sw.limits
 	if l.sources == nil && l.strangers == nil {
-		return asAsked
+		return full
 	}
 	addr := from.To.Addr()
 	if l.knows(addr) {
-		return asAsked
+		return full
 	}
 	now := sw.stats.elapsed()
 	v := limit.Verdict{OK: true, Spare: true}
@@ -321,27 +321,27 @@ func (sw *Switchboard) meet(from transport.Path) welcome {
 	case !v.OK:
 		l.peer(LimitSource, addr)
 		if v.Over%answerEvery == 1 {
-			return busy
+			return reject
 		}
-		return unheard
+		return drop
 	case l.strangers != nil && !l.strangers.Allow(now):
 		l.peer(LimitStrangers, addr)
-		return unheard
+		return drop
 	case !v.Spare:
-		return briefly
+		return short
 	}
-	return asAsked
+	return full
 }
 
-// greet returns the response to a request that belongs to no dialog, where r
-// would be that to a welcome one. A Code of 0 is none.
-func (w welcome) greet(r wire.Reply) wire.Reply {
+// apply returns the response to a request that belongs to no dialog, where r
+// would be that to an admitted one. A Code of 0 is none.
+func (w admission) apply(r wire.Reply) wire.Reply {
 	switch {
-	case r.Code == 0 || w == unheard:
+	case r.Code == 0 || w == drop:
 		return wire.Reply{}
-	case w == busy:
+	case w == reject:
 		return wire.Reply{Code: 503, Header: "Retry-After: 1\r\n"}
-	case w == briefly && r.Code != 420 && r.Code != 401: // its field repeats one of the request
+	case w == short && r.Code != 420 && r.Code != 401: // its field repeats one of the request
 		r.Header = ""
 	}
 	return r

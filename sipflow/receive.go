@@ -22,7 +22,7 @@ func (sw *Switchboard) receive(m *wire.Message, from transport.Path) {
 	switch {
 	case r.Code == 0, m.Method() == "ACK": // which has no response, wherever it belongs (RFC 3261 §17)
 	case inside:
-		sw.answer(m, from, r)
+		sw.respond(m, from, r)
 	default:
 		sw.answerStranger(m, from, r)
 	}
@@ -39,7 +39,7 @@ func (sw *Switchboard) malformed(m *wire.Message, err *wire.ParseError, from tra
 			return
 		}
 	}
-	if r := sw.meet(from).greet(wire.Reply{Code: err.Code, Reason: err.Reason}); r.Code != 0 {
+	if r := sw.admit(from).apply(wire.Reply{Code: err.Code, Reason: err.Reason}); r.Code != 0 {
 		sw.answerStranger(m, from, r)
 	}
 }
@@ -49,13 +49,13 @@ func (sw *Switchboard) failedOn(m *wire.Message, from transport.Path) {
 	if m == nil || !m.IsRequest() || m.Method() == "ACK" {
 		return
 	}
-	if r := sw.meet(from).greet(wire.Reply{Code: 500}); r.Code != 0 {
+	if r := sw.admit(from).apply(wire.Reply{Code: 500}); r.Code != 0 {
 		sw.answerStranger(m, from, r)
 	}
 }
 
-// answer sends a response to where its request came from.
-func (sw *Switchboard) answer(m *wire.Message, from transport.Path, r wire.Reply) {
+// respond sends a response to where its request came from.
+func (sw *Switchboard) respond(m *wire.Message, from transport.Path, r wire.Reply) {
 	if to, b := sw.render(m, from, r); b != nil {
 		sw.said(r.Code, to, to.Respond(b))
 	}
@@ -138,15 +138,15 @@ func (sw *Switchboard) onRequest(m *wire.Message, from transport.Path) (r wire.R
 			return r, true
 		}
 	}
-	w := asAsked
+	w := full
 	if m.Method() != "ACK" { // has no response
-		w = sw.meet(from)
+		w = sw.admit(from)
 	}
 	switch {
-	case w >= busy:
-		return w.greet(wire.Reply{Code: 503}), false
+	case w >= reject:
+		return w.apply(wire.Reply{Code: 503}), false
 	case len(tag) == 0:
-		return w.greet(sw.outOfDialog(m, from)), false
+		return w.apply(sw.outOfDialog(m, from)), false
 	}
 	sw.stats.read.strays[StrayRequest].Add(1)
 	return wire.Reply{Code: 481}, false
@@ -169,7 +169,7 @@ func (sw *Switchboard) inDialog(id uint64, m *wire.Message, from transport.Path)
 	}
 	if d, ok := s.ended.dialogs[id]; ok {
 		if r = d.onRequest(&s.ended, m, from); r.Code != 0 {
-			r = sw.meet(from).greet(r) // nothing is kept here that could count
+			r = sw.admit(from).apply(r) // nothing is kept here that could count
 		}
 		return r, true
 	}

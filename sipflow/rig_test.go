@@ -106,7 +106,7 @@ func (r *rig) observe(e *Event) {
 		r.placed++
 	case Ended:
 		r.ended++
-	case Dialled:
+	case DialogChanged:
 		user, _, _ := strings.Cut(strings.TrimPrefix(e.Dialog.Remote, "sip:"), "@")
 		r.states = append(r.states, user+" "+string(e.Dialog.State))
 	case Progress:

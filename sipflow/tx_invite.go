@@ -90,7 +90,7 @@ func (sw *Switchboard) invitedAgain(m *wire.Message, from transport.Path) (known
 	if !same { // RFC 3261 §8.2.2.2: it came by several ways
 		s.mu.Unlock()
 		sw.stats.inbound[InboundMerged].Add(1)
-		sw.answer(m, from, wire.Reply{Code: 482})
+		sw.respond(m, from, wire.Reply{Code: 482})
 		return true
 	}
 	s.stats.repeats++
@@ -99,7 +99,7 @@ func (sw *Switchboard) invitedAgain(m *wire.Message, from transport.Path) (known
 	if tx == nil {
 		switch {
 		case !invite: // RFC 3261 §9.2: too late to have any effect
-			sw.answer(m, from, wire.Reply{Code: 200})
+			sw.respond(m, from, wire.Reply{Code: 200})
 		case msg != nil:
 			p.RespondAside(msg)
 		}
@@ -111,11 +111,11 @@ func (sw *Switchboard) invitedAgain(m *wire.Message, from transport.Path) (known
 	peer.mu.Unlock()
 	if invite {
 		if open {
-			sw.answer(m, from, reply)
+			sw.respond(m, from, reply)
 		}
 		return true
 	}
-	sw.answer(m, from, wire.Reply{Code: 200, ToTag: reply.ToTag})
+	sw.respond(m, from, wire.Reply{Code: 200, ToTag: reply.ToTag})
 	if !done && tx.respond(wire.Reply{Code: 487}) {
 		tx.leg.callee.caller().end(&cancelledError{reasonsOf(m)})
 	}

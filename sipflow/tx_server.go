@@ -95,7 +95,7 @@ func (l *Leg) open(s *shard, m *wire.Message, from transport.Path) wire.Reply {
 	s.stats.opened++
 	now := tx.reply
 	if now.Code != 0 && !from.Link.Reliable() { // before the call's goroutine can respond
-		l.call.sw.answer(m, from, now)
+		l.call.sw.respond(m, from, now)
 		now = wire.Reply{}
 	}
 	l.inbox.put(event{in: tx}, true)
@@ -192,7 +192,7 @@ func (tx *serverTx) respond(r wire.Reply) bool {
 	}
 	first := tx.replied(l.call.sw.shard(l.id), r)
 	if first {
-		l.call.sw.answer(tx.req, tx.path, r)
+		l.call.sw.respond(tx.req, tx.path, r)
 	}
 	return first
 }

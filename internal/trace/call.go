@@ -71,7 +71,7 @@ func (c *call) observe(e *sipflow.Event) {
 		if c.span != nil {
 			c.progress(e)
 		}
-	case sipflow.Dialled:
+	case sipflow.DialogChanged:
 		if c.span != nil && e.Dialog.State == sipflow.Calling {
 			c.leg(e.CallID, strings.TrimPrefix(e.Dialog.Remote, "sip:"), e.At)
 		}

@@ -68,7 +68,7 @@ func play(t *testing.T, tr *Tracer, header http.Header, method string, err error
 		what, text, _ := strings.Cut(s.what, " ")
 		e := &sipflow.Event{Kind: sipflow.Progress, Key: key, At: began.Add(time.Duration(s.at) * time.Second), CallID: s.callID, Method: what, Text: text}
 		if what == "DIALLED" {
-			e.Kind, e.Dialog = sipflow.Dialled, &sipflow.Dialog{Remote: "sip:" + text, State: sipflow.Calling}
+			e.Kind, e.Dialog = sipflow.DialogChanged, &sipflow.Dialog{Remote: "sip:" + text, State: sipflow.Calling}
 		}
 		observe(e)
 	}

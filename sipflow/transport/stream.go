@@ -106,7 +106,7 @@ func (t *Sockets) admit(c net.Conn, l *streamListener) {
 		s := &Stream{t: t, conn: c, Hop: resolve.Hop{Transport: l.transport, Addr: remote}, host: l.host, turn: make(chan struct{}, 1)}
 		defer t.forget(s, c)
 		err := ErrFault
-		t.Faults.Try("agreeing on TLS or WebSocket", func() { err = t.greet(s, shakes) })
+		t.Faults.Try("agreeing on TLS or WebSocket", func() { err = t.handshake(s, shakes) })
 		if err != nil {
 			t.Log.Debug("sip: connection refused", "socket", l.transport+":"+l.host, "from", remote, "error", err)
 			return
@@ -163,8 +163,8 @@ func (t *Sockets) count(a netip.Addr, ours bool, n int) {
 	}
 }
 
-// greet agrees with a peer on what its transport puts upon TCP.
-func (t *Sockets) greet(s *Stream, shakes bool) error {
+// handshake agrees with a peer on what its transport puts upon TCP.
+func (t *Sockets) handshake(s *Stream, shakes bool) error {
 	if !shakes {
 		return nil
 	}
@@ -173,7 +173,7 @@ func (t *Sockets) greet(s *Stream, shakes bool) error {
 		defer t.mu.Unlock()
 		t.shaking.end(s.Hop.Addr.Addr())
 	}()
-	return t.shake(s)
+	return t.acceptHandshake(s)
 }
 
 // forget closes a connection that has ended. c is as it was accepted or
@@ -445,7 +445,7 @@ func (t *Sockets) reach(s *Stream) (net.Conn, error) {
 			delete(t.conns, c)
 		}
 	}()
-	if err := t.shakeOut(s); err != nil {
+	if err := t.connectHandshake(s); err != nil {
 		return nil, err
 	}
 	agreed = true

@@ -71,8 +71,8 @@ func (h *handshakes) end(a netip.Addr) {
 	}
 }
 
-// shake agrees with a peer that has connected on what its listener speaks.
-func (t *Sockets) shake(s *Stream) error {
+// acceptHandshake agrees with a peer that has connected on what its listener speaks.
+func (t *Sockets) acceptHandshake(s *Stream) error {
 	s.conn.SetDeadline(time.Now().Add(HandshakeTime)) //nolint:errcheck // the handshake tells
 	if Encrypted(s.Hop.Transport) {
 		c := tls.Server(s.conn, t.TLS.server())
@@ -89,8 +89,8 @@ func (t *Sockets) shake(s *Stream) error {
 	return s.conn.SetDeadline(time.Time{})
 }
 
-// shakeOut does likewise with a server that we have connected to.
-func (t *Sockets) shakeOut(s *Stream) error {
+// connectHandshake does likewise with a server that we have connected to.
+func (t *Sockets) connectHandshake(s *Stream) error {
 	if s.Hop.Transport == "tcp" {
 		return nil
 	}

@@ -28,13 +28,12 @@ install: ## bin/sipxrest, the systemd unit and an example configuration into the
 demo: build ## sipxrest with everything it needs in one process, to try it
 	bin/sipxrest demo
 
-check: ## gofmt, vet, staticcheck and quick unit tests: before each commit
+check: ## gofmt, vet, staticcheck, builds for other systems and quick unit tests: before each commit
 	@scripts/gofmt.sh
-	go vet ./... && go vet -tags interop ./cmd/sipxrest/interop/... ./cmd/sipxrest/chaos/
-	go tool staticcheck ./... && go tool staticcheck -tags interop ./cmd/sipxrest/interop/... ./cmd/sipxrest/chaos/
+	@scripts/lint.sh
 	go test ./...
 
-unit: ## gofmt, vet and all tests with the race detector; needs Go alone
+unit: ## what check does, with all tests and the race detector; needs Go alone
 	@scripts/unit.sh
 
 interop: ## tests with Kamailio, baresip, Linphone, SIPp, curl and Chromium; needs `make setup`

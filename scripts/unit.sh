@@ -1,10 +1,10 @@
 #!/bin/bash
-# gofmt, vet and every test that needs no other program, with the race detector.
+# gofmt, the linters, the builds for other systems, and every test that needs no
+# other program, with the race detector.
 . "$(dirname "$0")/lib.sh"
 failed=0 # a blank too many must not hide what the tests say
 scripts/gofmt.sh || failed=1
-go vet ./... || failed=1
-go vet -tags interop ./cmd/sipxrest/interop/... ./cmd/sipxrest/chaos/ || failed=1
+scripts/lint.sh || failed=1
 race=-race
 if ! has_race; then
 	race=

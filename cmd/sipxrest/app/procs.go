@@ -4,7 +4,6 @@ import (
 	"context"
 	"os"
 	"runtime"
-	"syscall"
 	"time"
 )
 
@@ -67,13 +66,4 @@ func tuneProcs(ctx context.Context) {
 		}
 		used, at = u, now
 	}
-}
-
-// cpuTime is the CPU time that the process has used.
-func cpuTime() time.Duration {
-	var r syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &r); err != nil {
-		return 0
-	}
-	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }

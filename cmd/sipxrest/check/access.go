@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"syscall"
 
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/cmd/sipxrest/web"
@@ -49,15 +48,15 @@ func serviceIdentity(name string) (identity, bool) {
 // may reports whether the identity has a right (4 read, 2 write, 1 enter) by a file's
 // mode, owner and group.
 func (id identity) may(info fs.FileInfo, right fs.FileMode) bool {
-	stat, ok := info.Sys().(*syscall.Stat_t)
+	uid, gid, ok := owner(info)
 	if !ok || id.uid == 0 {
 		return true
 	}
 	mode := info.Mode().Perm()
 	switch {
-	case stat.Uid == id.uid:
+	case uid == id.uid:
 		return mode>>6&right == right
-	case slices.Contains(id.groups, stat.Gid):
+	case slices.Contains(id.groups, gid):
 		return mode>>3&right == right
 	}
 	return mode&right == right
@@ -93,18 +92,18 @@ func (id identity) lacks(name string, right fs.FileMode) string {
 
 // ownership is a file's as ls -l shows it.
 func ownership(info fs.FileInfo) string {
-	stat, ok := info.Sys().(*syscall.Stat_t)
+	uid, gid, ok := owner(info)
 	if !ok {
 		return info.Mode().String()
 	}
-	owner, group := strconv.Itoa(int(stat.Uid)), strconv.Itoa(int(stat.Gid))
-	if u, err := user.LookupId(owner); err == nil {
-		owner = u.Username
+	name, group := strconv.Itoa(int(uid)), strconv.Itoa(int(gid))
+	if u, err := user.LookupId(name); err == nil {
+		name = u.Username
 	}
 	if g, err := user.LookupGroupId(group); err == nil {
 		group = g.Name
 	}
-	return fmt.Sprintf("%v %s:%s", info.Mode(), owner, group)
+	return fmt.Sprintf("%v %s:%s", info.Mode(), name, group)
 }
 
 // A need is a right that the service needs to a file.

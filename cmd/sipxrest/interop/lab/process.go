@@ -58,7 +58,7 @@ func startIn(tb testing.TB, name, dir string, environment []string, argv ...stri
 	if environment != nil {
 		p.cmd.Env = append(os.Environ(), environment...)
 	}
-	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM}
+	p.cmd.SysProcAttr = ownGroup()
 	r, w, err := os.Pipe()
 	if err != nil {
 		tb.Fatal(err)
@@ -84,7 +84,7 @@ func startIn(tb testing.TB, name, dir string, environment []string, argv ...stri
 	go func() {
 		err := p.cmd.Wait()
 		// A child that survives its parent would keep the pipe, and the port.
-		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		killGroup(p.cmd.Process)
 		<-read
 		stdin.Close()
 		p.err = err
@@ -145,7 +145,7 @@ func (p *Process) Stop() {
 	select {
 	case <-p.done:
 	case <-time.After(stopGrace):
-		syscall.Kill(-p.cmd.Process.Pid, syscall.SIGKILL)
+		killGroup(p.cmd.Process)
 		<-p.done
 	}
 }

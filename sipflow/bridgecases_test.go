@@ -110,7 +110,7 @@ var transferCases = []bridgeCase{
 			now := spec().Key
 			now.Calling = "203@sipx.test"
 			if err := r.sw.Transfer(ctx, now, spec().Key, "201@sipx.test", false); err != nil { // back to where it came from
-				t.Logf("second transfer: %v", err)
+				t.Errorf("second transfer: %v", err)
 			}
 		})},
 	{name: "transfer-twice-and-the-first-target-leaves", third: &siptest.Script{},
@@ -121,7 +121,7 @@ var transferCases = []bridgeCase{
 			ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 			defer cancel()
 			if err := r.sw.Transfer(ctx, c.Holds(), spec().Key, "201@sipx.test", false); err != nil {
-				t.Logf("second transfer: %v", err)
+				t.Errorf("second transfer: %v", err)
 			}
 			time.Sleep(time.Second)
 			p.third.HangUp()
@@ -182,7 +182,7 @@ var transferCases = []bridgeCase{
 			time.Sleep(5 * time.Second)
 			for _, req := range p.third.Requests("INVITE")[:1] {
 				if !strings.Contains(string(req.Body()), "a=sendrecv") {
-					t.Logf("the target was offered a stream on hold:\n%s", req.Body())
+					t.Errorf("the target was offered a stream on hold:\n%s", req.Body())
 				}
 			}
 		})},

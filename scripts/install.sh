@@ -10,6 +10,7 @@ install -D -m 644 packaging/sipxrest.sysusers "$root/usr/lib/sysusers.d/sipxrest
 install -D -m 644 packaging/sipxrest.service "$root/usr/lib/systemd/system/sipxrest.service"
 install -D -m 644 packaging/sipxrest.rules.yml "$root/usr/share/sipxrest/sipxrest.rules.yml"
 install -D -m 644 docs/openapi.yaml "$root/usr/share/sipxrest/openapi.yaml"
+install -D -m 644 NOTICES "$root/usr/share/sipxrest/NOTICES" # licences want to go with a binary
 [ -n "$root" ] || systemd-sysusers
 etc=$root/etc/sipxrest
 [ -e "$etc/sipxrest.yaml" ] || install -D -m 644 packaging/sipxrest.yaml "$etc/sipxrest.yaml"

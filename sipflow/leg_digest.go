@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"iter"
 	"slices"
 	"strings"
 
@@ -18,6 +19,9 @@ const maxChallenges = 2
 // whyNobody says that there are no credentials at all; logDenied knows where they
 // would be configured.
 const whyNobody = "it asks for a SIP password, and nobody's is configured for such calls"
+
+// whyRefused says that credentials were sent, and not taken.
+const whyRefused = "it refuses the SIP password"
 
 // unanswered returns what is missing for a response to a challenge, which
 // digest.Challenge.Respond refused with an error.
@@ -60,12 +64,22 @@ func (a *auth) answer(res *wire.Message, method, uri string) bool {
 	if res.Code() == 407 {
 		in, out, line = wire.ProxyAuthenticate, "Proxy-Authorization: ", &a.proxy
 	}
-	if a.why = "it refuses the SIP password"; a.tries >= maxChallenges || a.cred == nil {
+	if a.why = whyRefused; a.tries >= maxChallenges || a.cred == nil {
 		return false
 	}
+	_, value, ok := a.choose(res.All(in), method, uri)
+	if ok {
+		*line = out + value + "\r\n"
+	}
+	return ok
+}
+
+// choose takes the first of the challenges to a request that can be answered, and
+// returns it with its credentials. Without one, a.why says why.
+func (a *auth) choose(challenges iter.Seq[[]byte], method, uri string) (digest.Challenge, string, bool) {
 	a.tries++
 	a.why = "its challenge cannot be read"
-	for v := range res.All(in) {
+	for v := range challenges {
 		c, ok := digest.ParseChallenge(string(v))
 		if !ok || wire.HasControl(c.Nonce+c.Opaque+c.Algorithm) {
 			continue
@@ -75,7 +89,7 @@ func (a *auth) answer(res *wire.Message, method, uri string) bool {
 			continue
 		}
 		if slices.Contains(a.nonces, c.Nonce) {
-			a.why = "it refuses the SIP password"
+			a.why = whyRefused
 			continue
 		}
 		// A new nonce that is not called stale means that what we sent was
@@ -86,8 +100,7 @@ func (a *auth) answer(res *wire.Message, method, uri string) bool {
 			continue
 		}
 		a.nonces = append(a.nonces, c.Nonce)
-		*line = out + value + "\r\n"
-		return true
+		return c, value, true
 	}
-	return false
+	return digest.Challenge{}, "", false
 }

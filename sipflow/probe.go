@@ -130,6 +130,34 @@ func (sw *Switchboard) ask(ctx context.Context, over transport.Path, d *dialog, 
 	}
 }
 
+// A Proof answers challenges as Switchboard.Probe does, for a probe that another user
+// agent sends: only those of one realm, and the same nonce once.
+type Proof struct{ auth auth }
+
+// NewProof returns the proof of an account for a realm.
+func NewProof(realm string, a Account) *Proof {
+	return &Proof{auth{cred: &a.Credentials, realm: realm}}
+}
+
+// Answer chooses one of the challenges of a 401 or 407 and returns it with the
+// credentials for it. If there is none, denied says why.
+func (p *Proof) Answer(challenges []string, method, uri string) (c digest.Challenge, credentials, denied string) {
+	if p.auth.tries >= maxChallenges {
+		return c, "", whyRefused
+	}
+	c, credentials, ok := p.auth.choose(func(yield func([]byte) bool) {
+		for _, v := range challenges {
+			if !yield([]byte(v)) {
+				return
+			}
+		}
+	}, method, uri)
+	if !ok {
+		return c, "", p.auth.why
+	}
+	return c, credentials, ""
+}
+
 // realmOf is the realm of the first challenge that can be read.
 func realmOf(res *wire.Message) string {
 	in := wire.WWWAuthenticate

@@ -99,9 +99,9 @@ func (t *Sockets) connectHandshake(s *Stream) error {
 	ctx, stop := context.WithDeadline(t.ctx, by)
 	defer stop()
 	if Encrypted(s.Hop.Transport) {
-		c := tls.Client(s.conn, t.TLS.client(s.Hop))
+		c := tls.Client(s.conn, t.TLS.Client(s.Hop))
 		if err := c.HandshakeContext(ctx); err != nil {
-			return fmt.Errorf("TLS: %w", explainHandshake(err))
+			return fmt.Errorf("TLS: %w", ExplainHandshake(err))
 		}
 		s.conn = c
 	}
@@ -155,9 +155,9 @@ func (e *CertificateError) Error() string { return e.Err.Error() }
 // Unwrap is for errors.Is and errors.As.
 func (e *CertificateError) Unwrap() error { return e.Err }
 
-// client is the configuration for a connection to a hop. The peer must prove to
+// Client is the configuration for a connection to a hop. The peer must prove to
 // be the host that the URI names, not the one DNS named (RFC 5922 §4, §7.3).
-func (c *TLS) client(hop resolve.Hop) *tls.Config {
+func (c *TLS) Client(hop resolve.Hop) *tls.Config {
 	config := &tls.Config{
 		MinVersion:         c.minVersion(),
 		InsecureSkipVerify: true, // VerifyConnection does it by the rules of SIP
@@ -239,8 +239,8 @@ func explainCertificate(leaf *x509.Certificate, err error) error {
 	return err
 }
 
-// explainHandshake explains the replies of peers that speak no TLS.
-func explainHandshake(err error) error {
+// ExplainHandshake explains the replies of peers that speak no TLS.
+func ExplainHandshake(err error) error {
 	var header tls.RecordHeaderError
 	var late net.Error // the context's deadline, or the connection's
 	switch {
@@ -260,7 +260,7 @@ func explainHandshake(err error) error {
 //go:noinline
 func (s *Stream) Refused() error {
 	if why := s.ended.Load(); why != nil && isAlert(*why) {
-		return explainHandshake(*why)
+		return ExplainHandshake(*why)
 	}
 	return nil
 }

@@ -19,7 +19,7 @@ func TestFailedHandshakesSayWhatToDo(t *testing.T) {
 		{tls.RecordHeaderError{Msg: "first record does not look like a TLS handshake"}, "does not speak TLS there"},
 		{&net.OpError{Op: "remote error", Err: tls.AlertError(42)}, "if it wants a certificate"},
 	} {
-		if got := explainHandshake(tt.err); !strings.Contains(got.Error(), tt.want) || !strings.Contains(got.Error(), tt.err.Error()) {
+		if got := ExplainHandshake(tt.err); !strings.Contains(got.Error(), tt.want) || !strings.Contains(got.Error(), tt.err.Error()) {
 			t.Errorf("%v is told as %v, want %s", tt.err, got, tt.want)
 		}
 	}

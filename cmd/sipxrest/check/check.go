@@ -373,6 +373,10 @@ func (c *checker) proxies(cfg *config.Config, resolver *resolve.Resolver) {
 	ended := make(chan error, 1)
 	go func() { ended <- sw.Serve(ctx) }()
 	defer func() { cancel(); <-ended }()
+	a := &agent{sw: sw, tls: secure, realm: cfg.Realm}
+	if cfg.SIP.ExternalAddress != "auto" {
+		a.external = cfg.SIP.ExternalAddress
+	}
 
 	uris := cfg.SIP.OutboundProxy
 	if len(uris) == 0 {
@@ -394,16 +398,16 @@ func (c *checker) proxies(cfg *config.Config, resolver *resolve.Resolver) {
 			continue
 		}
 		for _, hop := range hops {
-			f := c.options(sw, uri, hop)
+			f := c.options(a, uri, hop)
 			if asked = append(asked, f); f.Level == levelOK {
 				serving = append(serving, server{uri, hop})
 			}
 		}
 	}
 	c.sayEach("proxy", asked)
-	c.domain(cfg, sw, serving)
-	c.accounts(cfg, sw, serving)
-	c.gateway(cfg, sw, resolver)
+	c.domain(cfg, a, serving)
+	c.accounts(cfg, a, serving)
+	c.gateway(cfg, a, resolver)
 }
 
 // sipTLS returns how the service would secure its connections. A certificate
@@ -441,11 +445,11 @@ func (c *checker) hops(resolver *resolve.Resolver, uri string) ([]resolve.Hop, e
 }
 
 // options asks a SIP server whether it serves.
-func (c *checker) options(sw *sipflow.Switchboard, uri string, hop resolve.Hop) finding {
+func (c *checker) options(a *agent, uri string, hop resolve.Hop) finding {
 	ctx, cancel := context.WithTimeout(c.ctx, c.wait)
 	defer cancel()
 	level, text := levelProblem, ""
-	found, err := sw.Probe(ctx, hop, sipflow.Probe{Method: "OPTIONS"})
+	found, err := c.ask(ctx, a, server{uri, hop}, sipflow.Probe{Method: "OPTIONS"})
 	switch {
 	case err != nil && ctx.Err() != nil:
 		text = fmt.Sprintf("does not answer OPTIONS within %v: is it running, and does a firewall let SIP through both ways?", c.wait)

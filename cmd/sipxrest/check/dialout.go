@@ -12,7 +12,6 @@ import (
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/dialout"
 	"sipxrest/resolve"
-	"sipxrest/sipflow"
 	"sipxrest/talk"
 )
 
@@ -82,7 +81,7 @@ func (c *checker) dialoutAgent(cfg *config.Config) {
 }
 
 // gateway asks the gateway for its OPTIONS.
-func (c *checker) gateway(cfg *config.Config, sw *sipflow.Switchboard, resolver *resolve.Resolver) {
+func (c *checker) gateway(cfg *config.Config, a *agent, resolver *resolve.Resolver) {
 	if !cfg.Dialout.InUse() {
 		return
 	}
@@ -97,7 +96,7 @@ func (c *checker) gateway(cfg *config.Config, sw *sipflow.Switchboard, resolver 
 	}
 	var asked []finding
 	for _, hop := range hops {
-		asked = append(asked, c.options(sw, uri, hop))
+		asked = append(asked, c.options(a, uri, hop))
 	}
 	c.sayEach("gateway", asked)
 }

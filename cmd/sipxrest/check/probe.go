@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -19,24 +20,49 @@ type server struct {
 }
 
 // probe sends a probe to a server. What keeps it from an answer is for people.
-func (c *checker) probe(sw *sipflow.Switchboard, s server, p sipflow.Probe) (*sipflow.Found, error) {
+func (c *checker) probe(a *agent, s server, p sipflow.Probe) (*sipflow.Found, error) {
 	ctx, cancel := context.WithTimeout(c.ctx, 2*c.wait) // a question and its answer with credentials
 	defer cancel()
-	found, err := sw.Probe(ctx, s.hop, p)
+	found, err := c.ask(ctx, a, s, p)
 	if err != nil && ctx.Err() != nil {
 		return nil, fmt.Errorf("does not answer %s within %v", p.Method, 2*c.wait)
 	}
 	return found, err
 }
 
+// ask sends a probe by the agent. Where sipgo cannot, our own stack does.
+func (c *checker) ask(ctx context.Context, a *agent, s server, p sipflow.Probe) (*sipflow.Found, error) {
+	found, err := a.probe(ctx, s.hop, p)
+	var unreadable *unreadableError
+	if errors.As(err, &unreadable) {
+		found, ownErr := c.askAgain(a, s, p)
+		if ownErr == nil {
+			c.say(levelNote, "proxy", "%s: %v: another SIP stack cannot read its response to %s, ours can: %v", s.uri, s.hop, p.Method, err)
+			return found, nil
+		}
+		return nil, ownErr
+	}
+	if errors.Is(err, errNotSent) {
+		return a.sw.Probe(ctx, s.hop, p)
+	}
+	return found, err
+}
+
+// askAgain sends a probe by our own stack. sipgo has used up the time of the first.
+func (c *checker) askAgain(a *agent, s server, p sipflow.Probe) (*sipflow.Found, error) {
+	ctx, cancel := context.WithTimeout(c.ctx, c.wait)
+	defer cancel()
+	return a.sw.Probe(ctx, s.hop, p)
+}
+
 // domain asks the outbound proxies whether the domain is theirs: DNS is not asked
 // where there are such, and a mistyped name would not be noticed.
-func (c *checker) domain(cfg *config.Config, sw *sipflow.Switchboard, servers []server) {
+func (c *checker) domain(cfg *config.Config, a *agent, servers []server) {
 	if len(cfg.SIP.OutboundProxy) == 0 {
 		return
 	}
 	for _, s := range servers {
-		found, err := c.probe(sw, s, sipflow.Probe{Method: "OPTIONS", Domain: cfg.Domain})
+		found, err := c.probe(a, s, sipflow.Probe{Method: "OPTIONS", Domain: cfg.Domain})
 		where := fmt.Sprintf("%s: %v", s.uri, s.hop)
 		switch {
 		case err != nil:
@@ -60,7 +86,7 @@ func strange(code int) bool {
 }
 
 // accounts tries the SIP passwords of the users that were asked for.
-func (c *checker) accounts(cfg *config.Config, sw *sipflow.Switchboard, servers []server) {
+func (c *checker) accounts(cfg *config.Config, a *agent, servers []server) {
 	if len(c.tried) == 0 {
 		return
 	}
@@ -81,7 +107,7 @@ func (c *checker) accounts(cfg *config.Config, sw *sipflow.Switchboard, servers 
 			c.say(levelProblem, "user "+name, "no proxy serves that could be asked")
 		}
 		for _, s := range servers {
-			level, text := c.account(cfg, sw, s, account)
+			level, text := c.account(cfg, a, s, account)
 			c.say(level, "user "+name, "%s: %v %s", s.uri, s.hop, text)
 		}
 	}
@@ -90,19 +116,19 @@ func (c *checker) accounts(cfg *config.Config, sw *sipflow.Switchboard, servers 
 // account asks a server for a user's bindings, as real ones ask for the password
 // then: Kamailio and Asterisk answer OPTIONS without. One that takes no REGISTER is
 // asked by OPTIONS.
-func (c *checker) account(cfg *config.Config, sw *sipflow.Switchboard, s server, a sipflow.Account) (level, text string) {
-	_, host, _ := strings.Cut(a.Address, "@")
-	found, err := c.probe(sw, s, sipflow.Probe{Method: "REGISTER", Domain: host, As: a})
+func (c *checker) account(cfg *config.Config, a *agent, s server, user sipflow.Account) (level, text string) {
+	_, host, _ := strings.Cut(user.Address, "@")
+	found, err := c.probe(a, s, sipflow.Probe{Method: "REGISTER", Domain: host, As: user})
 	if err == nil {
 		switch code := found.Code; {
 		case found.Denied != "", code == 403, code == 404, code >= 200 && code < 300, code >= 500 && code != 501:
-			return verdict(cfg, found, "REGISTER", a)
+			return verdict(cfg, found, "REGISTER", user)
 		}
 	}
-	options, optionsErr := c.probe(sw, s, sipflow.Probe{Method: "OPTIONS", Domain: host, As: a})
+	options, optionsErr := c.probe(a, s, sipflow.Probe{Method: "OPTIONS", Domain: host, As: user})
 	switch {
 	case optionsErr == nil && options.Realm != "":
-		return verdict(cfg, options, "OPTIONS", a)
+		return verdict(cfg, options, "OPTIONS", user)
 	case err != nil:
 		return levelProblem, err.Error()
 	}

@@ -416,12 +416,17 @@ func passing(b []byte, m sip.Message) ([]byte, error) {
 	if !ok {
 		return b, nil
 	}
-	if _, err := sip.ClientTxKeyMake(res); err != nil {
+	// What it writes is read once more: it may be another message.
+	text := res.String()
+	again, err := sip.NewParser().ParseSIP([]byte(text))
+	if err != nil {
 		return b, err
 	}
-	text := res.String()
-	if _, err := sip.NewParser().ParseSIP([]byte(text)); err != nil {
+	if _, err := sip.ClientTxKeyMake(again); err != nil {
 		return b, err
+	}
+	if _, ok := again.(*sip.Response); !ok {
+		return b, errors.New("it is another message once written again")
 	}
 	return append(b, text...), nil
 }
@@ -453,7 +458,11 @@ func (e *ear) explain(ctx context.Context, err error, at string) error {
 		}
 	}
 	if errors.As(err, &op) {
-		return op
+		plain := *op
+		if plain.Op == "dial" {
+			plain.Source = nil // a nil pointer of sipgo's, which is printed
+		}
+		return &plain
 	}
 	return err
 }

@@ -53,9 +53,9 @@ func (e *unreadableError) Error() string { return e.err.Error() }
 // errNotSent means that a probe was left to the switchboard.
 var errNotSent = errors.New("sipgo cannot send this")
 
-// silence keeps sipgo from writing into the lines of check: some of its parts know
-// the default logger only.
-var silence = sync.OnceFunc(func() { sip.SetDefaultLogger(slog.New(slog.DiscardHandler)) })
+// Some parts of sipgo know the default logger only, which would write into the lines
+// of check. It can be set before the first use alone.
+func init() { sip.SetDefaultLogger(slog.New(slog.DiscardHandler)) }
 
 // probe sends a probe to a hop, and once more with credentials where it is asked for
 // them. It waits as long as ctx; no socket is open when it returns.
@@ -66,7 +66,6 @@ func (a *agent) probe(ctx context.Context, hop resolve.Hop, p sipflow.Probe) (fo
 			found, err = nil, &unreadableError{fmt.Errorf("sipgo: %v", r)}
 		}
 	}()
-	silence()
 	at, local, err := a.local(hop)
 	if err != nil {
 		return nil, err
@@ -98,7 +97,7 @@ func (a *agent) probe(ctx context.Context, hop resolve.Hop, p sipflow.Probe) (fo
 	if err != nil {
 		return nil, err
 	}
-	res, err := ask(ctx, client, hop, req)
+	res, err := heard.or(ask(ctx, client, hop, req))
 	proof := sipflow.NewProof(a.realm, p.As)
 	found = &sipflow.Found{}
 	for range resends {
@@ -121,7 +120,8 @@ func (a *agent) probe(ctx context.Context, hop resolve.Hop, p sipflow.Probe) (fo
 			found.Denied = denied
 			return found, nil
 		}
-		res, err = again(ctx, client, req, res, &c, p.As.Credentials, credentials)
+		heard.forget()
+		res, err = heard.or(again(ctx, client, req, res, &c, p.As.Credentials, credentials))
 	}
 	if err != nil {
 		return nil, heard.explain(ctx, err, at)
@@ -323,13 +323,13 @@ func realmOf(challenges []string) string {
 // connection ended, which no function of sipgo tells. As its read filter it keeps
 // from it what would end the process: nothing there recovers panics.
 type ear struct {
-	slog.Handler
 	hop  resolve.Hop
 	stop context.CancelFunc // ends the wait for a response that cannot be read
 
 	mu         sync.Mutex
 	unreadable error // of what the server sent
 	ended      error // the last error that sipgo logged
+	final      *sip.Response
 	stream     *sip.ParserStream
 	partial    bool // the stream has begun a message
 }
@@ -377,15 +377,15 @@ func (e *ear) guard(from sip.TransportReadProps, data []byte) (pass []byte, err 
 			err = nil
 		}
 	}()
+	if !e.partial && len(strings.Trim(string(data), "\r\n")) == 0 {
+		return nil, nil // a keep-alive
+	}
 	if datagram {
 		m, err := sip.NewParser().ParseSIP(data)
 		if err != nil {
 			return nil, err
 		}
-		return passing(nil, m)
-	}
-	if !e.partial && len(strings.Trim(string(data), "\r\n")) == 0 {
-		return nil, nil // a keep-alive
+		return e.passing(nil, m)
 	}
 	if e.stream == nil {
 		e.stream = sip.NewParser().NewSIPStream()
@@ -393,7 +393,7 @@ func (e *ear) guard(from sip.TransportReadProps, data []byte) (pass []byte, err 
 	var wrong error
 	err = e.stream.ParseSIPStream(data, func(m sip.Message) {
 		var err error
-		if pass, err = passing(pass, m); err != nil {
+		if pass, err = e.passing(pass, m); err != nil {
 			wrong = err
 		}
 	})
@@ -401,6 +401,27 @@ func (e *ear) guard(from sip.TransportReadProps, data []byte) (pass []byte, err 
 		err = nil
 	}
 	return pass, errors.Join(err, wrong)
+}
+
+// or returns the final response that has come where sipgo says that there is none:
+// of a response and the end of its connection it may handle the end first.
+func (e *ear) or(res *sip.Response, err error) (*sip.Response, error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if res == nil && errors.Is(err, sip.ErrTransactionTransport) && e.final != nil {
+		return e.final, nil
+	}
+	if res == nil && err == nil {
+		err = sip.ErrTransactionTerminated
+	}
+	return res, err
+}
+
+// forget forgets the response to a request that is sent again.
+func (e *ear) forget() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.final = nil
 }
 
 // from reports whether an address is that of the server that is asked.
@@ -411,7 +432,7 @@ func (e *ear) from(a net.Addr) bool {
 
 // passing appends a response that sipgo's transactions take. Its panics are the
 // caller's to recover.
-func passing(b []byte, m sip.Message) ([]byte, error) {
+func (e *ear) passing(b []byte, m sip.Message) ([]byte, error) {
 	res, ok := m.(*sip.Response)
 	if !ok {
 		return b, nil
@@ -425,8 +446,12 @@ func passing(b []byte, m sip.Message) ([]byte, error) {
 	if _, err := sip.ClientTxKeyMake(again); err != nil {
 		return b, err
 	}
-	if _, ok := again.(*sip.Response); !ok {
+	res, ok = again.(*sip.Response)
+	if !ok {
 		return b, errors.New("it is another message once written again")
+	}
+	if !res.IsProvisional() {
+		e.final = res
 	}
 	return append(b, text...), nil
 }

@@ -108,11 +108,11 @@ func serve(t *testing.T, transport, host string, secure *tls.Config, respond fun
 					if err != nil {
 						break
 					}
-					text := answer(m)
-					if text == "close" {
+					text, closes := strings.CutSuffix(answer(m), "close")
+					io.WriteString(c, text)
+					if closes {
 						break
 					}
-					io.WriteString(c, text)
 				}
 				c.Close()
 			}
@@ -381,6 +381,20 @@ func TestResponsesThatCannotBeRead(t *testing.T) {
 				}
 				noneLeft(t, before)
 			})
+		}
+	}
+}
+
+// A response counts, even if the server hangs up right behind it: sipgo may see the
+// end of the connection first.
+func TestAServerThatClosesBehindItsResponse(t *testing.T) {
+	s := serve(t, "tcp", "127.0.0.1", nil, func(_ int, req *wire.Message) string { return response(req, "200 OK") + "close" })
+	a := agentOf(t, sipflow.TLS{}, "udp:127.0.0.1:0")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for range 50 {
+		if found, err := a.probe(ctx, s.hop, sipflow.Probe{Method: "OPTIONS"}); err != nil || found.Code != 200 {
+			t.Fatal(found, err)
 		}
 	}
 }

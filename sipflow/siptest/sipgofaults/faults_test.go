@@ -10,9 +10,11 @@
 package sipgofaults
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"strings"
@@ -414,6 +416,39 @@ func TestNothingRecoversPanics(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	still(t, err != nil, "a panic in a handler ends its request alone, or ContentType of a message without that header is no nil pointer")
+}
+
+// A WebSocket server may be known by its name only: a proxy of HTTP stands before it.
+func TestAWebSocketIsAskedForByItsAddress(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	hosts := make(chan string, 1)
+	go func() {
+		c, err := l.Accept()
+		if err != nil {
+			return
+		}
+		defer c.Close()
+		req, err := http.ReadRequest(bufio.NewReader(c))
+		if err == nil {
+			hosts <- req.Host
+		}
+	}()
+	port := l.Addr().(*net.TCPAddr).Port
+	req := sip.NewRequest(sip.OPTIONS, sip.Uri{Host: "localhost", Port: port})
+	req.SetTransport("WS")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+	defer cancel()
+	_, _ = newCaller(t).client.Do(ctx, req)
+	select {
+	case host := <-hosts:
+		still(t, !strings.HasPrefix(host, "localhost"), "a WebSocket server is asked by the name in its URI")
+	case <-ctx.Done():
+		t.Error("it does not connect")
+	}
 }
 
 func TestSRVIsAskedForOnlyAfterA(t *testing.T) {

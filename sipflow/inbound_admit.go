@@ -73,33 +73,37 @@ type Incoming struct {
 	To        uri.Address // the Request-URI
 	Username  string      // that digest has proved; "" else
 
+	// Decided as it comes in.
+	req       *wire.Message
+	path      transport.Path
+	offer     []byte
 	trunk     string // counts the call, until it is over; "" for none
 	mostCalls int    // of the trunk; 0: any
 
-	req   *wire.Message
-	offer []byte
-	path  transport.Path
+	// Made when it is admitted.
+	call   *Call
+	leg    *Leg
+	tx     *serverTx
+	entry  *inboundTx
+	ctx    context.Context // that of Take
+	end    context.CancelCauseFunc
+	calls  context.Context // that of the call, which a BYE of the caller does not end
+	digits chan byte
 
-	call  *Call
-	leg   *Leg
-	tx    *serverTx
-	entry *inboundTx
-	ctx   context.Context // that of Take
-	end   context.CancelCauseFunc
-	calls context.Context // that of the call, which a BYE of the caller does not end
+	// Guarded by the leg's peer.mu.
+	rel   reliable
+	final *StatusError // what the caller was refused with
 
-	digits   chan byte
-	rel      reliable     // guarded by the leg's peer.mu
-	final    *StatusError // what the caller was refused with
+	// Owned by the goroutine of Take: what the caller has been told.
 	rang     bool
-	passed   *wire.Message // the target's provisional response that offerEarly has sent on
+	held     bool          // answered, with inactive streams
+	bridged  bool          // joined with a target, or with media of ours
 	failed   Party         // whose fault the failure of the latest Connect is
-	reminder *time.Timer   // repeats provisional responses
 	told     string        // the latest provisional response that was sent on
+	passed   *wire.Message // the target's provisional response that offerEarly has sent on
 	early    []byte        // the answer that the caller has had in a reliable one
 	earlyTag string        // of the target's dialog that it is from
-	held     bool          // answered, with inactive streams
-	bridged  bool
+	reminder *time.Timer   // repeats provisional responses
 }
 
 // newIncoming reads what an INVITE says of the call.
@@ -299,8 +303,8 @@ func overloaded(err error) wire.Reply {
 // §12.1.1).
 func (c *Call) callerLeg(in *Incoming) *Leg {
 	m := in.req
-	l := &Leg{call: c, id: c.id, path: in.path, source: in.Source.Addr(), secure: transport.Encrypted(in.Transport),
-		party: in.fromAOR(), callee: &callerPhone{(*userPhone)(c), in}}
+	l := &Leg{call: c, id: c.id, party: in.fromAOR(), callee: &callerPhone{(*userPhone)(c), in},
+		dialogState: dialogState{path: in.path, source: in.Source.Addr(), secure: transport.Encrypted(in.Transport)}}
 	l.inbox.wake = c.wake
 	l.dialog = dialog{callID: in.CallID, local: string(m.Get(wire.To)) + ";tag=" + string(appendID(nil, l.id)), remote: string(m.Get(wire.From))}
 	l.target = string(wire.ContactURI(m.Get(wire.Contact)))

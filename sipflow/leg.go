@@ -14,32 +14,45 @@ import (
 // A Leg is our side (UAC) of one dialog with one phone. Its methods are called
 // from the goroutine of its Call; what a socket's reader touches is in inbox and peer.
 type Leg struct {
-	call *Call
-	id   uint64 // local tag
+	// Made with the leg, and never changed.
+	call  *Call
+	id    uint64 // local tag
+	party string // user@host that is called
+
+	// Owned by the call's goroutine, as the next two groups.
+	dialogState
+	callee callee // whom it is with
+
+	// The INVITE, and what is reported of it.
+	first     string      // header lines of the next one
+	onRinging func()      // told, if set, when the phone rings
+	state     DialogState // as it was reported last
+	noted     string      // last provisional status line reported
+	earlyTag  string      // the phone's tag before it answered
+	userAgent string      // what the phone calls itself in its response
+	pracks    uint8       // PRACKs sent
+	elsewhere bool        // redirects have named others to try
+
+	// What comes of it.
+	gone    bool           // handed to another goroutine, or released
+	pending []Notification // NOTIFYs that came while something else was awaited
+	media   *mediaState    // of a leg that is joined with another
+
+	// Shared with the sockets' readers, by their own locks.
+	inbox inbox
+	peer  peer
+}
+
+// dialogState is what requests in a dialog need: the dialog, the way it takes, and
+// how far its numbers are.
+type dialogState struct {
 	dialog
 	path     transport.Path    // where requests in the dialog go; unset until it is known
 	source   netip.Addr        // where the phone's response came from, if by UDP
 	held     *transport.Stream // connection that requests went over last, see hold
+	accepted *clientTx         // the INVITE that made the dialog
+	cseq     uint32            // of our last request
 	secure   bool              // set up over an encrypted hop, which it does not leave
-	cseq     uint32
-	first    string         // header lines of the first INVITE only
-	pending  []Notification // NOTIFYs that came while something else was awaited
-	noted    string         // last provisional status line reported
-	accepted *clientTx      // the INVITE that made the dialog
-	media    *mediaState    // of a leg that is joined with another
-	state    DialogState    // as it was reported last
-	party    string         // user@host that is called
-	// userAgent is what the phone calls itself in its response.
-	userAgent string
-	earlyTag  string // the phone's tag before it answered
-	pracks    uint8  // PRACKs sent
-	gone      bool   // handed to another goroutine, or released
-	elsewhere bool   // redirects have named others to try
-	callee    callee // whom it is with
-	onRinging func() // told, if set, when the phone rings
-
-	inbox inbox
-	peer  peer
 }
 
 // newLeg prepares a call to a phone; nothing is sent. uri is the Request-URI,

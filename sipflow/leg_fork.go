@@ -24,17 +24,8 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Mes
 	sw.fork(func() {
 		ctx, stop := context.WithTimeout(context.Background(), tEnd)
 		defer stop()
-		l := &Leg{call: &Call{sw: sw}, callee: with, id: tx.localTag, cseq: tx.seq}
-		if with == nil { // nobody's credentials are known any more
-			l.callee = (*userPhone)(l.call)
-		}
+		l := newForkLeg(sw, tx, m, with)
 		defer l.hold(nil)
-		l.inbox.wake = make(chan struct{}, 1)
-		if l.dialog = dialogOf(m); l.target == "" { // without Contact it is hung up by the way the INVITE went
-			uri, _ := wire.NameAddr(m.Get(wire.To))
-			l.target = string(uri)
-		}
-		l.peer.confirm("", false)
 		// Not tx, whose ACK is that of the 2xx that was taken.
 		fork := &clientTx{id: tx.id, path: from, seq: tx.seq, auth: auth, state: terminated}
 		if err := l.establish(m, fork); err == nil {
@@ -42,4 +33,22 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Mes
 		}
 		l.Bye(ctx, "") //nolint:errcheck // there is nobody to tell
 	})
+}
+
+// newForkLeg is a leg for a phone that has answered and that no call wants. It is of
+// a call of its own, which tells nobody. with is whom the INVITE was for, nil when
+// that is not known any more: nobody's credentials are used then.
+func newForkLeg(sw *Switchboard, tx *clientTx, m *wire.Message, with callee) *Leg {
+	c := &Call{sw: sw}
+	if with == nil {
+		with = (*userPhone)(c)
+	}
+	l := &Leg{call: c, callee: with, id: tx.localTag, dialogState: dialogState{dialog: dialogOf(m), cseq: tx.seq}}
+	l.inbox.wake = make(chan struct{}, 1)
+	if l.target == "" { // without Contact it is hung up by the way the INVITE went
+		uri, _ := wire.NameAddr(m.Get(wire.To))
+		l.target = string(uri)
+	}
+	l.peer.confirm("", false)
+	return l
 }

@@ -226,7 +226,7 @@ func TestReferToIsLookedAtAsAWhole(t *testing.T) {
 func TestRedirectByNameToOurselvesIsNotFollowed(t *testing.T) {
 	byHand(t, func(t *testing.T, p *rawPair) {
 		c := &Call{sw: p.sw}
-		l := &Leg{call: c, callee: (*userPhone)(c), dialog: dialog{target: "sip:x@10.0.0.1"}}
+		l := &Leg{call: c, callee: (*userPhone)(c), dialogState: dialogState{dialog: dialog{target: "sip:x@10.0.0.1"}}}
 		a := &attempt{leg: l, redirects: &redirection{}}
 		if err := a.route(t.Context()); !errors.Is(err, transport.ErrOwn) {
 			t.Errorf("routed to %v: %v", a.hops, err)

@@ -169,18 +169,20 @@ func (p *Phone) AuthFailures() int {
 // ConnectedTo reports whether the two phones are in one call, answered and
 // acknowledged on both sides.
 func (p *Phone) ConnectedTo(q *Phone) bool {
-	up := func(p *Phone) (ids []string) {
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		for _, d := range p.dialogs {
-			if d.state == confirmed && d.acked {
-				ids = append(ids, d.callID)
-			}
+	theirs := q.Calls()
+	return slices.ContainsFunc(p.Calls(), func(id string) bool { return slices.Contains(theirs, id) })
+}
+
+// Calls returns the Call-IDs of the calls that are up, answered and acknowledged.
+func (p *Phone) Calls() (ids []string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range p.dialogs {
+		if d.state == confirmed && d.acked {
+			ids = append(ids, d.callID)
 		}
-		return ids
 	}
-	theirs := up(q)
-	return slices.ContainsFunc(up(p), func(id string) bool { return slices.Contains(theirs, id) })
+	return ids
 }
 
 // Wait returns once cond holds. It asks again after everything that happens to

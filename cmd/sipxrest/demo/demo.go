@@ -1,5 +1,6 @@
 // Package demo shows the service at work without any installation: it starts a
-// SIP proxy, two phones that answer by themselves and the service, all on
+// SIP proxy, two phones that answer by themselves (one of them of an independent SIP
+// stack) and the service, all on
 // loopback and on free ports, places a call over HTTPS and explains it.
 package demo
 
@@ -9,13 +10,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
-
-	"sipxrest/sipflow/siptest"
 )
 
 // Options are what a user may choose.
@@ -72,7 +72,7 @@ func (s *stage) say(format string, args ...any) { fmt.Fprintf(s.out, format+"\n"
 func (s *stage) introduce() {
 	s.say("sipxrest demo: one HTTP request makes two phones call each other.\n")
 	s.say("1. A SIP proxy for the domain %s listens on udp:%s. It asks everybody for a password.", domain, s.proxy.Addr())
-	s.say("2. The phones 201 and 202 have registered with it. Each rings for a second, then answers by itself.")
+	s.say("2. The phones 201 and 202 have registered with it. Each rings for a second, then answers by itself. 202 runs on sipgo, another SIP stack.")
 	s.say("3. sipxrest serves on %s (with a self-signed certificate) and on %s.", s.https, s.http)
 }
 
@@ -105,36 +105,24 @@ func (s *stage) connected(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, settle)
 	defer cancel()
 	all := true
-	check := func(what string, phone *siptest.Phone, cond func() bool) {
+	check := func(what string, phone user, cond func() bool) {
 		answer := "yes"
 		if err := phone.Wait(ctx, cond); err != nil {
 			answer, all = "no ", false
 		}
 		s.say("   %s  %s", answer, what)
 	}
-	check("202 was called by 201", s.called, s.calledBy201)
-	check("201 and 202 are talking to each other", s.called, func() bool { return s.called.ConnectedTo(s.calling) })
+	check("202 was called by 201", s.called, func() bool { return s.called.calledBy("201") })
+	check("201 and 202 are talking to each other", s.called, func() bool { return slices.ContainsFunc(s.calling.Calls(), s.called.in) })
 	check("sipxrest has hung up its own call with 201", s.calling, func() bool {
 		return len(s.calling.Requests(sip.BYE)) > 0 && s.calling.Dialogs() == 1
 	})
 	return all
 }
 
-// calledBy201 reports whether 202 was called by 201, and not by sipxrest in
-// the name of 201: only a phone that was referred says so.
-func (s *stage) calledBy201() bool {
-	for _, invite := range s.called.Requests(sip.INVITE) {
-		by := invite.GetHeader("Referred-By")
-		if invite.From().Address.User == "201" && by != nil && strings.Contains(by.Value(), "sip:201@"+domain) {
-			return true
-		}
-	}
-	return false
-}
-
 // keep leaves the stage to the user until ctx ends, and tells what the phones do.
 func (s *stage) keep(ctx context.Context) {
-	s.called.SetScript(siptest.Script{Ring: ring, HangUpAfter: talk})
+	s.called.change(func() { s.called.hangUp = talk })
 	s.called.HangUp()
 	_ = s.calling.Wait(ctx, s.calling.OnHook) // only for the sake of what is printed
 	s.say("\nEverything keeps running until Ctrl-C. Place a call, see how it goes, or use the plain port with Digest:\n")
@@ -143,7 +131,7 @@ func (s *stage) keep(ctx context.Context) {
 	s.say("   %s\n", curl("--digest", "POST", s.http))
 	s.say("202 hangs up %v after it has answered. What the phones see:\n", talk)
 	var both sync.WaitGroup
-	for _, p := range []*siptest.Phone{s.calling, s.called} {
+	for _, p := range s.phones() {
 		both.Go(func() { s.follow(ctx, p) })
 	}
 	both.Wait()
@@ -151,13 +139,13 @@ func (s *stage) keep(ctx context.Context) {
 }
 
 // follow prints what a phone sees from now on.
-func (s *stage) follow(ctx context.Context, p *siptest.Phone) {
-	user, _, _ := strings.Cut(strings.TrimPrefix(p.AOR(), "sip:"), "@")
+func (s *stage) follow(ctx context.Context, p user) {
+	name, _, _ := strings.Cut(strings.TrimPrefix(p.AOR(), "sip:"), "@")
 	seen := len(p.Log())
 	for p.Wait(ctx, func() bool { return len(p.Log()) > seen }) == nil {
 		log := p.Log()
 		for _, line := range log[seen:] {
-			s.say("   %s  %s  %s", time.Now().Format(time.TimeOnly), user, line)
+			s.say("   %s  %s  %s", time.Now().Format(time.TimeOnly), name, line)
 		}
 		seen = len(log)
 	}

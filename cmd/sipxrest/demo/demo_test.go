@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
-
-	"sipxrest/sipflow/siptest"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -110,6 +108,8 @@ func TestDemoKeepsRunningForCallsByCurl(t *testing.T) {
 	}
 	out.waitFor(ctx, t, `202  <- INVITE`)
 	out.waitFor(ctx, t, `202  <- REFER`)
+	out.waitFor(ctx, t, `202  <- 200 OK`)
+	out.waitFor(ctx, t, `202  -> ACK`)
 	end()
 	if err := <-ended; err != nil {
 		t.Error(err)
@@ -128,7 +128,7 @@ func TestDemoFailsIfThePhonesAreNotConnected(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	s.called.SetScript(siptest.Script{Status: 486})
+	s.called.change(func() { s.called.status = 486 })
 	if err := s.call(t.Context()); !errors.Is(err, ErrNotConnected) || !strings.Contains(out.String(), "SIP/2.0 486 Busy Here") {
 		t.Errorf("%v\n%s", err, &out)
 	}

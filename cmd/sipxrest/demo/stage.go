@@ -30,11 +30,12 @@ var passwords = map[string]string{"201": "first-secret", "202": "second-secret"}
 
 // stage is everything that plays: proxy, phones and the service.
 type stage struct {
-	out             io.Writer
-	proxy           *siptest.Proxy
-	calling, called *siptest.Phone
-	client          *http.Client
-	https, http     string // base URLs of the service
+	out         io.Writer
+	proxy       *siptest.Proxy
+	calling     *siptest.Phone
+	called      *phone
+	client      *http.Client
+	https, http string // base URLs of the service
 
 	dir     string // the service's files
 	stop    context.CancelFunc
@@ -70,19 +71,47 @@ func (s *stage) startPhones(ctx context.Context) error {
 		return err
 	}
 	s.proxy = siptest.NewProxy(socket, siptest.ProxyConfig{Domain: domain, Users: passwords})
-	for user, phone := range map[string]**siptest.Phone{"201": &s.calling, "202": &s.called} {
-		socket, err := listen()
-		if err != nil {
-			return err
-		}
-		*phone = siptest.NewPhone(socket, siptest.Account{
-			User: user, Domain: domain, Password: passwords[user], Proxy: s.proxy.Addr(),
-		}, siptest.Script{Ring: ring, Refer: siptest.Refer{Follow: true}})
-		if err := (*phone).Register(ctx); err != nil {
-			return fmt.Errorf("phone %s: %w", user, err)
+	if socket, err = listen(); err != nil {
+		return err
+	}
+	s.calling = siptest.NewPhone(socket, siptest.Account{
+		User: "201", Domain: domain, Password: passwords["201"], Proxy: s.proxy.Addr(),
+	}, siptest.Script{Ring: ring, Refer: siptest.Refer{Follow: true}})
+	if socket, err = listen(); err != nil {
+		return err
+	}
+	if s.called, err = newPhone(socket, "202", passwords["202"], s.proxy.Addr().String()); err != nil {
+		socket.Close()
+		return err
+	}
+	for _, p := range s.phones() {
+		if err := p.Register(ctx); err != nil {
+			return fmt.Errorf("phone %s: %w", p.AOR(), err)
 		}
 	}
 	return nil
+}
+
+// A user has a phone, of either stack.
+type user interface {
+	Register(ctx context.Context) error
+	AOR() string
+	Log() []string
+	Wait(ctx context.Context, cond func() bool) error
+	OnHook() bool
+	HangUp()
+	Close()
+}
+
+// phones returns those that have been started.
+func (s *stage) phones() (all []user) {
+	if s.calling != nil {
+		all = append(all, s.calling)
+	}
+	if s.called != nil {
+		all = append(all, s.called)
+	}
+	return all
 }
 
 func listen() (*net.UDPConn, error) {
@@ -125,10 +154,7 @@ func (s *stage) startService(log *slog.Logger) (err error) {
 
 // close hangs up, stops everything and removes the files.
 func (s *stage) close() error {
-	for _, p := range []*siptest.Phone{s.calling, s.called} {
-		if p == nil {
-			continue
-		}
+	for _, p := range s.phones() {
 		p.HangUp()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		_ = p.Wait(ctx, p.OnHook) // the other end is stopped too: no need to insist
@@ -138,10 +164,8 @@ func (s *stage) close() error {
 		s.stop()
 		s.service.Wait()
 	}
-	for _, p := range []*siptest.Phone{s.calling, s.called} {
-		if p != nil {
-			p.Close()
-		}
+	for _, p := range s.phones() {
+		p.Close()
 	}
 	if s.proxy != nil {
 		s.proxy.Close()

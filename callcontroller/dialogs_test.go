@@ -30,7 +30,8 @@ func capturedDialogs(t *testing.T, capture string) []string {
 	return docs
 }
 
-var dialogEntry = regexp.MustCompile(`(?s)<dialog-id>(.*?)</dialog-id>\s*<local-party>(.*?)</local-party>\s*<remote-party>(.*?)</remote-party>\s*<dialog-state>(.*?)</dialog-state>`)
+var dialogEntry = regexp.MustCompile(`(?s)<dialog-id>(.*?)</dialog-id>\s*<local-party>(.*?)</local-party>\s*<remote-party>(.*?)` +
+	`</remote-party>\s*<dialog-state>(.*?)</dialog-state>`)
 
 func tell(spec sipflow.Spec, leg uint64, id, remote string, state sipflow.DialogState) {
 	spec.Observe(&sipflow.Event{Kind: sipflow.DialogChanged, Key: spec.Key, At: time.Now(),

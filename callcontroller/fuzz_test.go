@@ -14,14 +14,16 @@ import (
 // FuzzParams: a query says what net/url reads in it, and the order that comes
 // of it is within its bounds.
 func FuzzParams(f *testing.F) {
-	for _, s := range []string{"agent=%20+49&target=tel:+49", "agent=a&sipMethod=INVITE&timeout=5", "timeout=%30&timeout=1", "action=transfer&target=sip:x@y", "subject=a+b%0d&confpin=%C3%BC", "a=;&=&&%zz=1&agent=%zz", "resultCacheTime=86401&timeout=-1"} {
+	for _, s := range []string{"agent=%20+49&target=tel:+49", "agent=a&sipMethod=INVITE&timeout=5", "timeout=%30&timeout=1",
+		"action=transfer&target=sip:x@y", "subject=a+b%0d&confpin=%C3%BC", "a=;&=&&%zz=1&agent=%zz", "resultCacheTime=86401&timeout=-1"} {
 		f.Add(s)
 	}
 	c := newBench(f, Config{}, nil).Controller
 	f.Fuzz(func(t *testing.T, query string) {
 		p := parseParams(query)
 		if q, err := url.ParseQuery(query); err == nil {
-			for name, got := range map[string]param{"agent": p.agent, "sipMethod": p.sipMethod, "action": p.action, "target": p.target, "timeout": p.timeout,
+			for name, got := range map[string]param{"agent": p.agent, "sipMethod": p.sipMethod, "action": p.action, "target": p.target,
+				"timeout":         p.timeout,
 				"resultCacheTime": p.resultCacheTime, "subject": p.subject, "isForwardingAllowed": p.isForwardingAllowed, "confpin": p.confpin} {
 				if v, ok := got.value(); !ok || v != q.Get(name) || got.given != q.Has(name) {
 					t.Fatalf("%q: %s is %q, want %q", query, name, v, q.Get(name))
@@ -57,7 +59,8 @@ func FuzzIfNoneMatch(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, field string) {
 		const tag = `"boot-1-2"`
-		if matches([]string{field}, tag) != (matches([]string{field}, "another") || strings.Contains(field, tag)) && !strings.Contains(field, tag) {
+		if matches([]string{field}, tag) != (matches([]string{field}, "another") || strings.Contains(field, tag)) &&
+			!strings.Contains(field, tag) {
 			t.Fatalf("%q has %s", field, tag)
 		}
 		if !matches([]string{field + ", W/" + tag}, tag) {

@@ -26,7 +26,8 @@ func TestWhyACallIsNotPlaced(t *testing.T) {
 		retry      string
 	}{
 		{fmt.Errorf("place: %w", sipflow.ErrUnreachable), 502, "502", "The SIP server of the calling user cannot be reached", ""},
-		{fmt.Errorf("place: %w: tls:192.0.2.9:5061: TLS: %w", sipflow.ErrUnreachable, &sipflow.CertificateError{Err: errors.New(`the certificate is for a, not for b`)}), 502, "502",
+		{fmt.Errorf("place: %w: tls:192.0.2.9:5061: TLS: %w", sipflow.ErrUnreachable,
+			&sipflow.CertificateError{Err: errors.New(`the certificate is for a, not for b`)}), 502, "502",
 			"The SIP server of the calling user cannot be reached by TLS: the certificate is for a, not for b", ""},
 		{context.DeadlineExceeded, 502, "502", "The SIP server of the calling user cannot be reached in time", ""},
 		{sipflow.ErrDraining, 503, "503", "The service is shutting down, try again later", "5"},
@@ -136,8 +137,10 @@ func TestOverARealServer(t *testing.T) {
 		{"no length", "POST /callcontroller/201/202 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "Content-Length: 0\r\n"},
 		{"old protocol", "GET /callcontroller/201/202 HTTP/1.0\r\n\r\n", "Content-Length: 138\r\n"},
 		{"whole URI", "GET http://x:6667/callcontroller/201/202 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "HTTP/1.1 200 OK\r\n"},
-		{"form body is no parameter", "POST /callcontroller/201/202 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 10\r\n\r\ntimeout=-1", "HTTP/1.1 200 OK\r\n"},
-		{"body that never comes", "POST /callcontroller/201/202 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 1000000\r\n\r\n", "HTTP/1.1 200 OK\r\n"},
+		{"form body is no parameter", "POST /callcontroller/201/202 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: " +
+			"application/x-www-form-urlencoded\r\nContent-Length: 10\r\n\r\ntimeout=-1", "HTTP/1.1 200 OK\r\n"},
+		{"body that never comes", "POST /callcontroller/201/202 HTTP/1.1\r\nHost: x\r\nConnection: close\r\nExpect: 100-continue\r\n" +
+			"Content-Length: 1000000\r\n\r\n", "HTTP/1.1 200 OK\r\n"},
 		{"head", "HEAD /callcontroller/201/209 HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n", "Content-Length: 138\r\n"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

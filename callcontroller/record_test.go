@@ -23,7 +23,8 @@ import (
 // the captured original saw them and compares what a GET returns.
 func TestStatusIsWhatTheCapturesShow(t *testing.T) {
 	escape := strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&quot;")
-	entry := regexp.MustCompile(`(?s)<timestamp>(.*?)</timestamp>\s*<call-id>(.*?)</call-id>\s*<method>(.*?)</method>\s*<status-line>(.*?)</status-line>`)
+	entry := regexp.MustCompile(`(?s)<timestamp>(.*?)</timestamp>\s*<call-id>(.*?)</call-id>\s*<method>(.*?)</method>\s*<status-line>(.*?)` +
+		`</status-line>`)
 	for _, capture := range []string{"R01_refer_success", "R07c_notify_multiline_xml", "R31_get_status_formats"} {
 		raw, err := os.ReadFile(filepath.Join("..", "testdata", "captures", capture+".txt"))
 		if err != nil {
@@ -38,7 +39,8 @@ func TestStatusIsWhatTheCapturesShow(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				spec.Observe(&sipflow.Event{Kind: sipflow.Progress, Key: spec.Key, At: time.UnixMilli(ms), CallID: f[2], Method: f[3], Text: "\r\n" + f[4] + "\r\n\r\n"})
+				spec.Observe(&sipflow.Event{Kind: sipflow.Progress, Key: spec.Key, At: time.UnixMilli(ms), CallID: f[2], Method: f[3],
+					Text: "\r\n" + f[4] + "\r\n\r\n"})
 				want = strings.Replace(want, ">"+f[4]+"<", ">"+escape.Replace(f[4])+"<", 1)
 			}
 			got := b.do("GET", "/callcontroller/201/202")
@@ -53,7 +55,8 @@ func TestStatusIsReadUnderEveryNameOfTheUsers(t *testing.T) {
 	b := newBench(t, Config{}, nil)
 	b.do("POST", "/callcontroller/bob/alice?agent=200")
 	progress(b.last(t), "INVITE", "SIP/2.0 100 Trying")
-	for _, target := range []string{"201/200?agent=alice", "201@sipx.test/alice@SIPX.TEST?agent=200@sipx.test", "%62ob/sip:200?agent=200&sipMethod=invite"} {
+	for _, target := range []string{"201/200?agent=alice", "201@sipx.test/alice@SIPX.TEST?agent=200@sipx.test",
+		"%62ob/sip:200?agent=200&sipMethod=invite"} {
 		if got := texts(b.do("GET", "/callcontroller/"+target).Body.String()); len(got) != 1 {
 			t.Errorf("%s: %q", target, got)
 		}
@@ -100,7 +103,8 @@ func TestPollingIsCheap(t *testing.T) {
 
 	head := b.do("HEAD", "/callcontroller/201/202")
 	whole := b.do("GET", "/callcontroller/201/202")
-	if head.Code != 200 || head.Body.Len() != 0 || head.Header().Get("Content-Length") != fmt.Sprint(whole.Body.Len()) || head.Header().Get("ETag") != whole.Header().Get("ETag") {
+	if head.Code != 200 || head.Body.Len() != 0 || head.Header().Get("Content-Length") != fmt.Sprint(whole.Body.Len()) ||
+		head.Header().Get("ETag") != whole.Header().Get("ETag") {
 		t.Errorf("HEAD: %d %v", head.Code, head.Header())
 	}
 	restarted := newBench(t, Config{}, nil)

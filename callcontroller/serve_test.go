@@ -25,7 +25,8 @@ func TestAnswers(t *testing.T) {
 		{"post", "POST", "/callcontroller/201/202", 200, ""},
 		{"post, trailing slash", "POST", "/callcontroller/201/202/", 200, ""},
 		{"post refer, any case", "POST", "/callcontroller/201/202?sipMethod=ReFer", 200, ""},
-		{"post, empty parameters count as absent", "POST", "/callcontroller/201/202?agent=&timeout=&sipMethod=&resultCacheTime=&action=&subject=&confpin=&target=&isForwardingAllowed=", 200, ""},
+		{"post, empty parameters count as absent", "POST", "/callcontroller/201/202?agent=&timeout=&sipMethod=&resultCacheTime=&action=&" +
+			"subject=&confpin=&target=&isForwardingAllowed=", 200, ""},
 		{"post, unknown parameters", "POST", "/callcontroller/201/202?foo=bar&Timeout=-1&sipmethod=FOO&%zz=1&x=%zz", 200, ""},
 		{"post, action in any case", "POST", "/callcontroller/201/202?action=CALL", 200, ""},
 		{"get without a call", "GET", "/callcontroller/201/209", 200, emptyLines},
@@ -37,30 +38,39 @@ func TestAnswers(t *testing.T) {
 
 		{"post invite, any case", "POST", "/callcontroller/201/202?sipMethod=InVite", 200, ""},
 		{"unknown method", "POST", "/callcontroller/201/202?sipMethod=FOO", 406, xmlError("406", "Call Setup Method FOO not supported")},
-		{"method with markup", "POST", "/callcontroller/201/202?sipMethod=%3Cb%3E%26", 406, xmlError("406", "Call Setup Method &lt;b&gt;&amp; not supported")},
+		{"method with markup", "POST", "/callcontroller/201/202?sipMethod=%3Cb%3E%26", 406,
+			xmlError("406", "Call Setup Method &lt;b&gt;&amp; not supported")},
 		{"long method", "POST", "/callcontroller/201/202?sipMethod=" + long, 406, xmlError("406", "Call Setup Method "+cut+" not supported")},
 		{"action", "POST", "/callcontroller/201/202?action=foo&sipMethod=FOO", 400, xmlError("400", "Bad parameter action = foo")},
 		{"transfer without target", "POST", "/callcontroller/201/202?action=Transfer", 400, xmlError("400", "Need a transfer target parameter")},
-		{"transfer, empty target", "POST", "/callcontroller/201/202?action=transfer&target=&sipMethod=FOO", 400, xmlError("400", "Need a transfer target parameter")},
-		{"transfer, bad target", "POST", "/callcontroller/201/202?action=transfer&target=a%3Bb", 400, xmlError("400", "Bad parameter target = a;b")},
+		{"transfer, empty target", "POST", "/callcontroller/201/202?action=transfer&target=&sipMethod=FOO", 400,
+			xmlError("400", "Need a transfer target parameter")},
+		{"transfer, bad target", "POST", "/callcontroller/201/202?action=transfer&target=a%3Bb", 400,
+			xmlError("400", "Bad parameter target = a;b")},
 		{"transfer without a call", "POST", "/callcontroller/201/202?action=transfer&target=203", 406, xmlError("403", "Call not found.")},
 		{"timeout negative", "POST", "/callcontroller/201/202?timeout=-1", 400, xmlError("400", "Bad parameter timeout = -1")},
 		{"timeout no number", "POST", "/callcontroller/201/202?timeout=abc", 400, xmlError("400", "Bad parameter timeout = abc")},
 		{"timeout fraction", "POST", "/callcontroller/201/202?timeout=1.5", 400, xmlError("400", "Bad parameter timeout = 1.5")},
 		{"timeout exponent", "POST", "/callcontroller/201/202?timeout=1e9", 400, xmlError("400", "Bad parameter timeout = 1e9")},
 		{"timeout too long", "POST", "/callcontroller/201/202?timeout=3601", 400, xmlError("400", "Bad parameter timeout = 3601")},
-		{"timeout overflow", "POST", "/callcontroller/201/202?timeout=99999999999999999999", 400, xmlError("400", "Bad parameter timeout = 99999999999999999999")},
+		{"timeout overflow", "POST", "/callcontroller/201/202?timeout=99999999999999999999", 400,
+			xmlError("400", "Bad parameter timeout = 99999999999999999999")},
 		{"timeout with a space", "POST", "/callcontroller/201/202?timeout=+5", 400, xmlError("400", "Bad parameter timeout =  5")},
 		{"timeout, other digits", "POST", "/callcontroller/201/202?timeout=%D9%A3", 400, xmlError("400", "Bad parameter timeout = ٣")},
 		{"timeout, bad escape", "POST", "/callcontroller/201/202?timeout=1%zz", 400, xmlError("400", "Bad parameter timeout = 1%zz")},
 		{"timeout, first counts", "POST", "/callcontroller/201/202?timeout=-7&timeout=5", 400, xmlError("400", "Bad parameter timeout = -7")},
-		{"timeout before cache time", "POST", "/callcontroller/201/202?resultCacheTime=-1&timeout=-1", 400, xmlError("400", "Bad parameter timeout = -1")},
+		{"timeout before cache time", "POST", "/callcontroller/201/202?resultCacheTime=-1&timeout=-1", 400,
+			xmlError("400", "Bad parameter timeout = -1")},
 		{"cache time negative", "POST", "/callcontroller/201/202?resultCacheTime=-1", 400, xmlError("400", "Bad parameter resultCacheTime = -1")},
-		{"cache time too long", "POST", "/callcontroller/201/202?resultCacheTime=86401", 400, xmlError("400", "Bad parameter resultCacheTime = 86401")},
-		{"cache time before action", "POST", "/callcontroller/201/202?action=transfer&resultCacheTime=x", 400, xmlError("400", "Bad parameter resultCacheTime = x")},
-		{"subject with a line end", "POST", "/callcontroller/201/202?subject=a%0d%0aX-Evil:1%3C", 400, xmlError("400", "Bad parameter subject = a\r\nX-Evil:1&lt;")},
+		{"cache time too long", "POST", "/callcontroller/201/202?resultCacheTime=86401", 400,
+			xmlError("400", "Bad parameter resultCacheTime = 86401")},
+		{"cache time before action", "POST", "/callcontroller/201/202?action=transfer&resultCacheTime=x", 400,
+			xmlError("400", "Bad parameter resultCacheTime = x")},
+		{"subject with a line end", "POST", "/callcontroller/201/202?subject=a%0d%0aX-Evil:1%3C", 400,
+			xmlError("400", "Bad parameter subject = a\r\nX-Evil:1&lt;")},
 		{"subject with NUL", "POST", "/callcontroller/201/202?subject=a%00b", 400, xmlError("400", "Bad parameter subject = ab")},
-		{"subject not UTF-8", "POST", "/callcontroller/201/202?subject=%C0%AF", 400, xmlError("400", "Bad parameter subject = \uFFFD\uFFFD"+notUTF8)},
+		{"subject not UTF-8", "POST", "/callcontroller/201/202?subject=%C0%AF", 400,
+			xmlError("400", "Bad parameter subject = \uFFFD\uFFFD"+notUTF8)},
 		{"subject too long", "POST", "/callcontroller/201/202?subject=" + long, 400, xmlError("400", "Bad parameter subject = "+cut)},
 		{"subject, bad escape", "POST", "/callcontroller/201/202?subject=100%", 400, xmlError("400", "Bad parameter subject = 100%")},
 		{"confpin with a line end", "POST", "/callcontroller/201/202?confpin=1%0a", 400, xmlError("400", "Bad parameter confpin = 1\n")},
@@ -68,25 +78,35 @@ func TestAnswers(t *testing.T) {
 
 		{"unknown agent", "POST", "/callcontroller/nobody/202?timeout=-1", 403, xmlError("403", "could not find credentials for nobody")},
 		{"unknown agent, get", "GET", "/callcontroller/nobody/202", 403, xmlError("403", "could not find credentials for nobody")},
-		{"unknown agent given", "POST", "/callcontroller/201/202?agent=no%20body", 403, xmlError("403", "could not find credentials for no body")},
+		{"unknown agent given", "POST", "/callcontroller/201/202?agent=no%20body", 403,
+			xmlError("403", "could not find credentials for no body")},
 		{"agent, wrong case", "POST", "/callcontroller/ALICE/202", 403, xmlError("403", "could not find credentials for ALICE")},
-		{"agent of another domain", "POST", "/callcontroller/201@other.example/202", 403, xmlError("403", "could not find credentials for 201@other.example")},
+		{"agent of another domain", "POST", "/callcontroller/201@other.example/202", 403,
+			xmlError("403", "could not find credentials for 201@other.example")},
 		{"agent with markup", "POST", "/callcontroller/201/202?agent=%3Cb%3E%26x", 400, xmlError("400", "Bad parameter agent = &lt;b&gt;&amp;x")},
 		{"agent, bad escape", "POST", "/callcontroller/201/202?agent=a%zz", 400, xmlError("400", "Bad parameter agent = a%zz")},
 		{"agent not UTF-8", "POST", "/callcontroller/201/202?agent=%FC", 400, xmlError("400", "Bad parameter agent = \uFFFD"+notUTF8)},
 		{"calling user, malformed, is the agent", "POST", "/callcontroller/a%3Bb/202", 400, xmlError("400", "Bad parameter callingUser = a;b")},
-		{"calling user, malformed, agent given", "GET", "/callcontroller/a%3Fb/202?agent=201", 400, xmlError("400", "Bad parameter callingUser = a?b")},
-		{"called user, parameter", "POST", "/callcontroller/201/202;transport=tcp", 400, xmlError("400", "Bad parameter calledUser = 202;transport=tcp")},
-		{"called user, header", "POST", "/callcontroller/201/202%40sipx.test%3FReplaces%3Dabc", 400, xmlError("400", "Bad parameter calledUser = 202@sipx.test?Replaces=abc")},
-		{"called user, line end", "POST", "/callcontroller/201/a%0d%0aX-Evil:1", 400, xmlError("400", "Bad parameter calledUser = a\r\nX-Evil:1")},
+		{"calling user, malformed, agent given", "GET", "/callcontroller/a%3Fb/202?agent=201", 400,
+			xmlError("400", "Bad parameter callingUser = a?b")},
+		{"called user, parameter", "POST", "/callcontroller/201/202;transport=tcp", 400,
+			xmlError("400", "Bad parameter calledUser = 202;transport=tcp")},
+		{"called user, header", "POST", "/callcontroller/201/202%40sipx.test%3FReplaces%3Dabc", 400,
+			xmlError("400", "Bad parameter calledUser = 202@sipx.test?Replaces=abc")},
+		{"called user, line end", "POST", "/callcontroller/201/a%0d%0aX-Evil:1", 400,
+			xmlError("400", "Bad parameter calledUser = a\r\nX-Evil:1")},
 		{"called user, markup, get", "GET", "/callcontroller/201/%3Cx%3E", 400, xmlError("400", "Bad parameter calledUser = &lt;x&gt;")},
-		{"called user, port", "POST", "/callcontroller/201/x@10.3.0.21:5060", 400, xmlError("400", "Bad parameter calledUser = x@10.3.0.21:5060")},
+		{"called user, port", "POST", "/callcontroller/201/x@10.3.0.21:5060", 400,
+			xmlError("400", "Bad parameter calledUser = x@10.3.0.21:5060")},
 		{"called user, long", "POST", "/callcontroller/201/" + long, 400, xmlError("400", "Bad parameter calledUser = "+cut)},
-		{"called user, as escape() writes it", "POST", "/callcontroller/201/M%FCller", 400, xmlError("400", "Bad parameter calledUser = M\uFFFDller"+notUTF8)},
+		{"called user, as escape() writes it", "POST", "/callcontroller/201/M%FCller", 400,
+			xmlError("400", "Bad parameter calledUser = M\uFFFDller"+notUTF8)},
 		{"called user, blanks only", "POST", "/callcontroller/201/%20%C2%A0", 400, xmlError("400", "Bad parameter calledUser = ")},
 		{"called user, tab at its end", "POST", "/callcontroller/201/202%09", 400, xmlError("400", "Bad parameter calledUser = 202\t")},
-		{"called user, telephone context", "POST", "/callcontroller/201/tel:7042;phone-context=x", 400, xmlError("400", "Bad parameter calledUser = tel:7042;phone-context=x")},
-		{"calling before called, and before timeout", "POST", "/callcontroller/@/@?agent=201&timeout=x", 400, xmlError("400", "Bad parameter callingUser = @")},
+		{"called user, telephone context", "POST", "/callcontroller/201/tel:7042;phone-context=x", 400,
+			xmlError("400", "Bad parameter calledUser = tel:7042;phone-context=x")},
+		{"calling before called, and before timeout", "POST", "/callcontroller/@/@?agent=201&timeout=x", 400,
+			xmlError("400", "Bad parameter callingUser = @")},
 
 		{"put", "PUT", "/callcontroller/201/202", 405, xmlError("405", "Method PUT not allowed")},
 		{"put, before the agent", "PUT", "/callcontroller/nobody/202", 405, xmlError("405", "Method PUT not allowed")},
@@ -160,7 +180,8 @@ func TestRoutes(t *testing.T) {
 func TestCatalogueListsTheServices(t *testing.T) {
 	b := newBench(t, Config{Services: []Service{{"/dialout", "USER", "<Dial> & out"}}}, nil)
 	w := b.do("GET", "/")
-	for _, want := range []string{"<b> URI Prefix : /callcontroller</b>", "LOCAL-AND-REMOTE", "<b> URI Prefix : /dialout</b>", "&lt;Dial&gt; &amp; out"} {
+	for _, want := range []string{"<b> URI Prefix : /callcontroller</b>", "LOCAL-AND-REMOTE", "<b> URI Prefix : /dialout</b>",
+		"&lt;Dial&gt; &amp; out"} {
 		if !strings.Contains(w.Body.String(), want) {
 			t.Errorf("no %q in %s", want, w.Body)
 		}
@@ -232,7 +253,8 @@ func TestWhatAPostAsksFor(t *testing.T) {
 			if w := b.do("POST", "/callcontroller/"+tt.target); w.Code != 200 {
 				t.Fatalf("%d %s", w.Code, w.Body)
 			}
-			if diff := cmp.Diff(tt.want, b.last(t), cmpopts.IgnoreFields(sipflow.Spec{}, "Observe"), cmpopts.EquateComparable(netip.Addr{})); diff != "" {
+			if diff := cmp.Diff(tt.want, b.last(t), cmpopts.IgnoreFields(sipflow.Spec{}, "Observe"),
+				cmpopts.EquateComparable(netip.Addr{})); diff != "" {
 				t.Error(diff)
 			}
 		})

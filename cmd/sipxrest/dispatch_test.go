@@ -24,7 +24,8 @@ users: [users.yaml]
 dispatch:
   trunks: [{name: t1, sources: [192.0.2.1]}]
   rules:
-  - {id: hook, name: The hook, trunks: [t1], url: "` + server.URL + `", allow_http: true, allow_private: [127.0.0.1], hmac_secret: 0123456789abcdef}
+  - {id: hook, name: The hook, trunks: [t1], url: "` + server.URL +
+			`", allow_http: true, allow_private: [127.0.0.1], hmac_secret: 0123456789abcdef}
   - {id: static, numbers: ["300"], action: hangup, reject_status_code: 486, reject_reason: Closed}
   - {id: down, numbers: ["400"], url: "http://127.0.0.1:1", allow_http: true, allow_private: [127.0.0.1], fallback: 487}
 `,
@@ -39,11 +40,15 @@ dispatch:
 		code int
 		want []string
 	}{
-		{[]string{"--from", "1", "--to", "2", "--trunk", "t1"}, exitOK, []string{"rule hook (The hook)", "sipxrest.yaml:6: this one", "2 is none of its numbers",
-			"request POST " + server.URL, "X-Signature: [redacted]", `"to_user":"2"`, `"action":"transfer"`, "decision transfer: sip:+49301@sipx.test;user=phone is called, for at most 12s"}},
-		{[]string{"--from", "1", "--to", "2", "--source", "192.0.2.1", "--dry-run"}, exitOK, []string{"trunk t1", "decision that of the webhook, which was not asked"}},
+		{[]string{"--from", "1", "--to", "2", "--trunk", "t1"}, exitOK, []string{"rule hook (The hook)", "sipxrest.yaml:6: this one",
+			"2 is none of its numbers",
+			"request POST " + server.URL, "X-Signature: [redacted]", `"to_user":"2"`, `"action":"transfer"`,
+			"decision transfer: sip:+49301@sipx.test;user=phone is called, for at most 12s"}},
+		{[]string{"--from", "1", "--to", "2", "--source", "192.0.2.1", "--dry-run"}, exitOK,
+			[]string{"trunk t1", "decision that of the webhook, which was not asked"}},
 		{[]string{"--from", "1", "--to", "300"}, exitOK, []string{"decision hangup: 486 Closed", "the call comes by no trunk"}},
-		{[]string{"--from", "1", "--to", "300", "--trunk", "t1"}, exitOK, []string{"hook (The hook)", "it fits, but another says more of the call"}},
+		{[]string{"--from", "1", "--to", "300", "--trunk", "t1"}, exitOK,
+			[]string{"hook (The hook)", "it fits, but another says more of the call"}},
 		{[]string{"--from", "1", "--to", "400"}, exitFailed, []string{"failed webhook: ", "connection refused", "fallback hangup: 487"}},
 		{[]string{"--from", "1", "--to", "2"}, exitFailed, []string{"404 Not Found: no rule is for the call"}},
 		{[]string{"--from", "1", "--to", "2", "--source", "192.0.2.2"}, exitFailed, []string{"must prove who it is"}},

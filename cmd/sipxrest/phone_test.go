@@ -48,15 +48,19 @@ func TestPhoneUsersByTheCommandLine(t *testing.T) {
 		}
 	}
 	do("", "add a", 1) // no password
-	for _, args := range []string{"favorite sam kim", "unfavorite sam kim", "block sam kim", "unblock sam kim", "mute sam kim", "unmute sam kim",
-		"set kim --rename kimmy --pronoun she", "sip sam sip:1@a", "sip sam --none", "sip kimmy sip:202@pbx.example", "favorite 6F9619FF-8B86-D011-B42D-00C04FC964FF sam"} {
+	for _, args := range []string{"favorite sam kim", "unfavorite sam kim", "block sam kim", "unblock sam kim", "mute sam kim",
+		"unmute sam kim",
+		"set kim --rename kimmy --pronoun she", "sip sam sip:1@a", "sip sam --none", "sip kimmy sip:202@pbx.example",
+		"favorite 6F9619FF-8B86-D011-B42D-00C04FC964FF sam"} {
 		if out, stderr := do("", args, 0); out != "" || stderr != "database "+file+"\n" {
 			t.Errorf("%s: %q %q", args, out, stderr)
 		}
 	}
 	do("password4\n", "set-password kimmy", 0)
 	out, _ = do("", "list", 0)
-	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 2 || !strings.HasPrefix(lines[0], "6F9619FF-8B86-D011-B42D-00C04FC964FF kimmy ") || !strings.HasSuffix(lines[0], " sip:202@pbx.example") || !strings.HasSuffix(lines[1], " admin        Sam") {
+	if lines := strings.Split(strings.TrimSpace(out), "\n"); len(lines) != 2 ||
+		!strings.HasPrefix(lines[0], "6F9619FF-8B86-D011-B42D-00C04FC964FF kimmy ") || !strings.HasSuffix(lines[0], " sip:202@pbx.example") ||
+		!strings.HasSuffix(lines[1], " admin        Sam") {
 		t.Errorf("%q", lines)
 	}
 	do("", "delete kimmy", 0)
@@ -68,12 +72,15 @@ func TestPhoneUsersByTheCommandLine(t *testing.T) {
 func TestPhoneUsersAreImported(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
-	if err := os.WriteFile("users.yaml", []byte("- {user: \"201\", name: Bob, pin: \"1234\"}\n- {user: \"202\", pin-hash: 81dc9bdb52d04dc20036dbd8313ed055}\n"), 0o600); err != nil {
+	if err := os.WriteFile("users.yaml",
+		[]byte("- {user: \"201\", name: Bob, pin: \"1234\"}\n- {user: \"202\", pin-hash: 81dc9bdb52d04dc20036dbd8313ed055}\n"),
+		0o600); err != nil {
 		t.Fatal(err)
 	}
 	args := []string{"phone", "user", "import", "--domain", "a.test", "--users", "users.yaml", "--data-dir", dir}
 	code, out, stderr := command("", nil, append(args, "--password-from-pin")...)
-	if code != 0 || !regexp.MustCompile(`(?m)^201 \(PIN\)$`).MatchString(out) || !regexp.MustCompile(`(?m)^202 [A-Z2-7]{4}(-[A-Z2-7]{4}){3}$`).MatchString(out) {
+	if code != 0 || !regexp.MustCompile(`(?m)^201 \(PIN\)$`).MatchString(out) ||
+		!regexp.MustCompile(`(?m)^202 [A-Z2-7]{4}(-[A-Z2-7]{4}){3}$`).MatchString(out) {
 		t.Errorf("%d %q %s", code, out, stderr)
 	}
 	if strings.Contains(out+stderr, "1234") {
@@ -104,13 +111,15 @@ func TestPhoneUsersAreThoseOfTheService(t *testing.T) {
 		return code, stderr
 	}
 	file := filepath.Join(dir, "etc/data/phone.db")
-	if code, stderr := do("list", "--config", "etc/sipxrest.yaml"); code != 1 || !strings.Contains(stderr, "there is no database "+file+": sipxrest phone user add NAME makes it. Has the service another one?") {
+	if code, stderr := do("list", "--config", "etc/sipxrest.yaml"); code != 1 ||
+		!strings.Contains(stderr, "there is no database "+file+": sipxrest phone user add NAME makes it. Has the service another one?") {
 		t.Errorf("%d %s", code, stderr)
 	}
 	if _, err := os.Stat(filepath.Dir(file)); !os.IsNotExist(err) {
 		t.Errorf("it was made by looking at it: %v", err)
 	}
-	if code, stderr := do("add", "sam", "--password", "password1", "--config", "etc/sipxrest.yaml"); code != 0 || stderr != "database "+file+", which is new\n" {
+	if code, stderr := do("add", "sam", "--password", "password1", "--config", "etc/sipxrest.yaml"); code != 0 ||
+		stderr != "database "+file+", which is new\n" {
 		t.Errorf("%d %s", code, stderr)
 	}
 	t.Chdir("etc") // another folder to start from
@@ -128,13 +137,15 @@ func TestADatabaseOfAnotherUserSaysWhatToDo(t *testing.T) {
 
 func TestABrokenConfigurationIsNotTakenForNone(t *testing.T) {
 	t.Chdir(t.TempDir())
-	if code, _, stderr := command("", nil, "phone", "user", "list"); code != 1 || !strings.Contains(stderr, "There is no configuration here that says it: add --config FILE, or --database FILE") {
+	if code, _, stderr := command("", nil, "phone", "user", "list"); code != 1 ||
+		!strings.Contains(stderr, "There is no configuration here that says it: add --config FILE, or --database FILE") {
 		t.Errorf("%d %s", code, stderr)
 	}
 	if err := os.WriteFile("sipxrest.yaml", []byte("domain: a.test\nusrs: x\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := command("", nil, "phone", "user", "list"); code != 1 || !strings.Contains(stderr, `unknown key "usrs"`) || strings.Contains(stderr, "There is no configuration") {
+	if code, _, stderr := command("", nil, "phone", "user", "list"); code != 1 || !strings.Contains(stderr, `unknown key "usrs"`) ||
+		strings.Contains(stderr, "There is no configuration") {
 		t.Errorf("%d %s", code, stderr)
 	}
 }

@@ -124,7 +124,8 @@ users: [users.yaml]
 	if err := errors.Join(os.Remove(users), syscall.Mkfifo(users, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if code, _, stderr := command("", nil, "reload", "--config", file); code != 1 || !strings.Contains(stderr, "not reloaded: users: ") || !strings.Contains(stderr, "but a pipe") {
+	if code, _, stderr := command("", nil, "reload", "--config", file); code != 1 || !strings.Contains(stderr, "not reloaded: users: ") ||
+		!strings.Contains(stderr, "but a pipe") {
 		t.Errorf("sipxrest reload: code %d, %q", code, stderr)
 	}
 	p.waitFor("reload failed")
@@ -161,7 +162,8 @@ func TestTheUnitsReloadWaitsForTheOutcome(t *testing.T) {
 		t.Fatal(err)
 	}
 	config := regexp.MustCompile(`(?m)^ExecStart=/usr/bin/sipxrest serve (--config .*)$`).FindStringSubmatch(string(unit))
-	if config == nil || !strings.Contains(string(unit), "\nType=notify\n") || !strings.Contains(string(unit), "\nExecReload=/usr/bin/sipxrest reload "+config[1]+"\n") {
+	if config == nil || !strings.Contains(string(unit), "\nType=notify\n") || !strings.Contains(string(unit),
+		"\nExecReload=/usr/bin/sipxrest reload "+config[1]+"\n") {
 		t.Errorf("%s", unit)
 	}
 }

@@ -276,7 +276,8 @@ func TestAStartThatFailsNamesTheKeyAndLeavesNothingOpen(t *testing.T) {
 		{"SIP port in use", func(c *config.Config) { c.SIP.Listen = []string{"udp:127.0.0.1:0", "tcp:" + taken.Addr().String()} },
 			"sip.listen"},
 		{"foreign address", func(c *config.Config) { c.HTTP[0].Listen = "192.0.2.1:0" }, "this machine has the addresses"},
-		{"certificate missing", func(c *config.Config) { c.HTTP[0].TLS = &config.TLS{Cert: "/no.crt", Key: "/no.key"} }, "http: listener 1: certificate /no.crt"},
+		{"certificate missing", func(c *config.Config) { c.HTTP[0].TLS = &config.TLS{Cert: "/no.crt", Key: "/no.key"} },
+			"http: listener 1: certificate /no.crt"},
 		{"users missing", func(c *config.Config) { c.Users = []string{"/no.yaml"} }, "/no.yaml"},
 		{"invalid", func(c *config.Config) { c.Domain = "" }, "domain: missing"},
 	} {

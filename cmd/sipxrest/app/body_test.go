@@ -171,7 +171,8 @@ func TestAClientThatWaitsFor100IsAnsweredAtOnce(t *testing.T) {
 			conn := dial(t, s.Addrs()[0], "http/1.1")
 			calls := invites(p)
 			began := time.Now()
-			status, in := converse(t, conn, r.method+" "+r.path+" HTTP/1.1\r\nHost: "+host+"\r\nContent-Length: 3\r\nExpect: 100-continue\r\n"+rest+"\r\n")
+			status, in := converse(t, conn, r.method+" "+r.path+" HTTP/1.1\r\nHost: "+host+"\r\nContent-Length: 3\r\nExpect: 100-continue\r\n"+rest+
+				"\r\n")
 			if waited := time.Since(began); waited >= 2*time.Second {
 				t.Errorf("%d after %v", status, waited)
 			}
@@ -195,10 +196,12 @@ func TestAClientThatWaitsFor100IsAnsweredAtOnce(t *testing.T) {
 		})
 	}
 	conn := dial(t, s.Addrs()[0], "http/1.1")
-	if status, _ := converse(t, conn, "POST "+apptest.CallPath+" HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nExpect: 100-continue\r\n\r\n"); status != 413 {
+	if status, _ := converse(t, conn, "POST "+apptest.CallPath+" HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\nExpect: "+
+		"100-continue\r\n\r\n"); status != 413 {
 		t.Errorf("a long body that is held back: %d", status)
 	}
-	if status, _ := converse(t, dial(t, s.MetricsURL()), "POST /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\nExpect: 100-continue\r\n\r\n"); status != 100 {
+	if status, _ := converse(t, dial(t, s.MetricsURL()), "POST /metrics HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 3\r\nExpect: "+
+		"100-continue\r\n\r\n"); status != 100 {
 		t.Errorf("by the listener for metrics: %d", status)
 	}
 	// Over HTTP/2 the 100 is HEADERS before those of the answer.
@@ -224,7 +227,8 @@ func TestAClientThatWaitsFor100IsAnsweredAtOnce(t *testing.T) {
 func TestARequestThatIsGivenUpIsNoCall(t *testing.T) {
 	s, p := everything(t)
 	c := s.http2()
-	c.Must(c.Framer.WriteRSTStream(c.Begin("POST", apptest.CallPath, true, "content-length", "3", "authorization", basic), http2.ErrCodeCancel))
+	c.Must(c.Framer.WriteRSTStream(c.Begin("POST", apptest.CallPath, true, "content-length", "3", "authorization", basic),
+		http2.ErrCodeCancel))
 	if a := c.Await(c.Begin("POST", "/callcontroller/201/203", false, "authorization", basic)); a.Status != 200 {
 		t.Fatalf("%+v", a)
 	}

@@ -23,7 +23,8 @@ func TestClientsAreAnsweredByTheProtocolThatTheyOffer(t *testing.T) {
 			continue
 		}
 		secure++
-		for offer, want := range map[string]string{"http/1.0": "http/1.0", "http/1.1": "http/1.1", "h2,http/1.1": "h2", "http/1.0,http/1.1": "http/1.1", "": ""} {
+		for offer, want := range map[string]string{"http/1.0": "http/1.0", "http/1.1": "http/1.1", "h2,http/1.1": "h2",
+			"http/1.0,http/1.1": "http/1.1", "": ""} {
 			var offers []string
 			if offer != "" {
 				offers = strings.Split(offer, ",")
@@ -62,10 +63,12 @@ func TestMalformedRequestsAreToldWhatIsWrong(t *testing.T) {
 		status string
 		text   string
 	}{
-		{"POST " + apptest.CallPath + "%u20AC HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n" + body, "400 Bad Request", "% must be followed by two hexadecimal digits"},
+		{"POST " + apptest.CallPath + "%u20AC HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\n\r\n" + body, "400 Bad Request",
+			"% must be followed by two hexadecimal digits"},
 		{"GET /%zz HTTP/1.0\r\n\r\n", "400 Bad Request", "% must be followed by two hexadecimal digits"},
 		{"POST / HTTP/1.1\r\nContent-Length: 1048576\r\n\r\n" + body, "400 Bad Request", "missing required Host header"},
-		{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\nContent-Length: 1\r\n\r\n" + body, "400 Bad Request", "The request is malformed"},
+		{"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1048576\r\nContent-Length: 1\r\n\r\n" + body, "400 Bad Request",
+			"The request is malformed"},
 		{"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\n" + body, "501 Not Implemented", "only chunked is"},
 		{"GET / HTTP/1.1\r\nHost: x\r\nX: " + body + "\r\n\r\n", "431 Request Header Fields Too Large", "more than 16384 bytes"},
 		{"GET / HTTP/3.0\r\nHost: x\r\n\r\n", "505 HTTP Version Not Supported", "unsupported protocol version"},
@@ -75,7 +78,8 @@ func TestMalformedRequestsAreToldWhatIsWrong(t *testing.T) {
 			conn := dial(t, url)
 			go func() { _, _ = io.WriteString(conn, c.says) }()
 			answer, err := io.ReadAll(conn)
-			if status, _, _ := strings.Cut(strings.TrimPrefix(string(answer), "HTTP/1.1 "), "\r\n"); !strings.HasPrefix(status, c.status) || !strings.Contains(string(answer), c.text) || err != nil {
+			if status, _, _ := strings.Cut(strings.TrimPrefix(string(answer), "HTTP/1.1 "), "\r\n"); !strings.HasPrefix(status, c.status) ||
+				!strings.Contains(string(answer), c.text) || err != nil {
 				t.Errorf("%s, %.60q: %q, %v", url, c.says, answer, err)
 			}
 		}
@@ -86,7 +90,8 @@ func TestMalformedRequestsAreToldWhatIsWrong(t *testing.T) {
 func TestHTTPAtAnHTTPSListenerIsToldSo(t *testing.T) {
 	s := startPlain(t)
 	for _, body := range []string{"", strings.Repeat("x", 1<<20)} {
-		resp, err := s.client.Post(strings.Replace(s.Addrs()[0], "https://", "http://", 1)+apptest.CallPath, "text/plain", strings.NewReader(body))
+		resp, err := s.client.Post(strings.Replace(s.Addrs()[0], "https://", "http://", 1)+apptest.CallPath, "text/plain",
+			strings.NewReader(body))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -72,7 +72,8 @@ func TestTheControlSocketIsForTheServicesUserAlone(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(cfg.DataDir, controlFile)); !os.IsNotExist(err) {
 		t.Errorf("the socket is left: %v", err)
 	}
-	if err := askService(t.Context(), &cfg, http.MethodGet, "/status", controlWait, &told); err == nil || !strings.Contains(err.Error(), "no service answers") {
+	if err := askService(t.Context(), &cfg, http.MethodGet, "/status", controlWait, &told); err == nil || !strings.Contains(err.Error(),
+		"no service answers") {
 		t.Error(err)
 	}
 }
@@ -113,7 +114,8 @@ func TestACommandDoesNotWaitForEver(t *testing.T) {
 	defer deaf.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := askService(ctx, &config.Config{DataDir: dir}, http.MethodGet, "/status", reloadWait, nil); err == nil || !strings.Contains(err.Error(), "has not answered within 1m0s") {
+	if err := askService(ctx, &config.Config{DataDir: dir}, http.MethodGet, "/status", reloadWait, nil); err == nil ||
+		!strings.Contains(err.Error(), "has not answered within 1m0s") {
 		t.Error(err)
 	}
 }

@@ -73,7 +73,8 @@ func TestAPolicyGuardsWhomACallRings(t *testing.T) {
 			}
 			continue
 		}
-		if status != 403 || !strings.Contains(body, "<error-code>403</error-code>") || !strings.Contains(body, "is refused by policy no-premium, rule 2: premium") {
+		if status != 403 || !strings.Contains(body, "<error-code>403</error-code>") ||
+			!strings.Contains(body, "is refused by policy no-premium, rule 2: premium") {
 			t.Errorf("%s: %d %s", path, status, body)
 		}
 	}
@@ -190,7 +191,8 @@ func TestAPolicyIsThatOfTheUserWhoCalls(t *testing.T) {
 	if _, err := LoadUsers(&cfg, d); err != nil {
 		t.Fatal(err)
 	}
-	spec := sipflow.Spec{Key: sipflow.Key{Agent: "sam@" + cfg.Domain}, Credentials: sipflow.Credentials{Username: "201"}, Converse: &sipflow.Conversation{}}
+	spec := sipflow.Spec{Key: sipflow.Key{Agent: "sam@" + cfg.Domain}, Credentials: sipflow.Credentials{Username: "201"},
+		Converse: &sipflow.Conversation{}}
 	if err := d.allow(&spec, "09001234567@"+cfg.Domain); err == nil {
 		t.Error("sam may call a premium number")
 	}

@@ -48,10 +48,12 @@ func gatewayPhone(t *testing.T, s siptest.Script) (*siptest.Phone, string) {
 
 func newTelephones(t *testing.T, script siptest.Script, change func(*config.Config)) *telephones {
 	t.Helper()
-	script.Challenge = siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: "gateway.test", User: "trunk", Password: "gateway-secret"}
+	script.Challenge = siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: "gateway.test", User: "trunk",
+		Password: "gateway-secret"}
 	s := &telephones{}
 	var proxy, gateway string
-	s.conference, proxy = apptest.Phone(t, siptest.Script{Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: "sipx.test", User: "201", Password: "123"}})
+	s.conference, proxy = apptest.Phone(t, siptest.Script{Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"},
+		Realm: "sipx.test", User: "201", Password: "123"}})
 	s.gateway, gateway = gatewayPhone(t, script)
 	cfg := watched(t, proxy)
 	cfg.Trusted = nil
@@ -189,15 +191,19 @@ func TestWhatTheListenerRefusesOfTelephoneCalls(t *testing.T) {
 	}{
 		"method":       {"GET", "/dialout", "", nil, 405, "Allow", "POST"},
 		"method below": {"PUT", "/dialout/x", "", nil, 405, "Allow", "GET, HEAD, DELETE"},
-		"media type":   {"POST", "/dialout", orderJSON, func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, 415, "Content-Type", "application/json"},
-		"large":        {"POST", "/dialout", strings.Repeat(" ", 20<<10) + orderJSON, nil, 413, "Content-Type", "application/json"},
-		"larger":       {"POST", "/dialout", strings.Repeat(" ", 100<<10) + orderJSON, nil, 413, "Content-Type", "application/json"},
+		"media type": {"POST", "/dialout", orderJSON, func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, 415, "Content-Type",
+			"application/json"},
+		"large":  {"POST", "/dialout", strings.Repeat(" ", 20<<10) + orderJSON, nil, 413, "Content-Type", "application/json"},
+		"larger": {"POST", "/dialout", strings.Repeat(" ", 100<<10) + orderJSON, nil, 413, "Content-Type", "application/json"},
 		"large, of unknown length": {"POST", "/dialout", strings.Repeat(" ", 100<<10) + orderJSON, func(r *http.Request) { r.ContentLength = -1 },
 			413, "Content-Type", "application/json"},
-		"nobody":     {"POST", "/dialout", orderJSON, func(r *http.Request) { r.Header.Del("Authorization") }, 401, "Content-Type", "text/plain; charset=utf-8"},
-		"wrong PIN":  {"POST", "/dialout", orderJSON, func(r *http.Request) { r.SetBasicAuth("201", "1") }, 401, "Content-Type", "text/plain; charset=utf-8"},
-		"other site": {"POST", "/dialout", orderJSON, func(r *http.Request) { r.Header.Set("Origin", "https://evil.test") }, 403, "Content-Type", "text/plain; charset=utf-8"},
-		"unknown":    {"GET", "/dialout/x", "", nil, 404, "Content-Type", "application/json"},
+		"nobody": {"POST", "/dialout", orderJSON, func(r *http.Request) { r.Header.Del("Authorization") }, 401, "Content-Type",
+			"text/plain; charset=utf-8"},
+		"wrong PIN": {"POST", "/dialout", orderJSON, func(r *http.Request) { r.SetBasicAuth("201", "1") }, 401, "Content-Type",
+			"text/plain; charset=utf-8"},
+		"other site": {"POST", "/dialout", orderJSON, func(r *http.Request) { r.Header.Set("Origin", "https://evil.test") }, 403, "Content-Type",
+			"text/plain; charset=utf-8"},
+		"unknown": {"GET", "/dialout/x", "", nil, 404, "Content-Type", "application/json"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var change []func(*http.Request)
@@ -314,7 +320,8 @@ func TestTalkIsToldWhyATelephoneIsNotCalled(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	lab.Until("rejected at Nextcloud", 10*time.Second, func() bool { return slices.Contains(lab.Cloud.Rejected(), id) })
-	if _, err := lab.Cloud.Dialout("1", "+499001234567", talktest.Options(102)); err == nil || !strings.Contains(err.Error(), "not_allowed") || !strings.Contains(err.Error(), "premium") {
+	if _, err := lab.Cloud.Dialout("1", "+499001234567", talktest.Options(102)); err == nil || !strings.Contains(err.Error(), "not_allowed") ||
+		!strings.Contains(err.Error(), "premium") {
 		t.Errorf("premium: %v", err)
 	}
 }

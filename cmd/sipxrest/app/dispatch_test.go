@@ -47,16 +47,19 @@ func TestACallThatComesInIsDispatched(t *testing.T) {
 	url, events := apptest.Webhook(t, `{"room_name":"support","metadata":"ticket 7"}`)
 	_, room := apptest.Phone(t, siptest.Script{HangUpAfter: 200 * time.Millisecond})
 	caller, _ := apptest.Phone(t, siptest.Script{})
-	s := start(t, dispatching(t, room, fmt.Sprintf("{id: r, url: %s, allow_http: true, allow_private: [127.0.0.1], numbers: ['5000'], events: [answered, ended]}", url)))
+	s := start(t, dispatching(t, room,
+		fmt.Sprintf("{id: r, url: %s, allow_http: true, allow_private: [127.0.0.1], numbers: ['5000'], events: [answered, ended]}", url)))
 	if err := call(t, caller, "sip:5000@"+s.sip()); err != nil {
 		t.Fatal(err)
 	}
 	invite := apptest.NextEvent(t, events)
-	if invite["event"] != "invite" || invite["to_user"] != "5000" || invite["from_user"] != "201" || invite["trunk_id"] != "here" || invite["source_ip"] != "127.0.0.1" {
+	if invite["event"] != "invite" || invite["to_user"] != "5000" || invite["from_user"] != "201" || invite["trunk_id"] != "here" ||
+		invite["source_ip"] != "127.0.0.1" {
 		t.Errorf("%v", invite)
 	}
 	answered, ended := apptest.NextEvent(t, events), apptest.NextEvent(t, events)
-	if answered["event"] != "answered" || answered["call_id"] != invite["call_id"] || answered["metadata"] != "ticket 7" || answered["answered_at"] == "" {
+	if answered["event"] != "answered" || answered["call_id"] != invite["call_id"] || answered["metadata"] != "ticket 7" ||
+		answered["answered_at"] == "" {
 		t.Errorf("%v", answered)
 	}
 	if ended["event"] != "ended" || ended["ended_by"] != "target" || ended["sip_code"] != 200.0 || ended["duration"].(float64) < 0.1 {
@@ -68,8 +71,11 @@ func TestACallThatComesInIsDispatched(t *testing.T) {
 	s.log.WaitFor(t, `metadata="ticket 7"`)
 	s.log.WaitFor(t, "no rule is for it")
 	for _, want := range []string{
-		`level=INFO msg="call ended" flow=dispatch calling=201@[^ ]+ called=5000@[^ ]+ peer=127.0.0.1 call_ids="\[[^ ]+ [^ ]+\]" outcome=connected ended_by=called took=\S+ call=\S+ trunk=here rule=r code=200 duration=\S+ action=answer room=support metadata="ticket 7"\n`,
-		`level=INFO msg="call ended" flow=dispatch calling=201@[^ ]+ called=5001@[^ ]+ peer=127.0.0.1 call_ids=\[[^ ]+\] outcome=refused_4xx ended_by=service took=\S+ call=\S+ trunk=here code=404 error="no rule is for it"\n`,
+		`level=INFO msg="call ended" flow=dispatch calling=201@[^ ]+ called=5000@[^ ]+ peer=127.0.0.1 call_ids="\[[^ ]+ [^ ]+\]" ` +
+			`outcome=connected ended_by=called took=\S+ call=\S+ trunk=here rule=r code=200 duration=\S+ action=answer room=support ` +
+			`metadata="ticket 7"\n`,
+		`level=INFO msg="call ended" flow=dispatch calling=201@[^ ]+ called=5001@[^ ]+ peer=127.0.0.1 call_ids=\[[^ ]+\] outcome=refused_4xx ` +
+			`ended_by=service took=\S+ call=\S+ trunk=here code=404 error="no rule is for it"\n`,
 	} {
 		if n := len(regexp.MustCompile(want).FindAllString(s.log.String(), -1)); n != 1 {
 			t.Errorf("%d lines %s:\n%s", n, want, s.log)
@@ -84,7 +90,8 @@ func TestACallThatComesInIsDispatched(t *testing.T) {
 	}
 	text, _ := io.ReadAll(resp.Body)
 	resp.Body.Close()
-	for _, want := range []string{`sipxrest_dispatch_decisions_total{decision="answer"} 1`, `sipxrest_dispatch_decisions_total{decision="no_rule"} 1`,
+	for _, want := range []string{`sipxrest_dispatch_decisions_total{decision="answer"} 1`,
+		`sipxrest_dispatch_decisions_total{decision="no_rule"} 1`,
 		`sipxrest_dispatch_webhook_seconds_count 1`, `sipxrest_dispatch_events_total{result="delivered"} 2`, `sipxrest_dispatch_rules 1`} {
 		if !strings.Contains(string(text), want) {
 			t.Errorf("/metrics has no %s", want)
@@ -137,7 +144,8 @@ func TestRulesOfTheConfigurationAreReadOnSIGHUP(t *testing.T) {
 	dir := t.TempDir()
 	apptest.Write(t, dir, "users.yaml", apptest.UsersYAML)
 	written := func(code string) string {
-		return apptest.Write(t, dir, "sipxrest.yaml", apptest.Minimal+"data-dir: data\nsip: {listen: ['udp:127.0.0.1:0'], outbound-proxy: ['sip:"+room+"']}\ntrusted: []\n"+
+		return apptest.Write(t, dir, "sipxrest.yaml", apptest.Minimal+"data-dir: data\nsip: {listen: ['udp:127.0.0.1:0'], outbound-proxy: ['sip:"+
+			room+"']}\ntrusted: []\n"+
 			"http: [{listen: '127.0.0.1:0', auth: pin}, {listen: '127.0.0.1:0', auth: pin}]\n"+
 			"dispatch: {trunks: [{name: here, sources: [127.0.0.1]}], rules: [{id: r, action: hangup, reject_status_code: "+code+"}]}\n")
 	}
@@ -193,7 +201,9 @@ func TestProxiesThatAreATrunkAreNotTrustedOverHTTP(t *testing.T) {
 }
 
 func TestUsersCallInTheirOwnNamesOnly(t *testing.T) {
-	users, err := restauth.LoadUsers(restauth.UsersConfig{Domain: "sipx.test", Files: []string{apptest.Write(t, t.TempDir(), "users.yaml", "- {user: \"201\", aliases: [bob], pin: \"1\"}\n- {user: \"202\", pin: \"1\"}\n")}})
+	users, err := restauth.LoadUsers(restauth.UsersConfig{Domain: "sipx.test",
+		Files: []string{apptest.Write(t, t.TempDir(), "users.yaml", "- {user: \"201\", aliases: [bob], pin: \"1\"}\n- {user: \"202\", "+
+			"pin: \"1\"}\n")}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -202,7 +212,8 @@ func TestUsersCallInTheirOwnNamesOnly(t *testing.T) {
 	for _, c := range []struct {
 		user, name string
 		owns       bool
-	}{{"201", "201", true}, {"201", "bob", true}, {"bob", "201", true}, {"201", "202", false}, {"201", "", false}, {"201", "911", false}, {"gone", "201", false}, {"gone", "gone", false}} {
+	}{{"201", "201", true}, {"201", "bob", true}, {"bob", "201", true}, {"201", "202", false}, {"201", "", false}, {"201", "911", false},
+		{"gone", "201", false}, {"gone", "gone", false}} {
 		if got := d.owns(c.user, c.name); got != c.owns {
 			t.Errorf("%s calls as %q: %v", c.user, c.name, got)
 		}
@@ -218,5 +229,7 @@ func TestATargetThatAsksForAPasswordIsToldToTheOperator(t *testing.T) {
 	if err := call(t, caller, "sip:5000@"+s.sip()); err == nil {
 		t.Error("the call is connected")
 	}
-	s.log.WaitFor(t, `it asks for a SIP password, and nobody's is configured for such calls: name a user with one in dispatch.agent" agent="" sip-user="" method=INVITE`)
+	s.log.WaitFor(t,
+		`it asks for a SIP password, and nobody's is configured for such calls: name a user with one in dispatch.agent" agent="" sip-user="" `+
+			`method=INVITE`)
 }

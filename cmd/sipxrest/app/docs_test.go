@@ -97,7 +97,8 @@ func TestTheDocumentsNameTestsThatExist(t *testing.T) {
 			switch open := strings.Contains(line, "| — "); {
 			case len(cells) != 3:
 				t.Errorf("%s:%d: a row has three cells, this one %d", doc, i+1, len(cells))
-			case (len(namedTest.FindAllString(cells[2], -1)) == 0) != open, strings.Count(cells[2], "`") != 2*len(namedTest.FindAllString(cells[2], -1)):
+			case (len(namedTest.FindAllString(cells[2], -1)) == 0) != open,
+				strings.Count(cells[2], "`") != 2*len(namedTest.FindAllString(cells[2], -1)):
 				t.Errorf("%s:%d: a row names tests only, or says after “—” why it has none", doc, i+1)
 			}
 		}

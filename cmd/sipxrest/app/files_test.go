@@ -20,16 +20,17 @@ import (
 // names it. It would keep whoever opens it waiting for a writer.
 func TestNoFileThatIsReadMayBeAPipe(t *testing.T) {
 	for what, text := range map[string]string{
-		"sipxrest.yaml":       "",
-		"users.yaml":          apptest.Minimal,
-		"http.crt":            apptest.Minimal + `http: [{listen: "127.0.0.1:0", tls: {cert: http.crt, key: http.key}}]`,
-		"http.key":            apptest.Minimal + `http: [{listen: "127.0.0.1:0", tls: {cert: http.crt, key: http.key}}]`,
-		"ca.crt":              apptest.Minimal + `sip: {listen: ["udp:127.0.0.1:0"], tls: {ca: ca.crt}}`,
-		"sip.crt":             apptest.Minimal + `sip: {listen: ["tls:127.0.0.1:0"], tls: {cert: sip.crt, key: http.key}}`,
-		"talk.crt":            apptest.Minimal + `dialout: {gateway: {uri: "sip:127.0.0.1"}, target: "201", ca: talk.crt}`,
-		"rules/a.yaml":        apptest.Minimal + `dispatch: {rules-dir: rules}`,
-		"hook-ca.crt":         apptest.Minimal + `dispatch: {rules: [{id: a, url: "https://a.example/", ca_file: hook-ca.crt}]}`,
-		"hook.crt":            apptest.Minimal + `dispatch: {rules: [{id: a, url: "https://a.example/", client_cert: hook.crt, client_key: http.key}]}`,
+		"sipxrest.yaml": "",
+		"users.yaml":    apptest.Minimal,
+		"http.crt":      apptest.Minimal + `http: [{listen: "127.0.0.1:0", tls: {cert: http.crt, key: http.key}}]`,
+		"http.key":      apptest.Minimal + `http: [{listen: "127.0.0.1:0", tls: {cert: http.crt, key: http.key}}]`,
+		"ca.crt":        apptest.Minimal + `sip: {listen: ["udp:127.0.0.1:0"], tls: {ca: ca.crt}}`,
+		"sip.crt":       apptest.Minimal + `sip: {listen: ["tls:127.0.0.1:0"], tls: {cert: sip.crt, key: http.key}}`,
+		"talk.crt":      apptest.Minimal + `dialout: {gateway: {uri: "sip:127.0.0.1"}, target: "201", ca: talk.crt}`,
+		"rules/a.yaml":  apptest.Minimal + `dispatch: {rules-dir: rules}`,
+		"hook-ca.crt":   apptest.Minimal + `dispatch: {rules: [{id: a, url: "https://a.example/", ca_file: hook-ca.crt}]}`,
+		"hook.crt": apptest.Minimal +
+			`dispatch: {rules: [{id: a, url: "https://a.example/", client_cert: hook.crt, client_key: http.key}]}`,
 		"phone.db":            apptest.Minimal + `phone: {enabled: true, database: phone.db}`,
 		"domain-config":       "--conf-dir",
 		"sipxrest-config.xml": "--conf-dir",
@@ -47,7 +48,8 @@ func TestNoFileThatIsReadMayBeAPipe(t *testing.T) {
 			apptest.Write(t, dir, "users.yaml", apptest.UsersYAML)
 			apptest.Write(t, dir, "http.crt", string(cert))
 			apptest.Write(t, dir, "http.key", string(key))
-			src := config.Source{File: apptest.Write(t, dir, "sipxrest.yaml", text), Set: []config.Setting{{Flag: "--data-dir", Key: "data-dir", Value: dir}}}
+			src := config.Source{File: apptest.Write(t, dir, "sipxrest.yaml", text),
+				Set: []config.Setting{{Flag: "--data-dir", Key: "data-dir", Value: dir}}}
 			if !strings.Contains(text, "http: ") && text != "" {
 				src.Set = append(src.Set, config.Setting{Flag: "--set", Key: "http", Value: "[{listen: '127.0.0.1:0', tls: {}}]"})
 			}

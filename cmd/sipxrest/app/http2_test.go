@@ -39,7 +39,8 @@ func TestMalformedRequestsAreAnsweredOverHTTP2(t *testing.T) {
 			t.Errorf("%q with a body: reset with %s behind the answer", path, a.Reset)
 		}
 	}
-	if a := *c.Await(c.Begin("GET", "/callcontroller/201/M%FCller", false)); a.Status != 400 || !strings.Contains(a.Body, "calledUser = M\uFFFDller: it is not UTF-8") {
+	if a := *c.Await(c.Begin("GET", "/callcontroller/201/M%FCller", false)); a.Status != 400 ||
+		!strings.Contains(a.Body, "calledUser = M\uFFFDller: it is not UTF-8") {
 		t.Errorf("what is well-formed, but no UTF-8: %+v", a)
 	}
 	if a := *c.Await(c.Begin("GET", "/", false)); a.Status != 200 {

@@ -137,7 +137,8 @@ func TestFailedLoginsAreCountedByReason(t *testing.T) {
 	s.do("GET", s.Addrs()[0]+apptest.CallPath, "201", "wrong")
 	s.do("GET", s.Addrs()[0]+apptest.CallPath, "201", "123")
 	s.do("GET", s.Addrs()[1]+apptest.CallPath, "201", "123")
-	for reason, want := range map[string]float64{"no_credentials": 1, "wrong_pin": 1, "basic_in_clear": 1, "stale_nonce": 0, "too_many_guesses": 0} {
+	for reason, want := range map[string]float64{"no_credentials": 1, "wrong_pin": 1, "basic_in_clear": 1, "stale_nonce": 0,
+		"too_many_guesses": 0} {
 		if got := s.metric(`sipxrest_auth_failures_total{reason="` + reason + `"}`); got != want {
 			t.Errorf("%s: %v, want %v", reason, got, want)
 		}
@@ -241,7 +242,8 @@ func TestNothingIsWatchedByDefault(t *testing.T) {
 // Who asks twice for the same call has one, and no refusal. Who asks for one that
 // no proxy takes is counted where the alert looks.
 func TestARepeatedCallIsNoRefusalAndAnUnreachableOneIsSeen(t *testing.T) {
-	_, addr := apptest.Phone(t, siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{{Line: "SIP/2.0 200 OK", State: "terminated;reason=noresource"}}}})
+	_, addr := apptest.Phone(t,
+		siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{{Line: "SIP/2.0 200 OK", State: "terminated;reason=noresource"}}}})
 	s := start(t, watched(t, addr))
 	for range 2 {
 		if resp := s.do("POST", s.Addrs()[1]+apptest.CallPath); resp.StatusCode != 200 {
@@ -358,7 +360,8 @@ func TestAlertRulesAreComplete(t *testing.T) {
 	unreachable := ""
 	for _, g := range file.Groups {
 		for _, r := range g.Rules {
-			if r.Alert == "" || r.Expr == "" || r.For == "" || r.Labels["severity"] == "" || r.Annotations["summary"] == "" || r.Annotations["description"] == "" {
+			if r.Alert == "" || r.Expr == "" || r.For == "" || r.Labels["severity"] == "" || r.Annotations["summary"] == "" ||
+				r.Annotations["description"] == "" {
 				t.Errorf("incomplete: %+v", r)
 			}
 			if slices.Contains(names, r.Alert) {

@@ -55,7 +55,8 @@ func withPhone(t *testing.T) (cfg config.Config, tokens [2]string, users [2]webp
 func (s *service) socket(base, token, path string) *websocket.Conn {
 	s.t.Helper()
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
-	ws, res, err := websocket.Dial(s.t.Context(), base+path, &websocket.DialOptions{HTTPClient: client, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+	ws, res, err := websocket.Dial(s.t.Context(), base+path, &websocket.DialOptions{HTTPClient: client,
+		HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
 	if err != nil {
 		s.t.Fatal(res, err)
 	}
@@ -260,7 +261,8 @@ func TestPhoneCallsASIPPhone(t *testing.T) {
 	if n := len(desk.Requests("INVITE")); n != 1 {
 		t.Errorf("%d INVITEs for the phone", n)
 	}
-	if st := s.phone.Stats(); st.ToPhones != 2 || st.Answered != 1 || st.Outcomes[webphone.Declined] != 1 || st.Outcomes[webphone.Completed] != 1 {
+	if st := s.phone.Stats(); st.ToPhones != 2 || st.Answered != 1 || st.Outcomes[webphone.Declined] != 1 ||
+		st.Outcomes[webphone.Completed] != 1 {
 		t.Errorf("%+v", st)
 	}
 	r := metrics.New(metrics.Build{})
@@ -268,7 +270,8 @@ func TestPhoneCallsASIPPhone(t *testing.T) {
 	answer := httptest.NewRecorder()
 	r.Handler(func() []string { return nil }).ServeHTTP(answer, httptest.NewRequest("GET", "/metrics", nil))
 	text := answer.Body.String()
-	for _, want := range []string{`sipxrest_phone_sip_calls_total{direction="to"} 2`, `sipxrest_phone_rtp_ports{state="all"} 500`, `sipxrest_phone_rtp_packets_total{what="sent"}`} {
+	for _, want := range []string{`sipxrest_phone_sip_calls_total{direction="to"} 2`, `sipxrest_phone_rtp_ports{state="all"} 500`,
+		`sipxrest_phone_rtp_packets_total{what="sent"}`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %s in the metrics", want)
 		}

@@ -162,7 +162,8 @@ func TestTheLogNamesTheKeysThatWaitForARestart(t *testing.T) {
 	}{
 		{"nothing", plain, nil},
 		{"a default written out", plain + "drain: 30s\ncall: {timeout: 180s}\n", nil},
-		{"what is taken at once", strings.Replace(rules, "%s", ", agent: \"201\"", 1) + "policy: no-premium\ndial: {country: DE}\nphone: {calls: false}\n", nil},
+		{"what is taken at once", strings.Replace(rules, "%s", ", agent: \"201\"", 1) + "policy: no-premium\ndial: {country: DE}\nphone: " +
+			"{calls: false}\n", nil},
 		{"others", plain + "realm: other\ndrain: 5s\nlimits: {calls: 7}\nphone: {enabled: true, plain-http: true}\n",
 			[]string{"realm", "limits.calls", "drain", "phone.enabled", "phone.plain-http"}},
 		{"in lists", plain + "allowed-origins: [https://a.test]\nsip: {listen: ['tcp:127.0.0.1:0']}\n",
@@ -253,7 +254,8 @@ func TestAStatusIsNeverTooLongForSystemd(t *testing.T) {
 func TestPartsEndInTheReverseOfTheirStart(t *testing.T) {
 	a := &App{}
 	var ended []string
-	for _, f := range []feature{{name: "SIP", stage: stageSIP}, {name: "users"}, {name: "HTTP", stage: stageListeners}, {name: "DNS"}, {name: "webhooks", stage: stageWebhooks}} {
+	for _, f := range []feature{{name: "SIP", stage: stageSIP}, {name: "users"}, {name: "HTTP", stage: stageListeners}, {name: "DNS"},
+		{name: "webhooks", stage: stageWebhooks}} {
 		f.run = func(ctx context.Context) error { <-ctx.Done(); ended = append(ended, f.name); return nil }
 		f.stop = func() { ended = append(ended, "stop "+f.name) }
 		a.add(f)
@@ -263,7 +265,8 @@ func TestPartsEndInTheReverseOfTheirStart(t *testing.T) {
 		p.start(f)
 	}
 	p.end()
-	if got, want := strings.Join(ended, ", "), "stop SIP, SIP, stop webhooks, webhooks, stop HTTP, HTTP, stop DNS, DNS, stop users, users"; got != want {
+	if got, want := strings.Join(ended, ", "),
+		"stop SIP, SIP, stop webhooks, webhooks, stop HTTP, HTTP, stop DNS, DNS, stop users, users"; got != want {
 		t.Errorf("%s\nwant %s", got, want)
 	}
 }

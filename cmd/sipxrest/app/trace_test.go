@@ -44,7 +44,8 @@ func TestACallIsTraced(t *testing.T) {
 		}
 	}))
 	defer receiver.Close()
-	_, addr := apptest.Phone(t, siptest.Script{Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: "sipx.test", Password: "123"},
+	_, addr := apptest.Phone(t, siptest.Script{Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: "sipx.test",
+		Password: "123"},
 		Refer: siptest.Refer{Notify: []siptest.Notify{{Line: "SIP/2.0 200 OK", State: "terminated;reason=noresource"}}}})
 	cfg := watched(t, addr)
 	cfg.Trace.Endpoint = receiver.URL
@@ -75,7 +76,8 @@ func TestACallIsTraced(t *testing.T) {
 func TestAReceiverThatIsAwayCostsNoCalls(t *testing.T) {
 	gone := httptest.NewServer(http.NotFoundHandler())
 	gone.Close()
-	_, addr := apptest.Phone(t, siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{{Line: "SIP/2.0 200 OK", State: "terminated;reason=noresource"}}}})
+	_, addr := apptest.Phone(t,
+		siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{{Line: "SIP/2.0 200 OK", State: "terminated;reason=noresource"}}}})
 	cfg := watched(t, addr)
 	cfg.Trace.Endpoint = gone.URL
 	s := start(t, cfg)
@@ -95,14 +97,16 @@ func TestAReceiverThatIsAwayCostsNoCalls(t *testing.T) {
 }
 
 func TestTracingIsChecked(t *testing.T) {
-	for endpoint, want := range map[string]string{"127.0.0.1:4318": "want the URL of an OTLP receiver", "http://u:p@x": "OTEL_EXPORTER_OTLP_HEADERS"} {
+	for endpoint, want := range map[string]string{"127.0.0.1:4318": "want the URL of an OTLP receiver",
+		"http://u:p@x": "OTEL_EXPORTER_OTLP_HEADERS"} {
 		cfg := testConfig(t, "127.0.0.1:5060")
 		cfg.Trace.Endpoint = endpoint
 		if err := cfg.Validate(); err == nil || !strings.Contains(err.Error(), "trace.endpoint: "+want) && !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v", endpoint, err)
 		}
 	}
-	if _, err := config.Load(config.Source{Set: []config.Setting{{Flag: "--set", Key: "trace.sample", Value: "10"}}}); err == nil || !strings.Contains(err.Error(), "0.1 for a tenth") {
+	if _, err := config.Load(config.Source{Set: []config.Setting{{Flag: "--set", Key: "trace.sample", Value: "10"}}}); err == nil ||
+		!strings.Contains(err.Error(), "0.1 for a tenth") {
 		t.Errorf("%v", err)
 	}
 }
@@ -113,7 +117,8 @@ func TestADomainThatIsNotInDNSBringsAdvice(t *testing.T) {
 	if got := adviceFor(&cfg); !strings.Contains(got, "trusted: [192.0.2.7]") {
 		t.Error(got)
 	}
-	for _, proxy := range []string{"sip:127.0.0.1:5060", "sip:127.0.0.2", "sip:[::1]:5060", "sip:[::ffff:127.0.0.1]", "sip:localhost", "sip:0.0.0.0"} {
+	for _, proxy := range []string{"sip:127.0.0.1:5060", "sip:127.0.0.2", "sip:[::1]:5060", "sip:[::ffff:127.0.0.1]", "sip:localhost",
+		"sip:0.0.0.0"} {
 		// Everybody on the machine would be let in without a PIN.
 		cfg.SIP.OutboundProxy = []string{proxy}
 		if got := adviceFor(&cfg); !strings.Contains(got, "trusted: [192.0.2.1]") || !strings.Contains(got, "loopback") {

@@ -57,7 +57,8 @@ func newTown(t *testing.T, users int, adjust func(*config.Config)) *town {
 		cfg.Users[kind] = "x" // as which the phones call
 		for j := range perKind {
 			c, front := w.relay.socket()
-			w.phones = append(w.phones, siptest.NewPhone(c, siptest.Account{User: kind, Domain: "sipx.test", Password: "x", Proxy: proxyFront}, script))
+			w.phones = append(w.phones, siptest.NewPhone(c, siptest.Account{User: kind, Domain: "sipx.test", Password: "x", Proxy: proxyFront},
+				script))
 			for u := j; u < users; u += perKind {
 				user := fmt.Sprint(kind, u)
 				cfg.Users[user], cfg.Locations[user] = "x", "sip:"+user+"@"+front.String()

@@ -125,7 +125,8 @@ phone: {enabled: true}
 			t.Errorf("it does not say %s:\n%s", want, problems)
 		}
 	}
-	for name, mode := range map[string]fs.FileMode{"shut": 0o711, "data": 0o777, "sipxrest.yaml": 0o644, "users.yaml": 0o644, "a.crt": 0o644, "shut/a.key": 0o644,
+	for name, mode := range map[string]fs.FileMode{"shut": 0o711, "data": 0o777, "sipxrest.yaml": 0o644, "users.yaml": 0o644, "a.crt": 0o644,
+		"shut/a.key":   0o644,
 		"rules/r.yaml": 0o644, "data/phone.db": 0o666} {
 		chmod(name, mode)
 	}

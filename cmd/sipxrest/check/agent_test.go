@@ -174,7 +174,8 @@ func TestProbesAreThoseOfAnotherStack(t *testing.T) {
 	secure := sipflow.TLS{Authorities: func() *x509.CertPool { return roots }, Certificate: func() *tls.Certificate { return &pair }}
 	for _, host := range []string{"127.0.0.1", "::1"} {
 		for _, transport := range []string{"udp", "tcp", "tls"} {
-			for _, p := range []sipflow.Probe{{Method: "OPTIONS"}, {Method: "OPTIONS", Domain: "sipx.test"}, {Method: "REGISTER", Domain: "sipx.test", As: alice}} {
+			for _, p := range []sipflow.Probe{{Method: "OPTIONS"}, {Method: "OPTIONS", Domain: "sipx.test"},
+				{Method: "REGISTER", Domain: "sipx.test", As: alice}} {
 				t.Run(fmt.Sprint(transport, " ", host, " ", p.Method, p.Domain), func(t *testing.T) {
 					var seen *tls.Config
 					if transport == "tls" { // it wants our certificate, too
@@ -207,7 +208,8 @@ func TestProbesAreThoseOfAnotherStack(t *testing.T) {
 					if p.As.Address != "" {
 						from = "<sip:201@sipx.test>;tag="
 					}
-					for _, want := range []string{p.Method + " " + uri + " SIP/2.0\r\n", "\r\nFrom: " + from, route, ";rport", "\r\nMax-Forwards: 70\r\n", "\r\nAccept: application/sdp\r\n",
+					for _, want := range []string{p.Method + " " + uri + " SIP/2.0\r\n", "\r\nFrom: " + from, route, ";rport", "\r\nMax-Forwards: 70\r\n",
+						"\r\nAccept: application/sdp\r\n",
 						"branch=z9hG4bK.", "\r\nVia: SIP/2.0/" + strings.ToUpper(transport) + " " + net.JoinHostPort(host, "")} {
 						if !strings.Contains(text, want) {
 							t.Errorf("%q is missing in\n%s", want, text)
@@ -247,21 +249,29 @@ func TestChallengesAreAnswered(t *testing.T) {
 		algorithm  string
 		denied     string
 	}{
-		"usual":        {alice.Credentials, "401 Unauthorized", []string{`Digest realm="sipx.test", nonce="n1", algorithm=MD5, qop="auth"`}, "MD5", ""},
-		"RFC 2069":     {alice.Credentials, "407 Proxy", []string{`Digest realm="sipx.test", nonce="n1"`}, "MD5", ""},
-		"SHA-256":      {alice.Credentials, "407 Proxy", []string{`Digest realm="sipx.test", nonce="n1", algorithm=SHA-256, qop="auth", opaque="o"`}, sha, ""},
-		"a second one": {alice.Credentials, "401 No", []string{`Digest realm="sipx.test", nonce="n0", algorithm=AKAv1-MD5`, `Digest realm="sipx.test", nonce="n1", algorithm=MD5`}, "MD5", ""},
-		"another's":    {alice.Credentials, "401 No", []string{`Digest realm="r", nonce="n0"`, `Digest realm="sipx.test", nonce="n1"`}, "MD5", ""},
-		"MD5-sess":     {alice.Credentials, "401 No", []string{`Digest realm="sipx.test", nonce="n1", algorithm=MD5-sess, qop="auth"`}, "sess", ""},
-		"auth-int":     {alice.Credentials, "401 No", []string{`Digest realm="sipx.test", nonce="n1", algorithm=MD5, qop="auth-int, auth"`}, "MD5", ""},
-		"no quotes":    {alice.Credentials, "401 No", []string{`Digest realm=sipx.test, nonce=n.1, algorithm=MD5`}, "MD5", ""},
-		"capitals":     {alice.Credentials, "401 No", []string{`DIGEST REALM="sipx.test", NONCE="n1", ALGORITHM=md5`}, "MD5", ""},
-		"a hash":       {hash, "401 No", []string{`Digest realm="sipx.test", nonce="n1", qop="auth"`}, "MD5", ""},
-		"hash for 256": {hash, "401 No", []string{`Digest realm="sipx.test", nonce="n1", algorithm=SHA-256`}, "", "no SIP password is stored that answers its algorithm SHA-256: add sip-password, or the hash for it, to the user"},
-		"quotes":       {alice.Credentials, "401 No", []string{`Digest realm="sipx.test", nonce="n\"1", opaque="\\"`}, "MD5", ""},
-		"a stranger's": {alice.Credentials, "401 No", []string{`Digest realm="evil", nonce="n1"`}, "", `it asks for the realm "evil", configured is "sipx.test"`},
-		"userhash":     {alice.Credentials, "401 No", []string{`Digest realm="sipx.test", nonce="n1", userhash=true`}, "MD5", ""},
-		"nothing":      {alice.Credentials, "401 No", nil, "", "its challenge cannot be read"},
+		"usual": {alice.Credentials, "401 Unauthorized", []string{`Digest realm="sipx.test", nonce="n1", algorithm=MD5, qop="auth"`},
+			"MD5", ""},
+		"RFC 2069": {alice.Credentials, "407 Proxy", []string{`Digest realm="sipx.test", nonce="n1"`}, "MD5", ""},
+		"SHA-256": {alice.Credentials, "407 Proxy",
+			[]string{`Digest realm="sipx.test", nonce="n1", algorithm=SHA-256, qop="auth", opaque="o"`}, sha, ""},
+		"a second one": {alice.Credentials, "401 No", []string{`Digest realm="sipx.test", nonce="n0", algorithm=AKAv1-MD5`,
+			`Digest realm="sipx.test", nonce="n1", algorithm=MD5`}, "MD5", ""},
+		"another's": {alice.Credentials, "401 No", []string{`Digest realm="r", nonce="n0"`, `Digest realm="sipx.test", nonce="n1"`}, "MD5",
+			""},
+		"MD5-sess": {alice.Credentials, "401 No", []string{`Digest realm="sipx.test", nonce="n1", algorithm=MD5-sess, qop="auth"`}, "sess",
+			""},
+		"auth-int": {alice.Credentials, "401 No", []string{`Digest realm="sipx.test", nonce="n1", algorithm=MD5, qop="auth-int, auth"`},
+			"MD5", ""},
+		"no quotes": {alice.Credentials, "401 No", []string{`Digest realm=sipx.test, nonce=n.1, algorithm=MD5`}, "MD5", ""},
+		"capitals":  {alice.Credentials, "401 No", []string{`DIGEST REALM="sipx.test", NONCE="n1", ALGORITHM=md5`}, "MD5", ""},
+		"a hash":    {hash, "401 No", []string{`Digest realm="sipx.test", nonce="n1", qop="auth"`}, "MD5", ""},
+		"hash for 256": {hash, "401 No", []string{`Digest realm="sipx.test", nonce="n1", algorithm=SHA-256`}, "",
+			"no SIP password is stored that answers its algorithm SHA-256: add sip-password, or the hash for it, to the user"},
+		"quotes": {alice.Credentials, "401 No", []string{`Digest realm="sipx.test", nonce="n\"1", opaque="\\"`}, "MD5", ""},
+		"a stranger's": {alice.Credentials, "401 No", []string{`Digest realm="evil", nonce="n1"`}, "",
+			`it asks for the realm "evil", configured is "sipx.test"`},
+		"userhash": {alice.Credentials, "401 No", []string{`Digest realm="sipx.test", nonce="n1", userhash=true`}, "MD5", ""},
+		"nothing":  {alice.Credentials, "401 No", nil, "", "its challenge cannot be read"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := serve(t, "udp", "127.0.0.1", nil, func(n int, req *wire.Message) string {
@@ -281,7 +291,8 @@ func TestChallengesAreAnswered(t *testing.T) {
 			a := agentOf(t, sipflow.TLS{}, "udp:127.0.0.1:0")
 			ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 			defer cancel()
-			found, err := a.probe(ctx, s.hop, sipflow.Probe{Method: "REGISTER", Domain: "sipx.test", As: sipflow.Account{Address: "201@sipx.test", Credentials: tt.cred}})
+			found, err := a.probe(ctx, s.hop, sipflow.Probe{Method: "REGISTER", Domain: "sipx.test", As: sipflow.Account{Address: "201@sipx.test",
+				Credentials: tt.cred}})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -295,7 +306,8 @@ func TestChallengesAreAnswered(t *testing.T) {
 				return
 			}
 			first, second := <-s.requests, <-s.requests
-			if string(first.Get(wire.CallID)) != string(second.Get(wire.CallID)) || string(first.Get(wire.CSeq)) == string(second.Get(wire.CSeq)) || strings.Count(string(second.Raw()), "\r\nVia:") != 1 {
+			if string(first.Get(wire.CallID)) != string(second.Get(wire.CallID)) || string(first.Get(wire.CSeq)) == string(second.Get(wire.CSeq)) ||
+				strings.Count(string(second.Raw()), "\r\nVia:") != 1 {
 				t.Errorf("not the same request again:\n%s\n%s", first.Raw(), second.Raw())
 			}
 			id := wire.Authorization
@@ -313,7 +325,8 @@ func TestChallengesAreAnswered(t *testing.T) {
 				}
 				return
 			}
-			if alg := digest.Algorithm(tt.algorithm); !got.Matches(alg, alg.HA1("201", "sipx.test", "secret"), "REGISTER") || got.URI != "sip:sipx.test" || got.Username != "201" {
+			if alg := digest.Algorithm(tt.algorithm); !got.Matches(alg, alg.HA1("201", "sipx.test", "secret"), "REGISTER") ||
+				got.URI != "sip:sipx.test" || got.Username != "201" {
 				t.Errorf("%+v", got)
 			}
 		})
@@ -464,8 +477,10 @@ func TestCheckSaysWhatAnotherStackCannotRead(t *testing.T) {
 	})
 	dir := t.TempDir()
 	apptest.Write(t, dir, "users.yaml", apptest.UsersYAML)
-	ok, out := checked(t, apptest.Write(t, dir, "sipxrest.yaml", apptest.Minimal+fmt.Sprintf("trusted: []\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}\n", s.hop.Addr)))
-	wants(t, out, "note proxy sip:"+s.hop.Addr.String()+": udp:"+s.hop.Addr.String()+": another SIP stack cannot read its response to OPTIONS, ours can: ", "answers OPTIONS with 200 OK")
+	ok, out := checked(t, apptest.Write(t, dir, "sipxrest.yaml",
+		apptest.Minimal+fmt.Sprintf("trusted: []\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}\n", s.hop.Addr)))
+	wants(t, out, "note proxy sip:"+s.hop.Addr.String()+": udp:"+s.hop.Addr.String()+": another SIP stack cannot read its response to "+
+		"OPTIONS, ours can: ", "answers OPTIONS with 200 OK")
 	if !ok {
 		t.Error("it says that there are problems")
 	}
@@ -473,8 +488,10 @@ func TestCheckSaysWhatAnotherStackCannotRead(t *testing.T) {
 
 // What passes the guard, sipgo's parser and transactions take without a panic.
 func FuzzGuard(f *testing.F) {
-	f.Add([]byte("SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK.1\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:b>;tag=2\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\nContact: <sip:c>, <sip:d>\r\nContent-Length: 0\r\n\r\n"), true)
-	f.Add([]byte("SIP/2.0 401 No\r\nv: SIP/2.0/TCP h;branch=z9hG4bK.1\r\nCSeq: 1 OPTIONS\r\nWWW-Authenticate: Digest\r\nl: 0\r\n\r\n\r\n"), false)
+	f.Add([]byte("SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK.1\r\nFrom: <sip:a>;tag=1\r\nTo: <sip:b>;tag=2\r\nCall-ID: x\r\nCSeq: "+
+		"1 OPTIONS\r\nContact: <sip:c>, <sip:d>\r\nContent-Length: 0\r\n\r\n"), true)
+	f.Add([]byte("SIP/2.0 401 No\r\nv: SIP/2.0/TCP h;branch=z9hG4bK.1\r\nCSeq: 1 OPTIONS\r\nWWW-Authenticate: Digest\r\nl: 0\r\n\r\n\r\n"),
+		false)
 	f.Add([]byte("SIP/2.0 200\r\nVia:\r\nCSeq:\r\n\r\n"), true)
 	f.Fuzz(func(t *testing.T, data []byte, datagram bool) {
 		e := &ear{stop: func() {}}

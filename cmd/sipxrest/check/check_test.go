@@ -115,9 +115,11 @@ allow-pinless: true
 		"allow-pinless: everybody can call",
 		"certificate "+dir+"/old.crt is for no name, but the common name", "7 problems, 2 warnings.")
 
-	file = apptest.Write(t, dir, "other.yaml", fmt.Sprintf("domain: nowhere.test\nusers: [none.yaml]\nsip: {listen: [udp:127.0.0.1:0]}\ndns: {servers: [%q]}\n", dns))
+	file = apptest.Write(t, dir, "other.yaml",
+		fmt.Sprintf("domain: nowhere.test\nusers: [none.yaml]\nsip: {listen: [udp:127.0.0.1:0]}\ndns: {servers: [%q]}\n", dns))
 	_, out = checked(t, file)
-	wants(t, out, "problem users "+file+":2: users: there are no users", "the proxies of the domain cannot be found: correct domain, set sip.outbound-proxy, or add SRV records",
+	wants(t, out, "problem users "+file+":2: users: there are no users", "the proxies of the domain cannot be found: correct domain, set "+
+		"sip.outbound-proxy, or add SRV records",
 		"note trusted domain:", "ok trusted nobody: every caller needs a PIN")
 }
 
@@ -237,12 +239,15 @@ func TestCheckAsksTheReceiverOfTraces(t *testing.T) {
 		"http://127.0.0.1:1":      "connection refused",
 		"":                        "",
 	} {
-		ok, out := checked(t, apptest.Write(t, dir, "sipxrest.yaml", apptest.Minimal+fmt.Sprintf("trusted: []\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}\ntrace: {endpoint: %q}\n", proxy, endpoint)))
+		ok, out := checked(t, apptest.Write(t, dir, "sipxrest.yaml",
+			apptest.Minimal+fmt.Sprintf("trusted: []\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}\ntrace: {endpoint: %q}\n", proxy,
+				endpoint)))
 		wants(t, out, want)
 		if !ok {
 			t.Errorf("%s: without traces calls go on, and it says that there are problems:\n%s", endpoint, out)
 		}
-		if bad := endpoint != "" && endpoint != receiver.URL; strings.Contains(out, "1 warning") != bad || endpoint == "" && strings.Contains(out, "trace") {
+		if bad := endpoint != "" && endpoint != receiver.URL; strings.Contains(out, "1 warning") != bad ||
+			endpoint == "" && strings.Contains(out, "trace") {
 			t.Errorf("%s:\n%s", endpoint, out)
 		}
 	}
@@ -261,7 +266,8 @@ sip: {listen: [udp:127.0.0.1:6050], outbound-proxy: [sip:%s]}
 phone: {enabled: true, sip: {enabled: true, rtp-ports: 24000-24099}}
 `, proxy))
 	_, out := checked(t, file)
-	wants(t, out, "note phone served on the listeners of http; there are no users in "+filepath.Join(dir, "data/phone.db")+" yet: sipxrest phone user add NAME",
+	wants(t, out, "note phone served on the listeners of http; there are no users in "+filepath.Join(dir, "data/phone.db")+
+		" yet: sipxrest phone user add NAME",
 		"ok phone SIP phones send audio to 127.0.0.1, ports 24000-24099: 50 calls at once",
 		"note phone SIP phones cannot call users: there are no dispatch rules with transfer_to: phone:NAME")
 }
@@ -287,10 +293,14 @@ func TestCheckAsksTheProxyWhetherTheDomainIsItsOwn(t *testing.T) {
 	apptest.Write(t, dir, "users.yaml", apptest.UsersYAML)
 	for _, tt := range []struct{ domain, realm, proxy, want string }{
 		{"sipx.test", "", proxy, ""},
-		{"sipx.tset", "", proxy, `warning domain realm: sip:` + proxy + `: udp:` + proxy + ` asks for passwords of the realm "sipx.test", and the configured realm is "sipx.tset", so it gets none: set realm, or correct domain`},
-		{"sipx.test", "", relaying, "warning domain FILE:1: domain: sip:" + relaying + ": udp:" + relaying + " answers OPTIONS for sip:sipx.test with 403 Forbidden: does it serve that domain?"},
+		{"sipx.tset", "", proxy, `warning domain realm: sip:` + proxy + `: udp:` + proxy +
+			` asks for passwords of the realm "sipx.test", and the configured realm is "sipx.tset", so it gets none: set realm, or correct domain`},
+		{"sipx.test", "", relaying, "warning domain FILE:1: domain: sip:" + relaying + ": udp:" + relaying + " answers OPTIONS for " +
+			"sip:sipx.test with 403 Forbidden: does it serve that domain?"},
 	} {
-		file := apptest.Write(t, dir, "sipxrest.yaml", fmt.Sprintf("domain: %s\nusers: [users.yaml]\ntrusted: []\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}\n", tt.domain, tt.proxy))
+		file := apptest.Write(t, dir, "sipxrest.yaml",
+			fmt.Sprintf("domain: %s\nusers: [users.yaml]\ntrusted: []\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}\n", tt.domain,
+				tt.proxy))
 		ok, out := checked(t, file)
 		if tt.want != "" {
 			wants(t, out, strings.ReplaceAll(tt.want, "FILE", file), "1 warning.")
@@ -308,11 +318,13 @@ func TestCheckTriesTheSIPPasswordOfAUser(t *testing.T) {
 		Locations: map[string]string{"201": "sip:201@127.0.0.1:1"}})
 	_, open := apptest.Phone(t, siptest.Script{Answers: map[sip.RequestMethod]int{sip.REGISTER: 200}})
 	_, mute := apptest.Phone(t, siptest.Script{Answers: map[sip.RequestMethod]int{sip.REGISTER: -1}})
-	_, optionsOnly := apptest.PhoneOf(t, siptest.Account{User: "201", Password: "123"}, siptest.Script{Answers: map[sip.RequestMethod]int{sip.REGISTER: 405},
-		Challenge: siptest.Challenge{Methods: []sip.RequestMethod{sip.OPTIONS}, Status: 401, Realm: "sipx.test"}})
+	_, optionsOnly := apptest.PhoneOf(t, siptest.Account{User: "201", Password: "123"},
+		siptest.Script{Answers: map[sip.RequestMethod]int{sip.REGISTER: 405},
+			Challenge: siptest.Challenge{Methods: []sip.RequestMethod{sip.OPTIONS}, Status: 401, Realm: "sipx.test"}})
 	_, unknowing := apptest.Phone(t, siptest.Script{Answers: map[sip.RequestMethod]int{sip.REGISTER: 404}})
 	dir := t.TempDir()
-	apptest.Write(t, dir, "users.yaml", apptest.UsersYAML+"- {user: \"202\", sip-password: wrongpw}\n- {user: \"203\", pin: \"1\"}\n- {user: \"204\", ha1: 0cc175b9c0f1b6a831c399e269772661}\n")
+	apptest.Write(t, dir, "users.yaml", apptest.UsersYAML+"- {user: \"202\", sip-password: wrongpw}\n- {user: \"203\", pin: \"1\"}\n- "+
+		"{user: \"204\", ha1: 0cc175b9c0f1b6a831c399e269772661}\n")
 	for _, tt := range []struct {
 		proxy, realm, user string
 		ok                 bool
@@ -320,18 +332,22 @@ func TestCheckTriesTheSIPPasswordOfAUser(t *testing.T) {
 	}{
 		{proxy, "sipx.test", "201", true, "ok user 201 sip:PROXY: udp:PROXY takes his SIP password; 1 phone registered"},
 		{proxy, "sipx.test", "bob", true, "ok user bob sip:PROXY: udp:PROXY takes his SIP password; 1 phone registered"},
-		{proxy, "sipx.test", "202", false, "problem user 202 sip:PROXY: udp:PROXY does not let him call: it refuses the SIP password (REGISTER: 401 Unauthorized)"},
+		{proxy, "sipx.test", "202", false, "problem user 202 sip:PROXY: udp:PROXY does not let him call: it refuses the SIP password " +
+			"(REGISTER: 401 Unauthorized)"},
 		{proxy, "sipx.test", "203", false, "does not let him call: no SIP password is stored for the user: add sip-password to it"},
 		{proxy, "sipx.test", "204", false, "does not let him call: it refuses the SIP password"},
 		{proxy, "other", "201", false, `does not let him call: it asks for the realm "sipx.test", configured is "other": set realm: sipx.test`},
 		{proxy, "sipx.test", "299", false, "problem user 299 there is no user 299 in "},
-		{open, "sipx.test", "201", true, "note user 201 sip:PROXY: udp:PROXY asks for no password (REGISTER: 200 OK): whether the SIP password is right cannot be told"},
+		{open, "sipx.test", "201", true, "note user 201 sip:PROXY: udp:PROXY asks for no password (REGISTER: 200 OK): whether the SIP " +
+			"password is right cannot be told"},
 		{mute, "sipx.test", "201", false, "problem user 201 sip:PROXY: udp:PROXY does not answer REGISTER within 400ms"},
 		{optionsOnly, "sipx.test", "201", true, "ok user 201 sip:PROXY: udp:PROXY takes his SIP password (OPTIONS: 200 OK)"},
 		{optionsOnly, "sipx.test", "202", false, "does not let him call: it refuses the SIP password (OPTIONS: 401 Unauthorized)"},
 		{unknowing, "sipx.test", "201", false, "does not know 201@sipx.test (REGISTER: 404 Not Found)"},
 	} {
-		file := apptest.Write(t, dir, "sipxrest.yaml", fmt.Sprintf("%strusted: []\nrealm: %s\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}\n", apptest.Minimal, tt.realm, tt.proxy))
+		file := apptest.Write(t, dir, "sipxrest.yaml",
+			fmt.Sprintf("%strusted: []\nrealm: %s\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}\n", apptest.Minimal, tt.realm,
+				tt.proxy))
 		var b strings.Builder
 		c := &checker{ctx: t.Context(), out: &b, wait: 200 * time.Millisecond, bind: bindAnyPort, tried: []string{tt.user}}
 		ok := c.run(config.Source{File: file})

@@ -17,8 +17,10 @@ func TestCheckOfTheWayToTelephones(t *testing.T) {
 	_, proxy := apptest.Phone(t, siptest.Script{})
 	_, mute := apptest.Phone(t, siptest.Script{Answers: map[sip.RequestMethod]int{"OPTIONS": -1}})
 	for section, want := range map[string]string{
-		"{gateway: {uri: 'sip:" + mute + "'}}":                                       "problem gateway sip:" + mute + ": udp:" + mute + " does not answer OPTIONS",
-		"{gateway: {uri: 'sip:" + proxy + "'}, agent: nobody}":                       "problem dialout sipxrest.yaml:6: dialout.agent: there is no user nobody",
+		"{gateway: {uri: 'sip:" + mute + "'}}": "problem gateway sip:" + mute + ": udp:" + mute +
+			" does not answer OPTIONS",
+		"{gateway: {uri: 'sip:" + proxy + "'}, agent: nobody}": "problem dialout sipxrest.yaml:6: dialout.agent: there " +
+			"is no user nobody",
 		"{gateway: {uri: 'sip:trunk:hunter2@gw.test'}}":                              "dialout.gateway.uri: holds a user: write it without",
 		"{gateway: {uri: 'sip:127.0.0.1:99999'}}":                                    "dialout.gateway.uri: ",
 		"{gateway: {uri: 'sip:" + proxy + "'}, limits: {user: 0}}":                   "dialout.limits.user: 0 is neither none nor without limit",

@@ -42,7 +42,8 @@ dispatch:
 `, url))
 	src := config.Source{File: file}
 	trial, err := TryDispatch(t.Context(), src, DispatchTrial{From: "sip:+49301@c.test", To: "5000", Source: "192.0.2.1", Ask: true})
-	if err != nil || trial.Decision == nil || trial.Decision.Code != 486 || trial.Call.FromHost != "c.test" || trial.Call.ToHost != "sipx.test" {
+	if err != nil || trial.Decision == nil || trial.Decision.Code != 486 || trial.Call.FromHost != "c.test" ||
+		trial.Call.ToHost != "sipx.test" {
 		t.Errorf("%+v, %v", trial, err)
 	}
 	if m := apptest.NextEvent(t, events); m["from_user"] != "+49301" || m["trunk_id"] != "a" {

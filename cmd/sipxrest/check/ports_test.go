@@ -54,8 +54,10 @@ trusted: []
 	file := written(http.Addr().String(), udp.LocalAddr().String())
 	ok, out := run(file)
 	wants(t, out,
-		"problem listener 1 "+file+":6: http: tcp:"+http.Addr().String()+": another program has this port, not a service with data-dir "+dir+"/data: ss -Hlnpt 'sport = :"+tcpPort+"' tells which",
-		"problem SIP "+file+":5: sip.listen: udp:"+udp.LocalAddr().String()+": another program has this port, not a service with data-dir "+dir+"/data: ss -Hlnpu 'sport = :"+udpPort+"' tells which",
+		"problem listener 1 "+file+":6: http: tcp:"+http.Addr().String()+": another program has this port, not a service with data-dir "+dir+
+			"/data: ss -Hlnpt 'sport = :"+tcpPort+"' tells which",
+		"problem SIP "+file+":5: sip.listen: udp:"+udp.LocalAddr().String()+": another program has this port, not a service with data-dir "+dir+
+			"/data: ss -Hlnpu 'sport = :"+udpPort+"' tells which",
 		"answers OPTIONS with 200", "2 problems.")
 	if ok || strings.Contains(out, "plain HTTP, auth pin, which") {
 		t.Errorf("it finds no problem:\n%s", out)
@@ -68,7 +70,8 @@ trusted: []
 	s := serving(t, cfg)
 	file = written(strings.TrimPrefix(s.Addrs()[0], "http://"), strings.TrimPrefix(s.Addrs()[2], "udp:"))
 	ok, out = run(file)
-	wants(t, out, fmt.Sprintf("ok service runs as process %d, sipxrest ", os.Getpid()), "plain HTTP, auth pin, which the running service has", "No problem found.")
+	wants(t, out, fmt.Sprintf("ok service runs as process %d, sipxrest ", os.Getpid()), "plain HTTP, auth pin, which the running service has",
+		"No problem found.")
 	if !ok {
 		t.Error("the service's own ports are a problem")
 	}
@@ -87,7 +90,9 @@ func TestCheckNoticesKeysThatHaveTheSamePort(t *testing.T) {
 		t.Fatal(err)
 	}
 	free.Close()
-	file := apptest.Write(t, dir, "sipxrest.yaml", apptest.Minimal+fmt.Sprintf("http: [{listen: %q}]\nsip: {listen: [\"tcp:%s\"], outbound-proxy: [\"sip:127.0.0.1:1\"]}\ntrusted: []\n", free.Addr(), free.Addr()))
+	file := apptest.Write(t, dir, "sipxrest.yaml",
+		apptest.Minimal+fmt.Sprintf("http: [{listen: %q}]\nsip: {listen: [\"tcp:%s\"], outbound-proxy: [\"sip:127.0.0.1:1\"]}\ntrusted: []\n",
+			free.Addr(), free.Addr()))
 	var b strings.Builder
 	held := map[string]bool{}
 	c := &checker{ctx: t.Context(), out: &b, wait: 50 * time.Millisecond, bind: func(network, address string) (io.Closer, error) {
@@ -106,7 +111,8 @@ func TestCheckNoticesACertificateForAnotherName(t *testing.T) {
 	_, proxy := apptest.Phone(t, siptest.Script{})
 	dir := t.TempDir()
 	apptest.Write(t, dir, "users.yaml", apptest.UsersYAML)
-	for name, names := range map[string][]string{"domain": {"sipx.test"}, "address": {"127.0.0.1"}, "other": {"www.example", "example"}, "wild": {"*.intranet.test"}} {
+	for name, names := range map[string][]string{"domain": {"sipx.test"}, "address": {"127.0.0.1"}, "other": {"www.example", "example"},
+		"wild": {"*.intranet.test"}} {
 		cert, key, err := web.MakeSelfSigned(names, time.Now())
 		if err != nil {
 			t.Fatal(err)
@@ -128,8 +134,10 @@ http:
 	ok, out := checked(t, file)
 	host, _ := os.Hostname()
 	wants(t, out,
-		"warning listener 4 "+file+":7: http: certificate "+dir+"/other.crt is for www.example, example: who verifies it and calls this machine sipx.test, "+host+", calls.intranet.test or 127.0.0.1 refuses it",
-		"warning SIP "+file+":6: sip.tls.cert: certificate "+dir+"/other.crt is for www.example, example: who verifies it and calls this machine sipx.test or 127.0.0.1 refuses it",
+		"warning listener 4 "+file+":7: http: certificate "+dir+"/other.crt is for www.example, example: who verifies it and calls this "+
+			"machine sipx.test, "+host+", calls.intranet.test or 127.0.0.1 refuses it",
+		"warning SIP "+file+":6: sip.tls.cert: certificate "+dir+"/other.crt is for www.example, example: who verifies it and calls this "+
+			"machine sipx.test or 127.0.0.1 refuses it",
 		"No problem found, 2 warnings.")
 	if !ok {
 		t.Error(out)

@@ -24,10 +24,11 @@ func TestCheckAsksProxiesByTLS(t *testing.T) {
 		wants string
 		fails bool
 	}{
-		"good":        {names: []string{"localhost"}, known: true, wants: "answers OPTIONS with 200 OK"},
-		"lab":         {names: []string{"a.test"}, more: ", verify: false", wants: "answers OPTIONS with 200 OK"},
-		"wrong name":  {names: []string{"a.test"}, known: true, fails: true, wants: `the certificate is for a.test, not for "localhost"`},
-		"expired":     {names: []string{"localhost"}, made: time.Now().Add(-10*365*24*time.Hour - 48*time.Hour), known: true, fails: true, wants: "has expired on"},
+		"good":       {names: []string{"localhost"}, known: true, wants: "answers OPTIONS with 200 OK"},
+		"lab":        {names: []string{"a.test"}, more: ", verify: false", wants: "answers OPTIONS with 200 OK"},
+		"wrong name": {names: []string{"a.test"}, known: true, fails: true, wants: `the certificate is for a.test, not for "localhost"`},
+		"expired": {names: []string{"localhost"}, made: time.Now().Add(-10*365*24*time.Hour - 48*time.Hour), known: true, fails: true,
+			wants: "has expired on"},
 		"self-signed": {names: []string{"localhost"}, fails: true, wants: "is self-signed: put it into sip.tls.ca"},
 	} {
 		t.Run(name, func(t *testing.T) {

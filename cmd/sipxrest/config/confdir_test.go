@@ -74,7 +74,8 @@ func TestAProxyDomainOfItsOwnIsTheOutboundProxy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	apptest.Write(t, dir, "sipxrest-config.xml", strings.NewReplacer("<sipx-proxy-domain>sipx.test<", "<sipx-proxy-domain>proxy.test<", "NOTICE", "ERR").Replace(string(config)))
+	apptest.Write(t, dir, "sipxrest-config.xml", strings.NewReplacer("<sipx-proxy-domain>sipx.test<", "<sipx-proxy-domain>proxy.test<",
+		"NOTICE", "ERR").Replace(string(config)))
 	apptest.Write(t, dir, "domain-config", "SIP_DOMAIN_NAME : sipx.test\n")
 	apptest.Write(t, dir, "validusers.xml", "<validusers/>")
 	cfg, err := Load(Source{ConfDir: dir})

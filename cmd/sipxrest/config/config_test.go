@@ -103,7 +103,8 @@ phone:
   ring-time: 45s
   max-call-time: 2h
   limits: {sockets: 100, sockets-per-user: 3, calls: 40, requests-per-user: 5}
-  sip: {enabled: true, domain: phones.test, address: 192.0.2.9, rtp-ports: 30000-30009, agent: "203", guests: false, media-allow: [127.0.0.0/8], media-nat: [192.0.2.0/24]}
+  sip: {enabled: true, domain: phones.test, address: 192.0.2.9, rtp-ports: 30000-30009, agent: "203", guests: false, media-allow: `+
+		`[127.0.0.0/8], media-nat: [192.0.2.0/24]}
 dns: {servers: ["127.0.0.1:5353"]}
 `)
 	got, err := Load(Source{File: file})
@@ -116,7 +117,8 @@ dns: {servers: ["127.0.0.1:5353"]}
 			Listen: []string{"udp:127.0.0.1:6050", "tcp:127.0.0.1:6050", "tls:127.0.0.1:6051", "wss:127.0.0.1:6053"},
 			OutboundProxy: []string{"sip:127.0.0.1:5060", "sip:[2001:db8::1]:5060;transport=tcp", "sips:proxy.test",
 				"sips:proxy.test;transport=ws"},
-			TLS:             SIPTLS{Cert: filepath.Join(dir, "sip.pem"), Key: "/sip.key", CA: filepath.Join(dir, "ca.pem"), ClientAuth: "require", MinVersion: "1.3"},
+			TLS: SIPTLS{Cert: filepath.Join(dir, "sip.pem"), Key: "/sip.key", CA: filepath.Join(dir, "ca.pem"), ClientAuth: "require",
+				MinVersion: "1.3"},
 			WSPath:          "/ws",
 			ExternalAddress: "198.51.100.7", UserAgent: "test/1", Health: Health{Interval: time.Minute, Timeout: 3 * time.Second, User: "201"},
 		},
@@ -148,14 +150,17 @@ dns: {servers: ["127.0.0.1:5353"]}
 		Dialout: Dialout{
 			Servers: []talk.Server{{URL: "https://signaling.test/standalone", Secret: "internal", Backends: []talk.BackendConfig{
 				{URL: "https://cloud.test/nextcloud", SIPSecret: "sip"}, {URL: "https://cloud2.test", SIPSecret: "sip2"}}}},
-			CA:         filepath.Join(dir, "ca.pem"),
-			Gateway:    dialout.Gateway{URI: "sip:gw.test;transport=tls", User: "trunk", Secret: "s", Realm: "r", Domain: "d.test", DefaultNumber: "+4930"},
+			CA: filepath.Join(dir, "ca.pem"),
+			Gateway: dialout.Gateway{URI: "sip:gw.test;transport=tls", User: "trunk", Secret: "s", Realm: "r", Domain: "d.test",
+				DefaultNumber: "+4930"},
 			RoomTarget: "sip:{token}@c.test", Target: "sip:conf@c.test", Agent: "201", RingTimeout: 90 * time.Second, Country: "US", DTMF: "plain",
 			Limits: dialout.Limits{Calls: 5, Room: 4, User: 3},
 		},
 		Dispatch: Dispatch{
-			Rules: []dispatch.Rule{{ID: "a", Line: 55, Numbers: []string{"5000"}, Webhook: dispatch.Webhook{Endpoint: webhook.Endpoint{Method: "POST"}},
-				Static: &dispatch.Decision{Action: dispatch.Answer, Room: "support"}, Fallback: dispatch.Decision{Action: dispatch.Hangup, Code: 480}}},
+			Rules: []dispatch.Rule{{ID: "a", Line: 55, Numbers: []string{"5000"},
+				Webhook: dispatch.Webhook{Endpoint: webhook.Endpoint{Method: "POST"}},
+				Static:  &dispatch.Decision{Action: dispatch.Answer, Room: "support"}, Fallback: dispatch.Decision{Action: dispatch.Hangup,
+					Code: 480}}},
 			RulesDir: filepath.Join(dir, "dispatch.d"),
 			Trunks: []dispatch.Trunk{{Name: "carrier", Sources: []string{"192.0.2.7", "domain"}, FromHosts: []string{"c.test"}, MaxCalls: 30},
 				{Name: "branch", Username: "b", Credentials: sipflow.Credentials{Username: "b", Password: "p"}}},
@@ -185,15 +190,19 @@ dns: {servers: ["127.0.0.1:5353"]}
 func TestConfigurationFaultsNameThePlaceAndTheFix(t *testing.T) {
 	tests := []struct{ name, text, want string }{
 		{"misspelt key", "domain: a.test\nuser: [users.yaml]", `sipxrest.yaml:2: unknown key "user": did you mean "users"?`},
-		{"misspelt key in a section", apptest.Minimal + "sip:\n  outbond-proxy: [x]", `sipxrest.yaml:4: unknown key "sip.outbond-proxy": did you mean "sip.outbound-proxy"?`},
+		{"misspelt key in a section", apptest.Minimal + "sip:\n  outbond-proxy: [x]",
+			`sipxrest.yaml:4: unknown key "sip.outbond-proxy": did you mean "sip.outbound-proxy"?`},
 		{"underscore", apptest.Minimal + "data_dir: x", `:3: unknown key "data_dir": did you mean "data-dir"?`},
 		{"swapped letters", apptest.Minimal + "deamin: x\nraelm: y", `:4: unknown key "raelm": did you mean "realm"?`},
 		{"key in the wrong section", apptest.Minimal + "listen: [x]", `did you mean "sip.listen"? Write it in section "sip"`},
 		{"nothing like it", apptest.Minimal + "zzzzzz: 1", `unknown key "zzzzzz": known here are domain, realm, data-dir, sip,`},
-		{"unknown key of a listener", apptest.Minimal + "http:\n- listen: ':1'\n- listen: ':2'\n  ath: pin", `:6: http: unknown key "ath": did you mean "auth"?`},
-		{"unknown key of tls", apptest.Minimal + "http:\n- {listen: ':1', tls: {crt: a}}", `:4: http: unknown key "tls.crt": did you mean "tls.cert"?`},
+		{"unknown key of a listener", apptest.Minimal + "http:\n- listen: ':1'\n- listen: ':2'\n  ath: pin",
+			`:6: http: unknown key "ath": did you mean "auth"?`},
+		{"unknown key of tls", apptest.Minimal + "http:\n- {listen: ':1', tls: {crt: a}}",
+			`:4: http: unknown key "tls.crt": did you mean "tls.cert"?`},
 		{"key twice", apptest.Minimal + "realm: a\nrealm: b", `:4: key "realm" was set already in line 3`},
-		{"section twice", apptest.Minimal + "refer: {hangup-on: outcome}\nrefer: {fallback: false}", `:4: key "refer" was set already in line 3: put what is below both into one`},
+		{"section twice", apptest.Minimal + "refer: {hangup-on: outcome}\nrefer: {fallback: false}",
+			`:4: key "refer" was set already in line 3: put what is below both into one`},
 		{"section as value", apptest.Minimal + "sip: udp", `:3: sip is a section: put listen below it`},
 		{"value as section", apptest.Minimal + "realm: {a: b}", `:3: realm: one value is expected here`},
 		{"no unit", apptest.Minimal + "call: {timeout: 180}", `:3: call.timeout: 180 needs a unit: write 180s`},
@@ -215,23 +224,29 @@ func TestConfigurationFaultsNameThePlaceAndTheFix(t *testing.T) {
 		{"proxy without scheme", apptest.Minimal + "sip: {outbound-proxy: 10.0.0.1}", `write a SIP URI, such as sip:192.0.2.1:5060`},
 		{"proxy port", apptest.Minimal + "sip: {outbound-proxy: 'sip:a.test:99999'}", `"99999" is not a port`},
 		{"proxy by TLS", apptest.Minimal + "sip: {outbound-proxy: 'sips:a.test'}", `sip.listen has no tls socket: add tls:ADDRESS:PORT to it`},
-		{"proxy by WSS", apptest.Minimal + "sip: {listen: ['tls:127.0.0.1:1'], outbound-proxy: 'sips:a.test;transport=ws'}", `add wss:ADDRESS:PORT to it`},
+		{"proxy by WSS", apptest.Minimal + "sip: {listen: ['tls:127.0.0.1:1'], outbound-proxy: 'sips:a.test;transport=ws'}",
+			`add wss:ADDRESS:PORT to it`},
 		{"proxy by sips over UDP", apptest.Minimal + "sip: {outbound-proxy: 'sips:a.test;transport=udp'}", `a sips URI cannot use udp`},
 		{"SIP key alone", apptest.Minimal + "sip: {tls: {key: a}}", `sip.tls.cert: write both sip.tls.cert and sip.tls.key`},
-		{"SIP client certificates", apptest.Minimal + "sip: {tls: {client-auth: required}}", `:3: sip.tls.client-auth: "required" is unknown: did you mean "require"?`},
+		{"SIP client certificates", apptest.Minimal + "sip: {tls: {client-auth: required}}",
+			`:3: sip.tls.client-auth: "required" is unknown: did you mean "require"?`},
 		{"SIP TLS version", apptest.Minimal + "sip: {tls: {min-version: '2'}}", `:3: sip.tls.min-version: "2" is unknown`},
 		{"WebSocket path", apptest.Minimal + "sip: {ws-path: 'a b'}", `:3: sip.ws-path: "a b": write the path`},
 		{"proxy parameter", apptest.Minimal + "sip: {outbound-proxy: 'sip:a.test;maddr=1.2.3.4'}", `only ;lr and ;transport=udp, tcp`},
-		{"proxy transport", apptest.Minimal + "sip: {listen: ['udp:127.0.0.1:1'], outbound-proxy: 'sip:a.test;transport=tcp'}", `sip.listen has no tcp socket: add tcp:ADDRESS:PORT`},
+		{"proxy transport", apptest.Minimal + "sip: {listen: ['udp:127.0.0.1:1'], outbound-proxy: 'sip:a.test;transport=tcp'}",
+			`sip.listen has no tcp socket: add tcp:ADDRESS:PORT`},
 		{"proxy with user", apptest.Minimal + "sip: {outbound-proxy: 'sip:u@a.test'}", `neither a host name nor an address`},
-		{"policy", apptest.Minimal + "http: [{listen: ':1', auth: trusted-or-pins}]", `:3: http: listener 1: auth: "trusted-or-pins" is unknown: did you mean "trusted-or-pin"?`},
+		{"policy", apptest.Minimal + "http: [{listen: ':1', auth: trusted-or-pins}]",
+			`:3: http: listener 1: auth: "trusted-or-pins" is unknown: did you mean "trusted-or-pin"?`},
 		{"no listen", apptest.Minimal + "http: [{auth: pin}]", `listener 1: listen: missing`},
 		{"listener twice", apptest.Minimal + "http: [{listen: ':1'}, {listen: ':1'}]", `listener 2: listen: :1 is there twice`},
 		{"key without cert", apptest.Minimal + "http: [{listen: ':1', tls: {key: k}}]", `write both cert and key`},
 		{"TLS version", apptest.Minimal + "http: [{listen: ':1', tls: {min-version: 1.9}}]", `tls.min-version: "1.9" is unknown`},
 		{"no listeners", apptest.Minimal + "http: []", `http: missing`},
-		{"trusted", apptest.Minimal + "trusted: [domains]", `:3: trusted: "domains" is not a network: write 192.0.2.0/24 or an address, or the word domain`},
-		{"reverse proxy", apptest.Minimal + "reverse-proxies: [proxy]", `reverse-proxies: "proxy" is not a network: write 192.0.2.0/24 or an address`},
+		{"trusted", apptest.Minimal + "trusted: [domains]",
+			`:3: trusted: "domains" is not a network: write 192.0.2.0/24 or an address, or the word domain`},
+		{"reverse proxy", apptest.Minimal + "reverse-proxies: [proxy]",
+			`reverse-proxies: "proxy" is not a network: write 192.0.2.0/24 or an address`},
 		{"origin with path", apptest.Minimal + "allowed-origins: [https://a.test/]", `without a path`},
 		{"any origin", apptest.Minimal + "allowed-origins: ['*']", `write the page's scheme and host`},
 		{"auto-answer", apptest.Minimal + "call: {auto-answer: callinfo}", `did you mean "call-info"?`},
@@ -243,12 +258,17 @@ func TestConfigurationFaultsNameThePlaceAndTheFix(t *testing.T) {
 		{"external address", apptest.Minimal + "sip: {external-address: '1.2.3.4:5060'}", `neither a host name nor an address`},
 		{"health interval", apptest.Minimal + "sip: {health: {interval: 10ms}}", `:3: sip.health.interval: 10ms is not between 1s and 1h0m0s`},
 		{"health timeout", apptest.Minimal + "sip: {health: {timeout: 1m}}", `:3: sip.health.timeout: 1m0s is not between 100ms and 30s`},
-		{"external address without proxies", apptest.Minimal + "sip: {external-address: auto}", `:3: sip.external-address: auto is what the outbound proxies answer to OPTIONS: set sip.outbound-proxy`},
-		{"external address without checks", apptest.Minimal + "sip: {external-address: auto, outbound-proxy: 'sip:a.test', health: {interval: 0s}}", `sip.health.interval above 0`},
-		{"external address mistyped", apptest.Minimal + "sip: {external-address: 300.1.1.1}", `"300.1.1.1" is neither a host name nor an address`},
+		{"external address without proxies", apptest.Minimal + "sip: {external-address: auto}",
+			`:3: sip.external-address: auto is what the outbound proxies answer to OPTIONS: set sip.outbound-proxy`},
+		{"external address without checks", apptest.Minimal + "sip: {external-address: auto, outbound-proxy: 'sip:a.test', health: " +
+			"{interval: 0s}}", `sip.health.interval above 0`},
+		{"external address mistyped", apptest.Minimal + "sip: {external-address: 300.1.1.1}",
+			`"300.1.1.1" is neither a host name nor an address`},
 		{"proxy mistyped", apptest.Minimal + "sip: {outbound-proxy: 'sip:300.1.1.1'}", `"300.1.1.1" is neither a host name nor an address`},
-		{"limit", apptest.Minimal + "limits: {call-rate: -1}", `:3: limits.call-rate: -1 is not between 1 and 1000000: write such a number, or 0 for no limit`},
-		{"metrics on the port of HTTP", apptest.Minimal + "metrics: {listen: '127.0.0.1:6666'}", `metrics.listen: 127.0.0.1:6666 is a listener of http already`},
+		{"limit", apptest.Minimal + "limits: {call-rate: -1}",
+			`:3: limits.call-rate: -1 is not between 1 and 1000000: write such a number, or 0 for no limit`},
+		{"metrics on the port of HTTP", apptest.Minimal + "metrics: {listen: '127.0.0.1:6666'}",
+			`metrics.listen: 127.0.0.1:6666 is a listener of http already`},
 		{"header injection", apptest.Minimal + `sip: {user-agent: "a\r\nb"}`, `control character`},
 	}
 	for _, tt := range tests {
@@ -265,7 +285,8 @@ func TestConfigurationFaultsNameThePlaceAndTheFix(t *testing.T) {
 func TestAllFaultsAreToldAtOnce(t *testing.T) {
 	file := apptest.Write(t, t.TempDir(), "sipxrest.yaml", "relm: a\ndrain: 5\n")
 	_, err := Load(Source{File: file, Environ: []string{"SIPXREST_LOG_LEVL=info"}, Set: []Setting{{"--set", "domian", "x"}}})
-	for _, want := range []string{`unknown key "relm"`, "drain: 5 needs a unit", "SIPXREST_LOG_LEVEL?", `--set: unknown key "domian": did you mean "domain"?`} {
+	for _, want := range []string{`unknown key "relm"`, "drain: 5 needs a unit", "SIPXREST_LOG_LEVEL?",
+		`--set: unknown key "domian": did you mean "domain"?`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("error %v lacks %q", err, want)
 		}
@@ -388,14 +409,16 @@ func TestThePackagedConfigurationIsTheExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The service under systemd and commands in a shell must mean the same folder.
-	if want := strings.Replace(Example, "\n#data-dir: data\n", "\ndata-dir: "+SystemDataDir+"\n", 1); string(packaged) != want || want == Example {
+	if want := strings.Replace(Example, "\n#data-dir: data\n", "\ndata-dir: "+SystemDataDir+"\n", 1); string(packaged) != want ||
+		want == Example {
 		t.Error("packaging/sipxrest.yaml differs from cmd/sipxrest/config/example.yaml in more than data-dir: go generate ./cmd/sipxrest/config")
 	}
 	unit, err := os.ReadFile("../../../packaging/sipxrest.service")
 	if err != nil {
 		t.Fatal(err)
 	}
-	if dir := "\nStateDirectory=" + filepath.Base(SystemDataDir) + "\n"; !strings.Contains(string(unit), dir) || !strings.Contains(string(unit), " --config "+systemFile+"\n") {
+	if dir := "\nStateDirectory=" + filepath.Base(SystemDataDir) + "\n"; !strings.Contains(string(unit), dir) ||
+		!strings.Contains(string(unit), " --config "+systemFile+"\n") {
 		t.Errorf("the unit lacks %s or %s", dir, systemFile)
 	}
 }

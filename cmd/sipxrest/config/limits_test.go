@@ -19,7 +19,8 @@ func TestTheListOfLimitsIsTrue(t *testing.T) {
 	}
 	var c Config
 	for _, k := range c.keys() {
-		if strings.HasPrefix(k.Name, "limits.") && !strings.Contains(string(text), "| `"+k.Name+"`") && !strings.Contains(string(text), " `"+k.Name+"`") {
+		if strings.HasPrefix(k.Name, "limits.") && !strings.Contains(string(text), "| `"+k.Name+"`") && !strings.Contains(string(text),
+			" `"+k.Name+"`") {
 			t.Errorf("docs/limits.md does not name %s", k.Name)
 		}
 	}

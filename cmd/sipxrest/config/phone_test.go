@@ -8,9 +8,11 @@ import (
 
 func TestPhoneFaultsNameTheirKey(t *testing.T) {
 	for key, set := range map[string]func(*Config){
-		"phone.listen":                   func(c *Config) { c.Phone.Listen = "x" },
-		"phone.tls.cert":                 func(c *Config) { c.Phone.Listen, c.Phone.TLS.Cert = ":1", "x" },
-		"phone.plain-http":               func(c *Config) { c.Phone.Listen, c.Phone.TLS, c.Phone.PlainHTTP = ":1", TLS{Cert: "x", Key: "y"}, true },
+		"phone.listen":   func(c *Config) { c.Phone.Listen = "x" },
+		"phone.tls.cert": func(c *Config) { c.Phone.Listen, c.Phone.TLS.Cert = ":1", "x" },
+		"phone.plain-http": func(c *Config) {
+			c.Phone.Listen, c.Phone.TLS, c.Phone.PlainHTTP = ":1", TLS{Cert: "x", Key: "y"}, true
+		},
 		"phone.tls.min-version":          func(c *Config) { c.Phone.Listen, c.Phone.TLS.MinVersion = ":1", "3" },
 		"phone.enabled":                  func(c *Config) { c.Phone.Enabled, c.HTTP = true, c.HTTP[1:] },
 		"phone.origins":                  func(c *Config) { c.Phone.Origins = []string{"https://a.test/"} },

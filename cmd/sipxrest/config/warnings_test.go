@@ -68,7 +68,8 @@ func TestSocketsOnLoopbackWithAProxyElsewhere(t *testing.T) {
 	} {
 		cfg := Default()
 		cfg.SIP.OutboundProxy, cfg.SIP.Listen = []string{tt.proxy}, tt.listen
-		if w := strings.Join(cfg.Warnings(), "\n"); strings.Contains(w, "sip.listen: every socket is on loopback, which leads to this machine only, and "+tt.proxy) != tt.warned {
+		if w := strings.Join(cfg.Warnings(), "\n"); strings.Contains(w, "sip.listen: every socket is on loopback, which leads to this "+
+			"machine only, and "+tt.proxy) != tt.warned {
 			t.Errorf("%s with %s: warnings %q", tt.proxy, tt.listen, w)
 		}
 	}

@@ -64,7 +64,8 @@ func TestCurlIsRefused(t *testing.T) {
 		{"other agent's PIN", []string{"-u", "202:123", s.Secure + call201to202}, 401, ""},
 		{"trusted peer at the PIN listener", []string{"--interface", lab.TrustedIP, s.Plain + call201to202}, 401, ""},
 		{"stranger at the trusted listener", []string{s.Internal + call201to202}, 403, ""},
-		{"stranger who says he is inside", []string{"-H", "Host: 127.0.0.1:6667", "-H", "X-Forwarded-For: " + lab.TrustedIP, s.Secure + call201to202}, 401, ""},
+		{"stranger who says he is inside", []string{"-H", "Host: 127.0.0.1:6667", "-H", "X-Forwarded-For: " + lab.TrustedIP,
+			s.Secure + call201to202}, 401, ""},
 	} {
 		l.Run(t, test.name, func(t *testing.T) {
 			a := s.Curl(append([]string{"-X", "POST"}, test.args...)...)
@@ -91,9 +92,12 @@ func TestCheckTriesPasswordsAtTheProxyBesideTheService(t *testing.T) {
 		fine  bool
 		want  []string
 	}{
-		{"right", []string{"--user", "201", "--user", "209"}, true, []string{"runs as process ", "which the running service has", "takes his SIP password; 1 phone registered", "takes his SIP password; 0 phones registered"}},
-		{"another realm", []string{"--user", "201", "--realm", "elsewhere"}, false, []string{`it asks for the realm "sipx.test", configured is "elsewhere": set realm: sipx.test`}},
-		{"another domain", []string{"--domain", "sipx.tset"}, true, []string{"answers OPTIONS for sip:sipx.tset with 403 Relaying denied: does it serve that domain?"}},
+		{"right", []string{"--user", "201", "--user", "209"}, true, []string{"runs as process ", "which the running service has",
+			"takes his SIP password; 1 phone registered", "takes his SIP password; 0 phones registered"}},
+		{"another realm", []string{"--user", "201", "--realm", "elsewhere"}, false,
+			[]string{`it asks for the realm "sipx.test", configured is "elsewhere": set realm: sipx.test`}},
+		{"another domain", []string{"--domain", "sipx.tset"}, true,
+			[]string{"answers OPTIONS for sip:sipx.tset with 403 Relaying denied: does it serve that domain?"}},
 	} {
 		l.Run(t, test.name, func(t *testing.T) {
 			out, fine := s.Command("check", nil, test.flags...)

@@ -220,7 +220,8 @@ func TestTalkCallsATelephone(t *testing.T) {
 		l.over(id, "accepted", "ringing", "rejected")
 	})
 	l.Run(t, "never for a caller with a line break", func(t *testing.T) {
-		if id, err := l.talk.Cloud.Dialout(conversation, telephone, talktest.Options(101, "caller", `"+493012345\r\nX-Injected: yes"`)); err == nil {
+		if id, err := l.talk.Cloud.Dialout(conversation, telephone,
+			talktest.Options(101, "caller", `"+493012345\r\nX-Injected: yes"`)); err == nil {
 			t.Errorf("call %s was made", id)
 		}
 		l.talk.SawSIP(strings.Join(l.telephone.Lines(), "\n"))
@@ -369,13 +370,16 @@ func TestCheckTriesTheSignalingServer(t *testing.T) {
 		fine        bool
 	}{
 		{"right", l.DialoutLines(talk), []string{`(?m)^ok +dialout .*takes us as a bridge for ` + regexp.QuoteMeta(talk.CloudURL)}, true},
-		{"wrong secret", l.DialoutLines(talk, "secret: "+talktest.Secret, "secret: another"), []string{`(?m)^problem +dialout .*the secret is wrong: it must be internalsecret`}, false},
-		{"wrong backend", l.DialoutLines(talk, talk.CloudURL, "https://elsewhere.example/"), []string{`(?m)^problem +dialout .*does not serve that Nextcloud`}, false},
+		{"wrong secret", l.DialoutLines(talk, "secret: "+talktest.Secret, "secret: another"),
+			[]string{`(?m)^problem +dialout .*the secret is wrong: it must be internalsecret`}, false},
+		{"wrong backend", l.DialoutLines(talk, talk.CloudURL, "https://elsewhere.example/"),
+			[]string{`(?m)^problem +dialout .*does not serve that Nextcloud`}, false},
 		{"missing feature", l.DialoutLines(old), []string{`(?m)^problem +dialout .*has no dialout: it is too old`}, false},
 		{"no signaling server", l.DialoutLines(none), []string{`(?m)^problem +dialout .*there is no signaling server at that address`}, false},
 		{"nobody there", l.DialoutLines(talk, talk.URL, "http://127.0.0.1:1"), []string{`(?m)^problem +dialout .*cannot be reached`}, false},
 		{"no such agent", l.DialoutLines(talk, `agent: "201"`, `agent: "299"`), []string{`there is no user 299`}, false},
-		{"gateway down", l.DialoutLines(talk, "uri: \"sip:"+l.Proxy.Addr, "uri: \"sip:127.0.0.1:1"), []string{`(?m)^problem .*127\.0\.0\.1:1`}, false},
+		{"gateway down", l.DialoutLines(talk, "uri: \"sip:"+l.Proxy.Addr, "uri: \"sip:127.0.0.1:1"), []string{`(?m)^problem .*127\.0\.0\.1:1`},
+			false},
 	} {
 		l.Run(t, tt.name, func(t *testing.T) {
 			began := time.Now()

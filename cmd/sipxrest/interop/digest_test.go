@@ -22,9 +22,11 @@ func TestACallerThatKnowsMD5AloneCallsInByDigest(t *testing.T) {
   agent: "209"
   rules: [{id: hook, trunks: [branch], url: "` + h.URL + `", allow_http: true, allow_private: [127.0.0.1], events: [answered, ended]}]`)
 	// By itself SIPp writes a digest-uri without the user that it calls.
-	caller := l.SIPp("digest_caller", lab.Ports(t, 1), 3, "-l", "1", "-s", "5000", "-au", "branch", "-ap", "secret", "-auth_uri", "5000@"+s.SIP, s.SIP)
+	caller := l.SIPp("digest_caller", lab.Ports(t, 1), 3, "-l", "1", "-s", "5000", "-au", "branch", "-ap", "secret", "-auth_uri",
+		"5000@"+s.SIP, s.SIP)
 	l.SIPpPassed(caller)
-	if m := h.await(l, "ended"); m["trunk_id"] != "branch" || m["from_user"] != "+4930123" || m["ended_by"] != "caller" || m["sip_code"] != 200.0 {
+	if m := h.await(l, "ended"); m["trunk_id"] != "branch" || m["from_user"] != "+4930123" || m["ended_by"] != "caller" ||
+		m["sip_code"] != 200.0 {
 		t.Errorf("%v", m)
 	}
 	room.AwaitOnHook()

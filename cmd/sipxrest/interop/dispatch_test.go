@@ -89,7 +89,8 @@ func TestCallsThatComeInAreDispatched(t *testing.T) {
   rooms: {support: "sip:202@sipx.test"}
   agent: "209"
   rules:
-  - {id: hook, numbers: ["5000"], url: %[1]q, allow_http: true, allow_private: [127.0.0.1], timeout: 20s, events: [answered, ended, transfer_failed]}
+  - {id: hook, numbers: ["5000"], url: %[1]q, allow_http: true, allow_private: [127.0.0.1], timeout: 20s, events: [answered, ended, `+
+		`transfer_failed]}
   - {id: down, numbers: ["5001"], url: "http://127.0.0.1:1/", allow_http: true, allow_private: [127.0.0.1], fallback: 486}`, h.URL))
 	closed := func(number, why string) {
 		t.Helper()

@@ -50,12 +50,15 @@ func newSoftphone(t *testing.T, s *lab.Service, store *phone.Store, name string)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &softphone{t: t, base: "wss" + strings.TrimPrefix(s.Secure, "https") + "/api/v3/", user: u, auth: http.Header{"Authorization": {"Bearer " + token}}}
+	return &softphone{t: t, base: "wss" + strings.TrimPrefix(s.Secure, "https") + "/api/v3/", user: u,
+		auth: http.Header{"Authorization": {"Bearer " + token}}}
 }
 
 func (p *softphone) dial(path string) *websocket.Conn {
 	p.t.Helper()
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}} //nolint:gosec // its certificate is of its own
+	client := &http.Client{Transport: &http.Transport{
+		TLSClientConfig: &tls.Config{InsecureSkipVerify: true}, //nolint:gosec // its certificate is of its own
+	}}
 	ws, _, err := websocket.Dial(p.t.Context(), p.base+path, &websocket.DialOptions{HTTPClient: client, HTTPHeader: p.auth})
 	if err != nil {
 		p.t.Fatalf("%s: %v", path, err)

@@ -87,7 +87,8 @@ func phoneUsers(t *testing.T, database string) (sam, kim phone.User) {
 	t.Helper()
 	run := func(stdin string, args ...string) {
 		t.Helper()
-		c := exec.CommandContext(t.Context(), "go", append([]string{"run", "sipxrest/cmd/sipxrest", "phone", "user"}, append(args, "--database", database)...)...)
+		c := exec.CommandContext(t.Context(), "go", append([]string{"run", "sipxrest/cmd/sipxrest", "phone", "user"},
+			append(args, "--database", database)...)...)
 		c.Stdin = bytes.NewReader([]byte(stdin))
 		if out, err := c.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v: %s", args, err, out)

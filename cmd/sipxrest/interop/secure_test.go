@@ -58,7 +58,9 @@ func TestProxyOfAnUnknownAuthorityIsNotCalled(t *testing.T) {
 	if a := s.Trusted("POST", call201to202); a.Code != 502 {
 		t.Errorf("answered %+v", a)
 	}
-	if _, err := s.AwaitLine(0, regexp.MustCompile(`signed by CN=lab CA, which is not a known authority: put the authority's certificate into sip.tls.ca`), lab.Patience); err != nil {
+	if _, err := s.AwaitLine(0,
+		regexp.MustCompile(`signed by CN=lab CA, which is not a known authority: put the authority's certificate into sip.tls.ca`),
+		lab.Patience); err != nil {
 		t.Error(err)
 	}
 	if calls := calling.Calls(); len(calls) > 0 {

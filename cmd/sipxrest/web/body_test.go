@@ -34,7 +34,8 @@ func TestBodiesInTrouble(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := siptest.NewNetwork()
 				var served atomic.Bool
-				handler := Guard(testRoutes, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served.Store(true) }), slog.New(slog.DiscardHandler))
+				handler := Guard(testRoutes, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { served.Store(true) }),
+					slog.New(slog.DiscardHandler))
 				l := NewListener(n.ListenTCP(exchangeAddr), nil, Room{Total: 10}, handler, slog.New(slog.DiscardHandler))
 				ended := make(chan error)
 				go func() { ended <- l.Serve() }()
@@ -76,12 +77,13 @@ func TestTwoLengthsOfABodyEndTheConnection(t *testing.T) {
 		says string
 		want int // answers
 	}{
-		"Content-Length alone":           {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nx=y", 2},
-		"no body":                        {"POST / HTTP/1.1\r\nHost: x\r\n\r\n", 2},
-		"both":                           {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 1},
-		"both, the other way round":      {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", 1},
-		"Transfer-Encoding in HTTP/1.0":  {"POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n", 1},
-		"both in HTTP/1.0":               {"POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\nx=y", 1},
+		"Content-Length alone":          {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nx=y", 2},
+		"no body":                       {"POST / HTTP/1.1\r\nHost: x\r\n\r\n", 2},
+		"both":                          {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", 1},
+		"both, the other way round":     {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n", 1},
+		"Transfer-Encoding in HTTP/1.0": {"POST / HTTP/1.0\r\nConnection: keep-alive\r\nTransfer-Encoding: chunked\r\n\r\n", 1},
+		"both in HTTP/1.0": {"POST / HTTP/1.0\r\nConnection: keep-alive\r\nContent-Length: 3\r\nTransfer-Encoding: " +
+			"chunked\r\n\r\nx=y", 1},
 		"Transfer-Encoding that is none": {"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n0\r\n\r\n", 1},
 		"Content-Length twice":           {"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nContent-Length: 0\r\n\r\nx=y", 1},
 	} {

@@ -30,7 +30,8 @@ func TestRequestsKnowTheirTLS(t *testing.T) {
 	cert := httptest.NewUnstartedServer(nil)
 	cert.StartTLS()
 	defer cert.Close()
-	l := NewListener(mustListen(t), &tls.Config{Certificates: cert.TLS.Certificates, MinVersion: tls.VersionTLS12}, Room{Total: 10}, h, slog.New(slog.DiscardHandler))
+	l := NewListener(mustListen(t), &tls.Config{Certificates: cert.TLS.Certificates, MinVersion: tls.VersionTLS12}, Room{Total: 10}, h,
+		slog.New(slog.DiscardHandler))
 	ended := make(chan error)
 	go func() { ended <- l.Serve() }()
 	for _, http2 := range []bool{false, true} {

@@ -21,7 +21,8 @@ func TestFramesAreFoundHoweverTheyAreCut(t *testing.T) {
 	check(client.WriteSettings(http2.Setting{ID: http2.SettingInitialWindowSize, Val: 1 << 20}))
 	check(server.WriteSettings())
 	for stream := uint32(1); stream < 40; stream += 2 {
-		check(client.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: []byte("field"), EndStream: stream%4 == 1, EndHeaders: stream%3 == 0}))
+		check(client.WriteHeaders(http2.HeadersFrameParam{StreamID: stream, BlockFragment: []byte("field"), EndStream: stream%4 == 1,
+			EndHeaders: stream%3 == 0}))
 		if stream%3 != 0 {
 			check(client.WriteContinuation(stream, true, bytes.Repeat([]byte("x"), int(stream))))
 		}
@@ -98,7 +99,8 @@ func TestRefusedStreamsAreBounded(t *testing.T) {
 }
 
 func FuzzFrames(f *testing.F) {
-	f.Add([]byte(http2Preface+"\x00\x00\x01\x01\x05\x00\x00\x00\x01x"), []byte("\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x01"), uint8(3))
+	f.Add([]byte(http2Preface+"\x00\x00\x01\x01\x05\x00\x00\x00\x01x"), []byte("\x00\x00\x04\x03\x00\x00\x00\x00\x01\x00\x00\x00\x01"),
+		uint8(3))
 	f.Fuzz(func(t *testing.T, in, out []byte, cut uint8) {
 		h := newHTTP2Watch(func() int64 { return 1 }, func(int64) {})
 		h.received(in)

@@ -34,7 +34,8 @@ func TestEveryExchangeHasItsLimits(t *testing.T) {
 
 func TestAPanicIsAnsweredAndLogged(t *testing.T) {
 	log := apptest.NewLog()
-	h := Guard(testRoutes, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret internals") }), slog.New(slog.NewTextHandler(log, nil)))
+	h := Guard(testRoutes, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { panic("secret internals") }),
+		slog.New(slog.NewTextHandler(log, nil)))
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, httptest.NewRequest("POST", apptest.CallPath, nil))
 	if body := w.Body.String(); w.Code != 500 || !strings.Contains(body, "<error-code>500</error-code>") || strings.Contains(body, "secret") {
@@ -53,7 +54,8 @@ func TestABodyIsBounded(t *testing.T) {
 		r.ContentLength = announced
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, r)
-		if body := w.Body.String(); w.Code != 413 || !strings.Contains(body, "<error-code>413</error-code>") || !strings.Contains(body, "65536 bytes") {
+		if body := w.Body.String(); w.Code != 413 || !strings.Contains(body, "<error-code>413</error-code>") ||
+			!strings.Contains(body, "65536 bytes") {
 			t.Errorf("a body that is too long, announced as %d: %d %s", announced, w.Code, body)
 		}
 	}
@@ -75,7 +77,8 @@ func TestASocketThatCannotBeBoundSaysWhatToDo(t *testing.T) {
 		{"192.0.2.1:6666", syscall.EADDRNOTAVAIL, "this machine has the addresses"},
 		{"0.0.0.0:6666", syscall.EADDRINUSE, "another program"},
 	} {
-		err := ExplainBind(&net.OpError{Op: "listen", Addr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(tt.address)), Err: os.NewSyscallError("bind", tt.err)})
+		err := ExplainBind(&net.OpError{Op: "listen", Addr: net.TCPAddrFromAddrPort(netip.MustParseAddrPort(tt.address)),
+			Err: os.NewSyscallError("bind", tt.err)})
 		if !strings.Contains(err.Error(), tt.want) || !errors.Is(err, tt.err) {
 			t.Errorf("%s, %v: %v, want …%s…", tt.address, tt.err, err, tt.want)
 		}

@@ -128,9 +128,11 @@ func TestWhichIdleConnectionGivesItsPlace(t *testing.T) {
 	}{
 		{"the oldest", Room{Total: 3, PerAddress: 3}, []string{"10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"}, nil, nil,
 			"10.0.0.4:1", []string{"10.0.0.2:1", "10.0.0.3:1", "10.0.0.4:1"}},
-		{"the oldest of the address that has most", Room{Total: 4, PerAddress: 4}, []string{"10.0.0.1:1", "10.0.0.2:1", "10.0.0.2:2", "10.0.0.3:1"}, nil, nil,
+		{"the oldest of the address that has most", Room{Total: 4, PerAddress: 4}, []string{"10.0.0.1:1", "10.0.0.2:1", "10.0.0.2:2",
+			"10.0.0.3:1"}, nil, nil,
 			"10.0.0.4:1", []string{"10.0.0.1:1", "10.0.0.2:2", "10.0.0.3:1", "10.0.0.4:1"}},
-		{"one of its own address, where that has all it may", Room{Total: 8, PerAddress: 2}, []string{"10.0.0.1:1", "10.0.0.2:1", "10.0.0.2:2"}, nil, nil,
+		{"one of its own address, where that has all it may", Room{Total: 8, PerAddress: 2}, []string{"10.0.0.1:1", "10.0.0.2:1", "10.0.0.2:2"},
+			nil, nil,
 			"10.0.0.2:3", []string{"10.0.0.1:1", "10.0.0.2:2", "10.0.0.2:3"}},
 		{"none that is in use", Room{Total: 2, PerAddress: 2}, []string{"10.0.0.1:1", "10.0.0.2:1"}, []int{0, 1}, nil,
 			"10.0.0.3:1", []string{"10.0.0.1:1", "10.0.0.2:1"}},
@@ -182,7 +184,8 @@ func TestWhichIdleConnectionGivesItsPlace(t *testing.T) {
 func TestPlacesAreNeitherLostNorGivenTwice(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	script := &scriptedListener{}
-	l := newLimitListener(script, Room{Total: 50, PerAddress: 20, Knows: func(a netip.Addr) bool { return a.As4()[3] == 0 }}, slog.New(slog.DiscardHandler))
+	l := newLimitListener(script, Room{Total: 50, PerAddress: 20, Knows: func(a netip.Addr) bool { return a.As4()[3] == 0 }},
+		slog.New(slog.DiscardHandler))
 	defer l.Close()
 	var conns []*limitedConn
 	for i := range 20_000 {

@@ -119,7 +119,8 @@ func TestExchangesEnd(t *testing.T) {
 		{"a long line", "GET /" + strings.Repeat("x", 40_000) + " HTTP/1.1\r\nHost: x\r\n\r\n", "HTTP/1.1 431 ", lingerTime},
 		{"a long field", "GET / HTTP/1.1\r\nHost: x\r\nX: " + strings.Repeat("x", 40_000) + "\r\n\r\n", "HTTP/1.1 431 ", lingerTime},
 		{"many fields", "GET / HTTP/1.1\r\nHost: x\r\n" + strings.Repeat("X: x\r\n", 10_000) + "\r\n", "HTTP/1.1 431 ", lingerTime},
-		{"a long body is announced", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n", "HTTP/1.1 413 ", bodyWait}, // at once, but so small a rest is waited for
+		// at once, but so small a rest is waited for
+		{"a long body is announced", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 65537\r\n\r\n", "HTTP/1.1 413 ", bodyWait},
 		{"a very long body is announced", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999\r\n\r\n", "HTTP/1.1 413 ", lingerTime},
 		{"two lengths", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nx", "HTTP/1.1 400 ", 0},
 		{"a length that is none", "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n", "HTTP/1.1 400 ", 0},
@@ -202,7 +203,8 @@ func TestSlowConnectionsOfOneAddressLeaveRoomForOthers(t *testing.T) {
 			}
 		}
 		time.Sleep(time.Minute)
-		if lines := strings.Count(x.log.String(), "idle HTTP connections closed"); lines < 1 || lines > 4 || !strings.Contains(x.log.String(), "peers=[10.0.0.66]") {
+		if lines := strings.Count(x.log.String(), "idle HTTP connections closed"); lines < 1 || lines > 4 || !strings.Contains(x.log.String(),
+			"peers=[10.0.0.66]") {
 			t.Errorf("%d lines:\n%s", lines, x.log)
 		}
 	})
@@ -264,11 +266,12 @@ func TestClientsThatDoNotReadKeepNobodyOut(t *testing.T) {
 
 // heldBack are requests whose rest is not sent. None needs credentials.
 var heldBack = map[string]string{
-	"a body that nobody needs":     "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx",
-	"in HTTP/1.0":                  "POST / HTTP/1.0\r\nContent-Length: 10\r\n\r\nx",
-	"of another method":            "DELETE / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx",
-	"in chunks":                    "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nx",
-	"after a WebSocket's request":  "GET /api/v3/notification/socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 10\r\n\r\nx",
+	"a body that nobody needs": "POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx",
+	"in HTTP/1.0":              "POST / HTTP/1.0\r\nContent-Length: 10\r\n\r\nx",
+	"of another method":        "DELETE / HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx",
+	"in chunks":                "POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nx",
+	"after a WebSocket's request": "GET /api/v3/notification/socket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+		"Content-Length: 10\r\n\r\nx",
 	"after a question for options": "OPTIONS * HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx",
 	"of a resource that reads it":  "POST /form HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nx",
 	"of it, in HTTP/1.0":           "POST /form HTTP/1.0\r\nContent-Length: 10\r\n\r\nx",

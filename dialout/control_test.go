@@ -102,7 +102,8 @@ func TestDigitsReachThePhoneInOrder(t *testing.T) {
 		for _, digit := range "12*#90" {
 			st.user.Control(id, `{"type":"dtmf","digit":"`+string(digit)+`"}`)
 		}
-		for _, odd := range []string{`{"type":"dtmf","digit":"12"}`, `{"type":"dtmf","digit":"A"}`, `{"type":"dtmf","digit":5}`, `{"type":"dtmf"}`, `"dtmf"`, `5`, `null`, `[]`, `{"type":"dance"}`} {
+		for _, odd := range []string{`{"type":"dtmf","digit":"12"}`, `{"type":"dtmf","digit":"A"}`, `{"type":"dtmf","digit":5}`,
+			`{"type":"dtmf"}`, `"dtmf"`, `5`, `null`, `[]`, `{"type":"dance"}`} {
 			st.user.Control(id, odd)
 		}
 		synctest.Wait()

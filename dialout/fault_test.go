@@ -110,7 +110,8 @@ func TestFaultPhonesWithoutTheirActor(t *testing.T) {
 	inTalk(t, func(st *talkStage) {
 		id, _ := st.connected()
 		added := st.sent(`"addsession"`)
-		if len(added) != 1 || !strings.Contains(added[0], `"actorId":"actor-101","actorType":"phones"`) || !strings.Contains(added[0], `"incall":9`) ||
+		if len(added) != 1 || !strings.Contains(added[0], `"actorId":"actor-101","actorType":"phones"`) ||
+			!strings.Contains(added[0], `"incall":9`) ||
 			!strings.Contains(added[0], `"sessionid":"`+id+`"`) {
 			t.Errorf("added %q", added)
 		}
@@ -142,7 +143,8 @@ func TestFaultTheIDOfARequestUsedAgain(t *testing.T) {
 
 func TestFaultLineBreaksInTheCaller(t *testing.T) {
 	inTalk(t, func(st *talkStage) {
-		for _, caller := range []string{talktest.HostileCaller, "1\n2", "1\r2", "\r\n", "+1 2", `"1"`, "1;tag=2", "1\x00", "٣٤", strings.Repeat("1", 21), "+"} {
+		for _, caller := range []string{talktest.HostileCaller, "1\n2", "1\r2", "\r\n", "+1 2", `"1"`, "1;tag=2", "1\x00", "٣٤",
+			strings.Repeat("1", 21), "+"} {
 			text, _ := json.Marshal(caller)
 			_, err := st.lab.Cloud.Dialout(token, number, talktest.Options(101, "caller", string(text)))
 			refusedWith(t, err, badCaller)
@@ -194,7 +196,8 @@ func TestFaultAcceptedLate(t *testing.T) {
 		if n := len(st.sent(`"status":"accepted"`)); n != 1 {
 			t.Errorf("%d were accepted", n)
 		}
-		if requests := strings.Join(st.lab.Cloud.Requests(), "\n"); strings.Count(requests, "verify-dialout OK") != 3 { // 101, that of 102 too late, 103
+		// 101, that of 102 too late, 103
+		if requests := strings.Join(st.lab.Cloud.Requests(), "\n"); strings.Count(requests, "verify-dialout OK") != 3 {
 			t.Errorf("asked of Nextcloud:\n%s", requests)
 		}
 		synctest.Wait()
@@ -234,7 +237,8 @@ func TestLongTextsOfOthersDoNotKeepACallInTalk(t *testing.T) {
 	long := strings.Repeat("\x01é\u2028<", 20_000)
 	inTalk(t, func(st *talkStage) {
 		name, _ := json.Marshal(strings.Repeat("é\u2028<", 4_000)) // of a response that is read
-		st.lab.Cloud.VerifyAnswer = `{"token":"` + token + `","attendeeId":101,"actorType":"phones","actorId":"actor-101","displayName":` + string(name) + `}`
+		st.lab.Cloud.VerifyAnswer = `{"token":"` + token + `","attendeeId":101,"actorType":"phones","actorId":"actor-101","displayName":` +
+			string(name) + `}`
 		id, l := st.dial()
 		l.ends(phone, &sipflow.StatusError{Method: "INVITE", Code: 486, Reason: long})
 		st.rejected(id, true)

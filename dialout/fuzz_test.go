@@ -33,7 +33,8 @@ func FuzzOrder(f *testing.F) {
 		if why := st.begin(w, r, c, agent); why != nil {
 			sendRefusal(w, why)
 			var e envelope
-			if json.Unmarshal(w.Body.Bytes(), &e) != nil || e.Dialout.Error == nil || e.Dialout.Error.Code == "" || e.Dialout.Error.Message == "" || w.Code < 400 {
+			if json.Unmarshal(w.Body.Bytes(), &e) != nil || e.Dialout.Error == nil || e.Dialout.Error.Code == "" || e.Dialout.Error.Message == "" ||
+				w.Code < 400 {
 				t.Errorf("%d %s", w.Code, w.Body)
 			}
 			if len(st.placed) > 0 || st.active != 0 {
@@ -47,7 +48,9 @@ func FuzzOrder(f *testing.F) {
 		if !e164.MatchString(l.number) || l.caller != "" && !callerPattern.MatchString(l.caller) || l.caller != "" && l.anonymous {
 			t.Errorf("%+v", l.placement)
 		}
-		if !strings.HasPrefix(l.target, "sip") || !sipURI.MatchString(l.target) || strings.ContainsFunc(l.target, func(r rune) bool { return r <= ' ' || r > '~' || r == '<' || r == '>' || r == '"' }) {
+		if !strings.HasPrefix(l.target, "sip") || !sipURI.MatchString(l.target) || strings.ContainsFunc(l.target, func(r rune) bool {
+			return r <= ' ' || r > '~' || r == '<' || r == '>' || r == '"'
+		}) {
 			t.Errorf("target %q", l.target)
 		}
 	})

@@ -11,7 +11,8 @@ import (
 )
 
 func testEntry() *entry {
-	return &entry{CallID: newCallID(), Server: "http://s/spreed", Backend: "http://c/", RoomID: "1234", Options: json.RawMessage(`{"attendeeId":7}`), At: time.Now()}
+	return &entry{CallID: newCallID(), Server: "http://s/spreed", Backend: "http://c/", RoomID: "1234",
+		Options: json.RawMessage(`{"attendeeId":7}`), At: time.Now()}
 }
 
 func testJournal(t *testing.T) (*journal, *logText) {
@@ -35,7 +36,8 @@ func TestANoteIsReadBack(t *testing.T) {
 		t.Errorf("%v, mode %v", err, info.Mode())
 	}
 	list := j.leftovers()
-	if len(list) != 1 || list[0].CallID != e.CallID || !list[0].Connected || list[0].options().AttendeeID != 7 || string(list[0].options().Raw) != `{"attendeeId":7}` {
+	if len(list) != 1 || list[0].CallID != e.CallID || !list[0].Connected || list[0].options().AttendeeID != 7 ||
+		string(list[0].options().Raw) != `{"attendeeId":7}` {
 		t.Errorf("read %+v", list)
 	}
 	j.remove(e.CallID)

@@ -39,7 +39,8 @@ func TestNumbersAreReadInTheirInternationalForm(t *testing.T) {
 }
 
 func TestCallersThatWouldInjectAreRefused(t *testing.T) {
-	for caller, ok := range map[string]bool{"": true, "+493012345": true, "200": true, "+49\r\nX: y": false, "+49\n": false, "Bob": false, "+": false,
+	for caller, ok := range map[string]bool{"": true, "+493012345": true, "200": true, "+49\r\nX: y": false, "+49\n": false, "Bob": false,
+		"+":                     false,
 		strings.Repeat("1", 21): false, "<sip:x@y>": false, " 1": false} {
 		if why := checkCaller(caller, false); (why == nil) != ok {
 			t.Errorf("%q: %v, want ok %v", caller, why, ok)

@@ -35,7 +35,8 @@ func TestAClientCallsFollowsAndIsTheOnlyOneWhoSees(t *testing.T) {
 	alone(t, func(st *stage) {
 		id := st.call()
 		l := st.one()
-		if l.number != number || l.target != "sip:conference@sipx.test" || l.agent == nil || l.agent.Name != "201" || l.client.Trusted || l.callID != id {
+		if l.number != number || l.target != "sip:conference@sipx.test" || l.agent == nil || l.agent.Name != "201" || l.client.Trusted ||
+			l.callID != id {
 			t.Errorf("the order was %+v", l.placement)
 		}
 		if got, want := st.statusOf(id), `{"type":"dialout","dialout":{"callid":"`+id+`","status":"accepted"}}`; got != want {
@@ -66,7 +67,8 @@ func TestAClientCallsFollowsAndIsTheOnlyOneWhoSees(t *testing.T) {
 			t.Error(got)
 		}
 		l.ends(phone, nil)
-		if got, want := st.statusOf(id), `{"type":"dialout","dialout":{"callid":"`+id+`","status":"cleared","cause":"EndedByRemote","code":200,"message":"Bye"}}`; got != want {
+		if got, want := st.statusOf(id), `{"type":"dialout","dialout":{"callid":"`+id+
+			`","status":"cleared","cause":"EndedByRemote","code":200,"message":"Bye"}}`; got != want {
 			t.Errorf("GET %s, want %s", got, want)
 		}
 		time.Sleep(keepTime)
@@ -85,7 +87,8 @@ func TestDeleteHangsUp(t *testing.T) {
 		if w := st.ask("DELETE", "/dialout/"+id, ""); w.Code != 200 {
 			t.Errorf("DELETE %d %s", w.Code, w.Body)
 		}
-		if got := st.statusOf(id); !strings.Contains(got, `"status":"cleared","cause":"EndedByLocal","code":487,"message":"Hung up by its client"`) {
+		if got := st.statusOf(id); !strings.Contains(got,
+			`"status":"cleared","cause":"EndedByLocal","code":487,"message":"Hung up by its client"`) {
 			t.Error(got)
 		}
 		if !errors.Is(l.wasHungUp(), errClient) {
@@ -106,27 +109,31 @@ func TestRequestsOfClientsAreChecked(t *testing.T) {
 		status int
 		code   string
 	}{
-		"no body":            {"", nil, nil, 415, notJSON},
-		"form":               {callJSON, func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, nil, 415, notJSON},
-		"charset":            {callJSON, func(r *http.Request) { r.Header.Set("Content-Type", "application/json; charset=utf-8") }, nil, 200, ""},
-		"too large":          {big, nil, nil, 413, tooLarge},
-		"not JSON":           {"hello", nil, nil, 400, badRequest},
-		"an array":           {"[]", nil, nil, 400, badRequest},
-		"null":               {"null", nil, nil, 400, badRequest},
-		"two":                {callJSON + callJSON, nil, nil, 400, badRequest},
-		"another type":       {`{"type":"call","dialout":{"number":"+493055500200"}}`, nil, nil, 400, badRequest},
-		"no dialout":         {`{"type":"dialout"}`, nil, nil, 400, badRequest},
-		"unknown field":      {`{"type":"dialout","x":1,"dialout":{"number":"+493055500200"}}`, nil, nil, 400, badRequest},
-		"misspelt option":    {`{"type":"dialout","dialout":{"number":"+493055500200","options":{"anonymus":true}}}`, nil, nil, 400, badRequest},
-		"wrong kind":         {`{"type":"dialout","dialout":{"number":5}}`, nil, nil, 400, badRequest},
-		"no number":          {`{"type":"dialout","dialout":{}}`, nil, nil, 400, badNumber},
-		"bad number":         {`{"type":"dialout","dialout":{"number":"hello"}}`, nil, nil, 400, badNumber},
-		"national number":    {`{"type":"dialout","dialout":{"number":"030 55500200"}}`, nil, nil, 200, ""},
-		"hostile caller":     {`{"type":"dialout","dialout":{"number":"+493055500200","options":{"caller":"1\r\nX: y"}}}`, nil, nil, 400, badCaller},
-		"caller, anonymous":  {`{"type":"dialout","dialout":{"number":"+493055500200","options":{"caller":"1","anonymous":true}}}`, nil, nil, 400, badOptions},
-		"hostile target":     {`{"type":"dialout","dialout":{"number":"+493055500200","options":{"target":"sip:a@b\r\nX: y"}}}`, nil, nil, 400, badTarget},
-		"premium number":     {`{"type":"dialout","dialout":{"number":"+499001234567"}}`, nil, nil, 403, notAllowed},
-		"premium target":     {`{"type":"dialout","dialout":{"number":"+493055500200","options":{"target":"0900@sipx.test"}}}`, nil, nil, 403, notAllowed},
+		"no body":         {"", nil, nil, 415, notJSON},
+		"form":            {callJSON, func(r *http.Request) { r.Header.Set("Content-Type", "text/plain") }, nil, 415, notJSON},
+		"charset":         {callJSON, func(r *http.Request) { r.Header.Set("Content-Type", "application/json; charset=utf-8") }, nil, 200, ""},
+		"too large":       {big, nil, nil, 413, tooLarge},
+		"not JSON":        {"hello", nil, nil, 400, badRequest},
+		"an array":        {"[]", nil, nil, 400, badRequest},
+		"null":            {"null", nil, nil, 400, badRequest},
+		"two":             {callJSON + callJSON, nil, nil, 400, badRequest},
+		"another type":    {`{"type":"call","dialout":{"number":"+493055500200"}}`, nil, nil, 400, badRequest},
+		"no dialout":      {`{"type":"dialout"}`, nil, nil, 400, badRequest},
+		"unknown field":   {`{"type":"dialout","x":1,"dialout":{"number":"+493055500200"}}`, nil, nil, 400, badRequest},
+		"misspelt option": {`{"type":"dialout","dialout":{"number":"+493055500200","options":{"anonymus":true}}}`, nil, nil, 400, badRequest},
+		"wrong kind":      {`{"type":"dialout","dialout":{"number":5}}`, nil, nil, 400, badRequest},
+		"no number":       {`{"type":"dialout","dialout":{}}`, nil, nil, 400, badNumber},
+		"bad number":      {`{"type":"dialout","dialout":{"number":"hello"}}`, nil, nil, 400, badNumber},
+		"national number": {`{"type":"dialout","dialout":{"number":"030 55500200"}}`, nil, nil, 200, ""},
+		"hostile caller": {`{"type":"dialout","dialout":{"number":"+493055500200","options":{"caller":"1\r\nX: y"}}}`, nil, nil, 400,
+			badCaller},
+		"caller, anonymous": {`{"type":"dialout","dialout":{"number":"+493055500200","options":{"caller":"1","anonymous":true}}}`, nil, nil, 400,
+			badOptions},
+		"hostile target": {`{"type":"dialout","dialout":{"number":"+493055500200","options":{"target":"sip:a@b\r\nX: y"}}}`, nil, nil, 400,
+			badTarget},
+		"premium number": {`{"type":"dialout","dialout":{"number":"+499001234567"}}`, nil, nil, 403, notAllowed},
+		"premium target": {`{"type":"dialout","dialout":{"number":"+493055500200","options":{"target":"0900@sipx.test"}}}`, nil, nil, 403,
+			notAllowed},
 		"no credentials":     {callJSON, asNobody, nil, 401, ""},
 		"trusted for nobody": {callJSON, asTrusted, nil, 403, noSuchUser},
 		"unreachable":        {callJSON, nil, sipflow.ErrUnreachable, 502, noGateway},
@@ -154,7 +161,8 @@ func TestRequestsOfClientsAreChecked(t *testing.T) {
 					return
 				}
 				var e envelope
-				if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || e.Type != "dialout" || e.Dialout.Error == nil || e.Dialout.Error.Code != tt.code || len(e.Dialout.Error.Message) < 15 {
+				if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || e.Type != "dialout" || e.Dialout.Error == nil ||
+					e.Dialout.Error.Code != tt.code || len(e.Dialout.Error.Message) < 15 {
 					t.Errorf("%s, want code %s", w.Body, tt.code)
 				}
 				if w.Header().Get("Content-Type") != "application/json" {
@@ -205,7 +213,8 @@ func TestAPhoneThatCannotBePlacedInTime(t *testing.T) {
 	alone(t, func(st *stage) {
 		st.stuck = make(chan struct{})
 		began := time.Now()
-		if w := st.ask("POST", "/dialout", callJSON); w.Code != 502 || !strings.Contains(w.Body.String(), noGateway) || time.Since(began) != placeTime {
+		if w := st.ask("POST", "/dialout", callJSON); w.Code != 502 || !strings.Contains(w.Body.String(), noGateway) ||
+			time.Since(began) != placeTime {
 			t.Errorf("%d %s after %v", w.Code, w.Body, time.Since(began))
 		}
 	})
@@ -268,7 +277,8 @@ func TestMethodsAndPaths(t *testing.T) {
 			{"POST", "/dialout/x", "GET, HEAD, DELETE", "/dialout/{callid}"},
 			{"POST", "/dialout/x/events", "GET", "/dialout/{callid}/events"},
 		} {
-			if w := st.ask(tt.method, tt.path, ""); w.Code != 405 || w.Header().Get("Allow") != tt.allow || !strings.Contains(w.Body.String(), badMethod) {
+			if w := st.ask(tt.method, tt.path, ""); w.Code != 405 || w.Header().Get("Allow") != tt.allow || !strings.Contains(w.Body.String(),
+				badMethod) {
 				t.Errorf("%s %s: %d, Allow %q, %s", tt.method, tt.path, w.Code, w.Header().Get("Allow"), w.Body)
 			}
 			r, _ := http.NewRequest(tt.method, tt.path, nil)
@@ -291,17 +301,20 @@ func TestMethodsAndPaths(t *testing.T) {
 func TestErrorsOfJSONNameTheField(t *testing.T) {
 	alone(t, func(st *stage) {
 		for body, want := range map[string]string{
-			`{"type":"dialout","dialout":{"number":5}}`:                                      "dialout.number must be a JSON string, and is a JSON number.",
-			`{"type":"dialout","dialout":{"number":"+49301","options":{"anonymous":"yes"}}}`: "dialout.options.anonymous must be true or false, and is a JSON string.",
-			`{"type":"dialout","dialout":{"number":"+49301","options":[]}}`:                  "dialout.options must be a JSON object, and is a JSON array.",
-			`{"type":"dialout","dialout":"x"}`:                                               "dialout must be a JSON object, and is a JSON string.",
-			`[]`:                                                                             "the whole must be a JSON object, and is a JSON array.",
-			` `:                                                                              "it is empty.",
+			`{"type":"dialout","dialout":{"number":5}}`: "dialout.number must be a JSON string, and is a " +
+				"JSON number.",
+			`{"type":"dialout","dialout":{"number":"+49301","options":{"anonymous":"yes"}}}`: "dialout.options.anonymous must be true or false, " +
+				"and is a JSON string.",
+			`{"type":"dialout","dialout":{"number":"+49301","options":[]}}`: "dialout.options must be a JSON object, and is a JSON array.",
+			`{"type":"dialout","dialout":"x"}`:                              "dialout must be a JSON object, and is a JSON string.",
+			`[]`:                                                            "the whole must be a JSON object, and is a JSON array.",
+			` `:                                                             "it is empty.",
 			`{"type":"dialout","dialout":{"number":"+49301","options":{"anonymos":true}}}`: `it has the unknown field "anonymos".`,
 		} {
 			w := st.ask("POST", "/dialout", body)
 			var e envelope
-			if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || e.Dialout.Error == nil || e.Dialout.Error.Message != "The request is not valid: "+want {
+			if err := json.Unmarshal(w.Body.Bytes(), &e); err != nil || e.Dialout.Error == nil ||
+				e.Dialout.Error.Message != "The request is not valid: "+want {
 				t.Errorf("%s: %s, want %s", body, w.Body, want)
 			}
 		}
@@ -334,7 +347,8 @@ func TestTheEndOfACallIsALine(t *testing.T) {
 			t.Fatalf("%d %s", w.Code, w.Body)
 		}
 		synctest.Wait()
-		for _, want := range []string{`level=INFO msg="call ended" flow=dialout agent=201 calling=` + number + ` peer=198.51.100.7 call_ids=[a1@10.0.0.1] outcome=cancelled ended_by=service took=1s`,
+		for _, want := range []string{`level=INFO msg="call ended" flow=dialout agent=201 calling=` + number +
+			` peer=198.51.100.7 call_ids=[a1@10.0.0.1] outcome=cancelled ended_by=service took=1s`,
 			` call=` + id + ` code=487 reason="Hung up by its client" error="hung up by its client"`} {
 			if !strings.Contains(st.log.String(), want) {
 				t.Errorf("the log lacks %s:\n%s", want, st.log)

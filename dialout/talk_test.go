@@ -177,21 +177,37 @@ func TestEachOutcomeIsSaidInTalkAndAtNextcloud(t *testing.T) {
 		want talktest.CallStatus
 		o    Outcome
 	}{
-		{"busy", phone, refused(486, "Busy Here"), talktest.CallStatus{Status: "rejected", Cause: "EndedByBusy", Code: 486, Message: "Busy Here"}, Rejected},
-		{"unavailable", phone, refused(480, "Temporarily Unavailable (Call limit)"), talktest.CallStatus{Status: "rejected", Cause: "EndedByTemporarilyUnavailable", Code: 480, Message: "Temporarily Unavailable (Call limit)"}, Rejected},
-		{"declined", phone, refused(603, "Decline"), talktest.CallStatus{Status: "rejected", Cause: "EndedByDeclined", Code: 603, Message: "Decline"}, Rejected},
-		{"unknown", phone, refused(404, ""), talktest.CallStatus{Status: "rejected", Cause: "EndedByNotFound", Code: 404, Message: "SIP status 404"}, Rejected},
-		{"moved", phone, refused(302, "Moved"), talktest.CallStatus{Status: "rejected", Cause: "EndedByRedirect", Code: 302, Message: "Moved"}, Rejected},
-		{"gateway out of order", phone, refused(503, "Service Unavailable"), talktest.CallStatus{Status: "rejected", Cause: "EndedByServiceUnavailable", Code: 503, Message: "Service Unavailable"}, Failed},
-		{"wrong secret", phone, refused(407, "Proxy Authentication Required"), talktest.CallStatus{Status: "rejected", Cause: "EndedByUnauthorized", Code: 407, Message: "Proxy Authentication Required"}, Rejected},
-		{"no answer", phone, sipflow.ErrNoAnswer, talktest.CallStatus{Status: "cleared", Cause: "EndedByTimeout", Code: 408, Message: "No answer"}, Unanswered},
-		{"unreachable", us, sipflow.ErrUnreachable, talktest.CallStatus{Status: "rejected", Cause: "EndedByServiceUnavailable", Code: 503, Message: "The telephone network cannot be reached"}, Failed},
-		{"room refuses", room, refused(486, "Busy Here"), talktest.CallStatus{Status: "rejected", Cause: "EndedByRoom", Code: 502, Message: "The conference cannot be reached"}, Failed},
-		{"room silent", room, sipflow.ErrNoAnswer, talktest.CallStatus{Status: "rejected", Cause: "EndedByRoom", Code: 502, Message: "The conference cannot be reached"}, Failed},
-		{"phone hangs up before the room answers", phone, sipflow.ErrHungUp, talktest.CallStatus{Status: "cleared", Cause: "EndedByRemote", Code: 200, Message: "Bye"}, Cancelled},
-		{"forbidden", us, sipflow.ErrForbidden, talktest.CallStatus{Status: "rejected", Cause: "EndedByLocal", Code: 403, Message: "Calling this number is not allowed"}, Rejected},
-		{"shutdown", us, sipflow.ErrDraining, talktest.CallStatus{Status: "cleared", Cause: "EndedByLocal", Code: 487, Message: "The phone service is being restarted"}, Cancelled},
-		{"fault", us, errors.New("internal fault"), talktest.CallStatus{Status: "rejected", Cause: "EndedByServerError", Code: 500, Message: "Internal error"}, Failed},
+		{"busy", phone, refused(486, "Busy Here"), talktest.CallStatus{Status: "rejected", Cause: "EndedByBusy", Code: 486, Message: "Busy Here"},
+			Rejected},
+		{"unavailable", phone, refused(480, "Temporarily Unavailable (Call limit)"),
+			talktest.CallStatus{Status: "rejected", Cause: "EndedByTemporarilyUnavailable", Code: 480,
+				Message: "Temporarily Unavailable (Call limit)"}, Rejected},
+		{"declined", phone, refused(603, "Decline"), talktest.CallStatus{Status: "rejected", Cause: "EndedByDeclined", Code: 603,
+			Message: "Decline"}, Rejected},
+		{"unknown", phone, refused(404, ""), talktest.CallStatus{Status: "rejected", Cause: "EndedByNotFound", Code: 404,
+			Message: "SIP status 404"}, Rejected},
+		{"moved", phone, refused(302, "Moved"), talktest.CallStatus{Status: "rejected", Cause: "EndedByRedirect", Code: 302, Message: "Moved"},
+			Rejected},
+		{"gateway out of order", phone, refused(503, "Service Unavailable"),
+			talktest.CallStatus{Status: "rejected", Cause: "EndedByServiceUnavailable", Code: 503, Message: "Service Unavailable"}, Failed},
+		{"wrong secret", phone, refused(407, "Proxy Authentication Required"),
+			talktest.CallStatus{Status: "rejected", Cause: "EndedByUnauthorized", Code: 407, Message: "Proxy Authentication Required"}, Rejected},
+		{"no answer", phone, sipflow.ErrNoAnswer, talktest.CallStatus{Status: "cleared", Cause: "EndedByTimeout", Code: 408,
+			Message: "No answer"}, Unanswered},
+		{"unreachable", us, sipflow.ErrUnreachable, talktest.CallStatus{Status: "rejected", Cause: "EndedByServiceUnavailable", Code: 503,
+			Message: "The telephone network cannot be reached"}, Failed},
+		{"room refuses", room, refused(486, "Busy Here"), talktest.CallStatus{Status: "rejected", Cause: "EndedByRoom", Code: 502,
+			Message: "The conference cannot be reached"}, Failed},
+		{"room silent", room, sipflow.ErrNoAnswer, talktest.CallStatus{Status: "rejected", Cause: "EndedByRoom", Code: 502,
+			Message: "The conference cannot be reached"}, Failed},
+		{"phone hangs up before the room answers", phone, sipflow.ErrHungUp, talktest.CallStatus{Status: "cleared", Cause: "EndedByRemote",
+			Code: 200, Message: "Bye"}, Cancelled},
+		{"forbidden", us, sipflow.ErrForbidden, talktest.CallStatus{Status: "rejected", Cause: "EndedByLocal", Code: 403,
+			Message: "Calling this number is not allowed"}, Rejected},
+		{"shutdown", us, sipflow.ErrDraining, talktest.CallStatus{Status: "cleared", Cause: "EndedByLocal", Code: 487,
+			Message: "The phone service is being restarted"}, Cancelled},
+		{"fault", us, errors.New("internal fault"), talktest.CallStatus{Status: "rejected", Cause: "EndedByServerError", Code: 500,
+			Message: "Internal error"}, Failed},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inTalk(t, func(st *talkStage) {
@@ -234,13 +250,26 @@ func TestRequestsThatAreNotValidAreRefusedWithASentence(t *testing.T) {
 		{name: "not a phone", number: number, options: `{"attendeeId":101,"actorType":"users","actorId":"x"}`, code: badOptions},
 		{name: "no actor", number: number, options: `{"attendeeId":101,"actorType":"phones"}`, code: badOptions},
 		{name: "no attendee", number: number, options: `{"actorType":"phones","actorId":"x"}`, code: badOptions},
-		{name: "hostile caller", number: number, options: talktest.Options(101, "caller", strconv.Quote(talktest.HostileCaller)), code: badCaller},
-		{name: "wrong secret", number: number, options: talktest.Options(101), code: notVerified, prepare: func(st *talkStage) { st.lab.Cloud.VerifyStatus = 401 }},
-		{name: "not invited", number: number, options: talktest.Options(101), code: notVerified, prepare: func(st *talkStage) { st.lab.Cloud.VerifyStatus = 404 }},
-		{name: "switched off", number: number, options: talktest.Options(101), code: notVerified, prepare: func(st *talkStage) { st.lab.Cloud.VerifyStatus = 501 }},
-		{name: "other number", number: number, options: talktest.Options(101), code: notVerified, prepare: func(st *talkStage) { st.lab.Cloud.VerifyStatus = 400 }},
-		{name: "Nextcloud fails", number: number, options: talktest.Options(101), code: noNextcloud, prepare: func(st *talkStage) { st.lab.Cloud.VerifyStatus = 503 }},
-		{name: "Nextcloud silent", number: number, options: talktest.Options(101), code: noNextcloud, prepare: func(st *talkStage) { st.lab.Cloud.VerifyDelay = time.Minute }},
+		{name: "hostile caller", number: number, options: talktest.Options(101, "caller", strconv.Quote(talktest.HostileCaller)),
+			code: badCaller},
+		{name: "wrong secret", number: number, options: talktest.Options(101), code: notVerified, prepare: func(st *talkStage) {
+			st.lab.Cloud.VerifyStatus = 401
+		}},
+		{name: "not invited", number: number, options: talktest.Options(101), code: notVerified, prepare: func(st *talkStage) {
+			st.lab.Cloud.VerifyStatus = 404
+		}},
+		{name: "switched off", number: number, options: talktest.Options(101), code: notVerified, prepare: func(st *talkStage) {
+			st.lab.Cloud.VerifyStatus = 501
+		}},
+		{name: "other number", number: number, options: talktest.Options(101), code: notVerified, prepare: func(st *talkStage) {
+			st.lab.Cloud.VerifyStatus = 400
+		}},
+		{name: "Nextcloud fails", number: number, options: talktest.Options(101), code: noNextcloud, prepare: func(st *talkStage) {
+			st.lab.Cloud.VerifyStatus = 503
+		}},
+		{name: "Nextcloud silent", number: number, options: talktest.Options(101), code: noNextcloud, prepare: func(st *talkStage) {
+			st.lab.Cloud.VerifyDelay = time.Minute
+		}},
 		{name: "answer about another", number: number, options: talktest.Options(101), code: noNextcloud,
 			prepare: func(st *talkStage) { st.lab.Cloud.VerifyAnswer = `{"ocs":{"data":{"token":"1"}}}` }},
 		{name: "stopping", number: number, options: talktest.Options(101), code: stopping, prepare: func(st *talkStage) { st.Stop() }},
@@ -323,7 +352,8 @@ func TestShutdownClearsAllCallsAndSaysBye(t *testing.T) {
 		}
 		st.stop()
 		st.last(id, talktest.CallStatus{Status: "cleared", Cause: "EndedByLocal", Code: 200, Message: "The phone service is being restarted"})
-		st.last(ringing, talktest.CallStatus{Status: "cleared", Cause: "EndedByLocal", Code: 487, Message: "The phone service is being restarted"})
+		st.last(ringing, talktest.CallStatus{Status: "cleared", Cause: "EndedByLocal", Code: 487,
+			Message: "The phone service is being restarted"})
 		if !slices.Contains(st.lab.Cloud.Rejected(), ringing) {
 			t.Error("the call that rang was not rejected at Nextcloud")
 		}
@@ -382,7 +412,8 @@ func TestTheEndForEveryoneDoesNotWaitForNextcloud(t *testing.T) {
 func TestRefusalsAreLoggedWithinBounds(t *testing.T) {
 	inTalk(t, func(st *talkStage) {
 		for i := range 3 * maxLines {
-			if _, err := st.lab.Cloud.Dialout("1", "+49305550"+strconv.Itoa(1000+i), `{"attendeeId":`+strconv.Itoa(i+1)+`,"actorType":"users","actorId":"a"}`); err == nil {
+			if _, err := st.lab.Cloud.Dialout("1", "+49305550"+strconv.Itoa(1000+i),
+				`{"attendeeId":`+strconv.Itoa(i+1)+`,"actorType":"users","actorId":"a"}`); err == nil {
 				t.Fatal("accepted")
 			}
 		}

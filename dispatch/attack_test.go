@@ -16,7 +16,8 @@ func TestATrunksSecretIsNoUseFromElsewhere(t *testing.T) {
 	for _, source := range []string{"10.0.0.2", "10.0.0.99"} {
 		f := flow{rules: `{id: r, url: "https://hooks.test/"}`, hook: says(busyAnswer), config: func(c *Config) {
 			c.Owns = owns
-			c.Trunks = []Trunk{{Name: "both", Sources: []string{source}, Username: "201", Credentials: sipflow.Credentials{Username: "201", Password: "secret"}}}
+			c.Trunks = []Trunk{{Name: "both", Sources: []string{source}, Username: "201", Credentials: sipflow.Credentials{Username: "201",
+				Password: "secret"}}}
 		}}
 		h := f.run(t)
 		if source == "10.0.0.2" {
@@ -62,7 +63,8 @@ func TestACallThatCameByHereHasFewerTargets(t *testing.T) {
 
 func TestLimitsOfAUserHoldForNoTrunk(t *testing.T) {
 	d, err := newDispatcher(t, "{id: r, action: hangup}", func(c *Config) {
-		c.Trunks = []Trunk{{Name: "a", Username: "branch", Credentials: sipflow.Credentials{Username: "branch", Password: "x"}}, {Name: "b", Username: "202"}}
+		c.Trunks = []Trunk{{Name: "a", Username: "branch", Credentials: sipflow.Credentials{Username: "branch", Password: "x"}},
+			{Name: "b", Username: "202"}}
 		c.Secrets = func(user string) (sipflow.Credentials, bool) {
 			return sipflow.Credentials{Username: map[string]string{"201": "201", "bob": "201", "202": "202"}[user], Password: "x"}, true
 		}

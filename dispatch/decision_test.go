@@ -36,7 +36,9 @@ func TestAnswersAreReadInEverySpelling(t *testing.T) {
 		{`{"room_name":"r","unknown":{"a":[1,2]},"unknown":3}`, answer(nil)},
 		{`{"room_name":"r","pin":"0123"}`, answer(func(d *Decision) { d.PIN = "0123" })},
 		{`{"room_name":"r","pin":1234}`, answer(func(d *Decision) { d.PIN = "1234" })},
-		{`{"room_name":"r","metadata":"x","attributes":{"a":"b","n":1}}`, answer(func(d *Decision) { d.Metadata, d.Attributes = "x", map[string]string{"a": "b", "n": "1"} })},
+		{`{"room_name":"r","metadata":"x","attributes":{"a":"b","n":1}}`, answer(func(d *Decision) {
+			d.Metadata, d.Attributes = "x", map[string]string{"a": "b", "n": "1"}
+		})},
 		{`{"room_name":"r","metadata":{"a": 1}}`, answer(func(d *Decision) { d.Metadata = `{"a":1}` })},
 		{`{"room_name":"r","room_preset":"p","roomConfig":{"x":1},"krispEnabled":true}`, answer(func(d *Decision) {
 			d.RoomPreset, d.RoomConfig, d.Krisp = "p", []byte(`{"x":1}`), []byte("true")
@@ -57,10 +59,13 @@ func TestAnswersAreReadInEverySpelling(t *testing.T) {
 		{`{"action":"reject","reject_status_code":699}`, hangup(699, "")},
 		{`{"action":"reject","reject_reason":"a\r\nVia: x\n\u0000\u202eb"}`, hangup(603, "a Via: x b")},
 		{`{"action":"transfer","transfer_to":"sip:a@b"}`, transfer("sip:a@b", 30*time.Second)},
-		{`{"action":"ACTION_TRANSFER","transferTo":"SIPS:a%2Fb@B.example:5071;transport=TCP","transferRingingTimeout":12}`, transfer("sips:a%2Fb@b.example:5071;transport=tcp", 12*time.Second)},
+		{`{"action":"ACTION_TRANSFER","transferTo":"SIPS:a%2Fb@B.example:5071;transport=TCP","transferRingingTimeout":12}`,
+			transfer("sips:a%2Fb@b.example:5071;transport=tcp", 12*time.Second)},
 		{`{"action":"transfer","transfer_to":"tel:+49-30(1)2","transfer_ringing_timeout":"12s"}`, transfer("tel:+493012", 12*time.Second)},
-		{`{"action":"transfer","transfer_to":"sip:a@[2001:db8::1]:99","transfer_ringing_timeout":"12"}`, transfer("sip:a@[2001:db8::1]:99", 12*time.Second)},
-		{`{"action":"transfer","transfer_to":"sip:a@b","transfer_ringing_timeout":1.5,"destination_name":"Sales\r\n"}`, Decision{Action: Transfer, To: "sip:a@b", Ring: 1500 * time.Millisecond, DisplayName: "Sales"}},
+		{`{"action":"transfer","transfer_to":"sip:a@[2001:db8::1]:99","transfer_ringing_timeout":"12"}`,
+			transfer("sip:a@[2001:db8::1]:99", 12*time.Second)},
+		{`{"action":"transfer","transfer_to":"sip:a@b","transfer_ringing_timeout":1.5,"destination_name":"Sales\r\n"}`,
+			Decision{Action: Transfer, To: "sip:a@b", Ring: 1500 * time.Millisecond, DisplayName: "Sales"}},
 		{`{"action":"transfer","transfer_to":"phone:sam"}`, transfer("phone:sam", 30*time.Second)},
 		{`{"action":"transfer","transfer_to":"Phone:j%C3%B6rg@home"}`, transfer("phone:j%C3%B6rg%40home", 30*time.Second)},
 		{`{"action":"transfer","transfer_to":"sip:a@b","transfer_ringing_timeout":0}`, transfer("sip:a@b", 30*time.Second)},
@@ -212,7 +217,8 @@ func FuzzDecision(f *testing.F) {
 			if d.Room == "" {
 				t.Error("answer without a room")
 			}
-			if uri, err := roomTarget("sip:{room}@conf.example", d.Room); err == nil && !strings.HasSuffix(uri, "@conf.example") || strings.Count(uri, "@") > 1 || strings.ContainsAny(uri, " <>;?\r\n") {
+			if uri, err := roomTarget("sip:{room}@conf.example", d.Room); err == nil && !strings.HasSuffix(uri, "@conf.example") ||
+				strings.Count(uri, "@") > 1 || strings.ContainsAny(uri, " <>;?\r\n") {
 				t.Errorf("%q", uri)
 			}
 		case Hangup:

@@ -30,8 +30,10 @@ func TestACallIsAnsweredByItsRoom(t *testing.T) {
 	}
 	answered, ended := h.of("answered"), h.of("ended")
 	for _, m := range []map[string]any{answered, ended} {
-		for k, want := range map[string]any{"metadata": "m", "attributes": map[string]any{"a": "b"}, "room_name": "support", "room_preset": "p", "room_config": map[string]any{"x": 1.0},
-			"krisp_enabled": true, "dispatch_action": "answer", "rule_id": "r", "trunk_id": "t1", "from_user": "201", "call_id": h.said[0]["call_id"]} {
+		for k, want := range map[string]any{"metadata": "m", "attributes": map[string]any{"a": "b"}, "room_name": "support", "room_preset": "p",
+			"room_config":   map[string]any{"x": 1.0},
+			"krisp_enabled": true, "dispatch_action": "answer", "rule_id": "r", "trunk_id": "t1", "from_user": "201",
+			"call_id": h.said[0]["call_id"]} {
 			if !cmp.Equal(m[k], want) {
 				t.Errorf("%s: %s is %v, want %v", m["event"], k, m[k], want)
 			}
@@ -40,7 +42,8 @@ func TestACallIsAnsweredByItsRoom(t *testing.T) {
 	if !strings.HasPrefix(answered["answered_at"].(string), "2000-01-01T00:00:03.00") || answered["sip_code"] != 200.0 {
 		t.Errorf("%v", answered)
 	}
-	if ended["ended_by"] != "caller" || !about(ended["duration"], 20) || ended["sip_code"] != 200.0 || !strings.HasPrefix(ended["ended_at"].(string), "2000-01-01T00:00:23.00") || ended["outcome"] != "connected" {
+	if ended["ended_by"] != "caller" || !about(ended["duration"], 20) || ended["sip_code"] != 200.0 ||
+		!strings.HasPrefix(ended["ended_at"].(string), "2000-01-01T00:00:23.00") || ended["outcome"] != "connected" {
 		t.Errorf("%v", ended)
 	}
 	if !strings.Contains(h.log.String(), "metadata=m") {
@@ -125,8 +128,9 @@ func TestTheTargetsFailureIsTheCallersFinalCode(t *testing.T) {
 }
 
 func TestTheWebhookMayNameAnotherTargetWhenOneFails(t *testing.T) {
-	f := flow{rules: `{id: r, url: "https://hooks.test/", decide: [transfer_failed], events: [transfer_failed, ended]}`, script: siptest.Script{HangUpAfter: 5 * time.Second},
-		other: siptest.Script{Status: 486}, hook: func(s *hookSaid) reply {
+	f := flow{rules: `{id: r, url: "https://hooks.test/", decide: [transfer_failed], events: [transfer_failed, ended]}`,
+		script: siptest.Script{HangUpAfter: 5 * time.Second},
+		other:  siptest.Script{Status: 486}, hook: func(s *hookSaid) reply {
 			if s.event == "transfer_failed" {
 				if s.fields["sip_code"] != 486.0 || s.fields["transfer_to"] != "sip:203@10.0.0.4" {
 					return reply{code: 500}
@@ -206,8 +210,9 @@ func TestTheFallbackIsTaken(t *testing.T) {
 		f.run(t).callerGot("480")
 	})
 	t.Run("a target", func(t *testing.T) {
-		f := flow{rules: `{id: r, url: "https://hooks.test/", fallback: {action: transfer, transfer_to: "sip:203@10.0.0.4"}}`, script: siptest.Script{HangUpAfter: time.Second},
-			hook: func(*hookSaid) reply { return reply{code: 500} }}
+		f := flow{rules: `{id: r, url: "https://hooks.test/", fallback: {action: transfer, transfer_to: "sip:203@10.0.0.4"}}`,
+			script: siptest.Script{HangUpAfter: time.Second},
+			hook:   func(*hookSaid) reply { return reply{code: 500} }}
 		h := f.run(t)
 		h.callerGot("")
 		if len(h.other.Requests("INVITE")) != 1 {
@@ -215,7 +220,9 @@ func TestTheFallbackIsTaken(t *testing.T) {
 		}
 	})
 	t.Run("no such room", func(t *testing.T) {
-		f := flow{rules: hookRule, hook: says(`{"room_name":"x"}`), config: func(c *Config) { c.RoomTarget, c.Rooms = "", map[string]string{"y": "sip:y@10.0.0.3"} }}
+		f := flow{rules: hookRule, hook: says(`{"room_name":"x"}`), config: func(c *Config) {
+			c.RoomTarget, c.Rooms = "", map[string]string{"y": "sip:y@10.0.0.3"}
+		}}
 		h := f.run(t)
 		h.callerGot("480")
 		if !strings.Contains(h.log.String(), "there is no room") {
@@ -269,7 +276,8 @@ func TestMediaThatIsNotOfferedIs488(t *testing.T) {
 
 func TestAStaticRuleAsksNobody(t *testing.T) {
 	f := flow{rules: `- {id: any, action: hangup, reject_status_code: 486}
-- {id: r, numbers: ["5000"], room_name: here, events: [ended], events_url: "https://hooks.test/e"}`, script: siptest.Script{HangUpAfter: time.Second}, hook: says("")}
+- {id: r, numbers: ["5000"], room_name: here, events: [ended], events_url: "https://hooks.test/e"}`,
+		script: siptest.Script{HangUpAfter: time.Second}, hook: says("")}
 	h := f.run(t)
 	h.callerGot("")
 	h.told("ended")

@@ -141,7 +141,8 @@ func (f *flow) start(t *testing.T, n *siptest.Network, h *hooked) (*sipflow.Swit
 	if err != nil {
 		t.Fatal(err)
 	}
-	cfg := Config{Rules: rules, Trunks: []Trunk{{Name: "t1", Sources: []string{"10.0.0.2"}}}, RoomTarget: "sip:{room}@10.0.0.3", Domain: "10.0.0.3"}
+	cfg := Config{Rules: rules, Trunks: []Trunk{{Name: "t1", Sources: []string{"10.0.0.2"}}}, RoomTarget: "sip:{room}@10.0.0.3",
+		Domain: "10.0.0.3"}
 	if f.config != nil {
 		f.config(&cfg)
 	}
@@ -176,7 +177,8 @@ func (f *flow) start(t *testing.T, n *siptest.Network, h *hooked) (*sipflow.Swit
 	for _, r := range h.d.now.Load().table.rules {
 		r.client.HTTP = &http.Client{Transport: hook}
 	}
-	sw, err := sipflow.New(sipflow.Config{Listen: []string{"udp:10.0.0.1:5060"}, Realm: "sipx.test", Resolver: res, Inbound: h.d.Inbound("sipx.test"),
+	sw, err := sipflow.New(sipflow.Config{Listen: []string{"udp:10.0.0.1:5060"}, Realm: "sipx.test", Resolver: res,
+		Inbound: h.d.Inbound("sipx.test"),
 		Network: sipflow.Network{
 			ListenUDP: func(a string) (sipflow.PacketConn, error) { return n.Listen(a), nil },
 			ListenTCP: func(a string) (net.Listener, error) { return n.ListenTCP(a), nil },
@@ -250,5 +252,6 @@ func (w web) RoundTrip(q *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &http.Response{StatusCode: code, Status: fmt.Sprint(code, " ", http.StatusText(code)), Header: http.Header{}, Body: io.NopCloser(strings.NewReader(body)), Request: q}, nil
+	return &http.Response{StatusCode: code, Status: fmt.Sprint(code, " ", http.StatusText(code)), Header: http.Header{},
+		Body: io.NopCloser(strings.NewReader(body)), Request: q}, nil
 }

@@ -115,7 +115,8 @@ func TestARightPINIsNotTakenAfterTooManyWrongOnes(t *testing.T) {
 		called bool
 	}{{maxCallerGuesses - 2, true}, {maxCallerGuesses - 1, false}} {
 		synctest.Test(t, func(t *testing.T) {
-			f := flow{rules: hookRule, hook: says(`{"room_name":"a","pin":"1234"}`), script: siptest.Script{Do: keys("1#1234#"), HangUpAfter: 20 * time.Second}}
+			f := flow{rules: hookRule, hook: says(`{"room_name":"a","pin":"1234"}`), script: siptest.Script{Do: keys("1#1234#"),
+				HangUpAfter: 20 * time.Second}}
 			n := siptest.NewNetwork()
 			h := &hooked{t: t}
 			caller := n.Phone("201", "10.0.0.2:5060", f.script)

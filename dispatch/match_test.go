@@ -92,10 +92,13 @@ func TestATieIsAnErrorThatNamesBothRules(t *testing.T) {
 		name, rules string
 		tie         string
 	}{
-		{"any", "- {id: a, " + u + "}\n- {id: b, " + u + "}", `rules.yaml:2: rule "b": it is for the same calls (any call) as rule "a" at rules.yaml:1`},
+		{"any", "- {id: a, " + u + "}\n- {id: b, " + u + "}",
+			`rules.yaml:2: rule "b": it is for the same calls (any call) as rule "a" at rules.yaml:1`},
 		{"one of several numbers", "- {id: a, " + u + `, numbers: ["1", "2"]}` + "\n- {id: b, " + u + `, numbers: ["2", "3"]}`, "(number 2)"},
-		{"a number spelled otherwise", "- {id: a, " + u + `, numbers: ["+49 30 1234"]}` + "\n- {id: b, " + u + `, numbers: ["030/1234"], default_region: DE}`, "(number +49301234)"},
-		{"trunk and number", "- {id: a, " + u + `, numbers: ["1"], trunks: [t1]}` + "\n- {id: b, " + u + `, numbers: ["1"], trunks: [t2, t1]}`, "(number 1, trunk t1)"},
+		{"a number spelled otherwise", "- {id: a, " + u + `, numbers: ["+49 30 1234"]}` + "\n- {id: b, " + u +
+			`, numbers: ["030/1234"], default_region: DE}`, "(number +49301234)"},
+		{"trunk and number", "- {id: a, " + u + `, numbers: ["1"], trunks: [t1]}` + "\n- {id: b, " + u + `, numbers: ["1"], trunks: [t2, t1]}`,
+			"(number 1, trunk t1)"},
 		{"other trunks", "- {id: a, " + u + `, numbers: ["1"], trunks: [t1]}` + "\n- {id: b, " + u + `, numbers: ["1"], trunks: [t2]}`, ""},
 		{"more specific", "- {id: a, " + u + `, numbers: ["1"]}` + "\n- {id: b, " + u + `, trunks: [t2]}`, ""},
 		{"the same number twice in one rule", "- {id: a, " + u + `, numbers: ["1", "1"]}`, ""},

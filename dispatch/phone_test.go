@@ -63,7 +63,8 @@ func TestARoomMayBeAUserOverWebSocket(t *testing.T) {
 func TestAPINOpensTheWayToAUserOverWebSocket(t *testing.T) {
 	var rang []string
 	users := withUsers(t, &rang)
-	f := flow{rules: hookRule, script: siptest.Script{Do: keys("12#"), HangUpAfter: 30 * time.Second}, hook: says(`{"room_name":"sam","pin":"12"}`),
+	f := flow{rules: hookRule, script: siptest.Script{Do: keys("12#"), HangUpAfter: 30 * time.Second},
+		hook:   says(`{"room_name":"sam","pin":"12"}`),
 		config: func(cfg *Config) { users(cfg); cfg.RoomTarget = "phone:{room}" }}
 	h := f.run(t)
 	h.callerGot("")

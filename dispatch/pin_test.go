@@ -39,7 +39,8 @@ func TestAPINIsAskedFor(t *testing.T) {
 		{"a start", "1", false, 30 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := flow{rules: hookRule, hook: says(answer), script: siptest.Script{Do: keys(c.digits)}, room: siptest.Script{HangUpAfter: 10 * time.Second}}
+			f := flow{rules: hookRule, hook: says(answer), script: siptest.Script{Do: keys(c.digits)},
+				room: siptest.Script{HangUpAfter: 10 * time.Second}}
 			h := f.run(t)
 			h.callerGot("") // it is answered either way
 			called := len(h.room.Requests("INVITE")) > 0
@@ -93,7 +94,8 @@ func TestTheWebhookMayCheckThePIN(t *testing.T) {
 		{"the webhook fails", "55#", "invite pin_entered ended", false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := flow{rules: rules, hook: hook, script: siptest.Script{Do: keys(c.digits)}, room: siptest.Script{HangUpAfter: 10 * time.Second}, other: siptest.Script{HangUpAfter: 10 * time.Second}}
+			f := flow{rules: rules, hook: hook, script: siptest.Script{Do: keys(c.digits)}, room: siptest.Script{HangUpAfter: 10 * time.Second},
+				other: siptest.Script{HangUpAfter: 10 * time.Second}}
 			h := f.run(t)
 			h.callerGot("")
 			h.told(strings.Fields(c.events)...)

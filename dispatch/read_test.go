@@ -49,11 +49,13 @@ func TestEveryKeyOfARuleIsRead(t *testing.T) {
 		InboundNumbers: []string{"+491711"}, DefaultRegion: "DE", Redirect: true, Events: Answered | Ended | TransferFailed | TargetFailed,
 		Decide: TransferFailed, CheckPIN: true, Policy: "staff", Fallback: Decision{Action: Hangup, Code: 486},
 		Webhook: Webhook{
-			URL: "https://hooks.example/calls", EventsURL: "https://hooks.example/events", SIPHeaders: []string{"x-customer", "Diversion"}, ProjectID: "p",
+			URL: "https://hooks.example/calls", EventsURL: "https://hooks.example/events", SIPHeaders: []string{"x-customer", "Diversion"},
+			ProjectID: "p",
 			Endpoint: webhook.Endpoint{
 				Method: "PUT", Timeout: 3 * time.Second, Headers: http.Header{"X-Tenant": {"acme"}},
 				HMACSecret: "0123456789abcdef", AllowPrivate: []string{"hooks.example"}, Proxy: "http://proxy.example:3128",
-				JWT: webhook.JWT{Issuer: "key1", Keys: []webhook.Key{{ID: "key1", Secret: "abcdefghijklmnop"}, {ID: "key0", Secret: "ponmlkjihgfedcba"}}},
+				JWT: webhook.JWT{Issuer: "key1", Keys: []webhook.Key{{ID: "key1", Secret: "abcdefghijklmnop"},
+					{ID: "key0", Secret: "ponmlkjihgfedcba"}}},
 			},
 		},
 	}}
@@ -78,7 +80,8 @@ func TestStaticRulesHaveTheFieldsOfAnAnswer(t *testing.T) {
 	want := []Decision{
 		{Action: Hangup, Code: 486, Reason: "On holiday"},
 		{Action: Transfer, To: "tel:+49301", Ring: 12 * time.Second, DisplayName: "Sales"},
-		{Action: Answer, Room: "support", PIN: "0123", Metadata: `{"list":[1,true,null],"tenant":"acme"}`, Attributes: map[string]string{"a": "b"}},
+		{Action: Answer, Room: "support", PIN: "0123", Metadata: `{"list":[1,true,null],"tenant":"acme"}`,
+			Attributes: map[string]string{"a": "b"}},
 		{Action: Transfer, To: "sip:box@home.example", Ring: 30 * time.Second},
 	}
 	for i, w := range want {
@@ -130,7 +133,8 @@ func TestFaultyRulesSayFileRuleAndKey(t *testing.T) {
 		{"{id: a, " + u + ", headers: {'X Y': a}}", `headers: "X Y" is no header`},
 		{"{id: a, " + u + ", headers: {X-Y: \"a\\nb\"}}", `headers: "X-Y" is no header`},
 		{"{id: a, " + u + ", headers: {Content-Length: '1'}}", "headers: Content-Length is ours"},
-		{"{id: a, " + u + ", headers: {Authorization: x}, jwt: {keys: [{secret: 0123456789abcdef}]}}", "headers: the token of jwt goes into Authorization"},
+		{"{id: a, " + u + ", headers: {Authorization: x}, jwt: {keys: [{secret: 0123456789abcdef}]}}",
+			"headers: the token of jwt goes into Authorization"},
 		{"{id: a, " + u + ", sip_headers: [Authorization]}", "sip_headers: \"Authorization\": a header that begins with X-"},
 		{"{id: a, " + u + ", hmac_secret: short}", "hmac_secret: it has less than 16 characters"},
 		{"{id: a, " + u + ", jwt: {issuer: a}}", "jwt: keys: missing"},
@@ -179,12 +183,14 @@ func TestRoomsAndTrunksAreChecked(t *testing.T) {
 		set  func(*Config)
 		want string
 	}{
-		{func(c *Config) { c.RoomTarget = "sip:x@{room}.example" }, "dispatch.room-target: \"sip:x@{room}.example\": {room} may stand before the @ only"},
+		{func(c *Config) { c.RoomTarget = "sip:x@{room}.example" }, "dispatch.room-target: \"sip:x@{room}.example\": {room} may stand " +
+			"before the @ only"},
 		{func(c *Config) { c.RoomTarget = "tel:{room}" }, "rooms are no numbers"},
 		{func(c *Config) { c.RoomTarget = "conf" }, "write a sip:"},
 		{func(c *Config) { c.Rooms = map[string]string{"a": "b"} }, "dispatch.rooms: a: \"b\": write a sip:"},
 		{func(c *Config) { c.Trunks = []Trunk{{Name: "a"}} }, "dispatch.trunks: trunk a: sources or username: missing"},
-		{func(c *Config) { c.Trunks = []Trunk{{Name: "a", FromHosts: []string{"carrier.example"}}} }, "sources or username: missing: anybody can write any host into From"},
+		{func(c *Config) { c.Trunks = []Trunk{{Name: "a", FromHosts: []string{"carrier.example"}}} },
+			"sources or username: missing: anybody can write any host into From"},
 		{func(c *Config) { c.Trunks = []Trunk{{Name: "a", Sources: []string{"x"}}} }, "sources: \"x\" is neither"},
 		{func(c *Config) { c.Trunks = []Trunk{{Sources: []string{"192.0.2.1"}}} }, "name: missing"},
 		{func(c *Config) { c.Trunks = append(testTrunks, testTrunks[0]) }, "trunk t1 is there twice"},

@@ -61,7 +61,8 @@ func TestTheWebhookIsToldOfTheCall(t *testing.T) {
 	}
 	for _, method := range []string{"POST", "PUT", "GET"} {
 		t.Run(method, func(t *testing.T) {
-			_, r := hook(t, "method: "+method+"\nproject_id: p\nsip_headers: [x-customer, X-Other]\nheaders: {X-Tenant: acme, Host: other.example}\n", func(w http.ResponseWriter, q *http.Request) {
+			_, r := hook(t, "method: "+method+"\nproject_id: p\nsip_headers: [x-customer, X-Other]\nheaders: {X-Tenant: acme, Host: "+
+				"other.example}\n", func(w http.ResponseWriter, q *http.Request) {
 				got := map[string]any{}
 				if method == "GET" {
 					for name, values := range q.URL.Query() {
@@ -81,7 +82,8 @@ func TestTheWebhookIsToldOfTheCall(t *testing.T) {
 				if diff := cmp.Diff(want, got); diff != "" {
 					t.Error(diff)
 				}
-				if q.Method != method || q.URL.Path != "/call" || q.Host != "other.example" || q.Header.Get("X-Tenant") != "acme" || q.Header.Get("User-Agent") != "sipxrest" || q.Header.Get("X-Event-Id") == "" {
+				if q.Method != method || q.URL.Path != "/call" || q.Host != "other.example" || q.Header.Get("X-Tenant") != "acme" ||
+					q.Header.Get("User-Agent") != "sipxrest" || q.Header.Get("X-Event-Id") == "" {
 					t.Errorf("%s %s %s %v", q.Method, q.URL, q.Host, q.Header)
 				}
 				io.WriteString(w, busyAnswer)
@@ -105,7 +107,8 @@ func TestWebhooksThatFail(t *testing.T) {
 			t.Errorf("%v, %d", err, led.Load())
 		}
 	})
-	for code, want := range map[int]string{204: "204 No Content instead of 200", 201: "201 Created", 404: "404 Not Found", 500: "500", 503: "503"} {
+	for code, want := range map[int]string{204: "204 No Content instead of 200", 201: "201 Created", 404: "404 Not Found", 500: "500",
+		503: "503"} {
 		var asked atomic.Int32
 		_, r := hook(t, "", func(w http.ResponseWriter, _ *http.Request) { asked.Add(1); w.WriteHeader(code) })
 		if _, err := r.try(t); err == nil || !strings.Contains(err.Error(), want) || asked.Load() != 1 {
@@ -189,7 +192,10 @@ func TestWebhooksThatFail(t *testing.T) {
 // one when it is connected to.
 func TestANameThatLeadsInsideIsRefusedWhenTheConnectionIsMade(t *testing.T) {
 	var asked atomic.Int32
-	inside := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { asked.Add(1); io.WriteString(w, busyAnswer) }))
+	inside := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		asked.Add(1)
+		io.WriteString(w, busyAnswer)
+	}))
 	defer inside.Close()
 	_, port, _ := net.SplitHostPort(inside.Listener.Addr().String())
 	var queries atomic.Int32
@@ -209,14 +215,16 @@ func TestANameThatLeadsInsideIsRefusedWhenTheConnectionIsMade(t *testing.T) {
 			t.Fatal(err)
 		}
 		_, err = d.now.Load().table.rules[0].try(t)
-		if err == nil || !strings.Contains(err.Error(), "rebind.test leads to the private address 127.0.0.1: if that is meant, list rebind.test in allow_private") {
+		if err == nil || !strings.Contains(err.Error(), "rebind.test leads to the private address 127.0.0.1: if that is meant, list "+
+			"rebind.test in allow_private") {
 			t.Error(err)
 		}
 	}
 	if asked.Load() != 0 {
 		t.Error("the service inside was reached")
 	}
-	d, err := newDispatcher(t, fmt.Sprintf("{id: r, url: 'http://Rebind.test:%s/', allow_http: true, allow_private: [rebind.TEST.]}", port), set)
+	d, err := newDispatcher(t, fmt.Sprintf("{id: r, url: 'http://Rebind.test:%s/', allow_http: true, allow_private: [rebind.TEST.]}", port),
+		set)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -235,7 +243,8 @@ func nameServer(t *testing.T, answer func(name string) string) *net.Resolver {
 	server := &dns.Server{PacketConn: socket, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
 		m := new(dns.Msg).SetReply(q)
 		if q.Question[0].Qtype == dns.TypeA {
-			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.ParseIP(answer(q.Question[0].Name))}}
+			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET},
+				A: net.ParseIP(answer(q.Question[0].Name))}}
 		}
 		_ = w.WriteMsg(m)
 	})}
@@ -267,7 +276,8 @@ func TestTheEnvironmentsProxyIsNotUsed(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := d.now.Load().table.rules[0]
-	if _, err := r.try(t); err == nil || proxied.Load() != 0 || r.client.HTTP.Transport.(*http.Transport).Proxy != nil { // net/http reads the environment once only
+	// net/http reads the environment once only
+	if _, err := r.try(t); err == nil || proxied.Load() != 0 || r.client.HTTP.Transport.(*http.Transport).Proxy != nil {
 		t.Errorf("%v, %d", err, proxied.Load())
 	}
 	d, err = newDispatcher(t, "{id: r, url: 'http://hooks.example/', allow_http: true, proxy: '"+proxy.URL+"'}", set)
@@ -312,7 +322,8 @@ func TestTryTellsWhatWouldBecomeOfACall(t *testing.T) {
 		return trial
 	}
 	got := try(Call{ToUser: "1"}, true)
-	if got.Decision == nil || got.Decision.Room != "support" || got.URI != "sip:support@conf.example" || got.Err != nil || !strings.Contains(got.Request, `"to_user":"1"`) {
+	if got.Decision == nil || got.Decision.Room != "support" || got.URI != "sip:support@conf.example" || got.Err != nil ||
+		!strings.Contains(got.Request, `"to_user":"1"`) {
 		t.Errorf("%+v", got)
 	}
 	if !got.Considered[0].Taken || got.Considered[1].Taken || got.Considered[1].Why != "1 is none of its numbers" {
@@ -324,13 +335,15 @@ func TestTryTellsWhatWouldBecomeOfACall(t *testing.T) {
 	if got = try(Call{ToUser: "2"}, true); got.Decision.Code != 486 || got.Err == nil {
 		t.Errorf("%+v", got)
 	}
-	if got = try(Call{ToUser: "3", Source: netip.MustParseAddrPort("192.0.2.2:5060")}, true); got.Call.Trunk != "t2" || got.Prove || got.URI != "sip:a@b.example" {
+	if got = try(Call{ToUser: "3", Source: netip.MustParseAddrPort("192.0.2.2:5060")}, true); got.Call.Trunk != "t2" || got.Prove ||
+		got.URI != "sip:a@b.example" {
 		t.Errorf("%+v", got)
 	}
 	if got = try(Call{ToUser: "3", Source: netip.MustParseAddrPort("192.0.2.9:5060")}, true); got.Decision != nil || !got.Prove {
 		t.Errorf("%+v", got)
 	}
-	if got = try(Call{ToUser: "4"}, true); got.Decision.Code != codeFallback || got.Err == nil || !strings.Contains(got.Err.Error(), "premium") {
+	if got = try(Call{ToUser: "4"}, true); got.Decision.Code != codeFallback || got.Err == nil || !strings.Contains(got.Err.Error(),
+		"premium") {
 		t.Errorf("%+v", got)
 	}
 	if _, err := d.Try(t.Context(), Call{Trunk: "t9"}, true); err == nil {

@@ -74,7 +74,8 @@ func TestTrunksAreNoStrangersUntilTheyAreGone(t *testing.T) {
 
 func TestOnlyCallsOfATrunkCountForItsBound(t *testing.T) {
 	d, err := newDispatcher(t, "{id: r, action: hangup}", func(c *Config) {
-		c.Trunks = []Trunk{{Name: "net", Sources: []string{"192.0.2.0/24"}, MaxCalls: 30}, {Name: "tenant", Sources: []string{"192.0.2.0/24"}, FromHosts: []string{"tenant.example"}, MaxCalls: 2},
+		c.Trunks = []Trunk{{Name: "net", Sources: []string{"192.0.2.0/24"}, MaxCalls: 30}, {Name: "tenant", Sources: []string{"192.0.2.0/24"},
+			FromHosts: []string{"tenant.example"}, MaxCalls: 2},
 			{Name: "any", Sources: []string{"198.51.100.1"}}, {Name: "branch", Username: "branch", MaxCalls: 4}}
 	})
 	if err != nil {

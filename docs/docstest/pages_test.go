@@ -341,7 +341,8 @@ func TestSentencesAreShort(t *testing.T) {
 
 func TestFaultsOfPagesAreFound(t *testing.T) {
 	long := strings.Repeat("word ", mostWords+1)
-	p := readPage("docs/x.md", "# A `title`: of [two](x.md)\n\n## Same\n\n## Same\n\n[a](#same-1) [b](#same-2) [c](x.md#a-title-of-two) [d](z.md) [e](https://example.com/#x)\n\n"+
+	p := readPage("docs/x.md", "# A `title`: of [two](x.md)\n\n## Same\n\n## Same\n\n[a](#same-1) [b](#same-2) [c](x.md#a-title-of-two) "+
+		"[d](z.md) [e](https://example.com/#x)\n\n"+
 		"```\n# no heading\n[f](nowhere.md) "+long+"\n```\n\n    [g](nowhere.md) "+long+"\n\n| "+long+" |\n\n- "+long+"\n  `a b` more.\n")
 	own := p.anchors()
 	if !own["a-title-of-two"] || !own["same"] || !own["same-1"] || len(own) != 3 {
@@ -358,7 +359,8 @@ func TestFaultsOfPagesAreFound(t *testing.T) {
 	for text, ok := range map[string]bool{
 		"docs/docstest/openapi.go": true, "docs/docstest/openapi.go:Read": true, "docs/docstest/open*.go": true, "docs/": true,
 		"docs/docstest.Read": true, "openapi.go": true, "application/sdp": true, "make check": true, "201@pbx.example": true,
-		"docs/docstest/gone.go": false, "docs/docstest/openapi.go:Gone": false, "docs/gone*.go": false, "docs/gone.Read": false, "docs/docstest.go": false, "gone_at_all.go": false,
+		"docs/docstest/gone.go": false, "docs/docstest/openapi.go:Gone": false, "docs/gone*.go": false, "docs/gone.Read": false,
+		"docs/docstest.go": false, "gone_at_all.go": false,
 	} {
 		if why := tr.missing(text); (why == "") != ok {
 			t.Errorf("%s: %q", text, why)

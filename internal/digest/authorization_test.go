@@ -11,14 +11,18 @@ func TestParseAuthorization(t *testing.T) {
 		Algorithm: "MD5", QOP: "auth", CNonce: "c", NC: "0000000a",
 	}
 	for name, text := range map[string]string{
-		"usual":     `username="201", realm="sipx.test", nonce="n", uri="/a?b=c,d", response="r", algorithm=MD5, qop=auth, nc=0000000a, cnonce="c"`,
-		"quoted":    `username="201",realm="sipx.test",nonce="n",uri="/a?b=c,d",response="r",algorithm="MD5",qop="auth",nc="0000000a",cnonce="c"`,
-		"names":     `USERNAME="201", Realm="sipx.test", nOnce="n", URI="/a?b=c,d", Response="r", ALGORITHM=MD5, QOP=auth, NC=0000000a, CNonce="c"`,
-		"spaces":    "  username = \"201\" ,\trealm=\"sipx.test\",, nonce=\"n\" , uri=\"/a?b=c,d\",response= \"r\", algorithm=MD5, qop=auth, nc=0000000a, cnonce=\"c\" ,",
-		"bare":      `username=201, realm=sipx.test, nonce=n, uri="/a?b=c,d", response=r, algorithm=MD5, qop=auth, nc=0000000a, cnonce=c`,
-		"escapes":   `username="\2\01", realm="si\px.test", nonce="n", uri="/a?b=c,d", response="r", algorithm=MD5, qop=auth, nc=0000000a, cnonce="c"`,
-		"unknown":   `opaque="o, username=x", username="201", realm="sipx.test", x=, nonce="n", uri="/a?b=c,d", response="r", algorithm=MD5, qop=auth, nc=0000000a, cnonce="c"`,
-		"rearrange": `cnonce="c", nc=0000000a, qop=auth, algorithm=MD5, response="r", uri="/a?b=c,d", nonce="n", realm="sipx.test", username="201"`,
+		"usual":  `username="201", realm="sipx.test", nonce="n", uri="/a?b=c,d", response="r", algorithm=MD5, qop=auth, nc=0000000a, cnonce="c"`,
+		"quoted": `username="201",realm="sipx.test",nonce="n",uri="/a?b=c,d",response="r",algorithm="MD5",qop="auth",nc="0000000a",cnonce="c"`,
+		"names":  `USERNAME="201", Realm="sipx.test", nOnce="n", URI="/a?b=c,d", Response="r", ALGORITHM=MD5, QOP=auth, NC=0000000a, CNonce="c"`,
+		"spaces": "  username = \"201\" ,\trealm=\"sipx.test\",, nonce=\"n\" , uri=\"/a?b=c,d\",response= \"r\", algorithm=MD5, qop=auth, " +
+			"nc=0000000a, cnonce=\"c\" ,",
+		"bare": `username=201, realm=sipx.test, nonce=n, uri="/a?b=c,d", response=r, algorithm=MD5, qop=auth, nc=0000000a, cnonce=c`,
+		"escapes": `username="\2\01", realm="si\px.test", nonce="n", uri="/a?b=c,d", response="r", algorithm=MD5, qop=auth, nc=0000000a, ` +
+			`cnonce="c"`,
+		"unknown": `opaque="o, username=x", username="201", realm="sipx.test", x=, nonce="n", uri="/a?b=c,d", response="r", algorithm=MD5, ` +
+			`qop=auth, nc=0000000a, cnonce="c"`,
+		"rearrange": `cnonce="c", nc=0000000a, qop=auth, algorithm=MD5, response="r", uri="/a?b=c,d", nonce="n", realm="sipx.test", ` +
+			`username="201"`,
 	} {
 		got, err := ParseAuthorization("Digest " + text)
 		if err != nil || got != want {

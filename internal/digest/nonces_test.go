@@ -25,7 +25,8 @@ func TestEachCountOnceInAnyOrder(t *testing.T) {
 		{3, true}, {1, true}, {2, true}, {1, false}, {2, false}, {3, false},
 		{ncWindow, true}, {ncWindow, false}, {4, true}, {4, false},
 		{ncWindow + 5, true}, {5, false}, {6, true}, {6, false}, {ncWindow + 3, true}, {ncWindow + 3, false},
-		{1 << 31, true}, {7, false}, {1<<31 - 1, true}, {1<<31 - 1, false}, {1<<31 - ncWindow, false}, {1<<31 - ncWindow + 1, true}, {1<<31 - ncWindow + 6, true},
+		{1 << 31, true}, {7, false}, {1<<31 - 1, true}, {1<<31 - 1, false}, {1<<31 - ncWindow, false}, {1<<31 - ncWindow + 1, true},
+		{1<<31 - ncWindow + 6, true},
 		{1<<32 - 1, true}, {1<<32 - 1, false}, {0, false},
 	} {
 		if got := n.Use(id, c.nc, now); got != c.ok {

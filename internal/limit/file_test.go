@@ -27,7 +27,8 @@ func TestOnlyRegularFilesOfABoundedSizeAreRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer socket.Close()
-	for name, target := range map[string]string{"endless": "/dev/zero", "link": file("small"), "to-pipe": file("pipe"), "dangling": file("nothing")} {
+	for name, target := range map[string]string{"endless": "/dev/zero", "link": file("small"), "to-pipe": file("pipe"),
+		"dangling": file("nothing")} {
 		if err := os.Symlink(target, file(name)); err != nil {
 			t.Fatal(err)
 		}

@@ -86,7 +86,8 @@ func TestHTTPRequestsAreCountedByMethodAndCode(t *testing.T) {
 			w.WriteHeader(200)
 		}
 	}))
-	for _, req := range [][2]string{{"GET", "/"}, {"GET", "/missing"}, {"GET", "/missing"}, {"POST", "/early"}, {"X-MADE-UP", "/"}, {"GET", "/stream"}} {
+	for _, req := range [][2]string{{"GET", "/"}, {"GET", "/missing"}, {"GET", "/missing"}, {"POST", "/early"}, {"X-MADE-UP", "/"},
+		{"GET", "/stream"}} {
 		get(t, h, req[0], req[1])
 	}
 	r := New(Build{})

@@ -66,7 +66,8 @@ func play(t *testing.T, tr *Tracer, header http.Header, method string, err error
 	h.ServeHTTP(coded{httptest.NewRecorder()}, r)
 	for _, s := range steps {
 		what, text, _ := strings.Cut(s.what, " ")
-		e := &sipflow.Event{Kind: sipflow.Progress, Key: key, At: began.Add(time.Duration(s.at) * time.Second), CallID: s.callID, Method: what, Text: text}
+		e := &sipflow.Event{Kind: sipflow.Progress, Key: key, At: began.Add(time.Duration(s.at) * time.Second), CallID: s.callID, Method: what,
+			Text: text}
 		if what == "DIALLED" {
 			e.Kind, e.Dialog = sipflow.DialogChanged, &sipflow.Dialog{Remote: "sip:" + text, State: sipflow.Calling}
 		}
@@ -121,8 +122,10 @@ func TestACallByReferIsOneTrace(t *testing.T) {
 	tr, e := inMemory()
 	defer tr.Shutdown(t.Context())
 	play(t, tr, http.Header{"Traceparent": {"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}}, "REFER", nil,
-		step{0, "a", "INVITE SIP/2.0 407 Proxy Authentication Required"}, step{1, "a", "INVITE SIP/2.0 180 Ringing"}, step{4, "a", "INVITE SIP/2.0 200 OK"},
-		step{5, "a", "NOTIFY SIP/2.0 100 Trying"}, step{6, "a", "NOTIFY SIP/2.0 180 Ringing"}, step{9, "a", "NOTIFY SIP/2.0 200 OK"}, step{10, "a", "NOTIFY SIP/2.0 200 OK"})
+		step{0, "a", "INVITE SIP/2.0 407 Proxy Authentication Required"}, step{1, "a", "INVITE SIP/2.0 180 Ringing"},
+		step{4, "a", "INVITE SIP/2.0 200 OK"},
+		step{5, "a", "NOTIFY SIP/2.0 100 Trying"}, step{6, "a", "NOTIFY SIP/2.0 180 Ringing"}, step{9, "a", "NOTIFY SIP/2.0 200 OK"},
+		step{10, "a", "NOTIFY SIP/2.0 200 OK"})
 	spans := spansOf(t, e)
 	if len(spans) != 4 {
 		t.Fatalf("%d spans: %v", len(spans), spans)
@@ -156,7 +159,8 @@ func TestACallByReferIsOneTrace(t *testing.T) {
 	if n := len(spans["INVITE 201@pbx.example"].Events); n != 3 {
 		t.Errorf("INVITE has %d events, want 3", n)
 	}
-	if s := spans[post]; attr(s, "http.response.status_code") != "200" || attr(s, "http.route") == "" || s.Parent.SpanID().String() != "b7ad6b7169203331" {
+	if s := spans[post]; attr(s, "http.response.status_code") != "200" || attr(s, "http.route") == "" ||
+		s.Parent.SpanID().String() != "b7ad6b7169203331" {
 		t.Errorf("%+v", s)
 	}
 	for _, s := range e.GetSpans() {
@@ -175,13 +179,15 @@ func TestEachPhoneOfABridgedCallHasASpan(t *testing.T) {
 		step{0, "a", "DIALLED 201@pbx.example"}, step{2, "a", "INVITE SIP/2.0 200 OK"},
 		step{2, "b", "DIALLED 202@pbx.example"}, step{3, "b", "INVITE SIP/2.0 180 Ringing"}, step{7, "b", "INVITE SIP/2.0 503 Down"})
 	spans := spansOf(t, e)
-	if s := spans["INVITE 202@pbx.example"]; s.EndTime.Sub(s.StartTime) != 5*time.Second || s.Status.Code != codes.Error || attr(s, "error.type") != "503" {
+	if s := spans["INVITE 202@pbx.example"]; s.EndTime.Sub(s.StartTime) != 5*time.Second || s.Status.Code != codes.Error ||
+		attr(s, "error.type") != "503" {
 		t.Errorf("%+v", s)
 	}
 	if s := spans["INVITE 201@pbx.example"]; s.Status.Code == codes.Error || s.EndTime.Sub(s.StartTime) != 2*time.Second {
 		t.Errorf("%+v", s)
 	}
-	if s := spans["call"]; attr(s, "sipxrest.call.outcome") != "refused_5xx" || s.Status.Code != codes.Error || !strings.Contains(s.Status.Description, "503 Down") {
+	if s := spans["call"]; attr(s, "sipxrest.call.outcome") != "refused_5xx" || s.Status.Code != codes.Error ||
+		!strings.Contains(s.Status.Description, "503 Down") {
 		t.Errorf("%+v", s)
 	}
 }
@@ -215,7 +221,8 @@ func TestWhatPhonesSendIsBounded(t *testing.T) {
 	defer tr.Shutdown(t.Context())
 	var steps []step
 	for i := range 1000 {
-		steps = append(steps, step{1, string(rune('a' + i)), "INVITE SIP/2.0 180 " + strings.Repeat("x", 1000)}, step{1, "a", "INVITE SIP/2.0 180 x"},
+		steps = append(steps, step{1, string(rune('a' + i)), "INVITE SIP/2.0 180 " + strings.Repeat("x", 1000)},
+			step{1, "a", "INVITE SIP/2.0 180 x"},
 			step{1, "a", "NOTIFY nonsense"}, step{1, "a", "NOTIFY SIP/2.0 x"})
 	}
 	play(t, tr, nil, "REFER", errors.New(strings.Repeat("é", 1000)), steps...)

@@ -56,7 +56,8 @@ func testMessage() *Message {
 // verify is what a webhook does with the token of its request.
 func verify(token string, payload []byte, at time.Time, keys ...Key) error {
 	var c claims
-	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(), jwt.WithTimeFunc(func() time.Time { return at }))
+	parser := jwt.NewParser(jwt.WithValidMethods([]string{"HS256"}), jwt.WithExpirationRequired(),
+		jwt.WithTimeFunc(func() time.Time { return at }))
 	_, err := parser.ParseWithClaims(token, &c, func(t *jwt.Token) (any, error) {
 		for _, k := range keys {
 			if t.Header["kid"] == k.ID {
@@ -80,43 +81,44 @@ func verify(token string, payload []byte, at time.Time, keys ...Key) error {
 func TestRequestsAreSigned(t *testing.T) {
 	key1, key2 := Key{"k1", "abcdefghijklmnop"}, Key{"k2", "ponmlkjihgfedcba"}
 	for _, method := range []string{"POST", "GET"} {
-		c := hook(t, &Endpoint{Method: method, HMACSecret: "0123456789abcdef", JWT: JWT{Issuer: "issuer", Keys: []Key{key1, key2}}}, func(w http.ResponseWriter, q *http.Request) {
-			payload, _ := io.ReadAll(q.Body)
-			if method == "GET" {
-				payload = []byte(q.URL.RawQuery)
-			}
-			token, now := q.Header.Get("Authorization"), time.Now()
-			if err := verify(token, payload, now, key2, key1); err != nil {
-				t.Errorf("%s: %v", method, err)
-			}
-			if err := verify(token, payload, now.Add(tokenLife+time.Second), key1); !errors.Is(err, jwt.ErrTokenExpired) {
-				t.Errorf("replayed late: %v", err)
-			}
-			if err := verify(token, payload, now.Add(-time.Minute), key1); !errors.Is(err, jwt.ErrTokenNotValidYet) {
-				t.Errorf("before its time: %v", err)
-			}
-			if err := verify(token, payload, now.Add(-clockSkew/2), key1); err != nil {
-				t.Errorf("by a clock that is behind: %v", err)
-			}
-			if err := verify(token, append(payload, ' '), now, key1); err == nil {
-				t.Error("a changed body verifies")
-			}
-			if err := verify(token, payload, now, key2); err == nil {
-				t.Error("it is not the first key that signs")
-			}
-			var at int64
-			var mac string
-			if _, err := fmt.Sscanf(q.Header.Get("X-Signature"), "t=%d,v1=%s", &at, &mac); err != nil || now.Unix()-at > 5 {
-				t.Errorf("%v %d", err, at)
-			}
-			if want := hex.EncodeToString(signature("0123456789abcdef", fmt.Sprint(at), payload)); mac != want {
-				t.Errorf("X-Signature %s, want %s", mac, want)
-			}
-			if mac == hex.EncodeToString(signature("0123456789abcdef", fmt.Sprint(at+1), payload)) {
-				t.Error("the time is not signed")
-			}
-			io.WriteString(w, "{}")
-		})
+		c := hook(t, &Endpoint{Method: method, HMACSecret: "0123456789abcdef", JWT: JWT{Issuer: "issuer", Keys: []Key{key1, key2}}},
+			func(w http.ResponseWriter, q *http.Request) {
+				payload, _ := io.ReadAll(q.Body)
+				if method == "GET" {
+					payload = []byte(q.URL.RawQuery)
+				}
+				token, now := q.Header.Get("Authorization"), time.Now()
+				if err := verify(token, payload, now, key2, key1); err != nil {
+					t.Errorf("%s: %v", method, err)
+				}
+				if err := verify(token, payload, now.Add(tokenLife+time.Second), key1); !errors.Is(err, jwt.ErrTokenExpired) {
+					t.Errorf("replayed late: %v", err)
+				}
+				if err := verify(token, payload, now.Add(-time.Minute), key1); !errors.Is(err, jwt.ErrTokenNotValidYet) {
+					t.Errorf("before its time: %v", err)
+				}
+				if err := verify(token, payload, now.Add(-clockSkew/2), key1); err != nil {
+					t.Errorf("by a clock that is behind: %v", err)
+				}
+				if err := verify(token, append(payload, ' '), now, key1); err == nil {
+					t.Error("a changed body verifies")
+				}
+				if err := verify(token, payload, now, key2); err == nil {
+					t.Error("it is not the first key that signs")
+				}
+				var at int64
+				var mac string
+				if _, err := fmt.Sscanf(q.Header.Get("X-Signature"), "t=%d,v1=%s", &at, &mac); err != nil || now.Unix()-at > 5 {
+					t.Errorf("%v %d", err, at)
+				}
+				if want := hex.EncodeToString(signature("0123456789abcdef", fmt.Sprint(at), payload)); mac != want {
+					t.Errorf("X-Signature %s, want %s", mac, want)
+				}
+				if mac == hex.EncodeToString(signature("0123456789abcdef", fmt.Sprint(at+1), payload)) {
+					t.Error("the time is not signed")
+				}
+				io.WriteString(w, "{}")
+			})
 		if _, err := c.Send(t.Context(), c.url, testMessage(), "e1", false); err != nil {
 			t.Error(err)
 		}

@@ -78,7 +78,8 @@ func TestTonesComeThrough(t *testing.T) {
 
 // What the library decodes without wrapping around we decode to the very bit.
 func TestG722IsWhatTheLibraryDecodes(t *testing.T) {
-	for name, pcm := range map[string][]int16{"300 Hz": tone(300, 12000), "6 kHz": tone(6000, 9000), "noise": noise(5000), "silence": make([]int16, 16000)} {
+	for name, pcm := range map[string][]int16{"300 Hz": tone(300, 12000), "6 kHz": tone(6000, 9000), "noise": noise(5000),
+		"silence": make([]int16, 16000)} {
 		payload := g722.Encode(pcm, g722.Rate64000, 0)
 		want := g722.Decode(payload, g722.Rate64000, 0)
 		var d decoder

@@ -89,7 +89,8 @@ func FuzzPackets(f *testing.F) {
 				s.jitter.pull(&out, now)
 				now = now.Add(frameTime)
 			}
-			if n := s.jitter.queued; n < 0 || s.jitter.waiting < 0 || s.jitter.waiting > slots || n > maxWaiting+maxPacket || len(s.jitter.rest) > 2*maxPacket {
+			if n := s.jitter.queued; n < 0 || s.jitter.waiting < 0 || s.jitter.waiting > slots || n > maxWaiting+maxPacket ||
+				len(s.jitter.rest) > 2*maxPacket {
 				t.Fatalf("%d packets wait, %d ticks", s.jitter.waiting, n)
 			}
 		}
@@ -108,7 +109,8 @@ func TestPullBoundsItsWork(t *testing.T) {
 	var p rtp.Packet
 	began := time.Now()
 	for range 100000 {
-		h := rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: 8, SequenceNumber: uint16(r.IntN(40)), Timestamp: r.Uint32(), SSRC: 1}, Payload: make([]byte, r.IntN(200))}
+		h := rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: 8, SequenceNumber: uint16(r.IntN(40)), Timestamp: r.Uint32(), SSRC: 1},
+			Payload: make([]byte, r.IntN(200))}
 		b, err := h.Marshal()
 		if err != nil {
 			t.Fatal(err)

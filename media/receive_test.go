@@ -96,7 +96,8 @@ func TestSoundComesThroughTheNetwork(t *testing.T) {
 		pure      float64
 	}{
 		{"PCMA", "8", alaw, 8, 1000, 160, 33}, {"PCMU", "0", ulaw, 0, 1000, 160, 33}, {"G722", "9", wideband, 9, 5000, 160, 20},
-		{"10 ms", "8", alaw, 8, 1000, 80, 33}, {"30 ms", "8", alaw, 8, 1000, 240, 33}, {"60 ms", "9", wideband, 9, 1000, 480, 33}, {"100 ms", "8", alaw, 8, 1000, 800, 33},
+		{"10 ms", "8", alaw, 8, 1000, 80, 33}, {"30 ms", "8", alaw, 8, 1000, 240, 33}, {"60 ms", "9", wideband, 9, 1000, 480, 33},
+		{"100 ms", "8", alaw, 8, 1000, 800, 33},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inCall(t, describe(phoneAddr, tt.pts), func(r *rig, p *phone) {
@@ -206,7 +207,8 @@ func TestGapsFadeOut(t *testing.T) {
 		}
 		// n is the last frame with sound: faded, as those before it
 		full := abs(r.audio[n-3][100])
-		if a, b, c := abs(r.audio[n-2][100]), abs(r.audio[n-1][100]), abs(r.audio[n][100]); full < 3000 || a >= full || b >= a || c >= b || c == 0 {
+		if a, b, c := abs(r.audio[n-2][100]), abs(r.audio[n-1][100]), abs(r.audio[n][100]); full < 3000 || a >= full || b >= a || c >= b ||
+			c == 0 {
 			t.Errorf("the sound ends with %d, %d, %d, %d", full, a, b, c)
 		}
 		if len(r.audio)-n < 15 {

@@ -102,7 +102,8 @@ func (r *rig) heard() []int16 {
 // describe is a description of the phone's.
 func describe(at, pts string, more ...string) string {
 	a := netip.MustParseAddrPort(at)
-	return fmt.Sprintf("v=0\r\no=- 1 1 IN IP4 %[1]s\r\ns=-\r\nc=IN IP4 %[1]s\r\nt=0 0\r\nm=audio %d RTP/AVP %s\r\na=rtpmap:101 telephone-event/8000\r\n%s",
+	return fmt.Sprintf("v=0\r\no=- 1 1 IN IP4 %[1]s\r\ns=-\r\nc=IN IP4 %[1]s\r\nt=0 0\r\nm=audio %d RTP/AVP %s\r\na=rtpmap:101 "+
+		"telephone-event/8000\r\n%s",
 		a.Addr(), a.Port(), pts, strings.Join(more, ""))
 }
 
@@ -132,7 +133,8 @@ func newPhone(t *testing.T, n *siptest.Network, at string) *phone {
 // packet makes the next packet of the stream.
 func (p *phone) packet(payload []byte) []byte {
 	p.t.Helper()
-	b, err := (&rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: p.pt, SequenceNumber: p.seq, Timestamp: p.ts, SSRC: p.ssrc}, Payload: payload}).Marshal()
+	b, err := (&rtp.Packet{Header: rtp.Header{Version: 2, PayloadType: p.pt, SequenceNumber: p.seq, Timestamp: p.ts, SSRC: p.ssrc},
+		Payload: payload}).Marshal()
 	if err != nil {
 		p.t.Fatal(err)
 	}

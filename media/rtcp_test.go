@@ -28,7 +28,8 @@ func TestReports(t *testing.T) {
 			}
 			sr, ok := compound[0].(*rtcp.SenderReport)
 			sdes, named := compound[1].(*rtcp.SourceDescription)
-			if !ok || !named || len(sr.Reports) != 1 || sdes.Chunks[0].Items[0].Type != rtcp.SDESCNAME || sr.OctetCount != sr.PacketCount*frameTicks {
+			if !ok || !named || len(sr.Reports) != 1 || sdes.Chunks[0].Items[0].Type != rtcp.SDESCNAME ||
+				sr.OctetCount != sr.PacketCount*frameTicks {
 				t.Fatalf("%v", compound)
 			}
 			if b := sr.Reports[0]; b.SSRC != p.ssrc || b.FractionLost < 20 || b.FractionLost > 32 || b.TotalLost == 0 { // a tenth of 256

@@ -33,7 +33,8 @@ func TestOffer(t *testing.T) {
 		t.Errorf("the same offer has another version:\n%s", got)
 	}
 	s = idle(t, func(c *Config) { c.Address = netip.MustParseAddr("2001:db8::1") })
-	if got := string(s.Offer()); !strings.Contains(got, "c=IN IP6 2001:db8::1\r\n") || !strings.Contains(got, "o=- 7 1 IN IP6 2001:db8::1\r\n") {
+	if got := string(s.Offer()); !strings.Contains(got, "c=IN IP6 2001:db8::1\r\n") ||
+		!strings.Contains(got, "o=- 7 1 IN IP6 2001:db8::1\r\n") {
 		t.Errorf("offer\n%s", got)
 	}
 }
@@ -46,24 +47,33 @@ func TestAnswers(t *testing.T) {
 		codec       string
 		to          string // where RTP goes
 	}{
-		{"PCMA alone", head + "m=audio 4000 RTP/AVP 8\r\n", 0, "m=audio 20000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=ptime:20\r\na=rtcp:20001\r\na=sendrecv\r\n", "PCMA", phoneAddr},
+		{"PCMA alone", head + "m=audio 4000 RTP/AVP 8\r\n", 0, "m=audio 20000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=ptime:20\r\n" +
+			"a=rtcp:20001\r\na=sendrecv\r\n", "PCMA", phoneAddr},
 		{"the offer's order", head + "m=audio 4000 RTP/AVP 3 0 9 8\r\n", 0, "m=audio 20000 RTP/AVP 0\r\n", "PCMU", phoneAddr},
 		{"wideband first", head + "m=audio 4000 RTP/AVP 9 8 0\r\n", 0, "m=audio 20000 RTP/AVP 9\r\na=rtpmap:9 G722/8000\r\n", "G722", phoneAddr},
-		{"dynamic payload types", head + "m=audio 4000 RTP/AVP 96 97 98\r\na=rtpmap:96 opus/48000/2\r\na=rtpmap:97 pcma/8000/1\r\na=rtpmap:98 telephone-event/8000\r\n", 0,
+		{"dynamic payload types", head + "m=audio 4000 RTP/AVP 96 97 98\r\na=rtpmap:96 opus/48000/2\r\na=rtpmap:97 pcma/8000/1\r\na=rtpmap:98 " +
+			"telephone-event/8000\r\n", 0,
 			"m=audio 20000 RTP/AVP 97 98\r\na=rtpmap:97 PCMA/8000\r\na=rtpmap:98 telephone-event/8000\r\na=fmtp:98 0-15\r\n", "PCMA", phoneAddr},
-		{"a static number that means something else", head + "m=audio 4000 RTP/AVP 8 0\r\na=rtpmap:8 L16/8000\r\n", 0, "m=audio 20000 RTP/AVP 0\r\n", "PCMU", phoneAddr},
-		{"video beside it", head + "m=video 5000 RTP/AVP 99\r\nm=audio 4000 RTP/AVP 8\r\nm=image 6000 udptl t38\r\n", 0, "m=video 0 RTP/AVP 99\r\nm=audio 20000 RTP/AVP 8\r\n", "PCMA", phoneAddr},
-		{"SRTP or plain", head + "m=audio 4002 RTP/SAVP 8\r\nm=audio 4000 RTP/AVP 8\r\n", 0, "m=audio 0 RTP/SAVP 8\r\nm=audio 20000 RTP/AVP 8\r\n", "PCMA", phoneAddr},
+		{"a static number that means something else", head + "m=audio 4000 RTP/AVP 8 0\r\na=rtpmap:8 L16/8000\r\n", 0,
+			"m=audio 20000 RTP/AVP 0\r\n", "PCMU", phoneAddr},
+		{"video beside it", head + "m=video 5000 RTP/AVP 99\r\nm=audio 4000 RTP/AVP 8\r\nm=image 6000 udptl t38\r\n", 0,
+			"m=video 0 RTP/AVP 99\r\nm=audio 20000 RTP/AVP 8\r\n", "PCMA", phoneAddr},
+		{"SRTP or plain", head + "m=audio 4002 RTP/SAVP 8\r\nm=audio 4000 RTP/AVP 8\r\n", 0,
+			"m=audio 0 RTP/SAVP 8\r\nm=audio 20000 RTP/AVP 8\r\n", "PCMA", phoneAddr},
 		{"feedback profile", head + "m=audio 4000 RTP/AVPF 8\r\n", 0, "m=audio 20000 RTP/AVPF 8\r\n", "PCMA", phoneAddr},
-		{"one line is enough", head + "m=audio 4000 RTP/AVP 8\r\nm=audio 4010 RTP/AVP 8\r\n", 0, "m=audio 20000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=ptime:20\r\na=rtcp:20001\r\na=sendrecv\r\nm=audio 0 RTP/AVP 8\r\n", "PCMA", phoneAddr},
+		{"one line is enough", head + "m=audio 4000 RTP/AVP 8\r\nm=audio 4010 RTP/AVP 8\r\n", 0,
+			"m=audio 20000 RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\na=ptime:20\r\na=rtcp:20001\r\na=sendrecv\r\nm=audio 0 RTP/AVP 8\r\n", "PCMA",
+			phoneAddr},
 		{"address of the line", head + "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 192.0.2.30\r\n", 0, "m=audio 20000", "PCMA", "192.0.2.30:4000"},
 		{"hold", head + "a=sendonly\r\nm=audio 4000 RTP/AVP 8\r\n", 0, "a=recvonly\r\n", "PCMA", phoneAddr},
 		{"hold of the line", head + "a=sendrecv\r\nm=audio 4000 RTP/AVP 8\r\na=inactive\r\n", 0, "a=inactive\r\n", "PCMA", phoneAddr},
 		{"listens only", head + "m=audio 4000 RTP/AVP 8\r\na=recvonly\r\n", 0, "a=sendonly\r\n", "PCMA", phoneAddr},
 		{"hold of old", head + "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\n", 0, "a=recvonly\r\n", "PCMA", "invalid AddrPort"},
-		{"hold of old, inactive", head + "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\na=inactive\r\n", 0, "a=inactive\r\n", "PCMA", "invalid AddrPort"},
+		{"hold of old, inactive", head + "m=audio 4000 RTP/AVP 8\r\nc=IN IP4 0.0.0.0\r\na=inactive\r\n", 0, "a=inactive\r\n", "PCMA",
+			"invalid AddrPort"},
 		{"bare line ends", strings.ReplaceAll(head, "\r\n", "\n") + "m=audio 4000 RTP/AVP 8\n", 0, "m=audio 20000", "PCMA", phoneAddr},
-		{"bandwidth of a new kind", strings.Replace(head, "t=", "b=X-NEW:1\r\nt=", 1) + "m=audio 4000 RTP/AVP 8\r\n", 0, "m=audio 20000", "PCMA", phoneAddr},
+		{"bandwidth of a new kind", strings.Replace(head, "t=", "b=X-NEW:1\r\nt=", 1) + "m=audio 4000 RTP/AVP 8\r\n", 0, "m=audio 20000", "PCMA",
+			phoneAddr},
 
 		{"SRTP alone", head + "m=audio 4000 RTP/SAVP 8\r\n", 488, "RTP/SAVP", "", ""},
 		{"WebRTC", head + "m=audio 4000 UDP/TLS/RTP/SAVPF 8\r\n", 488, "SAVPF", "", ""},
@@ -143,7 +153,8 @@ func TestAllowedNetworksAreServed(t *testing.T) {
 }
 
 func TestBroadcastAddresses(t *testing.T) {
-	for network, want := range map[string]string{"10.1.2.3/8": "10.255.255.255", "192.168.7.9/24": "192.168.7.255", "192.168.7.9/29": "192.168.7.15", "10.0.0.0/31": "invalid IP", "2001:db8::/64": "invalid IP"} {
+	for network, want := range map[string]string{"10.1.2.3/8": "10.255.255.255", "192.168.7.9/24": "192.168.7.255",
+		"192.168.7.9/29": "192.168.7.15", "10.0.0.0/31": "invalid IP", "2001:db8::/64": "invalid IP"} {
 		if got := broadcast(netip.MustParsePrefix(network)).String(); got != want {
 			t.Errorf("%s: %s, want %s", network, got, want)
 		}
@@ -225,7 +236,8 @@ func TestLaterNegotiations(t *testing.T) {
 	}
 
 	b := string(s.Offer())
-	for _, h := range []string{"o=- 7 4 IN", "m=video 0 RTP/AVP 99\r\nm=audio 20000 RTP/AVP 97 9 0 96\r\n", "a=rtpmap:97 PCMA/8000", "a=rtpmap:96 telephone-event/8000", "a=sendrecv"} {
+	for _, h := range []string{"o=- 7 4 IN", "m=video 0 RTP/AVP 99\r\nm=audio 20000 RTP/AVP 97 9 0 96\r\n", "a=rtpmap:97 PCMA/8000",
+		"a=rtpmap:96 telephone-event/8000", "a=sendrecv"} {
 		if !strings.Contains(b, h) {
 			t.Errorf("the offer has no %q:\n%s", h, b)
 		}
@@ -233,7 +245,8 @@ func TestLaterNegotiations(t *testing.T) {
 	if s.Codec() != "PCMA" || s.terms.addr.String() != "192.0.2.21:4000" {
 		t.Error("an offer has changed something before its answer")
 	}
-	if err := s.Accept([]byte(head + "m=video 0 RTP/AVP 99\r\nm=audio 4444 RTP/AVP 9 96\r\na=rtpmap:96 telephone-event/8000\r\n")); err != nil {
+	if err := s.Accept([]byte(head +
+		"m=video 0 RTP/AVP 99\r\nm=audio 4444 RTP/AVP 9 96\r\na=rtpmap:96 telephone-event/8000\r\n")); err != nil {
 		t.Fatal(err)
 	}
 	if s.Codec() != "G722" || s.terms.addr.String() != "192.0.2.20:4444" || s.terms.event != 96 {
@@ -247,7 +260,8 @@ func TestOffersAfterAnAnswer(t *testing.T) {
 	if _, err := s.Answer([]byte(head + "m=audio 4000 RTP/AVP 0 97 9\r\na=rtpmap:97 PCMA/8000\r\n")); err != nil {
 		t.Fatal(err)
 	}
-	if b := string(s.Offer()); !strings.Contains(b, "m=audio 20000 RTP/AVP 0 9 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:9 G722/8000\r\na=rtpmap:8 PCMA/8000\r\n") {
+	if b := string(s.Offer()); !strings.Contains(b, "m=audio 20000 RTP/AVP 0 9 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:9 G722/8000\r\n"+
+		"a=rtpmap:8 PCMA/8000\r\n") {
 		t.Error(b)
 	}
 }

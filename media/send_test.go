@@ -61,7 +61,8 @@ func TestBurstsArePaced(t *testing.T) {
 					t.Errorf("%d packets in 3 s", n)
 				}
 				for i, got := range packets {
-					if codec(got.PayloadType) != map[codec]codec{alaw: 8, ulaw: 0, wideband: 9}[tt.codec] || got.Version != 2 || len(got.Payload) != frameTicks {
+					if codec(got.PayloadType) != map[codec]codec{alaw: 8, ulaw: 0, wideband: 9}[tt.codec] || got.Version != 2 ||
+						len(got.Payload) != frameTicks {
 						t.Fatalf("packet %d: %s", i, got)
 					}
 					if i == 0 {
@@ -71,7 +72,8 @@ func TestBurstsArePaced(t *testing.T) {
 						continue
 					}
 					before := packets[i-1]
-					if got.SequenceNumber != before.SequenceNumber+1 || got.Timestamp != before.Timestamp+frameTicks || got.SSRC != before.SSRC || got.Marker {
+					if got.SequenceNumber != before.SequenceNumber+1 || got.Timestamp != before.Timestamp+frameTicks || got.SSRC != before.SSRC ||
+						got.Marker {
 						t.Fatalf("packet %d: %s after %s", i, got, before)
 					}
 					if l := loudness(&dec, tt.codec, got); i > 8 && (l < 7000 || l > 9000) {
@@ -100,7 +102,8 @@ func (r *rig) steady(to string, packets []*rtp.Packet) {
 		if p.To.String() != to || got.Unmarshal(p.Data) != nil {
 			continue
 		}
-		if got.SequenceNumber != packets[0].SequenceNumber && got.SequenceNumber == lastSeq+1 && got.SequenceNumber-packets[0].SequenceNumber < uint16(len(packets)) && p.Sent.Sub(last) != frameTime {
+		if got.SequenceNumber != packets[0].SequenceNumber && got.SequenceNumber == lastSeq+1 &&
+			got.SequenceNumber-packets[0].SequenceNumber < uint16(len(packets)) && p.Sent.Sub(last) != frameTime {
 			r.t.Errorf("packet %d was sent %v after the one before", got.SequenceNumber, p.Sent.Sub(last))
 		}
 		last, lastSeq = p.Sent, got.SequenceNumber
@@ -131,7 +134,8 @@ func TestSilenceIsNotSent(t *testing.T) {
 			t.Errorf("timestamps went on by %d", gone)
 		}
 		if !first.Marker || loudness(nil, alaw, first) < 4000 || loudness(nil, alaw, packets[7]) > 20 || loudness(nil, alaw, last) > 20 {
-			t.Errorf("marker %v, loudness %.0f, %.0f, %.0f", first.Marker, loudness(nil, alaw, first), loudness(nil, alaw, packets[7]), loudness(nil, alaw, last))
+			t.Errorf("marker %v, loudness %.0f, %.0f, %.0f", first.Marker, loudness(nil, alaw, first), loudness(nil, alaw, packets[7]),
+				loudness(nil, alaw, last))
 		}
 		r.s.Write(sound(4 * frameSamples))
 		time.Sleep(100 * time.Millisecond)

@@ -27,7 +27,8 @@ func directory(t *testing.T, yaml string) *Directory {
 func TestAUserIsTheSameByEachOfHisNames(t *testing.T) {
 	d := directory(t, `- {user: "201", aliases: [bob], identity: 201@Sipx.test}`)
 	for text, want := range map[string]string{
-		"201": "201@sipx.test", "bob": "201@sipx.test", "bob@SIPX.TEST": "201@sipx.test", "bob@elsewhere.test": "bob@elsewhere.test", "202": "202@sipx.test",
+		"201": "201@sipx.test", "bob": "201@sipx.test", "bob@SIPX.TEST": "201@sipx.test", "bob@elsewhere.test": "bob@elsewhere.test",
+		"202": "202@sipx.test",
 	} {
 		p, ok := d.Party(text)
 		if got := d.KeyOf(p); !ok || got != want {
@@ -48,7 +49,8 @@ func TestACallHasTheSecretsOfItsAgent(t *testing.T) {
 	agent, _ := d.Users.Lookup("201")
 	who := Client{netip.MustParseAddr("192.0.2.1"), true}
 	s := who.Spec(agent, "201@sipx.test")
-	if s.Agent != "201@sipx.test" || s.Credentials != (sipflow.Credentials{Username: "201", Password: "secret"}) || !s.Trusted || s.Peer != who.Addr {
+	if s.Agent != "201@sipx.test" || s.Credentials != (sipflow.Credentials{Username: "201", Password: "secret"}) || !s.Trusted ||
+		s.Peer != who.Addr {
 		t.Errorf("%+v", s)
 	}
 	if s := who.Spec(nil, "201@sipx.test"); s.Agent != "" || s.Credentials != (sipflow.Credentials{}) {

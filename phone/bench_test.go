@@ -23,7 +23,8 @@ import (
 func BenchmarkRelay(b *testing.B) {
 	store := tempStore(b)
 	defer store.Close()
-	s, err := New(Config{Store: store, RequestRate: 1000, Address: func(*http.Request) netip.Addr { return netip.Addr{} }}, slog.New(slog.DiscardHandler))
+	s, err := New(Config{Store: store, RequestRate: 1000, Address: func(*http.Request) netip.Addr { return netip.Addr{} }},
+		slog.New(slog.DiscardHandler))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -53,7 +54,8 @@ func BenchmarkRelay(b *testing.B) {
 			conns[i] = c
 			return c, err
 		}}}
-		ws, _, err := websocket.Dial(ctx, server.URL+path, &websocket.DialOptions{HTTPClient: client, HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
+		ws, _, err := websocket.Dial(ctx, server.URL+path, &websocket.DialOptions{HTTPClient: client,
+			HTTPHeader: http.Header{"Authorization": {"Bearer " + token}}})
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -445,7 +445,8 @@ func TestAnAnswerThatFailsLeavesTheCall(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.authorize(r.Header, "kim")
-		for k, v := range map[string]string{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13", "Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="} {
+		for k, v := range map[string]string{"Connection": "Upgrade", "Upgrade": "websocket", "Sec-WebSocket-Version": "13",
+			"Sec-WebSocket-Key": "AAAAAAAAAAAAAAAAAAAAAA=="} {
 			r.Header.Set(k, v)
 		}
 		h.ServeHTTP(noHijack{header: http.Header{}}, r)
@@ -495,7 +496,8 @@ func TestTheEndOfACallIsALine(t *testing.T) {
 			settle()
 			h.Shutdown()
 			want := `level=INFO msg="call ended" flow=phone calling=sam called=kim peer=10.0.0.2 outcome=cancelled took=`
-			if text := h.log.String(); strings.Count(text, "call ended") != 1 || !strings.Contains(text, want) || !strings.Contains(text, " call="+callA+"\n") {
+			if text := h.log.String(); strings.Count(text, "call ended") != 1 || !strings.Contains(text, want) ||
+				!strings.Contains(text, " call="+callA+"\n") {
 				t.Errorf("%s\nwant %s", text, want)
 			}
 		})
@@ -519,7 +521,8 @@ func TestRefusedPagesAreLogged(t *testing.T) {
 		settle()
 		settle()
 		h.Shutdown()
-		if text := h.log.String(); !strings.Contains(text, `add them to phone.origins if they may call" refused=3 pages="[\"https://evil.example\" by 10.0.0.2]"`) {
+		if text := h.log.String(); !strings.Contains(text,
+			`add them to phone.origins if they may call" refused=3 pages="[\"https://evil.example\" by 10.0.0.2]"`) {
 			t.Error(text)
 		}
 	})

@@ -64,7 +64,8 @@ func TestALegThatEndsWhileAPingIsWritten(t *testing.T) {
 				defer close(listener)
 				go func() { _ = server.Serve(listener) }()
 
-				fmt.Fprint(client, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+				fmt.Fprint(client, "GET / HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"+
+					"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
 				upgraded(t, client)
 				time.Sleep(pingEvery)
 				synctest.Wait() // the ping is being written
@@ -92,9 +93,10 @@ func TestALegThatEndsWhileAPingIsWritten(t *testing.T) {
 // A peer may write too much in place of a pong: it is told at once.
 func TestWhoWritesTooMuchWhileAPingIsNotAnsweredIsTold(t *testing.T) {
 	at(t, func(h *house) {
-		ws, _, err := websocket.Dial(h.t.Context(), "http://"+houseAddr+"/api/v3/notification/socket", &websocket.DialOptions{HTTPClient: h.client,
-			HTTPHeader:     http.Header{"Authorization": {"Bearer " + h.tokens["sam"]}},
-			OnPingReceived: func(context.Context, []byte) bool { return false }})
+		ws, _, err := websocket.Dial(h.t.Context(), "http://"+houseAddr+"/api/v3/notification/socket",
+			&websocket.DialOptions{HTTPClient: h.client,
+				HTTPHeader:     http.Header{"Authorization": {"Bearer " + h.tokens["sam"]}},
+				OnPingReceived: func(context.Context, []byte) bool { return false }})
 		if err != nil {
 			t.Fatal(err)
 		}

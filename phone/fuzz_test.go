@@ -11,7 +11,8 @@ import (
 // What is passed on is exactly as long as the samples that it announces, byte
 // for byte what came, and nothing else is.
 func FuzzAudio(f *testing.F) {
-	for _, seed := range []string{"", "abc", audio(0, 0), audio(1, 1), audio(320, 7), audio(8190, 1), audio(8191, 1), audio(2, 1)[:7], "\xff\xff\xff\x7f\x00", "\x00\x00\x00\x80"} {
+	for _, seed := range []string{"", "abc", audio(0, 0), audio(1, 1), audio(320, 7), audio(8190, 1), audio(8191, 1), audio(2, 1)[:7],
+		"\xff\xff\xff\x7f\x00", "\x00\x00\x00\x80"} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, message []byte) {
@@ -45,7 +46,8 @@ func FuzzPath(f *testing.F) {
 	for _, r := range routes {
 		f.Add(Prefix + strings.ReplaceAll(r.path, "*", callA))
 	}
-	for _, seed := range []string{"", "/api/v3", "/api/v3/phone/answer/", "/api/v3/phone/answer/" + callA[1:], "/api/v3/phone/answer/" + callA + "/", "/api/v3//", "/api/v3/users/\xff/favorite"} {
+	for _, seed := range []string{"", "/api/v3", "/api/v3/phone/answer/", "/api/v3/phone/answer/" + callA[1:],
+		"/api/v3/phone/answer/" + callA + "/", "/api/v3//", "/api/v3/users/\xff/favorite"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, path string) {

@@ -82,14 +82,16 @@ func TestSIPPhoneIsNotReached(t *testing.T) {
 		want   Outcome
 		cancel bool
 	}{
-		"busy":             {script: siptest.Script{Status: 486}, want: Declined},
-		"declined":         {script: siptest.Script{Status: 603, Ring: 2 * time.Second}, after: 3 * time.Second, want: Declined},
-		"no answer":        {script: siptest.Script{NeverAnswer: true}, after: 61 * time.Second, want: NoAnswer, cancel: true},
-		"unavailable":      {script: siptest.Script{Status: 480}, want: NoAnswer},
-		"the caller goes":  {script: siptest.Script{NeverAnswer: true}, giveUp: true, want: Cancelled, cancel: true},
-		"no common codec":  {script: siptest.Script{SDP: "v=0\r\no=- 1 1 IN IP4 10.0.0.3\r\ns=-\r\nc=IN IP4 10.0.0.3\r\nt=0 0\r\nm=audio 40000 RTP/AVP 18\r\n"}, want: Declined},
-		"policy":           {allow: errors.New("not that number"), want: Declined},
-		"a reflector":      {script: siptest.Script{SDP: "v=0\r\no=- 1 1 IN IP4 10.0.0.3\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 22000 RTP/AVP 0\r\n"}, want: Declined},
+		"busy":            {script: siptest.Script{Status: 486}, want: Declined},
+		"declined":        {script: siptest.Script{Status: 603, Ring: 2 * time.Second}, after: 3 * time.Second, want: Declined},
+		"no answer":       {script: siptest.Script{NeverAnswer: true}, after: 61 * time.Second, want: NoAnswer, cancel: true},
+		"unavailable":     {script: siptest.Script{Status: 480}, want: NoAnswer},
+		"the caller goes": {script: siptest.Script{NeverAnswer: true}, giveUp: true, want: Cancelled, cancel: true},
+		"no common codec": {script: siptest.Script{SDP: "v=0\r\no=- 1 1 IN IP4 10.0.0.3\r\ns=-\r\nc=IN IP4 10.0.0.3\r\nt=0 0\r\nm=audio " +
+			"40000 RTP/AVP 18\r\n"}, want: Declined},
+		"policy": {allow: errors.New("not that number"), want: Declined},
+		"a reflector": {script: siptest.Script{SDP: "v=0\r\no=- 1 1 IN IP4 10.0.0.3\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio " +
+			"22000 RTP/AVP 0\r\n"}, want: Declined},
 		"without a answer": {script: siptest.Script{NoSDP: true}, want: NoAnswer},
 	} {
 		t.Run(name, func(t *testing.T) {

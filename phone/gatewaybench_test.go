@@ -111,7 +111,8 @@ func BenchmarkGateway(b *testing.B) {
 					b.Fatal(err)
 				}
 				defer p.close()
-				if _, err := p.session.Answer(fmt.Appendf(nil, "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio %s RTP/AVP %d\r\n", lines.Text(), codec.pt)); err != nil {
+				if _, err := p.session.Answer(fmt.Appendf(nil, "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio %s "+
+					"RTP/AVP %d\r\n", lines.Text(), codec.pt)); err != nil {
 					b.Fatal(err)
 				}
 				l := newLeg(&s.stats.frames)

@@ -144,7 +144,8 @@ func TestWhoHasProvedHisNameIsNobodyElse(t *testing.T) {
 		x.proved = "300"
 		ctx, stop := context.WithCancel(x.t.Context())
 		got := x.fromDesk(ctx, "sam")
-		if rung := sam.heard(); len(rung) != 1 || !strings.Contains(rung[0], `"caller":{"userID":"`+guestID("sip:300@10.0.0.1").String()+`","username":"202"`) {
+		if rung := sam.heard(); len(rung) != 1 || !strings.Contains(rung[0], `"caller":{"userID":"`+guestID("sip:300@10.0.0.1").String()+
+			`","username":"202"`) {
 			t.Errorf("%q", rung)
 		}
 		stop()
@@ -219,7 +220,9 @@ func TestSIPPhoneIsRefused(t *testing.T) {
 		"declined": {to: "sam", want: "603", prepare: func(x *exchange) { x.notified("sam") }, during: func(x *exchange, call string) {
 			x.wants("sam", "POST", "/api/v3/phone/decline/"+call, "", 200, "")
 		}},
-		"no answer": {to: "sam", want: "480", prepare: func(x *exchange) { x.notified("sam") }, during: func(*exchange, string) { time.Sleep(time.Minute) }},
+		"no answer": {to: "sam", want: "480", prepare: func(x *exchange) { x.notified("sam") }, during: func(*exchange, string) {
+			time.Sleep(time.Minute)
+		}},
 		"logged out": {to: "sam", want: "480", prepare: func(x *exchange) { x.notified("sam") }, during: func(x *exchange, call string) {
 			x.wants("sam", "POST", "/api/v3/auth/logout", "", 204, "")
 			time.Sleep(time.Minute)

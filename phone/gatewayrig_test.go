@@ -64,9 +64,11 @@ func withDesk(t *testing.T, script siptest.Script, f func(x *exchange), options 
 				t.Fatal(err)
 			}
 		}
-		x.ports, err = media.NewPorts(media.Config{Address: netip.MustParseAddr("10.0.0.1"), MinPort: 20000, MaxPort: 20007, Log: slog.New(slog.DiscardHandler), ListenUDP: listen})
+		x.ports, err = media.NewPorts(media.Config{Address: netip.MustParseAddr("10.0.0.1"), MinPort: 20000, MaxPort: 20007,
+			Log: slog.New(slog.DiscardHandler), ListenUDP: listen})
 		fail(err)
-		there, err := media.NewPorts(media.Config{Address: netip.MustParseAddr("10.0.0.3"), MinPort: 40000, MaxPort: 40001, Log: slog.New(slog.DiscardHandler), ListenUDP: listen})
+		there, err := media.NewPorts(media.Config{Address: netip.MustParseAddr("10.0.0.3"), MinPort: 40000, MaxPort: 40001,
+			Log: slog.New(slog.DiscardHandler), ListenUDP: listen})
 		fail(err)
 		x.far, err = there.Open(media.Options{Audio: x.heard.hear})
 		fail(err)

@@ -170,7 +170,8 @@ func at(t *testing.T, f func(h *house), options ...func(*Config)) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		h := &house{Service: s, t: t, net: siptest.NewNetwork(), users: maps.Clone(residents.users), tokens: maps.Clone(residents.tokens), log: &log}
+		h := &house{Service: s, t: t, net: siptest.NewNetwork(), users: maps.Clone(residents.users), tokens: maps.Clone(residents.tokens),
+			log: &log}
 		h.net.Forget = true
 		if document == nil { // read once for all
 			document = docstest.Read(t, "../docs/openapi.yaml")
@@ -442,7 +443,8 @@ func (h *house) talking() *talk {
 			h.t.Fatalf("%s: %q", what, got)
 		}
 		began, err := time.Parse(time.RFC3339Nano, got[0][len(start):len(got[0])-2])
-		if err != nil || began.Sub(settleTo).Abs() > time.Second || len(got[0]) != len(`{"phonecallStartTime":"2024-03-02T18:12:23.123Z"}`) || !strings.HasSuffix(got[0], `Z"}`) {
+		if err != nil || began.Sub(settleTo).Abs() > time.Second || len(got[0]) != len(`{"phonecallStartTime":"2024-03-02T18:12:23.123Z"}`) ||
+			!strings.HasSuffix(got[0], `Z"}`) {
 			h.t.Errorf("%s: %q, %v", what, got[0], err)
 		}
 	}

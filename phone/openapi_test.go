@@ -64,8 +64,10 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 			t.Errorf("%s is described, and there is no such route", key)
 		}
 	}
-	for _, name := range []string{"userID", "accessLevel", "token", "username", "displayName", "userImage", "preferredPronoun", "ipV4Addr", "ipV6Addr",
-		"type", "info", "contentID", "caller", "callerAddress", "incomingPhoneCall", "phoneCallAnswered", "phoneCallEnded", "phonecallStartTime", "error", "status", "reason"} {
+	for _, name := range []string{"userID", "accessLevel", "token", "username", "displayName", "userImage", "preferredPronoun", "ipV4Addr",
+		"ipV6Addr",
+		"type", "info", "contentID", "caller", "callerAddress", "incomingPhoneCall", "phoneCallAnswered", "phoneCallEnded", "phonecallStartTime",
+		"error", "status", "reason"} {
 		if !doc.Names[name] {
 			t.Errorf("%s is not described", name)
 		}

@@ -65,7 +65,8 @@ func TestWhomOneMayCall(t *testing.T) {
 		post("sam", callA, h.id("kim"), `{}`, 400, "Cannot call this user.")
 		post("sam", callA, h.id("kim"), `{"ipV4Addr":"","ipV6Addr":""}`, 400, "Cannot call this user.")
 		post("sam", callA, h.id("kim"), `null`, 400, "Cannot call this user.")
-		for _, bad := range []string{"x", "[]", `{"ipV4Addr":1}`, `{"ipV4Addr":"2001:db8::1"}`, `{"ipV6Addr":"192.0.2.1"}`, `{"ipV4Addr":"a.example"}`,
+		for _, bad := range []string{"x", "[]", `{"ipV4Addr":1}`, `{"ipV4Addr":"2001:db8::1"}`, `{"ipV6Addr":"192.0.2.1"}`,
+			`{"ipV4Addr":"a.example"}`,
 			`{"ipV4Addr":"192.0.2.1"}{}`, `{"ipV6Addr":"fe80::1%` + strings.Repeat("x", 100) + `"}`} {
 			post("sam", callA, h.id("kim"), bad, 400, errBody.reason)
 		}
@@ -89,7 +90,8 @@ func TestWhoIsLetIn(t *testing.T) {
 		initiate := "/api/v3/phone/initiate/" + callA + "/to/" + h.id("kim")
 		sockets := []string{"/api/v3/notification/socket", initiatePath(callA, h.id("kim")), answerPath(callA)}
 		posts := []string{initiate, "/api/v3/phone/answer/" + callA, "/api/v3/phone/decline/" + callA}
-		for _, who := range []string{"", "Bearer", "Bearer ", "Bearer x", "Basic " + h.tokens["sam"], "Bearer " + h.tokens["sam"][1:], h.tokens["sam"]} {
+		for _, who := range []string{"", "Bearer", "Bearer ", "Bearer x", "Basic " + h.tokens["sam"], "Bearer " + h.tokens["sam"][1:],
+			h.tokens["sam"]} {
 			for _, path := range posts {
 				h.wants(who, "POST", path, "", 401, bad)
 			}
@@ -165,7 +167,8 @@ func TestWhoIsLetIn(t *testing.T) {
 				t.Errorf("%s %s: Allow %q", tt.method, tt.path, res.Header.Get("Allow"))
 			}
 		}
-		for _, path := range []string{"/", "/api/v3", "/api/v3/", "/api/v3/phone", "/api/v3/phone/initiate/" + callA, "/api/v3/phone//answer/x", posts[1] + "/x", "/API/v3/auth/login"} {
+		for _, path := range []string{"/", "/api/v3", "/api/v3/", "/api/v3/phone", "/api/v3/phone/initiate/" + callA, "/api/v3/phone//answer/x",
+			posts[1] + "/x", "/API/v3/auth/login"} {
 			h.wants("sam", "GET", path, "", 404, "Not Found")
 		}
 		h.wants("sam", "POST", posts[2]+"/", "", 200, "") // as their router reads it
@@ -182,7 +185,8 @@ func TestPagesOfOtherSites(t *testing.T) {
 			}
 			return res
 		}
-		for _, evil := range []string{"https://evil.example", "null", "http://page.example", "https://page.example:8443", "https://page.example.evil.example"} {
+		for _, evil := range []string{"https://evil.example", "null", "http://page.example", "https://page.example:8443",
+			"https://page.example.evil.example"} {
 			_, res, text := h.dial("sam", "/api/v3/notification/socket", "Origin", evil)
 			h.compare(evil, res, text, 403, errOrigin.reason)
 			res = origin("", "OPTIONS", "/api/v3/auth/login", evil, 403, "Access-Control-Request-Method", "POST")
@@ -199,14 +203,18 @@ func TestPagesOfOtherSites(t *testing.T) {
 			go c.read()
 			origin("sam", "GET", "/api/v3/users/favorites", good, 200)
 		}
-		res := origin("", "OPTIONS", "/api/v3/auth/login", "https://page.example", 204, "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization")
-		if h := res.Header; h.Get("Access-Control-Allow-Origin") != "https://page.example" || h.Get("Access-Control-Allow-Methods") != "GET, POST, DELETE" ||
-			h.Get("Access-Control-Allow-Headers") != "Authorization, Content-Type" || h.Get("Vary") != "Origin" || h.Get("Access-Control-Allow-Credentials") != "" {
+		res := origin("", "OPTIONS", "/api/v3/auth/login", "https://page.example", 204, "Access-Control-Request-Method", "POST",
+			"Access-Control-Request-Headers", "authorization")
+		if h := res.Header; h.Get("Access-Control-Allow-Origin") != "https://page.example" ||
+			h.Get("Access-Control-Allow-Methods") != "GET, POST, DELETE" ||
+			h.Get("Access-Control-Allow-Headers") != "Authorization, Content-Type" || h.Get("Vary") != "Origin" ||
+			h.Get("Access-Control-Allow-Credentials") != "" {
 			t.Errorf("%v", h)
 		}
 		// A page's token comes as a subprotocol, and is not sent back.
-		ws, _, err := websocket.Dial(h.t.Context(), "http://"+houseAddr+"/api/v3/notification/socket", &websocket.DialOptions{HTTPClient: h.client,
-			HTTPHeader: http.Header{"Origin": {"https://page.example"}}, Subprotocols: []string{"phone", "bearer." + h.tokens["kim"]}})
+		ws, _, err := websocket.Dial(h.t.Context(), "http://"+houseAddr+"/api/v3/notification/socket",
+			&websocket.DialOptions{HTTPClient: h.client,
+				HTTPHeader: http.Header{"Origin": {"https://page.example"}}, Subprotocols: []string{"phone", "bearer." + h.tokens["kim"]}})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -126,9 +126,10 @@ func TestMessagesOfMoreThan16KiBCloseWith1009(t *testing.T) {
 func TestSocketsArePingedAndPingsAnswered(t *testing.T) {
 	at(t, func(h *house) {
 		var pings atomic.Int64
-		ws, _, err := websocket.Dial(h.t.Context(), "http://"+houseAddr+"/api/v3/notification/socket", &websocket.DialOptions{HTTPClient: h.client,
-			HTTPHeader:     http.Header{"Authorization": {"Bearer " + h.tokens["sam"]}},
-			OnPingReceived: func(context.Context, []byte) bool { pings.Add(1); return true }})
+		ws, _, err := websocket.Dial(h.t.Context(), "http://"+houseAddr+"/api/v3/notification/socket",
+			&websocket.DialOptions{HTTPClient: h.client,
+				HTTPHeader:     http.Header{"Authorization": {"Bearer " + h.tokens["sam"]}},
+				OnPingReceived: func(context.Context, []byte) bool { pings.Add(1); return true }})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -97,8 +97,10 @@ func TestUsersAreKept(t *testing.T) {
 func TestUsersThatCannotBe(t *testing.T) {
 	s := tempStore(t)
 	defer s.Close()
-	for _, u := range []User{{}, {Username: "a b"}, {Username: "a:b"}, {Username: "a\x00"}, {Username: "\xff"}, {Username: strings.Repeat("x", 51)},
-		{Username: "a", Level: "king"}, {Username: "a", DisplayName: "\x1b[2J"}, {Username: "a", Image: strings.Repeat("x", 201)}, {Username: "a", Pronoun: "\xff"}} {
+	for _, u := range []User{{}, {Username: "a b"}, {Username: "a:b"}, {Username: "a\x00"}, {Username: "\xff"},
+		{Username: strings.Repeat("x", 51)},
+		{Username: "a", Level: "king"}, {Username: "a", DisplayName: "\x1b[2J"}, {Username: "a", Image: strings.Repeat("x", 201)},
+		{Username: "a", Pronoun: "\xff"}} {
 		if _, err := s.Add(t.Context(), u, "password1"); err == nil {
 			t.Errorf("%+v", u)
 		}
@@ -323,7 +325,8 @@ func TestTwoStoresOnOneFile(t *testing.T) {
 	for i, s := range stores {
 		all.Go(func() {
 			for n := range 20 {
-				if _, err := s.Add(context.Background(), User{Username: fmt.Sprint(i, "x", n)[:]}, "password1"); err != nil && !strings.Contains(err.Error(), "spaces") {
+				if _, err := s.Add(context.Background(), User{Username: fmt.Sprint(i, "x", n)[:]}, "password1"); err != nil &&
+					!strings.Contains(err.Error(), "spaces") {
 					t.Error(err)
 				}
 			}
@@ -337,9 +340,11 @@ func TestTwoStoresOnOneFile(t *testing.T) {
 
 func TestStoredHashesOfOthersAreRefused(t *testing.T) {
 	h := newHashing(cheap)
-	for _, bad := range []string{"x", "$argon2i$v=19$m=64,t=1,p=1$AAAA$AAAA", "$argon2id$v=19$m=99999999,t=1,p=1$AAAA$" + base.EncodeToString(make([]byte, 32)),
+	for _, bad := range []string{"x", "$argon2i$v=19$m=64,t=1,p=1$AAAA$AAAA",
+		"$argon2id$v=19$m=99999999,t=1,p=1$AAAA$" + base.EncodeToString(make([]byte, 32)),
 		"$argon2id$v=19$m=64,t=0,p=1$AAAA$" + base.EncodeToString(make([]byte, 32)), "$argon2id$v=19$m=64,t=1,p=1$AAAA$AAAA"} {
-		if _, err := h.check(t.Context(), "password1", bad); err == nil || errors.Is(err, ErrWrongPassword) || strings.Contains(err.Error(), bad) {
+		if _, err := h.check(t.Context(), "password1", bad); err == nil || errors.Is(err, ErrWrongPassword) ||
+			strings.Contains(err.Error(), bad) {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}
@@ -408,12 +413,14 @@ func TestAccount(t *testing.T) {
 		h.wants("eve", "POST", "/api/v3/users/x/favorite", "", 400, "Request parameter missing.")
 		list := func(want string) {
 			t.Helper()
-			if res, text := h.ask("eve", "GET", "/api/v3/users/favorites", ""); res.StatusCode != 200 || text != want || res.Header.Get("Content-Type") != jsonType {
+			if res, text := h.ask("eve", "GET", "/api/v3/users/favorites", ""); res.StatusCode != 200 || text != want ||
+				res.Header.Get("Content-Type") != jsonType {
 				t.Errorf("%d %s, want %s", res.StatusCode, text, want)
 			}
 		}
 		kim := `{"userID":"` + h.id("kim") + `","username":"kim"}`
-		list(`[` + kim + `,{"userID":"` + h.id("sam") + `","username":"sam","displayName":"Sam <Iam>","userImage":"sam.png","preferredPronoun":"they"}]`)
+		list(`[` + kim + `,{"userID":"` + h.id("sam") +
+			`","username":"sam","displayName":"Sam <Iam>","userImage":"sam.png","preferredPronoun":"they"}]`)
 		h.wants("eve", "DELETE", "/api/v3/users/"+h.id("sam")+"/favorite", "", 204, "")
 		h.wants("eve", "DELETE", "/api/v3/users/"+h.id("sam")+"/favorite", "", 204, "")
 		list(`[` + kim + `]`)

@@ -8,7 +8,8 @@ import (
 // Whatever a phone or a client writes is read as something, in a bounded number
 // of ways.
 func FuzzReadings(f *testing.F) {
-	for _, s := range []string{"", "201", "+499001234567", "sip:a@b;maddr=c?Route=x", "tel:1;phone-context=+49", "*31#0900p1", "%25%2530", "٠٩٠٠", "+0000", "\xff", "+", "*", "0w", "@", ";rn=;rn=1"} {
+	for _, s := range []string{"", "201", "+499001234567", "sip:a@b;maddr=c?Route=x", "tel:1;phone-context=+49", "*31#0900p1", "%25%2530",
+		"٠٩٠٠", "+0000", "\xff", "+", "*", "0w", "@", ";rn=;rn=1"} {
 		f.Add(s)
 	}
 	books := []*Book{book(f), book(f, country("")), book(f, country("US"), func(c *Config) { c.Dial.OutsideLine = []string{"9", "0"} })}
@@ -42,7 +43,8 @@ func FuzzSpelling(f *testing.F) {
 	f.Add(uint64(447012345678), "GB", []byte{3, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8})
 	f.Add(uint64(8765551234), "US", []byte{4, 5, 5, 5})
 	rules := map[string][]Rule{"p": {
-		{Deny: []string{"premium", "satellite", "shared-cost", "mobile", "international"}}, {Deny: []string{"+4930*", "+1212*"}}, {Default: "allow"}}}
+		{Deny: []string{"premium", "satellite", "shared-cost", "mobile", "international"}}, {Deny: []string{"+4930*", "+1212*"}},
+		{Default: "allow"}}}
 	countries := []string{"DE", "US", "GB"}
 	books := map[string]*Book{}
 	for _, c := range countries {

@@ -14,8 +14,10 @@ func TestTheFirstRuleThatMatchesDecides(t *testing.T) {
 		}}
 	})
 	for target, want := range map[string]bool{
-		"112": true, "0900 123 4567": true, "090012345678": false, "09001234568": false, "089123456": false, "030123456": true, "201": true, "255": false, "2555": true,
-		"+12125551234": false, "+121255512349": false, "+12125551235": true, "+12135551235": false, "x@evil.example": false, "x@a.bad.example": false, "x@bad.example": true,
+		"112": true, "0900 123 4567": true, "090012345678": false, "09001234568": false, "089123456": false, "030123456": true, "201": true,
+		"255": false, "2555": true,
+		"+12125551234": false, "+121255512349": false, "+12125551235": true, "+12135551235": false, "x@evil.example": false,
+		"x@a.bad.example": false, "x@bad.example": true,
 		"x@example.org": true, "030123456@example.org": true, "09001234568@example.org": false,
 	} {
 		if got := b.Check("staff", target) == nil; got != want {
@@ -50,16 +52,20 @@ func TestWhatIsWrongWithRulesIsSaid(t *testing.T) {
 			t.Errorf("%+v: %v, want %s", tt.rules, err, tt.want)
 		}
 	}
-	_, err := New(Config{Domain: "sipx.test", Dial: Dial{Country: "XX", InternationalPrefixes: []string{"+"}, OutsideLine: []string{"9x"}, ExtensionDigits: 99}, Default: "no-premum",
+	_, err := New(Config{Domain: "sipx.test", Dial: Dial{Country: "XX", InternationalPrefixes: []string{"+"}, OutsideLine: []string{"9x"},
+		ExtensionDigits: 99}, Default: "no-premum",
 		Users: map[string]string{"201": "none"}, Policies: map[string][]Rule{NoPremium: {{Default: "allow"}}, "a b": {{Default: "allow"}}}})
-	for _, want := range []string{`dial.country: "XX" is not a country`, `dial.international-prefixes: "+": write digits`, `dial.outside-line: "9x"`, "dial.extension-digits: 99 is not between 1 and 12",
-		`policy: there is no policy "no-premum": there are a b, local-only, no-international, no-premium, unrestricted`[:42], `policy-users: 201: there is no policy "none"`, "policies: no-premium is ready-made", `policies: "a b" is not a name`} {
+	for _, want := range []string{`dial.country: "XX" is not a country`, `dial.international-prefixes: "+": write digits`,
+		`dial.outside-line: "9x"`, "dial.extension-digits: 99 is not between 1 and 12",
+		`policy: there is no policy "no-premum": there are a b, local-only, no-international, no-premium, unrestricted`[:42],
+		`policy-users: 201: there is no policy "none"`, "policies: no-premium is ready-made", `policies: "a b" is not a name`} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
 	// These do not cover each other.
-	if _, err := New(Config{Domain: "sipx.test", Policies: map[string][]Rule{"x": {{Deny: []string{"20?", "+4930*", "@a.example"}}, {Allow: []string{"2??", "+49*", "@*.example", "internal"}}}}}); err != nil {
+	if _, err := New(Config{Domain: "sipx.test", Policies: map[string][]Rule{"x": {{Deny: []string{"20?", "+4930*", "@a.example"}},
+		{Allow: []string{"2??", "+49*", "@*.example", "internal"}}}}}); err != nil {
 		t.Error(err)
 	}
 }

@@ -56,7 +56,8 @@ func TestNoServerAnswers(t *testing.T) {
 	a, b := silent(t), silent(t)
 	r := newResolver(t, Config{Servers: []string{a, b}, Timeout: 20 * time.Millisecond, Attempts: 1})
 	_, err := r.Hops(t.Context(), Target{Host: "pbx.example", Port: 5060})
-	want := fmt.Sprintf("resolve sip:pbx.example:5060: A pbx.example: no usable answer from a name server: nothing came within 20ms (asked %s, %s)", a, b)
+	want := fmt.Sprintf("resolve sip:pbx.example:5060: A pbx.example: no usable answer from a name server: nothing came within 20ms "+
+		"(asked %s, %s)", a, b)
 	if !errors.Is(err, ErrNoAnswer) || err.Error() != want {
 		t.Errorf("got  %v\nwant %v", err, want)
 	}

@@ -62,7 +62,8 @@ func FuzzInterpret(f *testing.F) {
 
 // FuzzParseHost reads what a stranger's URI has as its host.
 func FuzzParseHost(f *testing.F) {
-	for _, s := range []string{"pbx.example.", "[2001:db8::1]", "192.0.2.1", "fe80::1%eth0", "127.1", "a..b", "00..", strings.Repeat("0", 2000), "x\r\ny"} {
+	for _, s := range []string{"pbx.example.", "[2001:db8::1]", "192.0.2.1", "fe80::1%eth0", "127.1", "a..b", "00..",
+		strings.Repeat("0", 2000), "x\r\ny"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -94,7 +95,8 @@ func FuzzParseHost(f *testing.F) {
 // FuzzSystemFiles reads hosts(5) and resolv.conf(5), which another program may
 // be about to write.
 func FuzzSystemFiles(f *testing.F) {
-	for _, s := range []string{"127.0.0.1 localhost\n::1 x y # z\n10.0.0.1\n", "nameserver 1.1.1.1\nnameserver fe80::1%eth0\noptions ndots:0 timeout:-1\nsearch a b", "\x00", "1.1.1.1 a..b [::1] x\r\n"} {
+	for _, s := range []string{"127.0.0.1 localhost\n::1 x y # z\n10.0.0.1\n",
+		"nameserver 1.1.1.1\nnameserver fe80::1%eth0\noptions ndots:0 timeout:-1\nsearch a b", "\x00", "1.1.1.1 a..b [::1] x\r\n"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, text []byte) {

@@ -192,7 +192,8 @@ func TestErrorSaysWhatWasAskedAndWhy(t *testing.T) {
 		{Target{Host: "a\r\nb"}, ErrTarget, `resolve sip:"a\r\nb": not a usable SIP target: host "a\r\nb" has a character that no name has`},
 		{Target{Host: "0.0.0.0"}, ErrTarget, `resolve sip:0.0.0.0: not a usable SIP target: 0.0.0.0 is not an address that a server can have`},
 		{Target{Host: "[::]"}, ErrTarget, `resolve sip:[::]: not a usable SIP target: :: is not an address that a server can have`},
-		{Target{Host: "239.1.1.1"}, ErrTarget, `resolve sip:239.1.1.1: not a usable SIP target: 239.1.1.1 is not an address that a server can have`},
+		{Target{Host: "239.1.1.1"}, ErrTarget,
+			`resolve sip:239.1.1.1: not a usable SIP target: 239.1.1.1 is not an address that a server can have`},
 	} {
 		r := newResolver(t, Config{Exchange: z.exchange, Servers: []string{"192.0.2.53"}})
 		hops, err := r.Hops(t.Context(), c.target)
@@ -238,7 +239,8 @@ func TestWeightsShareTheLoad(t *testing.T) {
 		}
 	}
 	// Six standard deviations: about one false alarm in a billion.
-	for hop, share := range map[string]float64{"udp:192.0.2.1:5060": 30. / 101, "udp:192.0.2.2:5060": 1. / 101, "udp:192.0.2.3:5060": 70. / 101} {
+	for hop, share := range map[string]float64{"udp:192.0.2.1:5060": 30. / 101, "udp:192.0.2.2:5060": 1. / 101,
+		"udp:192.0.2.3:5060": 70. / 101} {
 		if got, want := float64(first[hop]), share*rounds; got < want-6*27 || got > want+6*27 {
 			t.Errorf("%s came first %v times of %d, want about %.0f", hop, got, rounds, want)
 		}
@@ -249,7 +251,8 @@ func TestWeightsShareTheLoad(t *testing.T) {
 }
 
 func TestWeightedOrderFollowsRFC2782(t *testing.T) {
-	records := records{srv: []srv{{priority: 1, weight: 5, host: "a"}, {priority: 1, weight: 0, host: "z"}, {priority: 1, weight: 3, host: "b"}, {priority: 0, weight: 1, host: "p"}}}
+	records := records{srv: []srv{{priority: 1, weight: 5, host: "a"}, {priority: 1, weight: 0, host: "z"},
+		{priority: 1, weight: 3, host: "b"}, {priority: 0, weight: 1, host: "p"}}}
 	records.bound() // p; z a b
 	for draw, want := range map[[2]int]string{{0, 0}: "pzab", {1, 0}: "pazb", {5, 3}: "pabz", {6, 0}: "pbza", {8, 5}: "pbaz"} {
 		draws, bounds := draw[:], []int{}
@@ -319,7 +322,8 @@ func TestRecordSetsAreBounded(t *testing.T) {
 		rec.add(&dns.A{A: []byte{10, 0, byte(i >> 8), byte(i)}})
 	}
 	rec.bound()
-	if len(rec.srv) != maxSRV || len(rec.naptr) != maxNAPTR || len(rec.addrs) != maxAddrs || rec.srv[0].priority != 1 || rec.naptr[0].order != 1 {
+	if len(rec.srv) != maxSRV || len(rec.naptr) != maxNAPTR || len(rec.addrs) != maxAddrs || rec.srv[0].priority != 1 ||
+		rec.naptr[0].order != 1 {
 		t.Errorf("%d SRV, %d NAPTR, %d addresses", len(rec.srv), len(rec.naptr), len(rec.addrs))
 	}
 }

@@ -54,7 +54,8 @@ func TestAbsenceIsRememberedToo(t *testing.T) {
 		target := Target{Host: "plain.example"}
 		mustHops(t, r, target)
 		first := z.questions()
-		if want := []string{"A plain.example", "NAPTR plain.example", "SRV _sip._tcp.plain.example", "SRV _sip._udp.plain.example"}; !slices.Equal(first, want) {
+		if want := []string{"A plain.example", "NAPTR plain.example", "SRV _sip._tcp.plain.example",
+			"SRV _sip._udp.plain.example"}; !slices.Equal(first, want) {
 			t.Errorf("asked %v", first)
 		}
 		clock.pass(c.keep - time.Millisecond)
@@ -85,7 +86,8 @@ func TestAThousandCallsAskOnce(t *testing.T) {
 		synctest.Wait()
 		close(release)
 		wg.Wait()
-		want := []string{"A one.example", "A three.example", "A two.example", "NAPTR srv.example", "SRV _sip._tcp.srv.example", "SRV _sip._udp.srv.example"}
+		want := []string{"A one.example", "A three.example", "A two.example", "NAPTR srv.example", "SRV _sip._tcp.srv.example",
+			"SRV _sip._udp.srv.example"}
 		if got := z.questions(); !slices.Equal(got, want) {
 			t.Errorf("asked %v", got)
 		}

@@ -23,7 +23,8 @@ func write(t *testing.T, path, text string, when time.Time) {
 func TestHostsFileIsReadAndReadAgain(t *testing.T) {
 	c := newClock()
 	path := filepath.Join(t.TempDir(), "hosts")
-	write(t, path, "# comment\n192.0.2.1\tpbx.example PBX # the PBX\n2001:db8::1 pbx.example\n0.0.0.0 blocked.example\nnonsense pbx.example\n192.0.2.1 pbx\n", c.now())
+	write(t, path, "# comment\n192.0.2.1\tpbx.example PBX # the PBX\n2001:db8::1 pbx.example\n0.0.0.0 blocked.example\nnonsense "+
+		"pbx.example\n192.0.2.1 pbx\n", c.now())
 	z := newZone(t)
 	r := newResolver(t, Config{HostsFile: path, Now: c.now, Exchange: z.exchange})
 	wantHops(t, mustHops(t, r, Target{Host: "pbx.example"}), "udp:192.0.2.1:5060", "udp:[2001:db8::1]:5060")
@@ -73,7 +74,8 @@ func TestNameServersAreReadAgain(t *testing.T) {
 		want []string
 	}{
 		{"", []string{"127.0.0.1:53"}},
-		{"search example\nnameserver 192.0.2.53\nnameserver 2001:db8::53\nnameserver name.example\n", []string{"192.0.2.53:53", "[2001:db8::53]:53"}},
+		{"search example\nnameserver 192.0.2.53\nnameserver 2001:db8::53\nnameserver name.example\n",
+			[]string{"192.0.2.53:53", "[2001:db8::53]:53"}},
 		{"nameserver fe80::1%eth0\n", []string{"[fe80::1%eth0]:53"}},
 	} {
 		write(t, path, step.text, c.now())

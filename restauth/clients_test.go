@@ -134,7 +134,8 @@ Accept: */*
 				nc: "00000001", cnonce: "YmU3Yzg0ZmEwMTg4ZDU1N2JiODlhZGJkZmM3MGNmMTU=", qop: "auth"}
 			wantBody(t, c.send("POST "+clientURI+` HTTP/1.1
 Host: 127.0.0.1:6667
-Authorization: Digest username="201", realm="sipx.test", nonce="`+d.nonce+`", uri="`+clientURI+`", cnonce="`+d.cnonce+`", nc=00000001, qop=auth, response="`+d.response()+`", algorithm=MD5
+Authorization: Digest username="201", realm="sipx.test", nonce="`+d.nonce+`", uri="`+clientURI+`", cnonce="`+d.cnonce+
+				`", nc=00000001, qop=auth, response="`+d.response()+`", algorithm=MD5
 User-Agent: curl/7.88.1
 Accept: */*
 `+body+"\n"), 200, "hello 201")
@@ -159,7 +160,8 @@ a=b`
 	wantBody(t, res, 401, unasked(c))
 	d := proof{user: "201", pin: "123", realm: testDomain, nonce: nonceOf(t, res), method: "POST", uri: clientURI,
 		nc: "00000001", cnonce: "OTU5M2Rh", qop: "auth"}
-	wantBody(t, c.send(head+`Authorization: Digest username="201", realm="sipx.test", nonce="`+d.nonce+`", uri="`+clientURI+`", cnonce="OTU5M2Rh", nc=00000001, qop=auth, response="`+d.response()+`", algorithm=MD5
+	wantBody(t, c.send(head+`Authorization: Digest username="201", realm="sipx.test", nonce="`+d.nonce+`", uri="`+clientURI+
+		`", cnonce="OTU5M2Rh", nc=00000001, qop=auth, response="`+d.response()+`", algorithm=MD5
 `+tail), 200, "hello 201")
 }
 
@@ -200,7 +202,8 @@ func TestClientOfRFC2069(t *testing.T) {
 	send := func() *http.Response {
 		d := proof{user: "201", pin: "123", realm: testDomain, nonce: nonce, method: "GET", uri: clientURI}
 		return c.send("GET " + clientURI + " HTTP/1.0\nConnection: keep-alive\n" +
-			`Authorization: Digest username="201", realm="sipx.test", nonce="` + nonce + `", uri="` + clientURI + `", response="` + d.response() + "\"\n\n")
+			`Authorization: Digest username="201", realm="sipx.test", nonce="` + nonce + `", uri="` + clientURI + `", response="` + d.response() +
+			"\"\n\n")
 	}
 	wantBody(t, send(), 200, "hello 201")
 	res := send()
@@ -241,11 +244,13 @@ Sec-Fetch-Site: same-site
 	res = c.send(head + tail)
 	wantStatus(t, res, 401)
 	for _, r := range []*http.Response{res, c.send(head + "Authorization: Basic MjAxOjEyMw==\n" + tail)} {
-		if r.Header.Get("Access-Control-Allow-Origin") != "https://portal.sipx.test" || r.Header.Get("Access-Control-Allow-Credentials") != "true" {
+		if r.Header.Get("Access-Control-Allow-Origin") != "https://portal.sipx.test" ||
+			r.Header.Get("Access-Control-Allow-Credentials") != "true" {
 			t.Errorf("the page may not read the %d: %v", r.StatusCode, r.Header)
 		}
 	}
-	d := proof{user: "201", pin: "123", realm: testDomain, nonce: nonceOf(t, res), method: "POST", uri: clientURI, nc: "00000001", cnonce: "5b1a", qop: "auth"}
+	d := proof{user: "201", pin: "123", realm: testDomain, nonce: nonceOf(t, res), method: "POST", uri: clientURI, nc: "00000001",
+		cnonce: "5b1a", qop: "auth"}
 	wantBody(t, c.send(head+"Authorization: "+d.String()+"\n"+tail), 200, "hello 201")
 
 	foreign := strings.ReplaceAll(tail, "portal.sipx.test", "evil.example")

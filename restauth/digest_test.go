@@ -16,7 +16,8 @@ import (
 func TestExampleOfRFC7616(t *testing.T) {
 	d := proof{
 		user: "Mufasa", pin: "Circle of Life", realm: "http-auth@example.org", method: "GET", uri: "/dir/index.html",
-		nonce: "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", nc: "00000001", cnonce: "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ", qop: "auth",
+		nonce: "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v", nc: "00000001", cnonce: "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ",
+		qop: "auth",
 	}
 	if got := d.response(); got != "8ca523f5e9506fed4657c9700eebdbec" {
 		t.Errorf("MD5: %s", got)
@@ -25,7 +26,8 @@ func TestExampleOfRFC7616(t *testing.T) {
 	if got := d.response(); got != "753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1" {
 		t.Errorf("SHA-256: %s", got)
 	}
-	users, err := LoadUsers(UsersConfig{Domain: "example.org", Realm: d.realm, Files: []string{writeUsers(t, t.TempDir(), "- {user: Mufasa, pin: Circle of Life}")}})
+	users, err := LoadUsers(UsersConfig{Domain: "example.org", Realm: d.realm,
+		Files: []string{writeUsers(t, t.TempDir(), "- {user: Mufasa, pin: Circle of Life}")}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -336,7 +338,8 @@ func TestHeadersThatAreNoCredentials(t *testing.T) {
 			wantBody(t, do(h, with(request("POST", "/x"), header)), 401, bodyNoneTLS)
 		}
 	}
-	for _, header := range []string{"Basic MjAxOjEyMw==" + strings.Repeat("=", maxAuthorization), "Digest " + strings.Repeat(",", maxAuthorization)} {
+	for _, header := range []string{"Basic MjAxOjEyMw==" + strings.Repeat("=", maxAuthorization),
+		"Digest " + strings.Repeat(",", maxAuthorization)} {
 		wantBody(t, do(h, with(request("POST", "/x"), header)), 401, errTooLong.Error())
 	}
 	r := request("POST", "/x")

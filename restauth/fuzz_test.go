@@ -15,9 +15,11 @@ import (
 func FuzzUsers(f *testing.F) {
 	for _, s := range []string{
 		`- {user: "201", aliases: [bob, b.b], name: "Bob \"B\"", identity: 201@sipx.test, pin: "SECRET", sip-password: SECRET}`,
-		"- user: 202\n  pin-hash: 0123456789abcdef0123456789abcdef\n- &a {user: x}\n- *a\n", "- {user: a, user: b}", "users: []", "--- []\n--- []\n",
+		"- user: 202\n  pin-hash: 0123456789abcdef0123456789abcdef\n- &a {user: x}\n- *a\n", "- {user: a, user: b}", "users: []",
+		"--- []\n--- []\n",
 		"201:sipx.test:0123456789abcdef0123456789abcdef\nx", "201:{SHA}VBPuJHI7uixaa6LQGWx4s+5GKNE=\n\r\x00:$2y$05$",
-		"<items type=\"validusers\"><item><identity>sip:1@x</identity></item></items>", "\ufeff- {user: \"2\\n01\"}", "- {user: a, ha1: SECRET}", "- {user: a, pin: *SECRET}", "- {user: a, pin: &SECRET }", "- {user: a, pin: !SECRET }", "- {user: a, name: \"\\r\\nTo: x\"}",
+		"<items type=\"validusers\"><item><identity>sip:1@x</identity></item></items>", "\ufeff- {user: \"2\\n01\"}", "- {user: a, ha1: SECRET}",
+		"- {user: a, pin: *SECRET}", "- {user: a, pin: &SECRET }", "- {user: a, pin: !SECRET }", "- {user: a, name: \"\\r\\nTo: x\"}",
 	} {
 		f.Add(s)
 	}
@@ -57,7 +59,8 @@ func FuzzUsers(f *testing.F) {
 func FuzzOrigin(f *testing.F) {
 	for _, s := range [][4]string{
 		{"https://evil.example", "cross-site", "127.0.0.1", "sipx.test"}, {"null", "same-origin", "192.0.2.1, 10.0.0.1:99", "x"},
-		{"http://example.com", "", "[::1]:80", "example.com"}, {"", "none", ",,", ""}, {"https://portal.example", "cross-site", "::ffff:127.0.0.1", "a:b"},
+		{"http://example.com", "", "[::1]:80", "example.com"}, {"", "none", ",,", ""}, {"https://portal.example", "cross-site",
+			"::ffff:127.0.0.1", "a:b"},
 	} {
 		f.Add(s[0], s[1], s[2], s[3])
 	}
@@ -66,7 +69,8 @@ func FuzzOrigin(f *testing.F) {
 	f.Fuzz(func(t *testing.T, origin, site, forwarded, host string) {
 		r := request("POST", "/x")
 		r.Host = host
-		r.Header = http.Header{"Origin": {origin}, "Sec-Fetch-Site": {site}, "X-Forwarded-For": strings.Split(forwarded, "\n"), "Forwarded": {"for=" + forwarded}}
+		r.Header = http.Header{"Origin": {origin}, "Sec-Fetch-Site": {site}, "X-Forwarded-For": strings.Split(forwarded, "\n"),
+			"Forwarded": {"for=" + forwarded}}
 		res := do(h, r)
 		if res.StatusCode != 401 && res.StatusCode != 403 && res.StatusCode != 421 {
 			t.Errorf("a stranger is answered %s", res.Status)

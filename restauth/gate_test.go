@@ -60,7 +60,8 @@ func TestHeadersDoNotMakeAPeerTrusted(t *testing.T) {
 		if policy == TrustedOnly {
 			want = 403
 		}
-		for _, target := range []string{"/callcontroller/201/202", "http://127.0.0.1:6667/callcontroller/201/202", "http://localhost:6668/callcontroller/201/202"} {
+		for _, target := range []string{"/callcontroller/201/202", "http://127.0.0.1:6667/callcontroller/201/202",
+			"http://localhost:6668/callcontroller/201/202"} {
 			for _, host := range []string{"x:6667", "x:6668", "127.0.0.1", "localhost:6666", ""} {
 				r := request("POST", target)
 				r.Host = host
@@ -111,7 +112,8 @@ func TestForwardedForCountsOnlyFromAReverseProxy(t *testing.T) {
 }
 
 func TestProxiesOfTheDomainAreTrusted(t *testing.T) {
-	addrs := []netip.Addr{netip.MustParseAddr("203.0.113.5"), netip.MustParseAddr("2001:db8::5"), netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("::1")}
+	addrs := []netip.Addr{netip.MustParseAddr("203.0.113.5"), netip.MustParseAddr("2001:db8::5"), netip.MustParseAddr("127.0.0.1"),
+		netip.MustParseAddr("::1")}
 	cfg := Config{DomainAddrs: func() []netip.Addr { return addrs }}
 	h := newGate(t, cfg).on(TrustedOnly, false)
 	for peer, status := range map[string]int{

@@ -39,11 +39,13 @@ func TestFilesOfHtpasswdAndHtdigestAreReadAsGoHTTPAuthReadsThem(t *testing.T) {
 	}
 	hashes, ha1s := auth.HtpasswdFileProvider(htpasswdFile), auth.HtdigestFileProvider(htdigestFile)
 	for user := range users.All() {
-		if user.pin.crypt != hashes(user.Name, "") || user.pin.md5 != ha1s(user.Name, testDomain) || !user.HasPIN() || user.Identity != user.Name+"@sipx.test" {
+		if user.pin.crypt != hashes(user.Name, "") || user.pin.md5 != ha1s(user.Name, testDomain) || !user.HasPIN() ||
+			user.Identity != user.Name+"@sipx.test" {
 			t.Errorf("user %s differs", user.Name)
 		}
 	}
-	if w := users.Warnings(); users.Len() != 6 || len(w) != 1 || !strings.Contains(w[0], `1 users of the realm "Another Realm" are left out: ours is "sipx.test"`) {
+	if w := users.Warnings(); users.Len() != 6 || len(w) != 1 ||
+		!strings.Contains(w[0], `1 users of the realm "Another Realm" are left out: ours is "sipx.test"`) {
 		t.Errorf("%d users, %q", users.Len(), w)
 	}
 }
@@ -59,7 +61,8 @@ func TestTheKindOfAFileOfUsers(t *testing.T) {
 	}{
 		{"users.htpasswd", nil, htpasswd}, {".HTPASSWD", nil, htpasswd}, {"pins", passwd, htpasswd},
 		{"a.htdigest", nil, htdigest}, {"pins", digests, htdigest},
-		{"users.yaml", []byte("- {user: \"201\", pin-bcrypt: $2y$05$x}"), noHT}, {"users.yaml", []byte("# user:realm\n- user: 201\n"), noHT}, {"x", nil, noHT},
+		{"users.yaml", []byte("- {user: \"201\", pin-bcrypt: $2y$05$x}"), noHT}, {"users.yaml", []byte("# user:realm\n- user: 201\n"), noHT},
+		{"x", nil, noHT},
 	} {
 		if got := htKindOf(tt.name, tt.data); got != tt.want {
 			t.Errorf("%s, %.20q is %d, want %d", tt.name, tt.data, got, tt.want)
@@ -90,7 +93,8 @@ func TestUsersOfSuchFilesLogIn(t *testing.T) {
 		user, pin   string
 		basic, hash int // by Basic on TLS, by Digest
 	}{
-		{"301", "myPassword", 200, 401}, {"302", "myPassword", 200, 401}, {"303", "myPassword", 200, 401}, {"304", "1234", 200, 401}, {"307", "4711", 200, 401},
+		{"301", "myPassword", 200, 401}, {"302", "myPassword", 200, 401}, {"303", "myPassword", 200, 401}, {"304", "1234", 200, 401},
+		{"307", "4711", 200, 401},
 		{"301", "mypassword", 401, 401}, {"302", "1234", 401, 401}, {"303", "", 401, 401}, {"307", "", 401, 401},
 		{"305", "1234", 200, 200}, {"306", "5678", 200, 200}, {"306", "1234", 401, 401},
 		{"201", "123", 200, 200}, {"201", "myPassword", 401, 401}, {"nobody", "myPassword", 401, 401},
@@ -156,11 +160,13 @@ func TestFaultsOfSuchFilesNameTheirLine(t *testing.T) {
 		{"a.htdigest", "301:sipx.test:geheim\n", ":1: want user:realm:hash"},
 		{"a.htdigest", "301:geheim\n", ":1: want user:realm:hash"},
 		{"u.yaml", `- {user: "1", pin-bcrypt: geheim}`, ":1: pin-bcrypt: want a bcrypt hash"},
-		{"u.yaml", `- {user: "1", pin: "1", pin-bcrypt: "$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC"}`, "give either pin or its hash pin-bcrypt"},
+		{"u.yaml", `- {user: "1", pin: "1", pin-bcrypt: "$2y$05$c4WoMPo3SXsafkva.HHa6uXQZWr7oboPiC2bT/r7q1BB8I2s0BRqC"}`,
+			"give either pin or its hash pin-bcrypt"},
 		{"u.yaml", `- {user: "1", pin-bcript: x}`, "did you mean pin-bcrypt?"},
 	} {
 		_, err := loadFiles(t, file(t, tt.name, tt.text))
-		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "geheim") || strings.Contains(err.Error(), "c4Wo") {
+		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "geheim") ||
+			strings.Contains(err.Error(), "c4Wo") {
 			t.Errorf("%s %q: %v", tt.name, tt.text, err)
 		}
 	}

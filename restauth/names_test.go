@@ -10,7 +10,8 @@ const firefox = "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefo
 // A page that has its own name lead to us is found out by that name. What is no
 // browser may call by any.
 func TestBrowsersCallByOurNames(t *testing.T) {
-	g := newGate(t, Config{Trusted: prefix("192.0.2.0/24"), Names: []string{"pbx.intranet", "PBX2.intranet."}, AllowedOrigins: []string{"https://portal.example"}})
+	g := newGate(t, Config{Trusted: prefix("192.0.2.0/24"), Names: []string{"pbx.intranet", "PBX2.intranet."},
+		AllowedOrigins: []string{"https://portal.example"}})
 	fetch := []string{"Sec-Fetch-Mode", "cors", "Sec-Fetch-Site", "same-origin"}
 	for _, c := range []struct {
 		name, method, host string
@@ -23,11 +24,13 @@ func TestBrowsersCallByOurNames(t *testing.T) {
 		{"a page reads", "GET", "rebound.example:6666", TrustedOrPIN, fetch, 421},
 		{"a page reads, on a listener for PINs", "GET", "rebound.example", PIN, fetch, 421},
 		{"a page reads without TLS", "GET", "rebound.example:6668", TrustedOnly, []string{"User-Agent", firefox}, 421},
-		{"a page reads without TLS, as another program", "GET", "rebound.example", TrustedOnly, []string{"User-Agent", "curl/8", "Accept-Language", "en"}, 421},
+		{"a page reads without TLS, as another program", "GET", "rebound.example", TrustedOnly,
+			[]string{"User-Agent", "curl/8", "Accept-Language", "en"}, 421},
 		{"a page reads without TLS where nobody is trusted", "GET", "rebound.example", PIN, []string{"User-Agent", firefox}, 401},
 		{"a page places a call", "POST", "rebound.example", TrustedOrPIN, []string{"Origin", "https://rebound.example"}, 421},
 		{"a page deletes", "DELETE", "rebound.example", TrustedOrPIN, append([]string{"Origin", "https://rebound.example"}, fetch...), 421},
-		{"an allowed page by a name that we do not know", "POST", "other.example", TrustedOrPIN, []string{"Origin", "https://portal.example", "Sec-Fetch-Mode", "cors"}, 200},
+		{"an allowed page by a name that we do not know", "POST", "other.example", TrustedOrPIN, []string{"Origin", "https://portal.example",
+			"Sec-Fetch-Mode", "cors"}, 200},
 		{"by address", "GET", "192.0.2.10:6666", TrustedOrPIN, fetch, 200},
 		{"by IPv6 address", "GET", "[2001:db8::1]:6666", TrustedOrPIN, fetch, 200},
 		{"by IPv6 address without a port", "GET", "[2001:db8::1]", TrustedOrPIN, fetch, 200},

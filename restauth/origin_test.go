@@ -7,7 +7,8 @@ import (
 
 // Attack 8.
 func TestForeignPagesAreRefused(t *testing.T) {
-	g := newGate(t, Config{Trusted: prefix("192.0.2.0/24"), Names: []string{"pbx.example"}, AllowedOrigins: []string{"https://Portal.example:443", "http://intranet:8080"}})
+	g := newGate(t, Config{Trusted: prefix("192.0.2.0/24"), Names: []string{"pbx.example"},
+		AllowedOrigins: []string{"https://Portal.example:443", "http://intranet:8080"}})
 	h := g.on(TrustedOrPIN, true)
 	for _, c := range []struct {
 		name, method, origin, site string

@@ -161,7 +161,8 @@ func TestBrokenUsersFileNamesThePlace(t *testing.T) {
 // A secret without quotes may mean something to YAML. It is neither taken for
 // another nor shown.
 func TestASecretThatYAMLTakesForSomethingElseIsRefused(t *testing.T) {
-	for _, secret := range []string{"*hunter2", "&hunter2", "!hunter2", "%hunter2", "@hunter2", "'hunter2", "[hunter2", "hunter2: x", ">hunter2"} {
+	for _, secret := range []string{"*hunter2", "&hunter2", "!hunter2", "%hunter2", "@hunter2", "'hunter2", "[hunter2", "hunter2: x",
+		">hunter2"} {
 		for _, key := range []string{"pin", "sip-password"} {
 			_, err := readYAML("users.yaml", []byte("- user: a\n  "+key+": "+secret+"\n"), nil)
 			if err == nil {
@@ -359,7 +360,8 @@ func TestSecretsAreNotShown(t *testing.T) {
 func manyUsers(t testing.TB, n int) string {
 	var b strings.Builder
 	for i := range n {
-		fmt.Fprintf(&b, "- {user: \"%d\", name: Bob Caller, aliases: [bob%d], identity: %d@sipx.test, pin: \"%d\", sip-password: \"s%d\"}\n", i, i, i, i, i)
+		fmt.Fprintf(&b, "- {user: \"%d\", name: Bob Caller, aliases: [bob%d], identity: %d@sipx.test, pin: \"%d\", sip-password: \"s%d\"}\n", i,
+			i, i, i, i)
 	}
 	return writeUsers(t, t.TempDir(), b.String())
 }
@@ -394,7 +396,8 @@ func TestUsersFilesHaveABound(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
-		"large.yaml":   "large.yaml is too large: it has more than 16 MiB, and no more is read of users in YAML: put the users into several files",
+		"large.yaml": "large.yaml is too large: it has more than 16 MiB, and no more is read of users in YAML: put the users into " +
+			"several files",
 		"large.xml":    "large.xml is too large: it has more than 64 MiB",
 		"pipe.yaml":    "pipe.yaml: it is not a regular file but a pipe: name a file",
 		"endless.yaml": "endless.yaml: it is not a regular file but a device: name a file",
@@ -408,7 +411,8 @@ func TestUsersFilesHaveABound(t *testing.T) {
 
 func TestAUsersFileOfAnotherUserSaysWhoMustReadIt(t *testing.T) {
 	err := advised(&os.PathError{Op: "open", Path: "users.yaml", Err: syscall.EACCES}) // root may read everything
-	if want := "permission denied: whoever runs sipxrest must be able to read it: the service by chgrp sipxrest FILE"; !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "existing") {
+	const want = "permission denied: whoever runs sipxrest must be able to read it: the service by chgrp sipxrest FILE"
+	if !strings.Contains(err.Error(), want) || strings.Contains(err.Error(), "existing") {
 		t.Errorf("%v, want …%s…", err, want)
 	}
 }

@@ -27,7 +27,8 @@ func TestWrongPINsAreLoggedALineForMany(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		text := log.String()
-		if strings.Count(text, "\n") != 1 || !strings.Contains(text, `"refused":9`) || !strings.Contains(text, "201 by ") || !strings.Contains(text, "202 by ") {
+		if strings.Count(text, "\n") != 1 || !strings.Contains(text, `"refused":9`) || !strings.Contains(text, "201 by ") ||
+			!strings.Contains(text, "202 by ") {
 			t.Errorf("log:\n%s", text)
 		}
 		if strings.Contains(text, "guess77") {
@@ -64,8 +65,10 @@ func TestRefusedPagesAndPeersAreLoggedALineForMany(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		synctest.Wait()
 		for _, want := range []string{
-			`level=INFO msg="refused requests of pages of other sites: add them to allowed-origins if they may call" refused=5 pages="[\"https://evil.example\" by `,
-			`level=INFO msg="refused browsers that call by another's name: add it to http-names if it is ours" refused=5 names="[\"rebound.example\" by `,
+			`level=INFO msg="refused requests of pages of other sites: add them to allowed-origins if they may call" refused=5 ` +
+				`pages="[\"https://evil.example\" by `,
+			`level=INFO msg="refused browsers that call by another's name: add it to http-names if it is ours" refused=5 ` +
+				`names="[\"rebound.example\" by `,
 			`level=INFO msg="refused peers on a listener with auth: trusted: add them to trusted if they may call" refused=5 peers=[203.0.113.9]`,
 		} {
 			if !strings.Contains(log.String(), want) {

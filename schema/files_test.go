@@ -48,16 +48,25 @@ func TestValidUsersVariants(t *testing.T) {
 		{"no users", `<validusers/>`, nil},
 		{
 			"items of a table, aliases bare, identity with a scheme",
-			`<items type="validusers" xmlns="http://www.sipfoundry.org/sipX/schema/xml/validusers-00-00"><item><identity>sip:201@example.com</identity><userName>201</userName><alias>bob</alias><alias>b</alias></item></items>`,
+			`<items type="validusers" xmlns="http://www.sipfoundry.org/sipX/schema/xml/validusers-00-00"><item><identity>` +
+				`sip:201@example.com</identity><userName>201</userName><alias>bob</alias><alias>b</alias></item></items>`,
 			[]ValidUser{{Identity: "201@example.com", UserName: "201", Aliases: []string{"bob", "b"}}},
 		},
-		{"user name from the identity", `<validusers><user><identity>201@x</identity></user></validusers>`, []ValidUser{{Identity: "201@x", UserName: "201"}}},
+		{"user name from the identity", `<validusers><user><identity>201@x</identity></user></validusers>`,
+			[]ValidUser{{Identity: "201@x", UserName: "201"}}},
 		{"prefixed names", `<v:validusers xmlns:v="u"><v:user><v:userName>1</v:userName></v:user></v:validusers>`, []ValidUser{{UserName: "1"}}},
-		{"other elements", `<validusers><group><userName>9</userName></group><user><userName>1</userName><x><userName>2</userName></x></user></validusers>`, []ValidUser{{UserName: "1"}}},
-		{"line ends in a value", "<validusers><user><userName>1</userName><displayName>\n Bob\r\n\tBuilder </displayName></user></validusers>", []ValidUser{{UserName: "1", DisplayName: "Bob  Builder"}}},
-		{"comments and CDATA", "<validusers><user><userName>1<!-- x -->2</userName><displayName><![CDATA[A&B]]></displayName></user></validusers>", []ValidUser{{UserName: "12", DisplayName: "A&B"}}},
-		{"ISO-8859-1", "<?xml version=\"1.0\" encoding=\"ISO-8859-1\"?><validusers><user><userName>1</userName><displayName>M\xfcller</displayName></user></validusers>", []ValidUser{{UserName: "1", DisplayName: "Müller"}}},
-		{"byte order mark", "\uFEFF<?xml version=\"1.0\" encoding=\"UTF-8\"?><validusers><user><userName>1</userName></user></validusers>", []ValidUser{{UserName: "1"}}},
+		{"other elements",
+			`<validusers><group><userName>9</userName></group><user><userName>1</userName><x><userName>2</userName></x></user></validusers>`,
+			[]ValidUser{{UserName: "1"}}},
+		{"line ends in a value", "<validusers><user><userName>1</userName><displayName>\n Bob\r\n\tBuilder </displayName></user></validusers>",
+			[]ValidUser{{UserName: "1", DisplayName: "Bob  Builder"}}},
+		{"comments and CDATA", "<validusers><user><userName>1<!-- x " +
+			"-->2</userName><displayName><![CDATA[A&B]]></displayName></user></validusers>", []ValidUser{{UserName: "12", DisplayName: "A&B"}}},
+		{"ISO-8859-1", "<?xml version=\"1.0\" " +
+			"encoding=\"ISO-8859-1\"?><validusers><user><userName>1</userName><displayName>M\xfcller</displayName></user></validusers>",
+			[]ValidUser{{UserName: "1", DisplayName: "Müller"}}},
+		{"byte order mark", "\uFEFF<?xml version=\"1.0\" encoding=\"UTF-8\"?><validusers><user><userName>1</userName></user></validusers>",
+			[]ValidUser{{UserName: "1"}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := ReadValidUsers(strings.NewReader(tt.in))
@@ -75,16 +84,20 @@ func TestBrokenValidUsersNameLineAndElement(t *testing.T) {
 	for _, tt := range []struct{ name, in, want string }{
 		{"empty file", "", "no <validusers> element"},
 		{"other document", "<permissions/>", "line 1: root element is <permissions>, want <validusers>"},
-		{"nameless user", "<validusers>\n<user><userName>1</userName></user>\n<user>\n<displayName>x</displayName></user></validusers>", "line 3: <user> 2: has neither <userName> nor <identity>"},
+		{"nameless user", "<validusers>\n<user><userName>1</userName></user>\n<user>\n<displayName>x</displayName></user></validusers>",
+			"line 3: <user> 2: has neither <userName> nor <identity>"},
 		{"cut off", "<validusers>\n<user>\n<identity>2", "line 3: not well-formed XML: unexpected EOF"},
 		{"crossed tags", "<validusers>\n<user><identity>2</user>", "line 2: not well-formed XML"},
 		{"second document", "<validusers/>\n<validusers/>", "line 2: element <validusers> after the end"},
-		{"DTD", "<?xml version=\"1.0\"?>\n<!DOCTYPE v SYSTEM \"http://evil.test/x.dtd\">\n<validusers/>", "line 2: document type declarations are not read"},
-		{"entity bomb", "<!DOCTYPE v [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]><validusers><user><userName>&b;</userName></user></validusers>", "line 1: document type declarations"},
+		{"DTD", "<?xml version=\"1.0\"?>\n<!DOCTYPE v SYSTEM \"http://evil.test/x.dtd\">\n<validusers/>",
+			"line 2: document type declarations are not read"},
+		{"entity bomb", "<!DOCTYPE v [<!ENTITY a \"aaaa\"><!ENTITY b \"&a;&a;\">]><validusers><user><userName>&b;</userName></user></validusers>",
+			"line 1: document type declarations"},
 		{"undefined entity", "<validusers><user><userName>&secret;</userName></user></validusers>", "line 1: not well-formed XML"},
 		{"not UTF-8", "<validusers><user><userName>\xff</userName></user></validusers>", "line 1: not well-formed XML: invalid UTF-8"},
 		{"unknown encoding", "<?xml version=\"1.0\" encoding=\"EBCDIC\"?><validusers/>", `encoding "EBCDIC" is not read: save the file as UTF-8`},
-		{"deep nesting", "<validusers><user>" + strings.Repeat("<a>", 100) + strings.Repeat("</a>", 100) + "</user></validusers>", "nested too deep"},
+		{"deep nesting", "<validusers><user>" + strings.Repeat("<a>", 100) + strings.Repeat("</a>", 100) + "</user></validusers>",
+			"nested too deep"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			users, err := ReadValidUsers(strings.NewReader(tt.in))
@@ -144,7 +157,8 @@ func TestEndlessFilesAreRefused(t *testing.T) {
 
 func TestOneUserCannotTakeTheMemoryOfAll(t *testing.T) {
 	for _, part := range []string{"<alias/>", "<aliases><alias>1</alias></aliases>", "x<!-- -->"} {
-		_, err := ReadValidUsers(strings.NewReader("<validusers><user><userName>201</userName>" + strings.Repeat(part, maxParts) + "</user></validusers>"))
+		_, err := ReadValidUsers(strings.NewReader("<validusers><user><userName>201</userName>" + strings.Repeat(part, maxParts) +
+			"</user></validusers>"))
 		if err == nil || !strings.Contains(err.Error(), "line 1: element <user> has more than 10000 parts") {
 			t.Errorf("%s: %v", part, err)
 		}
@@ -166,7 +180,8 @@ func TestDomainConfig(t *testing.T) {
 		name, in string
 		want     DomainConfig
 	}{
-		{"an installation's", sample(t, "4.2/domain-config"), DomainConfig{"sipx.test", "realm.sipx.test", []string{"192.0.2.10", "pbx.sipx.test"}}},
+		{"an installation's", sample(t, "4.2/domain-config"), DomainConfig{"sipx.test", "realm.sipx.test",
+			[]string{"192.0.2.10", "pbx.sipx.test"}}},
 		{"realm defaults to the domain", "SIP_DOMAIN_NAME:x.test\r\n", DomainConfig{"x.test", "x.test", nil}},
 		{"equal signs, no line end", "\uFEFFSIP_DOMAIN_NAME=x.test\nSIP_REALM=a: b", DomainConfig{"x.test", "a: b", nil}},
 		{"last counts", "SIP_DOMAIN_NAME : a\nSIP_DOMAIN_NAME : b", DomainConfig{"b", "b", nil}},
@@ -203,10 +218,13 @@ func TestSipxrestConfig(t *testing.T) {
 		name, in string
 		want     SipxrestConfig
 	}{
-		{"release 4.2", sample(t, "4.2/sipxrest-config.xml"), SipxrestConfig{HTTPSPort: 6666, ExternalHTTPPort: 6667, SIPPort: 6050, IPAddress: ip, ProxyDomain: "sipx.test", LogLevel: "NOTICE", LogDirectory: "/var/log/sipxpbx"}},
-		{"release 4.6", sample(t, "4.6/sipxrest-config.xml"), SipxrestConfig{HTTPPort: 6667, PublicHTTPPort: 6666, SIPPort: 6050, IPAddress: ip, ProxyDomain: "sipx.test", LogLevel: "NOTICE", LogDirectory: "/var/log/sipxpbx"}},
+		{"release 4.2", sample(t, "4.2/sipxrest-config.xml"), SipxrestConfig{HTTPSPort: 6666, ExternalHTTPPort: 6667, SIPPort: 6050,
+			IPAddress: ip, ProxyDomain: "sipx.test", LogLevel: "NOTICE", LogDirectory: "/var/log/sipxpbx"}},
+		{"release 4.6", sample(t, "4.6/sipxrest-config.xml"), SipxrestConfig{HTTPPort: 6667, PublicHTTPPort: 6666, SIPPort: 6050, IPAddress: ip,
+			ProxyDomain: "sipx.test", LogLevel: "NOTICE", LogDirectory: "/var/log/sipxpbx"}},
 		{"before 4.2", "<call-controller-config><https-port>1</https-port></call-controller-config>", SipxrestConfig{HTTPSPort: 1}},
-		{"unknown and empty elements", "<rest-config><http-port> 80 </http-port><ip-address/><x>y</x></rest-config>", SipxrestConfig{HTTPPort: 80}},
+		{"unknown and empty elements", "<rest-config><http-port> 80 </http-port><ip-address/><x>y</x></rest-config>",
+			SipxrestConfig{HTTPPort: 80}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			got, err := ReadSipxrestConfig(strings.NewReader(tt.in))

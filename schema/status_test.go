@@ -194,7 +194,8 @@ func BenchmarkStatusLines(b *testing.B) {
 
 // etree writes the text of an error as the other documents have theirs.
 func TestErrorsAreEscapedAsOtherTexts(t *testing.T) {
-	for _, text := range []string{"", "it's <b>\"bold\"</b> & &apos; ]]>", "a\r\n\tb", "\x00\x1f\x7f\u0085", "\xff\xfe\ufffe\uffff\ufffd", "ü €\U0001F600"} {
+	for _, text := range []string{"", "it's <b>\"bold\"</b> & &apos; ]]>", "a\r\n\tb", "\x00\x1f\x7f\u0085", "\xff\xfe\ufffe\uffff\ufffd",
+		"ü €\U0001F600"} {
 		want := "<error-text>" + string(appendText(nil, text)) + "</error-text>\n</processing-status>\n"
 		if got := string(AppendProcessingStatus(nil, 400, text)); !strings.HasSuffix(got, want) {
 			t.Errorf("%q: %q, want …%q", text, got, want)

@@ -78,7 +78,8 @@ func TestNotifiesAfterTheByeAreRecorded(t *testing.T) {
 			t.Errorf("got %s", show(m))
 		}
 		p.wants(481, p.inDialog("BYE", 8, "", ""))
-		if got, want := r.status(), "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 180 Ringing, NOTIFY 183 Session Progress, NOTIFY 200 OK"; got != want {
+		if got, want := r.status(),
+			"INVITE 180 Ringing, INVITE 200 OK, NOTIFY 180 Ringing, NOTIFY 183 Session Progress, NOTIFY 200 OK"; got != want {
 			t.Errorf("recorded %s, want %s", got, want)
 		}
 		r.empty()

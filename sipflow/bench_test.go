@@ -33,7 +33,8 @@ type cannedPeer struct {
 var cannedAddr = netip.MustParseAddrPort("10.0.0.2:5060")
 
 func newCannedPeer(rings bool) *cannedPeer {
-	p := &cannedPeer{rings: rings, in: make(chan []byte, 1<<16), sent: make(chan []byte, 1<<16), free: make(chan []byte, 1<<12), closed: make(chan struct{})}
+	p := &cannedPeer{rings: rings, in: make(chan []byte, 1<<16), sent: make(chan []byte, 1<<16), free: make(chan []byte, 1<<12),
+		closed: make(chan struct{})}
 	for range cap(p.free) {
 		p.free <- make([]byte, 0, 1024)
 	}
@@ -123,7 +124,8 @@ func (p *cannedPeer) respond(b []byte) {
 		p.reply([]byte(status), via, from, to[:len(to)-2], tag, id, cseq, cannedContact, cannedEnd)
 	}
 	notify := func(seq, state, body string) {
-		p.reply([]byte("NOTIFY sip:callcontroller@10.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKn\r\nFrom: "), to[4:len(to)-2], tag,
+		p.reply([]byte("NOTIFY sip:callcontroller@10.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKn\r\nFrom: "),
+			to[4:len(to)-2], tag,
 			[]byte("To: "), from[6:], id, []byte("CSeq: "+seq+" NOTIFY\r\nEvent: refer\r\nSubscription-State: "+state+
 				"\r\nContent-Type: message/sipfrag\r\nContent-Length: "+strconv.Itoa(len(body))+"\r\n\r\n"+body))
 	}

@@ -30,25 +30,33 @@ func TestTheEndOfACallIsOneLineOfOneShape(t *testing.T) {
 	}{
 		{"busy", MethodRefer, siptest.Script{Status: 486}, false, nil,
 			`INFO msg="call ended" flow=refer ` + parties + `call_ids=\[` + id + `\] outcome=busy took=\S+ error="INVITE: 486 Busy Here"`},
-		{"called does not exist", MethodRefer, siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{notify(0, "404 Not Found", overWith)}}}, false, nil,
+		{"called does not exist", MethodRefer,
+			siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{notify(0, "404 Not Found", overWith)}}}, false, nil,
 			`INFO msg="call ended" flow=refer ` + parties + `call_ids=\[` + id + `\] outcome=refused_4xx took=\S+ error="NOTIFY: 404 Not Found"`},
 		{"as it should", MethodRefer, siptest.Script{}, false, nil, ""},
 		{"as it should, all are asked for", MethodRefer, siptest.Script{}, true, nil,
 			`INFO msg="call ended" flow=refer ` + parties + `call_ids=\[` + id + `\] outcome=connected took=\S+`},
 		{"hung up by its client", MethodInvite, siptest.Script{}, true, func(_ *rig, c *Call) { c.HangUp(ErrHungUpByUser) },
-			`INFO msg="call ended" flow=invite ` + parties + `call_ids="\[` + id + ` ` + id + `\]" outcome=connected ended_by=client took=\S+ error="hung up by its client"`},
+			`INFO msg="call ended" flow=invite ` + parties + `call_ids="\[` + id + ` ` + id +
+				`\]" outcome=connected ended_by=client took=\S+ error="hung up by its client"`},
 		{"hung up by its client when it was up", MethodInvite, siptest.Script{}, false, func(_ *rig, c *Call) { c.HangUp(ErrHungUpByUser) }, ""},
-		{"hung up by its client before", MethodRefer, siptest.Script{NeverAnswer: true}, false, func(_ *rig, c *Call) { c.HangUp(ErrHungUpByUser) },
-			`INFO msg="call ended" flow=refer ` + parties + `call_ids=\[` + id + `\] outcome=hung_up_by_client ended_by=client took=\S+ error="INVITE \S+: hung up by its client"`},
+		{"hung up by its client before", MethodRefer, siptest.Script{NeverAnswer: true}, false, func(_ *rig, c *Call) {
+			c.HangUp(ErrHungUpByUser)
+		},
+			`INFO msg="call ended" flow=refer ` + parties + `call_ids=\[` + id +
+				`\] outcome=hung_up_by_client ended_by=client took=\S+ error="INVITE \S+: hung up by its client"`},
 		{"replaced before it was up", MethodRefer, siptest.Script{NeverAnswer: true}, false, func(_ *rig, c *Call) { c.HangUp(ErrReplaced) },
-			`INFO msg="call ended" flow=refer ` + parties + `call_ids=\[` + id + `\] outcome=replaced ended_by=client took=\S+ error="INVITE \S+: replaced by a new call with the same parties"`},
+			`INFO msg="call ended" flow=refer ` + parties + `call_ids=\[` + id +
+				`\] outcome=replaced ended_by=client took=\S+ error="INVITE \S+: replaced by a new call with the same parties"`},
 		{"cut by the end of the service", MethodInvite, siptest.Script{}, false, func(r *rig, _ *Call) { _ = r.shutdown() },
-			`INFO msg="call ended" flow=invite ` + parties + `call_ids="\[` + id + ` ` + id + `\]" outcome=connected ended_by=service took=\S+ error="cut off by the shutdown of the service"`},
+			`INFO msg="call ended" flow=invite ` + parties + `call_ids="\[` + id + ` ` + id +
+				`\]" outcome=connected ended_by=service took=\S+ error="cut off by the shutdown of the service"`},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				n := siptest.NewNetwork()
-				proxy := n.Proxy(proxyAddr, siptest.ProxyConfig{Domain: "sipx.test", Users: map[string]string{"200": "secret", "201": "x", "202": "x"}, Open: true,
+				proxy := n.Proxy(proxyAddr, siptest.ProxyConfig{Domain: "sipx.test", Users: map[string]string{"200": "secret", "201": "x", "202": "x"},
+					Open:      true,
 					Locations: map[string]string{"201": "sip:201@" + phoneAddr, "202": "sip:202@" + calledAddr}})
 				defer proxy.Close()
 				for _, p := range []*siptest.Phone{n.Phone("201", phoneAddr, tt.calling), n.Phone("202", calledAddr, siptest.Script{})} {

@@ -100,7 +100,8 @@ func TestPhoneThatStirsWhenItIsTooLate(t *testing.T) {
 				p.send(p.response(p.invite, stirs, p.contact(), ""))
 				if stirs == 180 {
 					m := p.expect("CANCEL")
-					if string(m.Get(wire.Via)) != string(p.invite.Get(wire.Via)) || m.Seq() != p.invite.Seq() || string(m.URI()) != string(p.invite.URI()) {
+					if string(m.Get(wire.Via)) != string(p.invite.Get(wire.Via)) || m.Seq() != p.invite.Seq() ||
+						string(m.URI()) != string(p.invite.URI()) {
 						t.Errorf("this CANCEL is not the INVITE's:\n%s", m.Raw())
 					}
 					p.send(p.response(m, 200, "", ""))
@@ -130,7 +131,8 @@ func TestRequestsTakeTheRecordedRoute(t *testing.T) {
 	}{
 		{"two loose routers", "Record-Route: " + far + "\r\nRecord-Route: " + near + "\r\n", "sip:201@10.0.0.77", []string{near, far}},
 		{"in one field", "Record-Route: " + far + ", " + near + "\r\n", "sip:201@10.0.0.77", []string{near, far}},
-		{"the first is strict", "Record-Route: " + far + ", <sip:" + phoneAddr + ">\r\n", "sip:" + phoneAddr, []string{far, "<sip:201@10.0.0.77>"}},
+		{"the first is strict", "Record-Route: " + far + ", <sip:" + phoneAddr + ">\r\n", "sip:" + phoneAddr,
+			[]string{far, "<sip:201@10.0.0.77>"}},
 		{"the second is strict", "Record-Route: <sip:10.0.0.8>, " + near + "\r\n", "sip:201@10.0.0.77", []string{near, "<sip:10.0.0.8>"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -492,7 +494,8 @@ func TestNothingOfARequestBreaksALine(t *testing.T) {
 		byHand(t, func(t *testing.T, p *rawPair) {
 			p.place(func(s *Spec) { s.AgentName, s.Subject, s.ConfPIN = evil, evil, evil })
 			p.b.invite = p.b.expect("INVITE") // its PIN is a field of its own
-			if raw := string(p.b.invite.Raw()); strings.Contains(raw, "\nX-Evil") || strings.Contains(raw, "\rX-Evil") || !strings.Contains(raw, "X-Evil: 1\r\n") {
+			if raw := string(p.b.invite.Raw()); strings.Contains(raw, "\nX-Evil") || strings.Contains(raw, "\rX-Evil") ||
+				!strings.Contains(raw, "X-Evil: 1\r\n") {
 				t.Errorf("%q became\n%q", evil, raw)
 			}
 			p.b.send(p.b.response(p.b.invite, 486, "", ""))

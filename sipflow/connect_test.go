@@ -25,13 +25,16 @@ func (p *rawInbound) endCall() {
 
 func TestDestinationSaysWhatTheTargetGets(t *testing.T) {
 	to := Destination{URI: uri202 + ";transport=udp", DisplayName: "Room \"1\"\r\nX-Evil: 1",
-		Header: []string{"X-Room: 1\r\nX-Evil: 1", "Contact: <sip:evil@10.0.0.66>", "Route: <sip:10.0.0.66;lr>", "v: SIP/2.0/UDP evil", "Call-Info: <x>", "no name", "bad name: x"}}
+		Header: []string{"X-Room: 1\r\nX-Evil: 1", "Contact: <sip:evil@10.0.0.66>", "Route: <sip:10.0.0.66;lr>", "v: SIP/2.0/UDP evil",
+			"Call-Info: <x>", "no name", "bad name: x"}}
 	inboundRaw(t, func(ctx context.Context, in *Incoming) error { return in.Connect(ctx, to) }, func(t *testing.T, p *rawInbound) {
 		p.rawPhone.send(rawInvite("From: <sip:201@", `From: "Jo \"B\"" <sip:+49%2030@`))
 		p.next(180)
 		got := p.target.Requests("INVITE")[0]
-		for name, want := range map[string]string{"To": `"Room \"1\"X-Evil: 1" <sip:202@10.0.0.3:5060>`, "From": `"Jo \"B\"" <sip:+49%2030@sipx.test>`,
-			"X-Room": "1X-Evil: 1", "Call-Info": "<x>", "X-Evil": "", "Route": "<sip:10.0.0.3:5060;lr>", "Contact": "<sip:callcontroller@10.0.0.1:5060;transport=udp>"} {
+		for name, want := range map[string]string{"To": `"Room \"1\"X-Evil: 1" <sip:202@10.0.0.3:5060>`,
+			"From":   `"Jo \"B\"" <sip:+49%2030@sipx.test>`,
+			"X-Room": "1X-Evil: 1", "Call-Info": "<x>", "X-Evil": "", "Route": "<sip:10.0.0.3:5060;lr>",
+			"Contact": "<sip:callcontroller@10.0.0.1:5060;transport=udp>"} {
 			var values []string
 			for _, h := range got.GetHeaders(name) {
 				v, _, _ := strings.Cut(h.Value(), ";tag=")
@@ -73,7 +76,10 @@ func TestConnectGoesWhereItMay(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got error
-			inboundRaw(t, func(ctx context.Context, in *Incoming) error { got = in.Connect(ctx, c.to); return got }, func(t *testing.T, p *rawInbound) {
+			inboundRaw(t, func(ctx context.Context, in *Incoming) error {
+				got = in.Connect(ctx, c.to)
+				return got
+			}, func(t *testing.T, p *rawInbound) {
 				p.rawPhone.send(rawInvite())
 				p.rawPhone.send(refusalACK(p.next(c.code)))
 				if got == nil || !strings.Contains(got.Error(), c.err) {
@@ -117,7 +123,8 @@ func TestTargetThatChallengesGetsTheCredentialsOfTheDestination(t *testing.T) {
 	}{{"conference", 180}, {"other", 403}} {
 		to := Destination{URI: uri202, Credentials: Credentials{Username: "room", Password: "pw"}, Realm: "conference"}
 		inboundRaw(t, func(ctx context.Context, in *Incoming) error { return in.Connect(ctx, to) }, func(t *testing.T, p *rawInbound) {
-			p.target.SetScript(siptest.Script{Ring: time.Minute, Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: c.realm, User: "room", Password: "pw"}})
+			p.target.SetScript(siptest.Script{Ring: time.Minute, Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: c.realm,
+				User: "room", Password: "pw"}})
 			p.rawPhone.send(rawInvite())
 			if m := p.next(c.code); c.code == 180 {
 				p.endCall()
@@ -156,7 +163,8 @@ func TestPolicyOfTheDigestUserHolds(t *testing.T) {
 		if err := caller.Call(t.Context(), "sip:room@10.0.0.1:5060"); err != nil {
 			t.Fatal(err)
 		}
-		do(t, caller, 603, siptest.Action{Method: "REFER", Header: []sip.Header{sip.NewHeader("Refer-To", "<sip:900@10.0.0.3>"), sip.NewHeader("Contact", "<sip:201@"+phoneAddr+">")}})
+		do(t, caller, 603, siptest.Action{Method: "REFER", Header: []sip.Header{sip.NewHeader("Refer-To", "<sip:900@10.0.0.3>"),
+			sip.NewHeader("Contact", "<sip:201@"+phoneAddr+">")}})
 		if len(target.Requests("REFER")) != 0 {
 			t.Error("the target was referred")
 		}
@@ -182,17 +190,18 @@ func TestInboundCallExpires(t *testing.T) {
 
 // Expires is about the final response: an answered call goes on.
 func TestAnsweredCallOutlivesExpires(t *testing.T) {
-	inboundRaw(t, func(ctx context.Context, in *Incoming) error { return in.Connect(ctx, Destination{URI: uri202}) }, func(t *testing.T, p *rawInbound) {
-		p.rawPhone.send(rawInvite("Max-Forwards", "Expires: 5\r\nMax-Forwards"))
-		p.next(180)
-		res := p.next(200)
-		p.rawPhone.send(within(res, "ACK", 1, "", ""))
-		time.Sleep(time.Minute)
-		if m := p.read(time.Second); m != nil {
-			t.Errorf("the caller got %s", show(m))
-		}
-		p.wants(200, within(res, "BYE", 2, "", ""))
-	})
+	inboundRaw(t, func(ctx context.Context, in *Incoming) error { return in.Connect(ctx, Destination{URI: uri202}) },
+		func(t *testing.T, p *rawInbound) {
+			p.rawPhone.send(rawInvite("Max-Forwards", "Expires: 5\r\nMax-Forwards"))
+			p.next(180)
+			res := p.next(200)
+			p.rawPhone.send(within(res, "ACK", 1, "", ""))
+			time.Sleep(time.Minute)
+			if m := p.read(time.Second); m != nil {
+				t.Errorf("the caller got %s", show(m))
+			}
+			p.wants(200, within(res, "BYE", 2, "", ""))
+		})
 }
 
 func TestInboundCallerIsRemindedEachMinute(t *testing.T) {
@@ -240,7 +249,9 @@ func TestInboundBYEThatOvertakesTheACK(t *testing.T) {
 func TestInboundAttendedTransfer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()
-		a, b, c := n.Phone("201", phoneAddr, siptest.Script{}), n.Phone("202", calledAddr, siptest.Script{Answers: map[sip.RequestMethod]int{"REFER": 202}}), n.Phone("203", secondAddr, siptest.Script{})
+		a, b, c := n.Phone("201", phoneAddr, siptest.Script{}),
+			n.Phone("202", calledAddr, siptest.Script{Answers: map[sip.RequestMethod]int{"REFER": 202}}),
+			n.Phone("203", secondAddr, siptest.Script{})
 		defer a.Close()
 		defer b.Close()
 		defer c.Close()
@@ -287,7 +298,8 @@ func TestInboundAttendedTransfer(t *testing.T) {
 			t.Fatalf("202 got %d REFERs", len(got))
 		}
 		want := escapeHeaderValue(atC.CallID().Value())
-		if to := got[0].GetHeader("Refer-To").Value(); !strings.Contains(to, want) || !strings.Contains(to, "sip:204@") && !strings.Contains(to, "sip:203@") {
+		if to := got[0].GetHeader("Refer-To").Value(); !strings.Contains(to, want) ||
+			!strings.Contains(to, "sip:204@") && !strings.Contains(to, "sip:203@") {
 			t.Errorf("Refer-To %s, want the dialog %s", to, want)
 		}
 		a.HangUp()

@@ -135,7 +135,8 @@ func (tc *talkCase) run(t *testing.T, n *siptest.Network, strict bool) {
 			t.Errorf("the caller got %v, want %q", got, tc.call)
 		}
 	} else {
-		c, placed := r.sw.Place(t.Context(), Spec{Key: Key{Agent: "sam@sipx.test", Calling: "talk-1", Called: "201@sipx.test"}, Method: MethodInvite,
+		c, placed := r.sw.Place(t.Context(), Spec{Key: Key{Agent: "sam@sipx.test", Calling: "talk-1", Called: "201@sipx.test"},
+			Method:    MethodInvite,
 			AgentName: "Sam", CalledUser: "201@sipx.test", Timeout: 20 * time.Second, Credentials: Credentials{Username: "sam", Password: "secret"},
 			Converse: end.conversation(), Observe: k.observe}, Converse)
 		if placed != nil {
@@ -217,53 +218,77 @@ func inTalk(t *testing.T, phone *siptest.Phone) {
 const saidInTalk = "0 early, 1 answers, offers [held sendrecv sendrecv], digits 5"
 
 var talkCases = []*talkCase{
-	{name: "talk-called-hangs-up", phone: siptest.Script{Ring: 3 * time.Second, HangUpAfter: 20 * time.Second}, said: "0 early, 1 answers, offers [], digits ",
+	{name: "talk-called-hangs-up", phone: siptest.Script{Ring: 3 * time.Second, HangUpAfter: 20 * time.Second},
+		said:   "0 early, 1 answers, offers [], digits ",
 		events: "alerted, answered, joined, ended by 2, 0"},
 	{name: "talk-we-hang-up", hangUp: 20 * time.Second, err: ErrHungUpByUser.Error(), events: "alerted, answered, joined, ended by 0, 0"},
-	{name: "talk-early-media", phone: siptest.Script{Ring: 3 * time.Second, Ringing: 183, EarlyMedia: true, HangUpAfter: 20 * time.Second}, said: "1 early, 1 answers, offers [], digits "},
-	{name: "talk-early-media-reliable", phone: siptest.Script{Ring: 3 * time.Second, Ringing: 183, EarlyMedia: true, Header: reliable183(), HangUpAfter: 20 * time.Second},
+	{name: "talk-early-media", phone: siptest.Script{Ring: 3 * time.Second, Ringing: 183, EarlyMedia: true, HangUpAfter: 20 * time.Second},
 		said: "1 early, 1 answers, offers [], digits "},
-	{name: "talk-busy", phone: siptest.Script{Status: 486}, err: "486", said: "0 early, 0 answers, offers [], digits ", events: "alerted, ended by 2, 0"},
+	{name: "talk-early-media-reliable", phone: siptest.Script{Ring: 3 * time.Second, Ringing: 183, EarlyMedia: true, Header: reliable183(),
+		HangUpAfter: 20 * time.Second},
+		said: "1 early, 1 answers, offers [], digits "},
+	{name: "talk-busy", phone: siptest.Script{Status: 486}, err: "486", said: "0 early, 0 answers, offers [], digits ",
+		events: "alerted, ended by 2, 0"},
 	{name: "talk-declined", phone: siptest.Script{Status: 603, Ring: 4 * time.Second}, err: "603"},
 	{name: "talk-no-answer", phone: siptest.Script{NeverAnswer: true}, err: ErrNoAnswer.Error(), events: "alerted, ended by 2, 0"},
 	{name: "talk-silent", phone: siptest.Script{Silent: true}, err: ErrNoAnswer.Error()},
-	{name: "talk-cancelled", phone: siptest.Script{NeverAnswer: true}, hangUp: 5 * time.Second, err: ErrHungUpByUser.Error(), events: "alerted, ended by 0, 0"},
-	{name: "talk-answered-elsewhere", phone: siptest.Script{NeverAnswer: true}, hangUp: 5 * time.Second, why: AnsweredElsewhere(), err: "elsewhere"},
-	{name: "talk-answer-crosses-cancel", phone: siptest.Script{NeverAnswer: true, AnswerOnCancel: true}, hangUp: 5 * time.Second, err: ErrHungUpByUser.Error()},
+	{name: "talk-cancelled", phone: siptest.Script{NeverAnswer: true}, hangUp: 5 * time.Second, err: ErrHungUpByUser.Error(),
+		events: "alerted, ended by 0, 0"},
+	{name: "talk-answered-elsewhere", phone: siptest.Script{NeverAnswer: true}, hangUp: 5 * time.Second, why: AnsweredElsewhere(),
+		err: "elsewhere"},
+	{name: "talk-answer-crosses-cancel", phone: siptest.Script{NeverAnswer: true, AnswerOnCancel: true}, hangUp: 5 * time.Second,
+		err: ErrHungUpByUser.Error()},
 	{name: "talk-answer-without-sdp", phone: siptest.Script{NoSDP: true}, err: errNoSDP.Error()},
-	{name: "talk-answer-refused", audio: audio{reject: errors.New("no common codec")}, err: "no common codec", events: "alerted, answered, ended by 0, 0"},
+	{name: "talk-answer-refused", audio: audio{reject: errors.New("no common codec")}, err: "no common codec",
+		events: "alerted, answered, ended by 0, 0"},
 	{name: "talk-forks", phone: siptest.Script{Ring: 3 * time.Second, EarlyForks: 2, Forks: 2, HangUpAfter: 20 * time.Second}},
-	{name: "talk-challenged", phone: siptest.Script{HangUpAfter: 20 * time.Second, Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: "sipx.test", User: "sam", Password: "secret"}}},
+	{name: "talk-challenged", phone: siptest.Script{HangUpAfter: 20 * time.Second,
+		Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: "sipx.test", User: "sam", Password: "secret"}}},
 	{name: "talk-hold-and-more", during: inTalk, said: saidInTalk, phone: siptest.Script{Ring: time.Second}},
-	{name: "talk-hold-refused", audio: audio{offended: &StatusError{"INVITE", 488, "No Codec"}}, phone: siptest.Script{HangUpAfter: 20 * time.Second},
+	{name: "talk-hold-refused", audio: audio{offended: &StatusError{"INVITE", 488, "No Codec"}},
+		phone: siptest.Script{HangUpAfter: 20 * time.Second},
 		during: func(t *testing.T, phone *siptest.Phone) {
 			time.Sleep(5 * time.Second)
 			do(t, phone, 488, siptest.Action{Method: "INVITE"})
 			do(t, phone, 488, siptest.Action{Method: "UPDATE"})
 		}},
-	{name: "talk-session-refreshed-by-us", phone: siptest.Script{Header: append(session("90;refresher=uac"), sip.NewHeader("Allow", "INVITE, ACK, BYE"))}, hangUp: 2 * time.Minute, err: ErrHungUpByUser.Error()},
-	{name: "talk-session-refreshed-by-update", phone: siptest.Script{Header: append(session("90;refresher=uac"), sip.NewHeader("Allow", "INVITE, ACK, BYE, UPDATE"))}, hangUp: 2 * time.Minute, err: ErrHungUpByUser.Error()},
+	{name: "talk-session-refreshed-by-us",
+		phone: siptest.Script{Header: append(session("90;refresher=uac"), sip.NewHeader("Allow", "INVITE, ACK, BYE"))}, hangUp: 2 * time.Minute,
+		err: ErrHungUpByUser.Error()},
+	{name: "talk-session-refreshed-by-update",
+		phone:  siptest.Script{Header: append(session("90;refresher=uac"), sip.NewHeader("Allow", "INVITE, ACK, BYE, UPDATE"))},
+		hangUp: 2 * time.Minute, err: ErrHungUpByUser.Error()},
 	{name: "talk-session-not-refreshed", phone: siptest.Script{Header: session("90;refresher=uas")}, err: errExpired.Error()},
-	{name: "talk-session-phone-vanished", phone: siptest.Script{Header: session("90;refresher=uac"), Reinvite: siptest.Reinvite{Silent: true}}, err: errExpired.Error()},
+	{name: "talk-session-phone-vanished", phone: siptest.Script{Header: session("90;refresher=uac"), Reinvite: siptest.Reinvite{Silent: true}},
+		err: errExpired.Error()},
 
-	{name: "talk-inbound-hangs-up", inbound: true, phone: siptest.Script{HangUpAfter: 20 * time.Second}, said: "0 early, 0 answers, offers [sendrecv], digits ",
+	{name: "talk-inbound-hangs-up", inbound: true, phone: siptest.Script{HangUpAfter: 20 * time.Second},
+		said:   "0 early, 0 answers, offers [sendrecv], digits ",
 		events: "answered, joined, ended by 1, 200"},
-	{name: "talk-inbound-we-hang-up", inbound: true, hangUp: 20 * time.Second, err: errClosed.Error(), events: "answered, joined, ended by 0, 200"},
-	{name: "talk-inbound-delayed-offer", inbound: true, how: siptest.Calling{NoOffer: true}, phone: siptest.Script{HangUpAfter: 20 * time.Second}, said: "0 early, 1 answers, offers [], digits "},
-	{name: "talk-inbound-delayed-offer-without-answer", inbound: true, how: siptest.Calling{NoOffer: true, NoAnswer: true}, err: errNoSDP.Error()},
+	{name: "talk-inbound-we-hang-up", inbound: true, hangUp: 20 * time.Second, err: errClosed.Error(),
+		events: "answered, joined, ended by 0, 200"},
+	{name: "talk-inbound-delayed-offer", inbound: true, how: siptest.Calling{NoOffer: true},
+		phone: siptest.Script{HangUpAfter: 20 * time.Second}, said: "0 early, 1 answers, offers [], digits "},
+	{name: "talk-inbound-delayed-offer-without-answer", inbound: true, how: siptest.Calling{NoOffer: true, NoAnswer: true},
+		err: errNoSDP.Error()},
 	{name: "talk-inbound-reliable", inbound: true, how: siptest.Calling{Reliable: true}, phone: siptest.Script{HangUpAfter: 20 * time.Second}},
-	{name: "talk-inbound-reliable-answered-at-once", inbound: true, how: siptest.Calling{Reliable: true}, phone: siptest.Script{HangUpAfter: 20 * time.Second},
+	{name: "talk-inbound-reliable-answered-at-once", inbound: true, how: siptest.Calling{Reliable: true},
+		phone: siptest.Script{HangUpAfter: 20 * time.Second},
 		take: func(ctx context.Context, in *Incoming, end *Conversation) error {
 			return errors.Join(in.Ring(), in.Converse(ctx, end))
 		}},
 	{name: "talk-inbound-never-acked", inbound: true, how: siptest.Calling{LoseACKs: 1000}, err: errNoAck.Error()},
-	{name: "talk-inbound-cancelled", inbound: true, giveUp: 2 * time.Second, call: "deadline", err: ErrCancelled.Error(), events: "ended by 1, 487"},
+	{name: "talk-inbound-cancelled", inbound: true, giveUp: 2 * time.Second, call: "deadline", err: ErrCancelled.Error(),
+		events: "ended by 1, 487"},
 	{name: "talk-inbound-declined", inbound: true, call: "603", take: func(_ context.Context, in *Incoming, _ *Conversation) error {
 		return errors.Join(in.Ring(), in.Refuse(603, ""))
 	}, events: "ended by 0, 603"},
-	{name: "talk-inbound-no-codec", inbound: true, call: "488", audio: audio{offended: errors.New("no common codec")}, err: "no common codec", events: "ended by 0, 488"},
-	{name: "talk-inbound-hold-and-more", inbound: true, during: inTalk, said: "0 early, 0 answers, offers [sendrecv held sendrecv sendrecv], digits 5"},
-	{name: "talk-inbound-held-first", inbound: true, phone: siptest.Script{HangUpAfter: 20 * time.Second}, said: "0 early, 1 answers, offers [], digits ",
+	{name: "talk-inbound-no-codec", inbound: true, call: "488", audio: audio{offended: errors.New("no common codec")}, err: "no common codec",
+		events: "ended by 0, 488"},
+	{name: "talk-inbound-hold-and-more", inbound: true, during: inTalk,
+		said: "0 early, 0 answers, offers [sendrecv held sendrecv sendrecv], digits 5"},
+	{name: "talk-inbound-held-first", inbound: true, phone: siptest.Script{HangUpAfter: 20 * time.Second},
+		said: "0 early, 1 answers, offers [], digits ",
 		take: func(ctx context.Context, in *Incoming, end *Conversation) error {
 			if err := in.AnswerHeld(ctx); err != nil {
 				return err

@@ -108,9 +108,12 @@ func TestDialSaysWhoCalls(t *testing.T) {
 		privacy, assert string
 	}{
 		{"a number", nil, `"Alice \"A\" Agent" <sip:+493012345@10.0.0.2>`, "", ""},
-		{"in a domain of its own", func(s *Spec) { s.Dial.GatewayDomain = "tel.example" }, `"Alice \"A\" Agent" <sip:+493012345@tel.example>`, "", ""},
-		{"anonymous", func(s *Spec) { s.Dial.Anonymous = true }, `"Anonymous" <sip:anonymous@anonymous.invalid>`, "id", "<sip:+493012345@10.0.0.2>"},
-		{"anonymous without a number", func(s *Spec) { s.Dial.Anonymous, s.Dial.Caller = true, "" }, `"Anonymous" <sip:anonymous@anonymous.invalid>`, "id", ""},
+		{"in a domain of its own", func(s *Spec) { s.Dial.GatewayDomain = "tel.example" }, `"Alice \"A\" Agent" <sip:+493012345@tel.example>`, "",
+			""},
+		{"anonymous", func(s *Spec) { s.Dial.Anonymous = true }, `"Anonymous" <sip:anonymous@anonymous.invalid>`, "id",
+			"<sip:+493012345@10.0.0.2>"},
+		{"anonymous without a number", func(s *Spec) { s.Dial.Anonymous, s.Dial.Caller = true, "" },
+			`"Anonymous" <sip:anonymous@anonymous.invalid>`, "id", ""},
 		{"lines in all of it", func(s *Spec) {
 			s.AgentName, s.Subject, s.Dial.Caller = "A\r\nX-Evil: 1", "b\r\nX-Evil: 2", "+49 30\r\nX-Evil: 3\r\n\r\n"
 			s.Dial.Number, s.Dial.Target = "+4930555001\r\nX-Evil: 4\r\n", "sip:room@10.0.0.3\r\n"

@@ -50,7 +50,8 @@ func TestWhichChallengeIsAnswered(t *testing.T) {
 	asks := func(algorithm, rest string) string {
 		return `Digest realm="sipx.test", nonce="n", algorithm=` + algorithm + rest
 	}
-	clear, md5Only, shaOnly := Credentials{Username: "200", Password: "secret"}, Credentials{Username: "200", HA1: ha1("MD5")}, Credentials{Username: "200", HA1SHA256: ha1("SHA-256")}
+	clear, md5Only, shaOnly := Credentials{Username: "200", Password: "secret"}, Credentials{Username: "200", HA1: ha1("MD5")},
+		Credentials{Username: "200", HA1SHA256: ha1("SHA-256")}
 	for _, c := range []struct {
 		name       string
 		challenges []string
@@ -157,7 +158,8 @@ func TestChallengesEnd(t *testing.T) {
 	}
 	// A proxy and the phone behind it may each ask once.
 	a = auth{cred: &cred, realm: "sipx.test"}
-	if !a.answer(refusal(t, 407, `Digest realm="sipx.test", nonce="p"`), "BYE", "sip:b") || !a.answer(refusal(t, 401, `Digest realm="sipx.test", nonce="w"`), "BYE", "sip:b") {
+	if !a.answer(refusal(t, 407, `Digest realm="sipx.test", nonce="p"`), "BYE", "sip:b") ||
+		!a.answer(refusal(t, 401, `Digest realm="sipx.test", nonce="w"`), "BYE", "sip:b") {
 		t.Fatal("not answered")
 	}
 	if s := a.lines(); !strings.Contains(s, "Proxy-Authorization: ") || !strings.Contains(s, "\r\nAuthorization: ") {
@@ -189,7 +191,8 @@ func FuzzChallenge(f *testing.F) {
 		if !ok || back.Nonce != c.Nonce || back.Realm != c.Realm || back.Opaque != c.Opaque || back.Algorithm != c.Algorithm {
 			t.Fatalf("%q reads as %+v, want %+v", value, back, c)
 		}
-		m, err := wire.Parse([]byte("SIP/2.0 401 No\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a>\r\nTo: <sip:b>\r\nCall-ID: x\r\nCSeq: 1 BYE\r\nWWW-Authenticate: " + s + "\r\n\r\n"))
+		m, err := wire.Parse([]byte("SIP/2.0 401 No\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a>\r\nTo: <sip:b>\r\nCall-ID: x\r\nCSeq: 1 BYE\r\n" +
+			"WWW-Authenticate: " + s + "\r\n\r\n"))
 		if err != nil {
 			return
 		}
@@ -203,7 +206,8 @@ func FuzzChallenge(f *testing.F) {
 
 // FuzzSipfrag: a body has a status line in it or has not.
 func FuzzSipfrag(f *testing.F) {
-	for _, s := range []string{"SIP/2.0 200 OK\r\n", "SIP/2.0 486 \"Busy\\\\Here\"\x7f\t", "SIP/2.0 486 Busy Here\r\nContact: <sip:x>\r\n", "sip/2.0  180", "SIP/2.0 100 Trying\nx", "<xml/>", "SIP/2.0 99999 x", ""} {
+	for _, s := range []string{"SIP/2.0 200 OK\r\n", "SIP/2.0 486 \"Busy\\\\Here\"\x7f\t", "SIP/2.0 486 Busy Here\r\nContact: <sip:x>\r\n",
+		"sip/2.0  180", "SIP/2.0 100 Trying\nx", "<xml/>", "SIP/2.0 99999 x", ""} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
@@ -220,7 +224,8 @@ func FuzzSipfrag(f *testing.F) {
 		if !bytes.Contains(body, []byte(fmt.Sprint(code))) || !bytes.EqualFold(body[:8], []byte("SIP/2.0 ")) {
 			t.Fatalf("%q is %d", body, code)
 		}
-		if line := reasonLine(code, reason); strings.Count(line, "\r\n") != 1 || strings.Count(line, `"`) != 2 || wire.HasControl(strings.TrimSuffix(line, "\r\n")) {
+		if line := reasonLine(code, reason); strings.Count(line, "\r\n") != 1 || strings.Count(line, `"`) != 2 ||
+			wire.HasControl(strings.TrimSuffix(line, "\r\n")) {
 			t.Fatalf("Reason line %q", line)
 		}
 	})
@@ -239,7 +244,8 @@ func TestSipfrag(t *testing.T) {
 		{"sip/2.0 180", 180, ""},
 		{"SIP/2.0 503 " + strings.Repeat("x", 70000), 503, strings.Repeat("x", 128)},
 		{"SIP/2.0 99 x", 0, ""}, {"SIP/2.0 700 x", 0, ""}, {"SIP/2.0 2000", 0, ""}, {"SIP/2.0 -20", 0, ""}, {"SIP/3.0 200 OK", 0, ""},
-		{"INVITE sip:x SIP/2.0", 0, ""}, {"\r\nSIP/2.0 200 OK", 0, ""}, {"<x>SIP/2.0 200 OK</x>", 0, ""}, {"", 0, ""}, {"\x00", 0, ""}, {strings.Repeat("x", 70000), 0, ""},
+		{"INVITE sip:x SIP/2.0", 0, ""}, {"\r\nSIP/2.0 200 OK", 0, ""}, {"<x>SIP/2.0 200 OK</x>", 0, ""}, {"", 0, ""}, {"\x00", 0, ""},
+		{strings.Repeat("x", 70000), 0, ""},
 	} {
 		if code, reason := parseSipfrag([]byte(c.body)); code != c.code || reason != c.reason {
 			t.Errorf("%.40q is %d %q, want %d %q", c.body, code, reason, c.code, c.reason)

@@ -13,8 +13,10 @@ import (
 
 // stranger renders a request that belongs to no call.
 func stranger(method, header string, replace ...string) string {
-	return strings.NewReplacer(replace...).Replace(fmt.Sprintf("%s sip:x@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP phone.lan:5066;branch=z9hG4bKs;rport\r\n"+
-		"From: <sip:s@evil.example>;tag=s\r\nTo: <sip:x@10.0.0.1>\r\nCall-ID: stranger\r\nCSeq: 1 %s\r\n%sContent-Length: 0\r\n\r\n", method, method, header))
+	return strings.NewReplacer(replace...).Replace(fmt.Sprintf("%s sip:x@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP "+
+		"phone.lan:5066;branch=z9hG4bKs;rport\r\n"+
+		"From: <sip:s@evil.example>;tag=s\r\nTo: <sip:x@10.0.0.1>\r\nCall-ID: stranger\r\nCSeq: 1 %s\r\n%sContent-Length: 0\r\n\r\n", method,
+		method, header))
 }
 
 func TestStrangersAreAnswered(t *testing.T) {
@@ -29,7 +31,8 @@ func TestStrangersAreAnswered(t *testing.T) {
 		{"OPTIONS with an unknown extension", stranger("OPTIONS", "Require: a, b\r\nRequire: c\r\n"), 420, "Unsupported: a, b, c"},
 		{"INVITE", stranger("INVITE", ""), 404, ""},
 		{"INVITE that would replace a call", stranger("INVITE", "Replaces: nobody;to-tag=1;from-tag=2\r\n"), 404, ""},
-		{"INVITE that must replace a call", stranger("INVITE", "Replaces: nobody;to-tag=1;from-tag=2\r\nRequire: replaces\r\n"), 420, "Unsupported: replaces"},
+		{"INVITE that must replace a call", stranger("INVITE", "Replaces: nobody;to-tag=1;from-tag=2\r\nRequire: replaces\r\n"), 420,
+			"Unsupported: replaces"},
 		{"INVITE with a foreign scheme", stranger("INVITE", "", "sip:x@10.0.0.1 SIP", "soap.beep://10.0.0.1 SIP"), 416, ""},
 		{"NOTIFY", stranger("NOTIFY", "Event: refer\r\n"), 481, "481 Subscription does not exist"},
 		{"BYE", stranger("BYE", ""), 481, ""},
@@ -50,9 +53,12 @@ func TestStrangersAreAnswered(t *testing.T) {
 		{"malformed, nobody to tell: no Call-ID", stranger("OPTIONS", "", "Call-ID: stranger\r\n", ""), 0, ""},
 		{"malformed, nobody to tell: no Via", stranger("OPTIONS", "", "Via: ", "X: "), 0, ""},
 		{"Via that cannot be read", stranger("OPTIONS", "", "SIP/2.0/UDP phone", "SIP/2.0 phone"), 0, ""},
-		{"response of nobody's", "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK0123456789abcdef\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n", 0, ""},
-		{"malformed response", "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK0123456789abcdef\r\nContact\r\nFrom: <sip:a@b>\r\nTo: <sip:a@b>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n", 0, ""},
-		{"response of a later version", "SIP/3.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK0123456789abcdef\r\nFrom: <sip:a@b>\r\nTo: <sip:a@b>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n", 0, ""},
+		{"response of nobody's", "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK0123456789abcdef\r\nFrom: <sip:a@b>;tag=1\r\nTo: " +
+			"<sip:a@b>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n", 0, ""},
+		{"malformed response", "SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK0123456789abcdef\r\nContact\r\nFrom: <sip:a@b>\r\n" +
+			"To: <sip:a@b>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n", 0, ""},
+		{"response of a later version", "SIP/3.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1;branch=z9hG4bK0123456789abcdef\r\nFrom: <sip:a@b>\r\nTo: " +
+			"<sip:a@b>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\n\r\n", 0, ""},
 		{"keep-alive", "\r\n\r\n", 0, ""},
 		{"garbage", "\x16\x03\x01\x02\x00\x01", 0, ""},
 		{"nothing", "", 0, ""},
@@ -192,7 +198,8 @@ func TestReinviteIsAnsweredUntilItIsAcknowledged(t *testing.T) {
 				const sdp = "Content-Type: application/sdp\r\n"
 				hold := p.inDialog("INVITE", 2, sdp, offer)
 				ok := p.wants(200, hold)
-				if body := string(ok.Body()); !strings.Contains(body, "m=audio 2222 RTP/AVP 8\r\n") || !strings.Contains(body, "m=video 0 RTP/AVP 99\r\n") {
+				if body := string(ok.Body()); !strings.Contains(body, "m=audio 2222 RTP/AVP 8\r\n") ||
+					!strings.Contains(body, "m=video 0 RTP/AVP 99\r\n") {
 					t.Errorf("answer %s", body)
 				}
 				p.wants(500, p.inDialog("INVITE", 3, sdp, offer)) // RFC 3261 §14.2

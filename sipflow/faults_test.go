@@ -85,7 +85,8 @@ func TestAFaultAtATimerEndsThatTransactionOnly(t *testing.T) {
 		if got := r.sw.Stats().Faults; got != uint64(2*len(all)) {
 			t.Errorf("%d faults are counted, want %d", got, 2*len(all))
 		}
-		if log := lines.String(); strings.Count(log, "internal fault") != 5 || !strings.Contains(log, "no such state") || !strings.Contains(log, "(*faulty).expire") {
+		if log := lines.String(); strings.Count(log, "internal fault") != 5 || !strings.Contains(log, "no such state") ||
+			!strings.Contains(log, "(*faulty).expire") {
 			t.Errorf("log:\n%s", log)
 		}
 		intact(t, r)

@@ -36,7 +36,8 @@ func TestAFaultOnTheSideEndsNothingElse(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		<-c.Done()
-		if log := lines.String(); strings.Count(log, "internal fault: hanging up a phone") != 2 || !strings.Contains(log, "a fault of the leg") || !strings.Contains(log, "hangUpFork") {
+		if log := lines.String(); strings.Count(log, "internal fault: hanging up a phone") != 2 || !strings.Contains(log, "a fault of the leg") ||
+			!strings.Contains(log, "hangUpFork") {
 			t.Errorf("log:\n%s", log)
 		}
 		r.empty()

@@ -27,22 +27,31 @@ import (
 // the method of our last request to it.
 func FuzzReceive(f *testing.F) {
 	const (
-		request  = " sip:callcontroller@10.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKx;rport\r\nFrom: $p\r\nTo: $o\r\nCall-ID: $c\r\n"
+		request = " sip:callcontroller@10.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bKx;rport\r\nFrom: $p\r\nTo: " +
+			"$o\r\nCall-ID: $c\r\n"
 		response = "\r\nVia: $v\r\nFrom: $o\r\nTo: $p\r\nCall-ID: $c\r\n"
 		called   = "Contact: <sip:201@10.0.0.2:5060>\r\n"
 	)
 	for _, s := range []string{
-		"SIP/2.0 180 Ringing" + response + "CSeq: $n INVITE\r\nRequire: 100rel\r\nRSeq: 1\r\n" + called + "\r\n---\nSIP/2.0 200 OK" + response + "CSeq: $n INVITE\r\n" + called + "Record-Route: <sip:10.0.0.2>, <sip:10.0.0.9;lr>\r\n\r\n",
+		"SIP/2.0 180 Ringing" + response + "CSeq: $n INVITE\r\nRequire: 100rel\r\nRSeq: 1\r\n" + called + "\r\n---\nSIP/2.0 200 OK" + response +
+			"CSeq: $n INVITE\r\n" + called + "Record-Route: <sip:10.0.0.2>, <sip:10.0.0.9;lr>\r\n\r\n",
 		"SIP/2.0 407 No" + response + "CSeq: $n INVITE\r\nProxy-Authenticate: Digest realm=\"sipx.test\", nonce=\"n\"\r\n\r\n",
-		"SIP/2.0 422 No" + response + "CSeq: $n INVITE\r\nMin-SE: 99\r\n\r\n---\nSIP/2.0 421 No" + response + "CSeq: $n INVITE\r\nRequire: 100rel\r\n\r\n",
-		"NOTIFY" + request + "CSeq: 1 NOTIFY\r\nEvent: refer\r\nSubscription-State: terminated;reason=x\r\nContent-Type: message/sipfrag\r\n\r\nSIP/2.0 486 Busy\r\n",
+		"SIP/2.0 422 No" + response + "CSeq: $n INVITE\r\nMin-SE: 99\r\n\r\n---\nSIP/2.0 421 No" + response +
+			"CSeq: $n INVITE\r\nRequire: 100rel\r\n\r\n",
+		"NOTIFY" + request + "CSeq: 1 NOTIFY\r\nEvent: refer\r\nSubscription-State: terminated;reason=x\r\nContent-Type: message/sipfrag\r\n" +
+			"\r\nSIP/2.0 486 Busy\r\n",
 		"BYE" + request + "CSeq: 2 BYE\r\nReason: SIP;cause=200;text=\"x\"\r\n\r\n---\n@BYE" + request + "CSeq: 2 BYE\r\n\r\n",
-		"INVITE" + request + "CSeq: 3 INVITE\r\n" + called + "Session-Expires: 90;refresher=uac\r\nContent-Type: application/sdp\r\n\r\n" + twoStreams + "---\nCANCEL" + request + "CSeq: 3 CANCEL\r\n\r\n",
-		"REFER" + request + "CSeq: 4 REFER\r\n" + called + "Refer-To: <sip:203@x?Replaces=$c%3Bto-tag%3Dx%3Bfrom-tag%3Dy>\r\n\r\n---\n@NOTIFY" + request + "CSeq: 5 NOTIFY\r\nEvent: refer;id=2\r\nSubscription-State: active\r\n\r\n",
-		"INFO" + request + "CSeq: 6 INFO\r\nP-Asserted-Identity: <sip:a@b>\r\nX: \x00\r\nContent-Type: text/plain\r\n\r\n5---\n@SIP/2.0 200 OK" + response + "CSeq: $n INFO\r\n\r\n",
+		"INVITE" + request + "CSeq: 3 INVITE\r\n" + called + "Session-Expires: 90;refresher=uac\r\nContent-Type: application/sdp\r\n\r\n" +
+			twoStreams + "---\nCANCEL" + request + "CSeq: 3 CANCEL\r\n\r\n",
+		"REFER" + request + "CSeq: 4 REFER\r\n" + called + "Refer-To: <sip:203@x?Replaces=$c%3Bto-tag%3Dx%3Bfrom-tag%3Dy>\r\n\r\n---\n@NOTIFY" +
+			request + "CSeq: 5 NOTIFY\r\nEvent: refer;id=2\r\nSubscription-State: active\r\n\r\n",
+		"INFO" + request + "CSeq: 6 INFO\r\nP-Asserted-Identity: <sip:a@b>\r\nX: \x00\r\nContent-Type: text/plain\r\n\r\n5---\n@SIP/2.0 200 OK" +
+			response + "CSeq: $n INFO\r\n\r\n",
 		"UPDATE" + request + "CSeq: 7 UPDATE\r\n" + called + "Supported: timer\r\nSession-Expires: 60\r\n\r\n",
-		"SIP/2.0 200 OK" + response + "CSeq: $n INVITE\r\n" + called + "\r\n---\nSIP/2.0 200 OK\r\nVia: $v\r\nFrom: $o\r\nTo: $p2\r\nCall-ID: $c\r\nCSeq: $n INVITE\r\n" + called + "\r\n",
-		"INVITE" + request + "CSeq: 8 INVITE\r\n" + called + "\r\n---\n@SIP/2.0 200 OK" + response + "CSeq: $n INVITE\r\nContact: <sip:202@10.0.0.3>\r\nContent-Type: application/sdp\r\nSession-Expires: 90;refresher=uac\r\n\r\n" + twoStreams +
+		"SIP/2.0 200 OK" + response + "CSeq: $n INVITE\r\n" + called + "\r\n---\nSIP/2.0 200 OK\r\nVia: $v\r\nFrom: $o\r\nTo: $p2\r\nCall-ID: " +
+			"$c\r\nCSeq: $n INVITE\r\n" + called + "\r\n",
+		"INVITE" + request + "CSeq: 8 INVITE\r\n" + called + "\r\n---\n@SIP/2.0 200 OK" + response + "CSeq: $n INVITE\r\nContact: " +
+			"<sip:202@10.0.0.3>\r\nContent-Type: application/sdp\r\nSession-Expires: 90;refresher=uac\r\n\r\n" + twoStreams +
 			"---\nACK" + request + "CSeq: 8 ACK\r\nContent-Type: application/sdp\r\n\r\n" + sdpOf(1),
 		"UPDATE" + request + "CSeq: 9 UPDATE\r\n" + called + "Supported: timer\r\nSession-Expires: 90;refresher=uas\r\n\r\n",
 		"INVITE" + request + "CSeq: x INVITE\r\n\r\n",
@@ -93,23 +102,33 @@ func conversation(r *rand.Rand, n int, odd string) []byte {
 	}
 	var b strings.Builder
 	b.WriteString(one("", "", "@"))
-	method := one("INVITE", "INVITE", "ACK", "BYE", "CANCEL", "UPDATE", "REFER", "NOTIFY", "INFO", "PRACK", "OPTIONS", "SUBSCRIBE", "MESSAGE", "X")
+	method := one("INVITE", "INVITE", "ACK", "BYE", "CANCEL", "UPDATE", "REFER", "NOTIFY", "INFO", "PRACK", "OPTIONS", "SUBSCRIBE", "MESSAGE",
+		"X")
 	if r.IntN(2) == 0 {
-		b.WriteString("SIP/2.0 " + one("100", "180", "183", "200", "200", "200", "202", "302", "401", "407", "408", "421", "422", "481", "486", "488", "491", "500", "503", "600") +
-			" " + rarely(odd, "Text") + "\r\nVia: $v\r\nFrom: " + rarely(odd, "$o") + "\r\nTo: " + rarely("<sip:x>;tag="+odd, "$p") + "\r\nCSeq: $n " + rarely(method, "$m") + "\r\n")
+		b.WriteString("SIP/2.0 " + one("100", "180", "183", "200", "200", "200", "202", "302", "401", "407", "408", "421", "422", "481", "486",
+			"488", "491", "500", "503", "600") +
+			" " + rarely(odd, "Text") + "\r\nVia: $v\r\nFrom: " + rarely(odd, "$o") + "\r\nTo: " + rarely("<sip:x>;tag="+odd, "$p") +
+			"\r\nCSeq: $n " + rarely(method, "$m") + "\r\n")
 	} else {
 		number := fmt.Sprint(1 + n)
-		b.WriteString(method + " " + rarely(odd, "sip:callcontroller@10.0.0.1:5060") + " SIP/2.0\r\nVia: SIP/2.0/UDP " + rarely(odd, "10.0.0.2:5060") + ";branch=z9hG4bK" + number +
+		b.WriteString(method + " " + rarely(odd, "sip:callcontroller@10.0.0.1:5060") + " SIP/2.0\r\nVia: SIP/2.0/UDP " + rarely(odd,
+			"10.0.0.2:5060") + ";branch=z9hG4bK" + number +
 			"\r\nFrom: $p\r\nTo: $o\r\nCSeq: " + rarely("4294967295", one(number, number, fmt.Sprint(n))) + " " + method + "\r\n")
 	}
 	b.WriteString("Call-ID: " + rarely(odd, "$c") + "\r\n")
 	for _, h := range [...]struct{ name, usual string }{
-		{"Contact", "<sip:201@10.0.0.2:5060>"}, {"Contact", "<sip:201@10.0.0.3>"}, {"Record-Route", "<sip:10.0.0.2;lr>, <sip:10.0.0.3>"}, {"RSeq", number(r)},
-		{"Require", "100rel"}, {"Require", "timer"}, {"Supported", "timer, 100rel"}, {"Session-Expires", number(r) + ";refresher=" + one("uac", "uas")},
-		{"Min-SE", number(r)}, {"Event", "refer;id=" + number(r)}, {"Subscription-State", one("active", "terminated;reason=noresource")}, {"Reason", "SIP;cause=" + number(r)},
-		{"Refer-To", "<sip:203@x?Replaces=$c%3Bto-tag%3D" + odd + ">"}, {"Referred-By", "<sip:a@b>"}, {"Allow", "INVITE, UPDATE"}, {"RAck", "1 1 INVITE"},
-		{"WWW-Authenticate", `Digest realm="sipx.test", nonce="n"`}, {"Proxy-Authenticate", `Digest realm="sipx.test", nonce="n", qop="auth", algorithm=SHA-256`},
-		{"Content-Type", "application/sdp"}, {"Content-Type", "application/sdp"}, {"Content-Type", "message/sipfrag"}, {"Retry-After", number(r)}, {"X-Odd", odd},
+		{"Contact", "<sip:201@10.0.0.2:5060>"}, {"Contact", "<sip:201@10.0.0.3>"}, {"Record-Route", "<sip:10.0.0.2;lr>, <sip:10.0.0.3>"},
+		{"RSeq", number(r)},
+		{"Require", "100rel"}, {"Require", "timer"}, {"Supported", "timer, 100rel"},
+		{"Session-Expires", number(r) + ";refresher=" + one("uac", "uas")},
+		{"Min-SE", number(r)}, {"Event", "refer;id=" + number(r)}, {"Subscription-State", one("active", "terminated;reason=noresource")},
+		{"Reason", "SIP;cause=" + number(r)},
+		{"Refer-To", "<sip:203@x?Replaces=$c%3Bto-tag%3D" + odd + ">"}, {"Referred-By", "<sip:a@b>"}, {"Allow", "INVITE, UPDATE"},
+		{"RAck", "1 1 INVITE"},
+		{"WWW-Authenticate", `Digest realm="sipx.test", nonce="n"`},
+		{"Proxy-Authenticate", `Digest realm="sipx.test", nonce="n", qop="auth", algorithm=SHA-256`},
+		{"Content-Type", "application/sdp"}, {"Content-Type", "application/sdp"}, {"Content-Type", "message/sipfrag"}, {"Retry-After", number(r)},
+		{"X-Odd", odd},
 	} {
 		if r.IntN(3) == 0 {
 			b.WriteString(h.name + ": " + rarely(odd, h.usual) + "\r\n")
@@ -174,7 +193,8 @@ func fuzzReceive(t *testing.T, stage byte, messages [][]byte) {
 		last[calling] = calling.expect("INVITE")
 	case 4:
 		calling.invite = calling.expect("INVITE")
-		calling.send(calling.response(calling.invite, 200, calling.contact()+"Supported: timer\r\nAllow: UPDATE\r\nContent-Type: application/sdp\r\n", sdpOf(1)))
+		calling.send(calling.response(calling.invite, 200, calling.contact()+"Supported: timer\r\nAllow: UPDATE\r\nContent-Type: "+
+			"application/sdp\r\n", sdpOf(1)))
 		last[calling] = calling.expect("ACK")
 	}
 	if last[called] == nil {
@@ -236,7 +256,8 @@ func readable(t *testing.T, data []byte) {
 		t.Errorf("a request without Max-Forwards:\n%q", data)
 	}
 	head, _, _ := bytes.Cut(data, []byte("\r\n\r\n"))
-	if bytes.Count(head, []byte("\n")) != bytes.Count(head, []byte("\r\n")) || bytes.IndexByte(bytes.ReplaceAll(head, []byte("\r\n"), nil), '\r') >= 0 {
+	if bytes.Count(head, []byte("\n")) != bytes.Count(head, []byte("\r\n")) || bytes.IndexByte(bytes.ReplaceAll(head, []byte("\r\n"), nil),
+		'\r') >= 0 {
 		t.Errorf("a line is ended by other than CRLF:\n%q", data)
 	}
 	for _, h := range []string{"Call-ID", "From", "To", "CSeq", "Content-Length", "Max-Forwards"} {

@@ -145,7 +145,8 @@ func TestProxyThatDoesNotAnswerOptionsGoesLast(t *testing.T) {
 					t.Errorf("with the first down the call went to %s", got)
 				}
 				state := r.sw.Hops()
-				if len(state) != 2 || state[0].Up || state[0].Failure == "" || state[0].Proxy != "sip:"+proxyAddr || !state[1].Up || state[1].Trip.Round(time.Millisecond) != 2*siptest.DefaultDelay {
+				if len(state) != 2 || state[0].Up || state[0].Failure == "" || state[0].Proxy != "sip:"+proxyAddr || !state[1].Up ||
+					state[1].Trip.Round(time.Millisecond) != 2*siptest.DefaultDelay {
 					t.Errorf("state %+v", state)
 				}
 				if got := strings.Count(log.String(), "level=WARN"); got != 1 || !strings.Contains(log.String(), "hop=udp:"+proxyAddr) {
@@ -331,7 +332,8 @@ func TestServersOfADomainAreTriedInTheirOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer res.Close()
-	sw, err := New(Config{Listen: []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}, OutboundProxies: []string{"sip:pbx.example"}, Realm: "pbx.example", Resolver: res,
+	sw, err := New(Config{Listen: []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0"}, OutboundProxies: []string{"sip:pbx.example"},
+		Realm: "pbx.example", Resolver: res,
 		HealthInterval: time.Hour}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
@@ -370,8 +372,9 @@ func TestServersOfADomainAreTriedInTheirOrder(t *testing.T) {
 	}
 	all.Go(func() { serve("busy", busy, 503) })
 	all.Go(func() { serve("good", good, 401, 486) })
-	c, err := sw.Place(ctx, Spec{Key: Key{"200@pbx.example", "201@pbx.example", "202@pbx.example"}, CallingUser: "201@pbx.example", CalledUser: "202@pbx.example",
-		Timeout: 20 * time.Second, Credentials: Credentials{Username: "200", Password: "secret"}}, Refer)
+	c, err := sw.Place(ctx, Spec{Key: Key{"200@pbx.example", "201@pbx.example", "202@pbx.example"}, CallingUser: "201@pbx.example",
+		CalledUser: "202@pbx.example",
+		Timeout:    20 * time.Second, Credentials: Credentials{Username: "200", Password: "secret"}}, Refer)
 	if err != nil {
 		t.Fatal(err)
 	}

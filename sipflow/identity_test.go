@@ -14,7 +14,8 @@ func TestClaimedIdentitiesAreNotPassedOn(t *testing.T) {
 		"From: <sip:201@sipx.test>;tag=a\r\nTo: <sip:200@sipx.test>;tag=b\r\nCall-ID: 1\r\nCSeq: 1 INFO\r\n" +
 		"P-Asserted-Identity: <sip:boss@sipx.test>\r\np-preferred-identity: <sip:boss@sipx.test>\r\n" +
 		"Remote-Party-ID: <sip:boss@sipx.test>\r\nIdentity: \"x\"\r\ny: eyJhbGciOi;info=<https://boss>\r\nN: <https://boss>\r\n" +
-		"Diversion: <sip:boss@sipx.test>;reason=unconditional\r\nHistory-Info: <sip:boss@sipx.test>;index=1\r\nP-Charging-Vector: icid-value=boss\r\n" +
+		"Diversion: <sip:boss@sipx.test>;reason=unconditional\r\nHistory-Info: <sip:boss@sipx.test>;index=1\r\nP-Charging-Vector: " +
+		"icid-value=boss\r\n" +
 		"P-Served-User: <sip:boss@sipx.test>\r\nX-Keep: yes\r\nUser-Agent: phone\r\nContent-Length: 0\r\n\r\n"))
 	if err != nil {
 		t.Fatal(err)
@@ -44,7 +45,8 @@ func TestInboundDiversionIsToldWhereSomebodyVouchesForIt(t *testing.T) {
 		{"a user", "", false, true, false},
 	} {
 		inboundRaw(t, connectTo202, func(t *testing.T, p *rawInbound) {
-			p.rawPhone.send(rawInvite("Max-Forwards", c.privacy+"Diversion: <sip:boss@sipx.test>\r\nHistory-Info: <sip:boss@sipx.test>;index=1\r\ny: x;info=<https://boss>\r\nMax-Forwards"))
+			p.rawPhone.send(rawInvite("Max-Forwards", c.privacy+"Diversion: <sip:boss@sipx.test>\r\nHistory-Info: "+
+				"<sip:boss@sipx.test>;index=1\r\ny: x;info=<https://boss>\r\nMax-Forwards"))
 			p.next(180)
 			told := 0
 			for _, name := range []string{"Diversion", "History-Info", "y"} {

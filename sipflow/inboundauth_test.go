@@ -66,7 +66,8 @@ func answerWith(c digest.Challenge, cred Credentials, uri string) string {
 // counted is answerWith for a count of its own.
 func counted(c digest.Challenge, password string, nc int) string {
 	ha1, ha2 := digest.SHA256.Hash("201:"+c.Realm+":"+password), digest.SHA256.Hash("INVITE:"+roomURI)
-	return fmt.Sprintf(`Digest username="201", realm="%s", nonce="%s", uri="%s", response="%s", qop=auth, nc=%08x, cnonce="cn", algorithm=SHA-256`,
+	return fmt.Sprintf(`Digest username="201", realm="%s", nonce="%s", uri="%s", response="%s", qop=auth, nc=%08x, cnonce="cn", `+
+		`algorithm=SHA-256`,
 		c.Realm, c.Nonce, roomURI, digest.SHA256.Hash(fmt.Sprintf("%s:%s:%08x:cn:auth:%s", ha1, c.Nonce, nc, ha2)), nc)
 }
 
@@ -376,7 +377,8 @@ func TestInboundIsOffUnlessAskedFor(t *testing.T) {
 	inboundRaw(t, waits, func(t *testing.T, p *rawInbound) { p.wants(404, rawInvite()) }, func(cfg *Config) { cfg.Inbound.Admit = nil })
 	inboundRaw(t, waits, func(t *testing.T, p *rawInbound) { p.wants(403, rawInvite()) },
 		func(cfg *Config) { cfg.Inbound.Admit = func(*Incoming) Admission { return Refuse } })
-	if _, err := New(Config{Listen: []string{"udp:127.0.0.1:0"}, Inbound: &Inbound{}}, nil); err == nil || !strings.Contains(err.Error(), "Take") {
+	if _, err := New(Config{Listen: []string{"udp:127.0.0.1:0"}, Inbound: &Inbound{}}, nil); err == nil || !strings.Contains(err.Error(),
+		"Take") {
 		t.Errorf("New without Take: %v", err)
 	}
 }

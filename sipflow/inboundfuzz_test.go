@@ -54,7 +54,8 @@ func inboundMessage(r *rand.Rand, n int, odd string) string {
 	case n > 0 && from == 0: // anything of the target's
 		return "@" + strings.TrimPrefix(string(conversation(r, n, odd)), "@")
 	case n == 1, n > 0 && from < 3: // its response
-		m := "@SIP/2.0 " + one("180", "183", "183", "200", "200", "200", "200", "486", "302", "401", "503") + " Text\r\nVia: $v\r\nFrom: $o\r\nTo: " + rarely("<sip:x>;tag="+odd, "$p") +
+		m := "@SIP/2.0 " + one("180", "183", "183", "200", "200", "200", "200", "486", "302", "401", "503") +
+			" Text\r\nVia: $v\r\nFrom: $o\r\nTo: " + rarely("<sip:x>;tag="+odd, "$p") +
 			"\r\nCall-ID: $c\r\nCSeq: $n $m\r\nContact: " + rarely(odd, "<sip:202@10.0.0.3:5060>") + "\r\nX-Odd: " + odd + "\r\n"
 		if r.IntN(3) == 0 {
 			m += "Require: 100rel\r\nRSeq: " + number(r) + "\r\n"
@@ -81,16 +82,21 @@ func inboundMessage(r *rand.Rand, n int, odd string) string {
 	}
 	var b strings.Builder
 	branch := rarely(odd, one("b1", "b1", fmt.Sprint("b", n)))
-	fmt.Fprintf(&b, "%s %s SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bK%s;rport\r\nFrom: %s\r\nTo: <sip:room@10.0.0.1>%s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n",
-		method, rarely(odd, "sip:room@10.0.0.1:5060"), branch, rarely("<sip:x@y>;tag="+odd, "\"Jo\" <sip:201@10.0.0.2>;tag=f1"), rarely(";tag="+odd, tag), rarely(odd, "c1"), seq, method)
+	fmt.Fprintf(&b, "%s %s SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.2:5060;branch=z9hG4bK%s;rport\r\nFrom: %s\r\nTo: <sip:room@10.0.0.1>%s\r\n"+
+		"Call-ID: %s\r\nCSeq: %d %s\r\n",
+		method, rarely(odd, "sip:room@10.0.0.1:5060"), branch, rarely("<sip:x@y>;tag="+odd, "\"Jo\" <sip:201@10.0.0.2>;tag=f1"),
+		rarely(";tag="+odd, tag), rarely(odd, "c1"), seq, method)
 	b.WriteString("Contact: " + rarely(odd, "<sip:201@10.0.0.2:5060>") + "\r\n")
 	if method == "PRACK" {
 		b.WriteString("RAck: " + rarely(odd, "$r") + "\r\n")
 	}
 	for _, h := range [...]struct{ name, usual string }{
-		{"Max-Forwards", one("0", "1", "70")}, {"Supported", "timer, 100rel"}, {"Supported", "100rel"}, {"Require", "100rel"}, {"Session-Expires", number(r) + ";refresher=" + one("uac", "uas")},
-		{"Record-Route", "<sip:10.0.0.2;lr>"}, {"Record-Route", "<sip:10.0.0.2>"}, {"Expires", one("1", "60")}, {"Subject", odd}, {"X-Odd", odd}, {"Diversion", "<sip:" + odd + ">"},
-		{"Reason", "SIP;cause=" + number(r)}, {"Replaces", "a;to-tag=$t;from-tag=" + odd}, {"Refer-To", "<sip:" + odd + "@x>"}, {"Allow", "INVITE, UPDATE"},
+		{"Max-Forwards", one("0", "1", "70")}, {"Supported", "timer, 100rel"}, {"Supported", "100rel"}, {"Require", "100rel"},
+		{"Session-Expires", number(r) + ";refresher=" + one("uac", "uas")},
+		{"Record-Route", "<sip:10.0.0.2;lr>"}, {"Record-Route", "<sip:10.0.0.2>"}, {"Expires", one("1", "60")}, {"Subject", odd}, {"X-Odd", odd},
+		{"Diversion", "<sip:" + odd + ">"},
+		{"Reason", "SIP;cause=" + number(r)}, {"Replaces", "a;to-tag=$t;from-tag=" + odd}, {"Refer-To", "<sip:" + odd + "@x>"},
+		{"Allow", "INVITE, UPDATE"},
 		{"Authorization", `Digest username="` + odd + `", realm="sipx.test", nonce="x", uri="x", response="y"`}, {loopField, odd},
 	} {
 		if r.IntN(8) == 0 && (h.name != "Replaces" || n > 0) {

@@ -115,8 +115,12 @@ func TestServeEndsInEveryPhaseOfAnInboundCall(t *testing.T) {
 		late   bool   // Serve does not wait so long
 	}{
 		{name: "thinking", take: waits, before: func(p *rawInbound) { p.rawPhone.send(rawInvite()) }, want: "503"},
-		{name: "silent target", target: siptest.Script{Silent: true}, before: func(p *rawInbound) { p.rawPhone.send(rawInvite()) }, want: "503", late: true},
-		{name: "ringing", target: siptest.Script{NeverAnswer: true}, before: func(p *rawInbound) { p.rawPhone.send(rawInvite()); p.next(180) }, want: "503"},
+		{name: "silent target", target: siptest.Script{Silent: true}, before: func(p *rawInbound) { p.rawPhone.send(rawInvite()) }, want: "503",
+			late: true},
+		{name: "ringing", target: siptest.Script{NeverAnswer: true}, before: func(p *rawInbound) {
+			p.rawPhone.send(rawInvite())
+			p.next(180)
+		}, want: "503"},
 		{name: "ringing reliably", target: siptest.Script{NeverAnswer: true}, before: func(p *rawInbound) {
 			p.rawPhone.send(rawInvite("Max-Forwards", "Supported: 100rel\r\nMax-Forwards"))
 			p.next(180)
@@ -126,9 +130,12 @@ func TestServeEndsInEveryPhaseOfAnInboundCall(t *testing.T) {
 			p.next(180)
 			time.Sleep(3 * time.Second)
 		}, want: "503"},
-		{name: "answer without ACK", before: func(p *rawInbound) { p.rawPhone.send(rawInvite()); p.next(180); p.next(200) }, want: "", late: true},
-		{name: "on hold", take: held, before: func(p *rawInbound) { p.rawPhone.send(rawInvite()); ack(p, p.next(200)); time.Sleep(time.Second) }, want: "BYE"},
-		{name: "on hold without ACK", take: held, before: func(p *rawInbound) { p.rawPhone.send(rawInvite()); p.next(200) }, want: "", late: true},
+		{name: "answer without ACK", before: func(p *rawInbound) { p.rawPhone.send(rawInvite()); p.next(180); p.next(200) }, want: "",
+			late: true},
+		{name: "on hold", take: held, before: func(p *rawInbound) { p.rawPhone.send(rawInvite()); ack(p, p.next(200)); time.Sleep(time.Second) },
+			want: "BYE"},
+		{name: "on hold without ACK", take: held, before: func(p *rawInbound) { p.rawPhone.send(rawInvite()); p.next(200) }, want: "",
+			late: true},
 		{name: "bridged", before: func(p *rawInbound) { answered(p) }, want: "BYE"},
 		{name: "re-INVITE pending", target: siptest.Script{Reinvite: siptest.Reinvite{After: 5 * time.Second}}, before: func(p *rawInbound) {
 			res := answered(p)
@@ -211,7 +218,8 @@ func TestInboundCallsOfOneUserAreBounded(t *testing.T) {
 				if i == 2 {
 					want = c.code
 				}
-				m := p.wants(want, rawInvite("b1", fmt.Sprint("c", i), "raw1", fmt.Sprint("call", i), "Max-Forwards", "Authorization: "+auth+"\r\nMax-Forwards"))
+				m := p.wants(want, rawInvite("b1", fmt.Sprint("c", i), "raw1", fmt.Sprint("call", i), "Max-Forwards",
+					"Authorization: "+auth+"\r\nMax-Forwards"))
 				if want == 480 && m.Get(wire.RetryAfter) == nil {
 					t.Error("480 without Retry-After")
 				}
@@ -249,7 +257,8 @@ func TestDisplayNamesAreReadWhole(t *testing.T) {
 // What the configuration names may be a service of this machine; what such a
 // service sends the call to may not.
 func TestTrustOfADestinationEndsWithItsRedirect(t *testing.T) {
-	res, err := resolve.New(resolve.Config{Servers: []string{"10.0.0.53:53"}, Hosts: map[string][]netip.Addr{"inside.test": {netip.MustParseAddr("127.0.0.1")}}})
+	res, err := resolve.New(resolve.Config{Servers: []string{"10.0.0.53:53"},
+		Hosts: map[string][]netip.Addr{"inside.test": {netip.MustParseAddr("127.0.0.1")}}})
 	if err != nil {
 		t.Fatal(err)
 	}

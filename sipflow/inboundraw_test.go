@@ -118,7 +118,8 @@ func TestInboundCallerOpensNoConnectionToOthers(t *testing.T) {
 				close(connected)
 			}
 		}()
-		p.rawPhone.send(rawInvite("<sip:201@10.0.0.2:5060>", "<sip:201@10.0.0.77:5060;transport=tcp>", "<sip:201@sipx.test>", "<sip:201@10.0.0.77>"))
+		p.rawPhone.send(rawInvite("<sip:201@10.0.0.2:5060>", "<sip:201@10.0.0.77:5060;transport=tcp>", "<sip:201@sipx.test>",
+			"<sip:201@10.0.0.77>"))
 		p.next(180)
 		p.rawPhone.send(within(p.next(200), "ACK", 1, "", ""))
 		time.Sleep(time.Second)
@@ -182,9 +183,11 @@ func TestDigitsOfAHeldCaller(t *testing.T) {
 		res := p.final("INVITE", 200)
 		p.rawPhone.send(within(res, "ACK", 1, "", ""))
 		for i, info := range []struct{ kind, body string }{
-			{"application/dtmf-relay", "Signal=1\r\nDuration=160\r\n"}, {"application/dtmf-relay; x=y", "Duration=100\nsignal = 2\n"}, {"application/dtmf", "3"},
+			{"application/dtmf-relay", "Signal=1\r\nDuration=160\r\n"}, {"application/dtmf-relay; x=y", "Duration=100\nsignal = 2\n"},
+			{"application/dtmf", "3"},
 			{"Application/DTMF", " # "}, {"application/dtmf-relay", "Signal=10"}, {"application/dtmf-relay", "Signal=11"}, {"application/dtmf", "a"},
-			{"application/dtmf", "12"}, {"application/dtmf", ""}, {"text/plain", "5"}, {"application/dtmf-relay", "Signal=!"}, {"application/dtmf-relay", "Duration=5"},
+			{"application/dtmf", "12"}, {"application/dtmf", ""}, {"text/plain", "5"}, {"application/dtmf-relay", "Signal=!"},
+			{"application/dtmf-relay", "Duration=5"},
 		} {
 			p.wants(200, within(res, "INFO", 2+i, "Content-Type: "+info.kind+"\r\n", info.body))
 		}
@@ -198,8 +201,9 @@ func TestDigitsOfAHeldCaller(t *testing.T) {
 
 func TestWhatCannotBeSaidToACaller(t *testing.T) {
 	inboundRaw(t, func(_ context.Context, in *Incoming) error {
-		for name, err := range map[string]error{"200": in.Refuse(200, ""), "700": in.Refuse(700, ""), "nowhere": in.Redirect(), "elsewhere": in.Redirect("http://x"),
-			"a header": in.Redirect("sip:x@y>\r\nX-Evil: 1\r\n<sip:z")} {
+		for name, err := range map[string]error{"200": in.Refuse(200, ""), "700": in.Refuse(700, ""), "nowhere": in.Redirect(),
+			"elsewhere": in.Redirect("http://x"),
+			"a header":  in.Redirect("sip:x@y>\r\nX-Evil: 1\r\n<sip:z")} {
 			if err == nil {
 				t.Errorf("%s was sent", name)
 			}

@@ -22,16 +22,20 @@ func rawOf(method string, seq int, branch, body string, replace ...string) strin
 	if body != "" {
 		contentType = sdpHeader
 	}
-	return strings.NewReplacer(replace...).Replace(fmt.Sprintf("%s sip:room@10.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%s;rport\r\n"+
-		"Max-Forwards: 70\r\nFrom: <sip:201@sipx.test>;tag=f1\r\nTo: <sip:room@10.0.0.1>\r\nCall-ID: raw1\r\nCSeq: %d %s\r\nContact: <sip:201@10.0.0.2:5060>\r\n%s", method, phoneAddr, branch, seq, method, contentType)) +
+	return strings.NewReplacer(replace...).Replace(fmt.Sprintf("%s sip:room@10.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP "+
+		"%s;branch=z9hG4bK%s;rport\r\n"+
+		"Max-Forwards: 70\r\nFrom: <sip:201@sipx.test>;tag=f1\r\nTo: <sip:room@10.0.0.1>\r\nCall-ID: raw1\r\nCSeq: %d %s\r\nContact: "+
+		"<sip:201@10.0.0.2:5060>\r\n%s", method, phoneAddr, branch, seq, method, contentType)) +
 		fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body)
 }
 
 // within is a request of the caller's in the dialog that a response of ours
 // made.
 func within(res *wire.Message, method string, seq int, header, body string) string {
-	return fmt.Sprintf("%s sip:callcontroller@10.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%s%d;rport\r\nMax-Forwards: 70\r\nFrom: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
-		"Contact: <sip:201@10.0.0.2:5060>\r\n%sContent-Length: %d\r\n\r\n%s", method, phoneAddr, method, seq, res.Get(wire.From), res.Get(wire.To), res.Get(wire.CallID), seq, method, header, len(body), body)
+	return fmt.Sprintf("%s sip:callcontroller@10.0.0.1:5060 SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%s%d;rport\r\nMax-Forwards: 70\r\n"+
+		"From: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n"+
+		"Contact: <sip:201@10.0.0.2:5060>\r\n%sContent-Length: %d\r\n\r\n%s", method, phoneAddr, method, seq, res.Get(wire.From),
+		res.Get(wire.To), res.Get(wire.CallID), seq, method, header, len(body), body)
 }
 
 // refusalACK is the ACK of a final response other than 2xx.
@@ -49,7 +53,8 @@ type rawInbound struct {
 
 // inboundRaw runs f with a caller that does what the test writes. Nothing may be
 // left of what it did.
-func inboundRaw(t *testing.T, take func(ctx context.Context, in *Incoming) error, f func(t *testing.T, p *rawInbound), adjust ...func(*Config)) {
+func inboundRaw(t *testing.T, take func(ctx context.Context, in *Incoming) error, f func(t *testing.T, p *rawInbound),
+	adjust ...func(*Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()
@@ -114,7 +119,8 @@ func TestInboundINVITEsOfWhichNoCallCanBeMade(t *testing.T) {
 		{"another type of body", 415, []string{"application/sdp", "text/plain"}, 0, ""},
 		{"SDP that is none", 488, []string{"v=0", "x=0"}, 0, ""},
 		{"a dialog to replace that there is not", 481, []string{contact, contact + "Replaces: a;to-tag=0123456789abcdef;from-tag=b\r\n"}, 0, ""},
-		{"a session interval that is too small", 422, []string{contact, contact + "Supported: timer\r\nSession-Expires: 60\r\n"}, wire.MinSE, "90"},
+		{"a session interval that is too small", 422, []string{contact, contact + "Supported: timer\r\nSession-Expires: 60\r\n"}, wire.MinSE,
+			"90"},
 		{"another scheme", 416, []string{"INVITE sip:room@10.0.0.1:5060", "INVITE http://x"}, 0, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -275,7 +281,8 @@ func TestInboundCallerHangsUpBeforeTheAnswer(t *testing.T) {
 
 func TestInboundDialogIsThatOfTheINVITE(t *testing.T) {
 	inboundRaw(t, connectTo202, func(t *testing.T, p *rawInbound) {
-		p.rawPhone.send(strings.Replace(rawInvite(), "Max-Forwards", "Record-Route: <sip:10.0.0.2:5060;lr;n=1>, <sip:10.0.0.8;lr;n=2>\r\nMax-Forwards", 1))
+		p.rawPhone.send(strings.Replace(rawInvite(), "Max-Forwards", "Record-Route: <sip:10.0.0.2:5060;lr;n=1>, <sip:10.0.0.8;lr;n=2>\r\n"+
+			"Max-Forwards", 1))
 		for _, code := range []int{180, 200} {
 			m := p.next(code)
 			if got := string(m.Get(wire.RecordRoute)); got != "<sip:10.0.0.2:5060;lr;n=1>, <sip:10.0.0.8;lr;n=2>" {
@@ -305,10 +312,12 @@ func TestInboundDialogIsThatOfTheINVITE(t *testing.T) {
 
 func TestInboundCallGoesOnWithOneHopLess(t *testing.T) {
 	inboundRaw(t, connectTo202, func(t *testing.T, p *rawInbound) {
-		p.rawPhone.send(strings.Replace(rawInvite(), "Max-Forwards: 70", "Max-Forwards: 7\r\nSubject: lunch\r\nX-Ticket: 5\r\nX-Auto-Answer: 1\r\nX-Binary: a\x00b\r\nAlert-Info: <x>;info=auto-answer\r\nP-Asserted-Identity: <sip:boss@sipx.test>", 1))
+		p.rawPhone.send(strings.Replace(rawInvite(), "Max-Forwards: 70", "Max-Forwards: 7\r\nSubject: lunch\r\nX-Ticket: 5\r\nX-Auto-Answer: "+
+			"1\r\nX-Binary: a\x00b\r\nAlert-Info: <x>;info=auto-answer\r\nP-Asserted-Identity: <sip:boss@sipx.test>", 1))
 		m := p.next(180)
 		got := p.target.Requests("INVITE")[0]
-		for name, want := range map[string]string{"Max-Forwards": "6", "Subject": "lunch", "X-Ticket": "5", "X-Auto-Answer": "", "X-Binary": "", "Alert-Info": "", "P-Asserted-Identity": "", "From": `<sip:201@sipx.test>`} {
+		for name, want := range map[string]string{"Max-Forwards": "6", "Subject": "lunch", "X-Ticket": "5", "X-Auto-Answer": "", "X-Binary": "",
+			"Alert-Info": "", "P-Asserted-Identity": "", "From": `<sip:201@sipx.test>`} {
 			value := ""
 			if h := got.GetHeader(name); h != nil {
 				value, _, _ = strings.Cut(h.Value(), ";tag=")
@@ -323,9 +332,11 @@ func TestInboundCallGoesOnWithOneHopLess(t *testing.T) {
 		p.rawPhone.send(refusalACK(p.next(487)))
 		_ = m
 		// The INVITE that went on comes back for the same: a loop. For another: none.
-		loop := strings.NewReplacer("b1", "b2", "raw1", "raw2", "Subject", loopField+": "+mark+"\r\nSubject", "Max-Forwards: 70", loopField+": "+mark+"\r\nMax-Forwards: 70")
+		loop := strings.NewReplacer("b1", "b2", "raw1", "raw2", "Subject", loopField+": "+mark+"\r\nSubject", "Max-Forwards: 70",
+			loopField+": "+mark+"\r\nMax-Forwards: 70")
 		p.wants(482, loop.Replace(rawInvite()))
-		p.wants(100, strings.Replace(strings.NewReplacer("b1", "b3", "raw1", "raw3", "Max-Forwards: 70", loopField+": "+mark+"\r\nMax-Forwards: 70").Replace(rawInvite()), "INVITE sip:room@", "INVITE sip:other@", 1))
+		p.wants(100, strings.Replace(strings.NewReplacer("b1", "b3", "raw1", "raw3", "Max-Forwards: 70",
+			loopField+": "+mark+"\r\nMax-Forwards: 70").Replace(rawInvite()), "INVITE sip:room@", "INVITE sip:other@", 1))
 	})
 }
 
@@ -361,7 +372,8 @@ func TestInboundSessionTimer(t *testing.T) {
 					p.rawPhone.send(p.response(update, 200, p.contact()+"Session-Expires: 120;refresher=uas\r\n", "")) // from now on the caller
 				case c.want != "":
 					time.Sleep(50 * time.Second)
-					if res := p.ask(within(m, "UPDATE", 2, "Supported: timer\r\nSession-Expires: 120;refresher=uac\r\n", "")); res == nil || res.Code() != 200 {
+					if res := p.ask(within(m, "UPDATE", 2, "Supported: timer\r\nSession-Expires: 120;refresher=uac\r\n", "")); res == nil ||
+						res.Code() != 200 {
 						t.Errorf("UPDATE was answered %s", show(res))
 					}
 					time.Sleep(79 * time.Second)

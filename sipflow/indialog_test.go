@@ -14,7 +14,8 @@ import (
 
 // sdpOf is a phone's description with that port.
 func sdpOf(port int) string {
-	return fmt.Sprintf("v=0\r\no=phone 1 %d IN IP4 10.0.0.2\r\ns=-\r\nc=IN IP4 10.0.0.2\r\nt=0 0\r\nm=audio %d RTP/AVP 0 8\r\na=sendrecv\r\n", port, port)
+	return fmt.Sprintf("v=0\r\no=phone 1 %d IN IP4 10.0.0.2\r\ns=-\r\nc=IN IP4 10.0.0.2\r\nt=0 0\r\nm=audio %d RTP/AVP 0 8\r\na=sendrecv\r\n",
+		port, port)
 }
 
 const sdpHeader = "Content-Type: application/sdp\r\n"
@@ -121,71 +122,77 @@ func TestBridgedPhonesByHand(t *testing.T) {
 		do               func(t *testing.T, p *rawPair)
 		reason           string // of the BYEs at the end; hangUp: the test hangs up
 	}{
-		{name: "the refresher is us, by UPDATE, for as long as it takes", headerA: "Allow: UPDATE\r\nSession-Expires: 90;refresher=uac\r\n", do: func(t *testing.T, p *rawPair) {
-			start := time.Now()
-			for i := range 3 {
-				m := p.a.expect("UPDATE")
-				if got, want := since(start), 45*time.Second*time.Duration(i+1); got != want {
-					t.Errorf("refreshed after %v, want %v", got, want)
+		{name: "the refresher is us, by UPDATE, for as long as it takes", headerA: "Allow: UPDATE\r\nSession-Expires: 90;refresher=uac\r\n",
+			do: func(t *testing.T, p *rawPair) {
+				start := time.Now()
+				for i := range 3 {
+					m := p.a.expect("UPDATE")
+					if got, want := since(start), 45*time.Second*time.Duration(i+1); got != want {
+						t.Errorf("refreshed after %v, want %v", got, want)
+					}
+					if got := string(m.Get(wire.SessionExpires)); got != "90;refresher=uac" || len(m.Body()) > 0 {
+						t.Errorf("Session-Expires: %s, body %q", got, m.Body())
+					}
+					p.a.ok(m, "Session-Expires: 90;refresher=uac\r\n", "")
 				}
-				if got := string(m.Get(wire.SessionExpires)); got != "90;refresher=uac" || len(m.Body()) > 0 {
-					t.Errorf("Session-Expires: %s, body %q", got, m.Body())
+			}},
+		{name: "the refresher is us, by INVITE with the description that the phone has",
+			headerA: "Allow: INVITE, BYE\r\nSession-Expires: 90;refresher=uac\r\n", do: func(t *testing.T, p *rawPair) {
+				var before string
+				for range 3 {
+					m := p.a.expect("INVITE")
+					if before != "" && before != string(m.Body()) {
+						t.Errorf("the description changed:\n%s\n%s", before, m.Body())
+					}
+					if before = string(m.Body()); !strings.Contains(before, "m=audio 5000") {
+						t.Errorf("refreshed with\n%s", before)
+					}
+					p.a.ok(m, "Session-Expires: 90;refresher=uac\r\n", sdpOf(4001))
+					if ack := p.a.expect("ACK"); ack.Seq() != m.Seq() {
+						t.Errorf("ACK of %d, want %d", ack.Seq(), m.Seq())
+					}
 				}
-				p.a.ok(m, "Session-Expires: 90;refresher=uac\r\n", "")
-			}
-		}},
-		{name: "the refresher is us, by INVITE with the description that the phone has", headerA: "Allow: INVITE, BYE\r\nSession-Expires: 90;refresher=uac\r\n", do: func(t *testing.T, p *rawPair) {
-			var before string
-			for range 3 {
+			}},
+		{name: "a phone that takes no UPDATE after all is refreshed by INVITE", headerB: "Allow: UPDATE\r\nSession-Expires: 90;refresher=uac\r\n",
+			do: func(t *testing.T, p *rawPair) {
+				p.b.send(p.b.response(p.b.expect("UPDATE"), 405, "", ""))
+				p.b.ok(p.b.expect("INVITE"), "Session-Expires: 90;refresher=uac\r\n", sdpOf(5000))
+				p.b.expect("ACK")
+			}},
+		{name: "a refresh that is too brief is repeated with the interval wanted",
+			headerB: "Allow: UPDATE\r\nSession-Expires: 90;refresher=uac\r\n", do: func(t *testing.T, p *rawPair) {
+				p.b.send(p.b.response(p.b.expect("UPDATE"), 422, "Min-SE: 1800\r\n", ""))
+				m := p.b.expect("UPDATE")
+				if se, floor := string(m.Get(wire.SessionExpires)), string(m.Get(wire.MinSE)); !strings.HasPrefix(se, "1800") || floor != "1800" {
+					t.Errorf("Session-Expires: %s, Min-SE: %s", se, floor)
+				}
+				p.b.ok(m, "Session-Expires: 1800;refresher=uac\r\n", "")
+				p.b.quiet(14 * time.Minute)
+			}},
+		{name: "a refresh that crosses the phone's INVITE is tried again", headerA: "Allow: INVITE\r\nSession-Expires: 90;refresher=uac\r\n",
+			do: func(t *testing.T, p *rawPair) {
 				m := p.a.expect("INVITE")
-				if before != "" && before != string(m.Body()) {
-					t.Errorf("the description changed:\n%s\n%s", before, m.Body())
-				}
-				if before = string(m.Body()); !strings.Contains(before, "m=audio 5000") {
-					t.Errorf("refreshed with\n%s", before)
-				}
-				p.a.ok(m, "Session-Expires: 90;refresher=uac\r\n", sdpOf(4001))
-				if ack := p.a.expect("ACK"); ack.Seq() != m.Seq() {
-					t.Errorf("ACK of %d, want %d", ack.Seq(), m.Seq())
-				}
-			}
-		}},
-		{name: "a phone that takes no UPDATE after all is refreshed by INVITE", headerB: "Allow: UPDATE\r\nSession-Expires: 90;refresher=uac\r\n", do: func(t *testing.T, p *rawPair) {
-			p.b.send(p.b.response(p.b.expect("UPDATE"), 405, "", ""))
-			p.b.ok(p.b.expect("INVITE"), "Session-Expires: 90;refresher=uac\r\n", sdpOf(5000))
-			p.b.expect("ACK")
-		}},
-		{name: "a refresh that is too brief is repeated with the interval wanted", headerB: "Allow: UPDATE\r\nSession-Expires: 90;refresher=uac\r\n", do: func(t *testing.T, p *rawPair) {
-			p.b.send(p.b.response(p.b.expect("UPDATE"), 422, "Min-SE: 1800\r\n", ""))
-			m := p.b.expect("UPDATE")
-			if se, floor := string(m.Get(wire.SessionExpires)), string(m.Get(wire.MinSE)); !strings.HasPrefix(se, "1800") || floor != "1800" {
-				t.Errorf("Session-Expires: %s, Min-SE: %s", se, floor)
-			}
-			p.b.ok(m, "Session-Expires: 1800;refresher=uac\r\n", "")
-			p.b.quiet(14 * time.Minute)
-		}},
-		{name: "a refresh that crosses the phone's INVITE is tried again", headerA: "Allow: INVITE\r\nSession-Expires: 90;refresher=uac\r\n", do: func(t *testing.T, p *rawPair) {
-			m := p.a.expect("INVITE")
-			p.a.send(p.a.response(m, 491, "", ""))
-			p.a.expect("ACK")
-			p.a.ok(p.a.expect("INVITE"), "", sdpOf(4001))
-			p.a.expect("ACK")
-		}},
-		{name: "while a refresh of ours is pending the other phone's INVITE waits", headerA: "Allow: INVITE\r\nSession-Expires: 90;refresher=uac\r\n", do: func(t *testing.T, p *rawPair) {
-			m := p.a.expect("INVITE")
-			p.b.send(p.b.inDialog("INVITE", 1, sdpHeader, sdpOf(5002)))
-			p.b.response1(491) // RFC 3261 §14.1: one at a time in A's dialog
-			p.b.send(p.b.ack(1, ""))
-			p.a.ok(m, "", sdpOf(4001))
-			p.a.expect("ACK")
-			synctest.Wait()
-			p.b.send(p.b.inDialog("INVITE", 2, sdpHeader, sdpOf(5002)))
-			p.a.ok(p.a.expect("INVITE"), "", sdpOf(4002))
-			p.a.expect("ACK")
-			p.b.response1(200)
-			p.b.send(p.b.ack(2, ""))
-			synctest.Wait()
-		}},
+				p.a.send(p.a.response(m, 491, "", ""))
+				p.a.expect("ACK")
+				p.a.ok(p.a.expect("INVITE"), "", sdpOf(4001))
+				p.a.expect("ACK")
+			}},
+		{name: "while a refresh of ours is pending the other phone's INVITE waits",
+			headerA: "Allow: INVITE\r\nSession-Expires: 90;refresher=uac\r\n", do: func(t *testing.T, p *rawPair) {
+				m := p.a.expect("INVITE")
+				p.b.send(p.b.inDialog("INVITE", 1, sdpHeader, sdpOf(5002)))
+				p.b.response1(491) // RFC 3261 §14.1: one at a time in A's dialog
+				p.b.send(p.b.ack(1, ""))
+				p.a.ok(m, "", sdpOf(4001))
+				p.a.expect("ACK")
+				synctest.Wait()
+				p.b.send(p.b.inDialog("INVITE", 2, sdpHeader, sdpOf(5002)))
+				p.a.ok(p.a.expect("INVITE"), "", sdpOf(4002))
+				p.a.expect("ACK")
+				p.b.response1(200)
+				p.b.send(p.b.ack(2, ""))
+				synctest.Wait()
+			}},
 		{name: "each leg has its own session timer", do: func(t *testing.T, p *rawPair) {
 			p.a.send(p.a.inDialog("INVITE", 1, sdpHeader+"Supported: timer\r\nSession-Expires: 90\r\n", sdpOf(4002)))
 			m := p.b.expect("INVITE")

@@ -158,12 +158,14 @@ func transferTo(t *testing.T, r *rig, user string, want error) {
 }
 
 var bridgeCases = []bridgeCase{
-	{name: "bridged-client-hangs-up", calling: siptest.Script{Ring: time.Second}, called: siptest.Script{Ring: time.Second}, hangUp: time.Minute,
+	{name: "bridged-client-hangs-up", calling: siptest.Script{Ring: time.Second}, called: siptest.Script{Ring: time.Second},
+		hangUp:  time.Minute,
 		dialogs: up + ", 202 Terminated Dialog, 201 Terminated Dialog", err: ErrHungUpByUser.Error()},
 	{name: "bridged-calling-hangs-up", calling: siptest.Script{HangUpAfter: 10 * time.Second,
 		HangUp: siptest.Action{Header: []sip.Header{sip.NewHeader("Reason", `Q.850;cause=16`)}}},
 		dialogs: up + ", 201 Terminated Dialog, 202 Terminated Dialog"},
-	{name: "bridged-called-hangs-up", called: siptest.Script{HangUpAfter: 10 * time.Second}, dialogs: up + ", 202 Terminated Dialog, 201 Terminated Dialog"},
+	{name: "bridged-called-hangs-up", called: siptest.Script{HangUpAfter: 10 * time.Second},
+		dialogs: up + ", 202 Terminated Dialog, 201 Terminated Dialog"},
 	{name: "bridged-through-challenging-proxy", challenge: true, hangUp: time.Minute, err: ErrHungUpByUser.Error()},
 	{name: "bridged-subject-and-pin", hangUp: 10 * time.Second, err: ErrHungUpByUser.Error(), spec: func(s *Spec) {
 		s.Subject, s.ConfPIN, s.ForwardingAllowed = "Conference", "1234", true
@@ -171,22 +173,27 @@ var bridgeCases = []bridgeCase{
 	{name: "bridge-calling-busy", calling: siptest.Script{Status: 486, Ringing: -1}, dialogs: "201 null, 201 Terminated Dialog", err: "486"},
 	{name: "bridge-calling-does-not-answer", calling: siptest.Script{NeverAnswer: true}, err: ErrNoAnswer.Error()},
 	{name: "bridge-called-busy", called: siptest.Script{Status: 486},
-		dialogs: "201 null, 201 Early Dialog, 201 Confirmed Dialog, 202 null, 202 Early Dialog, 201 Terminated Dialog, 202 Terminated Dialog", err: "486"},
+		dialogs: "201 null, 201 Early Dialog, 201 Confirmed Dialog, 202 null, 202 Early Dialog, 201 Terminated Dialog, 202 Terminated Dialog",
+		err:     "486"},
 	{name: "bridge-called-unknown", called: siptest.Script{Status: 404, Ringing: -1}, err: "404"},
 	{name: "bridge-called-does-not-answer", called: siptest.Script{NeverAnswer: true}, err: ErrNoAnswer.Error()},
-	{name: "bridge-calling-hangs-up-while-called-rings", calling: siptest.Script{HangUpAfter: 5 * time.Second}, called: siptest.Script{NeverAnswer: true}, err: ErrHungUp.Error()},
-	{name: "bridge-calling-hangs-up-before-called-rings", calling: siptest.Script{HangUpAfter: 3 * time.Second}, called: siptest.Script{Silent: true}, err: ErrHungUp.Error()},
+	{name: "bridge-calling-hangs-up-while-called-rings", calling: siptest.Script{HangUpAfter: 5 * time.Second},
+		called: siptest.Script{NeverAnswer: true}, err: ErrHungUp.Error()},
+	{name: "bridge-calling-hangs-up-before-called-rings", calling: siptest.Script{HangUpAfter: 3 * time.Second},
+		called: siptest.Script{Silent: true}, err: ErrHungUp.Error()},
 	{name: "bridge-called-answers-without-sdp", called: siptest.Script{NoSDP: true}, err: errNoSDP.Error()},
 	{name: "bridge-calling-answers-without-sdp", calling: siptest.Script{NoSDP: true}, err: errNoSDP.Error()},
 	{name: "bridge-calling-refuses-reinvite", calling: siptest.Script{Reinvite: siptest.Reinvite{Status: 488}}, err: "488"},
 	{name: "bridge-calling-ignores-reinvite", calling: siptest.Script{Reinvite: siptest.Reinvite{Silent: true}}, err: "408"},
-	{name: "bridge-calling-slow-reinvite-called-repeats-200", calling: siptest.Script{Reinvite: siptest.Reinvite{After: 3 * time.Second}}, hangUp: 20 * time.Second, err: ErrHungUpByUser.Error()},
+	{name: "bridge-calling-slow-reinvite-called-repeats-200", calling: siptest.Script{Reinvite: siptest.Reinvite{After: 3 * time.Second}},
+		hangUp: 20 * time.Second, err: ErrHungUpByUser.Error()},
 	{name: "bridge-calling-refuses-placeholder", calling: siptest.Script{Status: 488}, err: "488"},
 	{name: "bridge-forked-calling", calling: siptest.Script{Forks: 1}, hangUp: 10 * time.Second, err: ErrHungUpByUser.Error()},
 	{name: "bridge-forked-called", called: siptest.Script{Forks: 1}, hangUp: 10 * time.Second, err: ErrHungUpByUser.Error()},
 	{name: "bridge-calling-repeats-200", calling: siptest.Script{LoseACKs: 2}, hangUp: 20 * time.Second, err: ErrHungUpByUser.Error()},
 
-	{name: "bridged-hold-and-resume", hangUp: 30 * time.Second, err: ErrHungUpByUser.Error(), during: func(t *testing.T, r *rig, p *phones, c *Call) {
+	{name: "bridged-hold-and-resume", hangUp: 30 * time.Second, err: ErrHungUpByUser.Error(), during: func(t *testing.T, r *rig, p *phones,
+		c *Call) {
 		time.Sleep(5 * time.Second)
 		do(t, p.calling, 200, siptest.Action{Method: "INVITE", Body: held("10.0.0.2")})
 		time.Sleep(5 * time.Second)
@@ -194,12 +201,14 @@ var bridgeCases = []bridgeCase{
 		time.Sleep(5 * time.Second)
 		do(t, p.called, 200, siptest.Action{Method: "INVITE", Body: held("10.0.0.3")})
 	}},
-	{name: "bridged-reinvite-refused-by-the-other", called: siptest.Script{Reinvite: siptest.Reinvite{Status: 488}}, hangUp: 30 * time.Second, err: ErrHungUpByUser.Error(),
+	{name: "bridged-reinvite-refused-by-the-other", called: siptest.Script{Reinvite: siptest.Reinvite{Status: 488}}, hangUp: 30 * time.Second,
+		err: ErrHungUpByUser.Error(),
 		during: func(t *testing.T, r *rig, p *phones, c *Call) {
 			time.Sleep(5 * time.Second)
 			do(t, p.calling, 488, siptest.Action{Method: "INVITE"})
 		}},
-	{name: "bridged-other-requests", hangUp: 30 * time.Second, err: ErrHungUpByUser.Error(), during: func(t *testing.T, r *rig, p *phones, c *Call) {
+	{name: "bridged-other-requests", hangUp: 30 * time.Second, err: ErrHungUpByUser.Error(), during: func(t *testing.T, r *rig, p *phones,
+		c *Call) {
 		time.Sleep(5 * time.Second)
 		for _, m := range []sip.RequestMethod{"INFO", "MESSAGE", "OPTIONS", "UPDATE", "SUBSCRIBE"} {
 			a, want := siptest.Action{Method: m}, 200
@@ -213,8 +222,9 @@ var bridgeCases = []bridgeCase{
 			do(t, p.called, want, a)
 		}
 	}},
-	{name: "bridged-glare", hangUp: 30 * time.Second, err: ErrHungUpByUser.Error(), calling: siptest.Script{Reinvite: siptest.Reinvite{After: 100 * time.Millisecond}},
-		called: siptest.Script{Reinvite: siptest.Reinvite{After: 100 * time.Millisecond}},
+	{name: "bridged-glare", hangUp: 30 * time.Second, err: ErrHungUpByUser.Error(),
+		calling: siptest.Script{Reinvite: siptest.Reinvite{After: 100 * time.Millisecond}},
+		called:  siptest.Script{Reinvite: siptest.Reinvite{After: 100 * time.Millisecond}},
 		during: func(t *testing.T, r *rig, p *phones, c *Call) {
 			time.Sleep(5 * time.Second)
 			done := make(chan bool)
@@ -231,7 +241,8 @@ var bridgeCases = []bridgeCase{
 			t.Log("after the transfer 201 is to be on-hook, 202 and 203 in the call")
 		}
 		p.called.HangUp()
-	}, dialogs: up + ", 203 null, 203 Early Dialog, 203 Confirmed Dialog, 201 Terminated Dialog, 202 Terminated Dialog, 203 Terminated Dialog"},
+	}, dialogs: up + ", 203 null, 203 Early Dialog, 203 Confirmed Dialog, 201 Terminated Dialog, 202 Terminated Dialog, 203 " +
+		"Terminated Dialog"},
 	{name: "transfer-target-busy", third: &siptest.Script{Status: 486}, hangUp: 20 * time.Second, err: ErrHungUpByUser.Error(),
 		during: func(t *testing.T, r *rig, p *phones, c *Call) {
 			time.Sleep(5 * time.Second)
@@ -248,21 +259,24 @@ var bridgeCases = []bridgeCase{
 		time.Sleep(10 * time.Second)
 		p.called.HangUp()
 	}},
-	{name: "transfer-calling-hangs-up-while-target-rings", third: &siptest.Script{Ring: 5 * time.Second}, during: func(t *testing.T, r *rig, p *phones, c *Call) {
-		time.Sleep(5 * time.Second)
-		transferTo(t, r, "203", nil)
-		time.Sleep(2 * time.Second)
-		p.calling.HangUp()
-		time.Sleep(10 * time.Second)
-		p.called.HangUp()
-	}},
-	{name: "transfer-called-hangs-up-while-target-rings", third: &siptest.Script{Ring: 5 * time.Second}, during: func(t *testing.T, r *rig, p *phones, c *Call) {
-		time.Sleep(5 * time.Second)
-		transferTo(t, r, "203", nil)
-		time.Sleep(2 * time.Second)
-		p.called.HangUp()
-	}},
-	{name: "transfer-called-refuses-reinvite", called: siptest.Script{Reinvite: siptest.Reinvite{Status: 488}}, third: &siptest.Script{}, hangUp: 30 * time.Second, err: ErrHungUpByUser.Error(),
+	{name: "transfer-calling-hangs-up-while-target-rings", third: &siptest.Script{Ring: 5 * time.Second},
+		during: func(t *testing.T, r *rig, p *phones, c *Call) {
+			time.Sleep(5 * time.Second)
+			transferTo(t, r, "203", nil)
+			time.Sleep(2 * time.Second)
+			p.calling.HangUp()
+			time.Sleep(10 * time.Second)
+			p.called.HangUp()
+		}},
+	{name: "transfer-called-hangs-up-while-target-rings", third: &siptest.Script{Ring: 5 * time.Second},
+		during: func(t *testing.T, r *rig, p *phones, c *Call) {
+			time.Sleep(5 * time.Second)
+			transferTo(t, r, "203", nil)
+			time.Sleep(2 * time.Second)
+			p.called.HangUp()
+		}},
+	{name: "transfer-called-refuses-reinvite", called: siptest.Script{Reinvite: siptest.Reinvite{Status: 488}}, third: &siptest.Script{},
+		hangUp: 30 * time.Second, err: ErrHungUpByUser.Error(),
 		during: func(t *testing.T, r *rig, p *phones, c *Call) {
 			time.Sleep(5 * time.Second)
 			transferTo(t, r, "203", nil)
@@ -272,23 +286,27 @@ var bridgeCases = []bridgeCase{
 			time.Sleep(5 * time.Second)
 			transferTo(t, r, "203", ErrNoCall)
 		}},
-	{name: "refer-refused-phones-are-bridged", flow: Refer, spec: byRefer, cfg: fallback, hangUp: 20 * time.Second, err: ErrHungUpByUser.Error(),
+	{name: "refer-refused-phones-are-bridged", flow: Refer, spec: byRefer, cfg: fallback, hangUp: 20 * time.Second,
+		err:     ErrHungUpByUser.Error(),
 		calling: siptest.Script{Refer: siptest.Refer{Status: 405}}, called: siptest.Script{Ring: time.Second},
 		status: "INVITE 180 Ringing, INVITE 200 OK, REFER 405 Method Not Allowed, INVITE 180 Ringing, INVITE 200 OK"},
 	{name: "asterisk-invites-again-while-called-rings", calling: siptest.AsteriskDirectMedia(), called: siptest.Script{Ring: 3 * time.Second},
 		hangUp: 20 * time.Second, err: ErrHungUpByUser.Error()},
 	{name: "asterisk-invites-again-at-both-ends", calling: siptest.AsteriskDirectMedia(), called: siptest.AsteriskDirectMedia(),
 		hangUp: 20 * time.Second, err: ErrHungUpByUser.Error()},
-	{name: "asterisk-is-never-ready-phones-are-bridged", flow: Refer, spec: byRefer, cfg: fallback, hangUp: 20 * time.Second, err: ErrHungUpByUser.Error(),
+	{name: "asterisk-is-never-ready-phones-are-bridged", flow: Refer, spec: byRefer, cfg: fallback, hangUp: 20 * time.Second,
+		err:     ErrHungUpByUser.Error(),
 		calling: siptest.AsteriskNotReady(time.Hour, "SIP/2.0 400 Bad Request"),
 		status:  "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 400 Bad Request, NOTIFY 400 Bad Request, INVITE 180 Ringing, INVITE 200 OK"},
-	{name: "bridged-transfer-declined-and-left-active", calling: siptest.LinphoneDeclined(), hangUp: 30 * time.Second, err: ErrHungUpByUser.Error(),
+	{name: "bridged-transfer-declined-and-left-active", calling: siptest.LinphoneDeclined(), hangUp: 30 * time.Second,
+		err: ErrHungUpByUser.Error(),
 		during: after(5*time.Second, func(t *testing.T, _ *rig, p *phones, _ *Call) {
 			do(t, p.called, 202, siptest.Action{Method: "REFER", Header: []sip.Header{sip.NewHeader("Refer-To", "<sip:203@sipx.test>"),
 				sip.NewHeader("Contact", "<sip:202@"+calledAddr+">")}})
 		})},
 	{name: "bridged-bye-is-overtaken-by-info", called: siptest.Script{
-		Do:          []siptest.Action{{After: 5 * time.Second, Method: "INFO", Body: "Signal=1\r\n", ContentType: "application/dtmf-relay", LeaveOut: true}},
+		Do: []siptest.Action{{After: 5 * time.Second, Method: "INFO", Body: "Signal=1\r\n", ContentType: "application/dtmf-relay",
+			LeaveOut: true}},
 		HangUpAfter: 5*time.Second + 50*time.Millisecond, HangUp: siptest.Action{Overtaken: true}}},
 	{name: "bridged-transfer-reported-after-the-bye", calling: siptest.OutOfOrder(), called: siptest.Script{},
 		during: after(5*time.Second, func(t *testing.T, _ *rig, p *phones, _ *Call) {
@@ -298,7 +316,8 @@ var bridgeCases = []bridgeCase{
 	{name: "refer-unanswered-phones-are-bridged", flow: Refer, spec: byRefer, cfg: fallback, hangUp: time.Minute, err: ErrHungUpByUser.Error(),
 		calling: siptest.Script{Refer: siptest.Refer{Silent: true}},
 		status:  "INVITE 180 Ringing, INVITE 200 OK, REFER 408 Request Timeout, INVITE 180 Ringing, INVITE 200 OK"},
-	{name: "refer-refused-before-is-not-tried-again", flow: Refer, spec: byRefer, cfg: fallback, hangUp: 20 * time.Second, err: ErrHungUpByUser.Error(),
+	{name: "refer-refused-before-is-not-tried-again", flow: Refer, spec: byRefer, cfg: fallback, hangUp: 20 * time.Second,
+		err:     ErrHungUpByUser.Error(),
 		calling: siptest.Script{Refer: siptest.Refer{Status: 603}},
 		during: func(t *testing.T, r *rig, p *phones, c *Call) {
 			time.Sleep(5 * time.Second)
@@ -306,7 +325,8 @@ var bridgeCases = []bridgeCase{
 				t.Error(err)
 			}
 		}},
-	{name: "client-hangs-up-while-called-rings", called: siptest.Script{NeverAnswer: true}, hangUp: 5 * time.Second, err: ErrHungUpByUser.Error()},
+	{name: "client-hangs-up-while-called-rings", called: siptest.Script{NeverAnswer: true}, hangUp: 5 * time.Second,
+		err: ErrHungUpByUser.Error()},
 }
 
 func byRefer(s *Spec) { s.Method = MethodRefer }

@@ -144,12 +144,14 @@ func TestBridgedCallOverIPv6(t *testing.T) {
 				}
 				p.b.send(p.b.response(p.b.invite, 200, p.b.contact()+sdpHeader, sdp(family+" 2001:db8::3", 5000)))
 				m := p.a.expect("INVITE")
-				if body := string(m.Body()); !strings.Contains(body, " IN IP6 2001:db8::1\r\n") || !strings.Contains(body, "c=IN "+family+" 2001:db8::3\r\n") {
+				if body := string(m.Body()); !strings.Contains(body, " IN IP6 2001:db8::1\r\n") ||
+					!strings.Contains(body, "c=IN "+family+" 2001:db8::3\r\n") {
 					t.Errorf("A was offered\n%s", body)
 				}
 				p.a.send(p.a.response(m, 200, p.a.contact()+sdpHeader, sdp("IP6 2001:db8::2", 4001)))
 				p.a.expect("ACK")
-				if body := string(p.b.expect("ACK").Body()); !strings.Contains(body, " IN "+family+" "+ours+"\r\n") || !strings.Contains(body, "c=IN IP6 2001:db8::2\r\n") {
+				if body := string(p.b.expect("ACK").Body()); !strings.Contains(body, " IN "+family+" "+ours+"\r\n") ||
+					!strings.Contains(body, "c=IN IP6 2001:db8::2\r\n") {
 					t.Errorf("B was answered\n%s", body)
 				}
 				synctest.Wait()
@@ -267,7 +269,8 @@ func TestIPv6TortureMessages(t *testing.T) {
 					m := listener.read(time.Second)
 					if m == nil || m.Code() != c.code {
 						t.Errorf("by UDP from %s: %s, want %d (%s)", from, show(m), c.code, c.why)
-					} else if via := string(m.Get(wire.Via)); strings.HasPrefix(from, "[") && strings.Contains(c.name, "good") && strings.Contains(via, "received") {
+					} else if via := string(m.Get(wire.Via)); strings.HasPrefix(from, "[") && strings.Contains(c.name, "good") &&
+						strings.Contains(via, "received") {
 						t.Errorf("Via: %s, though it came from there", via)
 					}
 				}
@@ -307,7 +310,8 @@ func TestSocketsOfBothFamilies(t *testing.T) {
 	}
 	defer res.Close()
 	start := func() (*Switchboard, func()) {
-		sw, err := New(Config{Listen: []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0", "udp:[::1]:0", "tcp:[::1]:0"}, Resolver: res}, slog.New(slog.DiscardHandler))
+		sw, err := New(Config{Listen: []string{"udp:127.0.0.1:0", "tcp:127.0.0.1:0", "udp:[::1]:0", "tcp:[::1]:0"}, Resolver: res},
+			slog.New(slog.DiscardHandler))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -131,7 +131,8 @@ func TestCalledInsistsOnReliableProvisionalResponses(t *testing.T) {
 		p.a.ok(m, "", sdpOf(4001))
 		p.a.expect("ACK")
 		prack := p.b.expect("PRACK")
-		if got := string(prack.Get(wire.RAck)); got != fmt.Sprintf("7 %d INVITE", p.b.invite.Seq()) || !strings.Contains(string(prack.Body()), "m=audio 4001") {
+		if got := string(prack.Get(wire.RAck)); got != fmt.Sprintf("7 %d INVITE", p.b.invite.Seq()) || !strings.Contains(string(prack.Body()),
+			"m=audio 4001") {
 			t.Errorf("PRACK of %s with\n%s", got, prack.Body())
 		}
 		again := p.b.expect("PRACK") // nobody answered it
@@ -224,7 +225,8 @@ func TestAttendedTransferNamesTheDialogThatTheThirdPhoneHas(t *testing.T) {
 				"<sip:203@10.0.0.4?Replaces=" + dialog(second.b.invite, phoneTag, ourTag(second.b)) + ">"},
 			{"<sip:200@sipx.test?Replaces=" + dialog(second.a.invite, phoneTag, ourTag(second.a)) + "&Require=replaces>",
 				"<sip:203@10.0.0.4?Replaces=" + dialog(second.b.invite, phoneTag, ourTag(second.b)) + "&Require=replaces>"},
-			{"<sip:203@sipx.test?Replaces=nobody%40x%3Bto-tag%3D1%3Bfrom-tag%3D2>", "<sip:203@sipx.test?Replaces=nobody%40x%3Bto-tag%3D1%3Bfrom-tag%3D2>"},
+			{"<sip:203@sipx.test?Replaces=nobody%40x%3Bto-tag%3D1%3Bfrom-tag%3D2>",
+				"<sip:203@sipx.test?Replaces=nobody%40x%3Bto-tag%3D1%3Bfrom-tag%3D2>"},
 			{"<sip:203@sipx.test?Replaces=" + dialog(p.b.invite, ourTag(second.a), phoneTag) + ">", // the Call-ID of another dialog
 				"<sip:203@sipx.test?Replaces=" + dialog(p.b.invite, ourTag(second.a), phoneTag) + ">"},
 			{"<sip:203@sipx.test?Replaces=%zz>", "<sip:203@sipx.test?Replaces=%zz>"},

@@ -163,7 +163,8 @@ func TestATimerTakesAnyTime(t *testing.T) {
 		var s shard
 		s.init(new(transport.Faults))
 		for _, c := range []struct{ want, d time.Duration }{
-			{t1, -1 << 63}, {t1, -1}, {t1, 0}, {t1, 1}, {t1, t1}, {t1, 2*t1 - 1}, {2 * t1, 2 * t1}, {4 * t1, 3 * time.Second}, {tEnd, tEnd}, {tEnd, tEnd + 1}, {tLate, 1<<63 - 1},
+			{t1, -1 << 63}, {t1, -1}, {t1, 0}, {t1, 1}, {t1, t1}, {t1, 2*t1 - 1}, {2 * t1, 2 * t1}, {4 * t1, 3 * time.Second}, {tEnd, tEnd},
+			{tEnd, tEnd + 1}, {tLate, 1<<63 - 1},
 		} {
 			var tm timer
 			s.mu.Lock()

@@ -101,7 +101,8 @@ func TestAReferDoesNotWaitForThePhoneOfAnotherCall(t *testing.T) {
 			}}
 			r.sw.startLater(tx, nil, referLead)
 		}
-		r.sw.startLater(&clientTx{id: 20, method: "REFER", path: transport.Path{Link: timedLink{at: sent}}, onEvent: func(event) {}}, nil, referLead)
+		r.sw.startLater(&clientTx{id: 20, method: "REFER", path: transport.Path{Link: timedLink{at: sent}}, onEvent: func(event) {}}, nil,
+			referLead)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if d := (<-sent).Sub(began); d > referLead+leadTick {
@@ -137,8 +138,11 @@ func TestAFaultInARequestThatWaitsCostsNoOther(t *testing.T) {
 		defer r.stop()
 		r.faulty = true
 		sent, failed := make(chan time.Time, 1), make(chan error, 1)
-		r.sw.startLater(&clientTx{id: 16, method: "REFER", path: transport.Path{Link: brokenLink{asked: new(bool)}}, onEvent: func(e event) { failed <- e.err }}, nil, referLead)
-		r.sw.startLater(&clientTx{id: 32, method: "REFER", path: transport.Path{Link: timedLink{at: sent}}, onEvent: func(event) {}}, nil, referLead)
+		r.sw.startLater(&clientTx{id: 16, method: "REFER", path: transport.Path{Link: brokenLink{asked: new(bool)}}, onEvent: func(e event) {
+			failed <- e.err
+		}}, nil, referLead)
+		r.sw.startLater(&clientTx{id: 32, method: "REFER", path: transport.Path{Link: timedLink{at: sent}}, onEvent: func(event) {}}, nil,
+			referLead)
 		if err := <-failed; err != transport.ErrFault {
 			t.Errorf("it ended with %v", err)
 		}

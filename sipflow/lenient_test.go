@@ -69,7 +69,8 @@ func TestInboundINVITEWithAFieldThatCannotBeReadIsTaken(t *testing.T) {
 			p.rawPhone.send(within(res, "BYE", 2, line, ""))
 			p.final("BYE", 200)
 			for _, q := range p.rig.net.Packets() {
-				if s := string(q.Data); q.From.String() == ourAddr && (strings.Contains(s, "Phone 1.0") || strings.Contains(s, "P-Vendor") || strings.Contains(s, "X/Stat")) {
+				if s := string(q.Data); q.From.String() == ourAddr && (strings.Contains(s, "Phone 1.0") || strings.Contains(s, "P-Vendor") ||
+					strings.Contains(s, "X/Stat")) {
 					t.Errorf("%q goes on:\n%s", line, s)
 				}
 			}
@@ -84,10 +85,12 @@ func TestAViaIsReadHoweverItIsWritten(t *testing.T) {
 		r := newRig(t, n, phoneAddr)
 		defer r.stop()
 		sender, listener := rawUDP(t, n, "10.0.0.66:4711"), rawUDP(t, n, "10.0.0.66:5066")
-		for _, via := range []string{"phone.lan : 5066;branch=z9hG4bKs", "phone.lan\t:\t5066 ; branch = z9hG4bKs", "[2001:db8::1] : 5066;branch=z9hG4bKs", "10.0.0.66 :5066;branch=z9hG4bKs;",
+		for _, via := range []string{"phone.lan : 5066;branch=z9hG4bKs", "phone.lan\t:\t5066 ; branch = z9hG4bKs",
+			"[2001:db8::1] : 5066;branch=z9hG4bKs", "10.0.0.66 :5066;branch=z9hG4bKs;",
 			"phone.lan: 5066;branch=z9hG4bKs ; ", "10.0.0.66:5066;branch=z9hG4bKs;, SIP/2.0/UDP 10.0.0.9;branch=z9hG4bKt;"} {
 			sender.send(stranger("OPTIONS", "", "phone.lan:5066;branch=z9hG4bKs;rport", via))
-			if m := listener.read(time.Second); m == nil || m.Code() != 200 || !strings.Contains(string(m.Get(wire.Via)), strings.TrimRight(strings.Split(via, ",")[0], "; ")) {
+			if m := listener.read(time.Second); m == nil || m.Code() != 200 || !strings.Contains(string(m.Get(wire.Via)),
+				strings.TrimRight(strings.Split(via, ",")[0], "; ")) {
 				t.Errorf("Via %s: its port got %s", via, show(m))
 			}
 			sender.send(stranger("OPTIONS", "", "phone.lan:5066;branch=z9hG4bKs;rport", strings.Replace(via, ";", ";rport;", 1)))
@@ -142,7 +145,8 @@ func TestAContactIsReadAsItIsMeant(t *testing.T) {
 		})
 	}
 	// What leads nowhere, or to somebody else, is none.
-	for _, contact := range []string{"<sip:a@>", "John <http://x>", "<sip:a@b@c d>", "sip:x@10.0.0.2 <y>", "<sip:a b", "<sip:a@[::1>", "John Doe", ", , <>"} {
+	for _, contact := range []string{"<sip:a@>", "John <http://x>", "<sip:a@b@c d>", "sip:x@10.0.0.2 <y>", "<sip:a b", "<sip:a@[::1>",
+		"John Doe", ", , <>"} {
 		inboundRaw(t, func(context.Context, *Incoming) error { t.Errorf("%s is taken", contact); return nil }, func(t *testing.T, p *rawInbound) {
 			p.rawPhone.send(rawInvite("Contact: <sip:201@10.0.0.2:5060>", "Contact: "+contact))
 			p.next(400)

@@ -44,7 +44,11 @@ func linesWith(log *syncBuffer, part string) (found []string) {
 func tried(r *rig, n int, of func(i int) Spec) (placed int, refused *LimitError) {
 	r.t.Helper()
 	for i := range n {
-		c, err := r.sw.Place(r.t.Context(), of(i), func(ctx context.Context, c *Call) error { c.placed(nil); <-ctx.Done(); return ErrHungUpByUser })
+		c, err := r.sw.Place(r.t.Context(), of(i), func(ctx context.Context, c *Call) error {
+			c.placed(nil)
+			<-ctx.Done()
+			return ErrHungUpByUser
+		})
 		switch {
 		case err == nil && c != nil:
 			placed++

@@ -43,7 +43,8 @@ func TestThatFilesHaveRunOutIsToldALineForMany(t *testing.T) {
 		r.log.b.Store(log)
 		time.Sleep(time.Minute)
 		r.stop()
-		if lines := strings.Count(log.String(), "too many files open"); lines < 2 || lines > 10 || !strings.Contains(log.String(), "LimitNOFILE") {
+		if lines := strings.Count(log.String(), "too many files open"); lines < 2 || lines > 10 || !strings.Contains(log.String(),
+			"LimitNOFILE") {
 			t.Errorf("%d lines in a minute:\n%.2000s", lines, log.String())
 		}
 	})

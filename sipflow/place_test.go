@@ -38,12 +38,13 @@ func TestPlaceWithoutANextHop(t *testing.T) {
 			c.OutboundProxies = append(c.OutboundProxies, "sip:"+proxyAddr+";transport=tcp")
 		}},
 		{name: "no socket reaches it", hop: "[2001:db8::1]:5060", says: "no UDP socket"},
-		{name: "the proxy swallows the connection", hop: phoneAddr + ";transport=tcp", hurry: 5 * time.Second, says: "context deadline exceeded", adjust: func(c *Config) {
-			c.Network.DialTCP = func(ctx context.Context, addr string) (net.Conn, error) {
-				<-ctx.Done()
-				return nil, context.Cause(ctx)
-			}
-		}},
+		{name: "the proxy swallows the connection", hop: phoneAddr + ";transport=tcp", hurry: 5 * time.Second, says: "context deadline exceeded",
+			adjust: func(c *Config) {
+				c.Network.DialTCP = func(ctx context.Context, addr string) (net.Conn, error) {
+					<-ctx.Done()
+					return nil, context.Cause(ctx)
+				}
+			}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -350,7 +351,8 @@ func TestNoHopIsLeft(t *testing.T) {
 		busy.send(busy.response(busy.expect("INVITE"), 503, "", ""))
 		busy.expect("ACK")
 		<-c.Done()
-		if err := c.Err(); err == nil || !strings.Contains(err.Error(), "503 Service Unavailable") || !strings.Contains(err.Error(), "refused") || strings.Contains(err.Error(), "%!") {
+		if err := c.Err(); err == nil || !strings.Contains(err.Error(), "503 Service Unavailable") || !strings.Contains(err.Error(), "refused") ||
+			strings.Contains(err.Error(), "%!") {
 			t.Errorf("ended with %v", err)
 		}
 		r.empty()

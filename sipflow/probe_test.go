@@ -21,16 +21,20 @@ func TestAProbeTellsWhetherAUserIsTaken(t *testing.T) {
 		probe Probe
 		want  Found
 	}{
-		{"right", Probe{"REGISTER", "sipx.test", Account{address, Credentials{Username: "201", Password: "secret"}}}, Found{Code: 200, Reason: "OK", Realm: "sipx.test", Bindings: 1}},
+		{"right", Probe{"REGISTER", "sipx.test", Account{address, Credentials{Username: "201", Password: "secret"}}},
+			Found{Code: 200, Reason: "OK", Realm: "sipx.test", Bindings: 1}},
 		{"wrong password", Probe{"REGISTER", "sipx.test", Account{address, Credentials{Username: "201", Password: "wrong"}}},
 			Found{Code: 401, Reason: "Unauthorized", Realm: "sipx.test", Denied: "it refuses the SIP password"}},
 		{"no password", Probe{"REGISTER", "sipx.test", Account{address, Credentials{Username: "201"}}},
 			Found{Code: 401, Reason: "Unauthorized", Realm: "sipx.test", Denied: "no SIP password is stored for the user: add sip-password to it"}},
-		{"another's name", Probe{"REGISTER", "sipx.test", Account{address, Credentials{Username: "202", Password: "other"}}}, Found{Code: 403, Reason: "Forbidden", Realm: "sipx.test"}},
-		{"no phone", Probe{"REGISTER", "sipx.test", Account{"202@sipx.test", Credentials{Username: "202", Password: "other"}}}, Found{Code: 200, Reason: "OK", Realm: "sipx.test"}},
+		{"another's name", Probe{"REGISTER", "sipx.test", Account{address, Credentials{Username: "202", Password: "other"}}},
+			Found{Code: 403, Reason: "Forbidden", Realm: "sipx.test"}},
+		{"no phone", Probe{"REGISTER", "sipx.test", Account{"202@sipx.test", Credentials{Username: "202", Password: "other"}}},
+			Found{Code: 200, Reason: "OK", Realm: "sipx.test"}},
 		{"the server itself", Probe{Method: "OPTIONS"}, Found{Code: 200, Reason: "OK"}},
 		{"the domain", Probe{Method: "OPTIONS", Domain: "sipx.test"}, Found{Code: 200, Reason: "OK"}},
-		{"another domain", Probe{Method: "OPTIONS", Domain: "sipx.tset"}, Found{Code: 407, Reason: "Proxy Authentication Required", Realm: "sipx.test"}},
+		{"another domain", Probe{Method: "OPTIONS", Domain: "sipx.tset"}, Found{Code: 407, Reason: "Proxy Authentication Required",
+			Realm: "sipx.test"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -50,7 +54,8 @@ func TestAProbeTellsWhetherAUserIsTaken(t *testing.T) {
 					t.Errorf("%+v\nwant %+v", got, tt.want)
 				}
 				for _, p := range n.Packets() {
-					if text := string(p.Data); p.Method() == "REGISTER" && p.Status() == 0 && (strings.Contains(text, "\r\nContact:") || strings.Contains(text, "\r\nExpires:")) {
+					if text := string(p.Data); p.Method() == "REGISTER" && p.Status() == 0 && (strings.Contains(text, "\r\nContact:") ||
+						strings.Contains(text, "\r\nExpires:")) {
 						t.Errorf("it would change what is registered:\n%s", text)
 					}
 				}
@@ -65,7 +70,9 @@ func TestHealthChecksAreOfAUser(t *testing.T) {
 	for _, password := range []string{"secret", "wrong"} {
 		synctest.Test(t, func(t *testing.T) {
 			n := siptest.NewNetwork()
-			server := n.Phone("201", proxyAddr, siptest.Script{Challenge: asking(func(c *siptest.Challenge) { c.Methods, c.Status, c.User = []sip.RequestMethod{sip.OPTIONS}, 401, "201" })})
+			server := n.Phone("201", proxyAddr, siptest.Script{Challenge: asking(func(c *siptest.Challenge) {
+				c.Methods, c.Status, c.User = []sip.RequestMethod{sip.OPTIONS}, 401, "201"
+			})})
 			defer server.Close()
 			log := new(syncBuffer)
 			r := newRig(t, n, proxyAddr, func(c *Config) {

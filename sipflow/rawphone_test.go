@@ -139,7 +139,8 @@ func (p *rawPhone) response(m *wire.Message, code int, header, body string) stri
 	if len(wire.Tag([]byte(to))) == 0 && code > 100 {
 		to += ";tag=" + phoneTag
 	}
-	return fmt.Sprintf("SIP/2.0 %d %s\r\nVia: %s\r\nFrom: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %s\r\n%sContent-Length: %d\r\n\r\n%s", code, wire.Phrase(code),
+	return fmt.Sprintf("SIP/2.0 %d %s\r\nVia: %s\r\nFrom: %s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %s\r\n%sContent-Length: %d\r\n\r\n%s", code,
+		wire.Phrase(code),
 		m.Get(wire.Via), m.Get(wire.From), to, m.Get(wire.CallID), m.Get(wire.CSeq), header, len(body), body)
 }
 
@@ -173,13 +174,16 @@ func (p *rawPhone) answerAndAccept() {
 // of what is put for what.
 func (p *rawPhone) inDialog(method string, seq int, header, body string, replace ...string) string {
 	return strings.NewReplacer(replace...).Replace(fmt.Sprintf(
-		"%s sip:callcontroller@10.0.0.1:5060 SIP/2.0\r\nVia: %s;branch=z9hG4bK%s%d;rport\r\nFrom: %s;tag=%s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: %d %s\r\n%s%sContent-Length: %d\r\n\r\n%s",
-		method, p.via, method, seq, p.invite.Get(wire.To), phoneTag, p.invite.Get(wire.From), p.invite.Get(wire.CallID), seq, method, p.contact(), header, len(body), body))
+		"%s sip:callcontroller@10.0.0.1:5060 SIP/2.0\r\nVia: %s;branch=z9hG4bK%s%d;rport\r\nFrom: %s;tag=%s\r\nTo: %s\r\nCall-ID: %s\r\nCSeq: "+
+			"%d %s\r\n%s%sContent-Length: %d\r\n\r\n%s",
+		method, p.via, method, seq, p.invite.Get(wire.To), phoneTag, p.invite.Get(wire.From), p.invite.Get(wire.CallID), seq, method, p.contact(),
+		header, len(body), body))
 }
 
 // notify renders a NOTIFY of the REFER's subscription.
 func (p *rawPhone) notify(seq int, line, state string, replace ...string) string {
-	return p.inDialog("NOTIFY", seq, "Event: refer\r\nSubscription-State: "+state+"\r\nContent-Type: message/sipfrag\r\n", "SIP/2.0 "+line+"\r\n", replace...)
+	return p.inDialog("NOTIFY", seq, "Event: refer\r\nSubscription-State: "+state+"\r\nContent-Type: message/sipfrag\r\n",
+		"SIP/2.0 "+line+"\r\n", replace...)
 }
 
 // ask sends a request and returns its response, nil when none comes. Requests

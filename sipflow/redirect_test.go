@@ -42,18 +42,21 @@ func untouched(t *testing.T, ph *siptest.Phone) {
 
 // Phones that forward their calls, message by message (RFC 3261 §8.1.3.4).
 var redirectCases = []bridgeCase{
-	{name: "redirect-of-called-is-followed", called: siptest.Script{Status: 302, RedirectTo: `"Bob" <sip:203@sipx.test;user=phone;method=BYE?Subject=evil&Route=x>;q=0.7`},
-		third: &siptest.Script{Ring: time.Second}, spec: forwarding, hangUp: time.Minute, err: ErrHungUpByUser.Error(),
+	{name: "redirect-of-called-is-followed",
+		called: siptest.Script{Status: 302, RedirectTo: `"Bob" <sip:203@sipx.test;user=phone;method=BYE?Subject=evil&Route=x>;q=0.7`},
+		third:  &siptest.Script{Ring: time.Second}, spec: forwarding, hangUp: time.Minute, err: ErrHungUpByUser.Error(),
 		during: after(5*time.Second, func(t *testing.T, _ *rig, p *phones, _ *Call) {
 			if got := p.third.Requests("INVITE")[0].Recipient.String(); strings.Contains(got, "evil") || strings.Contains(got, "BYE") {
 				t.Errorf("INVITE %s", got)
 			}
 		})},
-	{name: "redirect-of-calling-is-followed", calling: to203(), third: &siptest.Script{}, spec: forwarding, hangUp: time.Minute, err: ErrHungUpByUser.Error()},
+	{name: "redirect-of-calling-is-followed", calling: to203(), third: &siptest.Script{}, spec: forwarding, hangUp: time.Minute,
+		err: ErrHungUpByUser.Error()},
 	{name: "redirect-of-calling-is-followed-by-refer", calling: to203(), third: &siptest.Script{}, flow: Refer,
 		spec:   func(s *Spec) { forwarding(s); byRefer(s) },
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
-	{name: "redirect-through-challenging-proxy", called: to203(), third: &siptest.Script{}, challenge: true, spec: forwarding, hangUp: time.Minute, err: ErrHungUpByUser.Error()},
+	{name: "redirect-through-challenging-proxy", called: to203(), third: &siptest.Script{}, challenge: true, spec: forwarding,
+		hangUp: time.Minute, err: ErrHungUpByUser.Error()},
 	{name: "redirect-is-not-followed-unasked", called: to203(), third: &siptest.Script{}, err: "302",
 		during: after(time.Minute, func(t *testing.T, _ *rig, p *phones, _ *Call) { untouched(t, p.third) })},
 	{name: "redirect-is-followed-for-everybody", called: to203(), third: &siptest.Script{}, cfg: func(c *Config) { c.FollowRedirects = true },
@@ -68,15 +71,21 @@ var redirectCases = []bridgeCase{
 	{name: "redirect-of-calling-to-forbidden", calling: to203(), third: &siptest.Script{}, flow: Refer, cfg: deny("203"), err: "302",
 		spec: func(s *Spec) { forwarding(s); byRefer(s) }, status: "INVITE 180 Ringing, INVITE 302 Moved Temporarily",
 		during: after(time.Minute, func(t *testing.T, _ *rig, p *phones, _ *Call) { untouched(t, p.third) })},
-	{name: "redirect-prefers-the-highest-q", called: siptest.Script{Status: 300, RedirectTo: "<sip:204@sipx.test>;q=0.2, <mailto:x@y>, <sip:205@sipx.test>;q=0.9, <sip:203@sipx.test>;q=0.5"},
+	{name: "redirect-prefers-the-highest-q",
+		called: siptest.Script{Status: 300, RedirectTo: "<sip:204@sipx.test>;q=0.2, <mailto:x@y>, <sip:205@sipx.test>;q=0.9, " +
+			"<sip:203@sipx.test>;q=0.5"},
 		third: &siptest.Script{}, spec: forwarding, cfg: deny("204"), hangUp: time.Minute, err: ErrHungUpByUser.Error()},
-	{name: "redirect-to-a-phone-that-declines", called: siptest.Script{Status: 302, RedirectTo: "<sip:203@sipx.test>, <sip:202@sipx.test;x=1>"},
-		third: &siptest.Script{Status: 603}, spec: forwarding, err: "603"},
-	{name: "redirect-to-ourselves", called: siptest.Script{Status: 302, RedirectTo: "<sip:201@" + ourAddr + ">, <sip:201@127.0.0.1:5080>"}, spec: forwarding, err: "302"},
+	{name: "redirect-to-a-phone-that-declines",
+		called: siptest.Script{Status: 302, RedirectTo: "<sip:203@sipx.test>, <sip:202@sipx.test;x=1>"},
+		third:  &siptest.Script{Status: 603}, spec: forwarding, err: "603"},
+	{name: "redirect-to-ourselves", called: siptest.Script{Status: 302, RedirectTo: "<sip:201@" + ourAddr + ">, <sip:201@127.0.0.1:5080>"},
+		spec: forwarding, err: "302"},
 	{name: "redirect-without-contact", called: siptest.Script{Status: 302}, spec: forwarding, err: "302"},
-	{name: "redirect-to-a-proxy-of-its-choice", called: siptest.Script{Status: 305, RedirectTo: "<sip:203@sipx.test>"}, third: &siptest.Script{}, spec: forwarding, err: "305"},
-	{name: "redirect-of-a-transfer-target", called: siptest.Script{}, third: &siptest.Script{Status: 302, RedirectTo: "<sip:201@sipx.test;line=2>"},
-		spec: forwarding, during: after(5*time.Second, transfer203), hangUp: 20 * time.Second, err: ErrHungUpByUser.Error()},
+	{name: "redirect-to-a-proxy-of-its-choice", called: siptest.Script{Status: 305, RedirectTo: "<sip:203@sipx.test>"},
+		third: &siptest.Script{}, spec: forwarding, err: "305"},
+	{name: "redirect-of-a-transfer-target", called: siptest.Script{},
+		third: &siptest.Script{Status: 302, RedirectTo: "<sip:201@sipx.test;line=2>"},
+		spec:  forwarding, during: after(5*time.Second, transfer203), hangUp: 20 * time.Second, err: ErrHungUpByUser.Error()},
 	{name: "refer-by-a-phone-to-forbidden", cfg: deny("203"), hangUp: 20 * time.Second, err: ErrHungUpByUser.Error(),
 		during: after(5*time.Second, func(t *testing.T, _ *rig, p *phones, _ *Call) {
 			do(t, p.calling, 603, siptest.Action{Method: "REFER", Header: []sip.Header{sip.NewHeader("Refer-To", "<sip:203@sipx.test>"),
@@ -257,7 +266,8 @@ func TestOfAContactOnlyWhomToCallIsTaken(t *testing.T) {
 		"<urn:service:sos>":                "",
 		"callto:0900, <sip:203@sipx.test>": "sip:203@sipx.test",
 	} {
-		m, err := wire.Parse([]byte("SIP/2.0 302 Moved\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a>\r\nTo: <sip:b>\r\nCall-ID: x\r\nCSeq: 1 INVITE\r\nContact: " + contact + "\r\n\r\n"))
+		m, err := wire.Parse([]byte("SIP/2.0 302 Moved\r\nVia: SIP/2.0/UDP h\r\nFrom: <sip:a>\r\nTo: <sip:b>\r\nCall-ID: x\r\nCSeq: 1 " +
+			"INVITE\r\nContact: " + contact + "\r\n\r\n"))
 		if err != nil {
 			t.Fatal(err)
 		}

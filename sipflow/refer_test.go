@@ -35,7 +35,8 @@ func notify(after time.Duration, line, state string) siptest.Notify {
 
 const overWith = "terminated;reason=noresource"
 
-var challenged = siptest.Challenge{Methods: []sip.RequestMethod{"INVITE", "REFER", "BYE"}, Realm: "sipx.test", User: "200", Password: "secret"}
+var challenged = siptest.Challenge{Methods: []sip.RequestMethod{"INVITE", "REFER", "BYE"}, Realm: "sipx.test", User: "200",
+	Password: "secret"}
 
 func asking(f func(*siptest.Challenge)) siptest.Challenge {
 	c := challenged
@@ -47,31 +48,41 @@ var scenarios = []scenario{
 	{name: "connected", script: siptest.Script{Trying: true, Ring: 2 * time.Second},
 		status: "INVITE 100 Trying, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
 	{name: "connected-through-challenging-proxy", proxied: true, script: siptest.Script{Ring: 2 * time.Second},
-		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, " +
+			"NOTIFY 200 OK"},
 	{name: "every-request-challenged", script: siptest.Script{Challenge: challenged},
-		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, " +
+			"NOTIFY 200 OK"},
 	{name: "challenged-401", script: siptest.Script{Challenge: asking(func(c *siptest.Challenge) { c.Status = 401 })},
 		status: "INVITE 401 Unauthorized, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
-	{name: "challenged-sha256-first", script: siptest.Script{Challenge: asking(func(c *siptest.Challenge) { c.Algorithms = []string{"SHA-512-256", "SHA-256", "MD5"} })},
-		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+	{name: "challenged-sha256-first", script: siptest.Script{Challenge: asking(func(c *siptest.Challenge) {
+		c.Algorithms = []string{"SHA-512-256", "SHA-256", "MD5"}
+	})},
+		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, " +
+			"NOTIFY 200 OK"},
 	{name: "challenged-stored-md5-hash", spec: func(s *Spec) {
 		s.Credentials = Credentials{Username: "200", HA1: "977114da62a9ab5a02d4c5568336278e"}
 	}, script: siptest.Script{Challenge: asking(func(c *siptest.Challenge) { c.Algorithms = []string{"SHA-256", "MD5"} })},
-		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, " +
+			"NOTIFY 200 OK"},
 	{name: "challenged-without-qop", script: siptest.Script{Challenge: asking(func(c *siptest.Challenge) { c.NoQOP = true })},
-		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, " +
+			"NOTIFY 200 OK"},
 	{name: "challenged-stale-once", script: siptest.Script{Challenge: asking(func(c *siptest.Challenge) {
 		c.StaleOnce, c.Methods = true, []sip.RequestMethod{"INVITE"}
 	})},
-		status: "INVITE 407 Proxy Authentication Required, INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+		status: "INVITE 407 Proxy Authentication Required, INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, " +
+			"NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
 	{name: "challenged-two-realms", script: siptest.Script{Challenge: asking(func(c *siptest.Challenge) {
 		c.Extra, c.Methods = []string{`Digest realm="elsewhere", nonce="x1", qop="auth"`}, []sip.RequestMethod{"INVITE"}
 	})},
-		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, " +
+			"NOTIFY 200 OK"},
 	{name: "challenged-foreign-realm", script: siptest.Script{Challenge: asking(func(c *siptest.Challenge) { c.Realm = "evil.example" })},
 		status: "INVITE 407 Proxy Authentication Required, INVITE 403 Forbidden", err: "407"},
 	{name: "credentials-refused", script: siptest.Script{Challenge: asking(func(c *siptest.Challenge) { c.Always = true })},
-		status: "INVITE 407 Proxy Authentication Required, INVITE 407 Proxy Authentication Required, INVITE 407 Proxy Authentication Required, INVITE 403 Forbidden", err: "407"},
+		status: "INVITE 407 Proxy Authentication Required, INVITE 407 Proxy Authentication Required, INVITE 407 Proxy Authentication " +
+			"Required, INVITE 403 Forbidden", err: "407"},
 
 	{name: "record-routed-contact-with-params", script: siptest.Script{Refer: siptest.Refer{NoNotify: true},
 		RecordRoute: []string{"<sip:10.0.0.2:5060;lr;x=1>", "<sip:10.0.0.2:5060;r2=on;lr>"},
@@ -113,7 +124,8 @@ var scenarios = []scenario{
 	{name: "linphone-declined-and-left-active", script: siptest.LinphoneDeclined(),
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 603 Decline", err: "603"},
 	{name: "called-answers-and-is-left-active", cfg: func(c *Config) { c.HangUpOn = Outcome },
-		script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{notify(0, "180 Ringing", ""), notify(time.Second, "200 OK", "active")}}},
+		script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{notify(0, "180 Ringing", ""),
+			notify(time.Second, "200 OK", "active")}}},
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 180 Ringing, NOTIFY 200 OK"},
 	{name: "called-is-queued", script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{
 		notify(0, "100 Trying", ""), notify(time.Second, "182 Queued", ""), notify(4*time.Second, "200 OK", overWith)}}},
@@ -154,7 +166,8 @@ var scenarios = []scenario{
 
 	{name: "calling-hangs-up-at-once", script: siptest.Script{HangUpAfter: time.Millisecond, Refer: siptest.Refer{Silent: true}},
 		status: "INVITE 180 Ringing, INVITE 200 OK", err: ErrHungUp.Error()},
-	{name: "calling-hangs-up-as-it-is-referred", script: siptest.Script{HangUpAfter: referLead + time.Millisecond, Refer: siptest.Refer{Silent: true}},
+	{name: "calling-hangs-up-as-it-is-referred", script: siptest.Script{HangUpAfter: referLead + time.Millisecond,
+		Refer: siptest.Refer{Silent: true}},
 		status: "INVITE 180 Ringing, INVITE 200 OK", err: ErrHungUp.Error()},
 	{name: "calling-hangs-up-while-called-rings", cfg: func(c *Config) { c.HangUpOn = Outcome },
 		script: siptest.Script{HangUpAfter: 2 * time.Second, Refer: siptest.Refer{Notify: []siptest.Notify{
@@ -188,15 +201,17 @@ var scenarios = []scenario{
 
 	{name: "replaced-while-ringing", script: siptest.Script{Ring: 8 * time.Second},
 		during: func(r *rig) { time.Sleep(3 * time.Second); r.place(spec()) },
-		status: "INVITE 180 Ringing, INVITE 487 Request Terminated, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK",
-		err:    ErrReplaced.Error()},
+		status: "INVITE 180 Ringing, INVITE 487 Request Terminated, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, " +
+			"NOTIFY 200 OK",
+		err: ErrReplaced.Error()},
 	{name: "placed-again-when-the-refer-is-accepted", cfg: func(c *Config) { c.HangUpOn = Outcome },
 		during: func(r *rig) { time.Sleep(500 * time.Millisecond); r.placeAgain() },
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
 	{name: "placed-again-while-called-rings",
 		during: func(r *rig) { time.Sleep(2 * time.Second); r.placeAgain() },
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
-	{name: "placed-again-after-called-was-busy", script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{notify(0, "486 Busy Here", overWith)}}},
+	{name: "placed-again-after-called-was-busy",
+		script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{notify(0, "486 Busy Here", overWith)}}},
 		during: func(r *rig) { time.Sleep(time.Second); r.placeAgain() },
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 486 Busy Here, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 486 Busy Here", err: "486"},
 	{name: "client-hangs-up-before-called-rings-refer", script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{
@@ -208,11 +223,13 @@ var scenarios = []scenario{
 			}
 		},
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK", err: ErrHungUpByUser.Error()},
-	{name: "replaced-when-answered", cfg: func(c *Config) { c.HangUpOn = Outcome }, script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{
-		notify(0, "100 Trying", ""), notify(9*time.Second, "200 OK", overWith)}}},
+	{name: "replaced-when-answered", cfg: func(c *Config) { c.HangUpOn = Outcome },
+		script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{
+			notify(0, "100 Trying", ""), notify(9*time.Second, "200 OK", overWith)}}},
 		during: func(r *rig) { time.Sleep(6 * time.Second); r.placeAgain() },
-		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 200 OK, NOTIFY 200 OK",
-		err:    ErrReplaced.Error()},
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 200 OK, " +
+			"NOTIFY 200 OK",
+		err: ErrReplaced.Error()},
 
 	{name: "subject-pin-and-forwarding", script: siptest.Script{}, spec: func(s *Spec) {
 		s.Subject, s.ConfPIN, s.ForwardingAllowed = "Call to Bob", "1&2=3 x", true

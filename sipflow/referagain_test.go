@@ -122,8 +122,10 @@ func TestALateEndOfTheFirstReferLeavesTheSecondItsOutcome(t *testing.T) {
 			p.says(200, p.first, notReadyLine, overWith)
 		}
 		p.says(200, second, "486 Busy Here", overWith)
-		if want := "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 503 Service Unavailable, NOTIFY 503 Service Unavailable, NOTIFY 180 Ringing, NOTIFY 486 Busy Here"; r.status() != want &&
-			r.status() != "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 503 Service Unavailable, NOTIFY 180 Ringing, NOTIFY 503 Service Unavailable, NOTIFY 486 Busy Here" {
+		if want := "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 503 Service Unavailable, NOTIFY 503 Service Unavailable, NOTIFY 180 Ringing, " +
+			"NOTIFY 486 Busy Here"; r.status() != want &&
+			r.status() != "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 503 Service Unavailable, NOTIFY 180 Ringing, NOTIFY 503 Service "+
+				"Unavailable, NOTIFY 486 Busy Here" {
 			t.Errorf("status lines: %s", r.status())
 		}
 		if _, err := r.sw.Place(t.Context(), spec(), Refer); errors.Is(err, ErrReferred) {
@@ -211,7 +213,8 @@ func TestACallThatWasNeverReadyIsPlacedAgain(t *testing.T) {
 					n.Phone("202", calledAddr, siptest.Script{Status: 486, Ringing: -1})} {
 					defer p.Close()
 				}
-				proxy := n.Proxy(proxyAddr, siptest.ProxyConfig{Domain: "sipx.test", Users: map[string]string{"200": "secret", "201": "x", "202": "x"}, Open: true,
+				proxy := n.Proxy(proxyAddr, siptest.ProxyConfig{Domain: "sipx.test", Users: map[string]string{"200": "secret", "201": "x", "202": "x"},
+					Open:      true,
 					Locations: map[string]string{"201": "sip:201@" + phoneAddr, "202": "sip:202@" + calledAddr}})
 				defer proxy.Close()
 				r := newRig(t, n, proxyAddr, func(c *Config) { c.Fallback = fallback })

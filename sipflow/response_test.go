@@ -238,13 +238,15 @@ func TestStrangersConnectionsAreNotOpenedElsewhere(t *testing.T) {
 			mu.Lock()
 			last = conn
 			mu.Unlock()
-			fmt.Fprint(conn, stranger(method, "Contact: <sip:s@10.0.0.66>\r\n", "UDP phone.lan:5066", "TCP "+via, "bKs", fmt.Sprint("bK", number), "Call-ID: stranger", fmt.Sprint("Call-ID: ", number)))
+			fmt.Fprint(conn, stranger(method, "Contact: <sip:s@10.0.0.66>\r\n", "UDP phone.lan:5066", "TCP "+via, "bKs", fmt.Sprint("bK", number),
+				"Call-ID: stranger", fmt.Sprint("Call-ID: ", number)))
 			time.Sleep(5 * time.Second)
 		}
 		for method, want := range map[string]string{"OPTIONS": "",
 			"INVITE": "10.0.0.66:5060 10.0.0.66:22 10.0.0.66:5060 10.0.0.66:5061 10.0.0.66:5060 10.0.0.66:6001 10.0.0.66:5060"} {
 			dialled = nil
-			for i, via := range []string{"10.0.0.77:5060", "localhost:22", "10.0.0.66", "[::1]:5061", "10.0.0.1:5060", "10.0.0.66 : 6001", "x:99999"} {
+			for i, via := range []string{"10.0.0.77:5060", "localhost:22", "10.0.0.66", "[::1]:5061", "10.0.0.1:5060", "10.0.0.66 : 6001",
+				"x:99999"} {
 				asks(method, via, i)
 			}
 			mu.Lock()
@@ -311,7 +313,8 @@ func TestARefusalFindsItsCallerThoughStrangersReconnect(t *testing.T) {
 							b := ""
 							for i := range 2 {
 								id := fmt.Sprint(ip, ".", 2*k+i)
-								b += stranger(method, "Contact: <sip:s@10.0.0.66>\r\n", "UDP phone.lan:5066", fmt.Sprintf("TCP %s:%d", ip, 1000+2*k+i), "bKs", "bK"+id, "Call-ID: stranger", "Call-ID: "+id)
+								b += stranger(method, "Contact: <sip:s@10.0.0.66>\r\n", "UDP phone.lan:5066", fmt.Sprintf("TCP %s:%d", ip, 1000+2*k+i), "bKs",
+									"bK"+id, "Call-ID: stranger", "Call-ID: "+id)
 							}
 							fmt.Fprint(conn, b)
 							conn.Close()

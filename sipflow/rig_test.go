@@ -176,7 +176,8 @@ func (r *rig) empty() {
 			r.t.Errorf("shard %d remembers %d ended dialogs and INVITEs", i, n)
 		}
 		if len(s.clients)+len(s.legs)+len(s.husks)+len(s.inbound) != 0 {
-			r.t.Errorf("shard %d keeps %d transactions, %d legs, %d husks, %d inbound INVITEs", i, len(s.clients), len(s.legs), len(s.husks), len(s.inbound))
+			r.t.Errorf("shard %d keeps %d transactions, %d legs, %d husks, %d inbound INVITEs", i, len(s.clients), len(s.legs), len(s.husks),
+				len(s.inbound))
 		}
 		for j := range s.lists {
 			if s.lists[j].head != nil {

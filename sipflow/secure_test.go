@@ -153,7 +153,8 @@ func TestCallOverEncryptedAndWebSocketTransports(t *testing.T) {
 						t.Errorf("%s: %s, want %s", header, got, want)
 					}
 				}
-				if got := s.status(); !strings.HasPrefix(got, "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying") || !strings.HasSuffix(got, "NOTIFY 200 OK") {
+				if got := s.status(); !strings.HasPrefix(got, "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying") ||
+					!strings.HasSuffix(got, "NOTIFY 200 OK") {
 					t.Errorf("recorded %s", got)
 				}
 				s.empty()
@@ -220,21 +221,38 @@ func TestServerIsVerified(t *testing.T) {
 		"client's usage": {cert: func(k, _ *certAuthority) *tls.Certificate {
 			return k.issue(forNames(phoneName), usages([]x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}))
 		}},
-		"lab":                {cfg: func(c *Config) { c.TLS.Unverified = true }, cert: func(_, u *certAuthority) *tls.Certificate { return u.issue(forNames("x.test")) }},
-		"wrong name":         {fails: `is for x.test, not for "phone.test"`, cert: func(k, _ *certAuthority) *tls.Certificate { return k.issue(forNames("x.test")) }},
-		"address by DNS":     {fails: `is for 10.0.0.2, not for "phone.test"`, cert: func(k, _ *certAuthority) *tls.Certificate { return k.issue(forIP("10.0.0.2")) }},
-		"name of an address": {hop: phoneTLS, fails: `is for phone.test, not for "10.0.0.2"`, cert: func(k, _ *certAuthority) *tls.Certificate { return k.issue(forNames(phoneName)) }},
-		"wildcard":           {fails: "SIP takes no wildcards", cert: func(k, _ *certAuthority) *tls.Certificate { return k.issue(forNames("*.test")) }},
-		"a user's":           {fails: "names no domain", cert: func(k, _ *certAuthority) *tls.Certificate { return k.issue(forURIs("sip:bob@phone.test")) }},
-		"another protocol's": {fails: "names no domain", cert: func(k, _ *certAuthority) *tls.Certificate { return k.issue(forURIs("https://phone.test")) }},
+		"lab": {cfg: func(c *Config) { c.TLS.Unverified = true }, cert: func(_, u *certAuthority) *tls.Certificate {
+			return u.issue(forNames("x.test"))
+		}},
+		"wrong name": {fails: `is for x.test, not for "phone.test"`, cert: func(k, _ *certAuthority) *tls.Certificate {
+			return k.issue(forNames("x.test"))
+		}},
+		"address by DNS": {fails: `is for 10.0.0.2, not for "phone.test"`, cert: func(k, _ *certAuthority) *tls.Certificate {
+			return k.issue(forIP("10.0.0.2"))
+		}},
+		"name of an address": {hop: phoneTLS, fails: `is for phone.test, not for "10.0.0.2"`, cert: func(k, _ *certAuthority) *tls.Certificate {
+			return k.issue(forNames(phoneName))
+		}},
+		"wildcard": {fails: "SIP takes no wildcards", cert: func(k, _ *certAuthority) *tls.Certificate {
+			return k.issue(forNames("*.test"))
+		}},
+		"a user's": {fails: "names no domain", cert: func(k, _ *certAuthority) *tls.Certificate {
+			return k.issue(forURIs("sip:bob@phone.test"))
+		}},
+		"another protocol's": {fails: "names no domain", cert: func(k, _ *certAuthority) *tls.Certificate {
+			return k.issue(forURIs("https://phone.test"))
+		}},
 		"expired": {fails: "has expired on", cert: func(k, _ *certAuthority) *tls.Certificate {
 			return k.issue(forNames(phoneName), valid(-2*time.Hour, -time.Hour))
 		}},
 		"of tomorrow": {fails: "is not valid before", cert: func(k, _ *certAuthority) *tls.Certificate {
 			return k.issue(forNames(phoneName), valid(time.Hour, 2*time.Hour))
 		}},
-		"self-signed":       {fails: "self-signed: put it into sip.tls.ca", cert: func(k, _ *certAuthority) *tls.Certificate { return (&certAuthority{t: k.t}).issue(forNames(phoneName)) }},
-		"unknown authority": {fails: "is signed by CN=another authority, which is not a known authority", cert: func(_, u *certAuthority) *tls.Certificate { return u.issue(forNames(phoneName)) }},
+		"self-signed": {fails: "self-signed: put it into sip.tls.ca", cert: func(k, _ *certAuthority) *tls.Certificate {
+			return (&certAuthority{t: k.t}).issue(forNames(phoneName))
+		}},
+		"unknown authority": {fails: "is signed by CN=another authority, which is not a known authority",
+			cert: func(_, u *certAuthority) *tls.Certificate { return u.issue(forNames(phoneName)) }},
 		"code signing": {fails: "incompatible key usage", cert: func(k, _ *certAuthority) *tls.Certificate {
 			return k.issue(forNames(phoneName), usages([]x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}))
 		}},
@@ -258,7 +276,8 @@ func TestServerIsVerified(t *testing.T) {
 					if !errors.Is(err, ErrUnreachable) || !strings.Contains(fmt.Sprint(err), c.fails) {
 						t.Errorf("Place: %v, want %q", err, c.fails)
 					}
-					if why := new(transport.CertificateError); !errors.As(err, &why) || !strings.Contains(why.Error(), c.fails) || strings.Contains(why.Error(), "10.0.0.2:") {
+					if why := new(transport.CertificateError); !errors.As(err, &why) || !strings.Contains(why.Error(), c.fails) ||
+						strings.Contains(why.Error(), "10.0.0.2:") {
 						t.Errorf("the fault of the certificate is %v", why)
 					}
 					if got := p.Requests(); len(got) > 0 {
@@ -286,7 +305,8 @@ func TestConnectionsAreNotSharedBetweenNames(t *testing.T) {
 		p, _ := s.phone("201", "tls", phoneTLS, phoneName, siptest.Script{})
 		defer p.Close()
 		options := func(name string) error {
-			_, err := s.sw.Probe(t.Context(), resolve.Hop{Transport: "tls", Addr: netip.MustParseAddrPort(phoneTLS), Name: name}, Probe{Method: "OPTIONS"})
+			_, err := s.sw.Probe(t.Context(), resolve.Hop{Transport: "tls", Addr: netip.MustParseAddrPort(phoneTLS), Name: name},
+				Probe{Method: "OPTIONS"})
 			return err
 		}
 		if err := errors.Join(options(phoneName), options(phoneName)); err != nil {
@@ -477,7 +497,8 @@ func TestConnectionsWithCallsAreKeptAlive(t *testing.T) {
 // Our certificate is presented to a server that asks; what it says when it does
 // not like it is told.
 func TestServerWantsOurCertificate(t *testing.T) {
-	for name, c := range map[string]struct{ knows, tls12 bool }{"TLS 1.3": {knows: true}, "TLS 1.2": {knows: true, tls12: true}, "refused by TLS 1.3": {}, "refused by TLS 1.2": {tls12: true}} {
+	for name, c := range map[string]struct{ knows, tls12 bool }{"TLS 1.3": {knows: true}, "TLS 1.2": {knows: true, tls12: true},
+		"refused by TLS 1.3": {}, "refused by TLS 1.2": {tls12: true}} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				s := newSecured(t, siptest.NewNetwork(), phoneName+":5061;transport=tls")

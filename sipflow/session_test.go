@@ -27,8 +27,10 @@ func read(t testing.TB, b []byte) *pion.SessionDescription {
 	return &d
 }
 
-const twoStreams = "v=0\r\no=root 1 0 IN IP4 10.0.0.3\r\ns=-\r\ni=info\r\nu=http://x/\r\ne=a@b\r\nc=IN IP4 10.0.0.3\r\nb=AS:64\r\nt=0 0\r\na=group:BUNDLE 1 2\r\na=x-odd\r\n" +
-	"m=audio 5000 RTP/AVP 0 8\r\na=mid:1\r\na=rtpmap:0 PCMU/8000\r\nm=video 5002 RTP/AVP 96\r\nc=IN IP4 10.0.0.4\r\na=mid:2\r\na=rtpmap:96 H264/90000\r\n"
+const twoStreams = "v=0\r\no=root 1 0 IN IP4 10.0.0.3\r\ns=-\r\ni=info\r\nu=http://x/\r\ne=a@b\r\nc=IN IP4 10.0.0.3\r\nb=AS:64\r\nt=0 " +
+	"0\r\na=group:BUNDLE 1 2\r\na=x-odd\r\n" +
+	"m=audio 5000 RTP/AVP 0 8\r\na=mid:1\r\na=rtpmap:0 PCMU/8000\r\nm=video 5002 RTP/AVP 96\r\nc=IN IP4 10.0.0.4\r\na=mid:2\r\na=rtpmap:96 " +
+	"H264/90000\r\n"
 
 func TestDescribeKeepsAllButTheOrigin(t *testing.T) {
 	rest := strings.SplitN(twoStreams, "\r\n", 3)[2]
@@ -165,8 +167,10 @@ func TestTargetThatMoves(t *testing.T) {
 		routes       string
 	}{
 		{"without routes", dialog{target: "sip:a@1", next: "sip:a@1"}, true, "sip:b@2", "sip:b@2", ""},
-		{"behind a loose router", dialog{target: "sip:a@1", next: "sip:p;lr", routes: "Route: <sip:p;lr>\r\n"}, false, "sip:b@2", "sip:p;lr", "Route: <sip:p;lr>\r\n"},
-		{"behind a strict router", dialog{target: "sip:p", next: "sip:p", strict: true, routes: "Route: <sip:q;lr>\r\nRoute: <sip:a@1>\r\n"}, false,
+		{"behind a loose router", dialog{target: "sip:a@1", next: "sip:p;lr", routes: "Route: <sip:p;lr>\r\n"}, false, "sip:b@2", "sip:p;lr",
+			"Route: <sip:p;lr>\r\n"},
+		{"behind a strict router", dialog{target: "sip:p", next: "sip:p", strict: true, routes: "Route: <sip:q;lr>\r\nRoute: <sip:a@1>\r\n"},
+			false,
 			"sip:p", "sip:p", "Route: <sip:q;lr>\r\nRoute: <sip:b@2>\r\n"},
 		{"to where it is", dialog{target: "sip:b@2", next: "sip:b@2"}, false, "sip:b@2", "sip:b@2", ""},
 	} {

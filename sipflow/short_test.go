@@ -26,18 +26,23 @@ func questions(t *testing.T) map[string]string {
 	}
 	const least = " a: SIP/2.0\r\nv:SIP/2.0/u a\r\nf:<a:>\r\nt:<a:>\r\ni:1\r\nCSeq:1 "
 	usual := "OPTIONS sip:a SIP/2.0\r\nv:SIP/2.0/UDP h;branch=z9hG4bK1\r\nf:<sip:a>;tag=1\r\nt:<sip:a>\r\ni:1\r\nCSeq:1 OPTIONS\r\n"
-	for _, method := range []string{"INVITE", "OPTIONS", "BYE", "CANCEL", "REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "PRACK", "UPDATE", "INFO", "X", "x-no-such-method"} {
+	for _, method := range []string{"INVITE", "OPTIONS", "BYE", "CANCEL", "REGISTER", "SUBSCRIBE", "NOTIFY", "MESSAGE", "PRACK", "UPDATE",
+		"INFO", "X", "x-no-such-method"} {
 		all["as short as can be: "+method] = method + least + method + "\r\n\r\n"
 		all["with rport: "+method] = strings.Replace(method+least+method+"\r\n\r\n", "/u a", "/u a;rport", 1)
 		all["without a number: "+method] = method + least + "\r\n\r\n"
 		all["compact "+method] = strings.ReplaceAll(usual, "OPTIONS", method) + "\r\n"
-		all["with a foreign tag: "+method] = strings.ReplaceAll(strings.Replace(usual, "t:<sip:a>", "t:<sip:a>;tag=0123456789abcdef", 1), "OPTIONS", method) + "\r\n"
+		all["with a foreign tag: "+method] = strings.ReplaceAll(strings.Replace(usual, "t:<sip:a>", "t:<sip:a>;tag=0123456789abcdef", 1),
+			"OPTIONS", method) + "\r\n"
 		all["usual "+method] = stranger(method, "")
 	}
-	for _, field := range []string{"v:", "v:x", "f:", "f:<a:>", "t:", "t:<a:>", "i:", "i:x", "CSeq:", "CSeq:1 X", "Record-Route:", "Require:", "Require:x", "l:1", "l:0", "m:", "\x00", ":"} {
+	for _, field := range []string{"v:", "v:x", "f:", "f:<a:>", "t:", "t:<a:>", "i:", "i:x", "CSeq:", "CSeq:1 X", "Record-Route:", "Require:",
+		"Require:x", "l:1", "l:0", "m:", "\x00", ":"} {
 		for _, method := range []string{"OPTIONS", "INVITE"} {
-			all[fmt.Sprintf("%s, many times %q", method, field)] = strings.ReplaceAll(usual, "OPTIONS", method) + strings.Repeat(field+"\r\n", 200) + "\r\n"
-			all[fmt.Sprintf("%s, many times %q before", method, field)] = method + " sip:a SIP/2.0\r\n" + strings.Repeat(field+"\r\n", 60) + usual[strings.Index(usual, "v:"):] + "\r\n"
+			all[fmt.Sprintf("%s, many times %q", method, field)] = strings.ReplaceAll(usual, "OPTIONS", method) + strings.Repeat(field+"\r\n", 200) +
+				"\r\n"
+			all[fmt.Sprintf("%s, many times %q before", method, field)] = method + " sip:a SIP/2.0\r\n" + strings.Repeat(field+"\r\n", 60) +
+				usual[strings.Index(usual, "v:"):] + "\r\n"
 		}
 	}
 	invite := rawInvite()
@@ -123,9 +128,12 @@ func TestShortAnswersSayWhatTheyMust(t *testing.T) {
 		code      int
 		has, not  string
 	}{
-		{"usual", stranger("REGISTER", "User-Agent: a phone of some maker or other/1.0\r\nMax-Forwards: 70\r\n"), 405, "Allow: " + allow, "\r\nv:"},
-		{"short", "X sip:a SIP/2.0\r\nv:SIP/2.0/UDP h;branch=z9hG4bK1\r\nf:<sip:a>;tag=1\r\nt:<sip:a>\r\ni:1\r\nCSeq:1 X\r\n\r\n", 501, "", "Allow"},
-		{"very short", "X a: SIP/2.0\r\nv:SIP/2.0/u a\r\nf:<a:>\r\nt:<a:>\r\ni:1\r\nCSeq:1 X\r\n\r\n", 416, "\r\nv:SIP/2.0/u a;received=10.0.0.66\r\nf:<a:>\r\nt:<a:>;tag=", "Via"},
+		{"usual", stranger("REGISTER", "User-Agent: a phone of some maker or other/1.0\r\nMax-Forwards: 70\r\n"), 405, "Allow: " + allow,
+			"\r\nv:"},
+		{"short", "X sip:a SIP/2.0\r\nv:SIP/2.0/UDP h;branch=z9hG4bK1\r\nf:<sip:a>;tag=1\r\nt:<sip:a>\r\ni:1\r\nCSeq:1 X\r\n\r\n", 501, "",
+			"Allow"},
+		{"very short", "X a: SIP/2.0\r\nv:SIP/2.0/u a\r\nf:<a:>\r\nt:<a:>\r\ni:1\r\nCSeq:1 X\r\n\r\n", 416,
+			"\r\nv:SIP/2.0/u a;received=10.0.0.66\r\nf:<a:>\r\nt:<a:>;tag=", "Via"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			n := siptest.NewNetwork()

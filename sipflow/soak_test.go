@@ -97,7 +97,8 @@ func soak(t *testing.T, random *rand.Rand, calls, pairs int) {
 	n := siptest.NewNetwork()
 	n.Forget = true
 	// The hooks are asked one at a time each, but Late while something is sent.
-	drop, twice, late := rand.New(rand.NewPCG(random.Uint64(), 1)), rand.New(rand.NewPCG(random.Uint64(), 2)), rand.New(rand.NewPCG(random.Uint64(), 3))
+	drop, twice, late := rand.New(rand.NewPCG(random.Uint64(), 1)), rand.New(rand.NewPCG(random.Uint64(), 2)),
+		rand.New(rand.NewPCG(random.Uint64(), 3))
 	n.Drop = func(siptest.Packet) bool { return drop.IntN(100) == 0 }
 	n.Duplicate = func(siptest.Packet) bool { return twice.IntN(100) == 0 }
 	lateLock := make(chan struct{}, 1)
@@ -157,7 +158,9 @@ func soak(t *testing.T, random *rand.Rand, calls, pairs int) {
 		switch random.IntN(4) {
 		case 0:
 			to := Key{s.Key.Agent, user("c"), s.Key.Called}
-			after(30*time.Second, func(ctx context.Context) { r.sw.Transfer(ctx, s.Key, to, user("c"), false) }) //nolint:errcheck // may fail in every way
+			after(30*time.Second, func(ctx context.Context) {
+				r.sw.Transfer(ctx, s.Key, to, user("c"), false)
+			}) //nolint:errcheck // may fail in every way
 		case 1:
 			after(60*time.Second, func(ctx context.Context) { r.sw.HangUp(ctx, s.Key) }) //nolint:errcheck // likewise
 		case 2:

@@ -177,9 +177,12 @@ func TestStatsCountMessages(t *testing.T) {
 		defer stranger.Close()
 		to := netip.MustParseAddrPort(ourAddr)
 		for _, text := range []string{
-			"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK0123456789abcdef\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>;tag=2\r\nCall-ID: x\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
-			"BYE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.66:5060;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>;tag=2\r\nCall-ID: x\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
-			"EVIL sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.66:5060;branch=z9hG4bK2\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: y\r\nCSeq: 1 EVIL\r\nContent-Length: 0\r\n\r\n",
+			"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.1:5060;branch=z9hG4bK0123456789abcdef\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>;tag=2\r\n" +
+				"Call-ID: x\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
+			"BYE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.66:5060;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>;tag=2\r\nCall-ID: " +
+				"x\r\nCSeq: 1 BYE\r\nContent-Length: 0\r\n\r\n",
+			"EVIL sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.66:5060;branch=z9hG4bK2\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: y\r\n" +
+				"CSeq: 1 EVIL\r\nContent-Length: 0\r\n\r\n",
 			"INVITE sip:a@b SIP/2.0\r\nVia: nonsense\r\nCSeq: 1 ACK\r\n\r\n",
 		} {
 			stranger.WriteToUDPAddrPort([]byte(text), to)

@@ -108,15 +108,23 @@ func TestClientCertificates(t *testing.T) {
 		cert    func(known, unknown *certAuthority) *tls.Certificate
 		refused bool
 	}{
-		"none asked":          {auth: tls.NoClientCert},
-		"asked, none shown":   {auth: tls.RequestClientCert},
-		"asked, a good one":   {auth: tls.RequestClientCert, cert: func(k, _ *certAuthority) *tls.Certificate { return k.issue(forNames("a.test")) }},
-		"asked, an unknown":   {auth: tls.RequestClientCert, cert: func(_, u *certAuthority) *tls.Certificate { return u.issue() }, refused: true},
-		"wanted, none shown":  {auth: tls.RequireAnyClientCert, refused: true},
-		"wanted, a good one":  {auth: tls.RequireAnyClientCert, cert: func(k, _ *certAuthority) *tls.Certificate { return k.issue() }},
-		"wanted, an unknown":  {auth: tls.RequireAnyClientCert, cert: func(_, u *certAuthority) *tls.Certificate { return u.issue() }, refused: true},
-		"wanted, an old one":  {auth: tls.RequireAnyClientCert, cert: func(k, _ *certAuthority) *tls.Certificate { return k.issue(valid(-2*time.Hour, -time.Hour)) }, refused: true},
-		"wanted, self-signed": {auth: tls.RequireAnyClientCert, cert: func(k, _ *certAuthority) *tls.Certificate { return (&certAuthority{t: k.t}).issue() }, refused: true},
+		"none asked":        {auth: tls.NoClientCert},
+		"asked, none shown": {auth: tls.RequestClientCert},
+		"asked, a good one": {auth: tls.RequestClientCert, cert: func(k, _ *certAuthority) *tls.Certificate {
+			return k.issue(forNames("a.test"))
+		}},
+		"asked, an unknown": {auth: tls.RequestClientCert, cert: func(_, u *certAuthority) *tls.Certificate { return u.issue() },
+			refused: true},
+		"wanted, none shown": {auth: tls.RequireAnyClientCert, refused: true},
+		"wanted, a good one": {auth: tls.RequireAnyClientCert, cert: func(k, _ *certAuthority) *tls.Certificate { return k.issue() }},
+		"wanted, an unknown": {auth: tls.RequireAnyClientCert, cert: func(_, u *certAuthority) *tls.Certificate { return u.issue() },
+			refused: true},
+		"wanted, an old one": {auth: tls.RequireAnyClientCert, cert: func(k, _ *certAuthority) *tls.Certificate {
+			return k.issue(valid(-2*time.Hour, -time.Hour))
+		}, refused: true},
+		"wanted, self-signed": {auth: tls.RequireAnyClientCert, cert: func(k, _ *certAuthority) *tls.Certificate {
+			return (&certAuthority{t: k.t}).issue()
+		}, refused: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -286,7 +294,8 @@ func TestWebSocketMessages(t *testing.T) {
 		for name, frame := range map[string]struct {
 			kind websocket.MessageType
 			text string
-		}{"text": {websocket.MessageText, options}, "binary": {websocket.MessageBinary, options}, "no Content-Length": {websocket.MessageText, unmeasured}} {
+		}{"text": {websocket.MessageText, options}, "binary": {websocket.MessageBinary, options}, "no Content-Length": {websocket.MessageText,
+			unmeasured}} {
 			if err := conn.Write(t.Context(), frame.kind, []byte(frame.text)); err != nil {
 				t.Fatal(err)
 			}

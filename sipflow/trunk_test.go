@@ -184,7 +184,8 @@ func TestTheLastCallOfATrunkIsEnteredOnce(t *testing.T) {
 		t.Error(err)
 	}
 	var refused *LimitError
-	if err := l.enter(second, false); !errors.As(err, &refused) || refused.Limit != LimitCallsPerTrunk || !refused.OfAgent() || l.trunks["a"] != 1 {
+	if err := l.enter(second, false); !errors.As(err, &refused) || refused.Limit != LimitCallsPerTrunk || !refused.OfAgent() ||
+		l.trunks["a"] != 1 {
 		t.Errorf("%v, %v", err, l.trunks)
 	}
 	if l.leave(first); len(l.trunks) != 0 {

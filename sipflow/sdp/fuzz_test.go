@@ -11,7 +11,8 @@ const twoStreams = "v=0\r\no=root 1 0 IN IP4 10.0.0.3\r\ns=-\r\nc=IN IP4 10.0.0.
 // FuzzHeldAnswer: each stream of an offer has its own in our answer, as long
 // as there is room, and is inactive.
 func FuzzHeldAnswer(f *testing.F) {
-	for _, s := range []string{twoStreams, twoStreams + "a=sendonly\r\n", "", "v=0\nm=audio 1 RTP/AVP 0 8\nm=audio 0 x y", "m=\r\nm=audio\r", "m=a b c \x85 d"} {
+	for _, s := range []string{twoStreams, twoStreams + "a=sendonly\r\n", "", "v=0\nm=audio 1 RTP/AVP 0 8\nm=audio 0 x y", "m=\r\nm=audio\r",
+		"m=a b c \x85 d"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, offer []byte) {

@@ -20,7 +20,8 @@ func FuzzReceive(f *testing.F) {
 			"CSeq: 1 REGISTER\r\nContact: *\r\nExpires: 0\r\nAuthorization: Digest username=\"201\", realm=\"sipx.test\", nonce=\"x\"\r\n\r\n",
 		"CANCEL sip:202@sipx.test SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.8:5060;branch=z9hG4bKa\r\n" + head + "CSeq: 1 CANCEL\r\n\r\n",
 		"SIP/2.0 200 OK\r\nVia: SIP/2.0/UDP 10.0.0.9:5060;branch=z9hG4bK-p1\r\nVia: SIP/2.0/UDP 10.0.0.8\r\n" + head + "CSeq: 1 INVITE\r\n\r\n",
-		"REFER sip:202@10.0.0.3 SIP/2.0\r\nRoute: <sip:10.0.0.9:5060;lr>\r\nVia: SIP/2.0/UDP h\r\n" + head + "CSeq: 9 REFER\r\nRefer-To: <\r\n\r\n",
+		"REFER sip:202@10.0.0.3 SIP/2.0\r\nRoute: <sip:10.0.0.9:5060;lr>\r\nVia: SIP/2.0/UDP h\r\n" + head +
+			"CSeq: 9 REFER\r\nRefer-To: <\r\n\r\n",
 	} {
 		f.Add([]byte(s))
 	}

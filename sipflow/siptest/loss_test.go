@@ -59,7 +59,8 @@ func TestReportsStayInOrder(t *testing.T) {
 		if err := p.caller.Call(t.Context(), target); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := p.caller.Do(t.Context(), siptest.Action{Method: sip.REFER, Header: []sip.Header{sip.NewHeader("Refer-To", "<sip:203@10.0.0.4>")}}); err != nil {
+		if _, err := p.caller.Do(t.Context(),
+			siptest.Action{Method: sip.REFER, Header: []sip.Header{sip.NewHeader("Refer-To", "<sip:203@10.0.0.4>")}}); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(5 * time.Second)

@@ -221,8 +221,9 @@ func TestChallenge(t *testing.T) {
 		refused   bool
 		failures  int
 	}{
-		"407 MD5":          {siptest.Challenge{Methods: all, Realm: "sipx.test", Password: "123", User: "201"}, "123", false, 0},
-		"401 SHA-256":      {siptest.Challenge{Methods: all, Status: 401, Algorithms: []string{"SHA-256", "MD5"}, Password: "123", User: "201"}, "123", false, 0},
+		"407 MD5": {siptest.Challenge{Methods: all, Realm: "sipx.test", Password: "123", User: "201"}, "123", false, 0},
+		"401 SHA-256": {siptest.Challenge{Methods: all, Status: 401, Algorithms: []string{"SHA-256", "MD5"}, Password: "123", User: "201"},
+			"123", false, 0},
 		"stale once":       {siptest.Challenge{Methods: all, StaleOnce: true, Password: "123", User: "201"}, "123", false, 0},
 		"without qop":      {siptest.Challenge{Methods: all, NoQOP: true, Password: "123", User: "201"}, "123", false, 0},
 		"wrong password":   {siptest.Challenge{Methods: all, Password: "123", User: "201"}, "124", true, 1},

@@ -53,17 +53,18 @@ func TestAnswersByScript(t *testing.T) {
 }
 
 func TestRequestsGoByTheRecordedRoute(t *testing.T) {
-	inBubble(t, siptest.Script{}, siptest.Script{RecordRoute: []string{"<sip:10.0.0.3:5060;lr>"}, Contact: "<sip:202@192.0.2.1:5060>"}, func(t *testing.T, p *pair) {
-		if err := p.caller.Call(t.Context(), target); err != nil {
-			t.Fatal(err)
-		}
-		p.caller.HangUp()
-		time.Sleep(time.Minute)
-		byes := p.called.Requests(sip.BYE)
-		if len(byes) != 1 || byes[0].Recipient.Host != "192.0.2.1" || byes[0].GetHeader("Route") == nil {
-			t.Errorf("BYEs %v", byes)
-		}
-	})
+	inBubble(t, siptest.Script{}, siptest.Script{RecordRoute: []string{"<sip:10.0.0.3:5060;lr>"}, Contact: "<sip:202@192.0.2.1:5060>"},
+		func(t *testing.T, p *pair) {
+			if err := p.caller.Call(t.Context(), target); err != nil {
+				t.Fatal(err)
+			}
+			p.caller.HangUp()
+			time.Sleep(time.Minute)
+			byes := p.called.Requests(sip.BYE)
+			if len(byes) != 1 || byes[0].Recipient.Host != "192.0.2.1" || byes[0].GetHeader("Route") == nil {
+				t.Errorf("BYEs %v", byes)
+			}
+		})
 }
 
 func TestProvisionalResponsesByScript(t *testing.T) {
@@ -97,7 +98,8 @@ func TestProvisionalResponsesByScript(t *testing.T) {
 }
 
 func TestReferByScript(t *testing.T) {
-	odd := []siptest.Notify{{Line: "SIP/2.0 183 Session Progress", State: "-"}, {After: time.Second, Body: "junk", ContentType: "text/plain", State: "terminated"}}
+	odd := []siptest.Notify{{Line: "SIP/2.0 183 Session Progress", State: "-"}, {After: time.Second, Body: "junk", ContentType: "text/plain",
+		State: "terminated"}}
 	for name, tt := range map[string]struct {
 		script   siptest.Refer
 		status   int // 0: no response
@@ -117,7 +119,8 @@ func TestReferByScript(t *testing.T) {
 				if err := p.caller.Call(t.Context(), target); err != nil {
 					t.Fatal(err)
 				}
-				res, err := p.caller.Do(t.Context(), siptest.Action{Method: sip.REFER, Header: []sip.Header{sip.NewHeader("Refer-To", "<sip:203@10.0.0.4>")}})
+				res, err := p.caller.Do(t.Context(),
+					siptest.Action{Method: sip.REFER, Header: []sip.Header{sip.NewHeader("Refer-To", "<sip:203@10.0.0.4>")}})
 				if (err != nil) != (tt.status == 0) || err == nil && res.StatusCode != tt.status {
 					t.Errorf("%v %v", res, err)
 				}
@@ -127,7 +130,8 @@ func TestReferByScript(t *testing.T) {
 					t.Errorf("NOTIFYs %v", got)
 				}
 				log := p.caller.Log()
-				if notify, accepted := slices.Index(log, "<- NOTIFY"), slices.Index(log, "<- 202 Accepted"); tt.script.Early != (notify >= 0 && notify < accepted) {
+				if notify, accepted := slices.Index(log, "<- NOTIFY"), slices.Index(log, "<- 202 Accepted"); tt.script.Early != (notify >= 0 &&
+					notify < accepted) {
 					t.Errorf("log %v", log)
 				}
 				p.caller.HangUp()

@@ -182,7 +182,10 @@ func TestResponsesLoseTheirOrder(t *testing.T) {
 		}
 		var got []int
 		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
-		err = session.WaitAnswer(ctx, sipgo.AnswerOptions{OnResponse: func(res *sip.Response) error { got = append(got, res.StatusCode); return nil }})
+		err = session.WaitAnswer(ctx, sipgo.AnswerOptions{OnResponse: func(res *sip.Response) error {
+			got = append(got, res.StatusCode)
+			return nil
+		}})
 		cancel()
 		if err != nil || fmt.Sprint(got) != want {
 			return
@@ -296,7 +299,8 @@ func TestStrictRoutesLoseTheTarget(t *testing.T) {
 	p := newPeer(t)
 	_, _, ack := connected(t, p, fmt.Sprintf("Record-Route: <sip:router@127.0.0.1:%d>", p.port()))
 	routes := strings.Join(fields(ack, "Route"), ",")
-	still(t, ack != "" && !strings.Contains(routes, p.uri("phone")), "the target is the last Route behind a strict router (RFC 3261 §12.2.1.1)")
+	still(t, ack != "" && !strings.Contains(routes, p.uri("phone")), "the target is the last Route behind a strict router (RFC 3261 "+
+		"§12.2.1.1)")
 }
 
 func TestTheTargetIsNotRefreshed(t *testing.T) {
@@ -359,7 +363,8 @@ func TestALargeRequestIsAnError(t *testing.T) {
 	p, c := newPeer(t), newCaller(t)
 	req := sip.NewRequest(sip.MESSAGE, sip.Uri{User: "phone", Host: "127.0.0.1", Port: p.port()})
 	req.SetBody(make([]byte, 1400))
-	still(t, c.client.WriteRequest(req, sipgo.ClientRequestBuild) != nil, "a request of more than 1300 bytes is sent, by TCP or at least by UDP")
+	still(t, c.client.WriteRequest(req, sipgo.ClientRequestBuild) != nil,
+		"a request of more than 1300 bytes is sent, by TCP or at least by UDP")
 }
 
 func TestWhatCannotBeParsedGetsNoResponse(t *testing.T) {
@@ -383,7 +388,8 @@ func TestWhatCannotBeParsedGetsNoResponse(t *testing.T) {
 	go server.ServeUDP(socket)
 	p := newPeer(t)
 	ask := func(max string) string {
-		msg := fmt.Sprintf("OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%s\r\nFrom: <sip:b>;tag=1\r\nTo: <sip:a>\r\nCall-ID: x%s\r\nCSeq: %s OPTIONS\r\nContent-Length: 0\r\n\r\n",
+		msg := fmt.Sprintf("OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%s\r\nFrom: <sip:b>;tag=1\r\nTo: <sip:a>\r\nCall-ID: "+
+			"x%s\r\nCSeq: %s OPTIONS\r\nContent-Length: 0\r\n\r\n",
 			p.LocalAddr(), max, max, max)
 		if _, err := p.WriteTo([]byte(msg), socket.LocalAddr()); err != nil {
 			t.Fatal(err)
@@ -405,7 +411,8 @@ func TestNothingRecoversPanics(t *testing.T) {
 		socket, _ := net.ListenPacket("udp", "127.0.0.1:0")
 		go server.ServeUDP(socket)
 		conn, _ := net.Dial("udp", socket.LocalAddr().String())
-		fmt.Fprintf(conn, "OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK1\r\nFrom: <sip:b>;tag=1\r\nTo: <sip:a>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n", conn.LocalAddr())
+		fmt.Fprintf(conn, "OPTIONS sip:a SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK1\r\nFrom: <sip:b>;tag=1\r\nTo: <sip:a>\r\nCall-ID: "+
+			"x\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n", conn.LocalAddr())
 		time.Sleep(3 * time.Second)
 		os.Exit(0)
 	}
@@ -495,7 +502,8 @@ func nameServer(t *testing.T, answer func(dns.Question) dns.RR) *net.Resolver {
 func TestTheParserLosesWhatARelayMustHandOn(t *testing.T) {
 	parse := func(fields string) *sip.Request {
 		t.Helper()
-		m, err := sip.NewParser().ParseSIP([]byte("REFER sip:a SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:b>;tag=1\r\nTo: <sip:a>\r\nCall-ID: x\r\n" + fields + "\r\n\r\n"))
+		m, err := sip.NewParser().ParseSIP([]byte("REFER sip:a SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:b>;tag=1\r\nTo: " +
+			"<sip:a>\r\nCall-ID: x\r\n" + fields + "\r\n\r\n"))
 		if err != nil {
 			t.Fatalf("%s: %v", fields, err)
 		}
@@ -503,8 +511,10 @@ func TestTheParserLosesWhatARelayMustHandOn(t *testing.T) {
 	}
 	refer := parse("CSeq: 1 REFER\r\nRefer-To: \"Bob\" <sip:c@h>;early-only\r\nRecord-Route: \"P\" <sip:p;lr>;x=1")
 	to, route := refer.ReferTo(), refer.RecordRoute()
-	still(t, to == nil || !strings.Contains(to.Value(), "early-only") || !strings.Contains(to.Value(), "Bob"), "Refer-To keeps its parameters and its display name")
-	still(t, route == nil || !strings.Contains(route.Value(), "x=1") || !strings.Contains(route.Value(), `"P"`), "Record-Route keeps its parameters and its display name")
+	still(t, to == nil || !strings.Contains(to.Value(), "early-only") || !strings.Contains(to.Value(), "Bob"),
+		"Refer-To keeps its parameters and its display name")
+	still(t, route == nil || !strings.Contains(route.Value(), "x=1") || !strings.Contains(route.Value(), `"P"`),
+		"Record-Route keeps its parameters and its display name")
 }
 
 func TestTheParserReadsOtherwise(t *testing.T) {

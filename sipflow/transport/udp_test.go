@@ -42,7 +42,8 @@ func TestASocketOnLoopbackSaysWhyItDoesNotReachAProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	err = p.Link.Send([]byte("x"), p.To)
-	if want := "192.0.2.1:5060 cannot be reached from udp:127.0.0.1:6050, for loopback leads to this machine only: add an address of the network to sip.listen"; err == nil || !strings.HasPrefix(err.Error(), want) || !errors.Is(err, syscall.EINVAL) {
+	if want := "192.0.2.1:5060 cannot be reached from udp:127.0.0.1:6050, for loopback leads to this machine only: add an address of the " +
+		"network to sip.listen"; err == nil || !strings.HasPrefix(err.Error(), want) || !errors.Is(err, syscall.EINVAL) {
 		t.Errorf("%v, want %s", err, want)
 	}
 	if err := p.Link.Send([]byte("x"), netip.MustParseAddrPort("127.0.0.1:1")); err == nil || strings.Contains(err.Error(), "sip.listen") {
@@ -53,7 +54,8 @@ func TestASocketOnLoopbackSaysWhyItDoesNotReachAProxy(t *testing.T) {
 func TestEachHopHasTheSocketThatReachesIt(t *testing.T) {
 	tr := loopbackAnd(t, "127.0.0.1:6050", "192.0.2.10:6050", "[::1]:6050", "[2001:db8::10]:6050")
 	for hop, want := range map[string]string{
-		"192.0.2.1:5060": "192.0.2.10:6050", "127.0.0.1:5060": "127.0.0.1:6050", "[::1]:5060": "[::1]:6050", "[2001:db8::1]:5060": "[2001:db8::10]:6050",
+		"192.0.2.1:5060": "192.0.2.10:6050", "127.0.0.1:5060": "127.0.0.1:6050", "[::1]:5060": "[::1]:6050",
+		"[2001:db8::1]:5060": "[2001:db8::10]:6050",
 	} {
 		p, err := tr.Path(t.Context(), resolve.Hop{Transport: "udp", Addr: netip.MustParseAddrPort(hop)})
 		if err != nil || p.Link.(*udpSocket).host != want {

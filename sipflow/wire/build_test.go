@@ -14,7 +14,8 @@ func request(t *testing.T, via ...string) *Message {
 	for _, v := range via {
 		s += "Via: " + v + "\r\n"
 	}
-	return parse(t, s+"Record-Route: <sip:p;lr>,\r\n  <sip:q;lr>\r\nf: \"A\" <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\ni: x@y\r\nCSeq:  7   INVITE\r\n"+
+	return parse(t, s+"Record-Route: <sip:p;lr>,\r\n  <sip:q;lr>\r\nf: \"A\" <sip:a@b>;tag=1\r\nTo: <sip:c@d>\r\ni: x@y\r\nCSeq:  7  "+
+		" INVITE\r\n"+
 		"Record-Route: <sip:r;lr>\r\nSubject: not in a response\r\nMax-Forwards: 9\r\n\r\n")
 }
 
@@ -63,7 +64,8 @@ func TestReplyMirrorsTheRequest(t *testing.T) {
 		{Reply{Code: 499, ToTag: "ours", Reason: "Because"}, "SIP/2.0 499 Because" + top + rest + "Content-Length: 0\r\n\r\n"},
 		{Reply{Code: 499, ToTag: "ours"}, "SIP/2.0 499 Unknown" + top + rest + "Content-Length: 0\r\n\r\n"},
 		{Reply{Code: 200, ToTag: "ours", Header: "Allow: BYE\r\n", ContentType: "text/plain", Body: []byte("hi")},
-			"SIP/2.0 200 OK" + top + routes + rest + "Record-Route: <sip:r;lr>\r\nAllow: BYE\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nhi"},
+			"SIP/2.0 200 OK" + top + routes + rest + "Record-Route: <sip:r;lr>\r\nAllow: BYE\r\nContent-Type: text/plain\r\nContent-Length: " +
+				"2\r\n\r\nhi"},
 	} {
 		if got := string(AppendReply([]byte(nil), req, from, c.r)); got != c.want {
 			t.Errorf("got\n%s\nwant\n%s", got, c.want)
@@ -118,7 +120,8 @@ func TestWhereAResponseGoes(t *testing.T) {
 
 func TestSentByIsTakenApart(t *testing.T) {
 	for sentBy, want := range map[string]string{
-		"": " 0", ":": " 0", "h": "h 0", "h:5062": "h 5062", "h : 5062": "h 5062", "h:": "h 0", "h:0": "h 0", "h:99999": "h 0", "h:x": "h 0", "[::1]:5062": "::1 5062", "[::1]": "::1 0",
+		"": " 0", ":": " 0", "h": "h 0", "h:5062": "h 5062", "h : 5062": "h 5062", "h:": "h 0", "h:0": "h 0", "h:99999": "h 0", "h:x": "h 0",
+		"[::1]:5062": "::1 5062", "[::1]": "::1 0",
 		"[2001:db8::1] : 5062": "2001:db8::1 5062", "2001:db8::1": "2001:db8::1 0", "[": "[ 0", "]": "] 0", "[]": "[] 0",
 	} {
 		host, port := ViaValue{SentBy: []byte(sentBy)}.HostPort()

@@ -107,7 +107,8 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("the answer is another request's:\n%q", reply)
 		}
 		if b, err := Parse(AppendReply(nil, m, fuzzSource, Reply{Code: 486, ToTag: "t", Brief: true})); err != nil || b.Code() != 486 ||
-			b.Seq() != m.Seq() || !bytes.Equal(b.Get(CallID), r.Get(CallID)) || !bytes.Equal(b.ToTag(), r.ToTag()) || !bytes.Equal(b.FromTag(), r.FromTag()) {
+			b.Seq() != m.Seq() || !bytes.Equal(b.Get(CallID), r.Get(CallID)) || !bytes.Equal(b.ToTag(), r.ToTag()) ||
+			!bytes.Equal(b.FromTag(), r.FromTag()) {
 			t.Fatalf("the brief answer is another: %v\n%q", err, b.Raw())
 		}
 		want := Tag(m.Get(To))
@@ -203,7 +204,8 @@ func plain(m *Message) bool {
 				bytes.Count(v, []byte(">")) == 1 && bytes.Count(bytes.ToLower(v), []byte("tag")) < 2 &&
 				bytes.Count(v, []byte("tag")) == bytes.Count(bytes.ToLower(v), []byte("tag"))
 		case Via:
-			ok = ok && !emptyParam.Match(v) && !bytes.ContainsAny(v, "\"\\,\t") && bytes.Count(v, []byte(" ")) == 1 && bytes.Count(bytes.ToLower(v), []byte("branch")) < 2 &&
+			ok = ok && !emptyParam.Match(v) && !bytes.ContainsAny(v, "\"\\,\t") && bytes.Count(v, []byte(" ")) == 1 &&
+				bytes.Count(bytes.ToLower(v), []byte("branch")) < 2 &&
 				bytes.Count(v, []byte("branch")) == bytes.Count(bytes.ToLower(v), []byte("branch"))
 		case CSeq:
 			ok = ok && bytes.Count(v, []byte(" ")) == 1 && !bytes.Contains(v, []byte("\t"))
@@ -219,7 +221,8 @@ func plain(m *Message) bool {
 // FuzzNameAddr: what is taken for a URI can be written into a request line, and
 // into angle brackets and read again.
 func FuzzNameAddr(f *testing.F) {
-	for _, s := range []string{`"Bob \"x\" <y>" <sip:a@b;lr>;tag=1;x="a;b,c"`, "sip:a@b;tag=1", "Bob <sip:a@[::1]:5060?x=y>,<sip:c>", "*", "<", `"`} {
+	for _, s := range []string{`"Bob \"x\" <y>" <sip:a@b;lr>;tag=1;x="a;b,c"`, "sip:a@b;tag=1", "Bob <sip:a@[::1]:5060?x=y>,<sip:c>", "*", "<",
+		`"`} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, v []byte) {
@@ -280,7 +283,8 @@ func FuzzReadMessage(f *testing.F) {
 // FuzzURI: what is read of a URI is in it, and another parser reads the same
 // where both can.
 func FuzzURI(f *testing.F) {
-	for _, s := range []string{"sip:a@b:5060;transport=TCP;lr;maddr=1.2.3.4?x=y", "sips:[2001:db8::1]:5061", "SIP:b;lr=on", "sip:a;b=c@d", "sip:a@b@c", "sip::@:", "tel:+1"} {
+	for _, s := range []string{"sip:a@b:5060;transport=TCP;lr;maddr=1.2.3.4?x=y", "sips:[2001:db8::1]:5061", "SIP:b;lr=on", "sip:a;b=c@d",
+		"sip:a@b@c", "sip::@:", "tel:+1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

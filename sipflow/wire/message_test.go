@@ -46,7 +46,8 @@ func TestEveryFormOfAHeaderIsRead(t *testing.T) {
 				t.Errorf("Via read as %+v, %v", via, ok)
 			}
 			contact, _ := NameAddr(m.Get(Contact))
-			got := fmt.Sprintf("%s %s %s %s %s %d %s %v", m.Method(), m.URI(), Tag(m.Get(From)), Tag(m.Get(To)), m.Get(CallID), m.Seq(), contact, m.IsRequest())
+			got := fmt.Sprintf("%s %s %s %s %s %d %s %v", m.Method(), m.URI(), Tag(m.Get(From)), Tag(m.Get(To)), m.Get(CallID), m.Seq(), contact,
+				m.IsRequest())
 			if want := "OPTIONS sip:c@d 1 2 x@y 7 sip:c@e true"; got != want {
 				t.Errorf("read as %s, want %s", got, want)
 			}
@@ -132,9 +133,11 @@ func TestMalformedMessagesAreRefused(t *testing.T) {
 		{"CSeq without number", strings.Replace(optionsWith(""), "7 OPT", "OPT", 1), 400, "Malformed CSeq"},
 		{"CSeq without method", strings.Replace(optionsWith(""), "7 OPTIONS", "7", 1), 400, "Malformed CSeq"},
 		{"From without URI", strings.Replace(optionsWith(""), "<sip:a@b>", "Bob", 1), 400, "Malformed From"},
-		{"From with a comma in an unquoted name", strings.Replace(optionsWith(""), "<sip:a@b>", "Bell, Alexander <sip:a@b>", 1), 400, "Malformed From"},
+		{"From with a comma in an unquoted name", strings.Replace(optionsWith(""), "<sip:a@b>", "Bell, Alexander <sip:a@b>", 1), 400,
+			"Malformed From"},
 		{"From with an open quote", strings.Replace(optionsWith(""), "<sip:a@b>", `"Bob <sip:a@b>`, 1), 400, "Malformed From"},
-		{"To with an open quote in its parameters", strings.Replace(optionsWith(""), "<sip:c@d>;tag=2", "<sip:c@d>;x=\"y", 1), 400, "Malformed To"},
+		{"To with an open quote in its parameters", strings.Replace(optionsWith(""), "<sip:c@d>;tag=2", "<sip:c@d>;x=\"y", 1), 400,
+			"Malformed To"},
 		{"From is a list", strings.Replace(optionsWith(""), "<sip:a@b>;tag=1", "<sip:a@b>,<sip:x@y>;tag=1", 1), 400, "Malformed From"},
 		{"To with a tag that says nothing", strings.Replace(optionsWith(""), ";tag=2", ";tag=", 1), 400, "Malformed To"},
 		{"To with a tag and no value", strings.Replace(optionsWith(""), ";tag=2", ";tag", 1), 400, "Malformed To"},

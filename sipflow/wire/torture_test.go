@@ -30,19 +30,27 @@ var tortureAccepted = map[string]struct {
 	branch string
 }{
 	// §3.1.1: valid
-	"wsinv":      {"INVITE sip:vivekg@chair-dnrc.example.com;unknownparam", "sip:jdrosen@example.com 98asjd8", "sip:vivekg@chair-dnrc.example.com 1918181833n", 150, "390skdjuw"},
-	"intmeth":    {"!interesting-Method0123456789_*+`.%indeed'~ sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*pas$wo~d_too.(doesn't-it)@example.com", "sip:mundane@example.com _token~1'+`*%!-.", "sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*@example.com ", 0, "z9hG4bK-.!%66*_+`'~"},
-	"esc01":      {"INVITE sip:sips%3Auser%40example.com@example.net", "sip:I%20have%20spaces@example.net 938", "sip:%75se%72@example.com ", 150, "z9hG4bKkdjuw"},
-	"escnull":    {"REGISTER sip:example.com", "sip:null-%00-null@example.com 839923423", "sip:null-%00-null@example.com ", 0, "z9hG4bKkdjuw"},
-	"esc02":      {"RE%47IST%45R sip:registrar.example.com", "sip:resource@example.com f232jadfj23", "sip:resource@example.com ", 0, "z9hG4bK209%fzsnel234"},
-	"lwsdisp":    {"OPTIONS sip:user@example.com", "sip:caller@example.com 323", "sip:user@example.com ", 0, "z9hG4bKkdjuw"},
-	"longreq":    {"INVITE sip:user@example.com", "", "", 150, ""},
-	"dblreq":     {"REGISTER sip:example.com", "sip:j.user@example.com 43251j3j324", "sip:j.user@example.com ", 0, "z9hG4bKkdjuw23492"},
-	"semiuri":    {"OPTIONS sip:user;par=u%40example.net@example.com", "sip:caller@example.org 33242", "sip:j_user@example.com ", 0, "z9hG4bKkdjuw"},
+	"wsinv": {"INVITE sip:vivekg@chair-dnrc.example.com;unknownparam", "sip:jdrosen@example.com 98asjd8",
+		"sip:vivekg@chair-dnrc.example.com 1918181833n", 150, "390skdjuw"},
+	"intmeth": {"!interesting-Method0123456789_*+`.%indeed'~ " +
+		"sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*:&it+has=1,weird!*pas$wo~d_too.(doesn't-it)@example.com",
+		"sip:mundane@example.com _token~1'+`*%!-.", "sip:1_unusual.URI~(to-be!sure)&isn't+it$/crazy?,/;;*@example.com ", 0,
+		"z9hG4bK-.!%66*_+`'~"},
+	"esc01": {"INVITE sip:sips%3Auser%40example.com@example.net", "sip:I%20have%20spaces@example.net 938", "sip:%75se%72@example.com ",
+		150, "z9hG4bKkdjuw"},
+	"escnull": {"REGISTER sip:example.com", "sip:null-%00-null@example.com 839923423", "sip:null-%00-null@example.com ", 0, "z9hG4bKkdjuw"},
+	"esc02": {"RE%47IST%45R sip:registrar.example.com", "sip:resource@example.com f232jadfj23", "sip:resource@example.com ", 0,
+		"z9hG4bK209%fzsnel234"},
+	"lwsdisp": {"OPTIONS sip:user@example.com", "sip:caller@example.com 323", "sip:user@example.com ", 0, "z9hG4bKkdjuw"},
+	"longreq": {"INVITE sip:user@example.com", "", "", 150, ""},
+	"dblreq":  {"REGISTER sip:example.com", "sip:j.user@example.com 43251j3j324", "sip:j.user@example.com ", 0, "z9hG4bKkdjuw23492"},
+	"semiuri": {"OPTIONS sip:user;par=u%40example.net@example.com", "sip:caller@example.org 33242", "sip:j_user@example.com ", 0,
+		"z9hG4bKkdjuw"},
 	"transports": {"OPTIONS sip:user@example.com", "sip:caller@example.com 323", "sip:user@example.com ", 0, "z9hG4bKkdjuw"},
-	"mpart01":    {"MESSAGE sip:kumiko@example.org", "sip:fluffy@example.com 2fb0dcc9", "sip:kumiko@example.org ", 553, "z9hG4bK-d87543-4dade06d0bdb11ee-1--d87543-"},
-	"unreason":   {"SIP/2.0 200 = 2**3 * 5**2 но сто девяносто девять - простое", "", "", 154, ""},
-	"noreason":   {"SIP/2.0 100 ", "sip:user@example.com 39ansfi3", "sip:user@example.edu 902jndnke3", 0, "z9hG4bK2398ndaoe"},
+	"mpart01": {"MESSAGE sip:kumiko@example.org", "sip:fluffy@example.com 2fb0dcc9", "sip:kumiko@example.org ", 553,
+		"z9hG4bK-d87543-4dade06d0bdb11ee-1--d87543-"},
+	"unreason": {"SIP/2.0 200 = 2**3 * 5**2 но сто девяносто девять - простое", "", "", 154, ""},
+	"noreason": {"SIP/2.0 100 ", "sip:user@example.com 39ansfi3", "sip:user@example.edu 902jndnke3", 0, "z9hG4bK2398ndaoe"},
 	// §3.1.2: invalid where this parser does not look: Contact, Date, SDP; a
 	// Via whose parameters are odd; blanks inside of angle brackets
 	"badinv01": {"INVITE sip:user@example.com", "", "", 152, ""},
@@ -64,7 +72,8 @@ var tortureAccepted = map[string]struct {
 	"cparam02":  {"REGISTER sip:example.com", "", "", 0, ""},
 	"regescrt":  {"REGISTER sip:example.com", "", "", 0, ""},
 	"sdp01":     {"INVITE sip:user@example.com", "", "", 150, ""},
-	"inv2543":   {"INVITE sip:UserB@example.com", "sip:+13035551111@ift.client.example.net;user=phone ", "sip:+16505552222@ss1.example.net ", 105, ""},
+	"inv2543": {"INVITE sip:UserB@example.com", "sip:+13035551111@ift.client.example.net;user=phone ", "sip:+16505552222@ss1.example.net ",
+		105, ""},
 }
 
 // The messages whose form is wrong, with the status that their sender gets.
@@ -129,7 +138,8 @@ func TestTortureMessagesAreReadAsTheyAreMeant(t *testing.T) {
 			if !ok {
 				return
 			}
-			if _, err := Parse(AppendReply(nil, m, netip.MustParseAddrPort("192.0.2.1:5060"), Reply{Code: 200, ToTag: "t"})); err != nil && m.IsRequest() {
+			if _, err := Parse(AppendReply(nil, m, netip.MustParseAddrPort("192.0.2.1:5060"), Reply{Code: 200, ToTag: "t"})); err != nil &&
+				m.IsRequest() {
 				t.Errorf("the answer cannot be read: %v", err)
 			}
 		})

@@ -131,7 +131,8 @@ func TestTopVia(t *testing.T) {
 		{"10.0.0.2", "", "", "", false, false},
 		{"", "", "", "", false, false},
 	} {
-		m := parse(t, "OPTIONS sip:a SIP/2.0\r\nVia: "+c.in+"\r\nVia: SIP/2.0/UDP other\r\nFrom: <sip:a>\r\nTo: <sip:a>\r\nCall-ID: x\r\nCSeq: 1 OPTIONS\r\n\r\n")
+		m := parse(t, "OPTIONS sip:a SIP/2.0\r\nVia: "+c.in+"\r\nVia: SIP/2.0/UDP other\r\nFrom: <sip:a>\r\nTo: <sip:a>\r\nCall-ID: x\r\n"+
+			"CSeq: 1 OPTIONS\r\n\r\n")
 		v, ok := m.TopVia()
 		if ok != c.ok {
 			t.Errorf("%s: ok is %v", c.in, ok)
@@ -152,7 +153,8 @@ func TestParseURI(t *testing.T) {
 		{"SIPS:a:pw@b:5061;TRANSPORT=TCP;lr", URI{Scheme: "sips", User: "a:pw", Host: "b", Port: 5061, Transport: "tcp", Loose: true}, true},
 		{"sip:b", URI{Scheme: "sip", Host: "b"}, true},
 		{"sip:b;lr=on;maddr=10.0.0.1", URI{Scheme: "sip", Host: "b", MAddr: "10.0.0.1", Loose: true}, true},
-		{"sip:a;b=c,d?e@host.example:5070;transport=udp?Subject=x;lr", URI{Scheme: "sip", User: "a;b=c,d?e", Host: "host.example", Port: 5070, Transport: "udp"}, true},
+		{"sip:a;b=c,d?e@host.example:5070;transport=udp?Subject=x;lr", URI{Scheme: "sip", User: "a;b=c,d?e", Host: "host.example", Port: 5070,
+			Transport: "udp"}, true},
 		{"sip:a@[2001:db8::1]", URI{Scheme: "sip", User: "a", Host: "2001:db8::1"}, true},
 		{"sip:[::1]:5062;lr", URI{Scheme: "sip", Host: "::1", Port: 5062, Loose: true}, true},
 		{"sip:@b", URI{Scheme: "sip", Host: "b"}, true},

@@ -18,10 +18,13 @@ func TestChecksums(t *testing.T) {
 		secret, want string
 		signed       []string
 	}{
-		{"the-shared-secret-for-internal-clients", "3169f650a52079a9efe77cc6f9af23f56cb9b53258348ae83b3e69849c78b805", []string{"0123456789abcdef0123456789abcdef"}},
+		{"the-shared-secret-for-internal-clients", "3169f650a52079a9efe77cc6f9af23f56cb9b53258348ae83b3e69849c78b805",
+			[]string{"0123456789abcdef0123456789abcdef"}},
 		{"MySecretValue", "3c4a69ff328299803ac2879614b707c807b4758cf19450755c60656cac46e3bc",
-			[]string{"afb6b872ab03e3376b31bf0af601067222ff7990335ca02d327071b73c0119c6", `{"type":"auth","auth":{"version":"1.0","params":{"hello":"world"}}}`}},
-		{"sip-bridge-shared-secret", "c4afe8bbd21221ee762ca429854af8e90a81227d91579a46c0c5c5f970a0f3ab", []string{"0123456789abcdef0123456789abcdef", "4271953862"}},
+			[]string{"afb6b872ab03e3376b31bf0af601067222ff7990335ca02d327071b73c0119c6",
+				`{"type":"auth","auth":{"version":"1.0","params":{"hello":"world"}}}`}},
+		{"sip-bridge-shared-secret", "c4afe8bbd21221ee762ca429854af8e90a81227d91579a46c0c5c5f970a0f3ab",
+			[]string{"0123456789abcdef0123456789abcdef", "4271953862"}},
 	} {
 		if got := talk.Checksum(c.secret, c.signed...); got != c.want {
 			t.Errorf("%s: %s", c.secret, got)
@@ -47,10 +50,12 @@ func TestNextcloudVerifiesDialout(t *testing.T) {
 	t.Run("right", func(t *testing.T) {
 		bubble(t, func(r *rig) {
 			p, err := verified(r, nil)
-			if err != nil || p != (talk.Participant{Token: token, AttendeeID: 101, ActorType: "phones", ActorID: "actor-101", DisplayName: "Phone"}) {
+			if err != nil || p != (talk.Participant{Token: token, AttendeeID: 101, ActorType: "phones", ActorID: "actor-101",
+				DisplayName: "Phone"}) {
 				t.Errorf("%+v, %v", p, err)
 			}
-			if body := r.lab.Cloud.LastBody(); !strings.Contains(body, talktest.Options(101, "caller", `"+493012345"`, "unknown", `{"b":1,"a":[2]}`)) {
+			if body := r.lab.Cloud.LastBody(); !strings.Contains(body, talktest.Options(101, "caller", `"+493012345"`, "unknown",
+				`{"b":1,"a":[2]}`)) {
 				t.Errorf("the options were changed: %s", body)
 			}
 		}, manual)
@@ -75,8 +80,10 @@ func TestNextcloudVerifiesDialout(t *testing.T) {
 			}, manual)
 		})
 	}
-	for _, answer := range []string{`{"token":"7","attendeeId":101,"actorType":"phones","actorId":"actor-101"}`, `{"token":"` + token + `","attendeeId":102,"actorType":"phones","actorId":"actor-101"}`,
-		`{"token":"` + token + `","attendeeId":101,"actorType":"phones","actorId":"x"}`, `{"token":"` + token + `","attendeeId":101,"actorType":"users","actorId":"actor-101"}`,
+	for _, answer := range []string{`{"token":"7","attendeeId":101,"actorType":"phones","actorId":"actor-101"}`,
+		`{"token":"` + token + `","attendeeId":102,"actorType":"phones","actorId":"actor-101"}`,
+		`{"token":"` + token + `","attendeeId":101,"actorType":"phones","actorId":"x"}`,
+		`{"token":"` + token + `","attendeeId":101,"actorType":"users","actorId":"actor-101"}`,
 		`{}`, `[]`, `"x"`, `null`, `{"token":5}`, `"` + strings.Repeat("x", 65<<10) + `"`, `{`} {
 		bubble(t, func(r *rig) {
 			r.lab.Cloud.VerifyAnswer = answer
@@ -101,7 +108,8 @@ func TestNextcloudVerifiesDialout(t *testing.T) {
 	t.Run("wrong secret", func(t *testing.T) {
 		bubble(t, func(r *rig) {
 			_, err := verified(r, nil)
-			if err == nil || !strings.Contains(err.Error(), "401") || !strings.Contains(err.Error(), "sip-secret") || strings.Contains(err.Error(), "guess") {
+			if err == nil || !strings.Contains(err.Error(), "401") || !strings.Contains(err.Error(), "sip-secret") ||
+				strings.Contains(err.Error(), "guess") {
 				t.Error(err)
 			}
 		}, manual, func(_ *rig, c *talk.Config) { c.Servers[0].Backends[0].SIPSecret = "guess" })
@@ -159,22 +167,26 @@ func TestRedirectionsAreNotFollowed(t *testing.T) {
 	defer elsewhere.Close()
 	server := httptest.NewServer(http.RedirectHandler(elsewhere.URL, http.StatusTemporaryRedirect))
 	defer server.Close()
-	found := talk.Probe(t.Context(), talk.Config{Servers: []talk.Server{{URL: server.URL, Secret: "s", Backends: []talk.BackendConfig{{URL: server.URL, SIPSecret: "s"}}}}})
+	found := talk.Probe(t.Context(),
+		talk.Config{Servers: []talk.Server{{URL: server.URL, Secret: "s", Backends: []talk.BackendConfig{{URL: server.URL, SIPSecret: "s"}}}}})
 	if len(found) != 1 || !errors.Is(found[0].Err, talk.ErrNotSignaling) || followed {
 		t.Errorf("%+v, followed: %v", found, followed)
 	}
-	client, err := talk.New(talk.Config{Servers: []talk.Server{{URL: server.URL, Secret: "s", Backends: []talk.BackendConfig{{URL: server.URL, SIPSecret: "s"}}}}}, nil)
+	client, err := talk.New(talk.Config{Servers: []talk.Server{{URL: server.URL, Secret: "s",
+		Backends: []talk.BackendConfig{{URL: server.URL, SIPSecret: "s"}}}}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := client.Sessions()[0].Backend().VerifyDialout(t.Context(), token, "+4930", talk.Options{}); err == nil || !strings.Contains(err.Error(), "redirects") || followed {
+	if _, err := client.Sessions()[0].Backend().VerifyDialout(t.Context(), token, "+4930", talk.Options{}); err == nil ||
+		!strings.Contains(err.Error(), "redirects") || followed {
 		t.Errorf("%v, followed: %v", err, followed)
 	}
 }
 
 func TestConfigurationSaysWhatIsWrong(t *testing.T) {
 	good := func() talk.Config {
-		return talk.Config{Servers: []talk.Server{{URL: "https://s.example", Secret: "s", Backends: []talk.BackendConfig{{URL: "https://c.example/nc", SIPSecret: "x"}}}}}
+		return talk.Config{Servers: []talk.Server{{URL: "https://s.example", Secret: "s",
+			Backends: []talk.BackendConfig{{URL: "https://c.example/nc", SIPSecret: "x"}}}}}
 	}
 	if err := good().Check(); err != nil {
 		t.Error(err)
@@ -201,7 +213,8 @@ func TestConfigurationSaysWhatIsWrong(t *testing.T) {
 		cfg := good()
 		c.change(&cfg)
 		err := cfg.Check()
-		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "u:secret") || strings.Contains(err.Error(), "zzsecret") {
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "u:secret") ||
+			strings.Contains(err.Error(), "zzsecret") {
 			t.Errorf("want %q, got %v", c.want, err)
 		}
 		if _, err := talk.New(cfg, nil); err == nil {
@@ -212,10 +225,13 @@ func TestConfigurationSaysWhatIsWrong(t *testing.T) {
 
 func TestAddressesOfSignalingServers(t *testing.T) {
 	for given, want := range map[string]string{
-		"https://s.example": "https://s.example/spreed", "wss://s.example/": "https://s.example/spreed", "ws://s.example:8080/spreed": "http://s.example:8080/spreed",
-		"https://s.example/standalone-signaling/": "https://s.example/standalone-signaling/spreed", "http://s.example/x/spreed/": "http://s.example/x/spreed",
+		"https://s.example": "https://s.example/spreed", "wss://s.example/": "https://s.example/spreed",
+		"ws://s.example:8080/spreed":              "http://s.example:8080/spreed",
+		"https://s.example/standalone-signaling/": "https://s.example/standalone-signaling/spreed",
+		"http://s.example/x/spreed/":              "http://s.example/x/spreed",
 	} {
-		client, err := talk.New(talk.Config{Servers: []talk.Server{{URL: given, Secret: "s", Backends: []talk.BackendConfig{{URL: "https://c.example", SIPSecret: "x"}}}}}, nil)
+		client, err := talk.New(talk.Config{Servers: []talk.Server{{URL: given, Secret: "s",
+			Backends: []talk.BackendConfig{{URL: "https://c.example", SIPSecret: "x"}}}}}, nil)
 		if err != nil {
 			t.Error(given, err)
 			continue

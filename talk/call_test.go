@@ -15,7 +15,8 @@ func TestCallIsShownFromAcceptanceToEnd(t *testing.T) {
 	bubble(t, func(r *rig) {
 		user := r.lab.Cloud.Join(token, "alice")
 		id := r.call(101)
-		if q := r.last(); q.RoomID != token || q.Number != "+493055500200" || q.Options.AttendeeID != 101 || q.Options.ActorID != "actor-101" || q.Options.ActorType != "phones" {
+		if q := r.last(); q.RoomID != token || q.Number != "+493055500200" || q.Options.AttendeeID != 101 || q.Options.ActorID != "actor-101" ||
+			q.Options.ActorType != "phones" {
 			t.Errorf("the request was %+v", q)
 		}
 		room := r.session.Join(token)
@@ -25,7 +26,8 @@ func TestCallIsShownFromAcceptanceToEnd(t *testing.T) {
 		}
 		r.status(id, talk.Ringing)
 		r.add(id, 101)
-		if n := r.sent("addsession", `"incall":9`, `"number":"+493055500200"`, `"callid":"`+id+`"`, `"displayname":"Phone"`, `"type":"phone"`, `"actorId":"actor-101"`, `"actorType":"phones"`); n != 1 {
+		if n := r.sent("addsession", `"incall":9`, `"number":"+493055500200"`, `"callid":"`+id+`"`, `"displayname":"Phone"`, `"type":"phone"`,
+			`"actorId":"actor-101"`, `"actorType":"phones"`); n != 1 {
 			t.Errorf("%d phone sessions as they should be", n)
 		}
 		r.status(id, talk.Connected)
@@ -42,12 +44,14 @@ func TestCallIsShownFromAcceptanceToEnd(t *testing.T) {
 		if _, err := r.session.RemoveSession(id); err != nil {
 			t.Error(err)
 		}
-		if err := r.session.Status(token, talk.Status{CallID: id, State: talk.Cleared, Cause: "EndedByRemote", Code: 200, Message: "Bye"}); err != nil {
+		if err := r.session.Status(token, talk.Status{CallID: id, State: talk.Cleared, Cause: "EndedByRemote", Code: 200,
+			Message: "Bye"}); err != nil {
 			t.Error(err)
 		}
 		room.Leave()
 		synctest.Wait()
-		if got := r.lab.Cloud.Statuses(token)[id]; got != (talktest.CallStatus{CallID: id, Status: "cleared", Cause: "EndedByRemote", Code: 200, Message: "Bye"}) {
+		if got := r.lab.Cloud.Statuses(token)[id]; got != (talktest.CallStatus{CallID: id, Status: "cleared", Cause: "EndedByRemote", Code: 200,
+			Message: "Bye"}) {
 			t.Errorf("last status %+v", got)
 		}
 		sleep(5 * time.Second)
@@ -70,7 +74,8 @@ func TestRefusalReachesTheUser(t *testing.T) {
 		r.lab.Cloud.VerifyStatus = 400
 		_, err := r.lab.Cloud.Dialout(token, "+493055500200", talktest.Options(101))
 		var refused *talktest.DialoutError
-		if !errors.As(err, &refused) || *refused != (talktest.DialoutError{Status: 502, Code: "not_allowed", Message: "The number could not be verified."}) {
+		if !errors.As(err, &refused) ||
+			*refused != (talktest.DialoutError{Status: 502, Code: "not_allowed", Message: "The number could not be verified."}) {
 			t.Errorf("the user was told %v", err)
 		}
 		saw(t, user, "call-1")
@@ -198,7 +203,8 @@ func TestOddRequestsAreRefused(t *testing.T) {
 				t.Errorf("%s: %v", c.name, err)
 			}
 		}
-		if _, err := r.lab.Cloud.Dialout(strings.Repeat("1", 33), "+493055500200", talktest.Options(1)); err == nil || !strings.Contains(err.Error(), "invalid_roomid") {
+		if _, err := r.lab.Cloud.Dialout(strings.Repeat("1", 33), "+493055500200", talktest.Options(1)); err == nil ||
+			!strings.Contains(err.Error(), "invalid_roomid") {
 			t.Errorf("a token that is too long: %v", err)
 		}
 		if len(r.requests) != 0 {

@@ -13,7 +13,8 @@ import (
 func flooded(t *testing.T) (*Session, *strings.Builder) {
 	t.Helper()
 	log := &strings.Builder{}
-	client, err := New(Config{Servers: []Server{{URL: "http://s.example", Secret: "s", Backends: []BackendConfig{{URL: "http://c.example", SIPSecret: "x"}}}},
+	client, err := New(Config{Servers: []Server{{URL: "http://s.example", Secret: "s",
+		Backends: []BackendConfig{{URL: "http://c.example", SIPSecret: "x"}}}},
 		Handler: Handler{Dialout: func(r *Request) { t.Errorf("a request came through: room %q", r.RoomID) }}},
 		slog.New(slog.NewTextHandler(log, nil)))
 	if err != nil {
@@ -81,7 +82,9 @@ func TestLinesOfTheLogAreBounded(t *testing.T) {
 		lines := func() int { return strings.Count(log.String(), "\n") }
 		flood := func() {
 			for i := range 1000 {
-				s.hear(t, `{"type":"control","control":{"sender":{"type":"session","sessionid":"M"},"recipient":{"type":"session","sessionid":"call-1"},"data":{"type":"hangup"}}}`)
+				s.hear(t,
+					`{"type":"control","control":{"sender":{"type":"session","sessionid":"M"},"recipient":{"type":"session","sessionid":"call-1"},`+
+						`"data":{"type":"hangup"}}}`)
 				s.hear(t, fmt.Sprintf(`{"id":"q%d","type":"internal","internal":{"type":"dialout","dialout":{"roomid":"x"}}}`, i))
 				s.hear(t, `{"id":"none","type":"error","error":{"code":"x"}}`)
 			}

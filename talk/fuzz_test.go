@@ -11,23 +11,29 @@ import (
 // passed on is within its bounds, and requests get one response.
 func FuzzReceive(f *testing.F) {
 	for _, m := range []string{
-		`{"id":"Q","type":"internal","internal":{"type":"dialout","dialout":{"roomid":"4271953862","backend":"http://c.example/","request":{"number":"+493055500200","options":{"actorId":"a","actorType":"phones","attendeeId":101,"caller":"+493012345"}}}}}`,
+		`{"id":"Q","type":"internal","internal":{"type":"dialout","dialout":{"roomid":"4271953862","backend":"http://c.example/",` +
+			`"request":{"number":"+493055500200","options":{"actorId":"a","actorType":"phones","attendeeId":101,"caller":"+493012345"}}}}}`,
 		`{"id":"Q","type":"internal","internal":{"type":"dialout"}}`,
-		`{"type":"control","control":{"sender":{"type":"session","sessionid":"U","userid":"m"},"recipient":{"type":"session","sessionid":"call-1"},"data":{"type":"hangup"}}}`,
-		`{"type":"control","control":{"sender":null,"recipient":{"type":"session","sessionid":"call-1"},"data":{"hangup":{"reason":"disinvited"},"type":"hangup"}}}`,
+		`{"type":"control","control":{"sender":{"type":"session","sessionid":"U","userid":"m"},"recipient":{"type":"session",` +
+			`"sessionid":"call-1"},"data":{"type":"hangup"}}}`,
+		`{"type":"control","control":{"sender":null,"recipient":{"type":"session","sessionid":"call-1"},` +
+			`"data":{"hangup":{"reason":"disinvited"},"type":"hangup"}}}`,
 		`{"type":"control","control":{"sender":null,"recipient":{"type":"session","sessionid":"call-1"},"data":{"type":"dtmf","digit":"5"}}}`,
 		`{"type":"control","control":{"sender":null,"recipient":{"type":"session","sessionid":"call-1"},"data":{"type":"mute","audio":-1}}}`,
 		`{"type":"event","event":{"target":"room","type":"join","join":[{"sessionid":"U","userid":"","user":{"type":"phone"}}]}}`,
 		`{"type":"event","event":{"target":"room","type":"leave","leave":["U"]}}`,
-		`{"type":"event","event":{"target":"participants","type":"update","update":{"roomid":"1","users":[{"sessionId":"U","inCall":7,"virtual":true}]}}}`,
+		`{"type":"event","event":{"target":"participants","type":"update","update":{"roomid":"1","users":[{"sessionId":"U","inCall":7,` +
+			`"virtual":true}]}}}`,
 		`{"type":"event","event":{"target":"participants","type":"update","update":{"roomid":"1","incall":0,"all":true}}}`,
 		`{"type":"event","event":{"target":"room","type":"delete"}}`,
-		`{"type":"room","room":{"roomid":""}}`, `{"id":"add-1","type":"error","error":{"code":"add_failed","message":"x"}}`, `{"id":"join","type":"error","error":{"code":"x"}}`,
+		`{"type":"room","room":{"roomid":""}}`, `{"id":"add-1","type":"error","error":{"code":"add_failed","message":"x"}}`,
+		`{"id":"join","type":"error","error":{"code":"x"}}`,
 		`{"type":"bye","bye":{"reason":5}}`, `[]`, `null`, `5`,
 	} {
 		f.Add([]byte(m))
 	}
-	cfg := Config{Servers: []Server{{URL: "http://s.example", Secret: "s", Backends: []BackendConfig{{URL: "http://c.example", SIPSecret: "x"}}}}}
+	cfg := Config{Servers: []Server{{URL: "http://s.example", Secret: "s",
+		Backends: []BackendConfig{{URL: "http://c.example", SIPSecret: "x"}}}}}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		requests := 0
 		cfg.Handler = Handler{
@@ -41,7 +47,8 @@ func FuzzReceive(f *testing.F) {
 				}
 			},
 			Control: func(_ *Session, c Control) {
-				if c.CallID != "call-1" || c.Kind == DTMF && !strings.ContainsRune("0123456789*#", rune(c.Digit)) || c.Mute&^3 != 0 || c.Sender != "" && c.Sender != "U" {
+				if c.CallID != "call-1" || c.Kind == DTMF && !strings.ContainsRune("0123456789*#", rune(c.Digit)) || c.Mute&^3 != 0 ||
+					c.Sender != "" && c.Sender != "U" {
 					t.Errorf("%+v", c)
 				}
 			},

@@ -358,7 +358,8 @@ func TestServerThatSendsAnythingDoesNoHarm(t *testing.T) {
 	bubble(t, func(r *rig) {
 		for _, m := range []string{`5`, `null`, `[]`, `{}`, `{"type":5}`, `{"type":"internal"}`, `{"id":"x","type":"internal","internal":[]}`,
 			`{"type":"control","control":null}`, `{"type":"control","control":{"recipient":{"type":"session","sessionid":"x"},"data":[1]}}`,
-			`{"type":"event","event":{"target":"room","type":"join","join":5}}`, `{"type":"error"}`, `{"type":"unheard-of","x":{}}`, `{"type":"message","message":{}}`,
+			`{"type":"event","event":{"target":"room","type":"join","join":5}}`, `{"type":"error"}`, `{"type":"unheard-of","x":{}}`,
+			`{"type":"message","message":{}}`,
 			`{"type":"room","room":{"roomid":""}}`, "\xff\xfe", strings.Repeat("[", 20000)} {
 			r.lab.Say(m)
 		}
@@ -368,7 +369,8 @@ func TestServerThatSendsAnythingDoesNoHarm(t *testing.T) {
 		sleep(time.Second)
 		r.was("down", "up resumed")
 		request := func(id, backend string) {
-			r.lab.Say(`{"id":"` + id + `","type":"internal","internal":{"type":"dialout","dialout":{"roomid":"1","backend":"` + backend + `","request":{"number":"+4930"}}}}`)
+			r.lab.Say(`{"id":"` + id + `","type":"internal","internal":{"type":"dialout","dialout":{"roomid":"1","backend":"` + backend +
+				`","request":{"number":"+4930"}}}}`)
 		}
 		request("other", "http://cloud.example/")
 		synctest.Wait()
@@ -401,7 +403,8 @@ func TestWhatIsLostOnTheWayOfAPhoneIsMadeUpFor(t *testing.T) {
 	for _, c := range []struct {
 		name, lost string
 		doubt      bool
-	}{{"added", `"addsession"`, true}, {"connected", `"status":"connected"`, true}, {"removed", `"removesession"`, false}, {"cleared", `"status":"cleared"`, false}} {
+	}{{"added", `"addsession"`, true}, {"connected", `"status":"connected"`, true}, {"removed", `"removesession"`, false},
+		{"cleared", `"status":"cleared"`, false}} {
 		t.Run(c.name, func(t *testing.T) {
 			bubble(t, func(r *rig) {
 				user := r.lab.Cloud.Join(token, "alice")

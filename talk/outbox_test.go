@@ -10,7 +10,8 @@ import (
 // newer.
 func TestOrderAfterResuming(t *testing.T) {
 	o := newOutbox()
-	for _, it := range []*item{{data: []byte("ringing b"), callID: "b"}, {data: []byte("add b")}, {data: []byte("cleared c"), callID: "c", terminal: true}} {
+	for _, it := range []*item{{data: []byte("ringing b"), callID: "b"}, {data: []byte("add b")}, {data: []byte("cleared c"), callID: "c",
+		terminal: true}} {
 		if err := o.put(it); err != nil {
 			t.Fatal(err)
 		}

@@ -161,7 +161,8 @@ func TestPeopleMayBeListedBeforeTheyAreNamed(t *testing.T) {
 	inRoom(t, func(r *rig, room *talk.Room, _ string) {
 		r.lab.Say(`{"type":"event","event":{"target":"participants","type":"update","update":{"roomid":"` + token + `","users":[` +
 			`{"sessionId":"alice","inCall":3},{"sessionId":"bridge","inCall":3,"internal":true},{"sessionId":"bob","inCall":0}]}}}`)
-		r.lab.Say(`{"type":"event","event":{"target":"room","type":"join","join":[{"sessionid":"alice"},{"sessionid":"bob"},{"sessionid":"bridge"}]}}`)
+		r.lab.Say(`{"type":"event","event":{"target":"room","type":"join","join":[{"sessionid":"alice"},{"sessionid":"bob"},` +
+			`{"sessionid":"bridge"}]}}`)
 		synctest.Wait()
 		if n := room.InCall(); n != 1 {
 			t.Errorf("%d take part", n)

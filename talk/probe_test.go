@@ -21,15 +21,20 @@ func TestProbeSaysWhatIsWrong(t *testing.T) {
 		change func(*talktest.Lab, *talk.Config)
 		want   string // "" if all is well
 	}{
-		"nothing":        {func(*talktest.Lab, *talk.Config) {}, ""},
-		"secret":         {func(_ *talktest.Lab, c *talk.Config) { c.Servers[0].Secret = "guess" }, "the secret is wrong: it must be internalsecret"},
-		"backend":        {func(_ *talktest.Lab, c *talk.Config) { c.Servers[0].Backends[0].URL = "http://cloud.example/" }, "the backend's url must be as in its [backend] section"},
+		"nothing": {func(*talktest.Lab, *talk.Config) {}, ""},
+		"secret": {func(_ *talktest.Lab, c *talk.Config) {
+			c.Servers[0].Secret = "guess"
+		}, "the secret is wrong: it must be internalsecret"},
+		"backend": {func(_ *talktest.Lab, c *talk.Config) { c.Servers[0].Backends[0].URL = "http://cloud.example/" },
+			"the backend's url must be as in its [backend] section"},
 		"longer backend": {func(_ *talktest.Lab, c *talk.Config) { c.Servers[0].Backends[0].URL += "index.php" }, "not that of a Nextcloud"},
-		"old server":     {func(l *talktest.Lab, _ *talk.Config) { l.Features = []string{"welcome"} }, "has no dialout and no virtual-sessions: it is too old"},
-		"not signaling":  {func(l *talktest.Lab, _ *talk.Config) { l.NotFound = true }, "there is no signaling server at that address"},
-		"nobody there":   {func(_ *talktest.Lab, c *talk.Config) { c.Servers[0].URL = "http://nobody.example" }, "cannot be reached"},
-		"no nextcloud":   {func(l *talktest.Lab, _ *talk.Config) { l.Cloud.Listen("http://moved.example/") }, "the backend's url must be as"},
-		"says nothing":   {func(l *talktest.Lab, _ *talk.Config) { l.Cut = func(bool, []byte) bool { return true } }, "ended before the welcome"},
+		"old server": {func(l *talktest.Lab, _ *talk.Config) {
+			l.Features = []string{"welcome"}
+		}, "has no dialout and no virtual-sessions: it is too old"},
+		"not signaling": {func(l *talktest.Lab, _ *talk.Config) { l.NotFound = true }, "there is no signaling server at that address"},
+		"nobody there":  {func(_ *talktest.Lab, c *talk.Config) { c.Servers[0].URL = "http://nobody.example" }, "cannot be reached"},
+		"no nextcloud":  {func(l *talktest.Lab, _ *talk.Config) { l.Cloud.Listen("http://moved.example/") }, "the backend's url must be as"},
+		"says nothing":  {func(l *talktest.Lab, _ *talk.Config) { l.Cut = func(bool, []byte) bool { return true } }, "ended before the welcome"},
 		"silent after hello": {func(l *talktest.Lab, _ *talk.Config) {
 			l.Cut = func(sent bool, m []byte) bool { return strings.Contains(string(m), "hello\":") }
 		}, "ended before hello was answered"},
@@ -85,12 +90,14 @@ func TestProbeOverTLS(t *testing.T) {
 	if err := probe(server.URL, nil); err == nil || !strings.Contains(err.Error(), "authority that is not known") {
 		t.Error(err)
 	}
-	if err := probe(server.URL, &tls.Config{RootCAs: authorities, ServerName: "other.test"}); err == nil || !strings.Contains(err.Error(), "for another name") {
+	if err := probe(server.URL, &tls.Config{RootCAs: authorities, ServerName: "other.test"}); err == nil || !strings.Contains(err.Error(),
+		"for another name") {
 		t.Error(err)
 	}
 	plain := httptest.NewServer(http.NotFoundHandler())
 	defer plain.Close()
-	if err := probe(strings.Replace(plain.URL, "http:", "https:", 1), nil); err == nil || !strings.Contains(err.Error(), "does not speak TLS") {
+	if err := probe(strings.Replace(plain.URL, "http:", "https:", 1), nil); err == nil || !strings.Contains(err.Error(),
+		"does not speak TLS") {
 		t.Error(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())

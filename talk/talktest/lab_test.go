@@ -48,7 +48,8 @@ func with(t *testing.T, f func(p *peer)) []FaultKind {
 
 func hello(features, secret string) string {
 	random := strings.Repeat("0123456789abcdef", 4)
-	return fmt.Sprintf(`{"id":"1","type":"hello","hello":{"version":"1.0","features":%s,"auth":{"type":"internal","params":{"random":"%s","token":"%s","backend":"%s"}}}}`,
+	return fmt.Sprintf(`{"id":"1","type":"hello","hello":{"version":"1.0","features":%s,"auth":{"type":"internal","params":{"random":"%s",`+
+		`"token":"%s","backend":"%s"}}}}`,
 		features, random, sign(secret, random), CloudURL)
 }
 
@@ -100,8 +101,10 @@ func (p *peer) asked(more ...string) string {
 func (p *peer) verify() {
 	p.t.Helper()
 	random := strings.Repeat("x", 32)
-	r, _ := http.NewRequest("POST", CloudURL+"ocs/v2.php/apps/spreed/api/v4/room/"+token+"/verify-dialout", strings.NewReader(`{"number":"+493055500200","options":`+Options(101)+`}`))
-	r.Header = http.Header{"Ocs-Apirequest": {"true"}, "Talk-Sipbridge-Random": {random}, "Talk-Sipbridge-Checksum": {sign(SIPSecret, random+token)}}
+	r, _ := http.NewRequest("POST", CloudURL+"ocs/v2.php/apps/spreed/api/v4/room/"+token+"/verify-dialout",
+		strings.NewReader(`{"number":"+493055500200","options":`+Options(101)+`}`))
+	r.Header = http.Header{"Ocs-Apirequest": {"true"}, "Talk-Sipbridge-Random": {random},
+		"Talk-Sipbridge-Checksum": {sign(SIPSecret, random+token)}}
 	client := &http.Client{Transport: &http.Transport{DialContext: p.lab.Dial, DisableKeepAlives: true}}
 	answer, err := client.Do(r)
 	if err != nil || answer.StatusCode != 200 {
@@ -111,11 +114,13 @@ func (p *peer) verify() {
 }
 
 func status(id, roomID, callID, state string) string {
-	return fmt.Sprintf(`{"id":"%s","type":"internal","internal":{"type":"dialout","dialout":{"roomid":"%s","type":"status","status":{"callid":"%s","status":"%s"}}}}`, id, roomID, callID, state)
+	return fmt.Sprintf(`{"id":"%s","type":"internal","internal":{"type":"dialout","dialout":{"roomid":"%s","type":"status",`+
+		`"status":{"callid":"%s","status":"%s"}}}}`, id, roomID, callID, state)
 }
 
 func add(id, options string) string {
-	return fmt.Sprintf(`{"id":"%s","type":"internal","internal":{"type":"addsession","addsession":{"sessionid":"c","roomid":"%s","incall":9,"user":{}%s}}}`, id, token, options)
+	return fmt.Sprintf(`{"id":"%s","type":"internal","internal":{"type":"addsession","addsession":{"sessionid":"c","roomid":"%s",`+
+		`"incall":9,"user":{}%s}}}`, id, token, options)
 }
 
 const actor = `,"options":{"actorId":"actor-101","actorType":"phones"}`
@@ -140,7 +145,8 @@ func TestFaultsOfBridgesAreFound(t *testing.T) {
 		{"none", func(p *peer) { begin(p); p.say(add("a", actor)); end(p) }, ""},
 		{"none: refused", func(p *peer) {
 			id := p.asked()
-			p.say(`{"id":"` + id + `","type":"internal","internal":{"type":"dialout","dialout":{"roomid":"` + token + `","type":"error","error":{"code":"x","message":"y"}}}}`)
+			p.say(`{"id":"` + id + `","type":"internal","internal":{"type":"dialout","dialout":{"roomid":"` + token +
+				`","type":"error","error":{"code":"x","message":"y"}}}}`)
 			if got := <-p.dialed; got != "502 x: y" {
 				p.t.Errorf("the user was told %s", got)
 			}
@@ -189,7 +195,8 @@ func TestFaultsOfBridgesAreFound(t *testing.T) {
 
 func TestNobodyToAsk(t *testing.T) {
 	with(t, func(p *peer) {
-		for want, c := range map[string][2]string{"400 number_missing": {token, ""}, "400 invalid_number": {token, "030"}, "400 invalid_roomid": {"x", "+4930"}} {
+		for want, c := range map[string][2]string{"400 number_missing": {token, ""}, "400 invalid_number": {token, "030"},
+			"400 invalid_roomid": {"x", "+4930"}} {
 			if _, err := p.lab.Cloud.Dialout(c[0], c[1], Options(1)); err == nil || !strings.HasPrefix(err.Error(), want) {
 				t.Errorf("%v, want %s", err, want)
 			}

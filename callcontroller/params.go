@@ -140,7 +140,7 @@ func printable(name string, p param, limit int, count func(string) int) (string,
 
 func byteCount(s string) int { return len(s) }
 
-// order is a POST that is well-formed.
+// request is a POST that is well-formed.
 type request struct {
 	transfer          bool
 	target            order.Party // of a transfer

@@ -18,7 +18,7 @@ const (
 	inviteTime = tEnd + t2
 )
 
-// relay is one request on its way from a phone to the other.
+// forward is one request on its way from a phone to the other.
 type forward struct {
 	in          *serverTx // nil for a session refresh of ours
 	from, to    *Leg

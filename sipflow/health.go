@@ -91,7 +91,7 @@ func (sw *Switchboard) sweep(ctx context.Context) {
 	for i, target := range sw.proxies {
 		uri := sw.cfg.OutboundProxies[i]
 		limited, stop := context.WithTimeout(ctx, sw.cfg.HealthTimeout)
-		hops, err := sw.resolver.Hops(limited, target)
+		hops, err := sw.lookUp(limited, target)
 		stop()
 		if err != nil { // DNS may fail while the servers do not
 			sw.log.Debug("sip: outbound proxy not found", "proxy", uri, "error", err)

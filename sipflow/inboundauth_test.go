@@ -57,7 +57,7 @@ func challengeBy(t *testing.T, m *wire.Message, algorithm string) digest.Challen
 	return digest.Challenge{}
 }
 
-// answerTo is the Authorization for a challenge.
+// answerWith is the Authorization for a challenge.
 func answerWith(c digest.Challenge, cred Credentials, uri string) string {
 	a, _ := c.Respond(&cred, "INVITE", uri, "cn")
 	return a

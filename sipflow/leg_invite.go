@@ -61,7 +61,7 @@ func (l *Leg) invite(ctx context.Context, r *outgoing) (*Success, error) {
 	}
 }
 
-// answer is what the end of an INVITE transaction means for the call.
+// established is what the end of an INVITE transaction means for the call.
 func (l *Leg) established(ctx context.Context, tx *clientTx, res *wire.Message, err error) (*Success, error) {
 	if errors.Is(err, errTimeout) {
 		l.call.note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
@@ -272,7 +272,7 @@ func (sw *Switchboard) cancel(invite *clientTx, reason string) {
 	sw.start(tx, invite.cancelRequest(of, reason)) //nolint:errcheck // without it the INVITE runs into its timeout
 }
 
-// learn makes the dialog from the 2xx (RFC 3261 §12.1.2).
+// establish makes the dialog from the 2xx (RFC 3261 §12.1.2).
 func (l *Leg) establish(res *wire.Message, tx *clientTx) error {
 	d := dialogOf(res)
 	var missing error

@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// authority is a certificate authority of a test's world, whose clock may be
+// certAuthority is a certificate authority of a test's world, whose clock may be
 // the test's own.
 type certAuthority struct {
 	t    *testing.T

@@ -547,3 +547,14 @@ func TestAnswerComesAsTheWaitEnds(t *testing.T) {
 		})
 	}
 }
+
+// Without a resolver no call is placed, and nothing else breaks.
+func TestPlacingNeedsAResolver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t, siptest.NewNetwork(), phoneAddr, func(c *Config) { c.Resolver = nil })
+		defer r.stop()
+		if _, err := r.sw.Place(t.Context(), spec(), Refer); !errors.Is(err, ErrUnreachable) {
+			t.Errorf("Place returned %v", err)
+		}
+	})
+}

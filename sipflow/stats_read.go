@@ -116,7 +116,9 @@ func (sw *Switchboard) Stats() *Stats {
 		sw.shards[i].read(s)
 	}
 	s.StreamsOurs, s.StreamsPeers = sw.transport.Connections()
-	s.Avoided = sw.resolver.Avoided()
+	if sw.resolver != nil {
+		s.Avoided = sw.resolver.Avoided()
+	}
 	return s
 }
 

@@ -54,8 +54,8 @@ type Config struct {
 	// redirects lead and phones refer each other. It is called from any
 	// goroutine and must return soon; nil allows everything.
 	Allow    func(spec *Spec, target string) error
-	Inbound  *Inbound // calls that others place to us; nil: they get 404
-	Resolver *resolve.Resolver
+	Inbound  *Inbound          // calls that others place to us; nil: they get 404
+	Resolver *resolve.Resolver // its owner closes it; nil: no call can be placed
 	Network  transport.Network // tests only
 }
 
@@ -363,13 +363,13 @@ func (sw *Switchboard) nextHops(ctx context.Context, uri string) ([]resolve.Hop,
 		return sw.hopsOf(ctx, uri)
 	}
 	if len(sw.proxies) == 1 {
-		hops, err := sw.resolver.Hops(ctx, sw.proxies[0])
+		hops, err := sw.lookUp(ctx, sw.proxies[0])
 		return sw.health.last(hops), err
 	}
 	var all []resolve.Hop
 	var failed error
 	for _, t := range sw.proxies {
-		hops, err := sw.resolver.Hops(ctx, t)
+		hops, err := sw.lookUp(ctx, t)
 		all, failed = append(all, hops...), errors.Join(failed, err)
 	}
 	if len(all) == 0 {
@@ -382,6 +382,13 @@ func (sw *Switchboard) hopsOf(ctx context.Context, uri string) ([]resolve.Hop, e
 	t, err := targetOf(uri)
 	if err != nil {
 		return nil, err
+	}
+	return sw.lookUp(ctx, t)
+}
+
+func (sw *Switchboard) lookUp(ctx context.Context, t resolve.Target) ([]resolve.Hop, error) {
+	if sw.resolver == nil {
+		return nil, errors.New("there is no Config.Resolver to find its servers")
 	}
 	return sw.resolver.Hops(ctx, t)
 }

@@ -102,7 +102,7 @@ func (c *Config) rows() []row {
 			Doc:   "let everybody act for users without a PIN",
 			About: "true lets users without a PIN in. Anybody can then call in their name."},
 		{Name: "users", Set: setting.Paths(&c.Users), Absent: "required", After: "data-dir", Live: true, Show: "[users.yaml]",
-			Doc: "users' files, YAML or validusers.xml",
+			Doc: "users' files: YAML, validusers.xml, htpasswd or htdigest",
 			About: "\n" +
 				"The users who may call: YAML lists as below, or a sipXecs validusers.xml.\n" +
 				"The files are watched; a changed one is read without a restart.\n" +
@@ -173,7 +173,7 @@ func (c *Config) rows() []row {
 			Doc: "those of one address; `reverse-proxies` may have all"},
 		{Name: "limits.calls-per-user", Set: setting.Number(&c.Limits.CallsPerUser), Check: countOr(1_000_000, noLimit),
 			Default: "100", After: "limits.call-rate",
-			Doc:   "calls at once of one user who has given a PIN; more get 429; `0`: no limit. It does not hold for trusted peers, who may name any user, as the next one does not",
+			Doc:   "calls at once of one user who has given a PIN; more get 429; `0`: no limit. Neither this key nor the next holds for trusted peers, who may name any user",
 			About: "The same for one user who gives a PIN. Trusted peers may name any user."},
 		{Name: "limits.call-rate-per-user", Set: setting.Number(&c.Limits.CallRatePerUser), Check: countOr(1_000_000, noLimit),
 			Default: "10", After: "limits.calls-per-user",

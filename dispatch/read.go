@@ -105,7 +105,8 @@ func readRule(n *yaml.Node, dir string) (r Rule, err error) {
 		case name == "fallback":
 			fallback = v
 		case ours:
-			if v.Tag == "!!null" {
+			// Who writes these wants requests signed: empty they are a mistake.
+			if v.Tag == "!!null" && name != "hmac_secret" && name != "jwt" {
 				continue
 			}
 			if err := key.Set(setting.Value{Node: v, Dir: dir}); err != nil {

@@ -66,7 +66,7 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 	if l.tls {
 		body = bodyNoneTLS
 	}
-	v, err := g.check(r, l, snapshot, agent, given, now)
+	v, err := g.check(r, addr, l, snapshot, agent, given, now)
 	if v == busy {
 		w.Header().Set("Retry-After", "1")
 		plain(w, http.StatusServiceUnavailable, errHashing.Error())
@@ -107,7 +107,7 @@ func (g *Gate) tooMany(w http.ResponseWriter, wait time.Duration) {
 
 // check looks at the Authorization headers of a request. It takes the same
 // time for an agent who does not exist.
-func (g *Gate) check(r *http.Request, l *listener, s *snapshot, agent *User, given []string, now time.Time) (verdict, error) {
+func (g *Gate) check(r *http.Request, addr netip.Addr, l *listener, s *snapshot, agent *User, given []string, now time.Time) (verdict, error) {
 	if len(given) == 0 {
 		return absent, nil
 	}
@@ -124,7 +124,7 @@ func (g *Gate) check(r *http.Request, l *listener, s *snapshot, agent *User, giv
 		if !l.tls {
 			return shown, nil
 		}
-		return g.checkBasic(r, s, agent, now)
+		return g.checkBasic(r, addr, s, agent, now)
 	}
 	return absent, nil
 }
@@ -137,7 +137,7 @@ func scheme(header string) string {
 
 // checkBasic verifies a Basic header (RFC 7617). The user may call himself by
 // any of his names.
-func (g *Gate) checkBasic(r *http.Request, s *snapshot, agent *User, now time.Time) (verdict, error) {
+func (g *Gate) checkBasic(r *http.Request, addr netip.Addr, s *snapshot, agent *User, now time.Time) (verdict, error) {
 	username, secret, ok := r.BasicAuth()
 	if !ok {
 		return unusable, digest.ErrSyntax
@@ -161,11 +161,16 @@ func (g *Gate) checkBasic(r *http.Request, s *snapshot, agent *User, now time.Ti
 		if who != nil && !who.digests() && who.pin.crypt != "" {
 			hash, his = who.pin.crypt, true
 		}
-		same, err := g.crypter.same(r.Context(), hash, secret, now)
+		same, err := g.crypter.same(r.Context(), addr, hash, secret, now)
 		if err != nil {
 			return busy, err
 		}
 		right = same && his
+		if his && !same && cryptCost(hash) < cryptCost(s.crypt) { // a wrong PIN takes as long as nobody's
+			if _, err := g.crypter.same(r.Context(), addr, s.crypt, secret, now); err != nil {
+				return busy, err
+			}
+		}
 	}
 	if !right || !who.is(agent) {
 		return wrong, nil

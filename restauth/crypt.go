@@ -9,10 +9,13 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/netip"
 	"regexp"
 	"strings"
 	"sync"
 	"time"
+
+	"sipxrest/internal/limit"
 
 	auth "github.com/abbot/go-http-auth"
 	"golang.org/x/crypto/bcrypt"
@@ -31,6 +34,8 @@ const (
 	// requests wait for that.
 	maxHashing   = 2
 	maxHashQueue = 64
+	// maxHashesOfOne is how many of these one address (IPv6: /64) may have.
+	maxHashesOfOne = 8
 	// rightFor is how long at least a PIN that was right is known to be, so that
 	// a portal that asks each second costs no core; maxRight bounds how many are
 	// remembered, twice.
@@ -70,6 +75,16 @@ func checkBcrypt(hash string) error {
 	return nil
 }
 
+// cryptCost orders hashes by the time that comparing one takes: bcrypt's cost is the
+// logarithm of it, the others take next to none.
+func cryptCost(hash string) int {
+	cost, err := bcrypt.Cost([]byte(hash))
+	if err != nil {
+		return 0
+	}
+	return cost
+}
+
 // sameCrypt reports whether a PIN is that of a hash that checkCrypt has taken.
 func sameCrypt(hash, pin string) bool {
 	const user = "agent"
@@ -88,24 +103,31 @@ type crypter struct {
 	running, queue chan struct{}
 
 	mu       sync.Mutex
+	waiting  map[netip.Addr]int    // PINs of one network that are in the queue; guarded by mu
 	now, old map[[32]byte]struct{} // right ones by their HMAC; guarded by mu
 	turned   time.Time             // when old was now; guarded by mu
 }
 
 func newCrypter() *crypter {
-	c := &crypter{running: make(chan struct{}, maxHashing), queue: make(chan struct{}, maxHashing+maxHashQueue), now: map[[32]byte]struct{}{}}
+	c := &crypter{running: make(chan struct{}, maxHashing), queue: make(chan struct{}, maxHashing+maxHashQueue), now: map[[32]byte]struct{}{}, waiting: map[netip.Addr]int{}}
 	rand.Read(c.key[:]) // never fails
 	return c
 }
 
-// same reports whether a PIN is that of a hash. The error is errHashing, or ctx's.
-func (c *crypter) same(ctx context.Context, hash, pin string, now time.Time) (bool, error) {
+// same reports whether a PIN that an address has sent is that of a hash. The error is
+// errHashing, or ctx's. One address has few places in the queue: others are to get in.
+func (c *crypter) same(ctx context.Context, from netip.Addr, hash, pin string, now time.Time) (bool, error) {
 	mac := hmac.New(sha256.New, c.key[:])
 	mac.Write([]byte(hash + "\x00" + pin))
 	id := [32]byte(mac.Sum(nil))
 	if c.known(id, now) {
 		return true, nil
 	}
+	from = limit.Network(from)
+	if !c.enter(from) {
+		return false, errHashing
+	}
+	defer c.leave(from)
 	select {
 	case c.queue <- struct{}{}:
 		defer func() { <-c.queue }()
@@ -123,6 +145,24 @@ func (c *crypter) same(ctx context.Context, hash, pin string, now time.Time) (bo
 	}
 	c.learn(id, now)
 	return true, nil
+}
+
+func (c *crypter) enter(from netip.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting[from] >= maxHashesOfOne {
+		return false
+	}
+	c.waiting[from]++
+	return true
+}
+
+func (c *crypter) leave(from netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.waiting[from]--; c.waiting[from] == 0 {
+		delete(c.waiting, from)
+	}
 }
 
 func (c *crypter) known(id [32]byte, now time.Time) bool {

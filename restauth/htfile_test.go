@@ -3,6 +3,7 @@ package restauth
 import (
 	"fmt"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	auth "github.com/abbot/go-http-auth"
+	"golang.org/x/crypto/bcrypt"
 )
 
 const (
@@ -175,26 +177,42 @@ func TestFaultsOfSuchFilesNameTheirLine(t *testing.T) {
 // A PIN that is right is compared once, and no more than some wait for that.
 func TestComparingPINsIsBounded(t *testing.T) {
 	c, now := newCrypter(), time.Now()
-	hash := hashed(t, "1")
+	here, hash := netip.MustParseAddr("192.0.2.1"), hashed(t, "1")
 	for range maxHashing + maxHashQueue {
 		c.queue <- struct{}{}
 	}
-	if _, err := c.same(t.Context(), hash, "1", now); err != errHashing {
+	if _, err := c.same(t.Context(), here, hash, "1", now); err != errHashing {
 		t.Errorf("one too many: %v", err)
 	}
 	<-c.queue
-	if ok, err := c.same(t.Context(), hash, "1", now); !ok || err != nil {
+	if ok, err := c.same(t.Context(), here, hash, "1", now); !ok || err != nil {
 		t.Errorf("the right one: %v, %v", ok, err)
 	}
 	c.queue <- struct{}{}
-	if ok, err := c.same(t.Context(), hash, "1", now.Add(rightFor+time.Second)); !ok || err != nil {
+	if ok, err := c.same(t.Context(), here, hash, "1", now.Add(rightFor+time.Second)); !ok || err != nil {
 		t.Errorf("it is not remembered: %v, %v", ok, err)
 	}
-	if _, err := c.same(t.Context(), hash, "2", now); err != errHashing {
+	if _, err := c.same(t.Context(), here, hash, "2", now); err != errHashing {
 		t.Error("a wrong one is remembered")
 	}
-	if _, err := c.same(t.Context(), hash, "1", now.Add(5*rightFor)); err != errHashing {
+	if _, err := c.same(t.Context(), here, hash, "1", now.Add(5*rightFor)); err != errHashing {
 		t.Error("it is remembered for ever")
+	}
+	<-c.queue
+	for range maxHashesOfOne {
+		c.enter(here)
+	}
+	if _, err := c.same(t.Context(), here, hash, "2", now); err != errHashing {
+		t.Errorf("one too many of an address: %v", err)
+	}
+	if _, err := c.same(t.Context(), netip.MustParseAddr("192.0.2.2"), hash, "2", now); err != nil {
+		t.Errorf("another address: %v", err)
+	}
+	for range maxHashesOfOne {
+		c.leave(here)
+	}
+	if len(c.waiting) != 0 {
+		t.Errorf("still waiting: %v", c.waiting)
 	}
 	for i := range 3 * maxRight {
 		c.learn([32]byte{byte(i), byte(i >> 8)}, now)
@@ -204,5 +222,23 @@ func TestComparingPINsIsBounded(t *testing.T) {
 	}
 	if fmt.Sprint(sameCrypt("x", "1"), sameCrypt("", "")) != "false false" {
 		t.Error("a hash that is none is some PIN's")
+	}
+}
+
+// Who does not exist is compared with the costliest hash: the time would tell names.
+func TestNobodyCostsAsMuchAsAnybody(t *testing.T) {
+	cheap := "{SHA}W6ph5Mm5Pz8GgiULbPgzG37mj9g="
+	dear, err := bcrypt.GenerateFromPassword([]byte("x"), 6)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, lines := range []string{"a:" + cheap + "\nb:" + string(dear) + "\n", "a:" + string(dear) + "\nb:" + cheap + "\n"} {
+		users, err := loadFiles(t, file(t, "u.htpasswd", lines))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := users.now.Load().crypt; got != string(dear) {
+			t.Errorf("nobody is compared with %s", got)
+		}
 	}
 }

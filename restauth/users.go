@@ -41,7 +41,7 @@ type snapshot struct {
 	*directory
 	policies bool        // some user has one of his own
 	sha256   bool        // every PIN that Digest can check can be by SHA-256
-	crypt    string      // the hash of one PIN that Basic alone can check; "" if there is none
+	crypt    string      // the costliest hash of a PIN that Basic alone can check; "" if there is none
 	files    []fileState // what was read, by UsersConfig.Files
 	warnings []string    // faults of validusers.xml, at most maxWarnings
 }
@@ -250,7 +250,9 @@ func index(entries []entry, cfg UsersConfig) (*snapshot, error) {
 			pins = true
 			s.sha256 = s.sha256 && user.can(digest.SHA256)
 		case user.pin.crypt != "":
-			s.crypt = user.pin.crypt
+			if s.crypt == "" || cryptCost(user.pin.crypt) > cryptCost(s.crypt) {
+				s.crypt = user.pin.crypt
+			}
 		}
 		taken[user] = e.where
 		if err := claim(e, user, "name", user.Name); err != nil {

@@ -121,7 +121,7 @@ func TestTargetThatChallengesGetsTheCredentialsOfTheDestination(t *testing.T) {
 		realm string
 		code  int
 	}{{"conference", 180}, {"other", 403}} {
-		to := Destination{URI: uri202, Credentials: Credentials{Username: "room", Password: "pw"}, Realm: "conference"}
+		to := Destination{URI: uri202, Credentials: Credentials{Username: "room", Password: "pw"}, Realm: "conference", Trusted: true}
 		inboundRaw(t, func(ctx context.Context, in *Incoming) error { return in.Connect(ctx, to) }, func(t *testing.T, p *rawInbound) {
 			p.target.SetScript(siptest.Script{Ring: time.Minute, Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: c.realm,
 				User: "room", Password: "pw"}})
@@ -133,6 +133,34 @@ func TestTargetThatChallengesGetsTheCredentialsOfTheDestination(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A target that only a caller or a client has named is no server of ours: it could
+// hand us a challenge of the proxy, and have calls signed that others pay.
+func TestAForeignTargetGetsNoCredentials(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		caller := &rawInbound{rawPhone: rawUDP(t, n, phoneAddr)}
+		foreign := rawUDP(t, n, calledAddr)
+		r := newRig(t, n, "", func(cfg *Config) {
+			cfg.Inbound = &Inbound{
+				Admit: func(*Incoming) Admission { return Trusted },
+				Take: func(ctx context.Context, in *Incoming) error {
+					to := Destination{URI: uri202, Credentials: Credentials{Username: "agent", Password: "secret"}}
+					return in.Connect(ctx, to)
+				},
+			}
+		})
+		defer r.stop()
+		caller.rawPhone.send(rawInvite())
+		const challenge = "WWW-Authenticate: Digest realm=\"sipx.test\", nonce=\"of-the-real-proxy\"\r\n"
+		foreign.send(foreign.response(foreign.expect("INVITE"), 401, challenge, ""))
+		foreign.expect("ACK")
+		if m := foreign.read(time.Second); m != nil {
+			t.Errorf("the challenge is met by %s", show(m))
+		}
+		caller.rawPhone.send(refusalACK(caller.next(403)))
+	})
 }
 
 // Config.Allow is told who proved to be the caller, about the target and whom the

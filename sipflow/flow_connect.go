@@ -87,7 +87,14 @@ func (t *calledTarget) secret() (*Credentials, string, bool) {
 	return &t.to.Credentials, cmp.Or(t.to.Realm, t.sw.cfg.Realm), false
 }
 
-func (t *calledTarget) servedBy(addr netip.Addr) bool { return t.sw.servedBy(t.to.URI, addr) }
+// servedBy lets only the configuration name servers that get the secret. A client or
+// caller could name a host of his own, which would have calls signed that others pay.
+func (t *calledTarget) servedBy(addr netip.Addr) bool {
+	if t.to.Trusted {
+		return t.sw.servedBy(t.to.URI, addr)
+	}
+	return t.sw.servedBy("sip:"+cmp.Or(t.to.Realm, t.sw.cfg.Realm), addr)
+}
 
 func (t *calledTarget) route(ctx context.Context, uri string) ([]resolve.Hop, error) {
 	if t.to.Trusted {

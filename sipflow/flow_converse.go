@@ -67,7 +67,7 @@ func Converse(ctx context.Context, c *Call) (err error) {
 	l := c.newLegFrom("sip:"+c.CalledUser, c.CalledUser, c.AgentName, c.Key.Agent)
 	t := &endpoint{callee: l.callee, call: c, leg: l, end: c.Spec.Converse, far: CalledParty}
 	l.joinedMedia()
-	l.callee = t
+	l.is(t)
 	l.first = c.inviteHeader(c.Subject, "", l.callee.allow())
 	l.onRinging = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
 	l.peer.forwarding(true) // from the answer on
@@ -111,7 +111,7 @@ func (in *Incoming) Converse(ctx context.Context, end *Conversation) error {
 		return err
 	}
 	l.joinedMedia()
-	l.callee = t
+	l.is(t)
 	waiting, stop := in.while(ctx)
 	defer stop()
 	take := func() error { return t.answer(waiting, in) }
@@ -120,7 +120,7 @@ func (in *Incoming) Converse(ctx context.Context, end *Conversation) error {
 	}
 	if err := take(); err != nil { // the caller may be connected elsewhere
 		l.peer.forwarding(false)
-		l.callee = t.callee
+		l.is(t.callee)
 		return err
 	}
 	in.bridged = true

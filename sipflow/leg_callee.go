@@ -41,6 +41,14 @@ type callee interface {
 	passwordKey() string
 }
 
+// is changes whom the leg is with: its media end here, or no longer do. The readers
+// ask it by peer.mu.
+func (l *Leg) is(with callee) {
+	l.peer.mu.Lock()
+	defer l.peer.mu.Unlock()
+	l.callee = with
+}
+
 // userPhone is the phone of a user whom the call's agent calls by his own right.
 type userPhone Call
 

@@ -120,8 +120,9 @@ type Destination struct {
 	RingTime time.Duration
 	// Header are further lines of the INVITE, "Name: value".
 	Header []string
-	// Credentials are for challenges of Realm (default Config.Realm) by the
-	// servers that the URI leads to.
+	// Credentials are for challenges of Realm (default Config.Realm): by the outbound
+	// proxies, by the servers of the domain of that name, and where the target is
+	// Trusted by those that the URI leads to.
 	Credentials Credentials
 	Realm       string
 	// Check, when it is set, is a target that Config.Allow is asked about.

@@ -107,7 +107,7 @@ func (sw *Switchboard) invitedAgain(m *wire.Message, from transport.Path) (known
 	}
 	peer := &tx.leg.peer
 	peer.mu.Lock()
-	reply, done, open := tx.reply, tx.done, peer.opened(tx.seq) == tx
+	reply, done, open, caller := tx.reply, tx.done, peer.opened(tx.seq) == tx, tx.leg.callee.caller()
 	peer.mu.Unlock()
 	if invite {
 		if open {
@@ -117,7 +117,7 @@ func (sw *Switchboard) invitedAgain(m *wire.Message, from transport.Path) (known
 	}
 	sw.respond(m, from, wire.Reply{Code: 200, ToTag: reply.ToTag})
 	if !done && tx.respond(wire.Reply{Code: 487}) {
-		tx.leg.callee.caller().end(&cancelledError{reasonsOf(m)})
+		caller.end(&cancelledError{reasonsOf(m)})
 	}
 	return true
 }

@@ -86,6 +86,7 @@
 //	call.go               one call and its goroutine
 //	calllog.go            its line in the log
 //	limits.go             what others can have us do
+//	indialog.go           requests in a dialog, by their method and what the leg is at
 //	receive.go            messages to transactions, dialogs and strangers' requests
 //	probe.go              requests outside of dialogs that change nothing
 //	health.go             servers that answer OPTIONS

@@ -3,7 +3,6 @@ package sipflow
 import (
 	"context"
 	"errors"
-	"strings"
 	"time"
 
 	"sipxrest/sipflow/sdp"
@@ -290,44 +289,6 @@ func (t *endpoint) event(e event) error {
 		t.request(e.in)
 	}
 	return nil
-}
-
-// request responds to a request of the phone's.
-func (t *endpoint) request(in *serverTx) {
-	m := in.req
-	switch in.method {
-	case "INVITE", "UPDATE", "INFO", "OPTIONS":
-	default:
-		r := wire.Reply{Code: 405, Header: "Allow: " + allowTalk + "\r\n"}
-		switch {
-		case in.method == "NOTIFY", in.method == "PRACK":
-			r = wire.Reply{Code: 481}
-		case !wire.KnownMethod(in.method):
-			r.Code = 501
-		}
-		in.respond(r)
-		return
-	}
-	if missing := unknownOptions(m); len(missing) > 0 {
-		in.respond(wire.Reply{Code: 420, Header: "Unsupported: " + strings.Join(missing, ", ") + "\r\n"})
-		return
-	}
-	if no := t.leg.barredReply(m); no.Code != 0 {
-		in.respond(no)
-		return
-	}
-	r := wire.Reply{Code: 200, Header: "Allow: " + allowTalk + "\r\n"}
-	switch in.method {
-	case "INFO":
-		if digit := digitOf(m); digit != 0 && t.end.Digit != nil {
-			t.end.Digit(digit)
-		}
-	case "OPTIONS":
-		r.Header += "Accept: " + sdp.Type + "\r\n"
-	default:
-		r = t.describe(in)
-	}
-	in.respond(r)
 }
 
 // describe responds to an INVITE or UPDATE of the phone's, which may have an

@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"sipxrest/sipflow/sdp"
-	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
@@ -462,33 +461,6 @@ func digitOf(m *wire.Message) byte {
 		return 0
 	}
 	return digit[0]
-}
-
-// takes returns, in the reader, the response to what a caller may send before
-// it is joined. The code is 0 where every leg responds alike. p.mu is held.
-func (in *Incoming) takes(s *shard, m *wire.Message, from transport.Path) int {
-	p := &in.leg.peer
-	switch m.Method() {
-	case "PRACK":
-		return in.pracked(s, m, from)
-	case "INFO":
-		if in.tx.done {
-			in.pressed(m)
-		}
-	case "UPDATE":
-		if len(m.Body()) == 0 {
-			return 200 // it only says that it is there
-		}
-		return 500 // RFC 3311 §5.2: not now
-	case "INVITE":
-		switch {
-		case !in.tx.done:
-			return 500 // RFC 3261 §14.2
-		case p.opened(in.tx.seq) == in.tx:
-			return 491 // our 2xx is not acknowledged (RFC 5407 §3.1.4)
-		}
-	}
-	return 0
 }
 
 // unknownOptions are the option tags that a caller requires and that are not

@@ -221,41 +221,8 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.
 	return again(m, code, from)
 }
 
-// accept does what the request asks and returns the code of the response,
-// negated when that is out already. p.mu is held.
-func (l *Leg) accept(s *shard, m *wire.Message, from transport.Path) int {
-	p := &l.peer
-	if code := l.callee.asked(s, m, from); code != 0 {
-		return code
-	}
-	switch m.Method() {
-	case "BYE":
-		if p.byed {
-			return 481
-		}
-		p.up, p.byed, p.reasons = false, true, reasonsOf(m)
-		p.acknowledged()
-		code := l.respondFirst(m, from, 200)
-		l.inbox.put(event{hungUp: true, msg: m}, true)
-		if f := p.hungUp; f != nil {
-			f(p.whyHungUp())
-		}
-		return code
-	case "NOTIFY":
-		return l.notified(m, from)
-	case "OPTIONS", "INFO":
-		return 200
-	case "INVITE":
-		return l.reinvited(s, m, from)
-	}
-	if wire.KnownMethod(m.Method()) {
-		return 405
-	}
-	return 501
-}
-
 // notified takes one NOTIFY of the REFER's subscription (RFC 3515 §2.4.4).
-func (l *Leg) notified(m *wire.Message, from transport.Path) int {
+func (l *Leg) notified(_ *shard, m *wire.Message, from transport.Path) int {
 	p := &l.peer
 	if ev := m.Get(wire.Event); ev != nil && !isReferEvent(ev) {
 		return 489

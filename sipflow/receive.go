@@ -2,7 +2,6 @@ package sipflow
 
 import (
 	"bytes"
-	"hash/maphash"
 	"strings"
 
 	"sipxrest/sipflow/sdp"
@@ -54,13 +53,6 @@ func (sw *Switchboard) failedOn(m *wire.Message, from transport.Path) {
 	}
 }
 
-// respond sends a response to where its request came from.
-func (sw *Switchboard) respond(m *wire.Message, from transport.Path, r wire.Reply) {
-	if to, b := sw.render(m, from, r); b != nil {
-		sw.said(r.Code, to, to.Respond(b))
-	}
-}
-
 // said counts a response that was sent, or could not be.
 func (sw *Switchboard) said(code int, to transport.Path, err error) {
 	sw.stats.answers[classOf(code)].Add(1)
@@ -95,35 +87,6 @@ func (sw *Switchboard) answerStranger(m *wire.Message, from transport.Path, r wi
 	if b != nil {
 		sw.said(r.Code, to, to.Send(b))
 	}
-}
-
-// render makes a response, and says where it goes (RFC 3261 §18.2.2). Without
-// a Via that can be read there is none.
-func (sw *Switchboard) render(m *wire.Message, from transport.Path, r wire.Reply) (transport.Path, []byte) {
-	via, ok := m.TopVia()
-	if !ok {
-		return from, nil
-	}
-	if r.ToTag == "" {
-		r.ToTag = sw.tagFor(m)
-	}
-	r = contactAsAsked(m, r)
-	to := from
-	if !from.Link.Reliable() {
-		to.To = wire.SentByAddr(via, from.To)
-	}
-	return to, wire.AppendReply(make([]byte, 0, 512), m, from.To, r)
-}
-
-// tagFor is the To tag of a response outside of a dialog. The same request gets
-// the same tag without our keeping anything of it (RFC 3261 §8.2.7).
-func (sw *Switchboard) tagFor(m *wire.Message) string {
-	var h maphash.Hash
-	h.SetSeed(sw.seed)
-	h.Write(m.Get(wire.CallID))
-	h.Write(m.Get(wire.From))
-	h.Write(m.Get(wire.CSeq))
-	return string(appendID(make([]byte, 0, 16), h.Sum64()))
 }
 
 // onRequest returns the response to a request. inside reports whether it
@@ -190,7 +153,7 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from transport.Path) wire.Re
 		return wire.Reply{Code: 400, Reason: "Malformed Via"}
 	case m.Get(wire.Require) != nil && (method != "INVITE" || sw.cfg.Inbound == nil || len(unknownOptions(m)) > 0): // RFC 3261 §8.2.2.3
 		if method == "INVITE" && sw.cfg.Inbound != nil {
-			return wire.Reply{Code: 420, Header: "Unsupported: " + strings.Join(unknownOptions(m), ", ") + "\r\n"}
+			return lacking(unknownOptions(m))
 		}
 		return badExtension(m)
 	}

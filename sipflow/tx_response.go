@@ -121,5 +121,46 @@ func badExtension(m *wire.Message) wire.Reply {
 	for v := range m.All(wire.Require) {
 		all = append(all, string(v))
 	}
-	return wire.Reply{Code: 420, Header: "Unsupported: " + strings.Join(all, ", ") + "\r\n"}
+	return lacking(all)
+}
+
+// lacking is the response to a request that requires these option tags (RFC 3261 §8.2.2.3).
+func lacking(tags []string) wire.Reply {
+	return wire.Reply{Code: 420, Header: "Unsupported: " + strings.Join(tags, ", ") + "\r\n"}
+}
+
+// respond sends a response to where its request came from.
+func (sw *Switchboard) respond(m *wire.Message, from transport.Path, r wire.Reply) {
+	if to, b := sw.render(m, from, r); b != nil {
+		sw.said(r.Code, to, to.Respond(b))
+	}
+}
+
+// render makes a response, and says where it goes (RFC 3261 §18.2.2). Without
+// a Via that can be read there is none.
+func (sw *Switchboard) render(m *wire.Message, from transport.Path, r wire.Reply) (transport.Path, []byte) {
+	via, ok := m.TopVia()
+	if !ok {
+		return from, nil
+	}
+	if r.ToTag == "" {
+		r.ToTag = sw.tagFor(m)
+	}
+	r = contactAsAsked(m, r)
+	to := from
+	if !from.Link.Reliable() {
+		to.To = wire.SentByAddr(via, from.To)
+	}
+	return to, wire.AppendReply(make([]byte, 0, 512), m, from.To, r)
+}
+
+// tagFor is the To tag of a response outside of a dialog. The same request gets
+// the same tag without our keeping anything of it (RFC 3261 §8.2.7).
+func (sw *Switchboard) tagFor(m *wire.Message) string {
+	var h maphash.Hash
+	h.SetSeed(sw.seed)
+	h.Write(m.Get(wire.CallID))
+	h.Write(m.Get(wire.From))
+	h.Write(m.Get(wire.CSeq))
+	return string(appendID(make([]byte, 0, 16), h.Sum64()))
 }

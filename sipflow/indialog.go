@@ -1,0 +1,137 @@
+package sipflow
+
+import (
+	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/transport"
+	"sipxrest/sipflow/wire"
+)
+
+// inDialogMethod is what becomes of a request in a dialog, by what its leg is at. In a
+// bridge each goes to the other phone instead (see bridge.relay), BYE excepted.
+type inDialogMethod struct {
+	// alone responds in the reader, where nobody else is to: the code, negated when
+	// the response is out. nil: 405. The leg's peer.mu is held.
+	alone func(l *Leg, s *shard, m *wire.Message, from transport.Path) int
+	// waiting is asked first while a caller is not joined; 0: as alone, nil: likewise.
+	waiting func(in *Incoming, s *shard, m *wire.Message, from transport.Path) int
+	// talking responds in the call's goroutine where media end here. nil: 405.
+	talking func(t *endpoint, in *serverTx) wire.Reply
+	// names says that the request names something in the dialog: where there is no
+	// such thing it gets 481 in place of 405.
+	names bool
+}
+
+// inDialog are the methods that a dialog of ours knows.
+var inDialog = map[string]inDialogMethod{
+	"BYE":     {alone: (*Leg).byed},
+	"INVITE":  {alone: (*Leg).reinvited, waiting: (*Incoming).reinvited, talking: (*endpoint).describe},
+	"UPDATE":  {waiting: (*Incoming).updated, talking: (*endpoint).describe},
+	"INFO":    {alone: (*Leg).heard200, waiting: (*Incoming).informed, talking: (*endpoint).informed},
+	"OPTIONS": {alone: (*Leg).heard200, talking: (*endpoint).options},
+	"NOTIFY":  {alone: (*Leg).notified, names: true},
+	"PRACK":   {waiting: (*Incoming).pracked, names: true},
+}
+
+// accept does what the request asks and returns the code of its response, negated
+// when that is out already. p.mu is held.
+func (l *Leg) accept(s *shard, m *wire.Message, from transport.Path) int {
+	if code := l.callee.asked(s, m, from); code != 0 {
+		return code
+	}
+	switch do := inDialog[m.Method()].alone; {
+	case do != nil:
+		return do(l, s, m, from)
+	case wire.KnownMethod(m.Method()):
+		return 405
+	}
+	return 501
+}
+
+// takes responds, in the reader, to what a caller may send before it is joined. The
+// code is 0 for what every leg does alike. p.mu is held.
+func (in *Incoming) takes(s *shard, m *wire.Message, from transport.Path) int {
+	if do := inDialog[m.Method()].waiting; do != nil {
+		return do(in, s, m, from)
+	}
+	return 0
+}
+
+// request responds to a request of a phone whose media end here.
+func (t *endpoint) request(in *serverTx) {
+	in.respond(t.replyTo(in))
+}
+
+func (t *endpoint) replyTo(in *serverTx) wire.Reply {
+	method := inDialog[in.method]
+	switch missing := unknownOptions(in.req); {
+	case method.talking == nil && method.names:
+		return wire.Reply{Code: 481}
+	case method.talking == nil && wire.KnownMethod(in.method):
+		return wire.Reply{Code: 405, Header: "Allow: " + allowTalk + "\r\n"}
+	case method.talking == nil:
+		return wire.Reply{Code: 501, Header: "Allow: " + allowTalk + "\r\n"}
+	case len(missing) > 0:
+		return lacking(missing)
+	}
+	if no := t.leg.barredReply(in.req); no.Code != 0 {
+		return no
+	}
+	return method.talking(t, in)
+}
+
+// heard200 responds to what only asks whether we are there.
+func (l *Leg) heard200(*shard, *wire.Message, transport.Path) int { return 200 }
+
+// byed takes a BYE: it is heard at once, and the leg's waits end.
+func (l *Leg) byed(_ *shard, m *wire.Message, from transport.Path) int {
+	p := &l.peer
+	if p.byed {
+		return 481
+	}
+	p.up, p.byed, p.reasons = false, true, reasonsOf(m)
+	p.acknowledged()
+	code := l.respondFirst(m, from, 200)
+	l.inbox.put(event{hungUp: true, msg: m}, true)
+	if f := p.hungUp; f != nil {
+		f(p.whyHungUp())
+	}
+	return code
+}
+
+// updated takes an UPDATE of a caller that is not joined.
+func (in *Incoming) updated(_ *shard, m *wire.Message, _ transport.Path) int {
+	if len(m.Body()) == 0 {
+		return 200 // it only says that it is there
+	}
+	return 500 // RFC 3311 §5.2: not now
+}
+
+// reinvited takes an INVITE of a caller that is not joined.
+func (in *Incoming) reinvited(*shard, *wire.Message, transport.Path) int {
+	switch p := &in.leg.peer; {
+	case !in.tx.done:
+		return 500 // RFC 3261 §14.2
+	case p.opened(in.tx.seq) == in.tx:
+		return 491 // our 2xx is not acknowledged (RFC 5407 §3.1.4)
+	}
+	return 0
+}
+
+// informed takes the digits of a caller that is on hold.
+func (in *Incoming) informed(_ *shard, m *wire.Message, _ transport.Path) int {
+	if in.tx.done {
+		in.pressed(m)
+	}
+	return 0
+}
+
+func (t *endpoint) informed(in *serverTx) wire.Reply {
+	if digit := digitOf(in.req); digit != 0 && t.end.Digit != nil {
+		t.end.Digit(digit)
+	}
+	return wire.Reply{Code: 200, Header: "Allow: " + allowTalk + "\r\n"}
+}
+
+func (t *endpoint) options(*serverTx) wire.Reply {
+	return wire.Reply{Code: 200, Header: "Allow: " + allowTalk + "\r\nAccept: " + sdp.Type + "\r\n"}
+}

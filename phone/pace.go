@@ -2,6 +2,7 @@ package phone
 
 import (
 	"net"
+	"sync"
 	"time"
 )
 
@@ -21,6 +22,19 @@ type paced struct {
 	net.Conn
 	pace int
 	free time.Time // when all that was read so far is paid for
+
+	closing sync.Once
+	closed  chan struct{} // ends a wait: who closes waits for who reads
+}
+
+func newPaced(conn net.Conn, pace int) *paced {
+	return &paced{Conn: conn, pace: pace, closed: make(chan struct{})}
+}
+
+// Close implements net.Conn.
+func (p *paced) Close() error {
+	p.closing.Do(func() { close(p.closed) })
+	return p.Conn.Close()
 }
 
 // Read implements net.Conn.
@@ -29,7 +43,13 @@ func (p *paced) Read(b []byte) (int, error) {
 		return p.Conn.Read(b)
 	}
 	if now := time.Now(); p.free.After(now.Add(paceBurst)) {
-		time.Sleep(p.free.Sub(now) - paceBurst) // short: no Read is much longer than a message
+		wait := time.NewTimer(p.free.Sub(now) - paceBurst) // short: no Read is much longer than a message
+		defer wait.Stop()
+		select {
+		case <-wait.C:
+		case <-p.closed:
+			return 0, net.ErrClosed
+		}
 	}
 	n, err := p.Conn.Read(b)
 	if now := time.Now(); p.free.Before(now) {

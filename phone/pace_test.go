@@ -1,7 +1,10 @@
 package phone
 
 import (
+	"errors"
+	"net"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/coder/websocket"
@@ -58,6 +61,22 @@ func TestAudioDoesNotWait(t *testing.T) {
 		time.Sleep(time.Millisecond)
 		if got := h.stats.frames.sent.Load(); got != uint64(n) {
 			t.Errorf("%d of %d messages were passed on at once", got, n)
+		}
+	})
+}
+
+// A connection that is closed is not waited for: its reader may be in the middle of
+// a wait, and who closes it waits for the reader.
+func TestClosingEndsTheWaitOfItsReader(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, b := net.Pipe()
+		defer b.Close()
+		p := newPaced(a, 1)
+		p.free = time.Now().Add(time.Hour)
+		begun := time.Now()
+		time.AfterFunc(time.Second, func() { p.Close() })
+		if _, err := p.Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) || time.Since(begun) != time.Second {
+			t.Errorf("Read returned %v after %v", err, time.Since(begun))
 		}
 	})
 }

@@ -73,7 +73,7 @@ func (h *hijacker) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	limitSending(conn)
-	h.conn = &paced{Conn: conn, pace: h.pace}
+	h.conn = newPaced(conn, h.pace)
 	return h.conn, rw, nil
 }
 

@@ -74,7 +74,6 @@ func (b *bridge) tick(ctx context.Context) error {
 		if l == nil {
 			continue
 		}
-		l.joinedMedia()
 		if due, err := l.refreshDue(now); err != nil {
 			return err
 		} else if due {

@@ -66,7 +66,7 @@ func Converse(ctx context.Context, c *Call) (err error) {
 	l := c.newLegFrom("sip:"+c.CalledUser, c.CalledUser, c.AgentName, c.Key.Agent)
 	t := &endpoint{callee: l.callee, call: c, leg: l, end: c.Spec.Converse, far: CalledParty}
 	l.joinedMedia()
-	l.is(t)
+	l.isWith(t)
 	l.first = c.inviteHeader(c.Subject, "", l.callee.allow())
 	l.onRinging = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
 	l.peer.forwarding(true) // from the answer on
@@ -110,7 +110,7 @@ func (in *Incoming) Converse(ctx context.Context, end *Conversation) error {
 		return err
 	}
 	l.joinedMedia()
-	l.is(t)
+	l.isWith(t)
 	waiting, stop := in.while(ctx)
 	defer stop()
 	take := func() error { return t.answer(waiting, in) }
@@ -119,7 +119,7 @@ func (in *Incoming) Converse(ctx context.Context, end *Conversation) error {
 	}
 	if err := take(); err != nil { // the caller may be connected elsewhere
 		l.peer.forwarding(false)
-		l.is(t.callee)
+		l.isWith(t.callee)
 		return err
 	}
 	in.bridged = true

@@ -16,9 +16,9 @@ type inDialogMethod struct {
 	waiting func(in *Incoming, s *shard, m *wire.Message, from transport.Path) int
 	// talking responds in the call's goroutine where media end here. nil: 405.
 	talking func(t *endpoint, in *serverTx) wire.Reply
-	// names says that the request names something in the dialog: where there is no
+	// ofState says that the request names something in the dialog: where there is no
 	// such thing it gets 481 in place of 405.
-	names bool
+	ofState bool
 }
 
 // inDialog are the methods that a dialog of ours knows.
@@ -26,10 +26,10 @@ var inDialog = map[string]inDialogMethod{
 	"BYE":     {alone: (*Leg).byed},
 	"INVITE":  {alone: (*Leg).reinvited, waiting: (*Incoming).reinvited, talking: (*endpoint).describe},
 	"UPDATE":  {waiting: (*Incoming).updated, talking: (*endpoint).describe},
-	"INFO":    {alone: (*Leg).heard200, waiting: (*Incoming).informed, talking: (*endpoint).informed},
-	"OPTIONS": {alone: (*Leg).heard200, talking: (*endpoint).options},
-	"NOTIFY":  {alone: (*Leg).notified, names: true},
-	"PRACK":   {waiting: (*Incoming).pracked, names: true},
+	"INFO":    {alone: (*Leg).present, waiting: (*Incoming).informed, talking: (*endpoint).informed},
+	"OPTIONS": {alone: (*Leg).present, talking: (*endpoint).options},
+	"NOTIFY":  {alone: (*Leg).notified, ofState: true},
+	"PRACK":   {waiting: (*Incoming).pracked, ofState: true},
 }
 
 // accept does what the request asks and returns the code of its response, negated
@@ -64,7 +64,7 @@ func (t *endpoint) request(in *serverTx) {
 func (t *endpoint) replyTo(in *serverTx) wire.Reply {
 	method := inDialog[in.method]
 	switch missing := unknownOptions(in.req); {
-	case method.talking == nil && method.names:
+	case method.talking == nil && method.ofState:
 		return wire.Reply{Code: 481}
 	case method.talking == nil && wire.KnownMethod(in.method):
 		return wire.Reply{Code: 405, Header: "Allow: " + allowTalk + "\r\n"}
@@ -79,8 +79,8 @@ func (t *endpoint) replyTo(in *serverTx) wire.Reply {
 	return method.talking(t, in)
 }
 
-// heard200 responds to what only asks whether we are there.
-func (l *Leg) heard200(*shard, *wire.Message, transport.Path) int { return 200 }
+// present responds to what only asks whether we are there.
+func (l *Leg) present(*shard, *wire.Message, transport.Path) int { return 200 }
 
 // byed takes a BYE: it is heard at once, and the leg's waits end.
 func (l *Leg) byed(_ *shard, m *wire.Message, from transport.Path) int {

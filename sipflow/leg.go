@@ -21,7 +21,7 @@ type Leg struct {
 
 	// Owned by the call's goroutine, as the next two groups.
 	dialogState
-	callee callee // whom it is with; readers ask it by peer.mu, see is
+	callee callee // whom it is with; readers ask it by peer.mu, see isWith
 
 	// The INVITE, and what is reported of it.
 	first     string      // header lines of the next one

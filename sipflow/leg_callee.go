@@ -41,9 +41,9 @@ type callee interface {
 	passwordKey() string
 }
 
-// is changes whom the leg is with: its media end here, or no longer do. The readers
-// ask it by peer.mu.
-func (l *Leg) is(with callee) {
+// isWith changes whom the leg is with: its media end here, or no longer do. Readers
+// of sockets ask it too, by peer.mu.
+func (l *Leg) isWith(with callee) {
 	l.peer.mu.Lock()
 	defer l.peer.mu.Unlock()
 	l.callee = with

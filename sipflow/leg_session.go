@@ -73,7 +73,7 @@ func (t *sessionTimer) restart() {
 // refreshDue reports whether a phone is to be asked now whether it is still there
 // (RFC 4028 §10). errExpired means that the phone should have asked us.
 func (l *Leg) refreshDue(now time.Time) (bool, error) {
-	t := &l.media.timer
+	t := &l.joinedMedia().timer
 	if t.due.IsZero() || now.Before(t.due) {
 		return false, nil
 	}

@@ -97,7 +97,7 @@ func (sw *Switchboard) onRequest(m *wire.Message, from transport.Path) (r wire.R
 		return wire.Reply{}, true
 	}
 	if id, ok := parseID(tag); ok {
-		if r, known := sw.inDialog(id, m, from); known {
+		if r, known := sw.toDialog(id, m, from); known {
 			return r, true
 		}
 	}
@@ -115,9 +115,9 @@ func (sw *Switchboard) onRequest(m *wire.Message, from transport.Path) (r wire.R
 	return wire.Reply{Code: 481}, false
 }
 
-// inDialog has a leg, or what is left of one, respond to a request with our
+// toDialog has a leg, or what is left of one, respond to a request with our
 // tag.
-func (sw *Switchboard) inDialog(id uint64, m *wire.Message, from transport.Path) (r wire.Reply, known bool) {
+func (sw *Switchboard) toDialog(id uint64, m *wire.Message, from transport.Path) (r wire.Reply, known bool) {
 	s := sw.shard(id)
 	s.mu.Lock()
 	defer s.mu.Unlock()

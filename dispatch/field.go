@@ -35,8 +35,10 @@ func (r *Rule) fields() map[string]setting.Field {
 // keyName is a key as it is looked up: rules-dir and rules_dir are one.
 func keyName(s string) string { return strings.ReplaceAll(strings.ToLower(s), "-", "_") }
 
+// secret reads what requests are signed with. Its author wants that: nothing behind
+// the key is a mistake.
 func secret(p *webhook.Secret) setting.Field {
-	return setting.Field{At: p, Set: func(v setting.Value) error {
+	return setting.Field{At: p, Null: true, Set: func(v setting.Value) error {
 		s, err := setting.Scalar(v.Node)
 		if err == nil && s == "" {
 			return errors.New("it is empty: leave the key out, or write the secret")
@@ -127,8 +129,8 @@ func headers(p *http.Header) setting.Field {
 
 // readJWT reads jwt: {issuer, keys: [{id, secret}]}.
 func readJWT(j *webhook.JWT) setting.Field {
-	return setting.Field{At: j, List: true, Set: func(v setting.Value) error {
-		keys := setting.Field{At: &j.Keys, List: true, Set: func(v setting.Value) error {
+	return setting.Field{At: j, List: true, Null: true, Set: func(v setting.Value) error {
+		keys := setting.Field{At: &j.Keys, List: true, Null: true, Set: func(v setting.Value) error {
 			if v.Node.Kind != yaml.SequenceNode {
 				return errors.New(`a list is expected here, such as [{id: "1", secret: "…"}]`)
 			}

@@ -105,8 +105,7 @@ func readRule(n *yaml.Node, dir string) (r Rule, err error) {
 		case name == "fallback":
 			fallback = v
 		case ours:
-			// Who writes these wants requests signed: empty they are a mistake.
-			if v.Tag == "!!null" && name != "hmac_secret" && name != "jwt" {
+			if v.Tag == "!!null" && !key.Null {
 				continue
 			}
 			if err := key.Set(setting.Value{Node: v, Dir: dir}); err != nil {

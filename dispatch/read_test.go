@@ -240,7 +240,7 @@ func FuzzRules(f *testing.F) {
 
 // Who writes a secret wants requests signed: an empty one must not leave them bare.
 func TestAnEmptySecretIsAMistake(t *testing.T) {
-	for _, field := range []string{"hmac_secret: ''", "hmac_secret: ", "jwt: "} {
+	for _, field := range []string{"hmac_secret: ''", "hmac_secret: ", "jwt: ", "jwt: {keys: }", "jwt: {keys: [{id: '1', secret: }]}"} {
 		if _, err := ParseRules([]byte("{id: a, url: 'https://e.com/', "+field+"}"), "r.yaml"); err == nil {
 			t.Errorf("%s is taken", field)
 		}

@@ -47,6 +47,8 @@ type Key struct {
 type Field struct {
 	At   any  // points to it
 	List bool // the value may be YAML text, not only plain text
+	// Null has Set told of a key with nothing behind it, which else means the default.
+	Null bool
 	Set  func(v Value) error
 }
 

@@ -69,7 +69,7 @@ func (w *Walk) one(section, word string, k, v *yaml.Node) {
 	for _, known := range w.Keys {
 		switch {
 		case known.Name == name:
-			if v.Tag == "!!null" { // "realm:" with nothing behind it: the default
+			if v.Tag == "!!null" && !known.Null { // "realm:" with nothing behind it: the default
 				return
 			}
 			if err := known.Set(Value{v, w.Dir}); err != nil {

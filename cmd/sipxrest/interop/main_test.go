@@ -3,6 +3,7 @@
 package interop
 
 import (
+	"fmt"
 	"os"
 	"testing"
 
@@ -11,8 +12,20 @@ import (
 	"sipxrest/cmd/sipxrest/interop/lab"
 )
 
+// tests ends what all of them share before anybody looks for goroutines.
+type tests struct{ *testing.M }
+
+func (t tests) Run() int {
+	code := t.M.Run()
+	if err := lab.CloseChromium(); err != nil {
+		fmt.Fprintln(os.Stderr, "chromium:", err)
+		code = max(code, 1)
+	}
+	return code
+}
+
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+	goleak.VerifyTestMain(tests{m}, goleak.Cleanup(func(code int) {
 		lab.Clean()
 		os.Exit(code)
 	}))

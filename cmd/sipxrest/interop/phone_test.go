@@ -4,7 +4,6 @@ package interop
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -12,9 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"testing"
-	"time"
-
-	"github.com/chromedp/chromedp"
 
 	"sipxrest/cmd/sipxrest/interop/lab"
 	"sipxrest/phone"
@@ -24,7 +20,7 @@ import (
 // site: one calls the other, both hear the other's tone, sample for sample, and
 // one hangs up.
 func TestTwoBrowsersSpeak(t *testing.T) {
-	lab.Need(t, "chromium")
+	t.Parallel()
 	page, err := os.ReadFile("testdata/phone.html")
 	if err != nil {
 		t.Fatal(err)
@@ -38,47 +34,26 @@ func TestTwoBrowsersSpeak(t *testing.T) {
 	s := l.Service(fmt.Sprintf("phone: {enabled: true, origins: [%q]}", site.URL))
 	sam, kim := phoneUsers(t, filepath.Join(l.Dir, "data", "phone.db"))
 
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox,
-		chromedp.Flag("ignore-certificate-errors", true))
-	ctx, cancelAll := chromedp.NewExecAllocator(ctx, options...)
-	defer cancelAll()
-	ctx, closeAll := chromedp.NewContext(ctx)
-	defer func() {
-		if err := chromedp.Cancel(ctx); err != nil { // waits until the browser has ended
-			t.Error(err)
-		}
-		closeAll()
-	}()
-	if err := chromedp.Do(ctx); err != nil { // starts the browser
-		t.Fatal(err)
-	}
-	var tabs [2]context.Context
+	var tabs [2]*lab.Tab
 	for i, name := range []string{"sam", "kim"} {
-		tab, end := chromedp.NewContext(ctx, chromedp.WithNewBrowserContext())
-		defer end()
-		tabs[i] = tab
-		if err := chromedp.Do(tab, chromedp.Navigate(site.URL)); err != nil {
-			t.Fatal(err)
-		}
-		eval(t, tab, fmt.Sprintf(`logIn(%q, %q, %q, %d)`, s.Secure+"/api/v3/", name, name+"'s password", 400+200*i))
+		tabs[i] = l.OpenTab(site.URL)
+		tabs[i].Eval(fmt.Sprintf(`logIn(%q, %q, %q, %d)`, s.Secure+"/api/v3/", name, name+"'s password", 400+200*i))
 	}
-	if friend := eval(t, tabs[0], `phone.friends[0].userID`); friend != kim.ID.String() {
+	if friend := tabs[0].Eval(`phone.friends[0].userID`); friend != kim.ID.String() {
 		t.Errorf("sam's favourite is %s, want %v", friend, kim.ID)
 	}
-	eval(t, tabs[0], fmt.Sprintf(`void call(%q)`, kim.ID))
-	until(t, tabs[1], `phone.state`, "ringing")
-	until(t, tabs[1], `phone.caller`, sam.Username)
-	eval(t, tabs[1], `void answer()`)
+	tabs[0].Eval(fmt.Sprintf(`void call(%q)`, kim.ID))
+	tabs[1].Until(`phone.state`, "ringing")
+	tabs[1].Until(`phone.caller`, sam.Username)
+	tabs[1].Eval(`void answer()`)
 	for i, tab := range tabs {
-		until(t, tab, `phone.state`, "talking")
-		until(t, tab, `heardTone(`+fmt.Sprint(600-200*i)+`)`, "the same")
+		tab.Until(`phone.state`, "talking")
+		tab.Until(`heardTone(`+fmt.Sprint(600-200*i)+`)`, "the same")
 	}
-	eval(t, tabs[0], `hangUp()`)
-	until(t, tabs[0], `phone.state`, "closed 1000") // echoed
-	until(t, tabs[1], `phone.state`, "closed 1001")
-	until(t, tabs[1], `phone.log.join()`, "incomingPhoneCall,phoneCallAnswered,phoneCallEnded")
+	tabs[0].Eval(`hangUp()`)
+	tabs[0].Until(`phone.state`, "closed 1000") // echoed
+	tabs[1].Until(`phone.state`, "closed 1001")
+	tabs[1].Until(`phone.log.join()`, "incomingPhoneCall,phoneCallAnswered,phoneCallEnded")
 }
 
 // phoneUsers makes two users by the command line, while the service runs, each
@@ -110,29 +85,4 @@ func phoneUsers(t *testing.T, database string) (sam, kim phone.User) {
 		t.Fatal(err)
 	}
 	return sam, kim
-}
-
-// eval evaluates an expression, waits if it is a promise, and answers its text.
-func eval(t *testing.T, tab context.Context, expression string) string {
-	t.Helper()
-	got, err := chromedp.Run(tab, chromedp.Evaluate[string](`Promise.resolve(`+expression+`).then(String)`, chromedp.EvalAwaitPromise))
-	if err != nil {
-		t.Fatalf("%s: %v", expression, err)
-	}
-	return got
-}
-
-// until waits until an expression is what it should be.
-func until(t *testing.T, tab context.Context, expression, want string) {
-	t.Helper()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	got := ""
-	for range 400 {
-		if got = eval(t, tab, expression); got == want {
-			return
-		}
-		<-tick.C
-	}
-	t.Fatalf("%s is %v, want %v", expression, got, want)
 }

@@ -120,7 +120,7 @@ func parseStatus(a Answer) ([]Status, error) {
 func (s *Service) AwaitStatus(path string, want ...string) []Status {
 	s.lab.tb.Helper()
 	var got []Status
-	s.await(func() string { return fmt.Sprintf("status lines of %s:\n  %q\nwant\n  %q", path, got, want) }, func() bool {
+	s.lab.until(100*time.Millisecond, func() string { return fmt.Sprintf("status lines of %s:\n  %q\nwant\n  %q", path, got, want) }, func() bool {
 		got = s.StatusLines(path)
 		return same(got, want)
 	})
@@ -133,7 +133,7 @@ func (s *Service) AwaitDialogs(path string, want ...string) {
 	s.lab.tb.Helper()
 	var got []string
 	slices.Sort(want)
-	s.await(func() string { return fmt.Sprintf("dialogs of %s: %q, want %q", path, got, want) }, func() bool {
+	s.lab.until(100*time.Millisecond, func() string { return fmt.Sprintf("dialogs of %s: %q, want %q", path, got, want) }, func() bool {
 		query := "?sipMethod=INVITE"
 		if strings.Contains(path, "?") {
 			query = ""
@@ -155,18 +155,6 @@ func (s *Service) AwaitDialogs(path string, want ...string) {
 		slices.Sort(got)
 		return slices.Equal(got, want)
 	})
-}
-
-// await polls ok and fails with what it says when Patience is over.
-func (s *Service) await(failure func() string, ok func() bool) {
-	s.lab.tb.Helper()
-	tick := time.NewTicker(100 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(Patience); !ok(); <-tick.C {
-		if time.Now().After(deadline) {
-			s.lab.tb.Fatalf("waited %v in vain: %s", Patience, failure())
-		}
-	}
 }
 
 func same(got []Status, want []string) bool {

@@ -44,25 +44,33 @@ type Lab struct {
 // a fixed address (ip:port) instead of a registered phone.
 func Start(tb testing.TB, routes map[string]string) *Lab {
 	tb.Helper()
-	return StartWorkers(tb, routes, 1)
+	return startLab(tb, proxyConfig{routes: routes})
 }
 
 // StartWorkers is Start with a number of UDP workers in the proxy: with more
 // than one, messages that follow each other closely change places.
 func StartWorkers(tb testing.TB, routes map[string]string, workers int) *Lab {
 	tb.Helper()
-	Need(tb, "kamailio", "baresip", "sipp", "curl")
-	l := &Lab{tb: tb, Dir: folder(tb)}
-	l.Proxy = startProxy(l, routes, workers, false)
-	return l
+	return startLab(tb, proxyConfig{routes: routes, workers: workers})
+}
+
+// StartForking is Start with a proxy that rings two phones of a user at once.
+func StartForking(tb testing.TB) *Lab {
+	tb.Helper()
+	return startLab(tb, proxyConfig{phones: 2})
 }
 
 // StartSecure is Start with a proxy that speaks TLS and WebSocket as well.
 func StartSecure(tb testing.TB) *Lab {
 	tb.Helper()
+	return startLab(tb, proxyConfig{secure: true})
+}
+
+func startLab(tb testing.TB, c proxyConfig) *Lab {
+	tb.Helper()
 	Need(tb, "kamailio", "baresip", "sipp", "curl")
 	l := &Lab{tb: tb, Dir: folder(tb)}
-	l.Proxy = startProxy(l, nil, 1, true)
+	l.Proxy = startProxy(l, c)
 	return l
 }
 
@@ -129,11 +137,17 @@ func (l *Lab) write(name, text string) string {
 // when that takes longer than Patience.
 func (l *Lab) Until(what string, ok func() bool) {
 	l.tb.Helper()
-	tick := time.NewTicker(20 * time.Millisecond)
+	l.until(20*time.Millisecond, func() string { return what }, ok)
+}
+
+// until polls ok and fails the test with what failure says when Patience is over.
+func (l *Lab) until(every time.Duration, failure func() string, ok func() bool) {
+	l.tb.Helper()
+	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for deadline := time.Now().Add(Patience); !ok(); <-tick.C {
 		if time.Now().After(deadline) {
-			l.tb.Fatalf("waited %v in vain: %s", Patience, what)
+			l.tb.Fatalf("waited %v in vain: %s", Patience, failure())
 		}
 	}
 }

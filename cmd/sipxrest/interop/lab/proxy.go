@@ -29,23 +29,31 @@ type Proxy struct {
 	CA, OtherCA string
 }
 
+// proxyConfig says how the proxy behaves.
+type proxyConfig struct {
+	routes  map[string]string // by user: a fixed address (ip:port) instead of a registered phone
+	workers int               // UDP workers, default 1
+	phones  int               // how many a user may have registered, default 1
+	secure  bool              // it speaks TLS and WebSocket as well
+}
+
 // startProxy starts Kamailio and waits until it answers.
-func startProxy(l *Lab, routes map[string]string, workers int, secure bool) *Proxy {
+func startProxy(l *Lab, c proxyConfig) *Proxy {
 	l.tb.Helper()
 	port := Ports(l.tb, 2)
 	p := &Proxy{Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(port))}
 	modules, contact, upgrade := "", "", ""
-	if secure {
+	if c.secure {
 		p.SecurePort = port + 1
 		modules, contact, upgrade = l.secureProxy(p)
 	}
 
 	var fixed strings.Builder
-	for _, user := range slices.Sorted(maps.Keys(routes)) {
-		fmt.Fprintf(&fixed, "\tif ($rU == %q) {\n\t\t$du = \"sip:%s\";\n\t\troute(RELAY);\n\t}\n", user, routes[user])
+	for _, user := range slices.Sorted(maps.Keys(c.routes)) {
+		fmt.Fprintf(&fixed, "\tif ($rU == %q) {\n\t\t$du = \"sip:%s\";\n\t\troute(RELAY);\n\t}\n", user, c.routes[user])
 	}
 	config := l.write("kamailio.cfg", strings.NewReplacer(
-		"@PORT@", strconv.Itoa(port), "@WORKERS@", strconv.Itoa(workers), "@PASSWORD@", Password,
+		"@PORT@", strconv.Itoa(port), "@WORKERS@", strconv.Itoa(max(c.workers, 1)), "@PHONES@", strconv.Itoa(max(c.phones, 1)), "@PASSWORD@", Password,
 		"@SECURE@", modules, "@CONTACT@", contact, "@UPGRADE@", upgrade, "@ROUTES@", fixed.String()).Replace(kamailioConfig))
 
 	// In the foreground (-DD), logging to stderr (-E); -Y keeps its control

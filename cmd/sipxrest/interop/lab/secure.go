@@ -33,14 +33,16 @@ loadmodule "nathelper.so"
 listen=tls:127.0.0.1:%d
 # Requests over WebSocket have no Content-Length.
 tcp_accept_no_cl=yes
+modparam("nathelper|registrar", "received_avp", "$avp(RECEIVED)")
 modparam("tls", "tls_method", "TLSv1.2+")
 modparam("tls", "certificate", "%s")
 modparam("tls", "private_key", "%s")
 `, p.SecurePort, certFile, keyFile)
-	// It cannot connect to a WebSocket server: what is for us goes over the
-	// connection that we have opened (RFC 7118 §5).
+	// It cannot connect to a WebSocket server: what is for us, or for a browser, goes
+	// over the connection that we, or the browser, have opened (RFC 7118 §5).
 	contact = `	if (proto == WS || proto == WSS) {
 		force_rport();
+		if (is_method("REGISTER")) fix_nated_register();
 		if (is_method("INVITE|REFER|SUBSCRIBE|UPDATE")) add_contact_alias();
 	}
 	if (has_totag()) handle_ruri_alias();

@@ -1,0 +1,100 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// chromium is the one browser of all tests: to start it takes longer than a call.
+var chromium struct {
+	sync.Once
+	ctx   context.Context
+	close func() error
+	err   error
+}
+
+// startChromium starts a browser without a window. What it is told beside its
+// settings lets it have calls on loopback:
+//   - microphones and sound cards are pretended, and asked for without a dialog;
+//   - ICE leaves loopback out, and hides addresses behind names that nobody here
+//     resolves (mDNS).
+func startChromium() {
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath("chromium"), chromedp.NoSandbox,
+		chromedp.Flag("ignore-certificate-errors", true),
+		chromedp.Flag("use-fake-device-for-media-stream", true),
+		chromedp.Flag("use-fake-ui-for-media-stream", true),
+		chromedp.Flag("autoplay-policy", "no-user-gesture-required"),
+		chromedp.Flag("allow-loopback-in-peer-connection", true),
+		chromedp.Flag("disable-features", "Translate,BlinkGenPropertyTrees,WebRtcHideLocalIpsWithMdns"))
+	ctx, endAll := chromedp.NewExecAllocator(context.Background(), options...)
+	ctx, end := chromedp.NewContext(ctx)
+	chromium.ctx, chromium.err = ctx, chromedp.Do(ctx) // starts it
+	chromium.close = func() error {
+		defer endAll()
+		defer end()
+		return chromedp.Cancel(ctx) // waits until it has ended
+	}
+}
+
+// CloseChromium ends the browser, if a test has had it started.
+func CloseChromium() error {
+	if chromium.close == nil {
+		return nil
+	}
+	return chromium.close()
+}
+
+// Tab is a page in the browser, in a profile of its own: it shares nothing with
+// the pages of other tabs.
+type Tab struct {
+	lab *Lab
+	ctx context.Context
+}
+
+// OpenTab opens the page at url. It is closed with the test.
+func (l *Lab) OpenTab(url string) *Tab {
+	l.tb.Helper()
+	Need(l.tb, "chromium")
+	chromium.Do(startChromium)
+	if chromium.err != nil {
+		l.tb.Fatalf("chromium: %v", chromium.err)
+	}
+	ctx, end := chromedp.NewContext(chromium.ctx, chromedp.WithNewBrowserContext())
+	l.tb.Cleanup(end)
+	t := &Tab{lab: l, ctx: ctx}
+	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
+		l.tb.Fatalf("%s: %v", url, err)
+	}
+	return t
+}
+
+// Eval evaluates an expression, waits if it is a promise, and returns its text.
+func (t *Tab) Eval(expression string) string {
+	t.lab.tb.Helper()
+	got, err := t.eval(expression)
+	if err != nil {
+		t.lab.tb.Fatalf("%s: %v", expression, err)
+	}
+	return got
+}
+
+func (t *Tab) eval(expression string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(t.ctx, Patience, errors.New("no result in time"))
+	defer cancel()
+	return chromedp.Run(ctx, chromedp.Evaluate[string](`Promise.resolve(`+expression+`).then(String)`, chromedp.EvalAwaitPromise))
+}
+
+// Until waits until an expression is what it should be.
+func (t *Tab) Until(expression, want string) {
+	t.lab.tb.Helper()
+	got := ""
+	t.lab.until(50*time.Millisecond, func() string { return fmt.Sprintf("%s is %s, want %s", expression, got, want) }, func() bool {
+		got = t.Eval(expression)
+		return got == want
+	})
+}

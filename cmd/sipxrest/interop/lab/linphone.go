@@ -5,6 +5,7 @@ import (
 	"io"
 	"path/filepath"
 	"regexp"
+	"strings"
 )
 
 // Linphone is a linphonec with one account, registered at the lab's proxy. It is
@@ -36,6 +37,7 @@ guess_hostname=0
 auto_net_state_mon=0
 register_only_when_network_is_up=0
 media_encryption=none
+%[7]s
 inc_timeout=120
 
 [net]
@@ -67,13 +69,14 @@ publish=0
 `
 
 // Linphone starts a Linphone for user and waits until it is registered. It rings
-// until it is told to answer.
-func (l *Lab) Linphone(user string, hz float64) *Linphone {
+// until it is told to answer. more are further lines of its section [sip].
+func (l *Lab) Linphone(user string, hz float64, more ...string) *Linphone {
 	l.tb.Helper()
 	Need(l.tb, "linphonec")
 	p := &Linphone{User: user, Tone: hz, lab: l, dir: filepath.Join(l.Dir, "linphone"+user)}
 	sip, rtp := Ports(l.tb, 1), Ports(l.tb, 2)
-	rc := l.write("linphone"+user+"/rc", fmt.Sprintf(linphoneConfig, sip, rtp, user, Password, Domain, l.Proxy.Addr))
+	rc := l.write("linphone"+user+"/rc", fmt.Sprintf(linphoneConfig, sip, rtp, user, Password, Domain, l.Proxy.Addr,
+		strings.Join(more, "\n")))
 	l.write("linphone"+user+"/.local/share/linphone/empty", "") // it does not make the folder of its database
 	l.write("linphone"+user+"/tone.wav", string(tone(hz, 120, sampleRate)))
 	p.Process = startIn(l.tb, "linphone"+user, p.dir, []string{"HOME=" + p.dir}, "linphonec", "-S", "-c", rc, "-d", "6", "-l", filepath.Join(p.dir, "messages.log"))
@@ -101,6 +104,12 @@ func (p *Linphone) command(line string) {
 func (p *Linphone) AwaitRinging() {
 	p.lab.tb.Helper()
 	p.await("rings", `Receiving new incoming call from`)
+}
+
+// AwaitNthRinging waits until its nth call, counted from 1, rings.
+func (p *Linphone) AwaitNthRinging(n int) {
+	p.lab.tb.Helper()
+	p.await("rings", fmt.Sprintf(`Receiving new incoming call from .*, assigned id %d\b`, n))
 }
 
 // Answer takes the call that rings.

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net"
@@ -19,6 +20,8 @@ type PhoneConfig struct {
 	// Manual lets the phone ring until told to answer or hang up; otherwise it
 	// answers by itself.
 	Manual bool
+	// Name tells two phones of one user apart; default the user.
+	Name string
 	// AnswerDelay is how long it rings before it answers.
 	AnswerDelay time.Duration
 	// MaxCalls is how many calls it takes at once before it answers 486 Busy
@@ -93,7 +96,8 @@ ringback_disabled	yes
 // Phone starts a phone for user and waits until it is registered.
 func (l *Lab) Phone(user string, c PhoneConfig) *Phone {
 	l.tb.Helper()
-	p := &Phone{User: user, Tone: c.Tone, lab: l, dir: filepath.Join(l.Dir, user)}
+	name := cmp.Or(c.Name, user)
+	p := &Phone{User: user, Tone: c.Tone, lab: l, dir: filepath.Join(l.Dir, name)}
 	if p.Tone == 0 {
 		p.Tone = 400
 		if n, err := strconv.Atoi(user); err == nil {
@@ -108,13 +112,13 @@ func (l *Lab) Phone(user string, c PhoneConfig) *Phone {
 	if c.G722 {
 		codec, rate = "g722", 2*sampleRate
 	}
-	l.write(user+"/config", fmt.Sprintf(baresipConfig, sip, c.MaxCalls, p.dir, rtp, rtp+19, modulePath(l.tb), ctrl, codec))
-	l.write(user+"/accounts", account(user, l.Proxy.Addr, c))
-	l.write(user+"/contacts", "")
-	l.write(user+"/tone.wav", string(tone(p.Tone, 120, rate)))
-	l.write(user+"/alert.wav", string(tone(440, 1, rate)))
+	l.write(name+"/config", fmt.Sprintf(baresipConfig, sip, c.MaxCalls, p.dir, rtp, rtp+19, modulePath(l.tb), ctrl, codec))
+	l.write(name+"/accounts", account(user, l.Proxy.Addr, c))
+	l.write(name+"/contacts", "")
+	l.write(name+"/tone.wav", string(tone(p.Tone, 120, rate)))
+	l.write(name+"/alert.wav", string(tone(440, 1, rate)))
 
-	p.Process = start(l.tb, "phone"+user, l.Dir, "baresip", "-4", "-s", "-f", p.dir)
+	p.Process = start(l.tb, "phone"+name, l.Dir, "baresip", "-4", "-s", "-f", p.dir)
 	if _, err := p.AwaitLine(0, regexp.MustCompile(`^baresip is ready`), Patience); err != nil {
 		l.tb.Fatal(err)
 	}

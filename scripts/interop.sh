@@ -2,7 +2,7 @@
 # The tests with real peers, against the binary of the working tree, and those
 # over a bad network, in one process.
 . "$(dirname "$0")/lib.sh"
-for program in kamailio sipp baresip linphonec curl; do
+for program in kamailio sipp baresip linphonec curl chromium; do
 	command -v $program >/dev/null || PATH=$PATH:/usr/sbin command -v $program >/dev/null ||
 		die "interop: $program is missing: run \`make setup\`, or only \`make unit\`, which needs Go alone"
 done

@@ -307,10 +307,7 @@ func memoryPerRecord(t testing.TB, method string, n int) float64 {
 }
 
 func TestAFinishedRecordIsSmall(t *testing.T) {
-	n := 100_000
-	if testing.Short() {
-		n = 10_000
-	}
+	const n = 10_000
 	for _, method := range []string{methodRefer, methodInvite} {
 		if got := memoryPerRecord(t, method, n); got > 1024 {
 			t.Errorf("a finished record of 6 lines, or 2 dialogs, costs %.0f bytes by %s", got, method)

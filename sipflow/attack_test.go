@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/siptest/flowtest"
 	"sipxrest/sipflow/wire"
 )
 
@@ -105,7 +106,7 @@ func heap() int64 {
 // some more while the outcome is awaited: each is answered, none is kept, and
 // the call ends as it should.
 func TestNotifyFloodLeavesMemoryFlat(t *testing.T) {
-	floods := 20_000
+	floods := 20_000 / flowtest.Share(10)
 	if testing.Short() {
 		floods = 5_000
 	}

@@ -19,7 +19,7 @@ import (
 var (
 	chaosCalls = flag.Int("chaos", 1000, "calls of each seed of the chaos tests")
 	chaosSeed  = flag.Uint64("chaos.seed", 1, "first seed of the chaos tests")
-	chaosSeeds = flag.Uint64("chaos.seeds", 3, "how many seeds of the chaos tests")
+	chaosSeeds = flag.Uint64("chaos.seeds", uint64(3/flowtest.Share(3)), "how many seeds of the chaos tests")
 )
 
 // over lets a network lose and repeat packets, and hold others up for 5 to 200

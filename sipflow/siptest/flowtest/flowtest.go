@@ -90,7 +90,7 @@ func LoseEach(t *testing.T, run func(t *testing.T, n *siptest.Network)) {
 	if !ok {
 		return
 	}
-	share := Share(4)
+	share := Share(10)
 	first := int(maphash.String(seed, t.Name()) % uint64(share))
 	for i, lost := range messages {
 		if lost.Transport != "UDP" || i%share != first {

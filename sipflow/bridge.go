@@ -123,7 +123,7 @@ func (l *Leg) nextEvent() (event, bool) {
 		}
 		return e, true
 	}
-	return l.inbox.take()
+	return l.take()
 }
 
 // other is the phone at the other end.

@@ -24,9 +24,8 @@ type forward struct {
 	from, to    *Leg
 	attempt     *attempt
 	tx          *clientTx
-	until       time.Time // INVITE: when it is given up
-	provisional bool      // tx has had a response
-	early       earlyDialogs
+	until       time.Time    // INVITE: when it is given up
+	provisional bool         // tx has had a response
 	cancelled   bool         // by the phone that sent it
 	reasons     string       // why: Reason header lines
 	answer      *Success     // the far 2xx to an INVITE, until the near ACK comes
@@ -166,9 +165,7 @@ func (b *bridge) answered(ctx context.Context, r *forward, e event) error {
 			b.call.sw.cancel(r.tx, r.reasons)
 		}
 		r.provisional = true
-		if r.early.wantsPrack(e.msg) {
-			r.to.prack(e.msg, r.tx, nil)
-		}
+		r.to.acknowledge(r.attempt, e.msg, nil)
 		if e.msg.Code() > 100 && r.in != nil {
 			r.in.respond(b.relayedReply(r, e.msg))
 		}

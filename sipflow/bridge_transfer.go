@@ -24,8 +24,7 @@ type transfer struct {
 	tx      *clientTx
 	offer   []byte
 	until   time.Time // when it is given up
-	early   earlyDialogs
-	answer  *Success // acknowledged; the two are joined when the called phone is free for it
+	answer  *Success  // acknowledged; the two are joined when the called phone is free for it
 }
 
 // Transfer replaces the calling phone of a bridged call by another. It calls
@@ -108,10 +107,7 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 		return nil
 	case e.msg != nil && e.msg.Code() < 200:
 		b.call.early(t.target, e.msg)
-		if t.early.wantsPrack(e.msg) {
-			t.target.joinedMedia().answerEarly(ctx, t.target, e.msg)
-			t.target.prack(e.msg, t.tx, nil)
-		}
+		t.target.acknowledge(t.attempt, e.msg, nil)
 		return nil
 	case t.attempt.again(e.msg, e.err):
 		reach, stop := context.WithTimeout(ctx, placeTime)
@@ -124,7 +120,7 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 	case e.err != nil || e.msg.Code() >= 300:
 		return b.transferFailed(t)
 	}
-	answer, err := t.target.established(ctx, t.tx, e.msg, nil)
+	answer, err := t.target.established(ctx, t.attempt, e.msg, nil)
 	if err != nil {
 		return b.transferFailed(t)
 	}
@@ -211,5 +207,5 @@ func (t *transfer) giveUp(c *Call, why error) {
 		return
 	}
 	c.sw.cancel(t.tx, c.reasonFor(why))
-	c.aside(t.target, func() { t.target.giveUp(t.tx, why) })
+	c.aside(t.target, func() { t.target.giveUp(t.attempt, why) })
 }

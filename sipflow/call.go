@@ -253,6 +253,15 @@ const (
 	CalledParty
 )
 
+// ringTime is how long a phone of the call is alerted.
+func (c *Call) ringTime() time.Duration {
+	limit := c.sw.cfg.MaxRing
+	if c.Timeout > 0 {
+		limit = min(limit, c.Timeout)
+	}
+	return limit
+}
+
 // blame notes the party that ended the call.
 func (c *Call) blame(ctx context.Context, who Party, err error) error {
 	if ctx.Err() != nil {

@@ -47,6 +47,7 @@
 //	leg_large.go          requests too long for UDP (RFC 3261 §18.1.1)
 //	leg_redirect.go       302 and its kind
 //	leg_request.go        one request with its challenges, hops and redirections
+//	leg_errand.go         requests that nobody waits for
 //	leg_session.go        session timers of a leg (RFC 4028)
 //	leg_early.go          what is agreed on before the phone picks up
 //	leg_fork.go           further phones that pick up

@@ -221,12 +221,11 @@ func (in *Incoming) connect(ctx context.Context, target *Leg) (err error) {
 	ringing, fail := context.WithCancelCause(ringing)
 	defer fail(nil)
 	var offer []byte
-	early := &earlyOffer{calling: caller, offered: in.offer != nil, fail: fail}
 	if in.offer != nil {
 		caller.heard(in.offer)
 		offer = target.describe(in.offer)
 	}
-	target.joinedMedia().early = early
+	target.joinedMedia().early = &earlyOffer{calling: caller, joined: caller.joinedMedia().agreed, fail: fail}
 	joined, err := target.Invite(ringing, offer)
 	if target.gone {
 		if in.failed = Self; waiting.Err() == nil {
@@ -246,15 +245,17 @@ func (in *Incoming) connect(ctx context.Context, target *Leg) (err error) {
 	limit()
 	defer func() { c.hangUp(ctx, target, err) }()
 	if err := in.settle(waiting); err != nil {
-		return errors.Join(err, joined.Ack(target.refuseOffer(in, joined.SDP)))
+		return errors.Join(err, joined.Ack(target.refuseOffer(in, joined)))
 	}
 	switch {
-	case in.offer == nil && (!early.answered || early.onHold):
-		err = in.answerDelayed(waiting, target, joined, early.onHold)
-	case in.offer == nil:
-		err = in.answerAfterPrack(waiting, target, joined)
-	default:
+	case in.offer != nil:
 		err = in.answerOffer(waiting, target, joined)
+	case joined.settled == joinedEarly:
+		err = in.answerAfterPrack(waiting, target, joined)
+	case caller.joinedMedia().agreed:
+		err = in.answerAnother(waiting, target, joined)
+	default:
+		err = in.answerDelayed(waiting, target, joined)
 	}
 	if err != nil {
 		return err
@@ -263,11 +264,11 @@ func (in *Incoming) connect(ctx context.Context, target *Leg) (err error) {
 }
 
 // refuseOffer is what the ACK to a target says when nothing comes of its call.
-func (l *Leg) refuseOffer(in *Incoming, offer []byte) []byte {
-	if in.offer != nil {
+func (l *Leg) refuseOffer(in *Incoming, joined *Success) []byte {
+	if in.offer != nil || joined.settled != unsettled {
 		return nil
 	}
-	return l.refuse(offer)
+	return l.refuse(joined.SDP)
 }
 
 // answerOffer answers the caller's offer with the target's answer.
@@ -298,19 +299,15 @@ func (in *Incoming) answerOffer(ctx context.Context, target *Leg, joined *Succes
 }
 
 // answerDelayed hands the target's offer to a caller that made none. Its ACK
-// has the answer. settled says that the target has been answered early, on hold,
-// and is to be told otherwise.
-func (in *Incoming) answerDelayed(ctx context.Context, target *Leg, joined *Success, settled bool) error {
+// has the answer. A target that has been answered early, on hold, is told otherwise.
+func (in *Incoming) answerDelayed(ctx context.Context, target *Leg, joined *Success) error {
 	caller := in.leg
-	if settled {
-		joined.SDP = target.media.remote
-	}
 	if len(joined.SDP) == 0 {
 		return errors.Join(errNoSDP, joined.Ack(nil))
 	}
 	target.heard(joined.SDP)
 	if !in.accept(caller.describe(joined.SDP), target.calledTarget().header) {
-		return errors.Join(context.Cause(in.ctx), joined.Ack(target.refuse(joined.SDP)))
+		return errors.Join(context.Cause(in.ctx), joined.Ack(target.refuseOffer(in, joined)))
 	}
 	e, err := in.await(ctx, func(e event) bool { return e.ack != nil })
 	answer := []byte(nil)
@@ -320,10 +317,10 @@ func (in *Incoming) answerDelayed(ctx context.Context, target *Leg, joined *Succ
 		}
 	}
 	if err != nil {
-		return errors.Join(err, joined.Ack(target.refuse(joined.SDP)))
+		return errors.Join(err, joined.Ack(target.refuseOffer(in, joined)))
 	}
 	caller.heard(answer)
-	if !settled {
+	if joined.settled == unsettled {
 		return joined.Ack(target.answerTo(joined.SDP, answer))
 	}
 	if err := joined.Ack(nil); err != nil {
@@ -340,16 +337,38 @@ func (in *Incoming) answerDelayed(ctx context.Context, target *Leg, joined *Succ
 // answerAfterPrack accepts the call of a caller that has answered the target's
 // offer in a reliable provisional response.
 func (in *Incoming) answerAfterPrack(ctx context.Context, target *Leg, joined *Success) error {
-	if err := context.Cause(ctx); err != nil {
-		return errors.Join(err, joined.Ack(nil))
-	}
-	if err := joined.Ack(nil); err != nil {
+	target.heard(joined.SDP)
+	if err := errors.Join(context.Cause(ctx), joined.Ack(nil)); err != nil {
 		return err
 	}
 	if !in.accept(nil, target.calledTarget().header) {
 		return context.Cause(in.ctx)
 	}
 	return nil
+}
+
+// answerAnother accepts the call of a caller that has answered the offer of another
+// phone than the one that has picked up. In responses to its INVITE there is no further
+// offer (RFC 3261 §13.2.1), so that it is invited again.
+func (in *Incoming) answerAnother(ctx context.Context, target *Leg, joined *Success) error {
+	if len(joined.SDP) == 0 {
+		return errors.Join(errNoSDP, joined.Ack(nil))
+	}
+	target.heard(joined.SDP)
+	var onHold []byte // until the caller has answered
+	if joined.settled == unsettled {
+		onHold = target.onHold(joined.SDP)
+	}
+	if err := joined.Ack(onHold); err != nil {
+		return err
+	}
+	if !in.accept(nil, target.calledTarget().header) {
+		return context.Cause(in.ctx)
+	}
+	if _, err := in.await(ctx, func(e event) bool { return e.ack != nil }); err != nil {
+		return err
+	}
+	return in.call.tellAgain(ctx, ctx, in.leg, target, joined.SDP, nil)
 }
 
 // connectHeld joins a caller that is answered and on hold with a target, as

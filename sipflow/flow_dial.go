@@ -45,8 +45,7 @@ const (
 func Dial(ctx context.Context, c *Call) (err error) {
 	c.by = CallingParty
 	phone := c.phoneLeg()
-	early := &earlyOffer{} // should the phone insist on offering before it answers
-	phone.joinedMedia().early = early
+	phone.joinedMedia().early = &earlyOffer{} // should the phone insist on offering before it answers
 	answer, err := c.ring(ctx, phone, nil)
 	phone.media.early = nil
 	if refusesOffer(err) {
@@ -58,7 +57,7 @@ func Dial(ctx context.Context, c *Call) (err error) {
 	c.sw.stats.answered[c.kind()].observe(c.sw.stats.elapsed() - c.began)
 	defer func() { c.hangUp(ctx, phone, err) }()
 	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: phone.callID})
-	if early.answered { // and was held
+	if answer.settled == heldEarly {
 		return c.dialOn(ctx, phone, answer)
 	}
 	offer := answer.SDP
@@ -109,7 +108,7 @@ func (c *Call) offerTarget(ctx context.Context, phone *Leg, answer *Success) (ta
 	defer limit()
 	target.onRinging = func() { held() } //nolint:errcheck // its repeats ask again
 	// When it is given up the phone must not wait for what it says to that.
-	target.joinedMedia().early = &earlyOffer{calling: phone, offered: true}
+	target.joinedMedia().early = &earlyOffer{calling: phone}
 	late := time.AfterFunc(quickAnswer, func() { target.inbox.put(event{late: true}, true) })
 	defer late.Stop()
 	joined, err = target.Invite(waiting, target.describe(answer.SDP))
@@ -117,11 +116,6 @@ func (c *Call) offerTarget(ctx context.Context, phone *Leg, answer *Success) (ta
 		target.onRinging, target.media.early = nil, nil
 	}
 	return target, joined, held, err
-}
-
-// onHold answers the phone's offer with every stream inactive.
-func (l *Leg) onHold(offer []byte) []byte {
-	return l.answerTo(offer, sdp.HeldAnswer(offer, l.id, l.peer.versionNow(), l.mediaHost()))
 }
 
 // joinLate joins the phone, which is on hold, with a target that has answered

@@ -62,19 +62,21 @@ func (c *Call) connectTo(ctx context.Context, calling, called *Leg) (err error) 
 	}
 	called.media.early = nil
 	defer func() { c.hangUp(ctx, called, err) }()
-	if early.answered {
-		if err := context.Cause(waiting); err != nil {
-			return errors.Join(err, offer.Ack(nil))
-		}
-		if err := offer.Ack(nil); err != nil {
+	called.heard(offer.SDP)
+	if offer.settled != unsettled {
+		if err := errors.Join(context.Cause(waiting), offer.Ack(nil)); err != nil {
 			return err
+		}
+		if offer.settled == heldEarly { // what calling knows is the offer of another phone
+			if err := c.tellAgain(ctx, waiting, calling, called, offer.SDP, nil); err != nil {
+				return err
+			}
 		}
 		return c.bridge(ctx, calling, called)
 	}
 	if len(offer.SDP) == 0 {
 		return errors.Join(errNoSDP, offer.Ack(nil))
 	}
-	called.heard(offer.SDP)
 	answer, err := calling.reinvite(waiting, calling.describe(offer.SDP))
 	if err != nil {
 		return errors.Join(err, offer.Ack(called.refuse(offer.SDP)))

@@ -34,7 +34,6 @@ const (
 
 var (
 	errNoNotify  = errors.New("the phone accepted the REFER but did not say what became of it")
-	errPaused    = errors.New("the pause is over")
 	errNoOutcome = errors.New("the phone ended the REFER's subscription without an outcome")
 	errNotReady  = errors.New("the phone could not follow the REFER at once")
 )
@@ -162,15 +161,6 @@ func (c *Call) ring(ctx context.Context, l *Leg, offer []byte) (*Success, error)
 	return l.Invite(ctx, offer)
 }
 
-// ringTime is how long a phone of the call is alerted.
-func (c *Call) ringTime() time.Duration {
-	limit := c.sw.cfg.MaxRing
-	if c.Timeout > 0 {
-		limit = min(limit, c.Timeout)
-	}
-	return limit
-}
-
 // ringPlaceholder rings the calling phone, which is offered audio that nobody
 // sends. A phone that refuses that offer is offered the same on hold. RFC 3725
 // §4.4 lets the first description be a dummy, and some phones read it closely.
@@ -182,24 +172,6 @@ func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Success, error) {
 		return l.Invite(ctx, sdp.HeldAnswer(nil, l.id, l.peer.nextVersion(true), l.mediaHost()))
 	}
 	return answer, err
-}
-
-// pause waits. ErrHungUp means that the phone sent BYE.
-func (l *Leg) pause(ctx context.Context, d time.Duration) error {
-	wait, stop := context.WithTimeoutCause(ctx, d, errPaused)
-	defer stop()
-	for {
-		e, err := l.inbox.next(wait)
-		if err == nil {
-			err = l.meanwhile(e)
-		}
-		if errors.Is(err, errPaused) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-	}
 }
 
 // Refer asks the phone to call target (RFC 3515 §2.4) and returns once the
@@ -239,18 +211,16 @@ func (l *Leg) unsubscribe() {
 	if !l.peer.subscribes() {
 		return
 	}
-	l.cseq++
-	a := l.newAttempt(&outgoing{method: "SUBSCRIBE", header: "Event: refer\r\nExpires: 0\r\n"})
 	ctx, stop := context.WithTimeout(context.Background(), t1)
 	defer stop()
-	a.send(ctx) //nolint:errcheck // the BYE follows; nobody waits for the response
+	l.errand(ctx, &outgoing{method: "SUBSCRIBE", header: "Event: refer\r\nExpires: 0\r\n"}, nil, nil) //nolint:errcheck // the BYE follows
 }
 
 // NextNotification waits for the phone's next NOTIFY. ErrHungUp means that it
 // sent BYE.
 func (l *Leg) NextNotification(ctx context.Context) (Notification, error) {
 	for len(l.reports()) == 0 {
-		e, err := l.inbox.next(ctx)
+		e, err := l.event(ctx)
 		if err != nil {
 			return Notification{}, err
 		}

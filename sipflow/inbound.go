@@ -381,7 +381,7 @@ func (in *Incoming) AnswerHeld(ctx context.Context) error {
 // kept for the bridge. A 2xx that is not acknowledged ends it.
 func (in *Incoming) await(ctx context.Context, wanted func(event) bool) (event, error) {
 	for {
-		e, err := in.leg.inbox.next(ctx)
+		e, err := in.leg.event(ctx)
 		switch {
 		case err != nil:
 			return event{}, err

@@ -185,5 +185,6 @@ func (in *Incoming) offerEarly(ctx context.Context, m *wire.Message, offer []byt
 	if answer = bodyOf(e.msg); answer == nil {
 		return nil, false, errNoSDP
 	}
+	in.leg.joinedMedia().agreed = true
 	return answer, true, nil
 }

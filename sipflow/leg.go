@@ -36,12 +36,16 @@ type Leg struct {
 	// What comes of it.
 	gone    bool           // handed to another goroutine, or released
 	pending []Notification // NOTIFYs that came while something else was awaited
+	errands []*attempt     // requests that nobody waits for, at most maxErrands
 	media   *mediaState    // of a leg that is joined with another
 
 	// Shared with the sockets' readers, by their own locks.
 	inbox inbox
 	peer  peer
 }
+
+// errPaused ends a pause.
+var errPaused = errors.New("the pause is over")
 
 // dialogState is what requests in a dialog need: the dialog, the way it takes, and
 // how far its numbers are.
@@ -53,6 +57,81 @@ type dialogState struct {
 	accepted *clientTx         // the INVITE that made the dialog
 	cseq     uint32            // of our last request
 	secure   bool              // set up over an encrypted hop, which it does not leave
+}
+
+// swap exchanges the leg's dialog with another one of its INVITE. Both have the same
+// Call-ID and our From, which readers know; the connection that is held stays.
+func (l *Leg) swap(d *dialogState) {
+	s := &l.dialogState
+	s.remote, d.remote = d.remote, s.remote
+	s.target, d.target = d.target, s.target
+	s.routes, d.routes = d.routes, s.routes
+	s.next, d.next = d.next, s.next
+	s.strict, d.strict = d.strict, s.strict
+	s.path, d.path = d.path, s.path
+	s.source, d.source = d.source, s.source
+	s.cseq, d.cseq = d.cseq, s.cseq
+	s.secure, d.secure = d.secure, s.secure
+}
+
+// earlyDialogs are the dialogs of an INVITE without a final response yet: one
+// for each phone that it rings, told apart by the To tag (RFC 3261 §12.1.2,
+// §13.2.2.4). Those of which we need to know something are here.
+type earlyDialogs []*earlyDialog
+
+// maxEarly bounds the early dialogs of one INVITE. Whoever has more phones ring gets
+// no PRACKs in the further ones.
+const maxEarly = 16
+
+// earlyDialog is one of them: our requests in it are numbered apart, and it has an
+// offer and answer of its own (RFC 3262 §5, RFC 6337 §3.1).
+type earlyDialog struct {
+	dialogState
+	tag     string
+	rseq    uint64     // of the last provisional response that was acknowledged
+	ours    bool       // it is the leg's dialog by now, and dialogState is void
+	heard   []byte     // the phone's first description: an answer, or an offer (RFC 3261 §13.2.1)
+	settled settlement // what its offer was answered
+}
+
+// settlement is how an offer in a provisional response was answered.
+type settlement uint8
+
+const (
+	unsettled   settlement = iota
+	heldEarly              // by us: its streams are inactive
+	joinedEarly            // by the other phone
+)
+
+// with returns the early dialog of a response, nil when nothing is known of it.
+func (d earlyDialogs) with(res *wire.Message) *earlyDialog {
+	if res == nil {
+		return nil
+	}
+	for _, e := range d {
+		if e.tag == string(res.ToTag()) {
+			return e
+		}
+	}
+	return nil
+}
+
+// within has the leg's dialog be an early one while do runs.
+func (l *Leg) within(e *earlyDialog, do func()) {
+	if e == nil || e.ours {
+		do()
+		return
+	}
+	l.swap(&e.dialogState)
+	defer l.swap(&e.dialogState)
+	do()
+}
+
+// confirmed takes over the numbers of the early dialog that a 2xx confirms.
+func (l *Leg) confirmed(e *earlyDialog) {
+	if e != nil && !e.ours {
+		l.cseq, e.ours = e.cseq, true
+	}
 }
 
 // newLeg prepares a call to a phone; nothing is sent. uri is the Request-URI,
@@ -110,7 +189,7 @@ func appendNameAddr(b []byte, name, aor string) []byte {
 // is kept or reported; a BYE ends the wait with ErrHungUp.
 func (l *Leg) await(ctx context.Context, tx *clientTx) (*wire.Message, error) {
 	for {
-		e, err := l.inbox.next(ctx)
+		e, err := l.event(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -122,6 +201,24 @@ func (l *Leg) await(ctx context.Context, tx *clientTx) (*wire.Message, error) {
 		}
 		if err := l.meanwhile(e); err != nil {
 			return nil, err
+		}
+	}
+}
+
+// pause waits. ErrHungUp means that the phone sent BYE.
+func (l *Leg) pause(ctx context.Context, d time.Duration) error {
+	wait, stop := context.WithTimeoutCause(ctx, d, errPaused)
+	defer stop()
+	for {
+		e, err := l.event(wait)
+		if err == nil {
+			err = l.meanwhile(e)
+		}
+		if errors.Is(err, errPaused) {
+			return nil
+		}
+		if err != nil {
+			return err
 		}
 	}
 }
@@ -216,12 +313,15 @@ func (l *Leg) startBye(ctx context.Context, reason string) (wait func() error) {
 	}
 	// The transaction's own timeout comes first.
 	ctx, stop := context.WithTimeout(ctx, tEnd+t1)
+	l.dropErrands()
 	l.cseq++
 	a := l.newAttempt(&outgoing{method: "BYE", header: reason})
 	tx, err := a.send(ctx)
 	return func() error {
 		defer stop()
-		if _, err := a.finish(ctx, tx, err); !errors.Is(err, ErrHungUp) {
+		_, err := a.finish(ctx, tx, err)
+		l.endErrands(ctx)
+		if !errors.Is(err, ErrHungUp) {
 			return err
 		}
 		return nil // both hung up at once

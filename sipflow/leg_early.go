@@ -3,124 +3,149 @@ package sipflow
 import (
 	"bytes"
 	"context"
+	"strconv"
 
 	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
-// earlyDialogs are the dialogs of an INVITE without a final response yet: one
-// for each phone that it rings, told apart by the To tag (RFC 3261 §12.1.2,
-// §13.2.2.4).
-type earlyDialogs []earlyDialog
-
-type earlyDialog struct {
-	tag  string
-	rseq string // of the last provisional response that was acknowledged
+// description returns what a phone has said of the session by its 2xx, and how that was
+// answered already. A phone may leave an answer out that it gave in a reliable
+// provisional response (RFC 6337 §3.1.1). It should repeat what it said in another one,
+// and gateways forget to. Where the two answers differ, that of the 2xx counts: those
+// who break RFC 3261 §13.2.1 by that mean the later one. But an offer is made once.
+func (e *earlyDialog) description(res *wire.Message) ([]byte, settlement) {
+	switch body := bodyOf(res); {
+	case e == nil || body != nil && e.settled == unsettled:
+		return body, unsettled
+	default:
+		return e.heard, e.settled
+	}
 }
 
-// wantsPrack reports whether a provisional response is one that is to be
-// acknowledged, and no repeat of the one before it (RFC 3262 §4). It is taken to be
-// acknowledged from then on.
-func (d *earlyDialogs) wantsPrack(m *wire.Message) bool {
-	rseq := string(m.Get(wire.RSeq))
-	if rseq == "" || !wire.Requires(m, "100rel") {
-		return false
+// heardEarly returns the early dialog of a provisional response, made when it is
+// the first that matters: one that is to be acknowledged or describes the session.
+func (a *attempt) heardEarly(m *wire.Message) *earlyDialog {
+	if e := a.early.with(m); e != nil {
+		return e
 	}
-	tag := string(m.ToTag())
-	for i := range *d {
-		if e := &(*d)[i]; e.tag == tag {
-			again := e.rseq == rseq
-			e.rseq = rseq
-			return !again
-		}
-	}
-	if len(*d) == maxPracks {
-		*d = (*d)[:maxPracks-1] // whoever has so many phones ring gets no further PRACKs
-	}
-	*d = append(*d, earlyDialog{tag, rseq})
-	return true
-}
-
-// earlyOffer joins the media before the called phone answers, when it insists
-// on reliable provisional responses (RFC 3262 §5: the first of them carries
-// the offer, and its PRACK our answer).
-type earlyOffer struct {
-	calling  *Leg // nil: it is held until there is one
-	offered  bool // our INVITE carries an offer: what comes is its answer
-	answered bool
-	onHold   bool                    // with our own answer
-	fail     context.CancelCauseFunc // ends the call: the calling phone cannot do what is offered
-}
-
-// answerEarly answers the offer in a reliable provisional response, if it has
-// one that is new.
-func (j *mediaState) answerEarly(ctx context.Context, called *Leg, m *wire.Message) []byte {
-	e, offer := j.early, bodyOf(m)
-	if offer != nil && (e == nil || e.offered) { // it answers the offer in our INVITE
-		j.inEarly = bytes.Clone(offer)
+	if len(a.early) == maxEarly {
 		return nil
 	}
-	if e == nil || offer == nil || e.answered {
-		return nil
+	l := a.leg
+	e := &earlyDialog{tag: string(m.ToTag()), ours: a.tx.inside}
+	if !e.ours {
+		e.dialogState = l.dialogState
+		e.dialogState.held, e.cseq = nil, a.seq
+		l.within(e, func() {
+			l.adopt(m, a.tx) //nolint:errcheck // then it goes the INVITE's way
+			if l.path.Link == nil {
+				l.findPath(a.tx.path) //nolint:errcheck // likewise
+			}
+		})
 	}
-	e.answered = true
-	called.heard(offer)
-	if e.calling == nil {
-		return called.onHold(offer)
+	a.early = append(a.early, e)
+	return e
+}
+
+// offers reports whether the request has an offer.
+func (a *attempt) offers() bool { return len(a.body) > 0 || a.placeholder }
+
+// acknowledge takes a provisional response to an INVITE: what it says of the session,
+// and its PRACK if it is a reliable one and no repeat (RFC 3262 §4). answer returns our
+// answer to the offer in it; nil: nobody has one.
+func (l *Leg) acknowledge(a *attempt, m *wire.Message, answer func(*earlyDialog) []byte) {
+	description, reliable := bodyOf(m), false
+	var rseq uint64
+	if v := m.Get(wire.RSeq); v != nil && wire.Requires(m, "100rel") {
+		n, err := strconv.ParseUint(string(v), 10, 32)
+		rseq, reliable = n, err == nil
 	}
-	if in := e.calling.callee.caller(); in != nil && !in.held {
-		answer, ok, err := in.offerEarly(ctx, m, offer)
-		switch {
-		case err != nil:
-			e.fail(err)
-			return called.refuse(offer)
-		case !ok: // until the caller has answered our offer
-			e.onHold = true
-			return called.onHold(offer)
-		}
-		e.calling.heard(answer)
-		return called.answerTo(offer, answer)
+	if m.Code() <= 100 || !reliable && (description == nil || !a.offers()) {
+		return // an offer that is not reliable is none
 	}
-	answer, err := e.calling.reinvite(ctx, e.calling.describe(offer))
-	if err != nil {
-		e.fail(err)
-		return called.refuse(offer)
+	e := a.heardEarly(m)
+	if e == nil {
+		l.call.sw.stats.limited[LimitPracks].Add(1)
+		return
 	}
-	answer.Ack(nil) //nolint:errcheck // repeated with the repeated 200
-	e.calling.heard(answer.SDP)
-	return called.answerTo(offer, answer.SDP)
+	if reliable && rseq <= e.rseq {
+		return // again, or overtaken
+	}
+	first := description != nil && e.heard == nil
+	if first {
+		e.heard = bytes.Clone(description)
+	}
+	if !reliable {
+		return
+	}
+	e.rseq = rseq
+	var body []byte
+	if first && !a.offers() && answer != nil {
+		body = answer(e)
+	}
+	l.prack(e, m, body)
 }
 
 // maxPracks bounds the reliable provisional responses of one phone that are
 // acknowledged: each PRACK is repeated until its response.
 const maxPracks = 64
 
-// prack acknowledges a reliable provisional response (RFC 3262 §4). sdp
-// answers an offer in it.
-func (l *Leg) prack(m *wire.Message, invite *clientTx, body []byte) {
+// prack acknowledges a reliable provisional response in its early dialog. body answers
+// the offer in it.
+func (l *Leg) prack(e *earlyDialog, m *wire.Message, body []byte) {
 	if l.pracks >= maxPracks {
 		l.call.sw.stats.limited[LimitPracks].Add(1)
 		return
 	}
 	l.pracks++
-	d := dialogOf(m)
-	d.callID, d.local = l.callID, l.local
-	if invite.inside {
-		d = l.dialog
-	} else if d.target == "" {
-		d.target, d.routes = l.target, routeTo(invite.path)
-	}
-	l.cseq++
 	r := outgoing{method: "PRACK", body: body,
 		header: "RAck: " + string(m.Get(wire.RSeq)) + " " + string(m.Get(wire.CSeq)) + "\r\n"}
 	if len(body) > 0 {
 		r.contentType = sdp.Type
 	}
-	// Nobody waits for its response: it is repeated until there is one.
-	tx := &clientTx{id: idIn(l.id), method: "PRACK", path: invite.path, seq: l.cseq}
-	msg := d.request(invite.path.Link, &r, l.cseq, tx.id, "")
-	if len(msg) > maxDatagram {
-		tx.path, msg = l.toStream(context.Background(), tx.path, msg)
+	ctx, stop := context.WithTimeout(context.Background(), placeTime)
+	defer stop()
+	l.errand(ctx, &r, e, nil) //nolint:errcheck // as good as lost: the phone repeats its response
+}
+
+// earlyOffer joins the media before the called phone answers, when it insists
+// on reliable provisional responses (RFC 3262 §5: the first of them carries
+// the offer, and its PRACK our answer).
+type earlyOffer struct {
+	calling *Leg                    // nil: it is held until there is one
+	joined  bool                    // calling has answered the offer of one phone: those of others are held
+	fail    context.CancelCauseFunc // ends the call: the calling phone cannot do what is offered
+}
+
+// answer answers the offer in the first reliable provisional response of an early
+// dialog, for the calling phone or in its place.
+func (o *earlyOffer) answer(ctx context.Context, called *Leg, e *earlyDialog, m *wire.Message) []byte {
+	e.settled = heldEarly
+	if o.calling == nil || o.joined {
+		return called.onHold(e.heard)
 	}
-	l.call.sw.start(tx, msg) //nolint:errcheck
+	var answer []byte
+	if in := o.calling.callee.caller(); in != nil && !in.held {
+		offered, ok, err := in.offerEarly(ctx, m, e.heard)
+		switch {
+		case err != nil:
+			o.fail(err)
+			return called.refuse(e.heard)
+		case !ok: // until the caller has answered our offer
+			return called.onHold(e.heard)
+		}
+		answer = offered
+	} else {
+		again, err := o.calling.reinvite(ctx, o.calling.describe(e.heard))
+		if err != nil {
+			o.fail(err)
+			return called.refuse(e.heard)
+		}
+		again.Ack(nil) //nolint:errcheck // repeated with the repeated 200
+		answer = again.SDP
+	}
+	o.calling.heard(answer)
+	e.settled, o.joined = joinedEarly, true
+	return called.answerTo(e.heard, answer)
 }

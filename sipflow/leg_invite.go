@@ -15,9 +15,10 @@ import (
 
 // A Success is a 2xx to our INVITE that still needs its ACK.
 type Success struct {
-	leg *Leg
-	tx  *clientTx
-	SDP []byte // the phone's session description, empty if it sent none
+	leg     *Leg
+	tx      *clientTx
+	settled settlement // of the offer in SDP, which may have come before the 2xx
+	SDP     []byte     // the phone's session description, empty if it sent none
 
 	acked   bool // on hold, while the other party takes its time
 	keepAck bool // the ACK cannot be made anew from the 2xx
@@ -43,11 +44,10 @@ func (l *Leg) invite(ctx context.Context, r *outgoing) (*Success, error) {
 	l.cseq++
 	a := l.newAttempt(r)
 	for {
-		tx, err := a.send(ctx)
-		if err != nil {
+		if _, err := a.send(ctx); err != nil {
 			return nil, l.failed("INVITE", err)
 		}
-		res, err := l.awaitInvite(ctx, tx)
+		res, err := l.awaitInvite(ctx, a)
 		if l.gone {
 			return nil, err
 		}
@@ -56,13 +56,14 @@ func (l *Leg) invite(ctx context.Context, r *outgoing) (*Success, error) {
 			if unsettled {
 				l.noteResponse(res)
 			}
-			return l.established(ctx, tx, res, err)
+			return l.established(ctx, a, res, err)
 		}
 	}
 }
 
 // established is what the end of an INVITE transaction means for the call.
-func (l *Leg) established(ctx context.Context, tx *clientTx, res *wire.Message, err error) (*Success, error) {
+func (l *Leg) established(ctx context.Context, a *attempt, res *wire.Message, err error) (*Success, error) {
+	tx := a.tx
 	if errors.Is(err, errTimeout) {
 		l.call.note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
 		return nil, &StatusError{"INVITE", 408, "Request Timeout"}
@@ -78,14 +79,15 @@ func (l *Leg) established(ctx context.Context, tx *clientTx, res *wire.Message, 
 	}
 	if tx.inside {
 		l.refreshTarget(res, tx.path)
-	} else if err := l.establish(res, tx); err != nil {
-		return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
+	} else {
+		l.confirmed(a.early.with(res))
+		if err := l.establish(res, tx); err != nil {
+			return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
+		}
 	}
 	l.startTimer(res)
-	answer := &Success{leg: l, tx: tx, SDP: bodyOf(res)}
-	if answer.SDP == nil && l.media != nil {
-		answer.SDP = l.media.inEarly
-	}
+	answer := &Success{leg: l, tx: tx}
+	answer.SDP, answer.settled = a.early.with(res).description(res)
 	if !tx.inside {
 		l.callee.pickedUp(res)
 	}
@@ -95,9 +97,7 @@ func (l *Leg) established(ctx context.Context, tx *clientTx, res *wire.Message, 
 // inviteWait is the wait for the final response of one INVITE. First it is wanted;
 // once it is not, it is given up and why is set.
 type inviteWait struct {
-	leg       *Leg
-	tx        *clientTx
-	early     earlyDialogs
+	*attempt        // the INVITE
 	ringing   bool  // there has been a provisional response: CANCEL may follow (RFC 3261 §9.1)
 	cancelled bool  // our CANCEL is out
 	why       error // what gave it up; nil before
@@ -105,11 +105,12 @@ type inviteWait struct {
 
 // awaitInvite waits for the final response of an INVITE, and cancels it when
 // ctx ends.
-func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, error) {
-	w := inviteWait{leg: l, tx: tx, ringing: l.call.sw.ringing(tx)}
+func (l *Leg) awaitInvite(ctx context.Context, a *attempt) (*wire.Message, error) {
+	tx := a.tx
+	w := inviteWait{attempt: a, ringing: l.call.sw.ringing(tx)}
 	wait := ctx
 	for {
-		e, err := l.inbox.next(wait)
+		e, err := l.event(wait)
 		switch {
 		case err != nil && w.why != nil: // tEnd has passed: it never ends
 			w.late(ctx)
@@ -138,7 +139,7 @@ func (l *Leg) awaitInvite(ctx context.Context, tx *clientTx) (*wire.Message, err
 		default:
 			w.note(e.msg)
 			if e.msg.Code() < 300 { // the phone was quicker than our CANCEL
-				l.hangUpAnswer(wait, tx, e.msg, w.why)
+				l.hangUpAnswer(wait, a, e.msg, w.why)
 			}
 			return nil, w.why
 		}
@@ -165,13 +166,11 @@ func (w *inviteWait) provisional(ctx context.Context, m *wire.Message) {
 	if w.why != nil && !w.cancelled {
 		w.cancel()
 	}
-	if w.early.wantsPrack(m) {
-		var answer []byte
-		if w.why == nil && l.media != nil {
-			answer = l.media.answerEarly(ctx, l, m)
-		}
-		l.prack(m, w.tx, answer)
+	var answer func(*earlyDialog) []byte
+	if w.why == nil && l.media != nil && l.media.early != nil {
+		answer = func(d *earlyDialog) []byte { return l.media.early.answer(ctx, l, d, m) }
 	}
+	l.acknowledge(w.attempt, m, answer)
 	if w.why == nil && !w.tx.inside {
 		l.callee.ringing(l, m)
 	}
@@ -195,10 +194,10 @@ func (w *inviteWait) cancel() {
 //
 //go:noinline
 func (w *inviteWait) leave(why error) {
-	l, tx := w.leg, w.tx
+	l, a, tx := w.leg, w.attempt, w.tx
 	if l.keepsOtherWaiting() {
 		l.call.sw.cancel(tx, l.call.reasonFor(why))
-		l.call.aside(l, func() { l.giveUp(tx, why) })
+		l.call.aside(l, func() { l.giveUp(a, why) })
 		return
 	}
 	if w.ringing {
@@ -217,7 +216,7 @@ func (w *inviteWait) late(ctx context.Context) {
 	for e, ok := l.inbox.take(); ok; e, ok = l.inbox.take() {
 		if e.tx == w.tx && e.msg != nil && e.msg.Code()/100 == 2 {
 			l.noteResponse(e.msg)
-			l.hangUpAnswer(context.WithoutCancel(ctx), w.tx, e.msg, w.why)
+			l.hangUpAnswer(context.WithoutCancel(ctx), w.attempt, e.msg, w.why)
 		}
 	}
 }
@@ -234,20 +233,22 @@ func (w *inviteWait) failed(err error) error {
 }
 
 // giveUp cancels an INVITE that has been sent. why is what ends it.
-func (l *Leg) giveUp(tx *clientTx, why error) {
+func (l *Leg) giveUp(a *attempt, why error) {
 	ended, stop := context.WithCancelCause(context.Background())
 	stop(why)
-	if res, err := l.awaitInvite(ended, tx); err == nil && res.Code() < 300 {
-		l.hangUpAnswer(context.Background(), tx, res, why) // it was in the inbox already
+	if res, err := l.awaitInvite(ended, a); err == nil && res.Code() < 300 {
+		l.hangUpAnswer(context.Background(), a, res, why) // it was in the inbox already
 	}
 }
 
 // hangUpAnswer acknowledges and hangs up a 2xx that nobody wants any more.
-func (l *Leg) hangUpAnswer(ctx context.Context, tx *clientTx, res *wire.Message, why error) {
+func (l *Leg) hangUpAnswer(ctx context.Context, a *attempt, res *wire.Message, why error) {
+	tx := a.tx
 	if tx.inside { // the BYE is its owner's
 		(&Success{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // see there
 		return
 	}
+	l.confirmed(a.early.with(res))
 	if err := l.establish(res, tx); err == nil {
 		(&Success{leg: l, tx: tx}).Ack(nil) //nolint:errcheck // the BYE follows either way
 	}
@@ -274,30 +275,11 @@ func (sw *Switchboard) cancel(invite *clientTx, reason string) {
 
 // establish makes the dialog from the 2xx (RFC 3261 §12.1.2).
 func (l *Leg) establish(res *wire.Message, tx *clientTx) error {
-	d := dialogOf(res)
-	var missing error
-	if !tx.path.Link.Reliable() {
-		l.source = tx.path.To.Addr()
+	missing := l.adopt(res, tx)
+	if missing == nil && !l.secure && isSIPS(l.target) {
+		l.peer.onlySecure()
 	}
-	if d.target == "" {
-		// Nothing tells where the phone is: hang up the way the INVITE went.
-		d.target, d.next, d.routes = l.target, l.target, routeTo(tx.path)
-		missing = errors.New("the 200 to the INVITE has no Contact")
-		l.path = tx.path
-	}
-	if isSIPS(d.target) && !transport.Encrypted(transport.Of(tx.path.Link)) {
-		if err := l.goSecure(&d); err != nil {
-			d.target, d.next, d.routes = l.target, l.target, routeTo(tx.path)
-			missing, l.path = err, tx.path
-		} else {
-			l.peer.onlySecure()
-		}
-	}
-	// Our own parts stay as we wrote them, whatever came back; callID is read
-	// by the sockets' readers.
-	l.remote, l.target, l.routes, l.next, l.strict = d.remote, d.target, d.routes, d.next, d.strict
 	l.accepted = tx
-	l.secure = transport.Encrypted(transport.Of(tx.path.Link))
 	if l.call.sw.cfg.Fallback {
 		l.userAgent = agentOf(res)
 	}
@@ -307,6 +289,32 @@ func (l *Leg) establish(res *wire.Message, tx *clientTx) error {
 		return missing
 	}
 	return nil
+}
+
+// adopt makes the leg's dialog that of a response to its first INVITE. An error says
+// what is missing to it: then requests go the way that the INVITE went.
+func (l *Leg) adopt(res *wire.Message, tx *clientTx) (missing error) {
+	d := dialogOf(res)
+	l.secure = transport.Encrypted(transport.Of(tx.path.Link))
+	if !tx.path.Link.Reliable() {
+		l.source = tx.path.To.Addr()
+	}
+	if d.target == "" {
+		// Nothing tells where the phone is: hang up the way the INVITE went.
+		d.target, d.next, d.routes = l.target, l.target, routeTo(tx.path)
+		missing = errors.New("the 200 to the INVITE has no Contact")
+		l.path = tx.path
+	}
+	if isSIPS(d.target) && !l.secure {
+		if err := l.goSecure(&d); err != nil {
+			d.target, d.next, d.routes = l.target, l.target, routeTo(tx.path)
+			missing, l.path = err, tx.path
+		}
+	}
+	// Our own parts stay as we wrote them, whatever came back; callID is read
+	// by the sockets' readers.
+	l.remote, l.target, l.routes, l.next, l.strict = d.remote, d.target, d.routes, d.next, d.strict
+	return missing
 }
 
 // findPath settles where requests in the dialog go, the INVITE's connection

@@ -21,8 +21,8 @@ type mediaState struct {
 	deferred  []event     // came while another leg was busy
 	byeHeader string      // header lines of our BYE: the reasons of the other phone
 	early     *earlyOffer // joins the media before the phone answers
+	agreed    bool        // it has answered an offer of ours in a PRACK
 	muted     Mute        // what of the phone's audio is off
-	inEarly   []byte      // the answer in a reliable provisional response
 	forwards  uint16      // of the first INVITE, as outgoing has it
 }
 
@@ -76,6 +76,11 @@ func (l *Leg) own(rest []byte, media int) []byte {
 	b = append(b, ' ')
 	b = sdp.AppendAddress(b, l.mediaHost())
 	return append(b, rest...)
+}
+
+// onHold answers the phone's offer with every stream inactive.
+func (l *Leg) onHold(offer []byte) []byte {
+	return l.answerTo(offer, sdp.HeldAnswer(offer, l.id, l.peer.versionNow(), l.mediaHost()))
 }
 
 // refuse answers an offer with every stream refused (RFC 3264 §6): what an

@@ -94,7 +94,7 @@ func (a *attempt) redirected(res *wire.Message) bool {
 			a.header, l.first = strings.Replace(a.header, way, "", 1), strings.Replace(l.first, way, "", 1)
 		}
 		l.target = next
-		l.cseq++
+		a.renumber()
 		a.auth = auth{cred: a.auth.cred, realm: a.auth.realm} // what was computed is for the other URI
 		a.hops, a.hop, a.routed, a.failed = nil, resolve.Hop{}, false, nil
 		return true

@@ -19,17 +19,22 @@ type attempt struct {
 	outgoing
 	leg       *Leg
 	auth      auth
-	hops      []resolve.Hop  // still to be tried
-	hop       resolve.Hop    // of the transaction at work; unset on the dialog's own path
-	routed    bool           // hops has been filled
-	failed    error          // why the hops before could not be used
-	redirects *redirection   // nil until the first 3xx
-	insisted  bool           // an extension that the phone insists on has been added
-	moved     bool           // sent again over another connection
-	lost      bool           // the dialog's connection is gone
-	held      bool           // its first transaction was to wait
-	large     transport.Path // of the transaction at work, where its size put it on a stream; else unset
-	small     netip.AddrPort // where that was in vain: what goes there goes by UDP
+	hops      []resolve.Hop              // still to be tried
+	hop       resolve.Hop                // of the transaction at work; unset on the dialog's own path
+	routed    bool                       // hops has been filled
+	failed    error                      // why the hops before could not be used
+	redirects *redirection               // nil until the first 3xx
+	insisted  bool                       // an extension that the phone insists on has been added
+	moved     bool                       // sent again over another connection
+	lost      bool                       // the dialog's connection is gone
+	held      bool                       // its first transaction was to wait
+	large     transport.Path             // of the transaction at work, where its size put it on a stream; else unset
+	small     netip.AddrPort             // where that was in vain: what goes there goes by UDP
+	seq       uint32                     // its CSeq number
+	tx        *clientTx                  // the transaction at work
+	early     earlyDialogs               // of an INVITE: what its 1xx have made
+	in        *earlyDialog               // of an errand: where it belongs; nil: to the leg's dialog
+	done      func(*wire.Message, error) // of an errand: told its end
 }
 
 // Functions on the way to a wait build in place and leave what is rare to
@@ -38,7 +43,7 @@ type attempt struct {
 //go:noinline
 func (l *Leg) newAttempt(r *outgoing) *attempt {
 	a := new(attempt)
-	a.outgoing, a.leg = *r, l
+	a.outgoing, a.leg, a.seq = *r, l, l.cseq
 	a.auth.cred, a.auth.realm, a.auth.anyRealm = l.callee.secret()
 	return a
 }
@@ -99,11 +104,11 @@ func (a *attempt) start(ctx context.Context, p transport.Path) (*clientTx, error
 	}
 	tx := new(clientTx)
 	tx.id, tx.leg, tx.callID, tx.localTag = idIn(l.id), l, l.callID, l.id
-	tx.method, tx.path, tx.seq, tx.auth, tx.inside = a.method, p, l.cseq, a.auth.lines(), l.next != ""
+	tx.method, tx.path, tx.seq, tx.auth, tx.inside = a.method, p, a.seq, a.auth.lines(), l.next != ""
 	if a.method == "INVITE" {
-		tx.of = of
+		tx.of, a.early = of, nil
 	}
-	msg := of.request(p.Link, &a.outgoing, l.cseq, tx.id, tx.auth)
+	msg := of.request(p.Link, &a.outgoing, a.seq, tx.id, tx.auth)
 	if len(msg) > maxDatagram || a.large.Link != nil {
 		msg = a.toStream(ctx, tx, msg)
 	}
@@ -119,7 +124,9 @@ func (a *attempt) start(ctx context.Context, p transport.Path) (*clientTx, error
 		}
 		return nil, err
 	}
-	l.hold(p.Link)
+	if a.tx = tx; a.in == nil {
+		l.hold(p.Link)
+	}
 	l.call.placed(nil)
 	return tx, nil
 }
@@ -145,6 +152,9 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 					err = statusError(a.method, res)
 				}
 				a.failed = errors.Join(a.failed, fmt.Errorf("%s: %w", a.hop, err))
+				if a.seq != a.leg.cseq { // others have followed it
+					a.renumber()
+				}
 				return true
 			}
 		} else if err == nil {
@@ -154,8 +164,8 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 	if errors.Is(err, errLost) && a.leg.next != "" && !a.moved && (unsent || harmlessTwice(a.method)) {
 		a.moved, a.lost = true, true
 		a.leg.path = transport.Path{}
-		if !unsent { // RFC 3261 §12.2.1.1: the numbers of what is sent have no gap
-			a.leg.cseq++
+		if !unsent || a.seq != a.leg.cseq { // RFC 3261 §12.2.1.1: the numbers of what is sent have no gap
+			a.renumber()
 		}
 		return true
 	}
@@ -181,6 +191,10 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 			return false
 		}
 		stats.challenges[ChallengeAnswered].Add(1)
+	case 500: // RFC 3261 §12.2.2: a later request of ours has overtaken it
+		if a.seq == a.leg.cseq || a.method == "INVITE" || !harmlessTwice(a.method) {
+			return false
+		}
 	case 421: // RFC 3262 §3: the phone insists on reliable provisional responses
 		if a.insisted || a.method != "INVITE" || !bytes.EqualFold(bytes.TrimSpace(res.Get(wire.Require)), []byte("100rel")) {
 			return false
@@ -200,14 +214,24 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 	if a.hop.Transport != "" { // the hop that challenged, and no other, gets the credentials
 		a.hops = append([]resolve.Hop{a.hop}, a.hops...)
 	}
-	a.leg.cseq++ // RFC 3261 §22.2
+	a.renumber() // RFC 3261 §22.2
 	return true
+}
+
+// renumber gives the request the next number of its dialog.
+func (a *attempt) renumber() {
+	a.leg.cseq++
+	a.seq = a.leg.cseq
 }
 
 // harmlessTwice reports whether a request may be sent over another connection
 // though the phone may have had it: a second REFER could have it call twice.
 func harmlessTwice(method string) bool {
-	return method == "BYE" || method == "INVITE" || method == "UPDATE"
+	switch method {
+	case "BYE", "INVITE", "UPDATE", "PRACK", "SUBSCRIBE":
+		return true
+	}
+	return false
 }
 
 // finish waits for the response to what was sent, and sends it again as long as

@@ -91,6 +91,23 @@ var scenarios = []scenario{
 	{name: "strict-router", script: siptest.Script{RecordRoute: []string{"<sip:10.0.0.2:5060>"}, Refer: siptest.Refer{NoNotify: true}},
 		status: "INVITE 180 Ringing, INVITE 200 OK", err: errNoNotify.Error()},
 
+	{name: "reliable-prack-challenged", script: siptest.Script{Ring: 3 * time.Second, Early: []siptest.Early{
+		{After: time.Second, Reliable: true, SDP: true}, {After: 2 * time.Second, Status: 180, Reliable: true}},
+		Challenge: asking(func(c *siptest.Challenge) { c.Methods = []sip.RequestMethod{"INVITE", "PRACK"} })},
+		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 183 Session Progress, INVITE 180 Ringing, " +
+			"INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+	{name: "client-hangs-up-subscribe-challenged", script: siptest.Script{
+		Refer:     siptest.Refer{Notify: []siptest.Notify{notify(0, "100 Trying", "")}},
+		Answers:   map[sip.RequestMethod]int{"SUBSCRIBE": 200},
+		Challenge: asking(func(c *siptest.Challenge) { c.Methods = []sip.RequestMethod{"SUBSCRIBE", "BYE"} })},
+		during: func(r *rig) {
+			time.Sleep(500 * time.Millisecond)
+			if err := r.sw.HangUp(r.t.Context(), spec().Key); err != nil {
+				r.t.Errorf("HangUp: %v", err)
+			}
+		},
+		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying", err: ErrHungUpByUser.Error()},
+
 	{name: "called-progresses-183", script: siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{
 		notify(0, "100 Trying", ""), notify(time.Second, "183 progress", ""), notify(4*time.Second, "200 OK", overWith)}}},
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 183 progress, NOTIFY 200 OK"},

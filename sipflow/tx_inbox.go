@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"sipxrest/sipflow/wire"
@@ -68,18 +69,27 @@ func (b *inbox) full() bool {
 	return len(b.queue) >= maxInbox
 }
 
-// next waits for the oldest event, or for ctx, whose cause is then the error.
-func (b *inbox) next(ctx context.Context) (event, error) {
-	for {
-		if e, ok := b.take(); ok {
-			return e, nil
-		}
-		select {
-		case <-b.wake:
-		case <-ctx.Done():
-			return event{}, context.Cause(ctx)
-		}
+// wait returns when there may be an event, or with the cause of ctx's end.
+func (b *inbox) wait(ctx context.Context) error {
+	select {
+	case <-b.wake:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
 	}
+}
+
+// pick takes the oldest event of a transaction that is wanted, out of its turn.
+func (b *inbox) pick(wanted func(*clientTx) bool) (event, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	i := slices.IndexFunc(b.queue, func(e event) bool { return e.tx != nil && wanted(e.tx) })
+	if i < 0 {
+		return event{}, false
+	}
+	e := b.queue[i]
+	b.queue = slices.Delete(b.queue, i, i+1)
+	return e, true
 }
 
 func (b *inbox) take() (event, bool) {

@@ -45,6 +45,8 @@ func (p *Phone) receive(tx *serverTx) {
 		p.receiveBye(d, tx)
 	case sip.REFER:
 		p.receiveRefer(d, tx)
+	case sip.PRACK:
+		p.receivePRACK(d, tx)
 	default:
 		p.answerOther(tx, d.localTag)
 	}
@@ -111,6 +113,9 @@ func (p *Phone) ring(tx *serverTx) {
 			tx.respond(res)
 		}
 	}
+	for _, e := range s.Early {
+		d.timers = append(d.timers, p.after(e.After, func() { p.progress(d, e) }))
+	}
 	offered := len(tx.req.Body()) > 0
 	if s.RefuseOffer && offered || s.NeedOffer && !offered {
 		d.stop()
@@ -152,6 +157,9 @@ func (p *Phone) callResponse(d *dialog, code int, tag string, withSDP bool) *sip
 func (p *Phone) answer(d *dialog) {
 	s := p.script
 	if d.invite.final != 0 {
+		return
+	}
+	if d.picksUp = d.unpracked != nil; d.picksUp {
 		return
 	}
 	if s.Status >= 300 {

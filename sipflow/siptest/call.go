@@ -317,10 +317,12 @@ func (p *Phone) act(d *dialog, a Action, on func(*sip.Response)) {
 	body, contentType := a.Body, a.ContentType
 	if a.Method == sip.INVITE || a.Method == sip.UPDATE {
 		req.AppendHeader(sip.NewHeader("Contact", p.contact()))
-		if body == "" {
-			body = p.usualSDP(d)
+		if !a.NoBody {
+			if body == "" {
+				body = p.usualSDP(d)
+			}
+			contentType = firstOf(contentType, "application/sdp")
 		}
-		contentType = firstOf(contentType, "application/sdp")
 	}
 	for _, h := range a.Header {
 		req.AppendHeader(h)

@@ -39,6 +39,9 @@ type dialog struct {
 	timers     []*timer // what the script still wants to do
 	sdpVersion int
 	reinvite   *serverTx // the peer's INVITE without our final response
+	rseq       uint32    // of our reliable provisional response
+	unpracked  *timer    // repeats it; nil when its PRACK has come
+	picksUp    bool      // its final response waits for that PRACK
 	refers     int       // REFERs accepted
 }
 
@@ -123,5 +126,6 @@ func (d *dialog) stop() {
 	}
 	d.timers = nil
 	d.again.stop()
+	d.unpracked.stop()
 	d.state = ended
 }

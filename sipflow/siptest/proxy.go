@@ -19,7 +19,7 @@ type ProxyConfig struct {
 	Name      string            // in the ladder; "proxy" if empty
 	Domain    string            // the domain it is responsible for
 	Users     map[string]string // user → password; others are not found
-	Locations map[string]string // user → Contact URI, in place of a registration
+	Locations map[string]string // user → Contact URI, in place of a registration; several, with commas, all ring
 	Open      bool              // challenges nobody
 }
 
@@ -28,8 +28,9 @@ type ProxyConfig struct {
 // REGISTER (401) and every request outside of a call (407), with the user's
 // password and the domain as realm.
 //
-// It keeps nothing of a request, so retransmission is left to the ends; all
-// copies of a request, its CANCEL and its ACK take the same way.
+// It keeps nothing of a request but who rings, so retransmission is left to the ends;
+// all copies of a request, its CANCEL and its ACK take the same way. When one of
+// several phones picks up it cancels the others (§16.7).
 type Proxy struct {
 	conn   Conn
 	local  netip.AddrPort
@@ -41,7 +42,18 @@ type Proxy struct {
 	auth      authenticator
 	passed    map[string]string // nonce → the request that it let pass last
 	locations map[string]string
+	forked    map[string]*forked // INVITEs that ring several phones
 	log       []string
+}
+
+// forked is an INVITE as it went to each of several phones.
+type forked struct {
+	branches []*sip.Request
+	answered bool
+}
+
+func forkKey(m sip.Message) string {
+	return fmt.Sprint(m.CallID().Value(), " ", m.CSeq().SeqNo)
 }
 
 // ownTag marks the To-tags of the proxy's own responses.
@@ -57,7 +69,7 @@ func (n *Network) Proxy(addr string, cfg ProxyConfig) *Proxy {
 func NewProxy(conn Conn, cfg ProxyConfig) *Proxy {
 	p := &Proxy{
 		conn: conn, local: addrOf(conn), cfg: cfg, secret: []byte(rand.Text()),
-		locations: map[string]string{}, passed: map[string]string{},
+		locations: map[string]string{}, passed: map[string]string{}, forked: map[string]*forked{},
 		auth: authenticator{realm: cfg.Domain, password: func(user string) (string, bool) {
 			password, ok := cfg.Users[user]
 			return password, ok
@@ -137,10 +149,35 @@ func (p *Proxy) response(res *sip.Response) {
 	if top := res.Via(); len(vias) < 2 || !strings.HasPrefix(top.Params.GetOr("branch", ""), "z9hG4bK-p") {
 		return
 	}
+	if f := p.forked[forkKey(res)]; f != nil && res.CSeq().MethodName == sip.INVITE && !p.ofFork(f, res) {
+		return
+	}
 	res.RemoveHeader("Via")
 	if to, ok := replyTo(res.Via()); ok {
 		p.send(res, to)
 	}
+}
+
+// ofFork reports whether the caller gets a response of one of several phones.
+func (p *Proxy) ofFork(f *forked, res *sip.Response) bool {
+	for _, req := range f.branches {
+		own := req.Via().Params.GetOr("branch", "") == res.Via().Params.GetOr("branch", "")
+		to, _ := hop(req.Recipient)
+		switch {
+		case own && res.StatusCode >= 300 && f.answered:
+			p.conn.WriteToUDPAddrPort([]byte(ackFor(req, res)), to)
+			return false
+		case !own && res.StatusCode >= 200 && res.StatusCode < 300:
+			cancel := sip.NewRequest(sip.CANCEL, req.Recipient)
+			cancel.AppendHeader(sip.NewHeader("Via", req.Via().Value()))
+			copyHeaders(cancel, req, "Max-Forwards", "From", "To", "Call-ID")
+			cancel.AppendHeader(&sip.CSeqHeader{SeqNo: req.CSeq().SeqNo, MethodName: sip.CANCEL})
+			cancel.SetBody(nil)
+			p.send(cancel, to)
+		}
+	}
+	f.answered = f.answered || res.StatusCode >= 200 && res.StatusCode < 300
+	return true
 }
 
 // refuse responds in the proxy's own name. The same request gets the same
@@ -195,10 +232,20 @@ func (p *Proxy) request(req *sip.Request) {
 			return
 		}
 	}
-	if len(req.GetHeaders("Route")) == 0 && p.own(req.Recipient) && !p.locate(req) {
+	if len(req.GetHeaders("Route")) > 0 || !p.own(req.Recipient) {
+		p.forward(req)
 		return
 	}
-	p.forward(req)
+	user := req.Recipient.User
+	for i, contact := range p.locate(req) {
+		branch := req.Clone()
+		if sip.ParseUri(contact, &branch.Recipient) != nil {
+			p.refuse(req, 500)
+			return
+		}
+		p.notef("%s %s to %s", req.Method, user, contact)
+		p.forwardAs(branch, fmt.Sprint("branch", i))
+	}
 }
 
 // own reports whether the proxy is responsible for a URI.
@@ -226,32 +273,31 @@ func (p *Proxy) popRoute(req *sip.Request) {
 	}
 }
 
-// locate replaces the Request-URI by where the user is. Parameters such as
-// sipx-noroute are for the proxy, and end here.
-func (p *Proxy) locate(req *sip.Request) bool {
+// locate returns where the user is. Parameters such as sipx-noroute are for the
+// proxy, and end here.
+func (p *Proxy) locate(req *sip.Request) (contacts []string) {
 	user := req.Recipient.User
 	contact := p.locations[user]
 	_, known := p.cfg.Users[user]
 	switch {
 	case contact == "" && known:
 		p.refuse(req, 480)
-		return false
 	case contact == "":
 		p.refuse(req, 404)
-		return false
+	default:
+		contacts = splitUnquoted(contact, ',')
 	}
-	var uri sip.Uri
-	if err := sip.ParseUri(contact, &uri); err != nil {
-		p.refuse(req, 500)
-		return false
+	if key := forkKey(req); len(contacts) > 1 && req.Method == sip.INVITE && p.forked[key] == nil {
+		p.forked[key] = &forked{}
 	}
-	p.notef("%s %s to %s", req.Method, user, contact)
-	req.Recipient = uri
-	return true
+	return contacts
 }
 
 // forward sends the request on its way (RFC 3261 §16.6).
-func (p *Proxy) forward(req *sip.Request) {
+func (p *Proxy) forward(req *sip.Request) { p.forwardAs(req, "branch") }
+
+// forwardAs is forward for one of the ways that a request takes.
+func (p *Proxy) forwardAs(req *sip.Request, way string) {
 	next := req.Recipient
 	if routes := headersOf(req, "Route"); len(routes) > 0 {
 		uri, _, err := address(routes[0])
@@ -269,6 +315,9 @@ func (p *Proxy) forward(req *sip.Request) {
 	if toTag(req) == "" && slices.Contains([]sip.RequestMethod{sip.INVITE, sip.REFER, sip.SUBSCRIBE}, req.Method) {
 		req.PrependHeader(sip.NewHeader("Record-Route", "<sip:"+p.local.String()+";lr>"))
 	}
-	req.PrependHeader(sip.NewHeader("Via", "SIP/2.0/UDP "+p.local.String()+";branch=z9hG4bK-p"+p.digest(req, "branch")))
+	req.PrependHeader(sip.NewHeader("Via", "SIP/2.0/UDP "+p.local.String()+";branch=z9hG4bK-p"+p.digest(req, way)))
+	if f := p.forked[forkKey(req)]; f != nil && req.Method == sip.INVITE && toTag(req) == "" {
+		f.branches = append(f.branches, req)
+	}
 	p.send(req, to)
 }

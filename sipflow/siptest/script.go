@@ -27,6 +27,7 @@ type Script struct {
 	Trying      bool          // sends 100 first
 	Ringing     int           // the provisional response, 180 if 0, none if negative
 	EarlyMedia  bool          // the provisional response carries SDP
+	Early       []Early       // provisional responses after that one
 	Silent      bool          // does not respond to INVITE at all
 	NeverAnswer bool          // rings until it is cancelled
 	Status      int           // final response in place of 200
@@ -62,6 +63,15 @@ type Script struct {
 	HangUpAfter time.Duration             // BYE by the phone, this long after the ACK; 0: does not hang up
 	HangUp      Action                    // what that BYE carries; Method and After are ignored
 	Do          []Action                  // requests by the phone, timed from the ACK
+}
+
+// Early is a provisional response to an INVITE that starts a call.
+type Early struct {
+	After    time.Duration // from the INVITE
+	Status   int           // 183 if 0
+	Reliable bool          // repeated until its PRACK comes, for which the 200 waits (RFC 3262 §3)
+	SDP      bool          // it describes the session
+	Do       []Action      // requests by the phone in the early dialog, timed from the response
 }
 
 // Challenge makes a phone ask for credentials (RFC 3261 §22), as a proxy in
@@ -130,6 +140,7 @@ type Action struct {
 	Method      sip.RequestMethod
 	Body        string // re-INVITE and UPDATE: the usual SDP if empty
 	ContentType string // application/sdp for the usual SDP
+	NoBody      bool   // an UPDATE without one
 	Header      []sip.Header
 	LeaveOut    bool // it leaves a CSeq number out, that of a request which it overtakes
 	Overtaken   bool // that request: it has the number that was left out

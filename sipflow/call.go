@@ -229,7 +229,7 @@ func (c *Call) retire(l *Leg) {
 		s.outlive(c.sw, in)
 	}
 	if l.peer.confirmed && !s.closed && !l.refusedCaller() {
-		s.bury(l, l.peer.referral.open)
+		s.bury(l, l.peer.referral.open, l.right())
 		if l.peer.referral.open {
 			h := &husk{id: l.id, callID: l.callID, tag: l.peer.tag, seq: l.peer.seq, refer: l.peer.referral, secure: l.peer.secure, call: c, sw: c.sw}
 			c.open.Add(1)

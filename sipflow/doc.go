@@ -36,6 +36,7 @@
 //	leg_autoanswer.go     how a phone is asked to pick up by itself
 //	leg_relayed.go        what of a message another phone may be told
 //	leg_digest.go         challenges of servers and phones
+//	leg_earlypeer.go      phones that ring, as far as their requests go
 //	leg_remote.go         what the phone asks in its dialog
 //	leg_notification.go   its NOTIFYs of a REFER (RFC 3515)
 //	leg_media.go          descriptions that were offered and answered

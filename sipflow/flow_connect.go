@@ -1,12 +1,10 @@
 package sipflow
 
 import (
-	"bytes"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -87,13 +85,13 @@ func (t *calledTarget) secret() (*Credentials, string, bool) {
 	return &t.to.Credentials, cmp.Or(t.to.Realm, t.sw.cfg.Realm), false
 }
 
-// servedBy lets only the configuration name servers that get the secret. A client or
+// servers lets only the configuration name servers that get the secret. A client or
 // caller could name a host of his own, which would have calls signed that others pay.
-func (t *calledTarget) servedBy(addr netip.Addr) bool {
+func (t *calledTarget) servers() secretServers {
 	if t.to.Trusted {
-		return t.sw.servedBy(t.to.URI, addr)
+		return secretServers{t.to.URI, ofURI}
 	}
-	return t.sw.servedBy("sip:"+cmp.Or(t.to.Realm, t.sw.cfg.Realm), addr)
+	return secretServers{cmp.Or(t.to.Realm, t.sw.cfg.Realm), ofAddress}
 }
 
 func (t *calledTarget) route(ctx context.Context, uri string) ([]resolve.Hop, error) {
@@ -410,22 +408,4 @@ func (in *Incoming) upWhile(ctx context.Context) (context.Context, context.Cance
 		}
 	})
 	return up, func() { stop(); cancel(nil) }
-}
-
-// progress sends a target's provisional response on to the caller.
-func (in *Incoming) progress(target *Leg, m *wire.Message) {
-	if m.Code() <= 100 || m == in.passed || in.open() != nil {
-		return
-	}
-	r := wire.Reply{Code: m.Code(), Reason: wire.PlainPhrase(string(m.Reason())), Header: relayedHeader(m)}
-	if answer := bodyOf(m); answer != nil && in.offer != nil {
-		tag := string(m.ToTag())
-		if in.early == nil || in.earlyTag == tag && bytes.Equal(answer, in.early) {
-			r.Body, r.ContentType = in.leg.answerTo(in.offer, answer), sdp.Type
-			if in.reliably() {
-				in.early, in.earlyTag = bytes.Clone(answer), tag
-			}
-		}
-	}
-	in.provisional(r)
 }

@@ -139,15 +139,17 @@ func (t *endpoint) answer(ctx context.Context, in *Incoming) error {
 	if err := in.settle(ctx); err != nil {
 		return err
 	}
-	var body []byte
-	if in.offer != nil {
+	body, agreed := in.agreedEarly()
+	switch {
+	case agreed: // with a target that did not pick up
+	case in.offer != nil:
 		answer, err := t.end.Reoffer(in.offer)
 		if err != nil {
 			return unacceptable(err)
 		}
 		l.heard(in.offer)
 		body = l.answerTo(in.offer, answer)
-	} else {
+	default:
 		body = l.describe(t.end.Offer())
 		t.owed = in.tx
 	}
@@ -155,7 +157,13 @@ func (t *endpoint) answer(ctx context.Context, in *Incoming) error {
 	if !in.accept(body, "") {
 		return context.Cause(in.ctx)
 	}
-	return nil
+	if !agreed {
+		return nil
+	}
+	if _, err := in.await(ctx, func(e event) bool { return e.ack != nil }); err != nil {
+		return err
+	}
+	return t.takeBack(ctx)
 }
 
 // takeBack invites a caller that is answered and on hold with our media.

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -210,7 +209,7 @@ func (p gatewayPhone) secret() (*Credentials, string, bool) {
 	return &p.Dial.Credentials, p.Dial.Realm, p.Dial.Realm == ""
 }
 
-func (p gatewayPhone) servedBy(addr netip.Addr) bool { return p.sw.serves(p.Dial.Gateway, addr) }
+func (p gatewayPhone) servers() secretServers { return secretServers{p.Dial.Gateway, ofGateway} }
 
 func (p gatewayPhone) route(ctx context.Context, _ string) ([]resolve.Hop, error) {
 	return p.sw.hopsOf(ctx, p.Dial.Gateway)

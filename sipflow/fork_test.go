@@ -32,7 +32,7 @@ func TestAFaultOnTheSideEndsNothingElse(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r.sw.hangUpFork(nil, transport.Path{}, nil, nil, "")
+		r.sw.hangUpFork(nil, transport.Path{}, nil, nil, right{})
 		time.Sleep(time.Second)
 		synctest.Wait()
 		<-c.Done()

@@ -74,12 +74,12 @@ func (in *Incoming) remind(after time.Duration) {
 	defer p.mu.Unlock()
 	in.reminder = time.AfterFunc(after, func() {
 		p.mu.Lock()
-		r, waits := in.tx.reply, !in.tx.done
+		r, waits, reliable := in.tx.reply, !in.tx.done, in.rel.rseq != 0 // a reliable one is repeated by itself
 		if waits {
 			in.reminder.Reset(after)
 		}
 		p.mu.Unlock()
-		if waits && r.Code > 100 && r.Code < 200 && !in.reliably() {
+		if waits && r.Code > 100 && r.Code < 200 && !reliable {
 			in.call.sw.faults.Try("a reminder", func() { in.call.sw.respond(in.req, in.path, r) })
 		}
 	})
@@ -359,11 +359,13 @@ func (in *Incoming) AnswerHeld(ctx context.Context) error {
 	if err := in.settle(ctx); err != nil {
 		return err
 	}
-	var body []byte
-	if in.offer != nil {
+	body, agreed := in.agreedEarly()
+	switch {
+	case agreed: // with a target that did not pick up; it is invited again once there is another
+	case in.offer != nil:
 		l.heard(in.offer)
 		body = l.onHold(in.offer)
-	} else {
+	default:
 		body = l.own(sdp.HeldMedia(l.mediaHost()), 1)
 	}
 	if !in.accept(body, "") {
@@ -371,7 +373,7 @@ func (in *Incoming) AnswerHeld(ctx context.Context) error {
 	}
 	in.held = true
 	ack, err := in.await(ctx, func(e event) bool { return e.ack != nil })
-	if err == nil && in.offer == nil {
+	if err == nil && in.offer == nil && !agreed {
 		l.heard(bodyOf(ack.ack))
 	}
 	return err
@@ -461,20 +463,4 @@ func digitOf(m *wire.Message) byte {
 		return 0
 	}
 	return digit[0]
-}
-
-// unknownOptions are the option tags that a caller requires and that are not
-// known here (RFC 3261 §8.2.2.3).
-func unknownOptions(m *wire.Message) (tags []string) {
-	for v := range m.All(wire.Require) {
-		wire.Split(v, func(tag []byte) bool {
-			switch strings.ToLower(string(tag)) {
-			case "timer", "100rel", "replaces", "":
-			default:
-				tags = append(tags, string(tag))
-			}
-			return len(tags) < maxValues
-		})
-	}
-	return tags
 }

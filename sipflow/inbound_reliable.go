@@ -27,9 +27,16 @@ type reliable struct {
 // maxProvisional bounds the provisional responses that wait for their turn.
 const maxProvisional = 8
 
-// reliably reports whether provisional responses are acknowledged.
+// reliably reports whether the caller acknowledges provisional responses.
 func (in *Incoming) reliably() bool {
 	return supports(in.req, "100rel") || wire.Requires(in.req, "100rel")
+}
+
+// unoffered reports whether there is no offer yet that a reliable response could
+// follow: the first of them must have it where the INVITE had none (RFC 3261 §13.2.1).
+// p.mu is held.
+func (in *Incoming) unoffered(r wire.Reply) bool {
+	return in.offer == nil && in.rel.rseq == 0 && len(r.Body) == 0
 }
 
 // provisional sends a provisional response to the caller.
@@ -39,7 +46,16 @@ func (in *Incoming) provisional(r wire.Reply) {
 	}
 	r.Header += string(appendContact(nil, in.path.Link)) + "Allow: " + allowBridged + "\r\n"
 	in.call.dialled(in.leg, Early)
-	if !in.reliably() {
+	p := &in.leg.peer
+	p.mu.Lock()
+	early := in.unoffered(r)
+	if early && wire.Requires(in.req, "100rel") { // it takes no others
+		in.rel.next = append(in.rel.next[:0], r)
+		p.mu.Unlock()
+		return
+	}
+	p.mu.Unlock()
+	if early || !in.reliably() {
 		in.tx.respond(r)
 		return
 	}
@@ -51,7 +67,6 @@ func (in *Incoming) provisional(r wire.Reply) {
 	s := in.call.sw.shard(in.leg.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	p := &in.leg.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
@@ -63,6 +78,24 @@ func (in *Incoming) provisional(r wire.Reply) {
 	default:
 		in.rel.start(s, in, r)
 	}
+}
+
+// progress sends a target's provisional response on to the caller.
+func (in *Incoming) progress(target *Leg, m *wire.Message) {
+	if m.Code() <= 100 || m == in.passed || in.open() != nil {
+		return
+	}
+	r := wire.Reply{Code: m.Code(), Reason: wire.PlainPhrase(string(m.Reason())), Header: relayedHeader(m)}
+	if answer := bodyOf(m); answer != nil && in.offer != nil {
+		tag := string(m.ToTag())
+		if in.early == nil || in.earlyTag == tag && bytes.Equal(answer, in.early) {
+			r.Body, r.ContentType = in.leg.answerTo(in.offer, answer), sdp.Type
+			if in.reliably() {
+				in.early, in.earlyTag = bytes.Clone(answer), tag
+			}
+		}
+	}
+	in.provisional(r)
 }
 
 // start sends a response reliably. The shard's lock and p.mu are held, so that
@@ -168,12 +201,18 @@ func (in *Incoming) offerEarly(ctx context.Context, m *wire.Message, offer []byt
 	if !in.reliably() || in.open() != nil {
 		return nil, false, nil
 	}
+	p := &in.leg.peer
+	p.mu.Lock()
+	var waiting []wire.Reply // for the offer
+	if in.rel.rseq == 0 && m.Code() != 180 {
+		waiting = in.rel.next
+	}
+	p.mu.Unlock()
 	if err := in.settle(ctx); err != nil {
 		return nil, false, err
 	}
-	p := &in.leg.peer
 	p.mu.Lock()
-	in.rel.offered = true
+	in.rel.offered, in.rel.next = true, waiting
 	p.mu.Unlock()
 	in.told, in.passed = "", m
 	in.provisional(wire.Reply{Code: m.Code(), Reason: wire.PlainPhrase(string(m.Reason())), Header: relayedHeader(m),
@@ -187,4 +226,14 @@ func (in *Incoming) offerEarly(ctx context.Context, m *wire.Message, offer []byt
 	}
 	in.leg.joinedMedia().agreed = true
 	return answer, true, nil
+}
+
+// agreedEarly returns what a 200 to the caller says of the session when offer and answer
+// have been made before it: the same answer once more, or nothing (RFC 3261 §13.2.1). It
+// is false when they have not.
+func (in *Incoming) agreedEarly() ([]byte, bool) {
+	if in.early != nil {
+		return in.leg.answerTo(in.offer, in.early), true
+	}
+	return nil, in.leg.joinedMedia().agreed
 }

@@ -14,6 +14,8 @@ type inDialogMethod struct {
 	alone func(l *Leg, s *shard, m *wire.Message, from transport.Path) int
 	// waiting is asked first while a caller is not joined; 0: as alone, nil: likewise.
 	waiting func(in *Incoming, s *shard, m *wire.Message, from transport.Path) int
+	// early is alone for an early dialog of an INVITE of ours. nil: 405.
+	early func(e *earlyPeer, m *wire.Message) int
 	// talking responds in the call's goroutine where media end here. nil: 405.
 	talking func(t *endpoint, in *serverTx) wire.Reply
 	// ofState says that the request names something in the dialog: where there is no
@@ -23,11 +25,11 @@ type inDialogMethod struct {
 
 // inDialog are the methods that a dialog of ours knows.
 var inDialog = map[string]inDialogMethod{
-	"BYE":     {alone: (*Leg).byed},
-	"INVITE":  {alone: (*Leg).reinvited, waiting: (*Incoming).reinvited, talking: (*endpoint).describe},
-	"UPDATE":  {waiting: (*Incoming).updated, talking: (*endpoint).describe},
-	"INFO":    {alone: (*Leg).present, waiting: (*Incoming).informed, talking: (*endpoint).informed},
-	"OPTIONS": {alone: (*Leg).present, talking: (*endpoint).options},
+	"BYE":     {alone: (*Leg).byed, early: (*earlyPeer).byed},
+	"INVITE":  {alone: (*Leg).reinvited, waiting: (*Incoming).reinvited, early: (*earlyPeer).invited, talking: (*endpoint).describe},
+	"UPDATE":  {waiting: (*Incoming).updated, early: (*earlyPeer).updated, talking: (*endpoint).describe},
+	"INFO":    {alone: (*Leg).present, waiting: (*Incoming).informed, early: (*earlyPeer).present, talking: (*endpoint).informed},
+	"OPTIONS": {alone: (*Leg).present, early: (*earlyPeer).present, talking: (*endpoint).options},
 	"NOTIFY":  {alone: (*Leg).notified, ofState: true},
 	"PRACK":   {waiting: (*Incoming).pracked, ofState: true},
 }
@@ -41,6 +43,62 @@ func (l *Leg) accept(s *shard, m *wire.Message, from transport.Path) int {
 	switch do := inDialog[m.Method()].alone; {
 	case do != nil:
 		return do(l, s, m, from)
+	case wire.KnownMethod(m.Method()):
+		return 405
+	}
+	return 501
+}
+
+// onEarlyRequest returns the response to a request of a phone that has not picked up,
+// or has done so after another one. p.mu is held.
+func (l *Leg) onEarlyRequest(s *shard, e *earlyPeer, m *wire.Message, from transport.Path) wire.Reply {
+	switch m.Method() {
+	case "ACK":
+		return wire.Reply{}
+	case "CANCEL":
+		return wire.Reply{Code: 481}
+	}
+	of := transactionOf(m)
+	for _, a := range e.past {
+		if a.code != 0 && a.seq == m.Seq() && a.of == of {
+			s.stats.repeats++
+			return l.earlyReply(m, int(a.code), from)
+		}
+	}
+	if m.Seq() <= e.seq && e.seq != 0 { // RFC 3261 §12.2.2
+		return replyOf(500, from)
+	}
+	e.seq = m.Seq()
+	code := e.takes(m)
+	if code != 500 { // which asks to come again
+		e.past[e.next] = answered{m.Seq(), int16(code), of}
+		e.next = (e.next + 1) % uint8(len(e.past))
+	}
+	return l.earlyReply(m, code, from)
+}
+
+// earlyReply is the response to a request in an early dialog, and to each repeat of it.
+func (l *Leg) earlyReply(m *wire.Message, code int, from transport.Path) wire.Reply {
+	switch {
+	case code == 420:
+		return lacking(unknownOptions(m))
+	case code == 422:
+		return tooBrief
+	case code == 200 && m.Method() == "UPDATE":
+		return wire.Reply{Code: 200, Header: string(appendContact(nil, from.Link)) + "Allow: " + l.callee.allow() + "\r\n" + sessionTerms(m)}
+	}
+	return replyOf(code, from)
+}
+
+// takes is accept for an early dialog of an INVITE of ours.
+func (e *earlyPeer) takes(m *wire.Message) int {
+	switch method := inDialog[m.Method()]; {
+	case method.early != nil && len(unknownOptions(m)) > 0:
+		return 420
+	case method.early != nil:
+		return method.early(e, m)
+	case method.ofState:
+		return 481
 	case wire.KnownMethod(m.Method()):
 		return 405
 	}
@@ -97,6 +155,33 @@ func (l *Leg) byed(_ *shard, m *wire.Message, from transport.Path) int {
 	}
 	return code
 }
+
+// updated takes an UPDATE (RFC 3311 §5.2). One without an offer says who was reached, or
+// that the phone is still there. What the phones are to agree on is settled when one of
+// them picks up.
+func (e *earlyPeer) updated(m *wire.Message) int {
+	interval, _ := sessionExpires(m)
+	switch {
+	case interval > 0 && interval < minSession:
+		return 422
+	case len(m.Body()) == 0:
+		return 200
+	case e.offer == ours:
+		return 491
+	case e.offer == answeredOffer:
+		return 488
+	}
+	return 500
+}
+
+// invited refuses an INVITE: ours is pending (RFC 3261 §14.2).
+func (e *earlyPeer) invited(*wire.Message) int { return 491 }
+
+// byed refuses a BYE: a phone that has not picked up refuses our INVITE (RFC 3261 §15).
+func (e *earlyPeer) byed(*wire.Message) int { return 481 }
+
+// present responds to what only asks whether we are there.
+func (e *earlyPeer) present(*wire.Message) int { return 200 }
 
 // updated takes an UPDATE of a caller that is not joined.
 func (in *Incoming) updated(_ *shard, m *wire.Message, _ transport.Path) int {

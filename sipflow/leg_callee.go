@@ -17,9 +17,8 @@ type callee interface {
 	// secret returns the credentials for challenges of a realm; with anyRealm, for
 	// each.
 	secret() (cred *Credentials, realm string, anyRealm bool)
-	// servedBy reports whether an address is that of a server which may have the
-	// secret. It waits for DNS at most t1, for the cache knows.
-	servedBy(addr netip.Addr) bool
+	// servers are those that may have the secret.
+	servers() secretServers
 	// route returns where the INVITE for a Request-URI may go, in the order to try.
 	route(ctx context.Context, uri string) ([]resolve.Hop, error)
 	// ringTime is how long it may ring.
@@ -56,7 +55,7 @@ func (c *userPhone) secret() (*Credentials, string, bool) {
 	return &c.Credentials, c.sw.cfg.Realm, false
 }
 
-func (c *userPhone) servedBy(addr netip.Addr) bool { return c.sw.servedBy("sip:"+c.Key.Agent, addr) }
+func (c *userPhone) servers() secretServers { return secretServers{c.Key.Agent, ofAddress} }
 
 func (c *userPhone) route(ctx context.Context, uri string) ([]resolve.Hop, error) {
 	return (*Call)(c).namedHops(ctx, uri)
@@ -86,15 +85,49 @@ func (c *userPhone) passwordKey() string {
 	return ""
 }
 
-// servedBy reports whether an address is that of a server which may have the
-// agent's credentials: an outbound proxy, or one of his own domain. A phone may
-// name the realm as well, and its Contact is the URI that a response in the
-// dialog is computed for: it could have calls of its own choice paid by him.
+// servedBy reports whether an address is that of a server which may have the callee's
+// secret: an outbound proxy, or one of the agent's own domain. A phone may name the
+// realm as well, and its Contact is the URI that a response in the dialog is computed
+// for: it could have calls of its own choice paid by him. It waits for DNS at most t1,
+// for the cache knows.
 //
 //go:noinline
-func (sw *Switchboard) servedBy(uri string, addr netip.Addr) bool {
+func (l *Leg) servedBy(addr netip.Addr) bool {
+	sw, by := l.call.sw, l.callee.servers()
+	if by.kind == ofGateway {
+		return sw.serves(by.name, addr)
+	}
+	if by.kind == ofAddress {
+		by.name = "sip:" + by.name
+	}
 	ctx, stop := context.WithTimeout(context.Background(), t1)
 	defer stop()
-	hops, err := sw.nextHops(ctx, uri)
+	hops, err := sw.nextHops(ctx, by.name)
 	return err == nil && slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Addr.Addr() == addr })
 }
+
+// serves reports whether an address is that of a server that a URI leads to.
+func (sw *Switchboard) serves(uri string, addr netip.Addr) bool {
+	ctx, stop := context.WithTimeout(context.Background(), t1)
+	defer stop()
+	hops, err := sw.hopsOf(ctx, uri)
+	return err == nil && slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Addr.Addr() == addr })
+}
+
+// right is by what right the leg's phone was called.
+func (l *Leg) right() right {
+	cred, realm, anyRealm := l.callee.secret()
+	return right{*cred, realm, anyRealm, l.callee.servers()}
+}
+
+// pastPhone is the phone of a call that is over. What is left to do is to hang it up.
+type pastPhone struct {
+	*userPhone
+	by right
+}
+
+func (p pastPhone) secret() (*Credentials, string, bool) {
+	return &p.by.cred, p.by.realm, p.by.anyRealm
+}
+
+func (p pastPhone) servers() secretServers { return p.by.servers }

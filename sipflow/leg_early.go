@@ -3,7 +3,6 @@ package sipflow
 import (
 	"bytes"
 	"context"
-	"strconv"
 
 	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
@@ -55,12 +54,8 @@ func (a *attempt) offers() bool { return len(a.body) > 0 || a.placeholder }
 // and its PRACK if it is a reliable one and no repeat (RFC 3262 §4). answer returns our
 // answer to the offer in it; nil: nobody has one.
 func (l *Leg) acknowledge(a *attempt, m *wire.Message, answer func(*earlyDialog) []byte) {
-	description, reliable := bodyOf(m), false
-	var rseq uint64
-	if v := m.Get(wire.RSeq); v != nil && wire.Requires(m, "100rel") {
-		n, err := strconv.ParseUint(string(v), 10, 32)
-		rseq, reliable = n, err == nil
-	}
+	description := bodyOf(m)
+	rseq, reliable := reliableSeq(m)
 	if m.Code() <= 100 || !reliable && (description == nil || !a.offers()) {
 		return // an offer that is not reliable is none
 	}
@@ -84,7 +79,9 @@ func (l *Leg) acknowledge(a *attempt, m *wire.Message, answer func(*earlyDialog)
 	if first && !a.offers() && answer != nil {
 		body = answer(e)
 	}
-	l.prack(e, m, body)
+	if l.prack(a.tx, e, m, body); len(body) > 0 {
+		l.peer.agreed(e.tag)
+	}
 }
 
 // maxPracks bounds the reliable provisional responses of one phone that are
@@ -93,12 +90,13 @@ const maxPracks = 64
 
 // prack acknowledges a reliable provisional response in its early dialog. body answers
 // the offer in it.
-func (l *Leg) prack(e *earlyDialog, m *wire.Message, body []byte) {
+func (l *Leg) prack(invite *clientTx, e *earlyDialog, m *wire.Message, body []byte) {
 	if l.pracks >= maxPracks {
 		l.call.sw.stats.limited[LimitPracks].Add(1)
 		return
 	}
 	l.pracks++
+	l.call.sw.pracked(invite)
 	r := outgoing{method: "PRACK", body: body,
 		header: "RAck: " + string(m.Get(wire.RSeq)) + " " + string(m.Get(wire.CSeq)) + "\r\n"}
 	if len(body) > 0 {
@@ -107,15 +105,6 @@ func (l *Leg) prack(e *earlyDialog, m *wire.Message, body []byte) {
 	ctx, stop := context.WithTimeout(context.Background(), placeTime)
 	defer stop()
 	l.errand(ctx, &r, e, nil) //nolint:errcheck // as good as lost: the phone repeats its response
-}
-
-// earlyOffer joins the media before the called phone answers, when it insists
-// on reliable provisional responses (RFC 3262 §5: the first of them carries
-// the offer, and its PRACK our answer).
-type earlyOffer struct {
-	calling *Leg                    // nil: it is held until there is one
-	joined  bool                    // calling has answered the offer of one phone: those of others are held
-	fail    context.CancelCauseFunc // ends the call: the calling phone cannot do what is offered
 }
 
 // answer answers the offer in the first reliable provisional response of an early

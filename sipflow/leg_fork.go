@@ -13,8 +13,14 @@ func (sw *Switchboard) fork(do func()) {
 	sw.forks.Go(func() { sw.faults.Try("hanging up a phone", do) })
 }
 
-// hangUpFork acknowledges and hangs up a 2xx that no leg took.
-func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Message, with callee, auth string) {
+// forkLead is how far the number of our BYE to a further phone is above that of its
+// INVITE when there have been requests in early dialogs: whatever the number of the last
+// one in its own was, that is below (RFC 3261 §12.2.1.1).
+const forkLead = 4 * maxPracks
+
+// hangUpFork acknowledges and hangs up a 2xx that no leg took. with is whom the INVITE
+// was for, nil when its call is over: then by is by what right he was called.
+func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Message, with callee, by right) {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
 	if sw.forksOver {
@@ -24,10 +30,10 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Mes
 	sw.fork(func() {
 		ctx, stop := context.WithTimeout(context.Background(), tEnd)
 		defer stop()
-		l := newForkLeg(sw, tx, m, with)
+		l := newForkLeg(sw, tx, m, with, by)
 		defer l.hold(nil)
 		// Not tx, whose ACK is that of the 2xx that was taken.
-		fork := &clientTx{id: tx.id, path: from, seq: tx.seq, auth: auth, state: terminated}
+		fork := &clientTx{id: tx.id, path: from, seq: tx.seq, auth: tx.auth, state: terminated}
 		if err := l.establish(m, fork); err == nil {
 			(&Success{leg: l, tx: fork}).Ack(nil) //nolint:errcheck // asked for again with the repeated 200
 		}
@@ -36,14 +42,16 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Mes
 }
 
 // newForkLeg is a leg for a phone that has answered and that no call wants. It is of
-// a call of its own, which tells nobody. with is whom the INVITE was for, nil when
-// that is not known any more: nobody's credentials are used then.
-func newForkLeg(sw *Switchboard, tx *clientTx, m *wire.Message, with callee) *Leg {
+// a call of its own, which tells nobody.
+func newForkLeg(sw *Switchboard, tx *clientTx, m *wire.Message, with callee, by right) *Leg {
 	c := &Call{sw: sw}
 	if with == nil {
-		with = (*userPhone)(c)
+		with = pastPhone{(*userPhone)(c), by}
 	}
 	l := &Leg{call: c, callee: with, id: tx.localTag, dialogState: dialogState{dialog: dialogOf(m), cseq: tx.seq}}
+	if tx.pracked {
+		l.cseq += forkLead
+	}
 	l.inbox.wake = make(chan struct{}, 1)
 	if l.target == "" { // without Contact it is hung up by the way the INVITE went
 		uri, _ := wire.NameAddr(m.Get(wire.To))

@@ -105,7 +105,7 @@ func (l *Leg) refused(h resolve.Hop) error {
 // allowed: where that INVITE went, the outbound proxies, and the servers of the
 // agent's domain or of its own.
 func (l *Leg) mayConnect(to netip.Addr) bool {
-	if l.source == to || l.callee.servedBy(to) {
+	if l.source == to || l.servedBy(to) {
 		return true
 	}
 	if l.callee.caller() != nil { // it writes into From what it likes

@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"bytes"
+	"context"
 	"hash/maphash"
 	"strconv"
 
@@ -24,6 +25,15 @@ type mediaState struct {
 	agreed    bool        // it has answered an offer of ours in a PRACK
 	muted     Mute        // what of the phone's audio is off
 	forwards  uint16      // of the first INVITE, as outgoing has it
+}
+
+// earlyOffer joins the media before the called phone answers, when it insists
+// on reliable provisional responses (RFC 3262 §5: the first of them carries
+// the offer, and its PRACK our answer).
+type earlyOffer struct {
+	calling *Leg                    // nil: it is held until there is one
+	joined  bool                    // calling has answered the offer of one phone: those of others are held
+	fail    context.CancelCauseFunc // ends the call: the calling phone cannot do what is offered
 }
 
 // joinedMedia is the leg's media state, made when it is first needed.

@@ -28,14 +28,43 @@ type peer struct {
 	hungUp    func(why error) // called once when the phone sends BYE
 	forwards  bool            // requests go to the call's goroutine, which joins two phones
 	recent    window
+	early     earlyPeers // of our first INVITE
 }
 
 // confirm notes that the phone has answered, and whether its INVITE went over an
 // encrypted hop.
 func (p *peer) confirm(tag string, secure bool) {
+	p.tag, p.up, p.confirmed, p.secure = tag, true, true, secure
+}
+
+// responded notes a response to our first INVITE, of which it may make or confirm a
+// dialog. The numbers of the phone's requests in that one go on.
+func (p *peer) responded(m *wire.Message, invite *clientTx, now time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.tag, p.up, p.confirmed, p.secure = tag, true, true, secure
+	secure := transport.Encrypted(transport.Of(invite.path.Link))
+	switch code := m.Code(); {
+	case code < 200:
+		p.early.take(m, secure, invite.offers)
+	case code >= 300:
+		p.early = earlyPeers{}
+	default:
+		if e := p.early.with(m.ToTag()); e != nil {
+			p.seq = e.seq
+			copy(p.past[:], e.past[:])
+		}
+		p.early.over = now + tEnd
+		p.confirm(invite.tag, secure)
+	}
+}
+
+// agreed notes that we have answered the offer in a provisional response.
+func (p *peer) agreed(tag string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if e := p.early.with([]byte(tag)); e != nil {
+		e.offer = answeredOffer
+	}
 }
 
 // onlySecure takes nothing any more that does not come over an encrypted hop.
@@ -151,16 +180,26 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.
 	p := &l.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.confirmed || string(m.Get(wire.CallID)) != l.callID || string(m.FromTag()) != p.tag {
+	if string(m.Get(wire.CallID)) != l.callID {
 		return wire.Reply{Code: 481}
 	}
-	if p.secure && !transport.Encrypted(transport.Of(from.Link)) {
+	secure, early := p.secure, (*earlyPeer)(nil)
+	if !p.confirmed || string(m.FromTag()) != p.tag {
+		if early = p.early.with(m.FromTag()); early == nil || p.confirmed && s.now() >= p.early.over {
+			return wire.Reply{Code: 481}
+		}
+		secure = early.secure
+	}
+	if secure && !transport.Encrypted(transport.Of(from.Link)) {
 		return insecure
 	}
 	method, seq := m.Method(), m.Seq()
 	if over := p.recent.over(l.call.sw.cfg.Limits.DialogRate, s.now); over > 0 && bounded(method, p.byed) {
 		l.call.sw.limits.peer(LimitDialog, from.To.Addr())
 		return tooMany(over, l.call.sw.cfg.Limits.DialogRate)
+	}
+	if early != nil {
+		return l.onEarlyRequest(s, early, m, from)
 	}
 	if tx := p.opened(seq); tx != nil {
 		if r, concerned := tx.again(s, m); concerned {

@@ -106,7 +106,7 @@ func (a *attempt) start(ctx context.Context, p transport.Path) (*clientTx, error
 	tx.id, tx.leg, tx.callID, tx.localTag = idIn(l.id), l, l.callID, l.id
 	tx.method, tx.path, tx.seq, tx.auth, tx.inside = a.method, p, a.seq, a.auth.lines(), l.next != ""
 	if a.method == "INVITE" {
-		tx.of, a.early = of, nil
+		tx.of, tx.offers, a.early = of, a.offers(), nil
 	}
 	msg := of.request(p.Link, &a.outgoing, a.seq, tx.id, tx.auth)
 	if len(msg) > maxDatagram || a.large.Link != nil {
@@ -179,7 +179,7 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 			to = a.leg.path.To
 		}
 		stats := &a.leg.call.sw.stats
-		if !a.leg.callee.servedBy(to.Addr()) {
+		if !a.leg.servedBy(to.Addr()) {
 			stats.challenges[ChallengeForeign].Add(1)
 			a.leg.logDenied(a.auth.cred, a.method, "it asks from "+to.Addr().String()+
 				", which is neither an outbound proxy nor a server of the agent's domain")

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"sipxrest/resolve"
@@ -99,12 +98,4 @@ func (a *attempt) route(ctx context.Context) error {
 	}
 	a.hops, a.routed = hops, true
 	return nil
-}
-
-// serves reports whether an address is that of a server that a URI leads to.
-func (sw *Switchboard) serves(uri string, addr netip.Addr) bool {
-	ctx, stop := context.WithTimeout(context.Background(), t1)
-	defer stop()
-	hops, err := sw.hopsOf(ctx, uri)
-	return err == nil && slices.ContainsFunc(hops, func(h resolve.Hop) bool { return h.Addr.Addr() == addr })
 }

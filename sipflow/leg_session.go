@@ -117,6 +117,19 @@ func sessionExpires(m *wire.Message) (interval time.Duration, refresher string) 
 	return time.Duration(min(n, 1<<22)) * time.Second, string(bytes.ToLower(r))
 }
 
+// sessionTerms is what a 2xx says of the session timer that a request asks for, where
+// nothing is timed yet: it may have that, by the phone if it can (RFC 4028 §9).
+func sessionTerms(req *wire.Message) string {
+	interval, refresher := sessionExpires(req)
+	switch {
+	case interval == 0:
+		return ""
+	case refresher == "uas" || !supports(req, "timer"):
+		return fmt.Sprintf("Session-Expires: %d;refresher=uas\r\n", int(interval/time.Second))
+	}
+	return fmt.Sprintf("Session-Expires: %d;refresher=uac\r\nRequire: timer\r\n", int(interval/time.Second))
+}
+
 // supports reports whether a message says that its sender knows an option tag.
 func supports(m *wire.Message, option string) bool { return wire.Lists(m, wire.Supported, option) }
 

@@ -49,6 +49,7 @@ type clientTx struct {
 	auth     string // the credentials it carried, for the ACK (RFC 3261 §22.1)
 	invite   bool
 	inside   bool        // sent within an established dialog
+	offers   bool        // it has an offer
 	onEvent  func(event) // instead of the leg's inbox
 
 	timer     timer
@@ -59,6 +60,7 @@ type clientTx struct {
 	abandoned bool // nobody waits for it: a 2xx is to be hung up
 	cancelled bool // the CANCEL is out
 	acked     bool // the 2xx has been acknowledged
+	pracked   bool // there have been requests in its early dialogs
 	forks     uint8
 	msg       []byte // the request, until it needs no repeat
 	ack       []byte // INVITE: our ACK if it cannot be made anew from the response
@@ -308,12 +310,12 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 					tx.timer.set(s, tLate, tx)
 				}
 			}
+			tx.noted(s, m)
 			if !tx.abandoned && !tx.tell(event{msg: m}, false) {
 				sw.stats.inboxFull.Add(1)
 			}
 			return nil
 		case code < 300:
-			tag := string(m.ToTag())
 			if !tx.abandoned && tx.leg.inbox.full() {
 				sw.stats.inboxFull.Add(1)
 				return nil
@@ -323,10 +325,8 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 			if tx.abandoned {
 				return tx.fork(sw, m)
 			}
-			tx.tag = tag
-			if !tx.inside {
-				tx.leg.peer.confirm(tag, transport.Encrypted(transport.Of(tx.path.Link))) // before the call can hang up
-			}
+			tx.tag = string(m.ToTag())
+			tx.noted(s, m) // before the call can hang up
 			tx.tell(event{msg: m}, true)
 			if tx.inside {
 				tx.leg = nil // repeats ask for the ACK, whatever has become of the call
@@ -337,6 +337,7 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 			sw.stats.inboxFull.Add(1)
 			return nil
 		}
+		tx.noted(s, m)
 		ack := tx.refusalAck(m)
 		tx.state, tx.msg, tx.of = completed, nil, nil
 		if tx.path.Link.Reliable() {
@@ -378,6 +379,13 @@ func (tx *clientTx) inviteResponse(sw *Switchboard, s *shard, m *wire.Message) f
 	return nil
 }
 
+// noted tells the leg of a response to its first INVITE, which may have made a dialog.
+func (tx *clientTx) noted(s *shard, m *wire.Message) {
+	if !tx.inside && tx.leg != nil {
+		tx.leg.peer.responded(m, tx, s.now())
+	}
+}
+
 // fork hangs up a 2xx that came from a further branch of the INVITE, or
 // too late (RFC 3261 §13.2.2.4). One to an INVITE within a dialog is only
 // acknowledged: the dialog has an owner, or has ended.
@@ -394,8 +402,8 @@ func (tx *clientTx) fork(sw *Switchboard, m *wire.Message) func() {
 	if tx.leg != nil { // the call is not over: its agent's credentials are known
 		with = tx.leg.callee
 	}
-	auth, p := tx.auth, tx.path // which the call's acknowledgement may change
-	return func() { sw.hangUpFork(tx, p, m, with, auth) }
+	was := &clientTx{id: tx.id, localTag: tx.localTag, seq: tx.seq, auth: tx.auth, path: tx.path, pracked: tx.pracked}
+	return func() { sw.hangUpFork(was, was.path, m, with, right{}) }
 }
 
 // ringing reports whether an INVITE has had a provisional response.
@@ -404,6 +412,14 @@ func (sw *Switchboard) ringing(tx *clientTx) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return tx.state == proceeding
+}
+
+// pracked notes that a request goes out in an early dialog of an INVITE.
+func (sw *Switchboard) pracked(tx *clientTx) {
+	s := sw.shard(tx.id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	tx.pracked = true
 }
 
 // abandon leaves an INVITE to itself: should a 2xx still come, it is

@@ -17,6 +17,7 @@ type ended struct {
 	dialogs map[uint64]endedDialog // by local tag
 	invites map[uint64]endedInvite // by the id in the branch
 	queue   []endedEntry           // in the order of their end
+	rights  rights                 // of the INVITEs
 	sweep   timer
 }
 
@@ -34,7 +35,83 @@ type endedInvite struct {
 	localTag    uint64
 	seq         uint32
 	forks       uint8
-	secure      bool // over TLS or WSS
+	secure      bool   // over TLS or WSS
+	pracked     bool   // see clientTx
+	by          uint16 // index of a right, for hanging up those who answer late
+}
+
+// right is by what right a phone was called: whose secret may answer challenges, and
+// whose they may be.
+type right struct {
+	cred     Credentials
+	realm    string
+	anyRealm bool
+	servers  secretServers
+}
+
+// secretServers names those that may have a secret.
+type secretServers struct {
+	name string
+	kind serversKind
+}
+
+type serversKind uint8
+
+const (
+	ofAddress serversKind = iota // name is an address of record or a domain
+	ofURI                        // a URI
+	ofGateway                    // the URI of a server that is asked without a proxy
+)
+
+// rights are those of the INVITEs that are remembered. Most calls of a while are a few
+// agents', so that each right is kept once.
+type rights struct {
+	index map[right]uint16
+	kept  []keptRight // the first one is nobody's
+	free  []uint16
+}
+
+type keptRight struct {
+	right
+	uses int
+}
+
+// keep returns the index of a right, 0 when there are too many.
+func (r *rights) keep(by right) uint16 {
+	i, ok := r.index[by]
+	switch {
+	case ok:
+	case len(r.free) > 0:
+		i, r.free = r.free[len(r.free)-1], r.free[:len(r.free)-1]
+	case len(r.kept) == 1<<16:
+		return 0
+	case r.kept == nil:
+		r.index, r.kept = map[right]uint16{}, make([]keptRight, 1)
+		fallthrough
+	default:
+		i, r.kept = uint16(len(r.kept)), append(r.kept, keptRight{})
+	}
+	if !ok {
+		r.index[by], r.kept[i].right = i, by
+	}
+	r.kept[i].uses++
+	return i
+}
+
+// drop gives back what keep returned.
+func (r *rights) drop(i uint16) {
+	if i == 0 {
+		return
+	}
+	k := &r.kept[i]
+	if k.uses--; k.uses > 0 {
+		return
+	}
+	delete(r.index, k.right)
+	*k, r.free = keptRight{}, append(r.free, i)
+	if len(r.index) == 0 {
+		*r = rights{}
+	}
 }
 
 type endedEntry struct {
@@ -47,9 +124,9 @@ func (e *ended) init() {
 	e.dialogs, e.invites = map[uint64]endedDialog{}, map[uint64]endedInvite{}
 }
 
-// bury enters a leg that ends. husked legs respond to requests themselves. The
-// shard's lock is held.
-func (s *shard) bury(l *Leg, husked bool) {
+// bury enters a leg that ends, whose phone was called by that right. husked legs respond
+// to requests themselves. The shard's lock is held.
+func (s *shard) bury(l *Leg, husked bool, by right) {
 	e := &s.ended
 	var entry endedEntry
 	if !husked {
@@ -62,7 +139,8 @@ func (s *shard) bury(l *Leg, husked bool) {
 	} else if tx != nil && tx.state == accepted {
 		entry.invite = tx.id
 		e.invites[tx.id] = endedInvite{callID: maphash.String(e.seed, tx.callID), tag: maphash.String(e.seed, tx.tag),
-			localTag: tx.localTag, seq: tx.seq, forks: tx.forks, secure: transport.Encrypted(transport.Of(tx.path.Link))}
+			localTag: tx.localTag, seq: tx.seq, forks: tx.forks, secure: transport.Encrypted(transport.Of(tx.path.Link)),
+			pracked: tx.pracked, by: e.rights.keep(by)}
 		tx.remove(s)
 	}
 	if entry == (endedEntry{}) {
@@ -81,6 +159,7 @@ func (e *ended) expire(s *shard) func() {
 	n := 0
 	for n < len(e.queue) && e.queue[n].at <= limit {
 		delete(e.dialogs, e.queue[n].dialog)
+		e.rights.drop(e.invites[e.queue[n].invite].by)
 		delete(e.invites, e.queue[n].invite)
 		n++
 	}
@@ -95,7 +174,7 @@ func (e *ended) expire(s *shard) func() {
 
 // abort implements expirer: nothing is remembered any more.
 func (e *ended) abort(s *shard) func() {
-	e.dialogs, e.invites, e.queue = map[uint64]endedDialog{}, map[uint64]endedInvite{}, nil
+	e.dialogs, e.invites, e.queue, e.rights = map[uint64]endedDialog{}, map[uint64]endedInvite{}, nil, rights{}
 	return nil
 }
 
@@ -129,7 +208,7 @@ func (e *ended) onLate(sw *Switchboard, id uint64, m *wire.Message, from transpo
 	if tag, ok := parseID(m.FromTag()); !ok || tag != inv.localTag || inv.secure && !transport.Encrypted(transport.Of(from.Link)) {
 		return nil
 	}
-	tx := &clientTx{id: id, callID: string(m.Get(wire.CallID)), localTag: inv.localTag, method: "INVITE", path: from, seq: inv.seq}
+	tx := &clientTx{id: id, callID: string(m.Get(wire.CallID)), localTag: inv.localTag, method: "INVITE", path: from, seq: inv.seq, pracked: inv.pracked}
 	if maphash.Bytes(e.seed, m.ToTag()) == inv.tag {
 		return func() { sw.repeatAck(tx, m) }
 	}
@@ -139,5 +218,9 @@ func (e *ended) onLate(sw *Switchboard, id uint64, m *wire.Message, from transpo
 	}
 	inv.forks++
 	e.invites[id] = inv
-	return func() { sw.hangUpFork(tx, from, m, nil, "") }
+	var by right
+	if inv.by > 0 {
+		by = e.rights.kept[inv.by].right
+	}
+	return func() { sw.hangUpFork(tx, from, m, nil, by) }
 }

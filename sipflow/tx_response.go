@@ -58,6 +58,17 @@ func uniqueBranch(m *wire.Message) []byte {
 	return via.Branch
 }
 
+// reliableSeq returns the RSeq of a provisional response that is to be acknowledged.
+// It is false for others.
+func reliableSeq(m *wire.Message) (uint64, bool) {
+	v := m.Get(wire.RSeq)
+	if v == nil || !wire.Requires(m, "100rel") {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(string(v), 10, 32)
+	return n, err == nil
+}
+
 // bodyOf is the session description of a message, nil when it has none.
 func bodyOf(m *wire.Message) []byte {
 	if len(m.Body()) == 0 || !sdp.Is(m.Get(wire.ContentType)) {
@@ -69,6 +80,8 @@ func bodyOf(m *wire.Message) []byte {
 const (
 	// maxRelayedHeader bounds the fields that are copied, in bytes.
 	maxRelayedHeader = 8192
+	// maxOptions bounds the option tags that a refusal names.
+	maxOptions = 32
 )
 
 // reasonsOf are the Reason header lines of a BYE or CANCEL (RFC 3326 §2: there
@@ -127,6 +140,22 @@ func badExtension(m *wire.Message) wire.Reply {
 // lacking is the response to a request that requires these option tags (RFC 3261 §8.2.2.3).
 func lacking(tags []string) wire.Reply {
 	return wire.Reply{Code: 420, Header: "Unsupported: " + strings.Join(tags, ", ") + "\r\n"}
+}
+
+// unknownOptions are the option tags that a caller requires and that are not
+// known here (RFC 3261 §8.2.2.3).
+func unknownOptions(m *wire.Message) (tags []string) {
+	for v := range m.All(wire.Require) {
+		wire.Split(v, func(tag []byte) bool {
+			switch strings.ToLower(string(tag)) {
+			case "timer", "100rel", "replaces", "":
+			default:
+				tags = append(tags, string(tag))
+			}
+			return len(tags) < maxOptions
+		})
+	}
+	return tags
 }
 
 // respond sends a response to where its request came from.

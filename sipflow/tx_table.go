@@ -68,7 +68,7 @@ func (s *shard) close() {
 	}
 	s.clients, s.legs, s.husks, s.inbound = nil, nil, nil, nil
 	s.ended.sweep.stop()
-	s.ended.dialogs, s.ended.invites, s.ended.queue = nil, nil, nil
+	s.ended.dialogs, s.ended.invites, s.ended.queue, s.ended.rights = nil, nil, nil, rights{}
 }
 
 // newID draws the random part of a tag, branch or Call-ID: 64 bits of the

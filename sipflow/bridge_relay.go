@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
 )
 
@@ -165,7 +166,7 @@ func (b *bridge) answered(ctx context.Context, r *forward, e event) error {
 			b.call.sw.cancel(r.tx, r.reasons)
 		}
 		r.provisional = true
-		r.to.acknowledge(r.attempt, e.msg, nil)
+		r.to.acknowledge(r.attempt, e.msg, r.answerEarly)
 		if e.msg.Code() > 100 && r.in != nil {
 			r.in.respond(b.relayedReply(r, e.msg))
 		}
@@ -205,7 +206,8 @@ func (b *bridge) answered(ctx context.Context, r *forward, e event) error {
 		}
 	}
 	if method == "INVITE" && code < 300 {
-		r.answer, r.until = &Success{leg: r.to, tx: r.tx, SDP: bodyOf(e.msg)}, time.Time{}
+		r.answer, r.until = &Success{leg: r.to, tx: r.tx}, time.Time{}
+		r.answer.SDP, r.answer.settled = r.attempt.early.with(e.msg).description(e.msg)
 		r.in.respond(b.relayedReply(r, e.msg))
 		if len(r.in.req.Body()) > 0 { // no answer is to come with the near ACK
 			b.finish(r)
@@ -225,6 +227,13 @@ func (b *bridge) answered(ctx context.Context, r *forward, e event) error {
 	return nil
 }
 
+// answerEarly answers the offer in a reliable provisional response of the far phone to
+// an INVITE without one: with what the near phone does now, which has not been asked.
+func (r *forward) answerEarly(e *earlyDialog) []byte {
+	e.settled = joinedEarly
+	return r.to.answerTo(e.heard, r.from.joinedMedia().remote)
+}
+
 // relayedReply is the far phone's response as the near one gets it.
 func (b *bridge) relayedReply(r *forward, m *wire.Message) wire.Reply {
 	code, method := m.Code(), r.in.method
@@ -238,19 +247,25 @@ func (b *bridge) relayedReply(r *forward, m *wire.Message) wire.Reply {
 			reply.Header += string(appendContact(nil, r.in.path.Link))
 		}
 	}
+	answer := bodyOf(m)
 	if len(reply.Body) > 0 {
 		reply.ContentType = string(m.Get(wire.ContentType))
-		if answer := bodyOf(m); answer != nil && code < 300 && refreshes(method) {
-			offer := bodyOf(r.in.req)
-			answer = r.to.unmuted(answer, offer)
-			if offer != nil {
-				reply.Body = r.from.answerTo(offer, answer)
-			} else {
-				reply.Body = r.from.describe(answer)
-			}
-			if code >= 200 {
-				r.to.heard(answer)
-			}
+	} else if r.answer != nil { // it said so before it accepted
+		answer = r.answer.SDP
+	}
+	if answer != nil && code < 300 && refreshes(method) {
+		offer := bodyOf(r.in.req)
+		answer = r.to.unmuted(answer, offer)
+		if reply.ContentType == "" {
+			reply.ContentType = sdp.Type
+		}
+		if offer != nil {
+			reply.Body = r.from.answerTo(offer, answer)
+		} else {
+			reply.Body = r.from.describe(answer)
+		}
+		if code >= 200 {
+			r.to.heard(answer)
 		}
 	}
 	if code < 300 && code >= 200 && refreshes(method) {
@@ -268,7 +283,7 @@ func (b *bridge) acknowledged(in *serverTx, ack *wire.Message) error {
 		}
 		b.finish(r)
 		answer := bodyOf(ack)
-		if answer == nil || r.answer.SDP == nil {
+		if answer == nil || r.answer.SDP == nil || r.answer.settled != unsettled {
 			return r.answer.Ack(nil)
 		}
 		answer = r.from.unmuted(answer, r.answer.SDP)
@@ -293,6 +308,8 @@ func (r *forward) cancel(reasons string) {
 // giveUp leaves the far phone with nothing that waits for us.
 func (r *forward) giveUp() {
 	switch {
+	case r.answer != nil && r.answer.settled != unsettled:
+		r.answer.Ack(nil) //nolint:errcheck // likewise
 	case r.answer != nil:
 		r.answer.Ack(r.to.refuse(r.answer.SDP)) //nolint:errcheck // hung up, or described anew, next
 	case r.attempt.method == "INVITE":

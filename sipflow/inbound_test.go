@@ -22,9 +22,10 @@ type inboundCase struct {
 	how     siptest.Calling
 	caller  siptest.Script
 	target  siptest.Script
-	giveUp  time.Duration // the caller cancels
-	call    string        // what comes of the call for the caller; "" when it is answered
-	taken   string        // what Take's last word came to; "" for no error
+	fork    *siptest.Script // a second phone of the target, which a proxy rings too
+	giveUp  time.Duration   // the caller cancels
+	call    string          // what comes of the call for the caller; "" when it is answered
+	taken   string          // what Take's last word came to; "" for no error
 	take    func(ctx context.Context, in *Incoming) error
 	events  string // "" for any
 	panics  bool
@@ -103,6 +104,18 @@ func (ic *inboundCase) run(t *testing.T, n *siptest.Network, strict bool) {
 	defer second.Close()
 	target := n.Phone("202", calledAddr, ic.target)
 	defer target.Close()
+	if ic.fork != nil {
+		fork := n.Phone("202b", forkAddr, *ic.fork)
+		defer fork.Close()
+		proxy := n.Proxy(proxyAddr, siptest.ProxyConfig{Domain: "sipx.test", Open: true,
+			Locations: map[string]string{"202": "sip:202@" + calledAddr + ", sip:202@" + forkAddr}})
+		defer proxy.Close()
+		defer func() {
+			if !fork.OnHook() {
+				t.Errorf("the further phone is not on hook: %v", fork.Log())
+			}
+		}()
+	}
 	k := &taken{}
 	r := newRig(t, n, "", func(cfg *Config) {
 		cfg.Inbound = &Inbound{Admit: func(*Incoming) Admission { return Trusted }, Trunk: func(*Incoming) (string, int) { return "t", 9 }}
@@ -112,6 +125,12 @@ func (ic *inboundCase) run(t *testing.T, n *siptest.Network, strict bool) {
 		take := ic.take
 		if take == nil {
 			take = connectTo202
+		}
+		if ic.fork != nil {
+			cfg.OutboundProxies = []string{"sip:" + proxyAddr}
+			take = func(ctx context.Context, in *Incoming) error {
+				return in.Connect(ctx, Destination{URI: "sip:202@sipx.test"})
+			}
 		}
 		cfg.Inbound.Take = func(ctx context.Context, in *Incoming) error {
 			in.Observe(k.observe)
@@ -136,7 +155,7 @@ func (ic *inboundCase) run(t *testing.T, n *siptest.Network, strict bool) {
 		defer stop()
 	}
 	err := caller.CallAs(ctx, ic.how, "sip:room@10.0.0.1:5060")
-	if strict || ic.call == "" {
+	if strict || ic.call == "" && ic.fork == nil { // else a phone that picks up may not ring
 		if (err == nil) != (ic.call == "") || err != nil && !strings.Contains(err.Error(), ic.call) {
 			t.Errorf("the caller got %v, want %q", err, ic.call)
 		}

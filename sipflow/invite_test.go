@@ -23,6 +23,7 @@ type bridgeCase struct {
 	name            string
 	calling, called siptest.Script
 	third           *siptest.Script // the phone 203
+	fork            *siptest.Script // a second phone of the called user
 	challenge       bool            // the proxy asks for credentials
 	spec            func(*Spec)
 	cfg             func(*Config)
@@ -39,14 +40,17 @@ type bridgeCase struct {
 }
 
 // phones are the phones of a bridgeCase.
-type phones struct{ calling, called, third *siptest.Phone }
+type phones struct{ calling, called, third, fork *siptest.Phone }
 
 const up = "201 null, 201 Early Dialog, 201 Confirmed Dialog, 202 null, 202 Early Dialog, 202 Confirmed Dialog"
 
 func (bc *bridgeCase) run(t *testing.T, n *siptest.Network, strict bool) {
-	users := map[string]string{"200": "secret", "201": "x", "202": "x", "203": "x"}
+	users, called := map[string]string{"200": "secret", "201": "x", "202": "x", "203": "x"}, "sip:202@"+calledAddr
+	if bc.fork != nil {
+		called += ", sip:202@" + forkAddr
+	}
 	proxy := n.Proxy(proxyAddr, siptest.ProxyConfig{Domain: "sipx.test", Users: users, Open: !bc.challenge,
-		Locations: map[string]string{"201": "sip:201@" + phoneAddr, "202": "sip:202@" + calledAddr, "203": "sip:203@" + thirdAddr}})
+		Locations: map[string]string{"201": "sip:201@" + phoneAddr, "202": called, "203": "sip:203@" + thirdAddr}})
 	defer proxy.Close()
 	p := &phones{calling: n.Phone("201", phoneAddr, bc.calling), called: n.Phone("202", calledAddr, bc.called)}
 	defer p.calling.Close()
@@ -54,6 +58,10 @@ func (bc *bridgeCase) run(t *testing.T, n *siptest.Network, strict bool) {
 	if bc.third != nil {
 		p.third = n.Phone("203", thirdAddr, *bc.third)
 		defer p.third.Close()
+	}
+	if bc.fork != nil {
+		p.fork = n.Phone("202b", forkAddr, *bc.fork)
+		defer p.fork.Close()
 	}
 	r := newRig(t, n, proxyAddr, func(c *Config) {
 		if bc.cfg != nil {
@@ -105,7 +113,7 @@ func (bc *bridgeCase) run(t *testing.T, n *siptest.Network, strict bool) {
 		c.stop(errors.New("test over"))
 		<-c.Done()
 	}
-	for _, ph := range []*siptest.Phone{p.calling, p.called, p.third} {
+	for _, ph := range []*siptest.Phone{p.calling, p.called, p.third, p.fork} {
 		if ph != nil && !ph.OnHook() && !bc.offHook {
 			t.Errorf("a phone is off-hook; it saw\n%s", strings.Join(ph.Log(), "\n"))
 		}

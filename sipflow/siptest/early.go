@@ -35,11 +35,17 @@ func (p *Phone) progress(d *dialog, e Early) {
 	}
 }
 
+// repeatEarly repeats the response until its PRACK comes, or refuses the call.
 func (p *Phone) repeatEarly(d *dialog, interval time.Duration) {
 	d.unpracked = p.after(interval, func() {
-		d.invite.send()
-		if interval < 32*t1 {
+		switch {
+		case d.invite.final != 0:
+		case interval < 64*t1:
+			d.invite.send()
 			p.repeatEarly(d, 2*interval)
+		default:
+			d.stop()
+			p.respond(d.invite, 504, d.localTag)
 		}
 	})
 }

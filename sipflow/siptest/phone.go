@@ -97,6 +97,14 @@ func (p *Phone) Requests(methods ...sip.RequestMethod) []*sip.Request {
 	return all
 }
 
+// Heard is the last session description that came to the phone, in a request or a
+// response, or "".
+func (p *Phone) Heard() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heard
+}
+
 // Answers returns the final responses to the requests that the phone sent.
 func (p *Phone) Answers() []*sip.Response {
 	p.mu.Lock()

@@ -317,7 +317,9 @@ func (p *Proxy) forwardAs(req *sip.Request, way string) {
 	}
 	req.PrependHeader(sip.NewHeader("Via", "SIP/2.0/UDP "+p.local.String()+";branch=z9hG4bK-p"+p.digest(req, way)))
 	if f := p.forked[forkKey(req)]; f != nil && req.Method == sip.INVITE && toTag(req) == "" {
-		f.branches = append(f.branches, req)
+		if sent, err := parse([]byte(req.String())); err == nil {
+			f.branches = append(f.branches, sent.(*sip.Request))
+		}
 	}
 	p.send(req, to)
 }

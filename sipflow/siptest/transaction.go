@@ -23,6 +23,7 @@ type endpoint struct {
 	server map[string]*serverTx
 	client map[string]*clientTx
 	closed bool
+	heard  string // the last session description that came
 	reader sync.WaitGroup
 
 	// Set before start, called with mu held.
@@ -66,6 +67,9 @@ func (e *endpoint) read() {
 		}
 		m, err := parse(buf[:n])
 		e.mu.Lock()
+		if m != nil && strings.HasPrefix(string(m.Body()), "v=0") {
+			e.heard = string(m.Body())
+		}
 		switch m := m.(type) {
 		case *sip.Request:
 			stampVia(m, from)

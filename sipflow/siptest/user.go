@@ -21,6 +21,7 @@ type Calling struct {
 	Reliable bool // supports 100rel (RFC 3262)
 	NoPRACK  bool // but never acknowledges
 	LoseACKs int  // so many ACKs of 2xx are not sent
+	Header   []sip.Header
 }
 
 // CallAs is Call in another way.
@@ -38,7 +39,7 @@ func (p *Phone) CallAs(ctx context.Context, how Calling, uri string, with ...sip
 		case res.StatusCode >= 200:
 			done <- nil
 		}
-	}, with...)
+	}, append(with, how.Header...)...)
 	p.mu.Unlock()
 	select {
 	case err := <-done:

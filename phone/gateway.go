@@ -308,12 +308,10 @@ func (s *Service) Take(ctx context.Context, in *sipflow.Incoming, name string, r
 func (p *sipSide) await(in *sipflow.Incoming, ring time.Duration) error {
 	limit := time.AfterFunc(ring, func() { p.s.unanswered(p.c) })
 	defer limit.Stop()
-	select {
-	case <-p.accepted:
-		return in.Converse(p.ctx, p.conversation())
-	case <-p.ctx.Done():
-		return context.Cause(p.ctx)
+	if err := in.Wait(p.ctx, p.accepted); err != nil {
+		return err
 	}
+	return in.Converse(p.ctx, p.conversation())
 }
 
 // refusing is a refusal by code.

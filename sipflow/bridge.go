@@ -19,7 +19,7 @@ type bridge struct {
 	relays    []*forward
 	transfer  *transfer
 	referrals []referral  // latest last
-	clock     *time.Timer // for the session timers and the waits that have an end
+	clock     *time.Timer // for the waits that have an end
 
 	transferred bool // the calling leg is one that a transfer brought
 }
@@ -35,6 +35,7 @@ func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
 	c.by, c.wasUp = Self, true
 	c.observe(&Event{Kind: Joined, At: time.Now()})
 	for _, l := range b.legs() {
+		l.joinedMedia().joint = b
 		l.peer.forwarding(true)
 	}
 	for {
@@ -61,7 +62,14 @@ func (b *bridge) step(ctx context.Context) error {
 		order.do(ctx, b, order.reply)
 		return nil
 	case l == nil:
-		return b.tick(ctx)
+		return b.tick()
+	case e.ofLeg():
+		err := l.tend(ctx, e)
+		if t := b.transfer; err != nil && t != nil && l == t.target { // the call goes on without it
+			t.giveUp(b.call, err)
+			return b.transferFailed(t)
+		}
+		return err
 	case b.transfer != nil && l == b.transfer.target:
 		return b.transferEvent(ctx, e)
 	case e.hungUp:
@@ -100,6 +108,54 @@ func (b *bridge) next(ctx context.Context) (event, *Leg, *order, error) {
 	}
 }
 
+// setClock sets the bridge's clock to what is due next.
+func (b *bridge) setClock() {
+	var due time.Time
+	sooner := func(t time.Time) {
+		if !t.IsZero() && (due.IsZero() || t.Before(due)) {
+			due = t
+		}
+	}
+	if b.transfer != nil {
+		sooner(b.transfer.until)
+	}
+	for _, r := range b.relays {
+		sooner(r.until)
+	}
+	if due.IsZero() {
+		b.clock.Stop()
+		return
+	}
+	b.clock.Reset(time.Until(due))
+}
+
+// tick does what is due.
+func (b *bridge) tick() error {
+	now := time.Now()
+	if t := b.transfer; t != nil && !t.until.IsZero() && !now.Before(t.until) {
+		t.giveUp(b.call, ErrNoAnswer)
+		return b.transferFailed(t)
+	}
+	for i := len(b.relays) - 1; i >= 0; i-- {
+		if r := b.relays[i]; !r.until.IsZero() && !now.Before(r.until) {
+			b.overdue(r)
+		}
+	}
+	return nil
+}
+
+// told implements joint: a phone is told what the other one said last.
+func (b *bridge) told(l *Leg) []byte {
+	other := b.other(l)
+	if other == nil || len(other.joinedMedia().remote) == 0 {
+		return nil
+	}
+	return l.describe(other.media.remote)
+}
+
+// retold implements joint. What changed the phone says by itself.
+func (b *bridge) retold(*Leg, []byte) error { return nil }
+
 // legs are those at work.
 func (b *bridge) legs() []*Leg {
 	legs := make([]*Leg, 0, 3)
@@ -116,14 +172,21 @@ func (b *bridge) legs() []*Leg {
 // nextEvent is the oldest event of the leg: one that came while it was busy
 // with something else, or the next in its inbox.
 func (l *Leg) nextEvent() (event, bool) {
-	if j := l.joinedMedia(); len(j.deferred) > 0 {
-		e := j.deferred[0]
-		if j.deferred = j.deferred[1:]; len(j.deferred) == 0 {
-			j.deferred = nil
-		}
+	if e, ok := l.joinedMedia().nextDeferred(); ok {
 		return e, true
 	}
 	return l.take()
+}
+
+func (j *mediaState) nextDeferred() (event, bool) {
+	if len(j.deferred) == 0 {
+		return event{}, false
+	}
+	e := j.deferred[0]
+	if j.deferred = j.deferred[1:]; len(j.deferred) == 0 {
+		j.deferred = nil
+	}
+	return e, true
 }
 
 // other is the phone at the other end.

@@ -173,9 +173,10 @@ func (r *forward) replied(err error) {
 	r.reply = nil
 }
 
-// asked takes the final response to a request of a client's.
+// asked takes the final response to a request of a client's, or to what the other phone
+// is told of it.
 func (b *bridge) asked(ctx context.Context, r *forward, e event) error {
-	method := r.attempt.method
+	method, ofClient := r.attempt.method, r.reply != nil
 	switch {
 	case e.err != nil:
 		r.replied(e.err)
@@ -196,10 +197,10 @@ func (b *bridge) asked(ctx context.Context, r *forward, e event) error {
 		return nil
 	}
 	r.to.refreshTarget(e.msg, r.tx.path)
-	r.to.startTimer(e.msg)
+	r.to.startTimer(e.msg, r.attempt.body)
 	err := (&Success{leg: r.to, tx: r.tx}).Ack(nil)
 	r.replied(err)
-	if err == nil {
+	if err == nil && ofClient {
 		b.retell(ctx, r.to, bodyOf(e.msg))
 	}
 	return err

@@ -13,15 +13,11 @@ import (
 const (
 	// maxRelays bounds the requests that are on their way between two phones.
 	maxRelays = 2 * maxOpen
-	// inviteTime is how long a phone may think about an INVITE of ours within a
-	// call. It is longer than the transaction's own timeout, which comes first
-	// when the phone says nothing at all.
-	inviteTime = tEnd + t2
 )
 
 // forward is one request on its way from a phone to the other.
 type forward struct {
-	in          *serverTx // nil for a session refresh of ours
+	in          *serverTx // nil for a request of a client's
 	from, to    *Leg
 	attempt     *attempt
 	tx          *clientTx
@@ -30,7 +26,7 @@ type forward struct {
 	cancelled   bool         // by the phone that sent it
 	reasons     string       // why: Reason header lines
 	answer      *Success     // the far 2xx to an INVITE, until the near ACK comes
-	counted     bool         // among the far leg's pending INVITEs
+	counted     bool         // among the far leg's pending offers
 	reply       chan<- error // of a request of a client's: gets what comes of it
 	undo        func()       // should that be an error
 }
@@ -52,7 +48,7 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 		// a session timer of its own.
 		from.refreshTarget(in.req, in.path)
 		r := replyOf(200, in.path)
-		r.Header = string(appendContact(nil, in.path.Link)) + "Allow: " + allowBridged + "\r\n" + from.sessionAnswer(in.req)
+		r.Header = string(appendContact(nil, in.path.Link)) + "Allow: " + allowBridged + "\r\n" + from.sessionAnswer(in.req, nil)
 		in.respond(r)
 		return
 	}
@@ -74,8 +70,7 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 		in.respond(wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"})
 		return
 	}
-	if in.method == "INVITE" && to.peer.invitePending() {
-		// RFC 3261 §14.1: only one at a time within a dialog.
+	if offers(in.req) && !to.peer.mayOffer() { // one at a time there, too (RFC 3261 §14.1, RFC 3264 §4)
 		in.respond(wire.Reply{Code: 491})
 		return
 	}
@@ -98,6 +93,9 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 		r.count(1)
 		out.header += "Allow: " + allowBridged + "\r\n" + to.sessionHeader()
 	case "UPDATE":
+		if offers(in.req) {
+			r.count(1)
+		}
 		out.header += "Allow: " + allowBridged + "\r\n" + to.sessionHeader()
 	}
 	to.cseq++
@@ -151,11 +149,12 @@ func (b *bridge) finish(r *forward) {
 	r.count(-1)
 }
 
-// count enters an INVITE among the pending ones of its leg, or takes it out.
+// count enters a request among the pending ones of its leg that offer something, or
+// takes it out.
 func (r *forward) count(n int) {
 	if r.counted != (n > 0) {
 		r.counted = n > 0
-		r.to.peer.invites(n)
+		r.to.peer.offer(n)
 	}
 }
 
@@ -177,13 +176,9 @@ func (b *bridge) answered(ctx context.Context, r *forward, e event) error {
 		return nil
 	}
 	method := r.attempt.method
-	if r.reply != nil {
-		b.finish(r)
-		return b.asked(ctx, r, e)
-	}
 	if r.in == nil {
 		b.finish(r)
-		return b.refreshed(r, method, e)
+		return b.asked(ctx, r, e)
 	}
 	if e.err != nil {
 		b.finish(r)
@@ -201,7 +196,7 @@ func (b *bridge) answered(ctx context.Context, r *forward, e event) error {
 	if code < 300 {
 		r.to.refreshTarget(e.msg, r.tx.path)
 		if refreshes(method) {
-			r.to.startTimer(e.msg)
+			r.to.startTimer(e.msg, r.attempt.body)
 			r.from.heard(r.from.unmuted(bodyOf(r.in.req), nil)) // an offer that was refused changes nothing
 		}
 	}
@@ -269,7 +264,7 @@ func (b *bridge) relayedReply(r *forward, m *wire.Message) wire.Reply {
 		}
 	}
 	if code < 300 && code >= 200 && refreshes(method) {
-		reply.Header += r.from.sessionAnswer(r.in.req)
+		reply.Header += r.from.sessionAnswer(r.in.req, reply.Body)
 	}
 	return reply
 }

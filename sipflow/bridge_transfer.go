@@ -194,6 +194,7 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 		c.dismiss(old, "")
 	}
 	b.calling, b.transferred = l, true
+	l.media.joint = b
 	l.peer.forwarding(true)
 	c.sw.moved(c, b, t.order.key)
 	return nil

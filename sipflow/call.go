@@ -203,6 +203,7 @@ func (c *Call) remove(l *Leg) {
 }
 
 func (c *Call) releaseLeg(l *Leg) {
+	l.giveUpRefresh()
 	defer l.hold(nil)
 	c.retire(l)
 	c.dialled(l, Terminated)
@@ -225,6 +226,7 @@ func (c *Call) retire(l *Leg) {
 	l.peer.mu.Lock()
 	defer l.peer.mu.Unlock()
 	l.peer.acknowledged()
+	l.peer.endSession()
 	if in := l.callee.caller(); in != nil {
 		s.outlive(c.sw, in)
 	}

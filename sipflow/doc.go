@@ -50,6 +50,7 @@
 //	leg_request.go        one request with its challenges, hops and redirections
 //	leg_errand.go         requests that nobody waits for
 //	leg_session.go        session timers of a leg (RFC 4028)
+//	leg_refresh.go        what a dialog owes whatever the call waits for
 //	leg_early.go          what is agreed on before the phone picks up
 //	leg_fork.go           further phones that pick up
 //	leg_invite.go         the INVITE and its 2xx
@@ -59,7 +60,6 @@
 //
 //	bridge.go             what passes between two phones
 //	bridge_relay.go       requests that one phone asks of the other
-//	bridge_refresh.go     refreshing sessions (RFC 4028)
 //	bridge_referid.go     REFERs that a phone numbers (RFC 3515 §2.4.6)
 //	bridge_replaces.go    attended transfer (RFC 3891)
 //	bridge_transfer.go    one phone makes room for another

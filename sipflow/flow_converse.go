@@ -229,19 +229,11 @@ func (t *endpoint) run(ctx context.Context) error {
 	c.by, c.wasUp = Self, true
 	c.connected()
 	c.observe(&Event{Kind: Joined, At: time.Now(), CallID: l.callID})
-	clock := time.NewTimer(time.Hour)
-	defer clock.Stop()
+	l.media.joint = t
 	for {
-		err := context.Cause(ctx)
+		e, err := t.next(ctx)
 		if err == nil {
-			err = t.tick(ctx)
-		}
-		if err == nil {
-			if e, ok := l.nextEvent(); ok {
-				err = t.event(e)
-			} else {
-				t.sleep(ctx, clock)
-			}
+			err = t.event(e)
 		}
 		if errors.Is(err, ErrHungUp) {
 			c.by = t.far
@@ -254,17 +246,27 @@ func (t *endpoint) run(ctx context.Context) error {
 	}
 }
 
-// sleep waits until there may be something to do.
-func (t *endpoint) sleep(ctx context.Context, clock *time.Timer) {
-	clock.Stop()
-	if due := t.leg.media.timer.due; !due.IsZero() {
-		clock.Reset(time.Until(due))
+// next waits for what comes from the phone. One that never pauses does not hold up
+// the end of ctx.
+func (t *endpoint) next(ctx context.Context) (event, error) {
+	if err := context.Cause(ctx); err != nil {
+		return event{}, err
 	}
-	select {
-	case <-t.call.wake:
-	case <-clock.C:
-	case <-ctx.Done():
+	if e, ok := t.leg.media.nextDeferred(); ok {
+		return e, nil
 	}
+	return t.leg.event(ctx)
+}
+
+// told implements joint.
+func (t *endpoint) told(l *Leg) []byte { return l.describe(t.end.Offer()) }
+
+// retold implements joint.
+func (t *endpoint) retold(_ *Leg, answer []byte) error {
+	if len(answer) == 0 {
+		return errNoSDP
+	}
+	return t.agree(answer)
 }
 
 // close leaves nothing that the phone waits for.
@@ -309,8 +311,6 @@ func (t *endpoint) describe(in *serverTx) wire.Reply {
 		return tooBrief
 	case len(m.Body()) > 0 && offer == nil:
 		return wire.Reply{Code: 415, Header: "Accept: " + sdp.Type + "\r\n"}
-	case offer != nil && t.owed != nil: // RFC 3311 §5.2
-		return wire.Reply{Code: 491}
 	}
 	r := wire.Reply{Code: 200}
 	switch {
@@ -331,46 +331,8 @@ func (t *endpoint) describe(in *serverTx) wire.Reply {
 		r.ContentType = sdp.Type
 	}
 	l.refreshTarget(m, in.path)
-	r.Header = string(appendContact(nil, in.path.Link)) + "Allow: " + allowTalk + "\r\nSupported: timer\r\n" + l.sessionAnswer(m)
+	r.Header = string(appendContact(nil, in.path.Link)) + "Allow: " + allowTalk + "\r\n" + supported + l.sessionAnswer(m, nil)
 	return r
-}
-
-// tick does what the session timer asks for (RFC 4028 §10): the session is
-// refreshed, or has ended.
-func (t *endpoint) tick(ctx context.Context) error {
-	l := t.leg
-	due, err := l.refreshDue(time.Now())
-	if !due || !l.peer.idle() || t.owed != nil { // the INVITE under way refreshes the session as well
-		return err
-	}
-	err = t.refresh(ctx)
-	if err == nil || errors.Is(err, ErrHungUp) || ctx.Err() != nil {
-		return err
-	}
-	return l.media.timer.notRefreshed(err, l.media.timer.update)
-}
-
-// refresh asks the phone whether it is still there, by UPDATE where it takes
-// that.
-func (t *endpoint) refresh(ctx context.Context) error {
-	l := t.leg
-	if l.media.timer.update {
-		res, err := l.do(ctx, &outgoing{method: "UPDATE", header: "Allow: " + allowTalk + "\r\n" + l.sessionHeader()})
-		if err != nil {
-			return err
-		}
-		l.refreshTarget(res, l.path)
-		l.startTimer(res)
-		return nil
-	}
-	again, err := l.reinvite(ctx, l.describe(t.end.Offer()))
-	if err != nil {
-		return err
-	}
-	if err := again.Ack(nil); err != nil {
-		return err
-	}
-	return t.agree(again.SDP)
 }
 
 // firstUser is user@host that the first INVITE goes to.

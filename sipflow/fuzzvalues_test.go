@@ -26,8 +26,9 @@ func FuzzRelayedFields(f *testing.F) {
 			return
 		}
 		l := describer()
+		l.call.sw.shard(l.id).closed = true // no timers
 		b := &bridge{call: l.call, referrals: []referral{{to: l, near: 7, far: 9}}}
-		out := relayedHeader(m) + l.call.sw.referredHeader(m) + b.eventHeader(l, m) + l.sessionAnswer(m) + l.sessionHeader()
+		out := relayedHeader(m) + l.call.sw.referredHeader(m) + b.eventHeader(l, m) + l.sessionAnswer(m, nil) + l.sessionHeader()
 		if len(out) > 2*len(fields)+maxRelayedHeader+200 {
 			t.Fatalf("%d bytes of fields became %d", len(fields), len(out))
 		}

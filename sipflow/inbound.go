@@ -329,7 +329,7 @@ func (in *Incoming) refusal() *StatusError {
 func (in *Incoming) accept(body []byte, header string) bool {
 	l := in.leg
 	r := wire.Reply{Code: 200, Body: body, Header: string(appendContact(nil, in.path.Link)) + "Allow: " + l.callee.allow() + "\r\n" +
-		"Supported: timer\r\n" + header + l.sessionAnswer(in.req)}
+		supported + header + l.sessionAnswer(in.req, body)}
 	if len(body) > 0 {
 		r.ContentType = sdp.Type
 	}
@@ -338,7 +338,6 @@ func (in *Incoming) accept(body []byte, header string) bool {
 	}
 	c := in.call
 	c.sw.stats.answered[FlowInbound].observe(c.sw.stats.elapsed() - c.began)
-	l.media.timer.update = wire.Lists(in.req, wire.Allow, "update")
 	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: l.callID})
 	c.dialled(l, Confirmed)
 	if !in.path.Link.Reliable() {
@@ -411,18 +410,38 @@ func (in *Incoming) while(ctx context.Context) (context.Context, context.CancelF
 // Digit is the next digit that an answered caller sends by INFO
 // (application/dtmf-relay or application/dtmf): one of 0123456789*#ABCD.
 func (in *Incoming) Digit(ctx context.Context) (byte, error) {
+	return waitFor(ctx, in, in.digits)
+}
+
+// Wait returns once done is closed, or with what ends the call or ctx. Whoever waits for
+// something else than the caller does so here: an answered one is owed refreshes of its
+// session meanwhile (RFC 4028).
+func (in *Incoming) Wait(ctx context.Context, done <-chan struct{}) error {
+	_, err := waitFor(ctx, in, done)
+	return err
+}
+
+// waitFor waits for a value, and does what the call's legs owe meanwhile.
+func waitFor[T any](ctx context.Context, in *Incoming, values <-chan T) (v T, err error) {
 	ctx, stop := in.while(ctx)
 	defer stop()
-	select {
-	case d := <-in.digits:
-		return d, nil
-	default:
-	}
-	select {
-	case d := <-in.digits:
-		return d, nil
-	case <-ctx.Done():
-		return 0, context.Cause(ctx)
+	for {
+		select {
+		case v = <-values:
+			return v, nil
+		default:
+		}
+		if err := tendAll(ctx, in.call.legs, nil); err != nil {
+			in.end(err)
+			return v, err
+		}
+		select {
+		case v = <-values:
+			return v, nil
+		case <-in.call.wake:
+		case <-ctx.Done():
+			return v, context.Cause(ctx)
+		}
 	}
 }
 

@@ -328,9 +328,6 @@ type callerPhone struct {
 func (p *callerPhone) caller() *Incoming { return p.in }
 
 func (p *callerPhone) asked(s *shard, m *wire.Message, from transport.Path) int {
-	if m.Get(wire.Require) != nil && len(unknownOptions(m)) > 0 {
-		return 420
-	}
 	return p.in.takes(s, m, from)
 }
 

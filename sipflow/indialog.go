@@ -10,7 +10,9 @@ import (
 // bridge each goes to the other phone instead (see bridge.relay), BYE excepted.
 type inDialogMethod struct {
 	// alone responds in the reader, where nobody else is to: the code, negated when
-	// the response is out. nil: 405. The leg's peer.mu is held.
+	// the response is out. nil: 405. The leg's peer.mu is held. Nothing of it differs by
+	// what the call waits for: a leg is up alone before its REFER and after it, while
+	// the other phone rings, and while a PIN is entered.
 	alone func(l *Leg, s *shard, m *wire.Message, from transport.Path) int
 	// waiting is asked first while a caller is not joined; 0: as alone, nil: likewise.
 	waiting func(in *Incoming, s *shard, m *wire.Message, from transport.Path) int
@@ -26,8 +28,8 @@ type inDialogMethod struct {
 // inDialog are the methods that a dialog of ours knows.
 var inDialog = map[string]inDialogMethod{
 	"BYE":     {alone: (*Leg).byed, early: (*earlyPeer).byed},
-	"INVITE":  {alone: (*Leg).reinvited, waiting: (*Incoming).reinvited, early: (*earlyPeer).invited, talking: (*endpoint).describe},
-	"UPDATE":  {waiting: (*Incoming).updated, early: (*earlyPeer).updated, talking: (*endpoint).describe},
+	"INVITE":  {alone: (*Leg).describeAlone, waiting: (*Incoming).reinvited, early: (*earlyPeer).invited, talking: (*endpoint).describe},
+	"UPDATE":  {alone: (*Leg).describeAlone, waiting: (*Incoming).updated, early: (*earlyPeer).updated, talking: (*endpoint).describe},
 	"INFO":    {alone: (*Leg).present, waiting: (*Incoming).informed, early: (*earlyPeer).present, talking: (*endpoint).informed},
 	"OPTIONS": {alone: (*Leg).present, early: (*earlyPeer).present, talking: (*endpoint).options},
 	"NOTIFY":  {alone: (*Leg).notified, ofState: true},
@@ -37,6 +39,9 @@ var inDialog = map[string]inDialogMethod{
 // accept does what the request asks and returns the code of its response, negated
 // when that is out already. p.mu is held.
 func (l *Leg) accept(s *shard, m *wire.Message, from transport.Path) int {
+	if len(unknownOptions(m)) > 0 {
+		return 420
+	}
 	if code := l.callee.asked(s, m, from); code != 0 {
 		return code
 	}
@@ -183,21 +188,21 @@ func (e *earlyPeer) byed(*wire.Message) int { return 481 }
 // present responds to what only asks whether we are there.
 func (e *earlyPeer) present(*wire.Message) int { return 200 }
 
-// updated takes an UPDATE of a caller that is not joined.
+// updated takes an UPDATE of a caller that is not answered.
 func (in *Incoming) updated(_ *shard, m *wire.Message, _ transport.Path) int {
-	if len(m.Body()) == 0 {
+	switch {
+	case in.tx.done:
+		return 0
+	case len(m.Body()) == 0:
 		return 200 // it only says that it is there
 	}
 	return 500 // RFC 3311 §5.2: not now
 }
 
-// reinvited takes an INVITE of a caller that is not joined.
+// reinvited takes an INVITE of a caller that is not answered.
 func (in *Incoming) reinvited(*shard, *wire.Message, transport.Path) int {
-	switch p := &in.leg.peer; {
-	case !in.tx.done:
+	if !in.tx.done {
 		return 500 // RFC 3261 §14.2
-	case p.opened(in.tx.seq) == in.tx:
-		return 491 // our 2xx is not acknowledged (RFC 5407 §3.1.4)
 	}
 	return 0
 }
@@ -218,5 +223,5 @@ func (t *endpoint) informed(in *serverTx) wire.Reply {
 }
 
 func (t *endpoint) options(*serverTx) wire.Reply {
-	return wire.Reply{Code: 200, Header: "Allow: " + allowTalk + "\r\nAccept: " + sdp.Type + "\r\n"}
+	return wire.Reply{Code: 200, Header: "Allow: " + allowTalk + "\r\nAccept: " + sdp.Type + "\r\n" + supported}
 }

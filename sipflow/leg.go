@@ -185,6 +185,12 @@ func appendNameAddr(b []byte, name, aor string) []byte {
 	return append(b, '>')
 }
 
+// shard is where the leg and its transactions are found.
+func (l *Leg) shard() *shard { return l.call.sw.shard(l.id) }
+
+// siblings are the legs of its call, itself among them.
+func (l *Leg) siblings() []*Leg { return l.call.legs }
+
 // await returns the final response of a transaction. What else comes meanwhile
 // is kept or reported; a BYE ends the wait with ErrHungUp.
 func (l *Leg) await(ctx context.Context, tx *clientTx) (*wire.Message, error) {
@@ -308,6 +314,7 @@ func (l *Leg) startBye(ctx context.Context, reason string) (wait func() error) {
 	if !l.peer.hangUp() {
 		return func() error { return nil }
 	}
+	l.giveUpRefresh()
 	if l.media != nil {
 		reason += l.media.byeHeader
 	}

@@ -26,7 +26,7 @@ var errErrands = errors.New("too many requests that nobody waits for are under w
 // errand sends a request that nobody waits for, in an early dialog or, if in is nil,
 // in the leg's. done, if set, is told its final response, or why there is none. It is
 // called from a wait of the call's goroutine and must not wait itself.
-func (l *Leg) errand(ctx context.Context, r *outgoing, in *earlyDialog, done func(*wire.Message, error)) error {
+func (l *Leg) errand(ctx context.Context, r *outgoing, in *earlyDialog, done func(*attempt, *wire.Message, error)) error {
 	if len(l.errands) >= maxErrands {
 		return errErrands
 	}
@@ -81,7 +81,7 @@ func (l *Leg) errandCame(i int, a *attempt, res *wire.Message, err error) {
 	}
 	l.errands = slices.Delete(l.errands, i, i+1)
 	if a.done != nil {
-		a.done(res, err)
+		a.done(a, res, err)
 	}
 }
 
@@ -91,37 +91,6 @@ func (l *Leg) take() (event, bool) {
 		e, ok := l.inbox.take()
 		if !ok || !l.ofErrand(e) {
 			return e, ok
-		}
-	}
-}
-
-// event waits for the oldest event that is not about an errand, or for ctx, whose cause
-// is then the error. Meanwhile it sees to the errands of the call's other legs.
-func (l *Leg) event(ctx context.Context) (event, error) {
-	for {
-		if e, ok := l.take(); ok {
-			return e, nil
-		}
-		if !l.gone {
-			l.call.errands()
-		}
-		if err := l.inbox.wait(ctx); err != nil {
-			return event{}, err
-		}
-	}
-}
-
-// errands takes what came of the errands of all legs, whose other events wait.
-func (c *Call) errands() {
-	for _, l := range c.legs {
-		for len(l.errands) > 0 {
-			e, ok := l.inbox.pick(func(tx *clientTx) bool {
-				return slices.ContainsFunc(l.errands, func(a *attempt) bool { return a.tx == tx })
-			})
-			if !ok {
-				break
-			}
-			l.ofErrand(e)
 		}
 	}
 }

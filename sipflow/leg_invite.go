@@ -85,7 +85,7 @@ func (l *Leg) established(ctx context.Context, a *attempt, res *wire.Message, er
 			return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
 		}
 	}
-	l.startTimer(res)
+	l.startTimer(res, a.description())
 	answer := &Success{leg: l, tx: tx}
 	answer.SDP, answer.settled = a.early.with(res).description(res)
 	if !tx.inside {
@@ -200,9 +200,12 @@ func (w *inviteWait) leave(why error) {
 		l.call.aside(l, func() { l.giveUp(a, why) })
 		return
 	}
-	if w.ringing {
-		l.call.sw.cancel(tx, "")
-	}
+	l.leaveInvite(tx)
+}
+
+// leaveInvite gives an INVITE within the dialog up.
+func (l *Leg) leaveInvite(tx *clientTx) {
+	l.call.sw.cancel(tx, "") // it goes out if there has been a provisional response
 	l.call.sw.abandon(tx)
 }
 
@@ -393,6 +396,7 @@ func (a *Success) Ack(body []byte) error {
 	if len(body) == 0 && a.tx.auth == "" && !a.keepAck && barred == nil {
 		ack = nil
 	}
+	l.tell(body)
 	l.call.sw.acknowledged(a.tx, p, ack)
 	if err = cmp.Or(barred, err); err != nil {
 		return fmt.Errorf("ACK %s: %w", l.target, err)
@@ -404,8 +408,11 @@ func (a *Success) Ack(body []byte) error {
 // its ACK. When the phone's own crosses it (491) it is sent again a little
 // later (RFC 3261 §14.1: 2.1 to 4 s for the owner of the Call-ID).
 func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Success, error) {
-	l.peer.invites(1)
-	defer l.peer.invites(-1)
+	if err := l.mayOffer(ctx); err != nil {
+		return nil, err
+	}
+	l.peer.offer(1)
+	defer l.peer.offer(-1)
 	l.first = "Allow: " + l.callee.allow() + "\r\n" + l.sessionHeader()
 	for try := 0; ; try++ {
 		answer, err := func() (*Success, error) {

@@ -18,7 +18,7 @@ type mediaState struct {
 	lines  int    // m= lines of the session; there may never be fewer (RFC 3264 §8)
 	remote []byte // the phone's last description
 
-	timer     sessionTimer
+	joint     joint       // nil: the leg is alone
 	deferred  []event     // came while another leg was busy
 	byeHeader string      // header lines of our BYE: the reasons of the other phone
 	early     *earlyOffer // joins the media before the phone answers
@@ -34,6 +34,15 @@ type earlyOffer struct {
 	calling *Leg                    // nil: it is held until there is one
 	joined  bool                    // calling has answered the offer of one phone: those of others are held
 	fail    context.CancelCauseFunc // ends the call: the calling phone cannot do what is offered
+}
+
+// joint is what a leg's media are joined with: another phone, or an end of ours. A leg
+// without one is alone, and has nothing to tell but what it told before.
+type joint interface {
+	// told is our description as the leg's phone knows it; nil when there is none.
+	told(l *Leg) []byte
+	// retold takes what the phone answers when it is told the same again.
+	retold(l *Leg, answer []byte) error
 }
 
 // joinedMedia is the leg's media state, made when it is first needed.

@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"bytes"
+	"slices"
 	"time"
 
 	"sipxrest/sipflow/sdp"
@@ -22,11 +23,12 @@ type peer struct {
 	byed      bool   // the phone sent BYE
 	reasons   string // that it gave: Reason header lines
 	referral  subscription
-	version   uint64 // of our last o= line, 0 before the first
-	media     int    // m= lines of our answer to a re-INVITE
-	reinvite  *reinviteAnswer
+	version   uint64          // of our last o= line, 0 before the first
+	media     int             // m= lines of our answer to a re-INVITE
 	hungUp    func(why error) // called once when the phone sends BYE
+	session   *sessionTimer   // nil while nobody has asked for one
 	forwards  bool            // requests go to the call's goroutine, which joins two phones
+	updates   bool            // the phone takes UPDATE
 	recent    window
 	early     earlyPeers // of our first INVITE
 }
@@ -207,9 +209,6 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.
 		}
 	}
 	if method == "ACK" {
-		if p.reinvite != nil && p.reinvite.seq == seq {
-			p.acknowledged()
-		}
 		return wire.Reply{}
 	}
 	for _, a := range p.past {
@@ -222,14 +221,10 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.
 			continue
 		}
 		s.stats.repeats++
-		switch {
-		case method != "INVITE" || a.code != 200:
-			return again(m, int(a.code), from)
-		case p.reinvite != nil && p.reinvite.seq == seq:
-			return p.reinvite.reply
-		default: // acknowledged: a late copy (RFC 6026 §8.7)
+		if method == "INVITE" && a.code == 200 { // acknowledged: a late copy (RFC 6026 §8.7)
 			return wire.Reply{}
 		}
+		return again(m, int(a.code), from)
 	}
 	if method == "CANCEL" {
 		return wire.Reply{Code: 481}
@@ -246,16 +241,16 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.
 		return r
 	}
 	code := l.accept(s, m, from)
+	if tx := p.opened(seq); tx != nil && tx.alone && tx.req == m { // which remembers by itself
+		return tx.reply
+	}
 	sent := code < 0
 	code = max(code, -code)
 	if code != 500 { // a 500 asks to come again
 		p.remember(m, code)
 	}
-	switch {
-	case sent:
+	if sent {
 		return wire.Reply{}
-	case code == 200 && method == "INVITE":
-		return p.reinvite.reply
 	}
 	return again(m, code, from)
 }
@@ -291,81 +286,55 @@ func (l *Leg) respondFirst(m *wire.Message, from transport.Path, code int) int {
 	return -code
 }
 
-// reinvited takes an offer of the phone: it may be put on hold, resume or
-// change its codecs, there is no media to change.
-func (l *Leg) reinvited(s *shard, m *wire.Message, from transport.Path) int {
+// describeAlone responds to an INVITE or UPDATE of a phone that nobody is joined with.
+// It may be put on hold, resume or change its codecs: there is no media to change. Its
+// session goes on (RFC 4028 §9), and the call follows where it is.
+func (l *Leg) describeAlone(s *shard, m *wire.Message, from transport.Path) int {
 	p := &l.peer
-	if p.reinvite != nil { // the one before is not acknowledged yet (RFC 3261 §14.2)
-		return 500
-	}
 	if !p.up {
 		return 481
 	}
-	if p.inviting > 0 { // ours is pending (RFC 3261 §14.2)
-		return 491
+	if interval, _ := sessionExpires(m); interval > 0 && interval < minSession {
+		return 422
 	}
-	p.version++
+	offer := bodyOf(m)
+	if offer == nil && len(m.Body()) > 0 {
+		return 415
+	}
+	if code := p.glare(m); code != 0 {
+		return code
+	}
+	if !l.room() {
+		return 500
+	}
 	r := replyOf(200, from)
-	r.ContentType = sdp.Type
-	r.Body = sdp.HeldAnswer(m.Body(), l.id, p.version, transport.HostOf(from.Link))
-	p.media = max(p.media, bytes.Count(r.Body, []byte("\nm=")))
-	r = contactAsAsked(m, r)
-	via, _ := m.TopVia()
-	to := from
-	if !from.Link.Reliable() {
-		to.To = wire.SentByAddr(via, from.To)
+	r.Header += supported
+	if offers(m) {
+		p.version++
+		r.ContentType = sdp.Type
+		r.Body = sdp.HeldAnswer(offer, l.id, p.version, transport.HostOf(from.Link))
+		p.media = max(p.media, bytes.Count(r.Body, []byte("\nm=")))
 	}
-	p.reinvite = &reinviteAnswer{leg: l, path: to, seq: m.Seq(), reply: r,
-		msg: wire.AppendReply(make([]byte, 0, 1024), m, from.To, r)}
-	p.reinvite.timer.set(s, p.reinvite.begin(s.now(), true), p.reinvite)
+	if m.Method() == "UPDATE" {
+		p.updates = true
+	}
+	r.Header += l.answerSession(s, m, r.Body)
+	tx := &serverTx{leg: l, req: m, method: m.Method(), seq: m.Seq(), path: from, alone: true, done: true, reply: r}
+	tx.timer.set(s, tx.begin(s.now(), tx.method == "INVITE"), tx) // over streams too, see replied
+	p.open = append(p.open, tx)
+	l.inbox.put(event{in: tx}, true)
 	return 200
 }
 
-// acknowledged ends the repeats of our 200. The shard's lock and mu are held.
+// acknowledged ends the repeats of our 200s: there is no dialog any more. The shard's
+// lock and mu are held.
 func (p *peer) acknowledged() {
-	if p.reinvite != nil {
-		p.reinvite.timer.stop()
-		p.reinvite = nil
+	for _, tx := range p.open {
+		if tx.alone {
+			tx.timer.stop()
+		}
 	}
-}
-
-// reinviteAnswer repeats our 200 to a re-INVITE until its ACK comes, over TCP too,
-// for a proxy may go on by UDP (RFC 3261 §13.3.1.4).
-type reinviteAnswer struct {
-	timer timer
-	leg   *Leg
-	path  transport.Path
-	seq   uint32
-	reply wire.Reply
-	msg   []byte // reply as it is sent
-	repetition
-}
-
-func (r *reinviteAnswer) send() { r.path.RespondAside(r.msg) }
-
-// expire implements expirer.
-func (r *reinviteAnswer) expire(s *shard) func() {
-	now := s.now()
-	if r.over(now) {
-		// No ACK. The dialog is as it was before; the call watches it.
-		s.stats.unacked++
-		return r.abort(s)
-	}
-	repeat, wait := r.next(now, t2)
-	r.timer.set(s, wait, r)
-	if !repeat {
-		return nil
-	}
-	s.stats.repeated++
-	return r.send
-}
-
-// abort implements expirer.
-func (r *reinviteAnswer) abort(*shard) func() {
-	r.leg.peer.mu.Lock()
-	defer r.leg.peer.mu.Unlock()
-	r.leg.peer.reinvite = nil
-	return nil
+	p.open = slices.DeleteFunc(p.open, func(tx *serverTx) bool { return tx.alone })
 }
 
 // A husk stands in for a leg that has ended while the subscription of its REFER

@@ -19,22 +19,22 @@ type attempt struct {
 	outgoing
 	leg       *Leg
 	auth      auth
-	hops      []resolve.Hop              // still to be tried
-	hop       resolve.Hop                // of the transaction at work; unset on the dialog's own path
-	routed    bool                       // hops has been filled
-	failed    error                      // why the hops before could not be used
-	redirects *redirection               // nil until the first 3xx
-	insisted  bool                       // an extension that the phone insists on has been added
-	moved     bool                       // sent again over another connection
-	lost      bool                       // the dialog's connection is gone
-	held      bool                       // its first transaction was to wait
-	large     transport.Path             // of the transaction at work, where its size put it on a stream; else unset
-	small     netip.AddrPort             // where that was in vain: what goes there goes by UDP
-	seq       uint32                     // its CSeq number
-	tx        *clientTx                  // the transaction at work
-	early     earlyDialogs               // of an INVITE: what its 1xx have made
-	in        *earlyDialog               // of an errand: where it belongs; nil: to the leg's dialog
-	done      func(*wire.Message, error) // of an errand: told its end
+	hops      []resolve.Hop                        // still to be tried
+	hop       resolve.Hop                          // of the transaction at work; unset on the dialog's own path
+	routed    bool                                 // hops has been filled
+	failed    error                                // why the hops before could not be used
+	redirects *redirection                         // nil until the first 3xx
+	insisted  bool                                 // an extension that the phone insists on has been added
+	moved     bool                                 // sent again over another connection
+	lost      bool                                 // the dialog's connection is gone
+	held      bool                                 // its first transaction was to wait
+	large     transport.Path                       // of the transaction at work, where its size put it on a stream; else unset
+	small     netip.AddrPort                       // where that was in vain: what goes there goes by UDP
+	seq       uint32                               // its CSeq number
+	tx        *clientTx                            // the transaction at work
+	early     earlyDialogs                         // of an INVITE: what its 1xx have made
+	in        *earlyDialog                         // of an errand: where it belongs; nil: to the leg's dialog
+	done      func(*attempt, *wire.Message, error) // of an errand: told its end
 }
 
 // Functions on the way to a wait build in place and leave what is rare to

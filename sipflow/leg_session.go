@@ -14,41 +14,65 @@ import (
 // minSession is the shortest session interval that we agree to (RFC 4028 §4).
 const minSession = 90 * time.Second
 
-// sessionTimer watches that a leg's phone is still there (RFC 4028).
+// sessionTimer watches that a leg's phone is still there (RFC 4028). It belongs to the
+// leg's peer: the reader takes what the phone says of the session, in every state. The
+// call hears when something is due, and does it whatever it waits for (see leg_refresh.go).
 type sessionTimer struct {
-	interval time.Duration // 0: the phone wants no timer
+	leg   *Leg
+	timer timer // guarded by the shard's lock, what follows by peer.mu
+
+	interval time.Duration // 0: the phone wants no timer any more
 	ours     bool          // we are the refresher
-	due      time.Time     // when we refresh, or hang up
-	update   bool          // the phone takes UPDATE
+	due      time.Duration // when we refresh, or hang up, since the shard's start; 0: never
+	end      time.Duration // when the session is over without a refresh
+	told     []byte        // our part of what was agreed on last, while the leg is alone
 }
 
 // startTimer takes the session interval from a 2xx to an INVITE or UPDATE of
-// ours, or restarts the one that there is.
-func (l *Leg) startTimer(res *wire.Message) {
-	if l.call.Method != MethodInvite && l.media == nil {
-		return // a referred phone is not kept
-	}
-	t := &l.joinedMedia().timer
-	interval, refresher := sessionExpires(res)
-	t.interval, t.ours = 0, refresher != "uas" // none in the response: the session has no end (§7.2)
-	if interval > 0 {
-		t.interval = max(interval, minSession)
-	}
+// ours, or restarts the one that there is. None in it: the session has no end
+// (RFC 4028 §7.2). told is the description that our request had.
+func (l *Leg) startTimer(res *wire.Message, told []byte) {
+	p, s := &l.peer, l.shard()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	if res.Get(wire.Allow) != nil {
-		t.update = false
-		for v := range res.All(wire.Allow) {
-			t.update = t.update || bytes.Contains(v, []byte("UPDATE"))
-		}
+		p.updates = wire.Lists(res, wire.Allow, "update")
 	}
-	t.restart()
+	interval, refresher := sessionExpires(res)
+	if p.session == nil && interval == 0 {
+		return
+	}
+	if interval > 0 {
+		interval = max(interval, minSession)
+	}
+	l.keepSession(s, interval, refresher != "uas", told)
+}
+
+// keepSession sets the timer of the session, which somebody has asked for or goes on
+// with. The shard's lock and peer.mu are held.
+func (l *Leg) keepSession(s *shard, interval time.Duration, ours bool, told []byte) {
+	p := &l.peer
+	if p.session == nil {
+		p.session = &sessionTimer{leg: l}
+	}
+	t := p.session
+	t.interval, t.ours = interval, ours
+	if len(told) > 0 {
+		t.told = told
+	}
+	t.restart(s)
 }
 
 // sessionHeader is what our INVITE or UPDATE in the dialog says of the timer:
 // it goes on as it is (RFC 4028 §7.4).
 func (l *Leg) sessionHeader() string {
-	const supported = "Supported: timer\r\n"
-	t := &l.joinedMedia().timer
-	if t.interval == 0 {
+	p := &l.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.session
+	if t == nil || t.interval == 0 {
 		return supported
 	}
 	refresher := "uas"
@@ -58,35 +82,149 @@ func (l *Leg) sessionHeader() string {
 	return supported + "Session-Expires: " + strconv.Itoa(int(t.interval/time.Second)) + ";refresher=" + refresher + "\r\n"
 }
 
-func (t *sessionTimer) restart() {
-	if t.interval == 0 {
-		t.due = time.Time{}
+// sessionAnswer is what our 2xx to a phone's INVITE or UPDATE says of the
+// session timer: what the phone asked for, itself as the refresher unless it
+// named us or cannot (RFC 4028 §9). told is the description in the 2xx.
+func (l *Leg) sessionAnswer(req *wire.Message, told []byte) string {
+	p, s := &l.peer, l.shard()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return l.answerSession(s, req, told)
+}
+
+// answerSession is sessionAnswer with the shard's lock and peer.mu held.
+func (l *Leg) answerSession(s *shard, req *wire.Message, told []byte) string {
+	p := &l.peer
+	if req.Method() == "UPDATE" {
+		p.updates = true
+	} else if req.Get(wire.Allow) != nil {
+		p.updates = wire.Lists(req, wire.Allow, "update")
+	}
+	interval, refresher := sessionExpires(req)
+	if interval == 0 {
+		if t := p.session; t != nil {
+			if !t.ours { // it does not keep the session any more
+				t.interval = 0
+			}
+			l.keepSession(s, t.interval, t.ours, told)
+		}
+		return ""
+	}
+	ours := refresher == "uas" || !supports(req, "timer")
+	l.keepSession(s, interval, ours, told)
+	return sessionTerms(req)
+}
+
+// restart begins the session anew. The shard's lock and peer.mu are held.
+func (t *sessionTimer) restart(s *shard) {
+	t.timer.stop()
+	if t.due = 0; t.interval == 0 {
 		return
 	}
 	wait := t.interval / 2 // RFC 4028 §10: the refresher at half of it
 	if !t.ours {           // the other hangs up a little before its end
 		wait = t.interval - min(32*time.Second, t.interval/3)
 	}
-	t.due = time.Now().Add(wait)
+	t.end = s.now() + t.interval
+	t.wait(s, s.now()+wait)
 }
 
-// refreshDue reports whether a phone is to be asked now whether it is still there
-// (RFC 4028 §10). errExpired means that the phone should have asked us.
-func (l *Leg) refreshDue(now time.Time) (bool, error) {
-	t := &l.joinedMedia().timer
-	if t.due.IsZero() || now.Before(t.due) {
-		return false, nil
+// wait has the call told at that time. The shard's lock and peer.mu are held.
+func (t *sessionTimer) wait(s *shard, until time.Duration) {
+	t.due = until
+	t.timer.set(s, until-s.now(), t)
+}
+
+// expire implements expirer.
+func (t *sessionTimer) expire(s *shard) func() {
+	p := &t.leg.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch now := s.now(); {
+	case t.due == 0 || !p.up:
+	case now < t.due:
+		t.timer.set(s, t.due-now, t)
+	default:
+		t.leg.inbox.put(event{due: true}, true)
 	}
-	if !t.ours {
-		return false, errExpired
+	return nil
+}
+
+// abort implements expirer. The session goes on without a timer.
+func (t *sessionTimer) abort(*shard) func() {
+	t.leg.peer.mu.Lock()
+	defer t.leg.peer.mu.Unlock()
+	t.due = 0
+	return nil
+}
+
+// endSession stops the timer: the leg is over. The shard's lock and mu are held.
+func (p *peer) endSession() {
+	if p.session != nil {
+		p.session.timer.stop()
+		p.session.due = 0
 	}
-	t.due = now.Add(t.interval / 4) // should this one come to nothing
-	return true, nil
+}
+
+// refreshDue reports whether a phone is to be asked now whether it is still there (RFC
+// 4028 §10), and asked by UPDATE. errExpired means that the phone should have asked
+// us, or has taken none of ours; it is told once.
+func (l *Leg) refreshDue() (due, byUpdate bool, err error) {
+	p, s := &l.peer, l.shard()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	t := p.session
+	if t == nil || t.due == 0 || !p.up || s.now() < t.due { // or it has just been refreshed
+		return false, false, nil
+	}
+	if !t.ours || s.now() >= t.end {
+		t.due = 0
+		return false, false, errExpired
+	}
+	t.wait(s, s.now()+t.interval/4) // should this one come to nothing
+	return true, p.updates, nil
+}
+
+// refreshDueIn has the call look again after that time.
+func (l *Leg) refreshDueIn(wait time.Duration) {
+	p, s := &l.peer, l.shard()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if t := p.session; t != nil && t.due != 0 {
+		t.wait(s, s.now()+wait)
+	}
+}
+
+// toldLast is our description as the phone knows it, where that is kept.
+func (l *Leg) toldLast() []byte {
+	p := &l.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.session == nil {
+		return nil
+	}
+	return p.session.told
+}
+
+// tell keeps a description that the phone got in an ACK.
+func (l *Leg) tell(body []byte) {
+	p := &l.peer
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.session != nil && len(body) > 0 {
+		p.session.told = body
+	}
 }
 
 // notRefreshed takes a refresh of ours that was no success. An error ends the
 // session (RFC 4028 §10); otherwise it goes on until it is due again.
-func (t *sessionTimer) notRefreshed(err error, byUpdate bool) error {
+func (l *Leg) notRefreshed(err error, byUpdate bool) error {
 	var refused *StatusError
 	switch {
 	case errors.Is(err, errTimeout):
@@ -94,13 +232,20 @@ func (t *sessionTimer) notRefreshed(err error, byUpdate bool) error {
 	case !errors.As(err, &refused) || refused.Code == 481 || refused.Code == 408:
 		return err
 	case byUpdate: // it takes none after all
-		t.update, t.due = false, time.Now()
+		p, s := &l.peer, l.shard()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		took := p.updates
+		p.updates = false
+		if t := p.session; took && t != nil && t.due != 0 {
+			t.due = s.now()
+			l.inbox.put(event{due: true}, true)
+		}
 	}
 	return nil
 }
-
-// tooBrief refuses a session interval (RFC 4028 §9).
-var tooBrief = wire.Reply{Code: 422, Header: "Min-SE: 90\r\n"}
 
 // sessionExpires reads Session-Expires. refresher is "uac", "uas" or "".
 func sessionExpires(m *wire.Message) (interval time.Duration, refresher string) {
@@ -117,8 +262,8 @@ func sessionExpires(m *wire.Message) (interval time.Duration, refresher string) 
 	return time.Duration(min(n, 1<<22)) * time.Second, string(bytes.ToLower(r))
 }
 
-// sessionTerms is what a 2xx says of the session timer that a request asks for, where
-// nothing is timed yet: it may have that, by the phone if it can (RFC 4028 §9).
+// sessionTerms is what a 2xx says of the session timer that a request asks for: it may
+// have that, by the phone if it can (RFC 4028 §9).
 func sessionTerms(req *wire.Message) string {
 	interval, refresher := sessionExpires(req)
 	switch {

@@ -24,6 +24,7 @@ type event struct {
 	ack      *wire.Message // the phone acknowledged our 2xx
 	late     bool          // it takes its time to respond
 	prack    bool          // msg is a PRACK, which has had its response
+	due      bool          // the session is to be refreshed, or has ended
 }
 
 // An inbox keeps the events of one leg in wire order. Its reader is the call's
@@ -79,17 +80,17 @@ func (b *inbox) wait(ctx context.Context) error {
 	}
 }
 
-// pick takes the oldest event of a transaction that is wanted, out of its turn.
-func (b *inbox) pick(wanted func(*clientTx) bool) (event, bool) {
+// pick takes the oldest event that is wanted, out of its turn.
+func (b *inbox) pick(wanted func(*event) bool) (event, bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	i := slices.IndexFunc(b.queue, func(e event) bool { return e.tx != nil && wanted(e.tx) })
-	if i < 0 {
-		return event{}, false
+	for i := range b.queue {
+		if e := b.queue[i]; wanted(&e) {
+			b.queue = slices.Delete(b.queue, i, i+1)
+			return e, true
+		}
 	}
-	e := b.queue[i]
-	b.queue = slices.Delete(b.queue, i, i+1)
-	return e, true
+	return event{}, false
 }
 
 func (b *inbox) take() (event, bool) {

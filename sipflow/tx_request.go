@@ -16,7 +16,10 @@ import (
 const branchCookie = "z9hG4bK"
 
 // allow are the methods that we serve within a dialog.
-const allow = "INVITE, ACK, OPTIONS, CANCEL, BYE, INFO, NOTIFY"
+const allow = "INVITE, ACK, OPTIONS, CANCEL, BYE, INFO, NOTIFY, UPDATE"
+
+// supported are the extensions that a phone may count on in a dialog of ours.
+const supported = "Supported: timer\r\n"
 
 // dialog is what a request within a dialog is made of (RFC 3261 §12). It holds
 // strings, not messages: a call lives on them for its whole length.
@@ -118,6 +121,14 @@ type outgoing struct {
 	forwards    uint16        // what is said of Max-Forwards is one less; 0: 70
 	placeholder bool          // sdp.PlaceholderAudio follows the body: no call that rings needs its own
 	lead        time.Duration // that it waits before it is sent; 0: none
+}
+
+// description is the whole body.
+func (r *outgoing) description() []byte {
+	if r.placeholder {
+		return append(slices.Clip(r.body), sdp.PlaceholderAudio...)
+	}
+	return r.body
 }
 
 // request renders a request of the dialog. auth is a line of credentials.

@@ -19,6 +19,8 @@ func replyOf(code int, from transport.Path) wire.Reply {
 		r.Header = string(appendContact(make([]byte, 0, 80), from.Link)) + "Allow: " + allow + "\r\n"
 	case 405, 501:
 		r.Header = "Allow: " + allow + "\r\n"
+	case 415:
+		r.Header = "Accept: " + sdp.Type + "\r\n"
 	case 489:
 		r.Header = "Allow-Events: refer\r\n"
 	case 500:
@@ -27,12 +29,22 @@ func replyOf(code int, from transport.Path) wire.Reply {
 	return r
 }
 
+// tooBrief refuses a session interval (RFC 4028 §9).
+var tooBrief = wire.Reply{Code: 422, Header: "Min-SE: 90\r\n"}
+
 // again is the response that a request gets, and each repeat of it.
 func again(m *wire.Message, code int, from transport.Path) wire.Reply {
-	if code == 420 {
-		return badExtension(m)
+	switch code {
+	case 420:
+		return lacking(unknownOptions(m))
+	case 422:
+		return tooBrief
 	}
-	return replyOf(code, from)
+	r := replyOf(code, from)
+	if code == 200 && m.Method() == "OPTIONS" { // RFC 3261 §11.2
+		r.Header += "Accept: " + sdp.Type + "\r\n" + supported
+	}
+	return r
 }
 
 var transactionSeed = maphash.MakeSeed()
@@ -142,7 +154,7 @@ func lacking(tags []string) wire.Reply {
 	return wire.Reply{Code: 420, Header: "Unsupported: " + strings.Join(tags, ", ") + "\r\n"}
 }
 
-// unknownOptions are the option tags that a caller requires and that are not
+// unknownOptions are the option tags that a request requires and that are not
 // known here (RFC 3261 §8.2.2.3).
 func unknownOptions(m *wire.Message) (tags []string) {
 	for v := range m.All(wire.Require) {

@@ -25,6 +25,9 @@ type serverTx struct {
 	path   transport.Path // where it came from
 	// initial is the INVITE of an inbound call: its responses make the dialog.
 	initial bool
+	// alone: the reader has responded to it; the call's goroutine follows what it says
+	// of the dialog, and nobody there waits for its ACK.
+	alone bool
 
 	// Guarded by the leg's peer.mu; the timer by the shard's lock.
 	timer timer
@@ -34,61 +37,30 @@ type serverTx struct {
 	cancelled bool // the call's goroutine has been told
 }
 
-// requests are those of one dialog that its phone has sent, and our INVITEs that
-// cross them. Its mu guards what else a leg knows of the phone (see peer); it is
-// taken within the shard's lock.
+// requests are those of one dialog that its phone has sent, and those of ours with
+// an offer that cross them. Its mu guards what else a leg knows of the phone (see
+// peer); it is taken within the shard's lock.
 type requests struct {
 	mu       sync.Mutex
 	seq      uint32      // highest CSeq of the phone
-	inviting int32       // our INVITEs that are pending in the dialog
+	offering int32       // our INVITEs, and UPDATEs with an offer, that are pending in the dialog
 	past     [4]answered // requests that had their response at once
 	next     uint8       // where the next of those goes
-	open     []*serverTx // those that are relayed, by age
+	open     []*serverTx // those that are relayed or carry an offer, by age
 }
 
 // open takes a request to be relayed. It runs in the reader, with the shard's
 // lock and p.mu held. The reply is what is to be said at once.
 func (l *Leg) open(s *shard, m *wire.Message, from transport.Path) wire.Reply {
+	if !l.room() {
+		return replyOf(500, from)
+	}
 	p := &l.peer
-	waiting, oldest := 0, (*serverTx)(nil)
-	for _, o := range p.open {
-		if !o.done {
-			waiting++
-		} else if oldest == nil && o.method != "INVITE" {
-			oldest = o
-		}
-	}
-	stats := &l.call.sw.stats
-	if l.inbox.full() {
-		stats.inboxFull.Add(1)
-		return replyOf(500, from)
-	}
-	if waiting >= maxOpen {
-		stats.limited[LimitRequests].Add(1)
-		return replyOf(500, from)
-	}
-	if len(p.open) >= 2*maxOpen { // somebody dials fast: of those with a response the latest are kept
-		if oldest == nil { // refused INVITEs, which wait for their ACK
-			stats.limited[LimitRequests].Add(1)
-			return replyOf(500, from)
-		}
-		oldest.timer.stop()
-		p.forget(oldest)
-		p.remember(oldest.req, oldest.reply.Code)
+	if code := p.glare(m); code != 0 {
+		return replyOf(code, from)
 	}
 	tx := &serverTx{leg: l, req: m, method: m.Method(), seq: m.Seq(), path: from}
 	if tx.method == "INVITE" {
-		if p.inviting > 0 {
-			return wire.Reply{Code: 491} // RFC 3261 §14.2: ours is pending
-		}
-		for _, o := range p.open {
-			if o.initial && o.done && o.reply.Code < 300 {
-				return wire.Reply{Code: 491} // not acknowledged (RFC 5407 §3.1.4)
-			}
-			if o.method == "INVITE" && (!o.done || o.reply.Code < 300) {
-				return replyOf(500, from) // §14.2: one after the other
-			}
-		}
 		tx.reply = wire.Reply{Code: 100}
 	}
 	p.open = append(p.open, tx)
@@ -100,6 +72,37 @@ func (l *Leg) open(s *shard, m *wire.Message, from transport.Path) wire.Reply {
 	}
 	l.inbox.put(event{in: tx}, true)
 	return now
+}
+
+// room makes room for one more transaction. It is false when the phone sends more
+// than is kept of it. p.mu is held.
+func (l *Leg) room() bool {
+	p, stats := &l.peer, &l.call.sw.stats
+	waiting, oldest := 0, (*serverTx)(nil)
+	for _, o := range p.open {
+		if !o.done {
+			waiting++
+		} else if oldest == nil && o.method != "INVITE" {
+			oldest = o
+		}
+	}
+	if l.inbox.full() {
+		stats.inboxFull.Add(1)
+		return false
+	}
+	if len(p.open) < 2*maxOpen && waiting < maxOpen {
+		return true
+	}
+	// Somebody dials fast: of those with a response the latest are kept. Refused
+	// INVITEs wait for their ACK.
+	if waiting >= maxOpen || oldest == nil {
+		stats.limited[LimitRequests].Add(1)
+		return false
+	}
+	oldest.timer.stop()
+	p.forget(oldest)
+	p.remember(oldest.req, oldest.reply.Code)
+	return true
 }
 
 // opened finds the transaction of a request that is a repeat, an ACK or a
@@ -139,7 +142,7 @@ func (tx *serverTx) again(s *shard, m *wire.Message) (r wire.Reply, concerned bo
 			p.forget(tx)
 			p.remember(tx.req, tx.reply.Code)
 			if tx.reply.Code < 300 {
-				tx.leg.inbox.put(event{in: tx, ack: m}, true)
+				tx.leg.inbox.put(event{in: tx, ack: m}, true) // somebody may wait for it to offer something himself
 			}
 		}
 		return wire.Reply{}, true
@@ -159,17 +162,76 @@ func (p *requests) waiting() (all []*serverTx) {
 	return all
 }
 
-// idle reports whether no INVITE is pending in the dialog, neither ours nor
-// the phone's.
+// offers reports whether a request is part of an exchange of offer and answer: an
+// INVITE always is, for without an offer it asks for one (RFC 3264 §4).
+func offers(m *wire.Message) bool {
+	switch m.Method() {
+	case "INVITE":
+		return true
+	case "UPDATE":
+		return bodyOf(m) != nil
+	}
+	return false
+}
+
+// theirs are the exchanges that the phone has begun: one that has no final response
+// yet, and an INVITE whose 2xx is not acknowledged. p.mu is held.
+func (p *requests) theirs() (open, unacked *serverTx) {
+	for _, tx := range p.open {
+		switch {
+		case !offers(tx.req):
+		case !tx.done:
+			open = tx
+		case tx.method == "INVITE" && tx.reply.Code < 300:
+			unacked = tx
+		}
+	}
+	return open, unacked
+}
+
+// weOffered reports whether our offer is in the 2xx, so that its answer comes in the
+// ACK.
+func (tx *serverTx) weOffered() bool { return bodyOf(tx.req) == nil }
+
+// glare is the code that refuses a request of the phone's for what is under way in the
+// dialog; 0 when nothing speaks against it. 491 says that something of ours is, 500
+// that something of its own is (RFC 3261 §14.2, RFC 3311 §5.2, RFC 6337 §4). What has
+// no offer, and is no INVITE, is never refused for that. p.mu is held.
+func (p *requests) glare(m *wire.Message) int {
+	if !offers(m) {
+		return 0
+	}
+	switch open, unacked := p.theirs(); {
+	case p.offering > 0:
+		return 491
+	case open != nil:
+		return 500
+	case unacked == nil:
+	case unacked.initial && m.Method() == "INVITE": // RFC 5407 §3.1.4
+		return 491
+	case m.Method() == "INVITE":
+		return 500
+	case unacked.weOffered():
+		return 491
+	}
+	return 0
+}
+
+// mayOffer reports whether no offer is without its answer in the dialog, ours or the
+// phone's (RFC 3264 §4), so that we may make one.
+func (p *requests) mayOffer() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	open, unacked := p.theirs()
+	return p.offering == 0 && open == nil && (unacked == nil || !unacked.weOffered())
+}
+
+// idle reports whether we may offer something, and no INVITE waits for its ACK.
 func (p *requests) idle() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	for _, tx := range p.open {
-		if tx.method == "INVITE" && (!tx.done || tx.reply.Code < 300) {
-			return false
-		}
-	}
-	return p.inviting == 0
+	open, unacked := p.theirs()
+	return p.offering == 0 && open == nil && unacked == nil
 }
 
 // forget drops a transaction. p.mu is held.
@@ -287,17 +349,10 @@ func (p *requests) latest() answered {
 	return answered{}
 }
 
-// invites counts our INVITEs that are pending in the dialog: a crossing one of
-// the phone's gets 491 (RFC 3261 §14.2).
-func (p *requests) invites(n int) {
+// offer counts our requests with an offer, or that ask for one, that are pending in
+// the dialog: see glare.
+func (p *requests) offer(n int) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.inviting += int32(n)
-}
-
-// invitePending reports whether an INVITE of ours is pending in the dialog.
-func (p *requests) invitePending() bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.inviting > 0
+	p.offering += int32(n)
 }

@@ -131,18 +131,14 @@ func (l *Leg) told() []byte {
 // is over, or the phone has acknowledged what it was offered in a 2xx.
 func (l *Leg) mayOffer(ctx context.Context) error {
 	for !l.peer.mayOffer() {
-		e, ok := l.take()
-		if !ok {
-			if err := l.attend(ctx); err != nil {
-				return err
-			}
-			continue
-		}
-		err := error(nil)
-		if e.ofLeg() {
+		var err error
+		switch e, ok := l.take(); {
+		case ok && e.ofLeg():
 			err = l.tend(ctx, e)
-		} else {
+		case ok:
 			err = l.meanwhile(e)
+		case !l.peer.mayOffer(): // else the end of a refresh was all that there was
+			err = l.attend(ctx)
 		}
 		if err != nil {
 			return err

@@ -184,7 +184,7 @@ func (p *Phone) answer(d *dialog) {
 	}
 	for _, f := range forks {
 		res := p.callResponse(f, orDefault(s.Status, 200), f.localTag, !s.NoSDP)
-		res.AppendHeader(sip.NewHeader("Allow", allow))
+		res.AppendHeader(sip.NewHeader("Allow", firstOf(s.Allow, allow)))
 		if s.NoToTag {
 			res.To().Params.Remove("tag")
 		}

@@ -62,6 +62,9 @@ func (p *Phone) invite(how Calling, uri sip.Uri, on func(*sip.Response), with ..
 	for _, h := range with {
 		req.AppendHeader(h)
 	}
+	for _, h := range o.how.Header {
+		req.AppendHeader(h)
+	}
 	if o.how.Reliable {
 		req.AppendHeader(sip.NewHeader("Supported", "100rel"))
 	}
@@ -337,6 +340,12 @@ func (p *Phone) act(d *dialog, a Action, on func(*sip.Response)) {
 		return
 	}
 	cseq, tries, first := req.CSeq().SeqNo, 0, true
+	answer := func() string { // to the offer in the 2xx
+		if a.NoBody {
+			return p.usualSDP(d)
+		}
+		return ""
+	}
 	p.notef("-> INVITE")
 	var response func(*sip.Response)
 	response = func(res *sip.Response) {
@@ -347,7 +356,7 @@ func (p *Phone) act(d *dialog, a Action, on func(*sip.Response)) {
 			if c := res.Contact(); c != nil {
 				d.target = c.Address
 			}
-			p.ack(d, cseq)
+			p.ackWith(d, cseq, answer())
 			p.examine(d, res.Body())
 		case res != nil && mayRetry(res, tries):
 			tries++

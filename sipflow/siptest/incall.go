@@ -48,7 +48,7 @@ func (p *Phone) receiveReinvite(d *dialog, tx *serverTx) {
 				body = p.usualSDP(d)
 			}
 		}
-		res := p.response(tx, orDefault(r.Status, 200), d.localTag, body, sip.NewHeader("Contact", p.contact()))
+		res := p.response(tx, orDefault(r.Status, 200), d.localTag, body, append([]sip.Header{sip.NewHeader("Contact", p.contact())}, r.Header...)...)
 		if invite {
 			p.accept(d, tx, res)
 			return

@@ -45,6 +45,7 @@ type Script struct {
 	NoToTag     bool     // 2xx without To-tag
 	SDP         string   // body of 1xx and 2xx; "" for the usual one
 	NoSDP       bool     // 2xx without body
+	Allow       string   // what its 2xx says that it takes; "" for all
 	Header      []sip.Header
 
 	EarlyForks int // further 180s, each with a To-tag of its own
@@ -97,6 +98,7 @@ type Reinvite struct {
 	NoSDP  bool
 	SDP    string // "" for the usual body
 	Silent bool   // never responds
+	Header []sip.Header
 }
 
 // Refer is how a phone responds to REFER (RFC 3515).

@@ -52,8 +52,8 @@ func challenging(s siptest.Script) siptest.Script {
 }
 
 // reporting is a phone whose REFER takes four minutes.
-var reporting = siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{notify(0, "100 Trying", ""), notify(time.Second, "180 Ringing", ""),
-	notify(4*time.Minute, "200 OK", overWith)}}}
+var reporting = siptest.Script{Refer: siptest.Refer{Notify: []siptest.Notify{
+	notify(0, "100 Trying", ""), notify(time.Second, "180 Ringing", ""), notify(4*time.Minute, "200 OK", overWith)}}}
 
 const reported = "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"
 
@@ -71,9 +71,13 @@ var aloneScenarios = []scenario{
 	{name: "refer-session-phone-vanished", cfg: onOutcome, err: errExpired.Error(),
 		script: siptest.Script{Header: session("90;refresher=uac"), Refer: reporting.Refer, Reinvite: siptest.Reinvite{Silent: true}},
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing"},
-	{name: "refer-asked-before-its-202", cfg: onOutcome, err: "408", script: siptest.Script{Refer: siptest.Refer{Silent: true}, Do: []siptest.Action{
-		{After: 5 * time.Second, Method: "INVITE", Header: keeping("timer")}, {After: 10 * time.Second, Method: "UPDATE", Header: keeping("100rel")},
-		{After: 15 * time.Second, Method: "OPTIONS"}, {After: 20 * time.Second, Method: "INFO"}, {After: 25 * time.Second, Method: "UPDATE", NoBody: true}}},
+	{name: "refer-asked-before-its-202", cfg: onOutcome, err: "408", script: siptest.Script{Refer: siptest.Refer{Silent: true},
+		Do: []siptest.Action{
+			{After: 5 * time.Second, Method: "INVITE", Header: keeping("timer")},
+			{After: 10 * time.Second, Method: "UPDATE", Header: keeping("100rel")},
+			{After: 15 * time.Second, Method: "OPTIONS"},
+			{After: 20 * time.Second, Method: "INFO"},
+			{After: 25 * time.Second, Method: "UPDATE", NoBody: true}}},
 		status: "INVITE 180 Ringing, INVITE 200 OK, REFER 408 Request Timeout"},
 }
 
@@ -112,8 +116,8 @@ var aloneCases = []bridgeCase{
 	}(), called: siptest.Script{Ring: 47 * time.Second}, spec: longRing, hangUp: 2 * time.Minute, err: ErrHungUpByUser.Error()},
 	{name: "alone-dial-session-refreshed-by-update", spec: dialOnHold, flow: Dial, calling: refreshedByUs(siptest.Script{}), called: ringing,
 		hangUp: 4 * time.Minute, err: ErrHungUpByUser.Error()},
-	{name: "alone-dial-session-refreshed-by-invite", spec: dialOnHold, flow: Dial, calling: refreshedByInvite(siptest.Script{}), called: ringing,
-		hangUp: 4 * time.Minute, err: ErrHungUpByUser.Error()},
+	{name: "alone-dial-session-refreshed-by-invite", spec: dialOnHold, flow: Dial, calling: refreshedByInvite(siptest.Script{}),
+		called: ringing, hangUp: 4 * time.Minute, err: ErrHungUpByUser.Error()},
 	{name: "alone-dial-session-refreshed-by-the-phone", spec: dialOnHold, flow: Dial, calling: refreshing(siptest.Script{}), called: ringing,
 		hangUp: 4 * time.Minute, err: ErrHungUpByUser.Error()},
 	{name: "alone-dial-session-not-refreshed", spec: dialOnHold, flow: Dial, calling: siptest.Script{Header: session("90;refresher=uas")},

@@ -132,7 +132,8 @@ func TestARequestIsAnsweredAlikeWhateverTheCallWaitsFor(t *testing.T) {
 			if d := read(t, m.Body()); len(d.MediaDescriptions) != 2 || d.MediaDescriptions[1].MediaName.Port.Value != 0 {
 				t.Errorf("%s is answered\n%s", method, m.Body())
 			}
-			if got := string(m.Get(wire.SessionExpires)); got != "90;refresher=uac" || !wire.Requires(m, "timer") || !wire.Lists(m, wire.Allow, "update") {
+			if got := string(m.Get(wire.SessionExpires)); got != "90;refresher=uac" || !wire.Requires(m, "timer") ||
+				!wire.Lists(m, wire.Allow, "update") {
 				t.Errorf("%s is answered\n%s", method, m.Raw())
 			}
 			if m := ask(method, "Session-Expires: 89\r\n", "", 422); string(m.Get(wire.MinSE)) != "90" {
@@ -142,15 +143,17 @@ func TestARequestIsAnsweredAlikeWhateverTheCallWaitsFor(t *testing.T) {
 				t.Errorf("%s is answered\n%s", method, m.Raw())
 			}
 		}
-		if m := ask("UPDATE", require+"Session-Expires: 120\r\n", "", 200); string(m.Get(wire.SessionExpires)) != "120;refresher=uas" || len(m.Body()) > 0 {
+		m := ask("UPDATE", require+"Session-Expires: 120\r\n", "", 200)
+		if string(m.Get(wire.SessionExpires)) != "120;refresher=uas" || len(m.Body()) > 0 {
 			t.Errorf("UPDATE is answered\n%s", m.Raw())
 		}
 		if m := ask("INVITE", "", "", 200); len(read(t, m.Body()).MediaDescriptions) != 1 {
 			t.Errorf("an INVITE without an offer is answered\n%s", m.Raw())
 		}
 		ask("INFO", require, "", 200)
-		m := ask("OPTIONS", require, "", 200)
-		if !wire.Lists(m, wire.Allow, "update") || !strings.Contains(string(m.Raw()), "\r\nAccept: application/sdp\r\n") || !supports(m, "timer") {
+		m = ask("OPTIONS", require, "", 200)
+		if !wire.Lists(m, wire.Allow, "update") || !supports(m, "timer") ||
+			!strings.Contains(string(m.Raw()), "\r\nAccept: application/sdp\r\n") {
 			t.Errorf("OPTIONS is answered\n%s", m.Raw())
 		}
 		for _, method := range []string{"INVITE", "UPDATE", "INFO", "OPTIONS"} {

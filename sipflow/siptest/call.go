@@ -171,7 +171,7 @@ func (o *outgoing) ack(d *dialog, res *sip.Response) {
 		o.how.LoseACKs--
 		return
 	}
-	o.p.ackWith(d, o.req.CSeq().SeqNo, body)
+	o.p.ack(d, o.req.CSeq().SeqNo, body)
 }
 
 // prack acknowledges a reliable provisional response (RFC 3262 §4).
@@ -282,9 +282,7 @@ func (p *Phone) ask(req *sip.Request, to netip.AddrPort, nextCSeq func() uint32,
 	return p.endpoint.send(req, to, final)
 }
 
-func (p *Phone) ack(d *dialog, cseq uint32) { p.ackWith(d, cseq, "") }
-
-func (p *Phone) ackWith(d *dialog, cseq uint32, body string) {
+func (p *Phone) ack(d *dialog, cseq uint32, body string) {
 	p.notef("-> ACK")
 	req := d.request(sip.ACK, cseq)
 	req.PrependHeader(
@@ -356,7 +354,7 @@ func (p *Phone) act(d *dialog, a Action, on func(*sip.Response)) {
 			if c := res.Contact(); c != nil {
 				d.target = c.Address
 			}
-			p.ackWith(d, cseq, answer())
+			p.ack(d, cseq, answer())
 			p.examine(d, res.Body())
 		case res != nil && mayRetry(res, tries):
 			tries++

@@ -142,7 +142,7 @@ type Action struct {
 	Method      sip.RequestMethod
 	Body        string // re-INVITE and UPDATE: the usual SDP if empty
 	ContentType string // application/sdp for the usual SDP
-	NoBody      bool   // an UPDATE without one
+	NoBody      bool   // an INVITE or UPDATE without one
 	Header      []sip.Header
 	LeaveOut    bool // it leaves a CSeq number out, that of a request which it overtakes
 	Overtaken   bool // that request: it has the number that was left out

@@ -152,7 +152,7 @@ func (b *bridge) ask(ctx context.Context, r *forward, out *outgoing) {
 		r.replied(errBusy)
 		return
 	}
-	if out.method == "INVITE" {
+	if r.method = out.method; r.method == "INVITE" {
 		r.until = time.Now().Add(inviteTime)
 		r.count(1)
 	}

@@ -19,6 +19,7 @@ const (
 type forward struct {
 	in          *serverTx // nil for a request of a client's
 	from, to    *Leg
+	method      string
 	attempt     *attempt
 	tx          *clientTx
 	until       time.Time    // INVITE: when it is given up
@@ -75,7 +76,7 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 		return
 	}
 	from.refreshTarget(in.req, in.path)
-	r := &forward{in: in, from: from, to: to}
+	r := &forward{in: in, from: from, to: to, method: in.method}
 	out := outgoing{method: in.method, forwards: forwards, header: relayedHeader(in.req), body: in.req.Body()}
 	if len(out.body) > 0 {
 		out.contentType = string(in.req.Get(wire.ContentType))
@@ -151,10 +152,10 @@ func (b *bridge) finish(r *forward) {
 
 // count enters a request among the pending ones of its leg that offer something, or
 // takes it out.
-func (r *forward) count(n int) {
+func (r *forward) count(n int16) {
 	if r.counted != (n > 0) {
 		r.counted = n > 0
-		r.to.peer.offer(n)
+		r.to.peer.offer(r.method, n)
 	}
 }
 

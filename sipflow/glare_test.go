@@ -121,6 +121,45 @@ func TestOffersThatCrossInABridge(t *testing.T) {
 				t.Error(err)
 			}
 		}},
+		{name: "a refresh of ours by UPDATE does not wait for ever for an INVITE",
+			headerA: "Allow: UPDATE\r\nSession-Expires: 90;refresher=uac\r\n",
+			do: func(t *testing.T, p *rawPair) {
+				start := time.Now()
+				time.Sleep(40 * time.Second)
+				p.b.send(p.b.offer("INVITE", 1))
+				m := p.a.expect("INVITE")
+				p.a.send(p.a.response(m, 180, "", ""))
+				for range 2 { // it rings on for longer than the session
+					update := p.a.expect("UPDATE")
+					if len(update.Body()) > 0 {
+						t.Errorf("refreshed with\n%s", update.Body())
+					}
+					p.a.ok(update, "Session-Expires: 90;refresher=uac\r\n", "")
+				}
+				if got := since(start); got != 135*time.Second {
+					t.Errorf("refreshed after %v", got)
+				}
+				p.a.ok(m, "Session-Expires: 90;refresher=uac\r\n", sdpOf(4001))
+				p.a.expect("ACK")
+				p.b.queue = nil
+				p.b.response1(180)
+				p.b.response1(200)
+				p.b.send(p.b.ack(1, ""))
+			}},
+		{name: "a session does not end while the phone's INVITE is open", headerA: "Session-Expires: 90;refresher=uas\r\n",
+			do: func(t *testing.T, p *rawPair) {
+				time.Sleep(50 * time.Second)
+				p.a.send(p.a.inDialog("INVITE", 1, sdpHeader+"Supported: timer\r\nSession-Expires: 90;refresher=uac\r\n", sdpOf(4001)))
+				m := p.b.expect("INVITE")
+				p.b.send(p.b.response(m, 180, "", ""))
+				p.a.response1(180)
+				p.a.quiet(100 * time.Second)
+				p.b.ok(m, "", sdpOf(5001))
+				p.b.expect("ACK")
+				p.a.response1(200)
+				p.a.send(p.a.ack(1, ""))
+				p.a.quiet(50 * time.Second)
+			}},
 		{name: "a refresh of ours waits for an UPDATE", headerA: "Allow: INVITE, UPDATE\r\nSession-Expires: 90;refresher=uac\r\n",
 			do: func(t *testing.T, p *rawPair) {
 				time.Sleep(40 * time.Second)

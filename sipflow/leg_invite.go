@@ -411,8 +411,8 @@ func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Success, error) {
 	if err := l.mayOffer(ctx); err != nil {
 		return nil, err
 	}
-	l.peer.offer(1)
-	defer l.peer.offer(-1)
+	l.peer.offer("INVITE", 1)
+	defer l.peer.offer("INVITE", -1)
 	l.first = "Allow: " + l.callee.allow() + "\r\n" + l.sessionHeader()
 	for try := 0; ; try++ {
 		answer, err := func() (*Success, error) {

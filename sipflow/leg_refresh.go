@@ -39,12 +39,9 @@ func (l *Leg) tend(ctx context.Context, e event) error {
 // refresh asks the phone whether it is still there: by UPDATE where it takes that, else
 // by an INVITE with the description that it knows (RFC 4028 §10).
 func (l *Leg) refresh(ctx context.Context) error {
-	due, byUpdate, err := l.refreshDue()
-	if !due {
+	due, byUpdate, err := l.refreshDue(slices.ContainsFunc(l.errands, (*attempt).refreshes))
+	if !due || l.giveUpRefresh() {
 		return err
-	}
-	if l.giveUpRefresh() || !l.peer.idle() { // the INVITE under way refreshes the session as well
-		return nil
 	}
 	r := &outgoing{method: "UPDATE", header: "Allow: " + l.callee.allow() + "\r\n" + l.sessionHeader()}
 	if !byUpdate {
@@ -57,19 +54,19 @@ func (l *Leg) refresh(ctx context.Context) error {
 	ctx, stop := context.WithTimeout(ctx, placeTime)
 	defer stop()
 	if r.method == "INVITE" {
-		l.peer.offer(1)
+		l.peer.offer("INVITE", 1)
 		l.refreshDueIn(inviteTime)
 	}
 	err = l.errand(ctx, r, nil, func(a *attempt, res *wire.Message, err error) {
 		if a.method == "INVITE" {
-			l.peer.offer(-1)
+			l.peer.offer("INVITE", -1)
 		}
 		if err := l.refreshed(a, res, err); err != nil {
 			l.inbox.put(event{err: err}, true)
 		}
 	})
 	if err != nil && r.method == "INVITE" {
-		l.peer.offer(-1)
+		l.peer.offer("INVITE", -1)
 	}
 	return nil // what cannot be sent is tried again, until the session has ended
 }
@@ -100,16 +97,19 @@ func (l *Leg) refreshed(a *attempt, res *wire.Message, err error) error {
 // decide about it, or the dialog ends. It reports whether a refresh was under way.
 func (l *Leg) giveUpRefresh() (was bool) {
 	l.errands = slices.DeleteFunc(l.errands, func(a *attempt) bool {
-		was = was || a.method == "INVITE" || a.method == "UPDATE"
+		was = was || a.refreshes()
 		if a.method != "INVITE" {
 			return false
 		}
 		l.leaveInvite(a.tx)
-		l.peer.offer(-1)
+		l.peer.offer("INVITE", -1)
 		return true
 	})
 	return was
 }
+
+// refreshes reports whether an errand is the refresh of a session.
+func (a *attempt) refreshes() bool { return a.method == "INVITE" || a.method == "UPDATE" }
 
 // joint is what the leg is joined with; nil while it is alone.
 func (l *Leg) joint() joint {

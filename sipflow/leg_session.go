@@ -169,9 +169,12 @@ func (p *peer) endSession() {
 }
 
 // refreshDue reports whether a phone is to be asked now whether it is still there (RFC
-// 4028 §10), and asked by UPDATE. errExpired means that the phone should have asked
-// us, or has taken none of ours; it is told once.
-func (l *Leg) refreshDue() (due, byUpdate bool, err error) {
+// 4028 §10), and asked by UPDATE. asking says that it is being asked already. errExpired
+// means that the phone should have asked us, or has taken none of ours; it is told once.
+//
+// An INVITE under way refreshes the session as well, if it comes to something. The session
+// does not end before that; if it takes long, an UPDATE goes out beside it.
+func (l *Leg) refreshDue(asking bool) (due, byUpdate bool, err error) {
 	p, s := &l.peer, l.shard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -181,12 +184,14 @@ func (l *Leg) refreshDue() (due, byUpdate bool, err error) {
 	if t == nil || t.due == 0 || !p.up || s.now() < t.due { // or it has just been refreshed
 		return false, false, nil
 	}
-	if !t.ours || s.now() >= t.end {
+	idle := asking || p.isIdle()
+	if idle && (!t.ours || s.now() >= t.end) {
 		t.due = 0
 		return false, false, errExpired
 	}
+	long := t.end-s.now() <= t.interval/4
 	t.wait(s, s.now()+t.interval/4) // should this one come to nothing
-	return true, p.updates, nil
+	return t.ours && (idle || long && p.updates && p.updating == 0), p.updates, nil
 }
 
 // refreshDueIn has the call look again after that time.
@@ -231,7 +236,7 @@ func (l *Leg) notRefreshed(err error, byUpdate bool) error {
 		return errExpired
 	case !errors.As(err, &refused) || refused.Code == 481 || refused.Code == 408:
 		return err
-	case byUpdate: // it takes none after all
+	case byUpdate && refused.Code != 491 && refused.Code/100 != 5 || refused.Code == 501: // it takes none after all
 		p, s := &l.peer, l.shard()
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -43,7 +43,8 @@ type serverTx struct {
 type requests struct {
 	mu       sync.Mutex
 	seq      uint32      // highest CSeq of the phone
-	offering int32       // our INVITEs, and UPDATEs with an offer, that are pending in the dialog
+	inviting int16       // our INVITEs that are pending in the dialog
+	updating int16       // our UPDATEs with an offer, likewise
 	past     [4]answered // requests that had their response at once
 	next     uint8       // where the next of those goes
 	open     []*serverTx // those that are relayed or carry an offer, by age
@@ -202,7 +203,7 @@ func (p *requests) glare(m *wire.Message) int {
 		return 0
 	}
 	switch open, unacked := p.theirs(); {
-	case p.offering > 0:
+	case p.offering():
 		return 491
 	case open != nil:
 		return 500
@@ -223,15 +224,23 @@ func (p *requests) mayOffer() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	open, unacked := p.theirs()
-	return p.offering == 0 && open == nil && (unacked == nil || !unacked.weOffered())
+	return !p.offering() && open == nil && (unacked == nil || !unacked.weOffered())
 }
+
+// offering reports whether a request of ours with an offer is pending. p.mu is held.
+func (p *requests) offering() bool { return p.inviting+p.updating > 0 }
 
 // idle reports whether we may offer something, and no INVITE waits for its ACK.
 func (p *requests) idle() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	return p.isIdle()
+}
+
+// isIdle is idle with p.mu held.
+func (p *requests) isIdle() bool {
 	open, unacked := p.theirs()
-	return p.offering == 0 && open == nil && unacked == nil
+	return !p.offering() && open == nil && unacked == nil
 }
 
 // forget drops a transaction. p.mu is held.
@@ -351,8 +360,12 @@ func (p *requests) latest() answered {
 
 // offer counts our requests with an offer, or that ask for one, that are pending in
 // the dialog: see glare.
-func (p *requests) offer(n int) {
+func (p *requests) offer(method string, n int16) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.offering += int32(n)
+	if method == "UPDATE" {
+		p.updating += n
+	} else {
+		p.inviting += n
+	}
 }

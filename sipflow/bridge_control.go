@@ -197,7 +197,7 @@ func (b *bridge) asked(ctx context.Context, r *forward, e event) error {
 		return nil
 	}
 	r.to.refreshTarget(e.msg, r.tx.path)
-	r.to.startTimer(e.msg, r.attempt.body)
+	r.to.startTimer(e.msg, &r.attempt.outgoing)
 	err := (&Success{leg: r.to, tx: r.tx}).Ack(nil)
 	r.replied(err)
 	if err == nil && ofClient {

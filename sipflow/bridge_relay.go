@@ -197,7 +197,7 @@ func (b *bridge) answered(ctx context.Context, r *forward, e event) error {
 	if code < 300 {
 		r.to.refreshTarget(e.msg, r.tx.path)
 		if refreshes(method) {
-			r.to.startTimer(e.msg, r.attempt.body)
+			r.to.startTimer(e.msg, &r.attempt.outgoing)
 			r.from.heard(r.from.unmuted(bodyOf(r.in.req), nil)) // an offer that was refused changes nothing
 		}
 	}

@@ -85,7 +85,7 @@ func (l *Leg) established(ctx context.Context, a *attempt, res *wire.Message, er
 			return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
 		}
 	}
-	l.startTimer(res, a.description())
+	l.startTimer(res, &a.outgoing)
 	answer := &Success{leg: l, tx: tx}
 	answer.SDP, answer.settled = a.early.with(res).description(res)
 	if !tx.inside {

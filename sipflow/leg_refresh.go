@@ -80,7 +80,7 @@ func (l *Leg) refreshed(a *attempt, res *wire.Message, err error) error {
 		return l.notRefreshed(err, a.method == "UPDATE")
 	}
 	l.refreshTarget(res, a.tx.path)
-	l.startTimer(res, a.body)
+	l.startTimer(res, &a.outgoing)
 	if a.method != "INVITE" {
 		return nil
 	}

@@ -30,8 +30,8 @@ type sessionTimer struct {
 
 // startTimer takes the session interval from a 2xx to an INVITE or UPDATE of
 // ours, or restarts the one that there is. None in it: the session has no end
-// (RFC 4028 §7.2). told is the description that our request had.
-func (l *Leg) startTimer(res *wire.Message, told []byte) {
+// (RFC 4028 §7.2). r is our request.
+func (l *Leg) startTimer(res *wire.Message, r *outgoing) {
 	p, s := &l.peer, l.shard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -47,7 +47,7 @@ func (l *Leg) startTimer(res *wire.Message, told []byte) {
 	if interval > 0 {
 		interval = max(interval, minSession)
 	}
-	l.keepSession(s, interval, refresher != "uas", told)
+	l.keepSession(s, interval, refresher != "uas", r.description())
 }
 
 // keepSession sets the timer of the session, which somebody has asked for or goes on

@@ -1,6 +1,7 @@
 package siptest
 
 import (
+	"slices"
 	"time"
 
 	"github.com/emiago/sipgo/sip"
@@ -117,12 +118,12 @@ func (p *Phone) ring(tx *serverTx) {
 		d.timers = append(d.timers, p.after(e.After, func() { p.progress(d, e) }))
 	}
 	offered := len(tx.req.Body()) > 0
-	if s.RefuseOffer && offered || s.NeedOffer && !offered {
+	if s.RefuseOffer && offered || s.NeedOffer && !offered || s.Media.on() && !s.Media.takes(string(tx.req.Body())) {
 		d.stop()
 		p.respond(tx, 488, d.localTag)
 		return
 	}
-	if s.NeverAnswer {
+	if s.NeverAnswer || s.Media.NeedsStream && offered && !slices.ContainsFunc(streamsOf(string(tx.req.Body())), mediaStream.used) {
 		return
 	}
 	if s.Ring > 0 {
@@ -137,7 +138,7 @@ func (p *Phone) callResponse(d *dialog, code int, tag string, withSDP bool) *sip
 	s, body := p.script, ""
 	if withSDP {
 		if body = s.SDP; body == "" {
-			body = p.usualSDP(d)
+			body = p.usualSDP(d, string(d.invite.req.Body()))
 		}
 	}
 	res := p.response(d.invite, code, tag, body)
@@ -244,7 +245,7 @@ func (p *Phone) receiveACK(req *sip.Request) {
 		d.upSince = time.Now()
 	}
 	p.notef("<- ACK")
-	if !p.examine(d, req.Body()) {
+	if !p.examine(d, req.Body()) || !p.examineAnswer(d, string(req.Body())) {
 		return
 	}
 	if p.script.RepeatAfterACK > 0 {

@@ -34,8 +34,9 @@ type outgoing struct {
 	how       Calling
 	pracked   string // RSeq of the last one acknowledged
 	pracks    int
-	settled   bool // an offer in a provisional response has its answer
-	ringing   bool // a provisional response came
+	offered   string // by a phone that is strict about the answer
+	settled   bool   // an offer in a provisional response has its answer
+	ringing   bool   // a provisional response came
 	cancelled bool
 	done      bool
 }
@@ -71,8 +72,11 @@ func (p *Phone) invite(how Calling, uri sip.Uri, on func(*sip.Response), with ..
 	if o.how.NoOffer {
 		req.SetBody(nil)
 	} else {
-		req.AppendHeader(sip.NewHeader("Content-Type", "application/sdp"))
-		req.SetBody([]byte(p.usualSDP(&dialog{})))
+		d := &dialog{}
+		contentType, body := p.packed(p.usualSDP(d, ""))
+		o.offered = d.offered
+		req.AppendHeader(sip.NewHeader("Content-Type", contentType))
+		req.SetBody([]byte(body))
 	}
 	o.req = req
 	p.calls = append(p.calls, o)
@@ -154,7 +158,8 @@ func (o *outgoing) accepted(res *sip.Response) {
 	if o.d == nil {
 		o.d, o.done = d, true
 		o.on(res)
-		if d.state == confirmed {
+		d.offered = o.offered
+		if d.state == confirmed && p.examineAnswer(d, string(res.Body())) {
 			p.begin(d)
 		}
 	}
@@ -165,7 +170,7 @@ func (o *outgoing) accepted(res *sip.Response) {
 func (o *outgoing) ack(d *dialog, res *sip.Response) {
 	body := ""
 	if o.how.NoOffer && !o.settled && !o.how.NoAnswer && len(res.Body()) > 0 {
-		body = o.p.usualSDP(d)
+		body = o.p.usualSDP(d, string(res.Body()))
 	}
 	if o.how.LoseACKs > 0 {
 		o.how.LoseACKs--
@@ -188,7 +193,7 @@ func (o *outgoing) prack(res *sip.Response) {
 	req.AppendHeader(sip.NewHeader("RAck", fmt.Sprintf("%s %d INVITE", rseq, cseq)))
 	body := ""
 	if o.how.NoOffer && !o.settled && len(res.Body()) > 0 {
-		o.settled, body = true, p.usualSDP(d)
+		o.settled, body = true, p.usualSDP(d, string(res.Body()))
 		req.AppendHeader(sip.NewHeader("Content-Type", "application/sdp"))
 	}
 	req.SetBody([]byte(body))
@@ -320,7 +325,7 @@ func (p *Phone) act(d *dialog, a Action, on func(*sip.Response)) {
 		req.AppendHeader(sip.NewHeader("Contact", p.contact()))
 		if !a.NoBody {
 			if body == "" {
-				body = p.usualSDP(d)
+				body = p.usualSDP(d, "")
 			}
 			contentType = firstOf(contentType, "application/sdp")
 		}
@@ -338,9 +343,9 @@ func (p *Phone) act(d *dialog, a Action, on func(*sip.Response)) {
 		return
 	}
 	cseq, tries, first := req.CSeq().SeqNo, 0, true
-	answer := func() string { // to the offer in the 2xx
+	answer := func(res *sip.Response) string { // to the offer in the 2xx
 		if a.NoBody {
-			return p.usualSDP(d)
+			return p.usualSDP(d, string(res.Body()))
 		}
 		return ""
 	}
@@ -354,8 +359,10 @@ func (p *Phone) act(d *dialog, a Action, on func(*sip.Response)) {
 			if c := res.Contact(); c != nil {
 				d.target = c.Address
 			}
-			p.ack(d, cseq, answer())
-			p.examine(d, res.Body())
+			p.ack(d, cseq, answer(res))
+			if p.examine(d, res.Body()) && !a.NoBody {
+				p.examineAnswer(d, string(res.Body()))
+			}
 		case res != nil && mayRetry(res, tries):
 			tries++
 			cseq = d.nextCSeq()

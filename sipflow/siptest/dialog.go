@@ -38,6 +38,8 @@ type dialog struct {
 	lostACKs   int
 	timers     []*timer // what the script still wants to do
 	sdpVersion int
+	offered    string    // by the phone, without an answer yet
+	stopped    bool      // it was refused a stream of OneTrack
 	reinvite   *serverTx // the peer's INVITE without our final response
 	rseq       uint32    // of our reliable provisional response
 	unpracked  *timer    // repeats it; nil when its PRACK has come

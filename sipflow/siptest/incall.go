@@ -1,6 +1,7 @@
 package siptest
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -27,6 +28,11 @@ func (p *Phone) receiveReinvite(d *dialog, tx *serverTx) {
 	if !p.examine(d, tx.req.Body()) {
 		return
 	}
+	offer := string(tx.req.Body())
+	if m := &p.script.Media; m.on() && (invite || offer != "") && (d.stopped || !m.takes(offer)) {
+		p.respond(tx, 488, d.localTag)
+		return
+	}
 	if invite {
 		d.reinvite = tx
 		if r.After > 0 {
@@ -45,7 +51,7 @@ func (p *Phone) receiveReinvite(d *dialog, tx *serverTx) {
 		body := ""
 		if !r.NoSDP && (invite || len(tx.req.Body()) > 0) {
 			if body = r.SDP; body == "" {
-				body = p.usualSDP(d)
+				body = p.usualSDP(d, offer)
 			}
 		}
 		res := p.response(tx, orDefault(r.Status, 200), d.localTag, body, append([]sip.Header{sip.NewHeader("Contact", p.contact())}, r.Header...)...)
@@ -70,6 +76,24 @@ func (p *Phone) examine(d *dialog, description []byte) bool {
 		return true
 	}
 	why := faultOf(string(description))
+	if why == "" {
+		return true
+	}
+	p.notef("%s", why)
+	p.bye(d, Action{Header: []sip.Header{sip.NewHeader("Reason", "Q.850;cause=58")}})
+	return false
+}
+
+// examineAnswer reads the answer to the phone's latest offer, if that has none yet, as
+// examine does.
+func (p *Phone) examineAnswer(d *dialog, answer string) bool {
+	offer := d.offered
+	if offer == "" {
+		return true
+	}
+	d.offered = ""
+	d.stopped = p.script.Media.OneTrack && !slices.ContainsFunc(streamsOf(answer), mediaStream.used)
+	why := FaultOfAnswer(offer, answer)
 	if why == "" {
 		return true
 	}

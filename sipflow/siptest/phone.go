@@ -247,18 +247,36 @@ func (p *Phone) response(tx *serverTx, code int, tag, body string, with ...sip.H
 		res.AppendHeader(h)
 	}
 	if body != "" {
-		res.AppendHeader(sip.NewHeader("Content-Type", "application/sdp"))
+		contentType, body := p.packed(body)
+		res.AppendHeader(sip.NewHeader("Content-Type", contentType))
 		res.SetBody([]byte(body))
 	}
 	return res
 }
 
-// usualSDP is the phone's offer and its answer. Its version rises with each.
-func (p *Phone) usualSDP(d *dialog) string {
+// packed is a description as the phone sends it.
+func (p *Phone) packed(description string) (contentType, body string) {
+	if p.script.Media.Multipart {
+		return multipart(description)
+	}
+	return "application/sdp", description
+}
+
+// usualSDP is the phone's offer and its answer. Its version rises with each. offer is
+// what it answers, "" for an offer of its own.
+func (p *Phone) usualSDP(d *dialog, offer string) string {
 	d.sdpVersion++
 	ip, family := p.local.Addr().String(), "IP4"
 	if p.local.Addr().Is6() {
 		family = "IP6"
+	}
+	if m := &p.script.Media; m.on() {
+		b := m.describe(fmt.Sprintf("v=0\r\no=%s 7 %d IN %s %s\r\ns=-\r\nc=IN %s %s\r\nt=0 0\r\n", p.account.User, d.sdpVersion, family, ip, family, ip),
+			offer)
+		if offer == "" {
+			d.offered = b
+		}
+		return b
 	}
 	return fmt.Sprintf("v=0\r\no=%s 7 %d IN %s %s\r\ns=-\r\nc=IN %s %s\r\nt=0 0\r\n"+
 		"m=audio 40000 RTP/AVP 0 8 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n"+

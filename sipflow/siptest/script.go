@@ -56,7 +56,8 @@ type Script struct {
 
 	// In the call.
 
-	Exacting    bool // hangs up when a description has a dynamic payload type without rtpmap, as pjproject does
+	Media       Media // what its audio can do, where not the usual
+	Exacting    bool  // hangs up when a description has a dynamic payload type without rtpmap, as pjproject does
 	Reinvite    Reinvite
 	Refer       Refer
 	Bye         Bye

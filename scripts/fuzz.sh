@@ -9,7 +9,8 @@
 #	                                                            Record-Route, Replaces, Reason, session timers)
 #	what callers and their targets say            sipflow       FuzzInbound
 #	fields that are passed on to another phone    sipflow       FuzzRelayedFields
-#	session descriptions                          sipflow, sdp  FuzzDescribe, FuzzHeldAnswer
+#	session descriptions                          sipflow, sdp  FuzzDescribe, FuzzHeldAnswer, FuzzRefused,
+#	                                                            FuzzForAnother, FuzzBody
 #	sipfrags, challenges                          sipflow       FuzzSipfrag, FuzzChallenge
 #	HTTP: path, query, conditions                 callcontroller, order  FuzzRequest, FuzzParty, FuzzParams, FuzzIfNoneMatch
 #	HTTP/2: frames of both directions             web           FuzzFrames

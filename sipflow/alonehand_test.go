@@ -139,7 +139,8 @@ func TestARequestIsAnsweredAlikeWhateverTheCallWaitsFor(t *testing.T) {
 			if m := ask(method, "Session-Expires: 89\r\n", "", 422); string(m.Get(wire.MinSE)) != "90" {
 				t.Errorf("Min-SE: %s", m.Get(wire.MinSE))
 			}
-			if m := ask(method, "Content-Type: text/plain\r\n", "x", 415); !strings.Contains(string(m.Raw()), "\r\nAccept: application/sdp\r\n") {
+			if m := ask(method, "Content-Type: text/plain\r\n", "x", 415); !strings.Contains(string(m.Raw()),
+				"\r\nAccept: application/sdp, multipart/*\r\n") {
 				t.Errorf("%s is answered\n%s", method, m.Raw())
 			}
 		}
@@ -147,13 +148,13 @@ func TestARequestIsAnsweredAlikeWhateverTheCallWaitsFor(t *testing.T) {
 		if string(m.Get(wire.SessionExpires)) != "120;refresher=uas" || len(m.Body()) > 0 {
 			t.Errorf("UPDATE is answered\n%s", m.Raw())
 		}
-		if m := ask("INVITE", "", "", 200); len(read(t, m.Body()).MediaDescriptions) != 1 {
+		if m := ask("INVITE", "", "", 200); len(read(t, m.Body()).MediaDescriptions) != 2 {
 			t.Errorf("an INVITE without an offer is answered\n%s", m.Raw())
 		}
 		ask("INFO", require, "", 200)
 		m = ask("OPTIONS", require, "", 200)
 		if !wire.Lists(m, wire.Allow, "update") || !supports(m, "timer") ||
-			!strings.Contains(string(m.Raw()), "\r\nAccept: application/sdp\r\n") {
+			!strings.Contains(string(m.Raw()), "\r\nAccept: application/sdp, multipart/*\r\n") {
 			t.Errorf("OPTIONS is answered\n%s", m.Raw())
 		}
 		for _, method := range []string{"INVITE", "UPDATE", "INFO", "OPTIONS"} {

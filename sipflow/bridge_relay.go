@@ -38,7 +38,11 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 		in.respond(no)
 		return
 	}
-	if in.method == "INVITE" || in.method == "UPDATE" {
+	if refreshes(in.method) {
+		if !bodyTaken(in.req) {
+			in.respond(unsupportedBody)
+			return
+		}
 		if interval, _ := sessionExpires(in.req); interval > 0 && interval < minSession {
 			in.respond(tooBrief)
 			return
@@ -81,7 +85,7 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 	if len(out.body) > 0 {
 		out.contentType = string(in.req.Get(wire.ContentType))
 		if offer := bodyOf(in.req); offer != nil && refreshes(in.method) {
-			out.body = to.describe(from.unmuted(offer, nil))
+			out.contentType, out.body = sdp.Type, to.describe(from.unmuted(offer, nil))
 		}
 	}
 	switch in.method {
@@ -114,9 +118,6 @@ func forwardsLeft(m *wire.Message) (next uint16, ok bool) {
 	n, err := strconv.ParseUint(string(v), 10, 8) // the parser has looked
 	return uint16(n), err == nil && n > 0
 }
-
-// refreshes reports whether a request may carry an offer.
-func refreshes(method string) bool { return method == "INVITE" || method == "UPDATE" }
 
 // send starts the relayed request, or its next attempt.
 func (b *bridge) send(ctx context.Context, r *forward) {
@@ -205,7 +206,7 @@ func (b *bridge) answered(ctx context.Context, r *forward, e event) error {
 		r.answer, r.until = &Success{leg: r.to, tx: r.tx}, time.Time{}
 		r.answer.SDP, r.answer.settled = r.attempt.early.with(e.msg).description(e.msg)
 		r.in.respond(b.relayedReply(r, e.msg))
-		if len(r.in.req.Body()) > 0 { // no answer is to come with the near ACK
+		if bodyOf(r.in.req) != nil { // no answer is to come with the near ACK
 			b.finish(r)
 			return r.answer.Ack(nil)
 		}
@@ -252,9 +253,7 @@ func (b *bridge) relayedReply(r *forward, m *wire.Message) wire.Reply {
 	if answer != nil && code < 300 && refreshes(method) {
 		offer := bodyOf(r.in.req)
 		answer = r.to.unmuted(answer, offer)
-		if reply.ContentType == "" {
-			reply.ContentType = sdp.Type
-		}
+		reply.ContentType = sdp.Type
 		if offer != nil {
 			reply.Body = r.from.answerTo(offer, answer)
 		} else {

@@ -22,9 +22,9 @@ type transfer struct {
 	target  *Leg
 	attempt *attempt
 	tx      *clientTx
-	offer   []byte
+	offer   []byte    // the called phone's description; nil: the target offers its own
 	until   time.Time // when it is given up
-	answer  *Success  // acknowledged; the two are joined when the called phone is free for it
+	answer  *Success  // the two are joined when the called phone is free for it; acknowledged but for an offer in it
 }
 
 // Transfer replaces the calling phone of a bridged call by another. It calls
@@ -70,26 +70,21 @@ func (sw *Switchboard) HangUp(ctx context.Context, key Key) error {
 	return nil
 }
 
-// startTransfer calls the target with the called phone's description as offer.
+// startTransfer calls the target with the called phone's description as offer. Where
+// that is not known the target is called without one.
 func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error {
 	if b.transfer != nil {
 		return ErrTransferring
 	}
 	c := b.call
-	offer := sdp.Unheld(b.called.joinedMedia().remote)
-	if len(offer) == 0 || b.calling == nil {
+	if b.calling == nil {
 		return ErrNoCall
 	}
 	// sipXrest: without sipxbridge-moh, unlike the other two.
 	l := c.newLeg("sip:"+order.target+";sipx-noroute=Voicemail;sipx-userforward=false", order.target)
 	l.first = c.inviteHeader("", "", allowBridged)
-	t := &transfer{order: order, target: l, offer: offer, until: time.Now().Add(c.ringTime())}
-	l.cseq++
-	t.attempt = l.newAttempt(&outgoing{method: "INVITE", header: l.first, contentType: sdp.Type, body: l.describe(offer)})
-	reach, stop := context.WithTimeout(ctx, placeTime)
-	defer stop()
-	var err error
-	if t.tx, err = t.attempt.send(reach); err != nil {
+	t := &transfer{order: order, target: l, offer: b.called.forAnother(), until: time.Now().Add(c.ringTime())}
+	if err := t.invite(ctx); err != nil {
 		c.letGo(l)
 		return err
 	}
@@ -97,23 +92,50 @@ func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error 
 	return nil
 }
 
+// invite calls the target.
+func (t *transfer) invite(ctx context.Context) error {
+	l := t.target
+	r := &outgoing{method: "INVITE", header: l.first}
+	if t.offer != nil {
+		r.contentType, r.body = sdp.Type, l.describe(t.offer)
+	}
+	l.cseq++
+	t.attempt = l.newAttempt(r)
+	return t.send(ctx)
+}
+
+// send sends the INVITE, or its next attempt.
+func (t *transfer) send(ctx context.Context) (err error) {
+	reach, stop := context.WithTimeout(ctx, placeTime)
+	defer stop()
+	t.tx, err = t.attempt.send(reach)
+	return err
+}
+
 // transferEvent takes what comes from the target's phone.
 func (b *bridge) transferEvent(ctx context.Context, e event) error {
 	t := b.transfer
 	switch {
 	case e.hungUp: // it picked up, and then hung up
+		t.ackUnwanted()
 		return b.transferFailed(t)
 	case e.tx != t.tx || t.answer != nil:
 		return nil
 	case e.msg != nil && e.msg.Code() < 200:
 		b.call.early(t.target, e.msg)
-		t.target.acknowledge(t.attempt, e.msg, nil)
+		t.target.acknowledge(t.attempt, e.msg, func(e *earlyDialog) []byte { // of a target that offers
+			e.settled = heldEarly
+			return t.target.onHold(e.heard)
+		})
 		return nil
 	case t.attempt.again(e.msg, e.err):
-		reach, stop := context.WithTimeout(ctx, placeTime)
-		defer stop()
-		var err error
-		if t.tx, err = t.attempt.send(reach); err != nil {
+		if t.send(ctx) != nil {
+			return b.transferFailed(t)
+		}
+		return nil
+	case t.offer != nil && e.msg != nil && e.msg.Code() >= 300 && refusesOffer(statusError("INVITE", e.msg)):
+		// The called phone may do more than what it had in common with the old one.
+		if t.offer = nil; t.invite(ctx) != nil {
 			return b.transferFailed(t)
 		}
 		return nil
@@ -124,7 +146,9 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 	if err != nil {
 		return b.transferFailed(t)
 	}
-	err = answer.Ack(nil)
+	if t.offer != nil || answer.settled != unsettled || len(answer.SDP) == 0 {
+		err = answer.Ack(nil)
+	}
 	if err == nil && len(answer.SDP) == 0 {
 		err = errNoSDP
 	}
@@ -171,6 +195,7 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 		err = joined.Ack(nil)
 	}
 	if err != nil {
+		t.ackUnwanted()
 		c.dismiss(l, c.reasonFor(err))
 		var refused *StatusError
 		if ctx.Err() != nil || errors.Is(err, ErrHungUp) || errors.As(err, &refused) && (refused.Code == 408 || refused.Code == 481) {
@@ -179,7 +204,9 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 		return b.transferFailed(t)
 	}
 	b.called.heard(joined.SDP)
-	if again := sdp.Fit(joined.SDP, answered); !sdp.SameMedia(again, t.offer) {
+	if t.offers() {
+		t.answer.Ack(l.answerTo(answered, joined.SDP)) //nolint:errcheck // repeated with the repeated 200
+	} else if again := sdp.Fit(joined.SDP, answered); !sdp.SameMedia(again, t.offer) {
 		// The called phone's answer differs from its offer.
 		if last, err := l.reinvite(ctx, l.describe(again)); err == nil {
 			last.Ack(nil) //nolint:errcheck // repeated with the repeated 200
@@ -200,10 +227,21 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 	return nil
 }
 
+// offers reports whether the target's 2xx has an offer that is to be answered.
+func (t *transfer) offers() bool { return t.offer == nil && t.answer.settled == unsettled }
+
+// ackUnwanted acknowledges a target whose offer nobody answers.
+func (t *transfer) ackUnwanted() {
+	if t.answer != nil && t.offers() {
+		t.answer.Ack(t.target.refuse(t.answer.SDP)) //nolint:errcheck // it is hung up next
+	}
+}
+
 // giveUp cancels the transfer on the side: its response must not keep the
 // others waiting.
 func (t *transfer) giveUp(c *Call, why error) {
 	if t.answer != nil {
+		t.ackUnwanted()
 		c.dismiss(t.target, c.reasonFor(why))
 		return
 	}

@@ -26,7 +26,7 @@ func TestStrangersAreAnswered(t *testing.T) {
 		code      int // 0: no response
 		has       string
 	}{
-		{"OPTIONS", stranger("OPTIONS", ""), 200, "Accept: application/sdp"},
+		{"OPTIONS", stranger("OPTIONS", ""), 200, "Accept: application/sdp, multipart/*"},
 		{"OPTIONS says what we allow", stranger("OPTIONS", ""), 200, "Allow: " + allow},
 		{"OPTIONS with an unknown extension", stranger("OPTIONS", "Require: a, b\r\nRequire: c\r\n"), 420, "Unsupported: a, b, c"},
 		{"INVITE", stranger("INVITE", ""), 404, ""},

@@ -36,6 +36,25 @@ type StatusError struct {
 
 func (e *StatusError) Error() string { return fmt.Sprintf("%s: %d %s", e.Method, e.Code, e.Reason) }
 
+// refusedBy is the code by which a request of that method was refused, 0 for
+// any other error.
+func refusedBy(err error, method string) int {
+	var refused *StatusError
+	if errors.As(err, &refused) && refused.Method == method {
+		return refused.Code
+	}
+	return 0
+}
+
+// refusesOffer reports whether a refusal is about the session description.
+func refusesOffer(err error) bool {
+	switch refusedBy(err, "INVITE") {
+	case 400, 415, 488, 606:
+		return true
+	}
+	return false
+}
+
 // ErrForbidden means that Config.Allow refuses a target; its error is wrapped,
 // too.
 var ErrForbidden = errors.New("not allowed")

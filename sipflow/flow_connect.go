@@ -225,6 +225,12 @@ func (in *Incoming) connect(ctx context.Context, target *Leg) (err error) {
 	}
 	target.joinedMedia().early = &earlyOffer{calling: caller, joined: caller.joinedMedia().agreed, fail: fail}
 	joined, err := target.Invite(ringing, offer)
+	if in.offer == nil && ringing.Err() == nil && target.wantsOffer(err) {
+		joined, err = in.offerHeld(ringing, target)
+	}
+	if refusesOffer(err) && sdp.SecurityOf(in.offer) == sdp.WebRTC {
+		err = c.cannotTalk(caller, sdp.OneSpeaksWebRTC)
+	}
 	if target.gone {
 		if in.failed = Self; waiting.Err() == nil {
 			in.failed = CalledParty
@@ -259,6 +265,21 @@ func (in *Incoming) connect(ctx context.Context, target *Leg) (err error) {
 		return err
 	}
 	return in.bridge(ctx, target)
+}
+
+// offerHeld calls a target that wants an offer for a caller that makes none: with
+// audio on hold. What the target answers is the caller's offer then, and the target is
+// invited again with what the caller answers to that. A target that refuses held audio
+// cannot be joined: nothing is known of the caller before its ACK.
+func (in *Incoming) offerHeld(ctx context.Context, target *Leg) (*Success, error) {
+	joined, err := in.call.inviteHeld(ctx, in.leg, target)
+	if err == nil {
+		if joined.SDP = target.forAnother(); joined.SDP == nil {
+			return nil, errors.Join(errNoSDP, joined.Ack(nil), target.Bye(ctx, ""))
+		}
+		target.media.remote, joined.settled = joined.SDP, heldEarly
+	}
+	return joined, err
 }
 
 // refuseOffer is what the ACK to a target says when nothing comes of its call.
@@ -324,12 +345,16 @@ func (in *Incoming) answerDelayed(ctx context.Context, target *Leg, joined *Succ
 	if err := joined.Ack(nil); err != nil {
 		return err
 	}
+	offer := joined.SDP
 	again, err := target.reinvite(ctx, target.describe(answer))
 	if err != nil {
 		return err
 	}
 	target.heard(again.SDP)
-	return again.Ack(nil)
+	if err := again.Ack(nil); err != nil || sdp.SameMedia(sdp.Fit(again.SDP, answer), offer) {
+		return err
+	}
+	return in.call.tellAgain(ctx, ctx, caller, target, again.SDP, answer)
 }
 
 // answerAfterPrack accepts the call of a caller that has answered the target's
@@ -375,7 +400,7 @@ func (in *Incoming) connectHeld(ctx context.Context, target *Leg) error {
 	defer in.leg.peer.whenHungUp(func(why error) { in.end(why) })
 	up, stop := in.upWhile(ctx)
 	defer stop()
-	err := in.call.connectTo(up, in.leg, target)
+	err := in.call.connectTo(up, in.leg, target, true)
 	in.bridged = in.bridged || in.call.wasUp
 	if in.bridged {
 		in.hangUp(ctx, err)

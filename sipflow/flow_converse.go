@@ -309,8 +309,8 @@ func (t *endpoint) describe(in *serverTx) wire.Reply {
 	switch interval, _ := sessionExpires(m); {
 	case interval > 0 && interval < minSession:
 		return tooBrief
-	case len(m.Body()) > 0 && offer == nil:
-		return wire.Reply{Code: 415, Header: "Accept: " + sdp.Type + "\r\n"}
+	case !bodyTaken(m):
+		return unsupportedBody
 	}
 	r := wire.Reply{Code: 200}
 	switch {

@@ -8,18 +8,12 @@ import (
 	"time"
 
 	"sipxrest/resolve"
-	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
-const (
-	// quickAnswer is how long the phone's answer waits for the target's. A
-	// conference answers at once; longer, the phone would be left with an answer
-	// that nobody acknowledges, and repeat it.
-	quickAnswer = 2 * time.Second
-	targetTime  = 30 * time.Second
-)
+// targetTime is how long a target may ring.
+const targetTime = 30 * time.Second
 
 // Dial is the flow that calls a number by way of a gateway and joins the phone
 // with a target. The target never rings before the phone has answered (RFC 3725
@@ -59,107 +53,26 @@ func Dial(ctx context.Context, c *Call) (err error) {
 	if answer.settled == heldEarly {
 		return c.dialOn(ctx, phone, answer)
 	}
-	offer := answer.SDP
-	if len(offer) == 0 {
+	if len(answer.SDP) == 0 {
 		return errors.Join(errNoSDP, answer.Ack(nil))
 	}
-	phone.heard(offer)
-	target, joined, held, err := c.offerTarget(ctx, phone, answer)
-	switch {
-	case refusesOffer(err):
+	phone.heard(answer.SDP)
+	waiting, stop := phone.While(ctx)
+	defer stop()
+	target := c.targetLeg()
+	joined, held, err := c.offerTarget(waiting, phone, target, answer)
+	if refusesOffer(err) {
 		if err := held(); err != nil {
 			return err
 		}
-		return c.blameTarget(ctx, c.connectTo(ctx, phone, c.targetLeg()))
-	case err != nil:
-		return errors.Join(c.blameTarget(ctx, err), held())
+		return c.blameTarget(ctx, c.connectTo(ctx, phone, c.targetLeg(), false))
 	}
-	defer func() { c.hangUp(ctx, target, err) }()
-	if len(joined.SDP) == 0 {
-		return errors.Join(c.blame(ctx, CalledParty, errNoSDP), joined.Ack(nil), held())
-	}
-	target.heard(joined.SDP)
-	if answer.acked {
-		return c.joinLate(ctx, phone, target, joined, offer)
-	}
-	if err := errors.Join(answer.Ack(phone.answerTo(offer, joined.SDP)), joined.Ack(nil)); err != nil {
-		return err
-	}
-	return c.bridge(ctx, phone, target)
-}
-
-// offerTarget calls the target with the phone's offer. held acknowledges the
-// phone's answer on hold, once; it has been called when the target took its
-// time.
-func (c *Call) offerTarget(ctx context.Context, phone *Leg, answer *Success) (target *Leg, joined *Success, held func() error, err error) {
-	held = func() error {
-		if answer.acked {
-			return nil
-		}
-		answer.acked = true
-		// Not refused: there are gateways that hang up when no stream is left.
-		return answer.Ack(phone.onHold(answer.SDP))
-	}
-	waiting, stop := phone.While(ctx)
-	defer stop()
-	target = c.targetLeg()
-	waiting, limit := context.WithTimeoutCause(waiting, target.callee.ringTime(), ErrNoAnswer)
-	defer limit()
-	target.onRinging = func() { held() } //nolint:errcheck // its repeats ask again
-	// When it is given up the phone must not wait for what it says to that.
-	target.joinedMedia().early = &earlyOffer{calling: phone}
-	late := time.AfterFunc(quickAnswer, func() { target.inbox.put(event{late: true}, true) })
-	defer late.Stop()
-	joined, err = target.Invite(waiting, target.describe(answer.SDP))
-	if !target.gone {
-		target.onRinging, target.media.early = nil, nil
-	}
-	return target, joined, held, err
-}
-
-// joinLate joins the phone, which is on hold, with a target that has answered
-// its offer meanwhile.
-func (c *Call) joinLate(ctx context.Context, phone, target *Leg, joined *Success, offer []byte) error {
-	if err := joined.Ack(nil); err != nil {
-		return err
-	}
-	waiting, stop := phone.While(ctx)
-	defer stop()
-	if err := c.tellAgain(ctx, waiting, phone, target, joined.SDP, offer); err != nil {
-		return err
-	}
-	return c.bridge(ctx, phone, target)
-}
-
-// tellAgain invites a phone again with what a target has answered to its offer.
-func (c *Call) tellAgain(ctx, waiting context.Context, phone, target *Leg, answer, offer []byte) error {
-	again, err := phone.reinvite(waiting, phone.describe(answer))
-	if err != nil {
-		return c.blame(ctx, CallingParty, err)
-	}
-	if err := again.Ack(nil); err != nil {
-		return err
-	}
-	phone.heard(again.SDP)
-	if now := sdp.Fit(again.SDP, answer); !sdp.SameMedia(now, offer) { // its answer differs from its offer
-		last, err := target.reinvite(waiting, target.describe(now))
-		if err != nil {
-			if waiting.Err() == nil {
-				return c.blame(ctx, CalledParty, err)
-			}
-			return c.blame(ctx, CallingParty, err)
-		}
-		if err := last.Ack(nil); err != nil {
-			return err
-		}
-		target.heard(last.SDP)
-	}
-	return nil
+	return c.joinOffered(ctx, waiting, phone, target, answer, joined, held, err)
 }
 
 // dialHeld is for phones that want an offer: they get one on hold.
 func (c *Call) dialHeld(ctx context.Context, phone *Leg) (err error) {
-	answer, err := c.ring(ctx, phone, sdp.HeldAnswer(nil, phone.id, phone.peer.nextVersion(true), phone.mediaHost()))
+	answer, err := c.ringHeld(ctx, phone)
 	if err != nil {
 		return c.blame(ctx, CallingParty, err)
 	}
@@ -169,6 +82,7 @@ func (c *Call) dialHeld(ctx context.Context, phone *Leg) (err error) {
 	if len(answer.SDP) == 0 {
 		return errors.Join(errNoSDP, answer.Ack(nil))
 	}
+	phone.heard(answer.SDP)
 	return c.dialOn(ctx, phone, answer)
 }
 
@@ -177,29 +91,7 @@ func (c *Call) dialOn(ctx context.Context, phone *Leg, answer *Success) error {
 	if err := answer.Ack(nil); err != nil {
 		return err
 	}
-	return c.blameTarget(ctx, c.connectTo(ctx, phone, c.targetLeg()))
-}
-
-// refusesOffer reports whether a refusal is about the session description.
-func refusesOffer(err error) bool {
-	switch refusedBy(err, "INVITE") {
-	case 400, 415, 488, 606:
-		return true
-	}
-	return false
-}
-
-// blameTarget is blame for the outcome of the target's part of the call. A call
-// that was joined knows better.
-func (c *Call) blameTarget(ctx context.Context, err error) error {
-	switch {
-	case c.wasUp:
-	case errors.Is(err, ErrHungUp):
-		c.blame(ctx, CallingParty, err) //nolint:errcheck // it is returned below
-	default:
-		c.blame(ctx, CalledParty, err) //nolint:errcheck
-	}
-	return err
+	return c.blameTarget(ctx, c.connectTo(ctx, phone, c.targetLeg(), true))
 }
 
 // gatewayPhone is the phone that a call by Dial reaches by way of a gateway.

@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -68,12 +69,16 @@ func Refer(ctx context.Context, c *Call) (err error) {
 	}
 	c.sw.stats.answered[c.kind()].observe(c.sw.stats.elapsed() - c.began)
 	defer func() { c.hangUp(ctx, calling, err) }()
-	if err := answer.Ack(nil); err != nil {
+	phone := phoneKey{c.CallingUser, calling.userAgent}
+	if c.sw.cfg.Fallback && (c.sw.phones.refusesRefer(phone) || answer.unheld()) { // after an ACK one that cannot be held is lost
+		return c.joinCalled(ctx, calling, answer)
+	}
+	if err := answer.AckHeld(); err != nil {
 		return err
 	}
-	phone := phoneKey{c.CallingUser, calling.userAgent}
-	if c.sw.cfg.Fallback && c.sw.phones.refusesRefer(phone) {
-		return c.connect(ctx, calling)
+	var said []byte // the phone's description, should it be bridged
+	if c.sw.cfg.Fallback {
+		said = bytes.Clone(answer.SDP)
 	}
 	err = c.refer(ctx, calling, referLead)
 	if errors.Is(err, errNotReady) {
@@ -83,6 +88,7 @@ func Refer(ctx context.Context, c *Call) (err error) {
 		if neverRefers(err) {
 			c.sw.phones.remember(phone)
 		}
+		calling.heard(said)
 		return c.connect(ctx, calling)
 	}
 	return err
@@ -115,16 +121,6 @@ func (c *Call) refer(ctx context.Context, calling *Leg, lead time.Duration) erro
 func notReady(err error) bool {
 	code := refusedBy(err, "NOTIFY")
 	return code == 400 || code == 503
-}
-
-// refusedBy is the code by which a request of that method was refused, 0 for
-// any other error.
-func refusedBy(err error, method string) int {
-	var refused *StatusError
-	if errors.As(err, &refused) && refused.Method == method {
-		return refused.Code
-	}
-	return 0
 }
 
 // callingLeg prepares the call to the calling phone.
@@ -162,14 +158,44 @@ func (c *Call) ring(ctx context.Context, l *Leg, offer []byte) (*Success, error)
 }
 
 // ringPlaceholder rings the calling phone, which is offered audio that nobody
-// sends. A phone that refuses that offer is offered the same on hold. RFC 3725
-// §4.4 lets the first description be a dummy, and some phones read it closely.
+// sends: RFC 3725 §4.4 lets the first description be a dummy. A phone that refuses it
+// has none of the usual codecs, or takes encrypted audio only, as browsers do. It is
+// asked for an offer of its own.
 func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Success, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, c.ringTime(), ErrNoAnswer)
 	defer stop()
-	answer, err := l.invite(ctx, &outgoing{body: sdp.Placeholder(l.id, l.peer.nextVersion(true), l.mediaHost()), placeholder: true})
+	answer, err := l.invite(ctx, &outgoing{body: sdp.Placeholder(l.id>>1, l.peer.offering(1, 1), l.mediaHost()), placeholder: true})
 	if refusesOffer(err) {
-		return l.Invite(ctx, sdp.HeldAnswer(nil, l.id, l.peer.nextVersion(true), l.mediaHost()))
+		answer, err = l.Invite(ctx, nil)
+		if err == nil {
+			answer.offers = true
+		}
+	}
+	return l.orOthers(ctx, answer, err)
+}
+
+// ringHeld rings a phone that wants an offer, which is of audio on hold.
+func (c *Call) ringHeld(ctx context.Context, l *Leg) (*Success, error) {
+	ctx, stop := context.WithTimeoutCause(ctx, l.callee.ringTime(), ErrNoAnswer)
+	defer stop()
+	host := l.mediaHost()
+	answer, err := l.Invite(ctx, sdp.From(l.id>>1, l.peer.offering(1, 1), host, sdp.Held(host)))
+	return l.orOthers(ctx, answer, err)
+}
+
+// orOthers rings a phone again that takes neither our offer nor an INVITE without one,
+// with the others in turn (see sdp.Others). They come last, for there are phones that
+// ring for ever with them: JsSIP waits for addresses of streams that there are not.
+func (l *Leg) orOthers(ctx context.Context, answer *Success, err error) (*Success, error) {
+	if !refusesOffer(err) {
+		return answer, err
+	}
+	host := l.mediaHost()
+	for i, other := range sdp.Others(host) {
+		answer, err = l.Invite(ctx, sdp.From(l.id>>1, l.peer.offering(uint64(i+2), other.Lines), host, other.Rest))
+		if !refusesOffer(err) {
+			break
+		}
 	}
 	return answer, err
 }

@@ -358,14 +358,17 @@ func (in *Incoming) AnswerHeld(ctx context.Context) error {
 	if err := in.settle(ctx); err != nil {
 		return err
 	}
+	var err error
 	body, agreed := in.agreedEarly()
 	switch {
 	case agreed: // with a target that did not pick up; it is invited again once there is another
 	case in.offer != nil:
 		l.heard(in.offer)
-		body = l.onHold(in.offer)
+		if body, err = l.answerHeld(in.offer); err != nil {
+			return err
+		}
 	default:
-		body = l.own(sdp.HeldMedia(l.mediaHost()), 1)
+		body = l.own(sdp.Held(l.mediaHost()), 1)
 	}
 	if !in.accept(body, "") {
 		return context.Cause(in.ctx)

@@ -206,8 +206,8 @@ func (sw *Switchboard) unfit(in *Incoming) wire.Reply {
 		return wire.Reply{Code: 481}
 	case interval > 0 && interval < minSession:
 		return tooBrief
-	case len(m.Body()) > 0 && !sdp.Is(m.Get(wire.ContentType)):
-		return wire.Reply{Code: 415, Header: "Accept: " + sdp.Type + "\r\n"}
+	case !bodyTaken(m):
+		return unsupportedBody
 	case in.offer != nil && !sdp.Legible(in.offer):
 		return wire.Reply{Code: 488}
 	}

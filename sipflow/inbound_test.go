@@ -215,6 +215,46 @@ var inboundCases = []inboundCase{
 	{name: "inbound-delayed-offer-of-a-target-that-insists", how: siptest.Calling{NoOffer: true},
 		caller: siptest.Script{HangUpAfter: 20 * time.Second},
 		target: siptest.Script{Ring: 3 * time.Second, Ringing: 183, EarlyMedia: true, Header: reliable183()}},
+	{name: "inbound-delayed-offer-of-a-target-that-takes-none", how: siptest.Calling{NoOffer: true},
+		caller: siptest.Script{Media: siptest.Desk(), HangUpAfter: 20 * time.Second},
+		target: siptest.Script{Media: siptest.NoLateOffer(), Ring: 3 * time.Second}},
+	{name: "inbound-delayed-offer-of-a-target-that-takes-no-audio-of-ours", how: siptest.Calling{NoOffer: true},
+		caller: siptest.Script{Media: siptest.SRTPOnly()}, target: siptest.Script{Media: noLate(siptest.SRTPOnly())}, call: "488", taken: "488"},
+	{name: "inbound-delayed-offer-without-answer-to-ours", how: siptest.Calling{NoOffer: true, NoAnswer: true},
+		target: siptest.Script{Media: siptest.NoLateOffer()}, taken: errNoSDP.Error()},
+	{name: "inbound-gateways", caller: siptest.Script{Media: siptest.Gateway(), HangUpAfter: 20 * time.Second},
+		target: siptest.Script{Media: siptest.Gateway(), Ring: 3 * time.Second}},
+	{name: "inbound-gateways-delayed-offer", how: siptest.Calling{NoOffer: true},
+		caller: siptest.Script{Media: siptest.Gateway(), HangUpAfter: 20 * time.Second}, target: siptest.Script{Media: siptest.Gateway()}},
+	{name: "inbound-browsers", caller: siptest.Script{Media: siptest.Browser(), HangUpAfter: 20 * time.Second},
+		target: siptest.Script{Media: siptest.Browser(), Ring: 3 * time.Second}},
+	{name: "inbound-browser-calls-a-desk-phone", caller: siptest.Script{Media: siptest.Browser()},
+		target: siptest.Script{Media: siptest.Desk()},
+		call:   "488 One Phone Speaks WebRTC, the Other One RTP", taken: "nobody converts"},
+	{name: "inbound-held-browser", take: onHoldFirst, caller: siptest.Script{Media: siptest.Browser()}, call: "488 The Call Cannot Be Held",
+		taken: "488 The Call Cannot Be Held, its audio needs DTLS"},
+	{name: "inbound-held-srtp", take: onHoldFirst, target: siptest.Script{Media: siptest.SRTPOnly(), HangUpAfter: 20 * time.Second},
+		caller: siptest.Script{Media: siptest.SRTPOnly(), Do: digitsAt(time.Second, "4#")}},
+	{name: "inbound-held-target-takes-no-late-offer", take: onHoldFirst, target: siptest.Script{Media: siptest.NoLateOffer(),
+		HangUpAfter: 20 * time.Second},
+		caller: siptest.Script{Media: siptest.Desk(), Do: digitsAt(time.Second, "4#")}},
+	{name: "inbound-held-caller-holds-and-target-takes-no-late-offer", take: onHoldFirst,
+		target: siptest.Script{Media: siptest.NoLateOffer()},
+		caller: siptest.Script{Media: siptest.Desk(), HangUpAfter: 20 * time.Second, Do: append(digitsAt(5*time.Second, "4#"),
+			siptest.Action{After: 500 * time.Millisecond, Method: "INVITE", Body: strings.Replace(held("10.0.0.2"), "40000", "40002", 1)})},
+		during: func(t *testing.T, _ *rig, _, target *siptest.Phone) {
+			time.Sleep(10 * time.Second)
+			invites := target.Requests("INVITE")
+			if len(invites) < 2 { // something was lost
+				return
+			}
+			if offer := string(invites[1].Body()); !strings.Contains(offer, "m=audio 40002 ") || !strings.Contains(offer, "a=sendrecv\r\n") {
+				t.Errorf("the target was offered\n%s", offer)
+			}
+		}},
+	{name: "inbound-held-caller-refuses-the-offer", take: onHoldFirst, target: siptest.Script{Media: siptest.SRTPOptional(),
+		HangUpAfter: 20 * time.Second},
+		caller: siptest.Script{Media: siptest.Desk(), Do: digitsAt(time.Second, "4#")}},
 	{name: "inbound-reliable", how: siptest.Calling{Reliable: true}, caller: siptest.Script{HangUpAfter: 20 * time.Second},
 		target: siptest.Script{Ring: 3 * time.Second, Ringing: 183, EarlyMedia: true}},
 	{name: "inbound-reliable-target-forks", how: siptest.Calling{Reliable: true}, caller: siptest.Script{HangUpAfter: 20 * time.Second},

@@ -223,5 +223,5 @@ func (t *endpoint) informed(in *serverTx) wire.Reply {
 }
 
 func (t *endpoint) options(*serverTx) wire.Reply {
-	return wire.Reply{Code: 200, Header: "Allow: " + allowTalk + "\r\nAccept: " + sdp.Type + "\r\n" + supported}
+	return wire.Reply{Code: 200, Header: "Allow: " + allowTalk + "\r\nAccept: " + sdp.Accept + "\r\n" + supported}
 }

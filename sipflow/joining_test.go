@@ -76,12 +76,80 @@ func TestStormOf491EndsTheCall(t *testing.T) {
 	})
 }
 
-func TestCalledGetsItsStreamsRefusedWhenCallingCannotDoThem(t *testing.T) {
+// A calling phone that cannot do what the called one offers is asked for an offer of
+// its own.
+func TestCallingThatCannotDoTheOfferMakesOne(t *testing.T) {
+	refused := map[string]func(p *rawPair, m *wire.Message){
+		"488": func(p *rawPair, m *wire.Message) { p.a.send(p.a.response(m, 488, "", "")); p.a.expect("ACK") },
+		"every stream refused": func(p *rawPair, m *wire.Message) {
+			p.a.ok(m, "", strings.Replace(sdpOf(4000), "m=audio 4000", "m=audio 0", 1))
+			p.a.expect("ACK")
+		},
+	}
+	for how, refuse := range refused {
+		t.Run(how, func(t *testing.T) {
+			byHand(t, func(t *testing.T, p *rawPair) {
+				refuse(p, p.ring())
+				if ack := p.b.expect("ACK"); !strings.Contains(string(ack.Body()), "m=audio 2222 RTP/AVP 0 8\r\na=inactive\r\n") {
+					t.Errorf("B got the ACK with\n%s", ack.Body())
+				}
+				asked := p.a.expect("INVITE")
+				if len(asked.Body()) > 0 {
+					t.Errorf("A is asked with\n%s", asked.Body())
+				}
+				p.a.ok(asked, "", sdpOf(4010))
+				offer := p.b.expect("INVITE")
+				if !strings.Contains(string(offer.Body()), "m=audio 4010 ") {
+					t.Errorf("B is offered\n%s", offer.Body())
+				}
+				p.b.ok(offer, "", sdpOf(5010))
+				p.b.expect("ACK")
+				if ack := p.a.expect("ACK"); !strings.Contains(string(ack.Body()), "m=audio 5010 ") {
+					t.Errorf("A got the ACK with\n%s", ack.Body())
+				}
+				synctest.Wait()
+				p.hangUp()
+			})
+		})
+	}
+}
+
+// One that makes none is offered to the called phone as it is known.
+func TestCallingThatCannotDoTheOfferAndMakesNone(t *testing.T) {
 	byHand(t, func(t *testing.T, p *rawPair) {
 		p.a.send(p.a.response(p.ring(), 488, "", ""))
 		p.a.expect("ACK")
-		if ack := p.b.expect("ACK"); !strings.Contains(string(ack.Body()), "m=audio 0 RTP/AVP 0 8\r\n") {
-			t.Errorf("B got the ACK with\n%s", ack.Body())
+		p.b.expect("ACK")
+		p.a.send(p.a.response(p.a.expect("INVITE"), 488, "", ""))
+		p.a.expect("ACK")
+		offer := p.b.expect("INVITE")
+		if !strings.Contains(string(offer.Body()), "m=audio 4000 ") {
+			t.Errorf("B is offered\n%s", offer.Body())
+		}
+		p.b.ok(offer, "", sdpOf(5010))
+		p.b.expect("ACK")
+		answer := p.a.expect("INVITE")
+		if !strings.Contains(string(answer.Body()), "m=audio 5010 ") {
+			t.Errorf("A is invited with\n%s", answer.Body())
+		}
+		p.a.ok(answer, "", sdpOf(4000))
+		p.a.expect("ACK")
+		synctest.Wait()
+		p.hangUp()
+	})
+}
+
+// Neither can do what the other offers.
+func TestCalledThatCannotDoTheOfferEither(t *testing.T) {
+	byHand(t, func(t *testing.T, p *rawPair) {
+		p.a.send(p.a.response(p.ring(), 488, "", ""))
+		p.a.expect("ACK")
+		p.b.expect("ACK")
+		p.a.ok(p.a.expect("INVITE"), "", sdpOf(4010))
+		p.b.send(p.b.response(p.b.expect("INVITE"), 488, "", ""))
+		p.b.expect("ACK")
+		if ack := p.a.expect("ACK"); !strings.Contains(string(ack.Body()), "m=audio 0 RTP/AVP 0\r\n") {
+			t.Errorf("A got the ACK with\n%s", ack.Body())
 		}
 		p.over("488")
 	})

@@ -31,6 +31,7 @@ type Leg struct {
 	earlyTag  string      // the phone's tag before it answered
 	userAgent string      // what the phone calls itself in its response
 	pracks    uint8       // PRACKs sent
+	rang      bool        // the phone has been alerted, or what stands for it has said more than 100
 	elsewhere bool        // redirects have named others to try
 
 	// What comes of it.
@@ -235,8 +236,8 @@ func (l *Leg) meanwhile(e event) error {
 	case e.hungUp:
 		return ErrHungUp
 	case e.late:
-		if l.onRinging != nil {
-			l.onRinging()
+		if l.media != nil && l.media.onLate != nil {
+			l.media.onLate()
 		}
 	case e.progress != nil:
 		l.call.note(l, "NOTIFY", e.progress.Text, e.progress.At)
@@ -262,8 +263,10 @@ func (l *Leg) noteResponse(m *wire.Message) {
 	l.noted = line
 	l.call.note(l, "INVITE", line, time.Now())
 	l.call.early(l, m)
-	if code := m.Code(); l.onRinging != nil && code > 100 && code < 200 {
-		l.onRinging()
+	if code := m.Code(); code > 100 && code < 200 {
+		if l.rang = true; l.onRinging != nil {
+			l.onRinging()
+		}
 	}
 }
 

@@ -20,6 +20,7 @@ type Success struct {
 	settled settlement // of the offer in SDP, which may have come before the 2xx
 	SDP     []byte     // the phone's session description, empty if it sent none
 
+	offers  bool // SDP is the phone's offer
 	acked   bool // on hold, while the other party takes its time
 	keepAck bool // the ACK cannot be made anew from the 2xx
 }
@@ -402,6 +403,26 @@ func (a *Success) Ack(body []byte) error {
 		return fmt.Errorf("ACK %s: %w", l.target, err)
 	}
 	return nil
+}
+
+// AckHeld acknowledges the 2xx of a phone that has nobody to talk to yet. An offer of
+// its own is answered on hold.
+func (a *Success) AckHeld() error {
+	if a.offers && len(a.SDP) > 0 {
+		return a.Ack(a.leg.onHold(a.SDP))
+	}
+	return a.Ack(nil)
+}
+
+// unheld reports whether the 2xx has an offer of the phone's that no answer of ours can
+// hold. It is better not refused: a browser whose streams were refused has none to send
+// any more.
+func (a *Success) unheld() bool {
+	if !a.offers {
+		return false
+	}
+	_, _, err := sdp.Hold(a.SDP, "", a.leg.mediaKey)
+	return err != nil
 }
 
 // reinvite sends an INVITE within the dialog and returns its 2xx, which needs

@@ -1,10 +1,11 @@
 package sipflow
 
 import (
-	"bytes"
 	"context"
+	"crypto/hmac"
+	"crypto/sha512"
+	"encoding/binary"
 	"hash/maphash"
-	"strconv"
 
 	"sipxrest/sipflow/sdp"
 )
@@ -14,15 +15,16 @@ import (
 type mediaState struct {
 	// What the phone and we said last of the session (RFC 3264): the next
 	// offer or answer continues it.
-	sent   uint64 // hash of our last description without its origin
-	lines  int    // m= lines of the session; there may never be fewer (RFC 3264 §8)
-	remote []byte // the phone's last description
+	lines   int    // m= lines of the session; there may never be fewer (RFC 3264 §8)
+	remote  []byte // the phone's last description
+	reached []byte // its last one with addresses, where that is another one
 
 	joint     joint       // nil: the leg is alone
 	deferred  []event     // came while another leg was busy
 	byeHeader string      // header lines of our BYE: the reasons of the other phone
 	early     *earlyOffer // joins the media before the phone answers
 	agreed    bool        // it has answered an offer of ours in a PRACK
+	onLate    func()      // told when the phone takes its time to answer
 	muted     Mute        // what of the phone's audio is off
 	forwards  uint16      // of the first INVITE, as outgoing has it
 }
@@ -49,9 +51,6 @@ type joint interface {
 func (l *Leg) joinedMedia() *mediaState {
 	if l.media == nil {
 		l.media = &mediaState{}
-		if l.peer.versionNow() > 0 {
-			l.media.lines = 1 // the placeholder's
-		}
 	}
 	return l.media
 }
@@ -85,57 +84,84 @@ func (l *Leg) answerTo(offer, answer []byte) []byte {
 func (l *Leg) own(rest []byte, media int) []byte {
 	j := l.joinedMedia()
 	rest = j.muted.apply(rest)
-	sum := maphash.Bytes(l.call.sw.seed, rest)
-	version := l.peer.nextVersion(sum != j.sent)
-	j.sent, j.lines = sum, max(j.lines, media)
-	b := append(make([]byte, 0, len(rest)+80), "v=0\r\no=- "...)
-	b = strconv.AppendUint(b, l.id>>1, 10)
-	b = append(b, ' ')
-	b = strconv.AppendUint(b, version, 10)
-	b = append(b, ' ')
-	b = sdp.AppendAddress(b, l.mediaHost())
-	return append(b, rest...)
-}
-
-// onHold answers the phone's offer with every stream inactive.
-func (l *Leg) onHold(offer []byte) []byte {
-	return l.answerTo(offer, sdp.HeldAnswer(offer, l.id, l.peer.versionNow(), l.mediaHost()))
+	j.lines = max(j.lines, media)
+	return sdp.From(l.id>>1, l.peer.nextVersion(maphash.Bytes(l.call.sw.seed, rest)), l.mediaHost(), rest)
 }
 
 // refuse answers an offer with every stream refused (RFC 3264 §6): what an
 // offer in a 2xx gets when nothing can come of it.
 func (l *Leg) refuse(offer []byte) []byte {
-	rest, media, ok := sdp.Split(offer)
-	if !ok {
+	rest, lines := sdp.Refused(offer)
+	if rest == nil {
 		return nil
 	}
-	b := make([]byte, 0, len(rest))
-	for line := range bytes.Lines(rest) {
-		switch line[0] {
-		case 's', 'c', 't':
-			b = append(b, line...)
-		case 'm':
-			f := bytes.Fields(line)
-			for i, w := range f {
-				switch i {
-				case 0:
-				case 1:
-					b = append(b, " 0"...)
-					continue
-				default:
-					b = append(b, ' ')
-				}
-				b = append(b, w...)
-			}
-			b = append(b, "\r\n"...)
-		}
-	}
-	return l.own(b, media)
+	return l.own(rest, lines)
 }
 
-// heard keeps the phone's description for a transfer.
-func (l *Leg) heard(body []byte) {
-	if len(body) > 0 {
-		l.joinedMedia().remote = append([]byte(nil), body...)
+// answerHeld answers the phone's offer with every stream inactive. A *StatusError says
+// that none of them can be held.
+func (l *Leg) answerHeld(offer []byte) ([]byte, error) {
+	rest, lines, err := sdp.Hold(offer, l.mediaHost(), l.mediaKey)
+	if err != nil {
+		return nil, &StatusError{"INVITE", 488, "The Call Cannot Be Held, " + err.Error()}
 	}
+	return l.ours(rest, lines), nil
+}
+
+// onHold is answerHeld for an offer that can be answered only: where no stream can be
+// held all are refused.
+func (l *Leg) onHold(offer []byte) []byte {
+	if answer, err := l.answerHeld(offer); err == nil {
+		return answer
+	}
+	rest, lines := sdp.Refused(offer)
+	if rest == nil {
+		return nil
+	}
+	return l.ours(rest, lines)
+}
+
+// ours is own for what we say where there may be no mediaState: nothing is muted in it.
+func (l *Leg) ours(rest []byte, lines int) []byte {
+	return sdp.From(l.id>>1, l.peer.saying(maphash.Bytes(l.call.sw.seed, rest), lines), l.mediaHost(), rest)
+}
+
+// mediaKey is ours for an encrypted stream that is held (see sdp.Hold): the same one
+// whenever the phone asks, so that our description does not change, and another for
+// each leg and stream.
+func (l *Leg) mediaKey(stream, size int) []byte {
+	h := hmac.New(sha512.New, l.call.sw.keys[:])
+	h.Write(binary.BigEndian.AppendUint64(binary.BigEndian.AppendUint64(nil, l.id), uint64(stream)))
+	return h.Sum(nil)[:size]
+}
+
+// heard keeps the phone's description, and its last one with addresses: for a phone
+// that is on hold may have none.
+func (l *Leg) heard(body []byte) {
+	if len(body) == 0 {
+		return
+	}
+	j := l.joinedMedia()
+	if was := l.saidLast(); sdp.Reached(body) {
+		j.reached = nil
+	} else if sdp.Reached(was) {
+		j.reached = was
+	}
+	j.remote = append([]byte(nil), body...)
+}
+
+// saidLast is the phone's last description, one in a re-INVITE that the reader
+// answered included.
+func (l *Leg) saidLast() []byte {
+	j := l.joinedMedia()
+	if said := l.peer.lastSaid(); said != nil {
+		l.heard(said)
+	}
+	return j.remote
+}
+
+// forAnother is what the phone can be offered to another party with, nil when that
+// is not known (see sdp.ForAnother).
+func (l *Leg) forAnother() []byte {
+	return sdp.ForAnother(l.saidLast(), l.joinedMedia().reached)
 }

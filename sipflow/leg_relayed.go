@@ -9,9 +9,12 @@ import (
 
 // relayedHeader copies what a bridged message says beyond its own dialog. The
 // fields of the transaction, the dialog, the route and the session timer
-// belong to each leg alone; credentials to whoever was asked for them.
+// belong to each leg alone; credentials to whoever was asked for them. What is about a
+// body of several parts does not go on with the description alone.
 func relayedHeader(m *wire.Message) string {
 	b := make([]byte, 0, 256)
+	description := bodyOf(m)
+	alone := description != nil && len(description) < len(m.Body())
 	m.Fields(func(id wire.Header, name, value []byte) bool {
 		switch id {
 		case wire.Via, wire.From, wire.To, wire.CallID, wire.CSeq, wire.Contact, wire.MaxForwards, wire.Route,
@@ -27,7 +30,7 @@ func relayedHeader(m *wire.Message) string {
 		case wire.ReferTo, wire.Event:
 			return true // see referredHeader, eventHeader
 		case wire.Other:
-			if isIdentity(name) {
+			if isIdentity(name) || alone && isOfBody(name) {
 				return true
 			}
 		}
@@ -44,6 +47,12 @@ func relayedHeader(m *wire.Message) string {
 		return true
 	})
 	return string(b)
+}
+
+// isOfBody reports whether a field says how a body is to be read (RFC 3261 §20.11 to
+// §20.15, §20.24).
+func isOfBody(name []byte) bool {
+	return strings.EqualFold(string(name), "MIME-Version") || len(name) > 8 && strings.EqualFold(string(name[:8]), "Content-")
 }
 
 // isText reports whether a value may go on (RFC 3261 §25.1, TEXT-UTF8-TRIM): it

@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"bytes"
+	"hash/maphash"
 	"slices"
 	"time"
 
@@ -24,7 +25,9 @@ type peer struct {
 	reasons   string // that it gave: Reason header lines
 	referral  subscription
 	version   uint64          // of our last o= line, 0 before the first
-	media     int             // m= lines of our answer to a re-INVITE
+	sent      uint64          // hash of our last description without its origin
+	media     int             // m= lines of what was offered or answered before there was a mediaState
+	said      []byte          // the phone's offer that was answered here
 	hungUp    func(why error) // called once when the phone sends BYE
 	session   *sessionTimer   // nil while nobody has asked for one
 	forwards  bool            // requests go to the call's goroutine, which joins two phones
@@ -96,29 +99,55 @@ func (p *peer) isUp() bool {
 	return p.up
 }
 
-// versionNow is the version of our last session description, 0 before the first.
-func (p *peer) versionNow() uint64 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.version
-}
-
-// mediaLines are the m= lines of an answer that the reader gave.
+// mediaLines are the m= lines of what was offered or answered so far.
 func (p *peer) mediaLines() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.media
 }
 
-// nextVersion is the version of our next session description: a new one when
-// it differs from the last (RFC 3264 §8).
-func (p *peer) nextVersion(differs bool) uint64 {
+// offering returns the version of an offer of ours, with so many m= lines, to a phone
+// that has accepted none yet. sum is its hash.
+func (p *peer) offering(sum uint64, lines int) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if differs || p.version == 0 {
+	p.media = lines
+	return p.versionOf(sum)
+}
+
+// saying is offering for a dialog that there is, whose streams are never fewer.
+func (p *peer) saying(sum uint64, lines int) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.media = max(p.media, lines)
+	return p.versionOf(sum)
+}
+
+// nextVersion is the version of our next session description: a new one when
+// it differs from the last (RFC 3264 §8). sum is its hash, without the origin.
+func (p *peer) nextVersion(sum uint64) uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.versionOf(sum)
+}
+
+// versionOf is nextVersion with p.mu held.
+func (p *peer) versionOf(sum uint64) uint64 {
+	if sum != p.sent || p.version == 0 {
 		p.version++
+		p.sent = sum
 	}
 	return p.version
+}
+
+// lastSaid returns, once, what the phone has offered in a re-INVITE that nobody but
+// the reader has seen.
+func (p *peer) lastSaid() []byte {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	said := p.said
+	p.said = nil
+	return said
 }
 
 // subscribe expects the NOTIFYs of a REFER that is about to be sent: they may come
@@ -297,8 +326,8 @@ func (l *Leg) describeAlone(s *shard, m *wire.Message, from transport.Path) int 
 	if interval, _ := sessionExpires(m); interval > 0 && interval < minSession {
 		return 422
 	}
-	offer := bodyOf(m)
-	if offer == nil && len(m.Body()) > 0 {
+	offer, taken := readBody(m)
+	if !taken {
 		return 415
 	}
 	if code := p.glare(m); code != 0 {
@@ -310,10 +339,11 @@ func (l *Leg) describeAlone(s *shard, m *wire.Message, from transport.Path) int 
 	r := replyOf(200, from)
 	r.Header += supported
 	if offers(m) {
-		p.version++
-		r.ContentType = sdp.Type
-		r.Body = sdp.HeldAnswer(offer, l.id, p.version, transport.HostOf(from.Link))
-		p.media = max(p.media, bytes.Count(r.Body, []byte("\nm=")))
+		body, ok := l.holdInReader(offer, transport.HostOf(from.Link))
+		if !ok {
+			return 488
+		}
+		r.ContentType, r.Body = sdp.Type, body
 	}
 	if m.Method() == "UPDATE" {
 		p.updates = true
@@ -324,6 +354,25 @@ func (l *Leg) describeAlone(s *shard, m *wire.Message, from transport.Path) int 
 	p.open = append(p.open, tx)
 	l.inbox.put(event{in: tx}, true)
 	return 200
+}
+
+// holdInReader answers a phone's offer on hold, or offers audio on hold where it made
+// none. It is false when the offer cannot be held. p.mu is held.
+func (l *Leg) holdInReader(offer []byte, host string) (body []byte, ok bool) {
+	p := &l.peer
+	rest, lines := sdp.Held(host), 1
+	for ; offer == nil && lines < p.media; lines++ { // there may never be fewer (RFC 3264 §8)
+		rest = append(rest, sdp.RefusedLine...)
+	}
+	if offer != nil {
+		var err error
+		if rest, lines, err = sdp.Hold(offer, host, l.mediaKey); err != nil {
+			return nil, false
+		}
+		p.said = bytes.Clone(offer)
+	}
+	p.media = max(p.media, lines)
+	return sdp.From(l.id>>1, p.versionOf(maphash.Bytes(l.call.sw.seed, rest)), host, rest), true
 }
 
 // acknowledged ends the repeats of our 200s: there is no dialog any more. The shard's

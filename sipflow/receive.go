@@ -162,7 +162,7 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from transport.Path) wire.Re
 		return wire.Reply{}
 	case "OPTIONS": // RFC 3261 §11.2
 		r := replyOf(200, from)
-		r.Header += "Accept: " + sdp.Type + "\r\n"
+		r.Header += "Accept: " + sdp.Accept + "\r\n"
 		return r
 	case "INVITE":
 		return sw.invited(m, from)

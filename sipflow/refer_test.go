@@ -216,6 +216,12 @@ var scenarios = []scenario{
 	{name: "answer-without-sdp", script: siptest.Script{NoSDP: true},
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
 
+	{name: "calling-is-a-browser", script: siptest.Script{Media: siptest.Browser()},
+		status: "INVITE 180 Ringing, INVITE 488 Not Acceptable Here, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, " +
+			"NOTIFY 200 OK"},
+	{name: "calling-takes-srtp-only", script: siptest.Script{Media: siptest.SRTPOnly(), Ringing: -1},
+		status: "INVITE 488 Not Acceptable Here, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+
 	{name: "replaced-while-ringing", script: siptest.Script{Ring: 8 * time.Second},
 		during: func(r *rig) { time.Sleep(3 * time.Second); r.place(spec()) },
 		status: "INVITE 180 Ringing, INVITE 487 Request Terminated, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, " +

@@ -147,17 +147,6 @@ func TestRefuse(t *testing.T) {
 	}
 }
 
-func TestUnheld(t *testing.T) {
-	for in, want := range map[string]string{
-		"v=0\r\nm=audio 1 RTP/AVP 0\r\na=recvonly\r\n": "v=0\r\nm=audio 1 RTP/AVP 0\r\na=sendrecv\r\n",
-		"v=0\nm=audio 1 RTP/AVP 0\na=sendonly\n":       "v=0\nm=audio 1 RTP/AVP 0\na=sendonly\n",
-	} {
-		if got := string(sdp.Unheld([]byte(in))); got != want {
-			t.Errorf("%q became %q", in, got)
-		}
-	}
-}
-
 func TestTargetThatMoves(t *testing.T) {
 	for _, tc := range []struct {
 		name         string

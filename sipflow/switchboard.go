@@ -3,6 +3,7 @@ package sipflow
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"hash/maphash"
@@ -82,6 +83,7 @@ type Switchboard struct {
 	limits     limits
 	challenger challenger   // of inbound calls
 	seed       maphash.Seed // of the tags in responses outside of dialogs
+	keys       [32]byte     // secret, see Leg.mediaKey
 
 	flows sync.WaitGroup // one per call
 	forks sync.WaitGroup // one per 2xx that is hung up on the side
@@ -105,6 +107,7 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 	sw := &Switchboard{cfg: cfg, log: log, observers: observe, resolver: cfg.Resolver, challenger: newChallenger(),
 		calls: map[Key]*Call{}, bridges: map[*Call][2]*Leg{}, seed: maphash.MakeSeed(),
 		referred: referred{seed: maphash.MakeSeed()}}
+	rand.Read(sw.keys[:]) //nolint:errcheck // it never fails
 	sw.stats.start = time.Now()
 	sw.faults.Init(log)
 	sw.limits.init(sw)

@@ -20,7 +20,7 @@ func replyOf(code int, from transport.Path) wire.Reply {
 	case 405, 501:
 		r.Header = "Allow: " + allow + "\r\n"
 	case 415:
-		r.Header = "Accept: " + sdp.Type + "\r\n"
+		return unsupportedBody
 	case 489:
 		r.Header = "Allow-Events: refer\r\n"
 	case 500:
@@ -34,18 +34,27 @@ var tooBrief = wire.Reply{Code: 422, Header: "Min-SE: 90\r\n"}
 
 // again is the response that a request gets, and each repeat of it.
 func again(m *wire.Message, code int, from transport.Path) wire.Reply {
-	switch code {
-	case 420:
+	switch {
+	case code == 420:
 		return lacking(unknownOptions(m))
-	case 422:
+	case code == 422:
 		return tooBrief
+	case code == 488 && refreshes(m.Method()):
+		return cannotHold
 	}
 	r := replyOf(code, from)
 	if code == 200 && m.Method() == "OPTIONS" { // RFC 3261 §11.2
-		r.Header += "Accept: " + sdp.Type + "\r\n" + supported
+		r.Header += "Accept: " + sdp.Accept + "\r\n" + supported
 	}
 	return r
 }
+
+// refreshes reports whether a request may carry an offer.
+func refreshes(method string) bool { return method == "INVITE" || method == "UPDATE" }
+
+// cannotHold refuses an offer that would have to be held (RFC 3261 §20.43).
+var cannotHold = wire.Reply{Code: 488,
+	Header: "Warning: 399 sipxrest \"only RTP, and SRTP with its keys in the description, can be held here\"\r\n"}
 
 var transactionSeed = maphash.MakeSeed()
 
@@ -81,13 +90,40 @@ func reliableSeq(m *wire.Message) (uint64, bool) {
 	return n, err == nil
 }
 
-// bodyOf is the session description of a message, nil when it has none.
+// bodyOf is the session description of a message, nil when it has none. It may be one
+// part of its body (RFC 5621).
 func bodyOf(m *wire.Message) []byte {
-	if len(m.Body()) == 0 || !sdp.Is(m.Get(wire.ContentType)) {
-		return nil
-	}
-	return m.Body()
+	description, _ := readBody(m)
+	return description
 }
+
+// readBody is bodyOf. taken is false when a request with that body is to be refused.
+func readBody(m *wire.Message) (description []byte, taken bool) {
+	if len(m.Body()) == 0 {
+		return nil, true
+	}
+	b := sdp.Body{Type: m.Get(wire.ContentType), Content: m.Body()}
+	m.Fields(func(id wire.Header, name, value []byte) bool {
+		switch {
+		case id != wire.Other:
+		case strings.EqualFold(string(name), "Content-Disposition"):
+			b.Disposition = value
+		case strings.EqualFold(string(name), "Content-Encoding"), strings.EqualFold(string(name), "e"):
+			b.Encoding = value
+		}
+		return true
+	})
+	return b.Read()
+}
+
+// bodyTaken reports whether a request may have the body that it has.
+func bodyTaken(m *wire.Message) bool {
+	_, taken := readBody(m)
+	return taken
+}
+
+// unsupportedBody refuses a request whose body is not understood (RFC 3261 §8.2.3).
+var unsupportedBody = wire.Reply{Code: 415, Header: "Accept: " + sdp.Accept + "\r\nAccept-Encoding: identity\r\n"}
 
 const (
 	// maxRelayedHeader bounds the fields that are copied, in bytes.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"sipxrest/sipflow/wire"
@@ -14,19 +15,18 @@ import (
 // and the clock.
 type bridge struct {
 	call      *Call
-	calling   *Leg // nil once it has hung up during a transfer
+	calling   *Leg // nil once it has hung up during a transfer, as called
 	called    *Leg
+	placed    [2]*Leg // those that the flow has called, and hangs up
 	relays    []*forward
 	transfer  *transfer
 	referrals []referral  // latest last
 	clock     *time.Timer // for the waits that have an end
-
-	transferred bool // the calling leg is one that a transfer brought
 }
 
 // bridge joins the two phones until one of them hangs up, which is no error.
 func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
-	b := &bridge{call: c, calling: calling, called: called, clock: time.NewTimer(time.Hour)}
+	b := &bridge{call: c, calling: calling, called: called, placed: [2]*Leg{calling, called}, clock: time.NewTimer(time.Hour)}
 	defer b.clock.Stop()
 	if !c.sw.bridged(c, b) {
 		return ErrStopped
@@ -36,7 +36,7 @@ func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
 	c.observe(&Event{Kind: Joined, At: time.Now()})
 	for _, l := range b.legs() {
 		l.joinedMedia().joint = b
-		l.peer.forwarding(true)
+		l.peer.bridging(true)
 	}
 	for {
 		if err = b.step(ctx); err != nil {
@@ -50,7 +50,7 @@ func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
 
 // step deals with one thing that happened.
 func (b *bridge) step(ctx context.Context) error {
-	if t := b.transfer; t != nil && t.answer != nil && b.called.peer.idle() {
+	if t := b.transfer; t != nil && t.ready && t.stays.peer.idle() {
 		return b.join(ctx, t)
 	}
 	b.setClock()
@@ -62,7 +62,7 @@ func (b *bridge) step(ctx context.Context) error {
 		order.do(ctx, b, order.reply)
 		return nil
 	case l == nil:
-		return b.tick()
+		return b.tick(ctx)
 	case e.ofLeg():
 		err := l.tend(ctx, e)
 		if t := b.transfer; err != nil && t != nil && l == t.target { // the call goes on without it
@@ -130,9 +130,12 @@ func (b *bridge) setClock() {
 }
 
 // tick does what is due.
-func (b *bridge) tick() error {
+func (b *bridge) tick(ctx context.Context) error {
 	now := time.Now()
 	if t := b.transfer; t != nil && !t.until.IsZero() && !now.Before(t.until) {
+		if t.invite != nil {
+			return b.newcomerFailed(ctx, t)
+		}
 		t.giveUp(b.call, ErrNoAnswer)
 		return b.transferFailed(t)
 	}
@@ -159,10 +162,11 @@ func (b *bridge) retold(*Leg, []byte) error { return nil }
 // legs are those at work.
 func (b *bridge) legs() []*Leg {
 	legs := make([]*Leg, 0, 3)
-	if b.calling != nil {
-		legs = append(legs, b.calling)
+	for _, l := range [...]*Leg{b.calling, b.called} {
+		if l != nil {
+			legs = append(legs, l)
+		}
 	}
-	legs = append(legs, b.called)
 	if b.transfer != nil {
 		legs = append(legs, b.transfer.target)
 	}
@@ -198,11 +202,11 @@ func (b *bridge) other(l *Leg) *Leg {
 }
 
 // hungUp ends the bridge: the other phone is told the reasons that this one
-// gave. During a transfer the calling phone may go, its place is being taken.
+// gave. During a transfer the phone may go whose place is being taken.
 func (b *bridge) hungUp(l *Leg, bye *wire.Message) error {
-	if l == b.calling && b.transfer != nil {
+	if b.transfer != nil && l == b.transfer.old {
 		b.drop(l)
-		b.calling = nil
+		b.seat(l, nil)
 		b.call.letGo(l)
 		return nil
 	}
@@ -229,6 +233,8 @@ func (b *bridge) event(ctx context.Context, l *Leg, e event) error {
 		}
 	case e.in != nil && e.ack != nil:
 		return b.acknowledged(e.in, e.ack)
+	case e.in != nil && e.in.initial:
+		b.replacedBy(l, e.in)
 	case e.in != nil:
 		b.relay(ctx, l, e.in)
 	case e.tx != nil:
@@ -256,18 +262,29 @@ func (b *bridge) end(ctx context.Context, why error) {
 		t.giveUp(b.call, cmp.Or(why, ErrHungUp))
 	}
 	for _, l := range b.legs() {
-		l.peer.forwarding(false)
+		l.peer.bridging(false)
 		l.refuseOpen()
 	}
-	if b.transferred && b.calling != nil { // its calling leg is not the one that the flow hangs up
-		b.call.hangUp(ctx, b.calling, why)
+	for _, l := range b.legs() {
+		if !slices.Contains(b.placed[:], l) { // nobody else hangs it up
+			b.call.hangUp(ctx, l, why)
+		}
+	}
+}
+
+// seat puts a phone in the place of another one, nil for nobody.
+func (b *bridge) seat(old, l *Leg) {
+	if old == b.calling {
+		b.calling = l
+	} else {
+		b.called = l
 	}
 }
 
 // drop ends what is under way on a leg that leaves the bridge, while the other
 // one stays.
 func (b *bridge) drop(l *Leg) {
-	l.peer.forwarding(false)
+	l.peer.bridging(false)
 	for i := len(b.relays) - 1; i >= 0; i-- {
 		r := b.relays[i]
 		if r.from != l && r.to != l {
@@ -286,10 +303,15 @@ func (b *bridge) drop(l *Leg) {
 	l.refuseOpen()
 }
 
-// refuseOpen refuses the phone's open requests (RFC 3261 §15.1.2).
+// refuseOpen refuses the phone's open requests (RFC 3261 §15.1.2), and whoever
+// was to take its place.
 func (l *Leg) refuseOpen() {
 	for _, in := range l.peer.waiting() {
 		in.respond(wire.Reply{Code: 487})
+	}
+	if in := l.peer.takeNewcomer(); in != nil {
+		in.leg.callee.(newcomer).decline(ErrNoCall)
+		l.call.retire(in.leg)
 	}
 }
 
@@ -298,4 +320,21 @@ func (p *peer) forwarding(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.forwards = on
+}
+
+// bridging is forwarding for a phone that is joined with another, or no longer is.
+func (p *peer) bridging(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.forwards, p.bridged = on, on
+}
+
+// takeNewcomer returns the INVITE of who is to take the phone's place, once. nil:
+// nobody is.
+func (p *peer) takeNewcomer() *serverTx {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	in := p.newcomer
+	p.newcomer = nil
+	return in
 }

@@ -120,7 +120,7 @@ func (c *Call) Mute(ctx context.Context, m Mute) error {
 // mute describes the other phone anew to the calling one.
 func (b *bridge) mute(ctx context.Context, m Mute, reply chan<- error) {
 	l, other := b.calling, b.called
-	if l == nil || len(other.joinedMedia().remote) == 0 {
+	if l == nil || other == nil || len(other.joinedMedia().remote) == 0 {
 		reply <- ErrNoCall
 		return
 	}

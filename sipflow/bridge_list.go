@@ -26,8 +26,8 @@ func (sw *Switchboard) unbridged(c *Call) {
 }
 
 // moved gives a call the key that it has after a transfer. A call that held
-// it is hung up.
-func (sw *Switchboard) moved(c *Call, b *bridge, to Key) {
+// it is hung up if a client has asked for that; else it keeps the key.
+func (sw *Switchboard) moved(c *Call, b *bridge, to Key, asked bool) {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
 	sw.bridges[c] = [2]*Leg{b.calling, b.called}
@@ -35,11 +35,12 @@ func (sw *Switchboard) moved(c *Call, b *bridge, to Key) {
 	if to == from {
 		return
 	}
-	if sw.calls[from] != c {
-		return // replaced: it is about to end
+	old := sw.calls[to]
+	if sw.calls[from] != c || old != nil && !asked {
+		return // it is replaced, and about to end; or the key is another's
 	}
 	delete(sw.calls, from)
-	if old := sw.calls[to]; old != nil {
+	if old != nil {
 		old.stop(ErrReplaced)
 	}
 	sw.calls[to] = c

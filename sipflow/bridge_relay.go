@@ -10,10 +10,8 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-const (
-	// maxRelays bounds the requests that are on their way between two phones.
-	maxRelays = 2 * maxOpen
-)
+// maxRelays bounds the requests that are on their way between two phones.
+const maxRelays = 2 * maxOpen
 
 // forward is one request on its way from a phone to the other.
 type forward struct {
@@ -59,9 +57,9 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 	}
 	referTo := ""
 	if in.method == "REFER" {
-		var ok bool
-		if referTo, ok = b.mayRefer(in.req); !ok {
-			in.respond(notAllowed)
+		var no wire.Reply
+		if referTo, no = b.mayRefer(in.req); no.Code != 0 {
+			in.respond(no)
 			return
 		}
 	}
@@ -324,17 +322,21 @@ func (b *bridge) overdue(r *forward) {
 }
 
 // mayRefer reports whether the phones of a bridge may be sent where a REFER
-// wants them. It looks at what the other phone will call, headers and all.
+// wants them; if not, no is the response. It looks at what the other phone will
+// call, headers and all.
 // header is the Refer-To line that was checked. Made again it could differ, for
 // a call that its Replaces names may end meanwhile.
 //
 //go:noinline
-func (b *bridge) mayRefer(m *wire.Message) (header string, ok bool) {
+func (b *bridge) mayRefer(m *wire.Message) (header string, no wire.Reply) {
 	sw := b.call.sw
 	v := m.Get(wire.ReferTo)
-	header = sw.referredHeader(m)
-	if sw.cfg.Allow == nil || v == nil {
-		return header, true
+	header, ok := b.referredHeader(m)
+	switch {
+	case !ok:
+		return header, wire.Reply{Code: 400, Reason: "Replaces Names This Call"}
+	case sw.cfg.Allow == nil, v == nil:
+		return header, wire.Reply{}
 	}
 	target := strings.TrimSuffix(strings.TrimPrefix(header, "Refer-To: "), "\r\n")
 	values := 0
@@ -342,9 +344,9 @@ func (b *bridge) mayRefer(m *wire.Message) (header string, ok bool) {
 	if uri, _ := wire.NameAddr([]byte(target)); values == 1 && len(uri) > 0 && strings.Contains(target, "<") {
 		target = string(uri)
 	} // else the whole value: some phones take for the URI's what is the field's
-	err := sw.allowed(&b.call.Spec, target)
-	if err != nil {
+	if err := sw.allowed(&b.call.Spec, target); err != nil {
 		sw.log.Debug("sip: REFER not relayed", "call", b.call, "error", err)
+		return header, notAllowed
 	}
-	return header, err == nil
+	return header, wire.Reply{}
 }

@@ -1,93 +1,205 @@
 package sipflow
 
 import (
-	"net/url"
+	"context"
+	"errors"
 	"strings"
-
-	"sipxrest/sipflow/wire"
+	"time"
 )
 
-// translateReplaces rewrites the Replaces of a Refer-To value that names a
-// phone's dialog with us. It then names the dialog of the phone at the other
-// end of that bridge.
-func (sw *Switchboard) translateReplaces(value string) string {
-	const param = "Replaces="
-	i := strings.Index(value, param)
-	if i < 0 {
-		return value
+// ackWait is how long a newcomer may take to answer the offer of the phone that stays,
+// which waits for the ACK meanwhile and gives up after 64*T1.
+const ackWait = 32 * t1
+
+// replacedBy takes the INVITE of a phone that is to have l's place in the bridge,
+// as an attended transfer ends (RFC 3891 §3, RFC 5589 §7). With an offer in it:
+//
+//	Newcomer              sipxrest               Stays          Old
+//	    | INVITE (offer N,     |                    |              |
+//	    |   Replaces: Old)     | INVITE (offer N)   |              |
+//	    |--------------------->|------------------->|              |
+//	    |                      |       200 (answer) |              |
+//	    |                      |<-------------------|              |
+//	    |         200 (answer) | ACK                |              |
+//	    |<---------------------|------------------->|              |
+//	    | ACK                  | BYE                               |
+//	    |--------------------->|---------------------------------->|
+//
+// Without one Stays is asked for an offer, which goes into our 200. The answer in
+// the newcomer's ACK goes into the ACK to Stays.
+//
+// While another INVITE is under way with Stays the newcomer waits for its end. What
+// fails leaves the call as it was.
+func (b *bridge) replacedBy(l *Leg, invite *serverTx) {
+	l.peer.takeNewcomer()
+	c, target, stays := b.call, invite.leg, b.other(l)
+	c.legs = append(c.legs, target)
+	c.dialled(target, Calling)
+	who := target.callee.(newcomer)
+	switch {
+	case b.transfer != nil || stays == nil:
+		who.decline(errGlare)
+	case who.mayReplace(l, stays):
+		b.transfer = &transfer{target: target, old: l, stays: stays, key: b.keyWith(target, l), ready: true, until: time.Now().Add(inviteTime), invite: invite}
+		return
 	}
-	from := i + len(param)
-	end := from + strings.IndexAny(value[from:]+">", "&>")
-	text, err := url.PathUnescape(value[from:end])
+	c.letGo(target)
+}
+
+// keyWith is the call's key when a phone has taken the place of another. A part
+// that names no user stays as it is.
+func (b *bridge) keyWith(target, old *Leg) Key {
+	key := b.call.Holds()
+	part := &key.Called
+	if old == b.calling {
+		part = &key.Calling
+	}
+	if strings.Contains(*part, "@") {
+		*part = target.party
+	}
+	return key
+}
+
+// joinNewcomer describes the newcomer to the phone that it is joined with.
+func (b *bridge) joinNewcomer(ctx context.Context, t *transfer) error {
+	stays, target, who := t.stays, t.target, t.target.callee.(newcomer)
+	offer := bodyOf(t.invite.req)
+	joined, err := stays.reinvite(ctx, stays.describe(offer))
+	if err == nil && offer == nil {
+		return b.offerNewcomer(ctx, t, joined)
+	}
+	if err == nil {
+		err = joined.Ack(nil)
+	}
 	if err != nil {
-		return value
+		who.decline(err)
+		failed := b.transferFailed(t)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case errors.Is(err, ErrHungUp):
+			return b.hungUp(stays, nil)
+		case dialogOver(err):
+			return err
+		case errors.Is(err, errNoSDP) && failed == nil: // it has taken the offer all the same
+			return b.joinAgain(ctx, t)
+		}
+		return failed
 	}
-	callID, params, _ := strings.Cut(text, ";")
-	p := []byte(";" + params)
-	toTag, _ := wire.Param(p, "to-tag")
-	fromTag, _ := wire.Param(p, "from-tag")
-	// For the phone that sends it our tag is the remote one: to-tag if it
-	// called, from-tag if it was called.
-	far := sw.farLeg(callID, toTag)
-	if far == nil {
-		far = sw.farLeg(callID, fromTag)
+	answer := stays.unmuted(joined.SDP, offer)
+	target.heard(offer)
+	if !who.accept(target.answerTo(offer, answer)) { // it has given up
+		if err := b.transferFailed(t); err != nil {
+			return err
+		}
+		return b.joinAgain(ctx, t)
 	}
-	if far == nil {
-		return value
-	}
-	replaces := far.callID + ";to-tag=" + far.tag + ";from-tag=" + far.localTag
-	// Its sender knows the far phone by our address, or by the agent's name.
-	rest := value[i:from] + escapeHeaderValue(replaces) + value[end:]
-	open, query := strings.LastIndexByte(value[:i], '<'), strings.LastIndexByte(value[:i], '?')
-	if query < 0 {
-		return value
-	}
-	return value[:open+1] + "sip:" + far.party + value[query:i] + rest
+	stays.heard(answer)
+	b.takePlace(t)
+	return nil
 }
 
-// referredHeader is the Refer-To of a REFER that is passed on. A Replaces in
-// it that names a leg of another bridged call of ours names, for the phone
-// that gets it, the far leg of that call: only that one has a dialog which can
-// be replaced (RFC 3891, RFC 5589 §7).
-func (sw *Switchboard) referredHeader(m *wire.Message) string {
-	v := m.Get(wire.ReferTo)
-	if v == nil {
-		return ""
+// joinAgain describes the old phone to the other one, which was joined with a
+// newcomer that is gone.
+func (b *bridge) joinAgain(ctx context.Context, t *transfer) error {
+	if !t.old.peer.isUp() { // its BYE is next
+		return nil
 	}
-	return "Refer-To: " + sw.translateReplaces(string(v)) + "\r\n"
+	again, err := t.stays.reinvite(ctx, t.stays.describe(t.old.joinedMedia().remote))
+	if err == nil {
+		err = again.Ack(nil)
+	}
+	if err != nil { // they do not hear each other any more
+		return err
+	}
+	b.retell(ctx, t.stays, again.SDP)
+	return nil
 }
 
-// farDialog names the dialog of the phone at the other end, as that phone sees
-// itself: it is the one that was called.
-type farDialog struct{ callID, localTag, tag, party string }
+// offerNewcomer hands the offer of the phone that stays to a newcomer that made
+// none. Its ACK has the answer.
+func (b *bridge) offerNewcomer(ctx context.Context, t *transfer, asked *Success) error {
+	if len(asked.SDP) == 0 {
+		t.target.callee.(newcomer).decline(errNoSDP)
+		return errors.Join(b.transferFailed(t), asked.Ack(nil))
+	}
+	t.asked, t.ready, t.until = asked, false, time.Now().Add(ackWait)
+	t.stays.peer.offer("INVITE", 1) // until its ACK
+	if !t.target.callee.(newcomer).accept(t.target.describe(t.stays.unmuted(asked.SDP, nil))) {
+		return b.newcomerFailed(ctx, t)
+	}
+	return nil
+}
 
-// farLeg finds the bridge that one of our legs belongs to.
-func (sw *Switchboard) farLeg(callID string, localTag []byte) *farDialog {
-	id, ok := parseID(localTag)
-	if !ok {
-		return nil
+// newcomerEvent takes what comes from the newcomer before it has its place.
+func (b *bridge) newcomerEvent(ctx context.Context, t *transfer, e event) error {
+	switch {
+	case e.in == t.invite && e.ack != nil && t.asked != nil:
+		answer := bodyOf(e.ack)
+		if answer == nil {
+			return b.newcomerFailed(ctx, t)
+		}
+		t.target.heard(answer)
+		t.stays.heard(t.stays.unmuted(t.asked.SDP, nil))
+		if err := t.settle(t.stays.answerTo(t.asked.SDP, answer)); err != nil {
+			return err
+		}
+		b.takePlace(t)
+	case e.in == t.invite && (e.err != nil || e.cancel), e.hungUp:
+		return b.newcomerFailed(ctx, t)
 	}
-	s := sw.shard(id)
-	s.mu.Lock()
-	l := s.legs[id]
-	s.mu.Unlock()
-	if l == nil || l.callID != strings.TrimSpace(callID) {
-		return nil
+	return nil
+}
+
+// settle gives the phone that stays the answer that it waits for.
+func (t *transfer) settle(answer []byte) error {
+	asked := t.asked
+	t.asked = nil
+	t.stays.peer.offer("INVITE", -1)
+	return asked.Ack(answer)
+}
+
+// newcomerFailed leaves the call as it was, after the newcomer has given up or has had
+// to wait for too long. An offer that was made to it is answered by the old phone.
+func (b *bridge) newcomerFailed(ctx context.Context, t *transfer) error {
+	t.target.callee.(newcomer).decline(errGlare)
+	if asked := t.asked; asked != nil {
+		answer := t.stays.refuse(asked.SDP)
+		if !t.old.gone {
+			answer = t.stays.answerTo(asked.SDP, t.old.joinedMedia().remote)
+		}
+		if err := t.settle(answer); err != nil {
+			return err
+		}
+		if !t.old.gone {
+			b.retell(ctx, t.stays, asked.SDP)
+		}
 	}
-	sw.mu.Lock()
-	defer sw.mu.Unlock()
-	ends, ok := sw.bridges[l.call]
-	if !ok {
-		return nil
+	t.dismiss(b.call, "")
+	return b.transferFailed(t)
+}
+
+// turnAway ends the INVITE of a newcomer whose place is gone.
+func (t *transfer) turnAway(c *Call, why error) {
+	t.target.callee.(newcomer).decline(why)
+	if t.asked != nil {
+		t.settle(t.stays.refuse(t.asked.SDP)) //nolint:errcheck // it is hung up next
 	}
-	far := ends[0]
-	if far == l {
-		far = ends[1]
-	}
-	if far == nil {
-		return nil
-	}
-	far.peer.mu.Lock()
-	defer far.peer.mu.Unlock()
-	return &farDialog{callID: far.callID, localTag: string(appendID(nil, far.id)), tag: far.peer.tag, party: far.party}
+	t.dismiss(c, c.reasonFor(why))
+}
+
+// dismiss hangs a newcomer up on the side, when it has acknowledged our 2xx (RFC 3261
+// §15).
+func (t *transfer) dismiss(c *Call, reason string) {
+	l, invite := t.target, t.invite
+	c.aside(l, func() {
+		wait, stop := context.WithTimeout(context.Background(), tEnd)
+		defer stop()
+		for l.peer.unacknowledged(invite) {
+			if _, err := l.event(wait); err != nil {
+				break
+			}
+		}
+		l.Bye(context.Background(), reason) //nolint:errcheck // there is nobody to tell
+	})
 }

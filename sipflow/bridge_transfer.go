@@ -15,16 +15,24 @@ type transferOrder struct {
 	target string // user@host as it goes on the wire
 }
 
-// transfer is the phone that is to take the calling phone's place, while it
-// rings.
+// transfer is the phone that is to take another one's place.
 type transfer struct {
-	order   *transferOrder
-	target  *Leg
+	target *Leg
+	old    *Leg      // whose place it takes; it may have hung up
+	stays  *Leg      // whom it is joined with
+	key    Key       // that the call has afterwards
+	ready  bool      // the two are joined when stays has no INVITE pending
+	until  time.Time // when it is given up
+
+	// A client has us call it.
 	attempt *attempt
 	tx      *clientTx
-	offer   []byte    // the called phone's description; nil: the target offers its own
-	until   time.Time // when it is given up
-	answer  *Success  // the two are joined when the called phone is free for it; acknowledged but for an offer in it
+	offer   []byte   // the description of who stays; nil: the target offers its own
+	answer  *Success // acknowledged but for an offer in it
+
+	// It has called us (RFC 3891).
+	invite *serverTx
+	asked  *Success // stays has made it an offer, and waits for the answer
 }
 
 // Transfer replaces the calling phone of a bridged call by another. It calls
@@ -83,8 +91,8 @@ func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error 
 	// sipXrest: without sipxbridge-moh, unlike the other two.
 	l := c.newLeg("sip:"+order.target+";sipx-noroute=Voicemail;sipx-userforward=false", order.target)
 	l.first = c.inviteHeader("", "", allowBridged)
-	t := &transfer{order: order, target: l, offer: b.called.forAnother(), until: time.Now().Add(c.ringTime())}
-	if err := t.invite(ctx); err != nil {
+	t := &transfer{target: l, old: b.calling, stays: b.called, key: order.key, offer: b.called.forAnother(), until: time.Now().Add(c.ringTime())}
+	if err := t.call(ctx); err != nil {
 		c.letGo(l)
 		return err
 	}
@@ -92,8 +100,8 @@ func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error 
 	return nil
 }
 
-// invite calls the target.
-func (t *transfer) invite(ctx context.Context) error {
+// call calls the target.
+func (t *transfer) call(ctx context.Context) error {
 	l := t.target
 	r := &outgoing{method: "INVITE", header: l.first}
 	if t.offer != nil {
@@ -116,6 +124,8 @@ func (t *transfer) send(ctx context.Context) (err error) {
 func (b *bridge) transferEvent(ctx context.Context, e event) error {
 	t := b.transfer
 	switch {
+	case t.invite != nil:
+		return b.newcomerEvent(ctx, t, e)
 	case e.hungUp: // it picked up, and then hung up
 		t.ackUnwanted()
 		return b.transferFailed(t)
@@ -135,7 +145,7 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 		return nil
 	case t.offer != nil && e.msg != nil && e.msg.Code() >= 300 && refusesOffer(statusError("INVITE", e.msg)):
 		// The called phone may do more than what it had in common with the old one.
-		if t.offer = nil; t.invite(ctx) != nil {
+		if t.offer = nil; t.call(ctx) != nil {
 			return b.transferFailed(t)
 		}
 		return nil
@@ -157,7 +167,7 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 		return b.transferFailed(t)
 	}
 	t.target.heard(answer.SDP)
-	t.answer, t.until = answer, time.Time{}
+	t.answer, t.ready, t.until = answer, true, time.Time{}
 	return nil
 }
 
@@ -167,7 +177,7 @@ func (b *bridge) transferFailed(t *transfer) error {
 	if !t.target.gone {
 		b.call.letGo(t.target)
 	}
-	if b.calling == nil { // hung up in the hope of the transfer
+	if t.old.gone { // hung up in the hope of the transfer
 		return ErrHungUp
 	}
 	return nil
@@ -188,22 +198,24 @@ func (b *bridge) transferFailed(t *transfer) error {
 //	    |   answer is another) |---------------------------------->|
 //	    |<---------------------|                                   |
 func (b *bridge) join(ctx context.Context, t *transfer) error {
+	if t.invite != nil {
+		return b.joinNewcomer(ctx, t)
+	}
 	l, c, answered := t.target, b.call, t.answer.SDP
 	b.transfer = nil
-	joined, err := b.called.reinvite(ctx, b.called.describe(answered))
+	joined, err := t.stays.reinvite(ctx, t.stays.describe(answered))
 	if err == nil {
 		err = joined.Ack(nil)
 	}
 	if err != nil {
 		t.ackUnwanted()
 		c.dismiss(l, c.reasonFor(err))
-		var refused *StatusError
-		if ctx.Err() != nil || errors.Is(err, ErrHungUp) || errors.As(err, &refused) && (refused.Code == 408 || refused.Code == 481) {
+		if ctx.Err() != nil || dialogOver(err) {
 			return err // with the called phone the call ends
 		}
 		return b.transferFailed(t)
 	}
-	b.called.heard(joined.SDP)
+	t.stays.heard(joined.SDP)
 	if t.offers() {
 		t.answer.Ack(l.answerTo(answered, joined.SDP)) //nolint:errcheck // repeated with the repeated 200
 	} else if again := sdp.Fit(joined.SDP, answered); !sdp.SameMedia(again, t.offer) {
@@ -216,15 +228,34 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 			return err
 		}
 	}
-	if old := b.calling; old != nil {
-		b.drop(old)
-		c.dismiss(old, "")
-	}
-	b.calling, b.transferred = l, true
-	l.media.joint = b
-	l.peer.forwarding(true)
-	c.sw.moved(c, b, t.order.key)
+	b.takePlace(t)
 	return nil
+}
+
+// dialogOver reports whether an INVITE failed because its phone's dialog is over (RFC
+// 5057).
+func dialogOver(err error) bool {
+	var refused *StatusError
+	return errors.Is(err, ErrHungUp) || errors.As(err, &refused) && (refused.Code == 408 || refused.Code == 481)
+}
+
+// takePlace puts the target in the place of the old phone, which is hung up.
+func (b *bridge) takePlace(t *transfer) {
+	c := b.call
+	b.transfer = nil
+	if !t.old.gone {
+		b.drop(t.old)
+		b.seat(t.old, nil)
+		c.dismiss(t.old, "")
+	}
+	if b.calling == nil {
+		b.calling = t.target
+	} else {
+		b.called = t.target
+	}
+	t.target.joinedMedia().joint = b
+	t.target.peer.bridging(true)
+	c.sw.moved(c, b, t.key, t.invite == nil)
 }
 
 // offers reports whether the target's 2xx has an offer that is to be answered.
@@ -240,6 +271,10 @@ func (t *transfer) ackUnwanted() {
 // giveUp cancels the transfer on the side: its response must not keep the
 // others waiting.
 func (t *transfer) giveUp(c *Call, why error) {
+	if t.invite != nil {
+		t.turnAway(c, why)
+		return
+	}
 	if t.answer != nil {
 		t.ackUnwanted()
 		c.dismiss(t.target, c.reasonFor(why))

@@ -59,12 +59,13 @@
 // Two legs joined:
 //
 //	bridge.go             what passes between two phones
+//	bridge_referto.go     whom a REFER of a phone is about
 //	bridge_relay.go       requests that one phone asks of the other
 //	bridge_referid.go     REFERs that a phone numbers (RFC 3515 §2.4.6)
-//	bridge_replaces.go    attended transfer (RFC 3891)
-//	bridge_transfer.go    one phone makes room for another
-//	bridge_list.go        the bridges there are
 //	bridge_control.go     what clients want: digits, muting, hold
+//	bridge_list.go        the bridges there are
+//	bridge_transfer.go    one phone makes room for another
+//	bridge_replaces.go    a phone calls us to take another one's place (RFC 3891)
 //
 // What a call does, each a ladder:
 //
@@ -83,6 +84,7 @@
 //	inbound_loop.go       those that went in a circle
 //	inbound_reliable.go   provisional responses that are acknowledged (RFC 3262)
 //	inbound.go            what the caller is told
+//	inbound_replaces.go   those that take another one's place
 //
 // The whole:
 //

@@ -30,7 +30,7 @@ func describesEarly(after, ring time.Duration) siptest.Script {
 
 // askingEarly is a phone that asks for this and that before it picks up.
 func askingEarly(describe bool) siptest.Script {
-	return siptest.Script{Ring: 8 * time.Second, Early: []siptest.Early{{After: time.Second, Reliable: describe, SDP: describe, Do: []siptest.Action{
+	asks := []siptest.Action{
 		{After: 1000 * time.Millisecond, Method: "UPDATE", NoBody: true},
 		{After: 1500 * time.Millisecond, Method: "UPDATE", NoBody: true, Header: append(session("1800;refresher=uac"),
 			sip.NewHeader("Supported", "timer"))},
@@ -43,7 +43,9 @@ func askingEarly(describe bool) siptest.Script {
 		{After: 4500 * time.Millisecond, Method: "MESSAGE"},
 		{After: 5000 * time.Millisecond, Method: "FOO"},
 		{After: 5500 * time.Millisecond, Method: "INVITE"},
-	}}}, Do: []siptest.Action{{After: time.Second, Method: "OPTIONS"}}}
+	}
+	return siptest.Script{Ring: 8 * time.Second, Early: []siptest.Early{{After: time.Second, Reliable: describe, SDP: describe, Do: asks}},
+		Do: []siptest.Action{{After: time.Second, Method: "OPTIONS"}}}
 }
 
 // prackChallenged has a proxy ask for credentials for each PRACK.
@@ -59,7 +61,8 @@ func areJoined(t *testing.T, a, b *siptest.Phone, addrs ...string) {
 	t.Helper()
 	for i, p := range []*siptest.Phone{a, b} {
 		other, _, _ := strings.Cut(addrs[1-i], ":")
-		if got := p.Heard(); !strings.Contains(got, "c=IN IP4 "+other+"\r\n") || strings.Contains(got, "a=inactive") || strings.Contains(got, "audio 0 ") {
+		got := p.Heard()
+		if !strings.Contains(got, "c=IN IP4 "+other+"\r\n") || strings.Contains(got, "a=inactive") || strings.Contains(got, "audio 0 ") {
 			t.Errorf("the phone at %s has of %s\n%s", addrs[i], addrs[1-i], got)
 		}
 	}
@@ -82,6 +85,10 @@ func joinedAfter(d time.Duration, fork bool) func(*testing.T, *rig, *phones, *Ca
 
 const hangsUp = 20 * time.Second
 
+// saysAllInIts183 is a phone, or rather a gateway, that describes the session in an
+// unreliable response, and not in its 200.
+var saysAllInIts183 = siptest.Script{Ringing: 183, EarlyMedia: true, NoSDP: true, Ring: time.Second}
+
 // What happens before the called phone, or the calling one, picks up.
 var earlyBridgeCases = []bridgeCase{
 	{name: "early-first-fork-picks-up", called: describesEarly(time.Second, 6*time.Second), fork: scriptOf(describesEarly(2*time.Second, 0)),
@@ -93,22 +100,24 @@ var earlyBridgeCases = []bridgeCase{
 	{name: "early-both-forks-pick-up", called: describesEarly(time.Second, 6*time.Second), fork: scriptOf(describesEarly(2*time.Second,
 		6*time.Second)), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
 	{name: "early-fork-picks-up-when-the-call-is-over", called: describesEarly(time.Second, 2*time.Second),
-		fork: &siptest.Script{Ring: 15 * time.Second, IgnoreCancel: true, Early: []siptest.Early{{After: 1500 * time.Millisecond, Reliable: true}},
+		fork: &siptest.Script{Ring: 15 * time.Second, IgnoreCancel: true,
+			Early:     []siptest.Early{{After: 1500 * time.Millisecond, Reliable: true}},
 			Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"BYE"}, Realm: "sipx.test", User: "200", Password: "secret"}},
 		hangUp: 10 * time.Second, err: ErrHungUpByUser.Error()},
 	{name: "early-prack-challenged", called: prackChallenged(describesEarly(time.Second, 6*time.Second), "200"),
 		during: joinedAfter(15*time.Second, false), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
 	{name: "early-prack-challenged-while-calling-is-asked", calling: siptest.Script{Reinvite: siptest.Reinvite{After: 3 * time.Second}},
-		called: describesEarly(1001*time.Millisecond, 6*time.Second), fork: scriptOf(prackChallenged(siptest.Script{Ring: time.Minute, Status: 480,
+		called: describesEarly(1001*time.Millisecond, 6*time.Second),
+		fork: scriptOf(prackChallenged(siptest.Script{Ring: time.Minute, Status: 480,
 			Early: []siptest.Early{{After: time.Second, Reliable: true}}}, "200")),
 		during: joinedAfter(15*time.Second, false), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
 	{name: "early-requests-of-called", called: askingEarly(false), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
 	{name: "early-requests-of-called-that-offers", called: askingEarly(true), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
 	{name: "early-requests-of-calling", calling: askingEarly(false), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
 	{name: "early-requests-of-calling-that-answers", calling: askingEarly(true), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
-	{name: "early-calling-says-all-in-its-183", calling: siptest.Script{Ringing: 183, EarlyMedia: true, NoSDP: true, Ring: time.Second},
+	{name: "early-calling-says-all-in-its-183", calling: saysAllInIts183,
 		during: joinedAfter(15*time.Second, false), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
-	{name: "early-transfer-target-says-all-in-its-183", third: &siptest.Script{Ringing: 183, EarlyMedia: true, NoSDP: true, Ring: time.Second},
+	{name: "early-transfer-target-says-all-in-its-183", third: &saysAllInIts183,
 		hangUp: hangsUp, err: ErrHungUpByUser.Error(), during: after(5*time.Second, transfer203)},
 	{name: "early-transfer-target-asks", third: scriptOf(askingEarly(true)),
 		hangUp: hangsUp, err: ErrHungUpByUser.Error(), during: after(5*time.Second, transfer203)},
@@ -122,11 +131,13 @@ var earlyDialCases = []bridgeCase{
 		during: joinedAfter(15*time.Second, false), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
 	{name: "early-dial-prack-challenged", calling: prackChallenged(describesEarly(time.Second, 3*time.Second), "200"),
 		during: joinedAfter(15*time.Second, false), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
-	{name: "early-dial-target-forks", called: describesEarly(500*time.Millisecond, 3*time.Second), fork: scriptOf(describesEarly(time.Second, 0)),
+	{name: "early-dial-target-forks", called: describesEarly(500*time.Millisecond, 3*time.Second),
+		fork:   scriptOf(describesEarly(time.Second, 0)),
 		during: joinedAfter(15*time.Second, false), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
-	{name: "early-dial-target-says-all-in-its-183", called: siptest.Script{Ringing: 183, EarlyMedia: true, NoSDP: true, Ring: time.Second},
+	{name: "early-dial-target-says-all-in-its-183", called: saysAllInIts183,
 		during: joinedAfter(15*time.Second, false), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
-	{name: "early-dial-requests", calling: askingEarly(true), called: askingEarly(false), hangUp: 30 * time.Second, err: ErrHungUpByUser.Error()},
+	{name: "early-dial-requests", calling: askingEarly(true), called: askingEarly(false), hangUp: 30 * time.Second,
+		err: ErrHungUpByUser.Error()},
 }
 
 // callerJoined checks that the caller is joined with the target's phone at addr.
@@ -173,7 +184,8 @@ var earlyInboundCases = []inboundCase{
 		target: siptest.Script{Ringing: 183, EarlyMedia: true, NoSDP: true, Ring: 3 * time.Second}, during: callerJoined(10 * time.Second)},
 	{name: "early-caller-prack-challenged", caller: patient, target: prackChallenged(describesEarly(time.Second, 3*time.Second), "202"),
 		take: func(ctx context.Context, in *Incoming) error {
-			return in.Connect(ctx, Destination{URI: uri202, Trusted: true, Realm: "sipx.test", Credentials: Credentials{Username: "202", Password: "secret"}})
+			return in.Connect(ctx, Destination{URI: uri202, Trusted: true, Realm: "sipx.test",
+				Credentials: Credentials{Username: "202", Password: "secret"}})
 		}, during: callerJoined(10 * time.Second)},
 	{name: "early-caller-target-asks", caller: patient, target: askingEarly(true)},
 	{name: "early-caller-target-asks-before-it-answers", caller: patient, target: askingEarly(false)},
@@ -181,8 +193,9 @@ var earlyInboundCases = []inboundCase{
 		fork: scriptOf(describesEarly(2*time.Second, 0)), during: callerJoined(10 * time.Second)},
 	{name: "early-caller-without-offer-second-fork", how: noOfferRe, caller: patient, target: describesEarly(2*time.Second, 5*time.Second),
 		fork: scriptOf(describesEarly(time.Second, 0)), during: callerJoined(10 * time.Second)},
-	{name: "early-caller-without-offer-second-fork-offers-late", how: noOfferRe, caller: patient, target: siptest.Script{Ring: 5 * time.Second},
-		fork: scriptOf(describesEarly(time.Second, 0)), during: callerJoined(10 * time.Second)},
+	{name: "early-caller-without-offer-second-fork-offers-late", how: noOfferRe, caller: patient,
+		target: siptest.Script{Ring: 5 * time.Second},
+		fork:   scriptOf(describesEarly(time.Second, 0)), during: callerJoined(10 * time.Second)},
 	{name: "early-caller-without-offer-unreliable-forks", how: noOffer, caller: patient, target: describesEarly(time.Second, 5*time.Second),
 		fork: scriptOf(describesEarly(2*time.Second, 0)), during: callerJoined(10 * time.Second)},
 	{name: "early-caller-without-offer-hears-ringing", how: noOfferRe, caller: patient, target: siptest.Script{Ring: 5 * time.Second},

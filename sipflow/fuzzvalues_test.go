@@ -28,7 +28,8 @@ func FuzzRelayedFields(f *testing.F) {
 		l := describer()
 		l.call.sw.shard(l.id).closed = true // no timers
 		b := &bridge{call: l.call, referrals: []referral{{to: l, near: 7, far: 9}}}
-		out := relayedHeader(m) + l.call.sw.referredHeader(m) + b.eventHeader(l, m) + l.sessionAnswer(m, nil) + l.sessionHeader()
+		referTo, _ := b.referredHeader(m)
+		out := relayedHeader(m) + referTo + b.eventHeader(l, m) + l.sessionAnswer(m, nil) + l.sessionHeader()
 		if len(out) > 2*len(fields)+maxRelayedHeader+200 {
 			t.Fatalf("%d bytes of fields became %d", len(fields), len(out))
 		}

@@ -194,9 +194,7 @@ func (in *Incoming) answered() bool {
 // unacked reports whether our 2xx waits for its ACK.
 func (in *Incoming) unacked() bool {
 	p := &in.leg.peer
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.opened(in.tx.seq) == in.tx && in.tx.done && in.tx.reply.Code < 300 && !p.byed
+	return p.unacknowledged(in.tx) && p.isUp()
 }
 
 // open returns why no response can go to the caller any more: nil while it
@@ -327,23 +325,38 @@ func (in *Incoming) refusal() *StatusError {
 // accept sends our 2xx, which makes the dialog; it is repeated until its ACK
 // comes (RFC 3261 §13.3.1.4). It is false when the caller has given up.
 func (in *Incoming) accept(body []byte, header string) bool {
-	l := in.leg
-	r := wire.Reply{Code: 200, Body: body, Header: string(appendContact(nil, in.path.Link)) + "Allow: " + l.callee.allow() + "\r\n" +
-		supported + header + l.sessionAnswer(in.req, body)}
-	if len(body) > 0 {
-		r.ContentType = sdp.Type
-	}
-	if !in.tx.respond(r) {
+	if !in.sayAccepted(body, header) {
 		return false
 	}
 	c := in.call
 	c.sw.stats.answered[FlowInbound].observe(c.sw.stats.elapsed() - c.began)
-	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: l.callID})
-	c.dialled(l, Confirmed)
+	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: in.leg.callID})
+	in.established()
+	return true
+}
+
+// sayAccepted sends our 2xx. It is false when the caller has given up.
+func (in *Incoming) sayAccepted(body []byte, header string) bool {
+	l := in.leg
+	options := supportedBridged
+	if l.callee.allow() != allowBridged {
+		options = supported
+	}
+	r := wire.Reply{Code: 200, Body: body, Header: string(appendContact(nil, in.path.Link)) + "Allow: " + l.callee.allow() + "\r\n" +
+		options + header + l.sessionAnswer(in.req, body)}
+	if len(body) > 0 {
+		r.ContentType = sdp.Type
+	}
+	return in.tx.respond(r)
+}
+
+// established notes what the caller's INVITE says of the dialog that our 2xx has made.
+func (in *Incoming) established() {
+	l := in.leg
+	in.call.dialled(l, Confirmed)
 	if !in.path.Link.Reliable() {
 		l.findPath(in.path) //nolint:errcheck // responses then go where the request came from
 	}
-	return true
 }
 
 // AnswerHeld accepts the call without media: every stream is inactive until

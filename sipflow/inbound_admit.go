@@ -150,30 +150,9 @@ func (in *Incoming) Call() *Call { return in.call }
 // invited returns the response to an INVITE that would begin a call. It runs in
 // the reader and keeps nothing of a call that it does not admit.
 func (sw *Switchboard) invited(m *wire.Message, from transport.Path) wire.Reply {
-	cfg := sw.cfg.Inbound
-	if cfg == nil {
-		return wire.Reply{Code: 404}
-	}
 	in := sw.newIncoming(m, from)
-	admission := RefuseUnknown
-	switch {
-	case cfg.Admit != nil:
-		admission = cfg.Admit(in)
-	case cfg.Secrets != nil:
-		admission = Challenge
-	}
-	switch admission {
-	case Trusted:
-	case Challenge:
-		if r := sw.authenticate(in); r.Code != 0 {
-			return r
-		}
-	case Refuse:
-		sw.stats.inbound[InboundRefused].Add(1)
-		return wire.Reply{Code: 403}
-	default:
-		sw.stats.inbound[InboundRefused].Add(1)
-		return wire.Reply{Code: 404}
+	if r := sw.admission(in, 404); r.Code != 0 {
+		return r
 	}
 	r := sw.unfit(in)
 	if r.Code == 0 {
@@ -184,6 +163,33 @@ func (sw *Switchboard) invited(m *wire.Message, from transport.Path) wire.Reply 
 		return r
 	}
 	return wire.Reply{}
+}
+
+// admission asks who the caller is, and may call. The Code is 0 if he may, and that of
+// unknown when there is nobody here of the name that he calls.
+func (sw *Switchboard) admission(in *Incoming, unknown int) wire.Reply {
+	cfg := sw.cfg.Inbound
+	if cfg == nil {
+		return wire.Reply{Code: unknown}
+	}
+	admission := RefuseUnknown
+	switch {
+	case cfg.Admit != nil:
+		admission = cfg.Admit(in)
+	case cfg.Secrets != nil:
+		admission = Challenge
+	}
+	switch admission {
+	case Trusted:
+		return wire.Reply{}
+	case Challenge:
+		return sw.authenticate(in)
+	case Refuse:
+		sw.stats.inbound[InboundRefused].Add(1)
+		return wire.Reply{Code: 403}
+	}
+	sw.stats.inbound[InboundRefused].Add(1)
+	return wire.Reply{Code: unknown}
 }
 
 // unfit refuses an INVITE that no call can be made of (RFC 3261 §8.2, §13.3.1).
@@ -199,11 +205,6 @@ func (sw *Switchboard) unfit(in *Incoming) wire.Reply {
 		return wire.Reply{Code: 482}
 	case !wire.ReadableURI(contact):
 		return wire.Reply{Code: 400, Reason: "Contact Missing or Malformed"}
-	case m.Get(wire.Replaces) != nil:
-		if sw.replaced(string(m.Get(wire.Replaces))) {
-			return wire.Reply{Code: 501, Reason: "Replacing Is Not Supported"}
-		}
-		return wire.Reply{Code: 481}
 	case interval > 0 && interval < minSession:
 		return tooBrief
 	case !bodyTaken(m):
@@ -242,7 +243,10 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 	in.call, in.calls = c, callCtx
 	in.digits = make(chan byte, maxDigits)
 	in.entry = &inboundTx{key: key, branch: branch, secure: transport.Encrypted(in.Transport)}
-	in.leg = c.callerLeg(in)
+	in.leg = c.callerLeg(in, c.id)
+	in.leg.callee = &callerPhone{(*userPhone)(c), in}
+	in.leg.peer.hungUp = func(why error) { in.end(why) }
+	c.legs = append(c.legs, in.leg)
 	c.open.Store(1)
 	if !sw.shard(key).admit(in) { // the other socket's reader was quicker
 		c.stop(nil)
@@ -263,15 +267,20 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 // attemptOf takes the turn of a caller to place a call. What it or its trunk has
 // too many of is not taken from all.
 func (sw *Switchboard) attemptOf(in *Incoming, spec *Spec) error {
-	if err := sw.limits.pair(spec.CallingUser, in.To.User); err != nil {
-		return err
-	}
 	if trunk := sw.cfg.Inbound.Trunk; trunk != nil {
 		if in.trunk, in.mostCalls = trunk(in); in.mostCalls > 0 {
 			if err := sw.ofTrunk(in); err != nil {
 				return err
 			}
 		}
+	}
+	return sw.turnOf(in, spec)
+}
+
+// turnOf takes the turn of a caller, and that of all, for an INVITE.
+func (sw *Switchboard) turnOf(in *Incoming, spec *Spec) error {
+	if err := sw.limits.pair(spec.CallingUser, in.To.User); err != nil {
+		return err
 	}
 	return sw.limits.attempt(spec)
 }
@@ -300,22 +309,20 @@ func overloaded(err error) wire.Reply {
 }
 
 // callerLeg is our side (UAS) of the dialog that the INVITE makes (RFC 3261
-// §12.1.1).
-func (c *Call) callerLeg(in *Incoming) *Leg {
+// §12.1.1). id is its tag.
+func (c *Call) callerLeg(in *Incoming, id uint64) *Leg {
 	m := in.req
-	l := &Leg{call: c, id: c.id, party: in.fromAOR(), callee: &callerPhone{(*userPhone)(c), in},
+	l := &Leg{call: c, id: id, party: in.fromAOR(),
 		dialogState: dialogState{path: in.path, source: in.Source.Addr(), secure: transport.Encrypted(in.Transport)}}
 	l.inbox.wake = c.wake
 	l.dialog = dialog{callID: in.CallID, local: string(m.Get(wire.To)) + ";tag=" + string(appendID(nil, l.id)), remote: string(m.Get(wire.From))}
 	l.target = string(wire.ContactURI(m.Get(wire.Contact)))
 	l.setRoutes(m, true)
 	l.peer.tag, l.peer.confirmed, l.peer.secure, l.peer.seq = string(m.FromTag()), true, l.secure, m.Seq()
-	l.peer.hungUp = func(why error) { in.end(why) }
 	in.tx = &serverTx{leg: l, req: m, method: "INVITE", seq: m.Seq(), path: in.path, initial: true,
 		reply: wire.Reply{Code: 100, ToTag: string(appendID(nil, l.id))}}
 	l.peer.open = append(l.peer.open, in.tx)
 	in.entry.tx = in.tx
-	c.legs = append(c.legs, l)
 	return l
 }
 
@@ -352,19 +359,4 @@ func (in *Incoming) code() uint16 {
 func (l *Leg) refusedCaller() bool {
 	in := l.callee.caller()
 	return in != nil && (!in.tx.done || in.tx.reply.Code >= 300)
-}
-
-// replaced reports whether a Replaces value names a dialog that there is.
-func (sw *Switchboard) replaced(value string) bool {
-	callID, params, _ := strings.Cut(value, ";")
-	toTag, _ := wire.Param([]byte(";"+params), "to-tag")
-	id, ok := parseID(toTag)
-	if !ok {
-		return false
-	}
-	s := sw.shard(id)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	l := s.legs[id]
-	return l != nil && l.callID == strings.TrimSpace(callID)
 }

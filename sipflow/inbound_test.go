@@ -312,6 +312,29 @@ var inboundCases = []inboundCase{
 			do(t, caller, 200, siptest.Action{Method: "INFO", Body: "Signal=5\r\n", ContentType: "application/dtmf-relay"})
 			do(t, target, 200, siptest.Action{Method: "UPDATE"})
 		}},
+	{name: "inbound-caller-is-replaced", events: "alerted, answered, joined, ended by 2, 200",
+		during: func(t *testing.T, r *rig, caller, target *siptest.Phone) {
+			replacedBy204(t, r, caller, siptest.Calling{})
+			target.HangUp()
+		}},
+	{name: "inbound-target-is-replaced", events: "alerted, answered, joined, ended by 1, 200",
+		during: func(t *testing.T, r *rig, caller, target *siptest.Phone) {
+			replacedBy204(t, r, target, siptest.Calling{NoOffer: true})
+			caller.HangUp()
+		}},
+	{name: "inbound-both-are-replaced", during: func(t *testing.T, r *rig, caller, target *siptest.Phone) {
+		replacedBy204(t, r, target, siptest.Calling{})
+		ids := caller.Calls()
+		if len(ids) != 1 {
+			return
+		}
+		replaces, uri, _ := caller.Replaces(ids[0])
+		if err := target.Call(t.Context(), uri, sip.NewHeader("Replaces", replaces)); err != nil {
+			t.Log(err)
+		}
+		time.Sleep(5 * time.Second)
+		target.HangUp()
+	}},
 	{name: "inbound-serve-ends-while-ringing", loose: true, call: "503", taken: ErrStopped.Error(),
 		target: siptest.Script{Ring: 20 * time.Second},
 		take: func(ctx context.Context, in *Incoming) error {
@@ -320,6 +343,29 @@ var inboundCases = []inboundCase{
 		}},
 	{name: "inbound-take-panics", call: "500", take: func(ctx context.Context, in *Incoming) error { panic("boom") }, taken: "never",
 		panics: true},
+}
+
+// replacedBy204 has a further phone take another one's place. It hangs up when the
+// call is over.
+func replacedBy204(t *testing.T, r *rig, old *siptest.Phone, how siptest.Calling) {
+	p := r.net.Phone("204", "10.0.0.5:5060", siptest.Script{})
+	t.Cleanup(p.Close)
+	time.Sleep(5 * time.Second)
+	ids := old.Calls()
+	if len(ids) != 1 {
+		return
+	}
+	replaces, uri, err := old.Replaces(ids[0])
+	if err == nil {
+		err = p.CallAs(t.Context(), how, uri, sip.NewHeader("Replaces", replaces))
+	}
+	if err != nil {
+		t.Log(err)
+	}
+	time.Sleep(5 * time.Second)
+	if strictly(t) && (!old.OnHook() || p.Dialogs() != 1) {
+		t.Errorf("the phone is not replaced: %v", p.Log())
+	}
 }
 
 func busyThenSecond(ctx context.Context, in *Incoming) error {

@@ -344,7 +344,7 @@ func TestInboundReplacesOfADialogThatThereIs(t *testing.T) {
 	inboundRaw(t, connectTo202, func(t *testing.T, p *rawInbound) {
 		p.rawPhone.send(rawInvite())
 		tag := string(p.next(180).ToTag())
-		p.wants(501, rawInvite("b1", "b2", "raw1", "raw2", "Max-Forwards", "Replaces: raw1;to-tag="+tag+";from-tag=f1\r\nMax-Forwards"))
+		p.wants(481, rawInvite("b1", "b2", "raw1", "raw2", "Max-Forwards", "Replaces: raw1;to-tag="+tag+";from-tag=f1\r\nMax-Forwards"))
 		p.wants(481, rawInvite("b1", "b3", "raw1", "raw3", "Max-Forwards", "Replaces: raw2;to-tag="+tag+";from-tag=f1\r\nMax-Forwards"))
 		p.endCall()
 	})

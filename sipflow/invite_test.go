@@ -25,6 +25,7 @@ type bridgeCase struct {
 	third           *siptest.Script // the phone 203
 	fork            *siptest.Script // a second phone of the called user
 	challenge       bool            // the proxy asks for credentials
+	direct          bool            // phones' own calls do not go through the proxy
 	spec            func(*Spec)
 	cfg             func(*Config)
 	flow            Flow
@@ -52,11 +53,19 @@ func (bc *bridgeCase) run(t *testing.T, n *siptest.Network, strict bool) {
 	proxy := n.Proxy(proxyAddr, siptest.ProxyConfig{Domain: "sipx.test", Users: users, Open: !bc.challenge,
 		Locations: map[string]string{"201": "sip:201@" + phoneAddr, "202": called, "203": "sip:203@" + thirdAddr}})
 	defer proxy.Close()
-	p := &phones{calling: n.Phone("201", phoneAddr, bc.calling), called: n.Phone("202", calledAddr, bc.called)}
+	phone := func(user, addr string, script siptest.Script) *siptest.Phone {
+		n.Name(addr, user)
+		account := siptest.Account{User: user, Domain: "sipx.test", Password: "x", Proxy: proxy.Addr()}
+		if bc.direct {
+			account = siptest.Account{User: user}
+		}
+		return siptest.NewPhone(n.Listen(addr), account, script)
+	}
+	p := &phones{calling: phone("201", phoneAddr, bc.calling), called: phone("202", calledAddr, bc.called)}
 	defer p.calling.Close()
 	defer p.called.Close()
 	if bc.third != nil {
-		p.third = n.Phone("203", thirdAddr, *bc.third)
+		p.third = phone("203", thirdAddr, *bc.third)
 		defer p.third.Close()
 	}
 	if bc.fork != nil {
@@ -347,7 +356,7 @@ func held(host string) string {
 
 // Each way a bridged call can go, message by message.
 func TestBridgedCalls(t *testing.T) {
-	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases) {
+	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases, replacesCases) {
 		t.Run(bc.name, func(t *testing.T) {
 			flowtest.Ladder(t, bc.name, func(t *testing.T, n *siptest.Network) { bc.run(t, n, true) })
 		})
@@ -356,7 +365,7 @@ func TestBridgedCalls(t *testing.T) {
 
 // Each again with each of its messages lost once.
 func TestBridgedCallsSurviveLoss(t *testing.T) {
-	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases) {
+	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases, replacesCases) {
 		t.Run(bc.name, func(t *testing.T) {
 			t.Parallel()
 			flowtest.LoseEach(t, func(t *testing.T, n *siptest.Network) { bc.run(t, n, false) })

@@ -294,6 +294,8 @@ func TestAttendedTransferNamesTheDialogThatTheThirdPhoneHas(t *testing.T) {
 				"<sip:203@10.0.0.4?Replaces=" + dialog(second.b.invite, phoneTag, ourTag(second.b)) + ">"},
 			{"<sip:200@sipx.test?Replaces=" + dialog(second.a.invite, phoneTag, ourTag(second.a)) + "&Require=replaces>",
 				"<sip:203@10.0.0.4?Replaces=" + dialog(second.b.invite, phoneTag, ourTag(second.b)) + "&Require=replaces>"},
+			{"<sip:200@sipx.test?Subject=x&replaces=" + dialog(second.a.invite, ourTag(second.a), phoneTag+";early-only") + ">",
+				"<sip:203@10.0.0.4?Subject=x&replaces=" + dialog(second.b.invite, phoneTag, ourTag(second.b)+";early-only") + ">"},
 			{"<sip:203@sipx.test?Replaces=nobody%40x%3Bto-tag%3D1%3Bfrom-tag%3D2>",
 				"<sip:203@sipx.test?Replaces=nobody%40x%3Bto-tag%3D1%3Bfrom-tag%3D2>"},
 			{"<sip:203@sipx.test?Replaces=" + dialog(p.b.invite, ourTag(second.a), phoneTag) + ">", // the Call-ID of another dialog
@@ -311,6 +313,7 @@ func TestAttendedTransferNamesTheDialogThatTheThirdPhoneHas(t *testing.T) {
 			p.b.send(p.b.response(m, 202, p.b.contact(), ""))
 			p.a.response1(202)
 		}
+		p.a.wants(400, p.a.inDialog("REFER", 20, "Refer-To: <sip:202@sipx.test?Replaces="+dialog(p.a.invite, ourTag(p.a), phoneTag)+">\r\n", ""))
 		p.b.send(p.b.notify(1, "200 OK", "terminated;reason=noresource"))
 		m := p.a.expect("NOTIFY")
 		if string(m.Get(wire.Event)) != "refer" || !strings.Contains(string(m.Body()), "200 OK") {

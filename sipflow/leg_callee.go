@@ -40,6 +40,19 @@ type callee interface {
 	passwordKey() string
 }
 
+// A newcomer is a phone that has called us to take another one's place in a call
+// (RFC 3891). It belongs to the call's goroutine.
+type newcomer interface {
+	callee
+	// mayReplace reports whether it may take the place of old, and be joined with
+	// stays. If not, it has been refused.
+	mayReplace(old, stays *Leg) bool
+	// accept sends our 2xx. It is false when the phone has given up.
+	accept(body []byte) bool
+	// decline refuses it because of an error. It does nothing after accept.
+	decline(why error)
+}
+
 // isWith changes whom the leg is with: its media end here, or no longer do. Readers
 // of sockets ask it too, by peer.mu.
 func (l *Leg) isWith(with callee) {

@@ -24,8 +24,9 @@ const errandTime = time.Second
 var errErrands = errors.New("too many requests that nobody waits for are under way")
 
 // errand sends a request that nobody waits for, in an early dialog or, if in is nil,
-// in the leg's. done, if set, is told its final response, or why there is none. It is
-// called from a wait of the call's goroutine and must not wait itself.
+// in the leg's. done, if set, is told its final response, or why there is none: a 2xx to
+// an INVITE needs its ACK. It is called from a wait of the call's goroutine and must not
+// wait itself.
 func (l *Leg) errand(ctx context.Context, r *outgoing, in *earlyDialog, done func(*attempt, *wire.Message, error)) error {
 	if len(l.errands) >= maxErrands {
 		return errErrands

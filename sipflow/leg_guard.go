@@ -114,6 +114,13 @@ func (l *Leg) mayConnect(to netip.Addr) bool {
 	return !l.source.IsValid() || l.call.sw.serves("sip:"+l.party, to)
 }
 
+// comesFrom reports whether an address is where messages of the leg's dialog come
+// from: its phone's, or that of the server which the INVITE went to.
+func (l *Leg) comesFrom(a netip.Addr) bool {
+	a = a.Unmap()
+	return a == l.source.Unmap() || a == l.path.To.Addr().Unmap() || l.accepted != nil && a == l.accepted.path.To.Addr().Unmap()
+}
+
 // barred says why a URI with an address in it is not gone to.
 func (sw *Switchboard) barred(target string) error {
 	a := uri.AddrPort(target)

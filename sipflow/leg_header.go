@@ -16,7 +16,11 @@ func (c *Call) inviteHeader(subject, confPIN, methods string) string {
 		b = wire.AppendField(b, "X-ConfPin", wire.OneLine(confPIN))
 	}
 	b = wire.AppendField(b, "Allow", methods)
-	if methods != allow { // it is to stay up
+	switch methods {
+	case allow: // it is hung up soon
+	case allowBridged:
+		b = append(b, supportedBridged...)
+	default: // it stays up
 		b = append(b, "Supported: timer\r\n"...)
 	}
 	b = append(b, "Accept: "+sdp.Type+"\r\n"...)
@@ -25,6 +29,10 @@ func (c *Call) inviteHeader(subject, confPIN, methods string) string {
 	}
 	return string(b)
 }
+
+// supportedBridged is what we support in a dialog with a phone that is, or will be,
+// joined with another.
+const supportedBridged = "Supported: timer, replaces\r\n"
 
 // escapeHeaderValue escapes for the header part of a URI (RFC 3261 §25.1, hvalue).
 func escapeHeaderValue(s string) string {

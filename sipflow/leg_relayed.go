@@ -29,6 +29,8 @@ func relayedHeader(m *wire.Message) string {
 			return true // ours is said for both
 		case wire.ReferTo, wire.Event:
 			return true // see referredHeader, eventHeader
+		case wire.Replaces:
+			return true // it names a dialog of the sender's
 		case wire.Other:
 			if isIdentity(name) || alone && isOfBody(name) {
 				return true

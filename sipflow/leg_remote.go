@@ -3,6 +3,7 @@ package sipflow
 import (
 	"bytes"
 	"hash/maphash"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -32,6 +33,8 @@ type peer struct {
 	session   *sessionTimer   // nil while nobody has asked for one
 	forwards  bool            // requests go to the call's goroutine, which joins two phones
 	updates   bool            // the phone takes UPDATE
+	bridged   bool            // it is joined with another: a third one may take its place
+	newcomer  *serverTx       // the INVITE that is to (RFC 3891), until the call's goroutine has it
 	recent    window
 	early     earlyPeers // of our first INVITE
 }
@@ -225,9 +228,8 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.
 		return insecure
 	}
 	method, seq := m.Method(), m.Seq()
-	if over := p.recent.over(l.call.sw.cfg.Limits.DialogRate, s.now); over > 0 && bounded(method, p.byed) {
-		l.call.sw.limits.peer(LimitDialog, from.To.Addr())
-		return tooMany(over, l.call.sw.cfg.Limits.DialogRate)
+	if r, over := l.tooOften(s, method, from.To.Addr()); over {
+		return r
 	}
 	if early != nil {
 		return l.onEarlyRequest(s, early, m, from)
@@ -282,6 +284,18 @@ func (l *Leg) onRequest(s *shard, m *wire.Message, from transport.Path) (r wire.
 		return wire.Reply{}
 	}
 	return again(m, code, from)
+}
+
+// tooOften counts a request in the dialog, and reports whether it is one too many;
+// r is its response. p.mu is held.
+func (l *Leg) tooOften(s *shard, method string, from netip.Addr) (r wire.Reply, over bool) {
+	sw, p := l.call.sw, &l.peer
+	n := p.recent.over(sw.cfg.Limits.DialogRate, s.now)
+	if n == 0 || !bounded(method, p.byed) {
+		return wire.Reply{}, false
+	}
+	sw.limits.peer(LimitDialog, from)
+	return tooMany(n, sw.cfg.Limits.DialogRate), true
 }
 
 // notified takes one NOTIFY of the REFER's subscription (RFC 3515 §2.4.4).

@@ -93,7 +93,7 @@ func (sw *Switchboard) answerStranger(m *wire.Message, from transport.Path, r wi
 // belongs to a leg, to what is left of one, or to an earlier INVITE.
 func (sw *Switchboard) onRequest(m *wire.Message, from transport.Path) (r wire.Reply, inside bool) {
 	tag := m.ToTag()
-	if len(tag) == 0 && sw.cfg.Inbound != nil && (m.Method() == "INVITE" || m.Method() == "CANCEL") && sw.invitedAgain(m, from) {
+	if len(tag) == 0 && (m.Method() == "INVITE" || m.Method() == "CANCEL") && sw.invitedAgain(m, from) {
 		return wire.Reply{}, true
 	}
 	if id, ok := parseID(tag); ok {
@@ -151,11 +151,12 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from transport.Path) wire.Re
 		return wire.Reply{Code: 400, Reason: "Malformed Request-URI"}
 	case emptyElement(m.Get(wire.Via)): // RFC 4475 §3.1.2.1
 		return wire.Reply{Code: 400, Reason: "Malformed Via"}
-	case m.Get(wire.Require) != nil && (method != "INVITE" || sw.cfg.Inbound == nil || len(unknownOptions(m)) > 0): // RFC 3261 §8.2.2.3
-		if method == "INVITE" && sw.cfg.Inbound != nil {
-			return lacking(unknownOptions(m))
-		}
+	case m.Get(wire.Replaces) != nil && method != "INVITE": // RFC 3891 §3
+		return wire.Reply{Code: 400, Reason: "Replaces Is For INVITE"}
+	case m.Get(wire.Require) != nil && (method != "INVITE" || sw.cfg.Inbound == nil && m.Get(wire.Replaces) == nil): // RFC 3261 §8.2.2.3
 		return badExtension(m)
+	case m.Get(wire.Require) != nil && len(unknownOptions(m)) > 0:
+		return lacking(unknownOptions(m))
 	}
 	switch m.Method() {
 	case "ACK":
@@ -165,6 +166,9 @@ func (sw *Switchboard) outOfDialog(m *wire.Message, from transport.Path) wire.Re
 		r.Header += "Accept: " + sdp.Accept + "\r\n"
 		return r
 	case "INVITE":
+		if m.Get(wire.Replaces) != nil {
+			return sw.replacing(m, from)
+		}
 		return sw.invited(m, from)
 	case "NOTIFY":
 		return wire.Reply{Code: 481, Reason: "Subscription does not exist"}

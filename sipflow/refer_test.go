@@ -96,6 +96,8 @@ var scenarios = []scenario{
 		Challenge: asking(func(c *siptest.Challenge) { c.Methods = []sip.RequestMethod{"INVITE", "PRACK"} })},
 		status: "INVITE 407 Proxy Authentication Required, INVITE 180 Ringing, INVITE 183 Session Progress, INVITE 180 Ringing, " +
 			"INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
+	{name: "early-requests-of-a-referred-phone", script: askingEarly(false),
+		status: "INVITE 180 Ringing, INVITE 183 Session Progress, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
 	{name: "client-hangs-up-subscribe-challenged", script: siptest.Script{
 		Refer:     siptest.Refer{Notify: []siptest.Notify{notify(0, "100 Trying", "")}},
 		Answers:   map[sip.RequestMethod]int{"SUBSCRIBE": 200},

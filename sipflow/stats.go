@@ -309,11 +309,12 @@ const (
 	InboundDenied                 // wrong credentials
 	InboundUnfit                  // no call can be made of it, or there are too many
 	InboundMerged                 // it came by several ways: 482
+	InboundReplaced               // it took a phone's place in a call (RFC 3891)
 	numInboundKinds
 )
 
 func (k InboundKind) String() string {
-	return [...]string{"admitted", "refused", "challenged", "denied", "unfit", "merged"}[k]
+	return [...]string{"admitted", "refused", "challenged", "denied", "unfit", "merged", "replaced"}[k]
 }
 
 // Verdict is what became of a challenge (401, 407).

@@ -243,6 +243,13 @@ func (p *requests) isIdle() bool {
 	return !p.offering() && open == nil && unacked == nil
 }
 
+// unacknowledged reports whether our 2xx to an INVITE waits for its ACK.
+func (p *requests) unacknowledged(invite *serverTx) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.opened(invite.seq) == invite && invite.done && invite.reply.Code < 300
+}
+
 // forget drops a transaction. p.mu is held.
 func (p *requests) forget(tx *serverTx) {
 	for i, o := range p.open {

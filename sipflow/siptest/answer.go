@@ -18,7 +18,9 @@ func (p *Phone) receive(tx *serverTx) {
 		if !p.admit(tx) {
 			return
 		}
-		if req.Method == sip.INVITE {
+		if replaces := headerOf(req, "Replaces"); req.Method == sip.INVITE && replaces != "" {
+			p.replace(tx, replaces)
+		} else if req.Method == sip.INVITE {
 			p.ring(tx)
 		} else {
 			p.answerOther(tx, "")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -58,7 +59,11 @@ func (p *Phone) invite(how Calling, uri sip.Uri, on func(*sip.Response), with ..
 	req.AppendHeader(sip.NewHeader("Contact", p.contact()))
 	req.AppendHeader(sip.NewHeader("Allow", allow))
 	for _, h := range uri.Headers {
-		req.AppendHeader(sip.NewHeader(h.K, h.V))
+		value, err := url.PathUnescape(h.V)
+		if err != nil {
+			value = h.V
+		}
+		req.AppendHeader(sip.NewHeader(h.K, value))
 	}
 	for _, h := range with {
 		req.AppendHeader(h)

@@ -3,6 +3,7 @@ package siptest
 import (
 	"cmp"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -113,7 +114,17 @@ func (l *ladder) describe(p Packet) (string, bool) {
 	}
 	for _, name := range shown {
 		for _, h := range m.GetHeaders(name) {
-			fmt.Fprintf(&b, " %s: %s", name, h.Value())
+			value := h.Value()
+			switch name {
+			case "Replaces":
+				value = l.dialog(value)
+			case "Refer-To":
+				if before, rest, ok := strings.Cut(value, "?Replaces="); ok {
+					end := strings.IndexAny(rest+">", "&>")
+					value = before + "?Replaces=" + l.dialog(rest[:end]) + rest[end:]
+				}
+			}
+			fmt.Fprintf(&b, " %s: %s", name, value)
 		}
 	}
 	l.body(&b, m)
@@ -132,6 +143,19 @@ func (l *ladder) describe(p Packet) (string, bool) {
 	}
 	l.seen[key] = true
 	return b.String(), true
+}
+
+// dialog names the call whose dialog a Replaces is about.
+func (l *ladder) dialog(replaces string) string {
+	text, err := url.PathUnescape(replaces)
+	if err != nil {
+		return replaces
+	}
+	id, _, _ := strings.Cut(text, ";")
+	if l.calls[id] == 0 {
+		return replaces
+	}
+	return fmt.Sprintf("call %d", l.calls[id])
 }
 
 func (l *ladder) body(b *strings.Builder, m sip.Message) {

@@ -159,12 +159,17 @@ func (c *Call) ring(ctx context.Context, l *Leg, offer []byte) (*Success, error)
 
 // ringPlaceholder rings the calling phone, which is offered audio that nobody
 // sends: RFC 3725 §4.4 lets the first description be a dummy. A phone that refuses it
-// has none of the usual codecs, or takes encrypted audio only, as browsers do. It is
+// has none of the usual codecs, or takes encrypted audio only. A browser is offered the
+// like of what it takes, so that it is up while the other phone rings. Any other is
 // asked for an offer of its own.
 func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Success, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, c.ringTime(), ErrNoAnswer)
 	defer stop()
 	answer, err := l.invite(ctx, &outgoing{body: sdp.Placeholder(l.id>>1, l.peer.offering(1, 1), l.mediaHost()), placeholder: true})
+	if refusesOffer(err) && l.overWebSocket {
+		host := l.mediaHost()
+		answer, err = l.Invite(ctx, sdp.From(l.id>>1, l.peer.offering(browserOffer, 1), host, sdp.ForBrowser(host)))
+	}
 	if refusesOffer(err) {
 		answer, err = l.Invite(ctx, nil)
 		if err == nil {
@@ -173,6 +178,9 @@ func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Success, error) {
 	}
 	return l.orOthers(ctx, answer, err)
 }
+
+// browserOffer tells sdp.ForBrowser from other first offers, whose numbers are low.
+const browserOffer = 16
 
 // ringHeld rings a phone that wants an offer, which is of audio on hold.
 func (c *Call) ringHeld(ctx context.Context, l *Leg) (*Success, error) {

@@ -24,15 +24,16 @@ type Leg struct {
 	callee callee // whom it is with; readers ask it by peer.mu, see isWith
 
 	// The INVITE, and what is reported of it.
-	first     string      // header lines of the next one
-	onRinging func()      // told, if set, when the phone rings
-	state     DialogState // as it was reported last
-	noted     string      // last provisional status line reported
-	earlyTag  string      // the phone's tag before it answered
-	userAgent string      // what the phone calls itself in its response
-	pracks    uint8       // PRACKs sent
-	rang      bool        // the phone has been alerted, or what stands for it has said more than 100
-	elsewhere bool        // redirects have named others to try
+	first         string      // header lines of the next one
+	onRinging     func()      // told, if set, when the phone rings
+	state         DialogState // as it was reported last
+	noted         string      // last provisional status line reported
+	earlyTag      string      // the phone's tag before it answered
+	userAgent     string      // what the phone calls itself in its response
+	pracks        uint8       // PRACKs sent
+	rang          bool        // the phone has been alerted, or what stands for it has said more than 100
+	elsewhere     bool        // redirects have named others to try
+	overWebSocket bool        // a phone that rings is reached by WebSocket, as those in browsers are (RFC 7118)
 
 	// What comes of it.
 	gone    bool           // handed to another goroutine, or released

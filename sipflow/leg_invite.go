@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -172,9 +173,23 @@ func (w *inviteWait) provisional(ctx context.Context, m *wire.Message) {
 		answer = func(d *earlyDialog) []byte { return l.media.early.answer(ctx, l, d, m) }
 	}
 	l.acknowledge(w.attempt, m, answer)
+	if !w.tx.inside && saysWebSocket(m) {
+		l.overWebSocket = true
+	}
 	if w.why == nil && !w.tx.inside {
 		l.callee.ringing(l, m)
 	}
+}
+
+// saysWebSocket reports whether a phone's Contact is one of a WebSocket (RFC 7118 §5).
+func saysWebSocket(m *wire.Message) bool {
+	uri := wire.ContactURI(m.Get(wire.Contact))
+	params := bytes.IndexByte(uri, ';')
+	if params < 0 {
+		return false
+	}
+	by, _ := wire.Param(uri[params:], "transport")
+	return bytes.EqualFold(by, []byte("ws")) || bytes.EqualFold(by, []byte("wss"))
 }
 
 // giveUp cancels the INVITE, at once or with the first provisional response:

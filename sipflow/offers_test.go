@@ -60,6 +60,8 @@ var offerCases = []bridgeCase{
 		hangUp: 20 * time.Second, err: ErrHungUpByUser.Error()},
 	{name: "offer-browsers", calling: siptest.Script{Media: siptest.Browser()}, called: siptest.Script{Media: siptest.Browser()},
 		hangUp: 20 * time.Second, err: ErrHungUpByUser.Error()},
+	{name: "offer-browsers-behind-a-proxy", calling: overWebSocket(siptest.Script{Media: siptest.Browser()}),
+		called: siptest.Script{Ring: 40 * time.Second, Media: siptest.Browser()}, spec: ringingLong, hangUp: time.Minute, err: ErrHungUpByUser.Error()},
 	{name: "offer-browsers-of-which-the-called-rings-for-long", calling: siptest.Script{Media: siptest.Browser()},
 		called: siptest.Script{Ring: 40 * time.Second, Media: siptest.Browser()}, err: ErrNoAnswer.Error()},
 	{name: "offer-browsers-are-not-referred", flow: Refer, spec: byRefer, cfg: fallback, called: siptest.Script{Media: siptest.Browser()},
@@ -304,3 +306,6 @@ func TestHeldPhoneIsAnsweredInItsOwnProfile(t *testing.T) {
 		p.b.expect("INVITE")
 	})
 }
+
+// ringingLong has each phone ring for a minute.
+func ringingLong(s *Spec) { s.Timeout = time.Minute }

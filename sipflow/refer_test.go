@@ -44,6 +44,12 @@ func asking(f func(*siptest.Challenge)) siptest.Challenge {
 	return c
 }
 
+// overWebSocket has a phone be one in a browser, behind a proxy at its address.
+func overWebSocket(s siptest.Script) siptest.Script {
+	s.Contact, s.RecordRoute = "<sip:7c1f@df7jal23ls0d.invalid;transport=ws;ob>", []string{"<sip:10.0.0.2:5060;lr>"}
+	return s
+}
+
 var scenarios = []scenario{
 	{name: "connected", script: siptest.Script{Trying: true, Ring: 2 * time.Second},
 		status: "INVITE 100 Trying, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
@@ -219,6 +225,9 @@ var scenarios = []scenario{
 		status: "INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, NOTIFY 200 OK"},
 
 	{name: "calling-is-a-browser", script: siptest.Script{Media: siptest.Browser()},
+		status: "INVITE 180 Ringing, INVITE 488 Not Acceptable Here, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, " +
+			"NOTIFY 200 OK"},
+	{name: "calling-is-a-browser-behind-a-proxy", script: overWebSocket(siptest.Script{Media: siptest.Browser()}),
 		status: "INVITE 180 Ringing, INVITE 488 Not Acceptable Here, INVITE 180 Ringing, INVITE 200 OK, NOTIFY 100 Trying, NOTIFY 180 Ringing, " +
 			"NOTIFY 200 OK"},
 	{name: "calling-takes-srtp-only", script: siptest.Script{Media: siptest.SRTPOnly(), Ringing: -1},

@@ -27,6 +27,23 @@ func Held(host string) []byte {
 	return append(appendSession(make([]byte, 0, 384), host), usualAudio+"a=inactive\r\n"+usualMaps...)
 }
 
+// browserAudio is audio that browsers take: DTLS-SRTP and ICE (RFC 8827 §6.5, RFC 8835
+// §3.4). Its credentials and its certificate are nobody's. It is sent and received,
+// for a browser ties the microphone to such a stream alone. Its mid is what browsers
+// call their first stream, and the mid of a stream stays (RFC 8829 §5.2.2): the offer
+// of the other browser, which follows, has the same.
+const browserAudio = "a=group:BUNDLE 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111 9 0 8 126\r\na=mid:0\r\na=sendrecv\r\na=rtcp-mux\r\n" +
+	"a=rtpmap:111 opus/48000/2\r\na=rtpmap:9 G722/8000\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n" +
+	"a=rtpmap:126 telephone-event/8000\r\na=ice-ufrag:none\r\na=ice-pwd:nobodyIsThereToTalkTo00\r\na=setup:actpass\r\n" +
+	"a=fingerprint:sha-256 00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF:00:11:22:33:44:55:66:77:88:99:AA:BB:CC:DD:EE:FF\r\n"
+
+// ForBrowser is a placeholder, without its origin, for a phone in a browser. What the
+// browser gets by re-INVITE afterwards restarts ICE with another certificate (RFC 8445
+// §9, RFC 8842 §4).
+func ForBrowser(host string) []byte {
+	return append(appendSession(make([]byte, 0, 640), host), browserAudio...)
+}
+
 // Others are further offers for a phone that refuses audio as nearly every phone
 // takes it, in the order to try: one without streams, which phones of any codec and
 // any encryption take (RFC 3725 §4.4, flow IV), and one whose only stream is not

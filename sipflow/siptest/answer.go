@@ -98,7 +98,8 @@ func (p *Phone) ring(tx *serverTx) {
 	}
 	d := uasDialog(tx, newTag())
 	if len(s.RecordRoute) > 0 {
-		d.routes = append(append([]string(nil), s.RecordRoute...), d.routes...)
+		proxies := slices.DeleteFunc(slices.Clone(s.RecordRoute), p.isOwn) // what is here passes its requests on
+		d.routes = append(proxies, d.routes...)
 	}
 	p.dialogs = append(p.dialogs, d)
 	if s.Trying {
@@ -306,4 +307,14 @@ func (p *Phone) receiveCancel(cancel, invite *serverTx) {
 	d.stop()
 	p.respond(cancel, 200, d.localTag)
 	p.respond(invite, 487, d.localTag)
+}
+
+// isOwn reports whether a Route is of the phone's own address.
+func (p *Phone) isOwn(route string) bool {
+	uri, _, err := address(route)
+	if err != nil {
+		return false
+	}
+	at, ok := hop(uri)
+	return ok && at == p.local
 }

@@ -16,7 +16,7 @@ func TestReferOverTLSAndWebSocket(t *testing.T) {
 	for _, transport := range []string{"tls", "ws", "wss"} {
 		t.Run(transport, func(t *testing.T) {
 			t.Parallel()
-			l := lab.StartSecure(t)
+			l := lab.StartSecure(t, nil)
 			calling := l.Phone("201", lab.PhoneConfig{})
 			called := l.Phone("202", lab.PhoneConfig{})
 			s := l.SecureService(transport, l.Proxy.CA)
@@ -35,7 +35,7 @@ func TestReferOverTLSAndWebSocket(t *testing.T) {
 
 func TestInviteOverTLS(t *testing.T) {
 	t.Parallel()
-	l := lab.StartSecure(t)
+	l := lab.StartSecure(t, nil)
 	calling := l.Phone("201", lab.PhoneConfig{})
 	called := l.Phone("202", lab.PhoneConfig{})
 	s := l.SecureService("tls", l.Proxy.CA)
@@ -52,7 +52,7 @@ func TestInviteOverTLS(t *testing.T) {
 // Whoever cannot prove to be the proxy gets nothing.
 func TestProxyOfAnUnknownAuthorityIsNotCalled(t *testing.T) {
 	t.Parallel()
-	l := lab.StartSecure(t)
+	l := lab.StartSecure(t, nil)
 	calling := l.Phone("201", lab.PhoneConfig{})
 	s := l.SecureService("tls", l.Proxy.OtherCA)
 	if a := s.Trusted("POST", call201to202); a.Code != 502 {

@@ -61,9 +61,9 @@ func StartForking(tb testing.TB) *Lab {
 }
 
 // StartSecure is Start with a proxy that speaks TLS and WebSocket as well.
-func StartSecure(tb testing.TB) *Lab {
+func StartSecure(tb testing.TB, routes map[string]string) *Lab {
 	tb.Helper()
-	return startLab(tb, proxyConfig{secure: true})
+	return startLab(tb, proxyConfig{routes: routes, secure: true})
 }
 
 func startLab(tb testing.TB, c proxyConfig) *Lab {

@@ -40,14 +40,15 @@ type WebCall struct {
 	ID string
 	// State is "ringing" (here), "calling", "talking" or "ended".
 	State string
-	// Cause is who ended it, the status if there was one, and JsSIP's word for it.
+	// Cause is who ended it, the response if there was one, and JsSIP's word for it.
 	Cause string
 	// Held is who holds it, "local" or "remote".
 	Held string
 }
 
 // WebPhone opens a page for user and waits until it is registered. It answers by
-// itself unless manual. hz is its tone.
+// itself unless manual; then it does only when a call that was answered comes again
+// with WebRTC. hz is its tone.
 func (l *Lab) WebPhone(user string, hz float64, manual bool) *WebPhone {
 	l.tb.Helper()
 	files, err := fs.Sub(webphone, "webphone")

@@ -3,6 +3,7 @@ package sipflow
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -196,6 +197,35 @@ func TestDigitsOfAHeldCaller(t *testing.T) {
 		if string(got) != "123#*#A" {
 			t.Errorf("digits %q", got)
 		}
+	})
+}
+
+// What the call does for a digit does not overtake the response to its INFO.
+func TestDigitIsHeardAfterItsResponse(t *testing.T) {
+	var caller atomic.Pointer[Incoming]
+	inboundRaw(t, func(ctx context.Context, in *Incoming) error {
+		if err := in.AnswerHeld(ctx); err != nil {
+			return err
+		}
+		caller.Store(in)
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}, func(t *testing.T, p *rawInbound) {
+		p.net.Late = func(packet siptest.Packet) time.Duration {
+			if in := caller.Load(); packet.Method() == "INFO" && packet.Status() == 200 && len(in.digits) > 0 {
+				t.Error("the digit was heard before its response was sent")
+			}
+			return 0
+		}
+		p.rawPhone.send(rawInvite())
+		res := p.final("INVITE", 200)
+		p.rawPhone.send(within(res, "ACK", 1, "", ""))
+		synctest.Wait()
+		p.wants(200, within(res, "INFO", 2, "Content-Type: application/dtmf\r\n", "3"))
+		if n := len(caller.Load().digits); n != 1 {
+			t.Errorf("%d digits were heard, want 1", n)
+		}
+		p.wants(200, within(res, "BYE", 3, "", ""))
 	})
 }
 

@@ -208,11 +208,13 @@ func (in *Incoming) reinvited(*shard, *wire.Message, transport.Path) int {
 }
 
 // informed takes the digits of a caller that is on hold.
-func (in *Incoming) informed(_ *shard, m *wire.Message, _ transport.Path) int {
-	if in.tx.done {
-		in.pressed(m)
+func (in *Incoming) informed(_ *shard, m *wire.Message, from transport.Path) int {
+	if !in.tx.done {
+		return 0
 	}
-	return 0
+	code := in.leg.respondFirst(m, from, 200) // what the call does for the digit is not to overtake it
+	in.pressed(m)
+	return code
 }
 
 func (t *endpoint) informed(in *serverTx) wire.Reply {

@@ -73,6 +73,9 @@ func (b *bridge) joinNewcomer(ctx context.Context, t *transfer) error {
 	}
 	if err != nil {
 		who.decline(err)
+		if tookInVain(err) && ctx.Err() == nil {
+			return b.transferUndone(ctx, t)
+		}
 		failed := b.transferFailed(t)
 		switch {
 		case ctx.Err() != nil:
@@ -81,18 +84,13 @@ func (b *bridge) joinNewcomer(ctx context.Context, t *transfer) error {
 			return b.hungUp(stays, nil)
 		case dialogOver(err):
 			return err
-		case errors.Is(err, errNoSDP) && failed == nil: // it has taken the offer all the same
-			return b.joinAgain(ctx, t)
 		}
 		return failed
 	}
 	answer := stays.unmuted(joined.SDP, offer)
 	target.heard(offer)
 	if !who.accept(target.answerTo(offer, answer)) { // it has given up
-		if err := b.transferFailed(t); err != nil {
-			return err
-		}
-		return b.joinAgain(ctx, t)
+		return b.transferUndone(ctx, t)
 	}
 	stays.heard(answer)
 	b.takePlace(t)

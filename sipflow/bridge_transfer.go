@@ -159,8 +159,12 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 	if t.offer != nil || answer.settled != unsettled || len(answer.SDP) == 0 {
 		err = answer.Ack(nil)
 	}
-	if err == nil && len(answer.SDP) == 0 {
+	switch {
+	case err != nil:
+	case len(answer.SDP) == 0:
 		err = errNoSDP
+	case refusesStreams(answer.SDP, t.offer):
+		err = errRefusesStreams
 	}
 	if err != nil {
 		b.call.dismiss(t.target, b.call.reasonFor(err))
@@ -181,6 +185,15 @@ func (b *bridge) transferFailed(t *transfer) error {
 		return ErrHungUp
 	}
 	return nil
+}
+
+// transferUndone is transferFailed after the phone that stays has taken an offer of the
+// other one's, so that it and the old phone do not hear each other any more.
+func (b *bridge) transferUndone(ctx context.Context, t *transfer) error {
+	if err := b.transferFailed(t); err != nil {
+		return err
+	}
+	return b.joinAgain(ctx, t)
 }
 
 // join puts the target, which has answered, in the calling phone's place:
@@ -213,9 +226,11 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 		if ctx.Err() != nil || dialogOver(err) {
 			return err // with the called phone the call ends
 		}
+		if tookInVain(err) {
+			return b.transferUndone(ctx, t)
+		}
 		return b.transferFailed(t)
 	}
-	t.stays.heard(joined.SDP)
 	if t.offers() {
 		t.answer.Ack(l.answerTo(answered, joined.SDP)) //nolint:errcheck // repeated with the repeated 200
 	} else if again := sdp.Fit(joined.SDP, answered); !sdp.SameMedia(again, t.offer) {
@@ -226,8 +241,12 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 		} else if ctx.Err() != nil || errors.Is(err, ErrHungUp) {
 			c.dismiss(l, "")
 			return err
-		}
+		} else if tookInVain(err) {
+			c.dismiss(l, c.reasonFor(err))
+			return b.transferUndone(ctx, t)
+		} // after a refusal what it knew before holds
 	}
+	t.stays.heard(joined.SDP)
 	b.takePlace(t)
 	return nil
 }

@@ -64,5 +64,13 @@ var errExpired = errors.New("the phone did not refresh its session")
 
 var errNoSDP = errors.New("the phone answered without a session description")
 
+// errRefusesStreams is an answer that refuses every stream: it is a 488 in other
+// words.
+var errRefusesStreams = &StatusError{"INVITE", 488, "Not Acceptable Here"}
+
+// tookInVain reports whether a phone has accepted a re-INVITE of which nothing comes: its
+// session is not as before.
+func tookInVain(err error) bool { return errors.Is(err, errNoSDP) || errors.Is(err, errRefusesStreams) }
+
 // ErrCancelled ends a call whose caller gave up before it was answered.
 var ErrCancelled = errors.New("the caller gave up")

@@ -53,10 +53,6 @@ func (c *Call) connectTo(ctx context.Context, calling, called *Leg, offer bool) 
 		return errors.Join(errNoSDP, offered.Ack(nil))
 	}
 	answer, err := calling.reinvite(waiting, calling.describe(offered.SDP))
-	if err == nil && refusesStreams(answer.SDP, offered.SDP) {
-		calling.heard(answer.SDP)
-		err = errors.Join(errRefusesStreams, answer.Ack(nil))
-	}
 	if refusesOffer(err) {
 		return c.turnRound(ctx, waiting, calling, called, offered, err)
 	}
@@ -77,13 +73,6 @@ func (c *Call) connectTo(ctx context.Context, calling, called *Leg, offer bool) 
 func (l *Leg) wantsOffer(err error) bool {
 	return refusesOffer(err) || !l.rang && refusedBy(err, "INVITE") == 480
 }
-
-// errRefusesStreams is an answer that refuses every stream: it is a 488 in other
-// words.
-var errRefusesStreams = &StatusError{"INVITE", 488, "Not Acceptable Here"}
-
-// refusesStreams reports whether an answer leaves nothing of what was offered.
-func refusesStreams(answer, offer []byte) bool { return sdp.Used(offer) && !sdp.Used(answer) }
 
 // cannotTalk says why two phones are not joined, of which there is something to say:
 // to the client as a status line, and in the log.
@@ -242,9 +231,6 @@ func (c *Call) turnRound(ctx, waiting context.Context, calling, called *Leg, off
 		return giveUp(err)
 	}
 	called.heard(joined.SDP)
-	if refusesStreams(joined.SDP, asked.SDP) {
-		return giveUp(errors.Join(refused, joined.Ack(nil)))
-	}
 	if err := errors.Join(asked.Ack(calling.answerTo(asked.SDP, joined.SDP)), joined.Ack(nil)); err != nil {
 		return err
 	}
@@ -341,9 +327,6 @@ func (c *Call) tellAgain(ctx, waiting context.Context, phone, target *Leg, answe
 		return err
 	}
 	phone.heard(again.SDP)
-	if refusesStreams(again.SDP, answer) {
-		return c.blame(ctx, CallingParty, errRefusesStreams)
-	}
 	if now := sdp.Fit(again.SDP, answer); !sdp.SameMedia(now, offer) { // its answer differs from its offer
 		last, err := target.reinvite(waiting, target.describe(now))
 		if err != nil {

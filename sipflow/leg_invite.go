@@ -442,7 +442,9 @@ func (a *Success) unheld() bool {
 
 // reinvite sends an INVITE within the dialog and returns its 2xx, which needs
 // its ACK. When the phone's own crosses it (491) it is sent again a little
-// later (RFC 3261 §14.1: 2.1 to 4 s for the owner of the Call-ID).
+// later (RFC 3261 §14.1: 2.1 to 4 s for the owner of the Call-ID). A 2xx that says
+// nothing of an offer, or refuses all of its streams, is acknowledged and an error: see
+// tookInVain.
 func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Success, error) {
 	if err := l.mayOffer(ctx); err != nil {
 		return nil, err
@@ -458,6 +460,9 @@ func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Success, error) {
 		}()
 		if err == nil && len(offer) > 0 && len(answer.SDP) == 0 {
 			return nil, errors.Join(errNoSDP, answer.Ack(nil))
+		}
+		if err == nil && refusesStreams(answer.SDP, offer) {
+			return nil, errors.Join(errRefusesStreams, answer.Ack(nil))
 		}
 		var refused *StatusError
 		if !errors.As(err, &refused) || refused.Code != 491 || try == 3 {

@@ -98,6 +98,9 @@ func (l *Leg) refuse(offer []byte) []byte {
 	return l.own(rest, lines)
 }
 
+// refusesStreams reports whether an answer leaves nothing of what was offered.
+func refusesStreams(answer, offer []byte) bool { return sdp.Used(offer) && !sdp.Used(answer) }
+
 // answerHeld answers the phone's offer with every stream inactive. A *StatusError says
 // that none of them can be held.
 func (l *Leg) answerHeld(offer []byte) ([]byte, error) {

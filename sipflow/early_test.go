@@ -89,6 +89,13 @@ const hangsUp = 20 * time.Second
 // unreliable response, and not in its 200.
 var saysAllInIts183 = siptest.Script{Ringing: 183, EarlyMedia: true, NoSDP: true, Ring: time.Second}
 
+// srtpEarly is a phone that offers SRTP before it picks up, and takes RTP as well.
+func srtpEarly() siptest.Script {
+	s := describesEarly(time.Second, 6*time.Second)
+	s.Media = siptest.SRTPOptional()
+	return s
+}
+
 // What happens before the called phone, or the calling one, picks up.
 var earlyBridgeCases = []bridgeCase{
 	{name: "early-first-fork-picks-up", called: describesEarly(time.Second, 6*time.Second), fork: scriptOf(describesEarly(2*time.Second, 0)),
@@ -116,6 +123,8 @@ var earlyBridgeCases = []bridgeCase{
 	{name: "early-requests-of-calling", calling: askingEarly(false), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
 	{name: "early-requests-of-calling-that-answers", calling: askingEarly(true), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
 	{name: "early-calling-says-all-in-its-183", calling: saysAllInIts183,
+		during: joinedAfter(15*time.Second, false), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
+	{name: "early-calling-cannot-do-the-offer", calling: siptest.Script{Media: siptest.Desk()}, called: srtpEarly(),
 		during: joinedAfter(15*time.Second, false), hangUp: hangsUp, err: ErrHungUpByUser.Error()},
 	{name: "early-transfer-target-says-all-in-its-183", third: &saysAllInIts183,
 		hangUp: hangsUp, err: ErrHungUpByUser.Error(), during: after(5*time.Second, transfer203)},
@@ -350,6 +359,31 @@ func (p *rawPair) hangUpBoth() {
 	p.a.hungUp()
 	p.b.hungUp()
 	<-p.call.Done()
+}
+
+// The calling phone has agreed with one phone of the called user and cannot do what the
+// other one offers, which picks up.
+func TestCallingCannotDoTheOfferOfTheForkThatPicksUp(t *testing.T) {
+	byHand(t, func(t *testing.T, p *rawPair) {
+		p.place()
+		p.b.invite = p.b.expect("INVITE")
+		p.b.send(p.b.progressOf("aa", 183, 10, 5000))
+		p.a.ok(p.a.expect("INVITE"), "", sdpOf(4001))
+		p.a.expect("ACK")
+		p.b.send(p.b.response(p.b.expect("PRACK"), 200, "", ""))
+		p.b.send(p.b.progressOf("bb", 183, 20, 5002))
+		p.b.send(p.b.response(p.b.expect("PRACK"), 200, "", ""))
+		p.b.send(p.b.progressOf("bb", 200, 0, 0))
+		p.b.expect("ACK")
+		p.a.send(p.a.response(p.a.expect("INVITE"), 488, "", ""))
+		p.a.expect("ACK")
+		p.a.ok(p.a.expect("INVITE"), "", sdpOf(4002))
+		p.b.offered("4002", sdpOf(5003))
+		if ack := p.a.expect("ACK"); !strings.Contains(string(ack.Body()), "m=audio 5003") {
+			t.Errorf("A was answered\n%s", ack.Body())
+		}
+		p.hangUpBoth()
+	})
 }
 
 // However many phones ring, and whatever they say, little is kept of them.

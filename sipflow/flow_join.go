@@ -18,14 +18,15 @@ import (
 //     an offer (offerFresh), and at last our own (offerHeld). offer is false where the
 //     called phone has refused the calling one's offer before.
 //   - A calling phone that cannot do what the called one offers is asked for an offer
-//     of its own, which the called one gets (turnRound).
+//     of its own, which the called one gets (turnRound) once it has picked up.
 func (c *Call) connectTo(ctx context.Context, calling, called *Leg, offer bool) (err error) {
 	// A calling phone that hangs up ends every wait for the called one.
 	waiting, stop := calling.While(ctx)
 	defer stop()
 	waiting, fail := context.WithCancelCause(waiting)
 	defer fail(nil)
-	called.joinedMedia().early = &earlyOffer{calling: calling, fail: fail}
+	early := &earlyOffer{calling: calling, fail: fail}
+	called.joinedMedia().early = early
 	offered, err := c.ring(waiting, called, nil)
 	switch {
 	case waiting.Err() == nil && called.wantsOffer(err) && offer:
@@ -42,19 +43,17 @@ func (c *Call) connectTo(ctx context.Context, calling, called *Leg, offer bool) 
 		if err := errors.Join(context.Cause(waiting), offered.Ack(nil)); err != nil {
 			return err
 		}
-		if offered.settled == heldEarly { // what calling knows is the offer of another phone
-			if err := c.tellAgain(ctx, waiting, calling, called, offered.SDP, nil); err != nil {
-				return err
-			}
-		}
-		return c.bridge(ctx, calling, called)
+		return c.connectSettled(ctx, waiting, calling, called, offered, early.refused)
 	}
 	if len(offered.SDP) == 0 {
 		return errors.Join(errNoSDP, offered.Ack(nil))
 	}
 	answer, err := calling.reinvite(waiting, calling.describe(offered.SDP))
 	if refusesOffer(err) {
-		return c.turnRound(ctx, waiting, calling, called, offered, err)
+		if err := offered.Ack(called.onHold(offered.SDP)); err != nil {
+			return err
+		}
+		return c.turnRound(ctx, waiting, calling, called, offered.SDP, err)
 	}
 	if err != nil {
 		return errors.Join(err, offered.Ack(called.refuse(offered.SDP)))
@@ -64,6 +63,27 @@ func (c *Call) connectTo(ctx context.Context, calling, called *Leg, offer bool) 
 		return err
 	}
 	calling.heard(answer.SDP)
+	return c.bridge(ctx, calling, called)
+}
+
+// connectSettled is the rest of connectTo for a called phone whose offer came before its
+// 2xx. refused is how the calling one has refused it, where it has.
+func (c *Call) connectSettled(ctx, waiting context.Context, calling, called *Leg, offered *Success, refused error) error {
+	switch offered.settled {
+	case refusedEarly:
+		return c.turnRound(ctx, waiting, calling, called, offered.SDP, refused)
+	case heldEarly: // what calling knows is the offer of another phone
+		again, err := calling.reinvite(waiting, calling.describe(offered.SDP))
+		if refusesOffer(err) {
+			return c.turnRound(ctx, waiting, calling, called, offered.SDP, err)
+		}
+		if err != nil {
+			return c.blame(ctx, CallingParty, err)
+		}
+		if err := c.toldAgain(ctx, waiting, calling, called, again, offered.SDP, nil); err != nil {
+			return err
+		}
+	}
 	return c.bridge(ctx, calling, called)
 }
 
@@ -194,11 +214,9 @@ func (c *Call) inviteHeld(ctx context.Context, other, l *Leg) (*Success, error) 
 //	    |                      |-------------------->|
 //	    |<================== media =================>|
 //
-// A calling phone that does not offer is offered to the called one as it is known.
-func (c *Call) turnRound(ctx, waiting context.Context, calling, called *Leg, offered *Success, refused error) error {
-	if err := offered.Ack(called.onHold(offered.SDP)); err != nil {
-		return err
-	}
+// A calling phone that does not offer is offered to the called one as it is known. The
+// called one, whose offer was refused, is on hold already.
+func (c *Call) turnRound(ctx, waiting context.Context, calling, called *Leg, offered []byte, refused error) error {
 	asked, err := calling.reinvite(waiting, nil)
 	if err == nil && len(asked.SDP) == 0 {
 		err = errors.Join(refused, asked.Ack(nil))
@@ -208,7 +226,7 @@ func (c *Call) turnRound(ctx, waiting context.Context, calling, called *Leg, off
 		if known == nil {
 			return refused
 		}
-		if clash := sdp.Clash(offered.SDP, known); clash != "" {
+		if clash := sdp.Clash(offered, known); clash != "" {
 			return c.cannotTalk(calling, clash)
 		}
 		joined, err := called.reinvite(waiting, called.describe(known))
@@ -223,7 +241,7 @@ func (c *Call) turnRound(ctx, waiting context.Context, calling, called *Leg, off
 	}
 	calling.heard(asked.SDP)
 	giveUp := func(err error) error { return errors.Join(err, asked.Ack(calling.refuse(asked.SDP))) }
-	if clash := sdp.Clash(offered.SDP, asked.SDP); clash != "" {
+	if clash := sdp.Clash(offered, asked.SDP); clash != "" {
 		return giveUp(c.cannotTalk(calling, clash))
 	}
 	joined, err := called.reinvite(waiting, called.describe(asked.SDP))
@@ -323,6 +341,11 @@ func (c *Call) tellAgain(ctx, waiting context.Context, phone, target *Leg, answe
 	if err != nil {
 		return c.blame(ctx, CallingParty, err)
 	}
+	return c.toldAgain(ctx, waiting, phone, target, again, answer, offer)
+}
+
+// toldAgain is the rest of tellAgain once the phone has accepted.
+func (c *Call) toldAgain(ctx, waiting context.Context, phone, target *Leg, again *Success, answer, offer []byte) error {
 	if err := again.Ack(nil); err != nil {
 		return err
 	}

@@ -221,26 +221,51 @@ func TestCalledInsistsOnReliableProvisionalResponses(t *testing.T) {
 	})
 }
 
+// A calling phone that cannot do what the called one offers before it picks up makes an
+// offer itself once it has: its 200 may repeat the refused offer, or say nothing.
 func TestCallingCannotDoTheEarlyOffer(t *testing.T) {
-	byHand(t, func(t *testing.T, p *rawPair) {
-		p.place()
-		p.b.invite = p.b.expect("INVITE")
-		p.b.send(p.b.response(p.b.invite, 183, "Require: 100rel\r\nRSeq: 1\r\n"+p.b.contact()+sdpHeader, sdpOf(5000)))
-		p.a.send(p.a.response(p.a.expect("INVITE"), 488, "", ""))
-		p.a.expect("ACK")
-		prack := p.b.expect("PRACK")
-		if !strings.Contains(string(prack.Body()), "m=audio 0 ") {
-			t.Errorf("PRACK with\n%s", prack.Body())
+	for name, refuse := range map[string]func(a *rawPhone, m *wire.Message){
+		"488":          func(a *rawPhone, m *wire.Message) { a.send(a.response(m, 488, "", "")) },
+		"every stream": func(a *rawPhone, m *wire.Message) { a.ok(m, "", sdpOf(0)) },
+	} {
+		for _, said := range []string{"", sdpOf(5000)} {
+			t.Run(name, func(t *testing.T) { byHand(t, func(t *testing.T, p *rawPair) { earlyOfferRefused(p, refuse, said) }) })
 		}
-		p.b.send(p.b.response(prack, 200, "", ""))
-		p.b.send(p.b.response(p.b.expect("CANCEL"), 200, "", ""))
-		p.b.send(p.b.response(p.b.invite, 487, "", ""))
-		p.b.expect("ACK")
-		if m := p.a.hungUp(); !strings.Contains(string(m.Get(wire.Reason)), "488") {
-			t.Errorf("A was hung up with Reason %q", m.Get(wire.Reason))
-		}
-		<-p.call.Done()
-	})
+	}
+}
+
+func earlyOfferRefused(p *rawPair, refuse func(a *rawPhone, m *wire.Message), said string) {
+	t := p.t
+	p.place()
+	p.b.invite = p.b.expect("INVITE")
+	p.b.send(p.b.response(p.b.invite, 183, "Require: 100rel\r\nRSeq: 1\r\n"+p.b.contact()+sdpHeader, sdpOf(5000)))
+	refuse(p.a, p.a.expect("INVITE"))
+	p.a.expect("ACK")
+	prack := p.b.expect("PRACK")
+	if body := string(prack.Body()); strings.Contains(body, "m=audio 0 ") || !strings.Contains(body, "a=inactive") {
+		t.Errorf("PRACK with\n%s", body)
+	}
+	p.b.send(p.b.response(prack, 200, "", ""))
+	p.a.quiet(5 * time.Second)
+	p.b.ok(p.b.invite, "", said)
+	if ack := p.b.expect("ACK"); len(ack.Body()) > 0 {
+		t.Errorf("ACK with\n%s", ack.Body())
+	}
+	asked := p.a.expect("INVITE")
+	if len(asked.Body()) > 0 {
+		t.Errorf("A was offered\n%s", asked.Body())
+	}
+	p.a.ok(asked, "", sdpOf(4001))
+	offered := p.b.expect("INVITE")
+	if !strings.Contains(string(offered.Body()), "m=audio 4001") {
+		t.Errorf("B was offered\n%s", offered.Body())
+	}
+	p.b.ok(offered, "", sdpOf(5001))
+	p.b.expect("ACK")
+	if ack := p.a.expect("ACK"); !strings.Contains(string(ack.Body()), "m=audio 5001") {
+		t.Errorf("A was answered\n%s", ack.Body())
+	}
+	p.hangUp()
 }
 
 // place calls A, which answers.

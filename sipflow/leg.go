@@ -100,9 +100,10 @@ type earlyDialog struct {
 type settlement uint8
 
 const (
-	unsettled   settlement = iota
-	heldEarly              // by us: its streams are inactive
-	joinedEarly            // by the other phone
+	unsettled    settlement = iota
+	heldEarly               // by us: its streams are inactive
+	refusedEarly            // likewise, after the other phone has refused it
+	joinedEarly             // by the other phone
 )
 
 // with returns the early dialog of a response, nil when nothing is known of it.

@@ -127,6 +127,10 @@ func (o *earlyOffer) answer(ctx context.Context, called *Leg, e *earlyDialog, m 
 		answer = offered
 	} else {
 		again, err := o.calling.reinvite(ctx, o.calling.describe(e.heard))
+		if refusesOffer(err) { // another may be taken, and this one turned round: see connectTo
+			e.settled, o.refused = refusedEarly, err
+			return called.onHold(e.heard)
+		}
 		if err != nil {
 			o.fail(err)
 			return called.refuse(e.heard)

@@ -35,6 +35,7 @@ type mediaState struct {
 type earlyOffer struct {
 	calling *Leg                    // nil: it is held until there is one
 	joined  bool                    // calling has answered the offer of one phone: those of others are held
+	refused error                   // how calling has refused the latest that it could not do
 	fail    context.CancelCauseFunc // ends the call: the calling phone cannot do what is offered
 }
 

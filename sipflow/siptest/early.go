@@ -50,7 +50,8 @@ func (p *Phone) repeatEarly(d *dialog, interval time.Duration) {
 	})
 }
 
-// receivePRACK takes the acknowledgement of a provisional response.
+// receivePRACK takes the acknowledgement of a provisional response, and the answer to
+// the offer in that.
 func (p *Phone) receivePRACK(d *dialog, tx *serverTx) {
 	if d.unpracked != nil && d.invite != nil &&
 		headerOf(tx.req, "RAck") == fmt.Sprintf("%d %d INVITE", d.rseq, d.invite.req.CSeq().SeqNo) {
@@ -61,6 +62,9 @@ func (p *Phone) receivePRACK(d *dialog, tx *serverTx) {
 		return
 	}
 	p.answerOther(tx, d.localTag)
+	if body := tx.req.Body(); len(body) > 0 && !p.examineAnswer(d, string(body)) {
+		return
+	}
 	if d.picksUp {
 		p.answer(d)
 	}

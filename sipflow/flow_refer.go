@@ -165,10 +165,10 @@ func (c *Call) ring(ctx context.Context, l *Leg, offer []byte) (*Success, error)
 func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Success, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, c.ringTime(), ErrNoAnswer)
 	defer stop()
-	answer, err := l.invite(ctx, &outgoing{body: sdp.Placeholder(l.id>>1, l.peer.offering(1, 1), l.mediaHost()), placeholder: true})
+	answer, err := l.invite(ctx, &outgoing{body: sdp.Placeholder(l.id>>1, l.peer.firstVersion(1, 1), l.mediaHost()), placeholder: true})
 	if refusesOffer(err) && l.overWebSocket {
 		host := l.mediaHost()
-		answer, err = l.Invite(ctx, sdp.From(l.id>>1, l.peer.offering(browserOffer, 1), host, sdp.ForBrowser(host)))
+		answer, err = l.Invite(ctx, sdp.From(l.id>>1, l.peer.firstVersion(browserOffer, 1), host, sdp.ForBrowser(host)))
 	}
 	if refusesOffer(err) {
 		answer, err = l.Invite(ctx, nil)
@@ -187,7 +187,7 @@ func (c *Call) ringHeld(ctx context.Context, l *Leg) (*Success, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, l.callee.ringTime(), ErrNoAnswer)
 	defer stop()
 	host := l.mediaHost()
-	answer, err := l.Invite(ctx, sdp.From(l.id>>1, l.peer.offering(1, 1), host, sdp.Held(host)))
+	answer, err := l.Invite(ctx, sdp.From(l.id>>1, l.peer.firstVersion(1, 1), host, sdp.Held(host)))
 	return l.orOthers(ctx, answer, err)
 }
 
@@ -200,7 +200,7 @@ func (l *Leg) orOthers(ctx context.Context, answer *Success, err error) (*Succes
 	}
 	host := l.mediaHost()
 	for i, other := range sdp.Others(host) {
-		answer, err = l.Invite(ctx, sdp.From(l.id>>1, l.peer.offering(uint64(i+2), other.Lines), host, other.Rest))
+		answer, err = l.Invite(ctx, sdp.From(l.id>>1, l.peer.firstVersion(uint64(i+2), other.Lines), host, other.Rest))
 		if !refusesOffer(err) {
 			break
 		}

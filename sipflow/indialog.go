@@ -171,7 +171,7 @@ func (e *earlyPeer) updated(m *wire.Message) int {
 		return 422
 	case len(m.Body()) == 0:
 		return 200
-	case e.offer == ours:
+	case e.offer == ourOffer:
 		return 491
 	case e.offer == answeredOffer:
 		return 488

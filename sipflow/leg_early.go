@@ -22,9 +22,9 @@ func (e *earlyDialog) description(res *wire.Message) ([]byte, settlement) {
 	}
 }
 
-// heardEarly returns the early dialog of a provisional response, made when it is
+// earlyOf returns the early dialog of a provisional response, made when it is
 // the first that matters: one that is to be acknowledged or describes the session.
-func (a *attempt) heardEarly(m *wire.Message) *earlyDialog {
+func (a *attempt) earlyOf(m *wire.Message) *earlyDialog {
 	if e := a.early.with(m); e != nil {
 		return e
 	}
@@ -59,7 +59,7 @@ func (l *Leg) acknowledge(a *attempt, m *wire.Message, answer func(*earlyDialog)
 	if m.Code() <= 100 || !reliable && (description == nil || !a.offers()) {
 		return // an offer that is not reliable is none
 	}
-	e := a.heardEarly(m)
+	e := a.earlyOf(m)
 	if e == nil {
 		l.call.sw.stats.limited[LimitPracks].Add(1)
 		return

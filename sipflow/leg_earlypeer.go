@@ -19,18 +19,18 @@ type earlyPeer struct {
 	tag    string
 	seq    uint32 // highest CSeq of its requests
 	secure bool   // rung over TLS or WSS
-	offer  offering
+	offer  offerState
 	next   uint8 // of past
 	past   [2]answered
 }
 
-// offering is how far offer and answer are in an early dialog.
-type offering uint8
+// offerState is how far offer and answer are in an early dialog.
+type offerState uint8
 
 const (
-	unoffered offering = iota
-	ours               // in the INVITE
-	theirs             // in a reliable provisional response
+	nothingOffered offerState = iota
+	ourOffer                  // in the INVITE
+	theirOffer                // in a reliable provisional response
 	answeredOffer
 )
 
@@ -44,14 +44,14 @@ func (d *earlyPeers) take(m *wire.Message, secure, offers bool) {
 		d.of = append(d.of, earlyPeer{tag: string(m.ToTag()), secure: secure})
 		e = &d.of[len(d.of)-1]
 		if offers {
-			e.offer = ours
+			e.offer = ourOffer
 		}
 	}
 	if _, reliable := reliableSeq(m); reliable && bodyOf(m) != nil {
 		switch e.offer {
-		case unoffered:
-			e.offer = theirs
-		case ours:
+		case nothingOffered:
+			e.offer = theirOffer
+		case ourOffer:
 			e.offer = answeredOffer
 		}
 	}

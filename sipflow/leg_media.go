@@ -109,7 +109,7 @@ func (l *Leg) answerHeld(offer []byte) ([]byte, error) {
 	if err != nil {
 		return nil, &StatusError{"INVITE", 488, "The Call Cannot Be Held, " + err.Error()}
 	}
-	return l.ours(rest, lines), nil
+	return l.ownUnmuted(rest, lines), nil
 }
 
 // onHold is answerHeld for an offer that can be answered only: where no stream can be
@@ -122,12 +122,12 @@ func (l *Leg) onHold(offer []byte) []byte {
 	if rest == nil {
 		return nil
 	}
-	return l.ours(rest, lines)
+	return l.ownUnmuted(rest, lines)
 }
 
-// ours is own for what we say where there may be no mediaState: nothing is muted in it.
-func (l *Leg) ours(rest []byte, lines int) []byte {
-	return sdp.From(l.id>>1, l.peer.saying(maphash.Bytes(l.call.sw.seed, rest), lines), l.mediaHost(), rest)
+// ownUnmuted is own where there may be no mediaState: nothing is muted then.
+func (l *Leg) ownUnmuted(rest []byte, lines int) []byte {
+	return sdp.From(l.id>>1, l.peer.versionWith(maphash.Bytes(l.call.sw.seed, rest), lines), l.mediaHost(), rest)
 }
 
 // mediaKey is ours for an encrypted stream that is held (see sdp.Hold): the same one

@@ -109,17 +109,18 @@ func (p *peer) mediaLines() int {
 	return p.media
 }
 
-// offering returns the version of an offer of ours, with so many m= lines, to a phone
-// that has accepted none yet. sum is its hash.
-func (p *peer) offering(sum uint64, lines int) uint64 {
+// firstVersion is nextVersion for an offer of ours, with so many m= lines, to a phone that
+// has accepted none yet.
+func (p *peer) firstVersion(sum uint64, lines int) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.media = lines
 	return p.versionOf(sum)
 }
 
-// saying is offering for a dialog that there is, whose streams are never fewer.
-func (p *peer) saying(sum uint64, lines int) uint64 {
+// versionWith is nextVersion for a description with so many m= lines in a dialog, whose
+// streams are never fewer.
+func (p *peer) versionWith(sum uint64, lines int) uint64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.media = max(p.media, lines)

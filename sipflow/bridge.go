@@ -73,7 +73,7 @@ func (b *bridge) step(ctx context.Context) error {
 	case b.transfer != nil && l == b.transfer.target:
 		return b.transferEvent(ctx, e)
 	case e.hungUp:
-		return b.hungUp(l, e.msg)
+		return b.hungUp(l, reasonsOf(e.msg))
 	}
 	return b.event(ctx, l, e)
 }
@@ -203,7 +203,7 @@ func (b *bridge) other(l *Leg) *Leg {
 
 // hungUp ends the bridge: the other phone is told the reasons that this one
 // gave. During a transfer the phone may go whose place is being taken.
-func (b *bridge) hungUp(l *Leg, bye *wire.Message) error {
+func (b *bridge) hungUp(l *Leg, reasons string) error {
 	if b.transfer != nil && l == b.transfer.old {
 		b.drop(l)
 		b.seat(l, nil)
@@ -214,10 +214,23 @@ func (b *bridge) hungUp(l *Leg, bye *wire.Message) error {
 	if b.call.by = CalledParty; l == b.calling {
 		b.call.by = CallingParty
 	}
-	if o := b.other(l); o != nil && bye != nil {
-		o.joinedMedia().byeHeader += reasonsOf(bye)
+	if o := b.other(l); o != nil {
+		o.joinedMedia().byeHeader += reasons
 	}
 	return ErrHungUp
+}
+
+// lost ends the bridge after an INVITE of ours to one of its phones has failed, which may
+// have hung up meanwhile.
+func (b *bridge) lost(l *Leg, err error) error {
+	if !errors.Is(err, ErrHungUp) {
+		return err
+	}
+	var why *hungUpError
+	if errors.As(err, &why) {
+		return b.hungUp(l, why.reasons)
+	}
+	return b.hungUp(l, "")
 }
 
 // event takes what came from a phone of the bridge.

@@ -80,10 +80,8 @@ func (b *bridge) joinNewcomer(ctx context.Context, t *transfer) error {
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
-		case errors.Is(err, ErrHungUp):
-			return b.hungUp(stays, nil)
 		case dialogOver(err):
-			return err
+			return b.lost(stays, err)
 		}
 		return failed
 	}
@@ -108,7 +106,7 @@ func (b *bridge) joinAgain(ctx context.Context, t *transfer) error {
 		err = again.Ack(nil)
 	}
 	if err != nil { // they do not hear each other any more
-		return err
+		return b.lost(t.stays, err)
 	}
 	b.retell(ctx, t.stays, again.SDP)
 	return nil

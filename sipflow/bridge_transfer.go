@@ -224,7 +224,7 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 		t.ackUnwanted()
 		c.dismiss(l, c.reasonFor(err))
 		if ctx.Err() != nil || dialogOver(err) {
-			return err // with the called phone the call ends
+			return b.lost(t.stays, err) // with the called phone the call ends
 		}
 		if tookInVain(err) {
 			return b.transferUndone(ctx, t)

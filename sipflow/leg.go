@@ -236,7 +236,7 @@ func (l *Leg) pause(ctx context.Context, d time.Duration) error {
 func (l *Leg) meanwhile(e event) error {
 	switch {
 	case e.hungUp:
-		return ErrHungUp
+		return hungUpFor(reasonsOf(e.msg))
 	case e.late:
 		if l.media != nil && l.media.onLate != nil {
 			l.media.onLate()

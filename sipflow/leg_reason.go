@@ -7,6 +7,14 @@ import (
 // hungUpError is ErrHungUp of a phone that said why.
 type hungUpError struct{ reasons string }
 
+// hungUpFor is ErrHungUp of a phone that gave those reasons: Reason header lines, or "".
+func hungUpFor(reasons string) error {
+	if reasons == "" {
+		return ErrHungUp
+	}
+	return &hungUpError{reasons}
+}
+
 func (e *hungUpError) Error() string        { return ErrHungUp.Error() }
 func (e *hungUpError) Is(target error) bool { return target == ErrHungUp }
 

@@ -201,12 +201,7 @@ func (p *peer) whenHungUp(f func(why error)) {
 }
 
 // whyHungUp is ErrHungUp with the reasons that the phone gave. p.mu is held.
-func (p *peer) whyHungUp() error {
-	if p.reasons == "" {
-		return ErrHungUp
-	}
-	return &hungUpError{p.reasons}
-}
+func (p *peer) whyHungUp() error { return hungUpFor(p.reasons) }
 
 // onRequest returns the response to a request within the leg's dialog. It runs
 // in the goroutine that read it, under the shard's lock. A Code of 0 is no

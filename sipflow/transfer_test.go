@@ -212,6 +212,29 @@ func TestTransferTargetAnswersReliably(t *testing.T) {
 	})
 }
 
+// The called phone hangs up, and says why, while it is told of the target.
+func TestCalledHangsUpWhileItIsJoinedWithTheTarget(t *testing.T) {
+	byHand(t, func(t *testing.T, p *rawPair) {
+		p.up()
+		third := p.transfer()
+		third.ok(third.invite, "", sdpOf(6000))
+		third.expect("ACK")
+		m := p.b.expect("INVITE")
+		p.b.send(p.b.inDialog("BYE", 1, "Reason: Q.850;cause=16\r\n", ""))
+		p.b.send(p.b.response(m, 487, "", ""))
+		for name, ph := range map[string]*rawPhone{"the calling phone": p.a, "the target": third} {
+			if m := ph.hungUp(); string(m.Get(wire.Reason)) != "Q.850;cause=16" {
+				t.Errorf("%s was hung up with Reason %q", name, m.Get(wire.Reason))
+			}
+		}
+		<-p.call.Done()
+		if p.call.by != CalledParty {
+			t.Errorf("ended by %v", p.call.by)
+		}
+		p.b.drain()
+	})
+}
+
 // Many transfers that come to nothing leave nothing in the call.
 func TestRefusedTransfersLeaveNothingBehind(t *testing.T) {
 	byHand(t, func(t *testing.T, p *rawPair) {

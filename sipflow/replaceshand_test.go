@@ -25,27 +25,6 @@ func (p *rawPhone) newcomerINVITE(number int, header, body string) string {
 		p.via, number, number, header, len(body), body)
 }
 
-// refusal waits for the final response of an INVITE, and acknowledges it.
-func (p *rawPhone) refusal(code int, msg string) {
-	p.t.Helper()
-	p.send(msg)
-	for {
-		m := p.read(5 * time.Second)
-		switch {
-		case m == nil:
-			p.t.Fatalf("nothing came, want %d", code)
-		case m.IsRequest():
-			p.queue = append(p.queue, m)
-		case m.Code() >= 200:
-			if m.Code() != code {
-				p.t.Errorf("got %s, want %d", show(m), code)
-			}
-			p.send(p.ackOf(m))
-			return
-		}
-	}
-}
-
 // ackOf acknowledges a final response to newcomerINVITE.
 func (p *rawPhone) ackOf(m *wire.Message) string {
 	via, _, _ := strings.Cut(string(m.Get(wire.Via)), ";rport")

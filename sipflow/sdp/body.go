@@ -173,22 +173,23 @@ func readPart(part []byte) (b Body) {
 }
 
 // parameter returns the value of a parameter in what follows a header field's value,
-// without its quotes.
+// without its quotes. It looks at each byte once: the field may be as long as a message.
 func parameter(params []byte, name string) []byte {
-	for len(params) > 0 {
+	for {
 		i := bytes.IndexByte(params, ';')
 		if i < 0 {
 			return nil
 		}
 		params = params[i+1:]
-		key, value, ok := bytes.Cut(params, []byte{'='})
-		if !ok {
+		end := bytes.IndexAny(params, ";=")
+		if end < 0 {
 			return nil
 		}
-		if j := bytes.IndexByte(key, ';'); j >= 0 { // one without a value
+		if params[end] == ';' { // one without a value
+			params = params[end:]
 			continue
 		}
-		value = bytes.TrimLeft(value, " \t")
+		key, value := params[:end], bytes.TrimLeft(params[end+1:], " \t")
 		if len(value) > 0 && value[0] == '"' {
 			end := bytes.IndexByte(value[1:], '"')
 			if end < 0 {
@@ -206,5 +207,4 @@ func parameter(params []byte, name string) []byte {
 			return value
 		}
 	}
-	return nil
 }

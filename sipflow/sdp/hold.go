@@ -14,6 +14,9 @@ const (
 	// maxLines bounds the m= lines of an offer that are answered at all. A
 	// description with more is no phone's.
 	maxLines = 64
+	// maxFormats bounds the formats of a stream that is held. RTP has no more
+	// payload types, and each line below the stream is compared with all of them.
+	maxFormats = 128
 )
 
 // Why no stream of an offer can be held.
@@ -39,6 +42,7 @@ type Keyer func(stream, size int) []byte
 func Hold(offer []byte, host string, key Keyer) (rest []byte, lines int, err error) {
 	b := appendSession(make([]byte, 0, 384), host)
 	session, streams := readStreams(offer)
+	session = securing(session)
 	wanted, held, secured := false, false, false
 	for i := range streams {
 		s := &streams[i]
@@ -57,6 +61,7 @@ func Hold(offer []byte, host string, key Keyer) (rest []byte, lines int, err err
 				crypto, ok = s.answerCrypto(lines-1, key)
 			}
 			secured = secured || !ok && by&(DTLS|WebRTC) != 0
+			ok = ok && len(s.formats) <= maxFormats
 		}
 		if at := len(b); ok {
 			b = s.appendHeld(b, crypto)

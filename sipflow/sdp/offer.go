@@ -135,6 +135,7 @@ func withAddresses(body, reached []byte) []byte {
 	}
 	session, streams := readStreams(body)
 	before, known := readStreams(reached)
+	before = firstOfEach(before, "c=")
 	if !Used(body) { // the streams have no port and perhaps no attributes any more
 		return reached
 	}
@@ -145,6 +146,7 @@ func withAddresses(body, reached []byte) []byte {
 		}
 		out = append(append(out, line...), "\r\n"...)
 	}
+	session = firstOfEach(session, "c=") // each stream looks for it
 	for i := range streams {
 		s := &streams[i]
 		if len(s.media) == 0 {

@@ -41,9 +41,16 @@ func (s *stream) security(session [][]byte) (by Security) {
 	return by
 }
 
+// securing leaves what the lines of a session say to security. Each stream looks through
+// them all.
+func securing(session [][]byte) [][]byte {
+	return firstOfEach(session, "a=fingerprint", "a=ice-ufrag")
+}
+
 // SecurityOf returns how the streams of a description can be secured.
 func SecurityOf(body []byte) (by Security) {
 	session, streams := readStreams(body)
+	session = securing(session)
 	for i := range streams {
 		if s := &streams[i]; s.used() {
 			by |= s.security(session)

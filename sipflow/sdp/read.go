@@ -124,6 +124,19 @@ func (s *stream) attribute(session [][]byte, name string) ([]byte, bool) {
 	return nil, false
 }
 
+// firstOfEach returns the first line of each kind: "c=", or an attribute of that name.
+func firstOfEach(lines [][]byte, kinds ...string) (first [][]byte) {
+	for _, kind := range kinds {
+		for _, line := range lines {
+			if rest, ok := bytes.CutPrefix(line, []byte(kind)); ok && (kind == "c=" || len(rest) == 0 || rest[0] == ':') {
+				first = append(first, line)
+				break
+			}
+		}
+	}
+	return first
+}
+
 // address returns where the media of the stream go: its c= line, or that of the
 // session (RFC 8866 §5.7).
 func (s *stream) address(session [][]byte) []byte {

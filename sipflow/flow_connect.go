@@ -53,6 +53,9 @@ func (in *Incoming) Connect(ctx context.Context, to Destination) error {
 		return err
 	}
 	switch {
+	case in.bridged: // and hung up
+		c.letGo(target)
+		return in.open()
 	case in.held:
 		return in.connectHeld(ctx, target)
 	case in.open() != nil:

@@ -109,6 +109,9 @@ func (in *Incoming) Converse(ctx context.Context, end *Conversation) error {
 	if err := context.Cause(in.ctx); err != nil {
 		return err
 	}
+	if in.bridged { // and hung up
+		return in.open()
+	}
 	l.joinedMedia()
 	l.isWith(t)
 	waiting, stop := in.while(ctx)

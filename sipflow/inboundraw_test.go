@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -92,6 +93,43 @@ func TestInboundHeldCallerHangsUpAfterATargetWasBusy(t *testing.T) {
 		time.Sleep(time.Second)
 		if n := p.sw.Active(); n != 0 {
 			t.Errorf("%d calls are active", n)
+		}
+	})
+}
+
+// A caller whose call has been joined, and came to a bad end, is hung up: nobody is
+// called for it any more.
+func TestInboundHeldCallerIsJoinedOnce(t *testing.T) {
+	inboundRaw(t, func(ctx context.Context, in *Incoming) error {
+		if err := in.AnswerHeld(ctx); err != nil {
+			return err
+		}
+		err := connectTo202(ctx, in)
+		if !errors.Is(err, errNoAck) {
+			t.Errorf("the first target: %v", err)
+		}
+		if again := connectTo202(ctx, in); !errors.Is(again, errAnswered) {
+			t.Errorf("the second target: %v", again)
+		}
+		return err
+	}, func(t *testing.T, p *rawInbound) {
+		p.rawPhone.send(rawInvite())
+		res := p.next(200)
+		p.rawPhone.send(within(res, "ACK", 1, "", ""))
+		p.rawPhone.invite = p.expect("INVITE")
+		p.rawPhone.ok(p.rawPhone.invite, "", sdpOf(4000))
+		p.expect("ACK")
+		p.rawPhone.send(within(res, "INVITE", 2, sdpHeader, sdpOf(4002)))
+		p.rawPhone.hungUp() // there is no ACK
+		time.Sleep(time.Minute)
+		invites := 0
+		for _, m := range p.rig.net.Packets() {
+			if m.To.String() == calledAddr && strings.HasPrefix(string(m.Data), "INVITE ") && strings.Contains(string(m.Data), "CSeq: 1 ") {
+				invites++
+			}
+		}
+		if invites != 1 {
+			t.Errorf("the target was called %d times", invites)
 		}
 	})
 }

@@ -527,6 +527,25 @@ func TestPRACKsThatAreOvertaken(t *testing.T) {
 }
 
 // A request in an early dialog goes where that dialog leads.
+// A call may be held and resumed all day by a phone that insists on reliable responses.
+func TestEachINVITEHasPRACKsOfItsOwn(t *testing.T) {
+	byHand(t, func(t *testing.T, p *rawPair) {
+		p.up()
+		for i := range maxPracks + 2 {
+			p.a.send(p.a.inDialog("INVITE", 10+i, sdpHeader, sdpOf(4002)))
+			m := p.b.expect("INVITE")
+			p.b.send(p.b.response(m, 180, p.b.contact()+"Require: 100rel\r\nRSeq: 7\r\n", ""))
+			prack := p.b.expect("PRACK")
+			p.b.send(p.b.response(prack, 200, "", ""))
+			p.b.ok(m, "", sdpOf(5002))
+			p.b.expect("ACK")
+			p.a.send(p.a.inDialog("ACK", 10+i, "", ""))
+			time.Sleep(time.Second)
+		}
+		p.hangUp()
+	})
+}
+
 func TestPRACKsTakeTheRoutesOfTheirDialog(t *testing.T) {
 	byHand(t, func(t *testing.T, p *rawPair) {
 		way := rawUDP(t, p.net, thirdAddr)

@@ -30,7 +30,7 @@ type Leg struct {
 	noted         string      // last provisional status line reported
 	earlyTag      string      // the phone's tag before it answered
 	userAgent     string      // what the phone calls itself in its response
-	pracks        uint8       // PRACKs sent
+	pracks        uint8       // PRACKs sent for it
 	rang          bool        // the phone has been alerted, or what stands for it has said more than 100
 	elsewhere     bool        // redirects have named others to try
 	overWebSocket bool        // a phone that rings is reached by WebSocket, as those in browsers are (RFC 7118)

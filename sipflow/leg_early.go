@@ -84,7 +84,7 @@ func (l *Leg) acknowledge(a *attempt, m *wire.Message, answer func(*earlyDialog)
 	}
 }
 
-// maxPracks bounds the reliable provisional responses of one phone that are
+// maxPracks bounds the reliable provisional responses to one INVITE that are
 // acknowledged: each PRACK is repeated until its response.
 const maxPracks = 64
 

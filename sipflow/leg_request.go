@@ -45,6 +45,9 @@ func (l *Leg) newAttempt(r *outgoing) *attempt {
 	a := new(attempt)
 	a.outgoing, a.leg, a.seq = *r, l, l.cseq
 	a.auth.cred, a.auth.realm, a.auth.anyRealm = l.callee.secret()
+	if r.method == "INVITE" {
+		l.pracks = 0
+	}
 	return a
 }
 

@@ -59,6 +59,8 @@ type Config struct {
 	// observer that passes every event on to next. ctx is the request's, method
 	// that of sipflow.Spec.
 	Follow func(ctx context.Context, method string, next func(*sipflow.Event)) func(*sipflow.Event)
+	// Asked, when set, reports whether Early was asked about a request.
+	Asked func(*http.Request) bool
 	// Services are listed on the page at / after callcontroller.
 	Services []Service
 }
@@ -82,6 +84,7 @@ type Controller struct {
 	// flows are the call setup methods that there are.
 	flows map[string]sipflow.Flow
 	// The switchboard's methods, or what a test has in their place.
+	admit    func(agent string) error
 	place    func(context.Context, sipflow.Spec, sipflow.Flow) error
 	transfer func(ctx context.Context, key, to sipflow.Key, target string, trusted bool) error
 	hangUp   func(context.Context, sipflow.Key) error
@@ -112,6 +115,7 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 		log:     log,
 		records: newRecords(cfg.MaxRecords, cfg.MaxRecordBytes),
 		flows:   map[string]sipflow.Flow{methodRefer: sipflow.Refer, methodInvite: sipflow.Invite},
+		admit:   sw.Admit,
 		place: func(ctx context.Context, spec sipflow.Spec, flow sipflow.Flow) error {
 			_, err := sw.Place(ctx, spec, flow)
 			return err

@@ -21,6 +21,7 @@ const placeTimeout = 5 * time.Second
 func (c *Controller) postCall(watched context.Context, key sipflow.Key, agent *restauth.User, who order.Client, calling, called order.Party, o *request) *refusal {
 	r := &record{c: c, seq: c.seq.Add(1), method: o.method, keep: o.keep}
 	spec := who.Spec(agent, key.Agent)
+	spec.Admitted = true // see serve
 	spec.Key, spec.Method, spec.AgentName = key, sipflow.MethodRefer, agent.DisplayName
 	spec.CallingUser, spec.CalledUser = calling.Wire(), called.Wire()
 	spec.Subject, spec.ConfPIN, spec.ForwardingAllowed, spec.Timeout = o.subject, o.confPIN, o.forwardingAllowed, o.timeout
@@ -116,6 +117,8 @@ func tooMany(e *sipflow.LimitError) *refusal {
 	switch e.Limit {
 	case sipflow.LimitCallsPerAgent:
 		text = "Too many calls of this user at once"
+	case sipflow.LimitOverload:
+		return &refusal{status: status, code: status, text: "The service is overloaded, try again later", retry: 1}
 	case sipflow.LimitCallRate:
 		text = "Too many calls per second"
 	case sipflow.LimitCallRatePerAgent:

@@ -52,6 +52,13 @@ type params struct {
 	confpin                          param
 }
 
+// places reports whether a POST asks for a call, and not for something of one in
+// progress.
+func (p *params) places() bool {
+	action, _ := p.action.value()
+	return action == "" || strings.EqualFold(action, "call")
+}
+
 // parseParams reads a query string. Of a parameter given twice the first
 // counts; unknown ones are passed over.
 func parseParams(query string) (p params) {
@@ -161,7 +168,7 @@ func (c *Controller) parseOrder(p *params) (o request, r *refusal) {
 		return o, r
 	}
 	switch action, _ := p.action.value(); {
-	case action == "", strings.EqualFold(action, "call"):
+	case p.places():
 		given, _ := p.sipMethod.value()
 		o.methodGiven = given
 		switch {

@@ -34,6 +34,13 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 		agentText, escaped = p.agent.user()
 	}
 	agentText = order.WithoutScheme(agentText)
+	if r.Method == http.MethodPost && p.places() && (c.cfg.Asked == nil || !c.cfg.Asked(r)) {
+		// First of all: who is refused for want of time must not cost much of it.
+		if err := c.admit(agentText); err != nil {
+			refuse(w, r, c.explain(sipflow.Key{}, order.Client{}, err, "placed", ""))
+			return
+		}
+	}
 	user, ok := authorize(w, r, agentText)
 	if !ok {
 		return

@@ -195,7 +195,7 @@ func TestCatalogueListsTheServices(t *testing.T) {
 func TestWhatAPostAsksFor(t *testing.T) {
 	bob := sipflow.Credentials{Username: "201", HA1: "0cc175b9c0f1b6a831c399e269772661"}
 	alice := sipflow.Credentials{Username: "200", Password: "secret200"}
-	base := sipflow.Spec{
+	base := sipflow.Spec{Admitted: true,
 		Key:         sipflow.Key{Agent: "201@sipx.test", Calling: "201@sipx.test", Called: "202@sipx.test"},
 		AgentName:   `Bob "B" Caller`,
 		Method:      sipflow.MethodRefer,

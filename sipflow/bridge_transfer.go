@@ -54,8 +54,8 @@ func (sw *Switchboard) Transfer(ctx context.Context, key, to Key, target string,
 	if err := sw.allowed(&c.Spec, target); err != nil {
 		return fmt.Errorf("transfer %s: %w", key, err)
 	}
-	by := Spec{Key: c.Key, Trusted: trusted}
-	if err := sw.limits.attempt(&by); err != nil { // the target is called, as often as one likes
+	by := Spec{Key: c.Key, Trusted: trusted, Admitted: true} // it is of a call in progress
+	if err := sw.limits.attempt(&by); err != nil {           // the target is called, as often as one likes
 		return fmt.Errorf("transfer %s: %w", key, err)
 	}
 	t := &transferOrder{key: to, target: target}

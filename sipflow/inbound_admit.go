@@ -304,6 +304,9 @@ func overloaded(err error) wire.Reply {
 		if over.OfAgent() {
 			return wire.Reply{Code: 480, Header: retryIn(wait)}
 		}
+		if over.Limit == LimitOverload { // a share is refused: with Retry-After a proxy would send us nothing at all
+			return wire.Reply{Code: 503}
+		}
 	}
 	return wire.Reply{Code: 503, Header: retryIn(wait)}
 }

@@ -11,6 +11,7 @@ import (
 	"golang.org/x/time/rate"
 
 	"sipxrest/internal/limit"
+	"sipxrest/internal/overload"
 	"sipxrest/resolve"
 	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
@@ -74,6 +75,10 @@ func (e *LimitError) OfAgent() bool {
 	return e.Limit == LimitCallsPerAgent || e.Limit == LimitCallRatePerAgent || e.Limit == LimitCallsPerTrunk || e.Limit == LimitCallRatePerPair
 }
 
+// retryOverload is when it is worth trying again while messages are late: by then the
+// gate may be open again.
+const retryOverload = time.Second
+
 // retryCalls is when it is worth trying again while there are too many calls.
 const retryCalls = 5 * time.Second
 
@@ -94,12 +99,13 @@ type limits struct {
 	pages    limit.Log[limit.Page] // whose WebSockets were refused
 	starved  limit.Log[string]     // sockets that could not accept a connection
 	counters *[numLimits]atomic.Uint64
+	gate     *overload.Gate // nil: none
 }
 
 type servers map[netip.Addr]struct{}
 
 func (l *limits) init(sw *Switchboard) {
-	l.Limits, l.counters = sw.cfg.Limits, &sw.stats.limited
+	l.Limits, l.counters, l.gate = sw.cfg.Limits, &sw.stats.limited, sw.cfg.Overload
 	l.agents, l.trunks = map[string]int{}, map[string]int{}
 	if n := l.CallRate; n > 0 {
 		l.rate = rate.NewLimiter(rate.Limit(n), max(n, minBurst))
@@ -132,6 +138,12 @@ func (l *limits) init(sw *Switchboard) {
 			whose = "calls"
 		}
 		l.byAgent[i].Say = func(refused uint64, some []string) {
+			if i == LimitOverload {
+				now := sw.cfg.Overload.State()
+				sw.log.Warn("calls refused: overload, SIP messages are handled late", "refused", refused, whose, some,
+					"delay", now.Delay, "share", now.Share, "limits.message-delay", l.gate.Target())
+				return
+			}
 			sw.log.Warn("calls refused: too many", "limit", i, "refused", refused, whose, some)
 		}
 		l.byPeer[i].Say = func(refused uint64, peers []netip.Addr) {
@@ -177,9 +189,25 @@ func (l *limits) refuse(which Limit, agent string, most int, wait time.Duration)
 	return &LimitError{which, most, wait}
 }
 
+// Admit asks Config.Overload for room for a call before anything is done for it, which
+// makes a refusal cheap. It is a *LimitError; otherwise the call's Spec is Admitted.
+func (sw *Switchboard) Admit(agent string) error { return sw.limits.admit(agent) }
+
+func (l *limits) admit(agent string) error {
+	if l.gate == nil || l.gate.Admit() {
+		return nil
+	}
+	return l.refuse(LimitOverload, agent, 0, retryOverload)
+}
+
 // attempt takes an agent's turn to place a call. A client that may name any
 // agent would not be held up by one agent's limit.
 func (l *limits) attempt(spec *Spec) error {
+	if !spec.Admitted {
+		if err := l.admit(spec.Agent); err != nil {
+			return err
+		}
+	}
 	if l.rate == nil && l.agentRate == nil {
 		return nil
 	}

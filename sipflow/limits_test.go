@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"sipxrest/internal/limit"
+	"sipxrest/internal/overload"
 	"sipxrest/sipflow/siptest"
 	"sipxrest/sipflow/wire"
 )
@@ -97,6 +98,47 @@ func TestCallsOfOneAgentAreBounded(t *testing.T) {
 		if n := len(r.sw.limits.agents); n != 0 {
 			t.Errorf("%d agents are kept", n)
 		}
+	})
+}
+
+// While messages are late calls are refused, and those in progress are not: they may
+// be transferred. What was asked about before is not asked about again.
+func TestCallsAreRefusedWhileMessagesAreLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gate := overload.New(10*time.Millisecond, nil)
+		r := newRig(t, siptest.NewNetwork(), phoneAddr, func(c *Config) { c.Overload = gate })
+		defer r.stop()
+		log := logOf(r)
+		next := 0
+		one := func(int) Spec { next++; return numbered("a@sipx.test", next) }
+		if n, err := tried(r, 5, one); n != 5 {
+			t.Errorf("%d placed, then %v", n, err)
+		}
+		for range 50 {
+			time.Sleep(10 * time.Millisecond)
+			gate.Waited(200 * time.Millisecond)
+		}
+		n, err := tried(r, 300, one) // a hundred at once are few
+		if n < 90 || n > 120 || err == nil || err.Limit != LimitOverload || err.OfAgent() || err.Wait != time.Second {
+			t.Errorf("%d of 300 placed, then %v", n, err)
+		}
+		if s := r.sw.Stats(); s.Limited[LimitOverload] != uint64(300-n) || s.Refused[RefusedTooMany] != uint64(300-n) {
+			t.Errorf("counted %v, refused %v", s.Limited, s.Refused)
+		}
+		admitted := func(i int) Spec { s := one(i); s.Admitted = true; return s }
+		if n, err := tried(r, 20, admitted); n != 20 {
+			t.Errorf("%d of those placed that had been admitted before, then %v", n, err)
+		}
+		time.Sleep(3 * time.Second)
+		if n, err := tried(r, 20, one); n != 20 {
+			t.Errorf("%d of 20 placed with the delay gone, then %v", n, err)
+		}
+		synctest.Wait()
+		if lines := linesWith(log, "calls refused: overload"); len(lines) != 1 || !strings.Contains(lines[0], "agents=[a@sipx.test]") ||
+			!strings.Contains(lines[0], "limits.message-delay=10ms") {
+			t.Errorf("log: %q", lines)
+		}
+		r.sw.stopCalls()
 	})
 }
 

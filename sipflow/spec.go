@@ -49,6 +49,9 @@ type Spec struct {
 	// Trusted says that whoever asks for the call may name any agent, so that
 	// the limits of one agent do not hold.
 	Trusted bool
+	// Admitted says that Config.Overload has been asked already whether there is room
+	// for the call.
+	Admitted bool
 	// LogsEnd says that Observe logs the call's end, by Event.End: the switchboard
 	// does not.
 	LogsEnd bool

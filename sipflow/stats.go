@@ -350,11 +350,12 @@ const (
 	LimitStreamsPerSource              //
 	LimitCallsPerTrunk                 // Inbound.Trunk
 	LimitCallRatePerPair               // PairRate
+	LimitOverload                      // Config.Overload
 	LimitAnswer                        // responses by UDP that would be much longer than the request
 	numLimits
 )
 
 func (l Limit) String() string {
 	return [...]string{"calls", "forks", "pracks", "requests", "streams", "calls_per_user", "call_rate", "call_rate_per_user",
-		"sip_rate_per_address", "sip_rate", "dialog_rate", "sip_connections_per_address", "calls_per_trunk", "call_rate_per_pair", "sip_answer_size"}[l]
+		"sip_rate_per_address", "sip_rate", "dialog_rate", "sip_connections_per_address", "calls_per_trunk", "call_rate_per_pair", "overload", "sip_answer_size"}[l]
 }

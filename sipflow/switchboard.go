@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sipxrest/internal/fault"
+	"sipxrest/internal/overload"
 	"sipxrest/resolve"
 	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
@@ -54,7 +55,10 @@ type Config struct {
 	// or a URI as on the wire. It is asked about each user that is called, where
 	// redirects lead and phones refer each other. It is called from any
 	// goroutine and must return soon; nil allows everything.
-	Allow    func(spec *Spec, target string) error
+	Allow func(spec *Spec, target string) error
+	// Overload, when set, is told how late messages are, and refuses calls by that. It
+	// may be shared with who refuses them before; see Spec.Admitted.
+	Overload *overload.Gate
 	Inbound  *Inbound          // calls that others place to us; nil: they get 404
 	Resolver *resolve.Resolver // its owner closes it; nil: no call can be placed
 	Network  transport.Network // tests only
@@ -129,6 +133,9 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 	}
 	sw.transport = transport.Sockets{Log: log, Network: cfg.Network, TLS: cfg.TLS, WebSocket: cfg.WebSocket, Receive: sw.receive, Malformed: sw.malformed, Failed: sw.failedOn, Lost: sw.lost,
 		Admission: sw.limits.admission(), Faults: &sw.faults}
+	if cfg.Overload != nil {
+		sw.transport.Waited = cfg.Overload.Waited
+	}
 	if err := sw.transport.Open(cfg.Listen, cfg.ExternalAddress); err != nil {
 		sw.transport.Close()
 		return nil, err

@@ -112,6 +112,9 @@ type Sockets struct {
 	TLS       TLS
 	WebSocket WebSocket
 	Receive   func(m *wire.Message, from Path)
+	// Waited is told how long datagrams waited in their socket, of each batch that is
+	// read the first; nil: nobody is. The kernel of Linux knows.
+	Waited func(time.Duration)
 	// Lost is told of a connection that has ended and had requests of ours.
 	Lost      func(l Link)
 	Admission Admission

@@ -112,7 +112,7 @@ func (t *Sockets) readUDP(s *udpSocket) {
 	if s.direct != nil {
 		err := s.direct.read(wire.MaxMessage+1, func(data []byte, from netip.AddrPort) {
 			t.take(append([]byte(nil), data...), Path{s, from})
-		}, failed)
+		}, t.Waited, failed)
 		if err != nil && !errors.Is(err, net.ErrClosed) {
 			t.Log.Error("sip: a socket cannot be read any more", "socket", s.host, "error", err)
 		}

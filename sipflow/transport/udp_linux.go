@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"sync"
 	"syscall"
+	"time"
 	"unsafe"
 )
 
@@ -21,8 +22,9 @@ const batchSize = 16
 //
 // Waiting for readability stays with the runtime's poller.
 type directUDP struct {
-	raw syscall.RawConn
-	v6  bool
+	raw     syscall.RawConn
+	v6      bool
+	stamped bool // the kernel says when a datagram arrived
 
 	mu     sync.RWMutex // held while fd is used for sending
 	fd     uintptr
@@ -45,6 +47,7 @@ func newDirectUDP(c PacketConn) *directUDP {
 		sa, e := syscall.Getsockname(int(fd))
 		_, d.v6 = sa.(*syscall.SockaddrInet6)
 		ok = e == nil
+		d.stamped = syscall.SetsockoptInt(int(fd), syscall.SOL_SOCKET, syscall.SO_TIMESTAMPNS, 1) == nil
 	}) != nil || !ok {
 		return nil
 	}
@@ -111,15 +114,41 @@ type mmsghdr struct {
 	len uint32
 }
 
+// A stamp is when a datagram arrived, as the kernel says it (SCM_TIMESTAMPNS, socket(7)).
+type stamp struct {
+	hdr syscall.Cmsghdr
+	at  syscall.Timespec
+}
+
+// waited returns how long ago that was. The clock may have been set meanwhile:
+// what makes no sense is no time at all.
+func (s *stamp) waited() (time.Duration, bool) {
+	if s.hdr.Level != solSocket || s.hdr.Type != scmTimestampNS {
+		return 0, false
+	}
+	d := time.Since(time.Unix(s.at.Unix()))
+	return d, d >= 0 && d < maxWaited
+}
+
+// What a stamp's header says.
+const (
+	solSocket      = syscall.SOL_SOCKET
+	scmTimestampNS = syscall.SCM_TIMESTAMPNS
+)
+
+// maxWaited is longer than any datagram waits that is still of use.
+const maxWaited = 32 * time.Second
+
 // read hands every datagram to take, whose data is only valid until it
-// returns, and errors of earlier packets to failed. It returns when the socket
-// is closed.
-func (d *directUDP) read(size int, take func(data []byte, from netip.AddrPort), failed func(error)) error {
+// returns, and errors of earlier packets to failed. It tells waited how long the
+// first of those that it found has waited; nil: nobody. It returns when the socket is closed.
+func (d *directUDP) read(size int, take func(data []byte, from netip.AddrPort), waited func(time.Duration), failed func(error)) error {
 	var (
-		msgs [batchSize]mmsghdr
-		iovs [batchSize]syscall.Iovec
-		from [batchSize]syscall.RawSockaddrInet6
-		bufs = make([]byte, batchSize*size) // the kernel gives pages only to what is written
+		msgs  [batchSize]mmsghdr
+		iovs  [batchSize]syscall.Iovec
+		from  [batchSize]syscall.RawSockaddrInet6
+		first stamp
+		bufs  = make([]byte, batchSize*size) // the kernel gives pages only to what is written
 	)
 	for i := range msgs {
 		iovs[i].Base = &bufs[i*size]
@@ -135,6 +164,11 @@ func (d *directUDP) read(size int, take func(data []byte, from netip.AddrPort), 
 			for i := range msgs {
 				msgs[i].hdr.Namelen = syscall.SizeofSockaddrInet6
 			}
+			if d.stamped && waited != nil { // of one, for all of a batch are handled together
+				first.hdr.Type = 0
+				msgs[0].hdr.Control = (*byte)(unsafe.Pointer(&first))
+				msgs[0].hdr.SetControllen(int(unsafe.Sizeof(first)))
+			}
 			n, _, errno := syscall.RawSyscall6(syscall.SYS_RECVMMSG, fd, uintptr(unsafe.Pointer(&msgs[0])), batchSize, syscall.MSG_DONTWAIT, 0, 0)
 			switch errno {
 			case 0:
@@ -147,6 +181,9 @@ func (d *directUDP) read(size int, take func(data []byte, from netip.AddrPort), 
 			default:
 				failed(errno)
 				continue
+			}
+			if wait, ok := first.waited(); ok {
+				waited(wait)
 			}
 			for i := range int(n) {
 				if to, ok := addrOf(&from[i]); ok {

@@ -2,7 +2,10 @@
 
 package transport
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // A directUDP is for Linux; elsewhere package net reads and writes.
 type directUDP struct{}
@@ -13,4 +16,6 @@ func (*directUDP) close() {}
 
 func (*directUDP) send([]byte, netip.AddrPort) (bool, error) { return false, nil }
 
-func (*directUDP) read(int, func([]byte, netip.AddrPort), func(error)) error { return nil }
+func (*directUDP) read(int, func([]byte, netip.AddrPort), func(time.Duration), func(error)) error {
+	return nil
+}

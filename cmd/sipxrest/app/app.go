@@ -24,6 +24,7 @@ import (
 	"sipxrest/dispatch"
 	"sipxrest/internal/fault"
 	"sipxrest/internal/metrics"
+	"sipxrest/internal/overload"
 	"sipxrest/internal/trace"
 	webphone "sipxrest/phone"
 	"sipxrest/resolve"
@@ -56,6 +57,7 @@ type App struct {
 	phone    *webphone.Service            // nil without
 	services []callcontroller.Service     // lines of the page at /
 
+	overload *overload.Gate // lets calls in while messages are handled in time; nil: all
 	routes   web.Routes
 	requests metrics.HTTP
 	watched  *web.Listener // metrics.listen; nil without
@@ -84,6 +86,9 @@ func New(cfg config.Config, log *slog.Logger) (*App, error) {
 		return nil, err
 	}
 	a := &App{cfg: cfg, log: log, now: make(chan struct{}), accept: make(chan struct{}), sipUser: func(string) string { return "" }}
+	if most := cfg.Limits.MessageDelay; most > 0 {
+		a.overload = overload.New(most, overload.Goroutines())
+	}
 	if err := a.open(); err != nil {
 		a.Close()
 		return nil, err
@@ -101,6 +106,7 @@ func (a *App) open() error {
 			return err
 		}
 	}
+	a.addOverloadMetrics()
 	a.add(feature{name: "processors", stage: stageBase, run: func(ctx context.Context) error { tuneProcs(ctx); return nil }})
 	return nil
 }
@@ -178,6 +184,7 @@ func (a *App) openController() error {
 		MaxRecords:      a.cfg.Limits.Records,
 		MaxRecordBytes:  int64(a.cfg.Limits.RecordBytes),
 		Services:        a.services,
+		Asked:           web.AskedEarly,
 	}, a.sw, a.users, a.gate, a.log)
 	a.add(feature{name: "call records", stage: stageBase, metrics: a.addRecordMetrics, run: func(ctx context.Context) error { a.controller.Run(ctx); return nil }})
 	return nil
@@ -195,6 +202,7 @@ func (a *App) completeSIP(sc *sipflow.Config) {
 		return slices.ContainsFunc(a.known, func(known func(netip.Addr) bool) bool { return known(addr) })
 	}
 	sc.Inbound = a.inbound
+	sc.Overload = a.overload
 }
 
 // LoadUsers reads the users and makes them known to who says whom they may call.

@@ -99,7 +99,11 @@ func (a *App) bindHTTP(l *config.HTTPListener) error {
 		return web.ExplainBind(err)
 	}
 	gated := a.observed(web.Guard(a.routes, a.gate.Listener(policy, secure != nil, a.routes), a.log))
-	a.listeners = append(a.listeners, a.newListener(socket, secure, a.clientRoom(), a.routes.Ungated(secure != nil, gated)))
+	listener := a.newListener(socket, secure, a.clientRoom(), a.routes.Ungated(secure != nil, gated))
+	if a.overload != nil {
+		listener.AnswerEarly(a.controller.Early)
+	}
+	a.listeners = append(a.listeners, listener)
 	return nil
 }
 

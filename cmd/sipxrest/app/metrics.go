@@ -8,6 +8,7 @@ import (
 	"sipxrest/callcontroller"
 	"sipxrest/cmd/sipxrest/version"
 	"sipxrest/internal/metrics"
+	"sipxrest/internal/overload"
 	"sipxrest/resolve"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
@@ -30,6 +31,21 @@ func (a *App) newMetrics() *metrics.Registry {
 		}
 	}
 	return r
+}
+
+// addOverloadMetrics shows how late messages are, and what is refused for it.
+func (a *App) addOverloadMetrics() {
+	if a.overload == nil {
+		return
+	}
+	a.add(feature{name: "overload", stage: stageBase, metrics: func(r *metrics.Registry) {
+		show(r, a.overload.State, []family[overload.State]{
+			{metrics.Gauge("sipxrest_sip_delay_seconds", "How long SIP messages waited in their UDP socket lately (a mean over 10 ms)."),
+				func(now overload.State, to values) { to.set(now.Delay.Seconds()) }},
+			{metrics.Gauge("sipxrest_overload_refused_share", "The share of new calls that is refused now because of that, 0 to 1."),
+				func(now overload.State, to values) { to.set(now.Share) }},
+		})
+	}})
 }
 
 // A family is a metric, and what tells its values of that which S was at a scrape.

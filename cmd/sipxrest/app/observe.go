@@ -55,6 +55,9 @@ func (a *App) allListeners() []*web.Listener {
 	return append(a.listeners[:len(a.listeners):len(a.listeners)], a.watched)
 }
 
+// crowded is the share of refused calls from which on others should get them.
+const crowded = 0.1
+
 // notReady lists why new calls should go elsewhere now.
 func (a *App) notReady() []string {
 	var why []string
@@ -63,6 +66,11 @@ func (a *App) notReady() []string {
 	}
 	if a.sw.Draining() {
 		why = append(why, "the service is shutting down: no new calls are taken")
+	}
+	if a.overload != nil {
+		if now := a.overload.State(); now.Closing && now.Share > crowded {
+			why = append(why, fmt.Sprintf("overload: SIP messages wait for %v, and %.0f %% of new calls are refused", now.Delay.Round(time.Millisecond), 100*now.Share))
+		}
 	}
 	return append(why, allDown(a.sw.Hops())...)
 }

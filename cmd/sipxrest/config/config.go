@@ -162,6 +162,9 @@ type Limits struct {
 	CallsPerUser    int // calls at once of one user who has given his PIN
 	CallRatePerUser int // calls and transfers that he attempts per second
 	CallRate        int // those of all
+	// MessageDelay is how long SIP messages may wait until they are handled, before
+	// a share of new calls is refused.
+	MessageDelay time.Duration
 	// CallRatePerPair is the calls per second that come in from one caller for
 	// one callee.
 	CallRatePerPair int

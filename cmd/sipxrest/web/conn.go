@@ -22,8 +22,9 @@ import (
 // 9113 §3.3), for net/http lets nobody between its HTTP/2 and its own TLS.
 type clientListener struct {
 	net.Listener
-	tls *tls.Config // nil: none
-	log *slog.Logger
+	tls   *tls.Config // nil: none
+	early Early       // nil: none
+	log   *slog.Logger
 }
 
 // Accept returns the next connection as a *clientConn.
@@ -32,7 +33,7 @@ func (l *clientListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &clientConn{Conn: raw, raw: raw, log: l.log}
+	c := &clientConn{Conn: raw, raw: raw, early: l.early, log: l.log}
 	if l.tls != nil {
 		c.tls = tls.Server(raw, l.tls)
 		c.Conn = c.tls
@@ -63,6 +64,11 @@ type clientConn struct {
 	raw      net.Conn // what goes over the network
 	log      *slog.Logger
 
+	// Of HTTP/1, and owned by the reader, which serves one request after the other.
+	early    Early // nil: none
+	asked    bool  // about the request that is handled
+	answered int64 // when there was an early answer last, in the listener's time
+
 	tls    *tls.Conn // nil: none
 	shaken bool      // owned by the first reader
 	failed bool      // likewise: there will be no TLS
@@ -90,6 +96,9 @@ func (c *clientConn) Read(b []byte) (int, error) {
 		return 0, io.EOF // net/http would answer any other error in the clear
 	}
 	n, err := c.Conn.Read(b)
+	for c.early != nil && c.h2 == nil && err == nil && c.answersEarly(b[:n]) {
+		n, err = c.Conn.Read(b)
+	}
 	switch {
 	case c.h2 != nil:
 		c.h2.received(b[:n])

@@ -35,6 +35,7 @@ type Listener struct {
 	server *http.Server
 	socket *limitListener
 	tls    *tls.Config // nil: none
+	early  Early       // nil: none
 	URL    string
 }
 
@@ -155,7 +156,7 @@ func (l *Listener) Close() {
 
 // Serve answers requests until the listener is closed.
 func (l *Listener) Serve() error {
-	err := l.server.Serve(&clientListener{Listener: l.socket, tls: l.tls, log: l.socket.log})
+	err := l.server.Serve(&clientListener{Listener: l.socket, tls: l.tls, early: l.early, log: l.socket.log})
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -5,6 +5,8 @@
 #   ./run.sh cpu   TARGET [RATE...]        CPU per call at given rates
 #   ./run.sh mem   TARGET                  memory with 10000 calls ringing
 #   ./run.sh leak  TARGET                  memory left behind by finished calls
+#   ./run.sh overload TARGET RATE          0.8, 1, 1.3, 2 times of RATE, and 0.5 after that
+#   ./run.sh pairs RATE SECONDS BIN BIN    steps of two binaries of sipxrest in turn, PAIRS (3) of each
 #   ./run.sh trace TARGET                  one call, messages as the phone saw them
 #   ./run.sh all   [TARGET...]             REPS (3) repetitions of everything, and a summary
 #   ./run.sh summary [RESULTS.jsonl]       tables from a results file
@@ -49,6 +51,20 @@ mem)
 leak)
 	load_target "$1"
 	leak_test
+	;;
+overload)
+	load_target "$1"
+	overload_test "$2"
+	;;
+pairs)
+	a=$3 b=$4
+	for ((REP = 1; REP <= ${PAIRS:-3}; REP++)); do
+		for GOPROG in "$a" "$b"; do
+			load_target sipxrest
+			WARM=${WARM:-3} step_quiet "$1" "$2" "pairs@${GOPROG##*/}"
+		done
+	done
+	python3 "$HERE/lib/report.py" summary "$OUT/results.jsonl"
 	;;
 trace)
 	load_target "$1"

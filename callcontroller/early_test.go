@@ -34,13 +34,15 @@ func TestCallsAreRefusedBeforeTheyAreHandled(t *testing.T) {
 	}
 	body, _ := io.ReadAll(resp.Body)
 	late := b.do("POST", "/callcontroller/201/202?agent=200")
-	if resp.StatusCode != late.Code || string(body) != late.Body.String() || resp.Header.Get("Retry-After") != late.Header().Get("Retry-After") ||
+	if resp.StatusCode != late.Code || string(body) != late.Body.String() ||
+		resp.Header.Get("Retry-After") != late.Header().Get("Retry-After") ||
 		resp.Header.Get("Content-Type") != late.Header().Get("Content-Type") {
 		t.Errorf("early %d %v %s\nlate %d %v %s", resp.StatusCode, resp.Header, body, late.Code, late.Header(), late.Body)
 	}
 	n := len(asked)
-	for _, of := range [][2]string{{"GET", "/callcontroller/201/202"}, {"DELETE", "/callcontroller/201/202"}, {"POST", "/"}, {"POST", "/dialout"},
-		{"POST", "/callcontroller/201/202?action=transfer&target=203"}, {"POST", "/callcontroller/201/202?%61ction=transfer"}, {"POST", "/callcontrollers/201/202"}} {
+	for _, of := range [][2]string{{"GET", "/callcontroller/201/202"}, {"DELETE", "/callcontroller/201/202"}, {"POST", "/"},
+		{"POST", "/dialout"}, {"POST", "/callcontroller/201/202?action=transfer&target=203"},
+		{"POST", "/callcontroller/201/202?%61ction=transfer"}, {"POST", "/callcontrollers/201/202"}} {
 		if answer, early := b.Early([]byte(of[0]), []byte(of[1])); answer != nil || early {
 			t.Errorf("%s: %q, asked %v", of, answer, early)
 		}

@@ -51,10 +51,11 @@ func TestWhichLimitACallMeets(t *testing.T) {
 func TestCallsAreRefusedInAnOverload(t *testing.T) {
 	b := newBench(t, Config{}, nil)
 	b.admit = func(string) error { return &sipflow.LimitError{Limit: sipflow.LimitOverload, Wait: time.Second} }
-	for _, target := range []string{"/callcontroller/201/202", "/callcontroller/201/202?action=call", "/callcontroller/201/202?sipMethod=INVITE",
-		"/callcontroller/nobody/202"} {
+	for _, target := range []string{"/callcontroller/201/202", "/callcontroller/201/202?action=call",
+		"/callcontroller/201/202?sipMethod=INVITE", "/callcontroller/nobody/202"} {
 		w := b.do("POST", target)
-		if w.Code != 503 || w.Body.String() != xmlError("503", "The service is overloaded, try again later") || w.Header().Get("Retry-After") != "1" {
+		if w.Code != 503 || w.Body.String() != xmlError("503", "The service is overloaded, try again later") ||
+			w.Header().Get("Retry-After") != "1" {
 			t.Errorf("POST %s: %d %v %s", target, w.Code, w.Header(), w.Body)
 		}
 	}
@@ -62,7 +63,8 @@ func TestCallsAreRefusedInAnOverload(t *testing.T) {
 		t.Errorf("%d calls placed", len(b.specs))
 	}
 	b.refuse = nil
-	for _, of := range []string{"POST /callcontroller/201/202?action=transfer&target=200", "GET /callcontroller/201/202", "DELETE /callcontroller/201/202"} {
+	for _, of := range []string{"POST /callcontroller/201/202?action=transfer&target=200", "GET /callcontroller/201/202",
+		"DELETE /callcontroller/201/202"} {
 		method, target, _ := strings.Cut(of, " ")
 		if w := b.do(method, target); w.Code != 200 {
 			t.Errorf("%s: %d %s", of, w.Code, w.Body)

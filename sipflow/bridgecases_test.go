@@ -61,6 +61,16 @@ var inCallCases = []bridgeCase{
 		during: after(5*time.Second, func(t *testing.T, _ *rig, p *phones, _ *Call) {
 			do(t, p.calling, 408, siptest.Action{Method: "INFO", Body: "Signal=1\r\n", ContentType: "application/dtmf-relay"})
 		})},
+	{name: "bridged-reinvite-with-too-many-streams", hangUp: 20 * time.Second, err: ErrHungUpByUser.Error(),
+		during: after(5*time.Second, func(t *testing.T, _ *rig, p *phones, _ *Call) {
+			many := held("10.0.0.2") + strings.Repeat("m=audio 0 RTP/AVP 0\r\n", 70)
+			do(t, p.calling, 488, siptest.Action{Method: "INVITE", Body: many})
+			do(t, p.calling, 200, siptest.Action{Method: "INVITE"})
+			invites := p.called.Requests("INVITE")
+			if n := strings.Count(string(invites[len(invites)-1].Body()), "m="); n != 1 {
+				t.Errorf("the other phone is offered %d streams", n)
+			}
+		})},
 	{name: "bridged-both-hang-up-at-once", calling: siptest.Script{HangUpAfter: 10 * time.Second},
 		called: siptest.Script{HangUpAfter: 10 * time.Second}},
 	{name: "bridged-hang-up-while-a-reinvite-is-pending", called: siptest.Script{Reinvite: siptest.Reinvite{After: 10 * time.Second}},

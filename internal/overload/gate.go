@@ -32,7 +32,7 @@ const (
 	most = 0.98
 	// Few are never refused, so many per second and so many at once: messages may be
 	// late because of what else the machine does, and refusing would not help.
-	few, fewAtOnce = 50, 100
+	few, fewAtOnce = 100, 200
 	// silence is how long there must be no message until none can be late. Before,
 	// whoever reads them may not have had his turn.
 	silence = 500 * time.Millisecond

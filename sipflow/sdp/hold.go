@@ -166,3 +166,10 @@ func negotiated(parameter []byte) bool {
 	}
 	return true
 }
+
+// Overlong reports whether a description has more streams than any phone's. They would
+// stay in the session for good (RFC 3264 §8).
+func Overlong(body []byte) bool {
+	_, streams, _ := Split(body)
+	return streams > maxLines
+}

@@ -28,7 +28,8 @@ func TestRequestsAreAnsweredBeforeTheyAreHandled(t *testing.T) {
 	cert := httptest.NewUnstartedServer(nil)
 	cert.StartTLS()
 	defer cert.Close()
-	for name, secure := range map[string]*tls.Config{"clear": nil, "TLS": {Certificates: cert.TLS.Certificates, MinVersion: tls.VersionTLS12}} {
+	for name, secure := range map[string]*tls.Config{"clear": nil,
+		"TLS": {Certificates: cert.TLS.Certificates, MinVersion: tls.VersionTLS12}} {
 		t.Run(name, func(t *testing.T) {
 			var handled atomic.Int32
 			h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -106,7 +107,8 @@ func TestWhatIsNotAnsweredEarly(t *testing.T) {
 			t.Errorf("%q: %s %s", text, method, target)
 		}
 	}
-	if method, target, ok := bodiless([]byte("POST /call?x=1 HTTP/1.1\r\nHost: x\r\nUser-Agent: y\r\n\r\n")); !ok || string(method) != "POST" || string(target) != "/call?x=1" {
+	method, target, ok := bodiless([]byte("POST /call?x=1 HTTP/1.1\r\nHost: x\r\nUser-Agent: y\r\n\r\n"))
+	if !ok || string(method) != "POST" || string(target) != "/call?x=1" {
 		t.Errorf("%s %s %v", method, target, ok)
 	}
 }

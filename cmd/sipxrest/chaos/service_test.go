@@ -44,7 +44,9 @@ func newTown(t *testing.T, users int, adjust func(*config.Config)) *town {
 	t.Logf("seed %d", seed)
 	w := &town{t: t, relay: newRelay(t, seed), signals: make(chan os.Signal), ended: make(chan error, 1),
 		log: &outcomes{ends: map[string][]string{}}, client: &http.Client{Timeout: 20 * time.Second,
-			Transport: &http.Transport{MaxIdleConnsPerHost: 64}}}
+			// The service closes a connection that was idle for a minute: a client that does so first never
+			// sends a POST into one that is being closed, which nobody may send again by himself.
+			Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 20 * time.Second}}}
 	proxyConn, proxyFront := w.relay.socket()
 	cfg := siptest.ProxyConfig{Domain: "sipx.test", Users: map[string]string{"200": "secret"}, Locations: map[string]string{}}
 	const perKind = 10

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -75,6 +76,7 @@ func TestRequestsAreAnsweredBeforeTheyAreHandled(t *testing.T) {
 				if !strings.HasSuffix(text, "hi") {
 					text += "\r\n"
 				}
+				l.awaitIdle() // else net/http has the first byte already, and the handler the request
 				before := handled.Load()
 				if _, err := io.WriteString(c, text); err != nil {
 					t.Fatal(err)
@@ -89,6 +91,18 @@ func TestRequestsAreAnsweredBeforeTheyAreHandled(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// awaitIdle waits until no connection has a request.
+func (l *Listener) awaitIdle() {
+	for busy := true; busy; runtime.Gosched() {
+		busy = false
+		l.socket.mu.Lock()
+		for c := range l.socket.all(false) {
+			busy = busy || c.idle.Load() == 0
+		}
+		l.socket.mu.Unlock()
 	}
 }
 

@@ -139,6 +139,7 @@ func TestARequestIsAnsweredAlikeWhateverTheCallWaitsFor(t *testing.T) {
 			if m := ask(method, "Session-Expires: 89\r\n", "", 422); string(m.Get(wire.MinSE)) != "90" {
 				t.Errorf("Min-SE: %s", m.Get(wire.MinSE))
 			}
+			ask(method, "", twoStreams+strings.Repeat("m=audio 0 RTP/AVP 0\r\n", 63), 488)
 			if m := ask(method, "Content-Type: text/plain\r\n", "x", 415); !strings.Contains(string(m.Raw()),
 				"\r\nAccept: application/sdp, multipart/*\r\n") {
 				t.Errorf("%s is answered\n%s", method, m.Raw())

@@ -10,9 +10,6 @@ import (
 	"sipxrest/sipflow/wire"
 )
 
-// longBody is a body, in bytes, that may have more streams than any phone's.
-const longBody = 512
-
 // maxRelays bounds the requests that are on their way between two phones.
 const maxRelays = 2 * maxOpen
 
@@ -40,16 +37,8 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 		return
 	}
 	if refreshes(in.method) {
-		if !bodyTaken(in.req) {
-			in.respond(unsupportedBody)
-			return
-		}
-		if len(in.req.Body()) > longBody && sdp.Overlong(bodyOf(in.req)) {
-			in.respond(wire.Reply{Code: 488})
-			return
-		}
-		if interval, _ := sessionExpires(in.req); interval > 0 && interval < minSession {
-			in.respond(tooBrief)
+		if no := unfitOffer(in.req); no.Code != 0 {
+			in.respond(no)
 			return
 		}
 	}

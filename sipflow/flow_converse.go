@@ -309,11 +309,8 @@ func (t *endpoint) event(e event) error {
 func (t *endpoint) describe(in *serverTx) wire.Reply {
 	l, m := t.leg, in.req
 	offer := bodyOf(m)
-	switch interval, _ := sessionExpires(m); {
-	case interval > 0 && interval < minSession:
-		return tooBrief
-	case !bodyTaken(m):
-		return unsupportedBody
+	if no := unfitOffer(m); no.Code != 0 {
+		return no
 	}
 	r := wire.Reply{Code: 200}
 	switch {

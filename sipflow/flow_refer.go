@@ -167,8 +167,7 @@ func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Success, error) {
 	defer stop()
 	answer, err := l.invite(ctx, &outgoing{body: sdp.Placeholder(l.id>>1, l.peer.firstVersion(1, 1), l.mediaHost()), placeholder: true})
 	if refusesOffer(err) && l.overWebSocket {
-		host := l.mediaHost()
-		answer, err = l.Invite(ctx, sdp.From(l.id>>1, l.peer.firstVersion(browserOffer, 1), host, sdp.ForBrowser(host)))
+		answer, err = l.Invite(ctx, l.firstOffer(sdp.ForBrowser(l.mediaHost()), 1))
 	}
 	if refusesOffer(err) {
 		answer, err = l.Invite(ctx, nil)
@@ -179,15 +178,11 @@ func (c *Call) ringPlaceholder(ctx context.Context, l *Leg) (*Success, error) {
 	return l.orOthers(ctx, answer, err)
 }
 
-// browserOffer tells sdp.ForBrowser from other first offers, whose numbers are low.
-const browserOffer = 16
-
 // ringHeld rings a phone that wants an offer, which is of audio on hold.
 func (c *Call) ringHeld(ctx context.Context, l *Leg) (*Success, error) {
 	ctx, stop := context.WithTimeoutCause(ctx, l.callee.ringTime(), ErrNoAnswer)
 	defer stop()
-	host := l.mediaHost()
-	answer, err := l.Invite(ctx, sdp.From(l.id>>1, l.peer.firstVersion(1, 1), host, sdp.Held(host)))
+	answer, err := l.Invite(ctx, l.firstOffer(sdp.Held(l.mediaHost()), 1))
 	return l.orOthers(ctx, answer, err)
 }
 
@@ -198,9 +193,8 @@ func (l *Leg) orOthers(ctx context.Context, answer *Success, err error) (*Succes
 	if !refusesOffer(err) {
 		return answer, err
 	}
-	host := l.mediaHost()
-	for i, other := range sdp.Others(host) {
-		answer, err = l.Invite(ctx, sdp.From(l.id>>1, l.peer.firstVersion(uint64(i+2), other.Lines), host, other.Rest))
+	for _, other := range sdp.Others(l.mediaHost()) {
+		answer, err = l.Invite(ctx, l.firstOffer(other.Rest, other.Lines))
 		if !refusesOffer(err) {
 			break
 		}

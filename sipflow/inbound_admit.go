@@ -196,7 +196,6 @@ func (sw *Switchboard) admission(in *Incoming, unknown int) wire.Reply {
 func (sw *Switchboard) unfit(in *Incoming) wire.Reply {
 	m := in.req
 	contact := wire.ContactURI(m.Get(wire.Contact))
-	interval, _ := sessionExpires(m)
 	_, forwards := forwardsLeft(m)
 	switch {
 	case !forwards:
@@ -205,11 +204,11 @@ func (sw *Switchboard) unfit(in *Incoming) wire.Reply {
 		return wire.Reply{Code: 482}
 	case !wire.ReadableURI(contact):
 		return wire.Reply{Code: 400, Reason: "Contact Missing or Malformed"}
-	case interval > 0 && interval < minSession:
-		return tooBrief
-	case !bodyTaken(m):
-		return unsupportedBody
-	case in.offer != nil && !sdp.Legible(in.offer):
+	}
+	if no := unfitOffer(m); no.Code != 0 {
+		return no
+	}
+	if in.offer != nil && !sdp.Legible(in.offer) {
 		return wire.Reply{Code: 488}
 	}
 	target := string(contact)

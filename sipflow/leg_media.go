@@ -125,6 +125,11 @@ func (l *Leg) onHold(offer []byte) []byte {
 	return l.ownUnmuted(rest, lines)
 }
 
+// firstOffer is own for an offer to a phone that has accepted none yet.
+func (l *Leg) firstOffer(rest []byte, lines int) []byte {
+	return sdp.From(l.id>>1, l.peer.firstVersion(maphash.Bytes(l.call.sw.seed, rest), lines), l.mediaHost(), rest)
+}
+
 // ownUnmuted is own where there may be no mediaState: nothing is muted then.
 func (l *Leg) ownUnmuted(rest []byte, lines int) []byte {
 	return sdp.From(l.id>>1, l.peer.versionWith(maphash.Bytes(l.call.sw.seed, rest), lines), l.mediaHost(), rest)

@@ -325,6 +325,23 @@ func (l *Leg) respondFirst(m *wire.Message, from transport.Path, code int) int {
 	return -code
 }
 
+// unfitOffer refuses an INVITE or UPDATE that nobody takes, whatever the call is at: its
+// session is too brief, its body is not understood, or describes more streams than any
+// phone has. The Code is 0 for others.
+func unfitOffer(m *wire.Message) wire.Reply {
+	interval, _ := sessionExpires(m)
+	description, taken := readBody(m)
+	switch {
+	case interval > 0 && interval < minSession:
+		return tooBrief
+	case !taken:
+		return unsupportedBody
+	case sdp.Overlong(description):
+		return wire.Reply{Code: 488, Reason: "Too Many Streams"}
+	}
+	return wire.Reply{}
+}
+
 // describeAlone responds to an INVITE or UPDATE of a phone that nobody is joined with.
 // It may be put on hold, resume or change its codecs: there is no media to change. Its
 // session goes on (RFC 4028 §9), and the call follows where it is.
@@ -333,12 +350,8 @@ func (l *Leg) describeAlone(s *shard, m *wire.Message, from transport.Path) int 
 	if !p.up {
 		return 481
 	}
-	if interval, _ := sessionExpires(m); interval > 0 && interval < minSession {
-		return 422
-	}
-	offer, taken := readBody(m)
-	if !taken {
-		return 415
+	if no := unfitOffer(m); no.Code != 0 {
+		return no.Code
 	}
 	if code := p.glare(m); code != 0 {
 		return code
@@ -349,7 +362,7 @@ func (l *Leg) describeAlone(s *shard, m *wire.Message, from transport.Path) int 
 	r := replyOf(200, from)
 	r.Header += supported
 	if offers(m) {
-		body, ok := l.holdInReader(offer, transport.HostOf(from.Link))
+		body, ok := l.holdInReader(bodyOf(m), transport.HostOf(from.Link))
 		if !ok {
 			return 488
 		}

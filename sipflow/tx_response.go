@@ -116,12 +116,6 @@ func readBody(m *wire.Message) (description []byte, taken bool) {
 	return b.Read()
 }
 
-// bodyTaken reports whether a request may have the body that it has.
-func bodyTaken(m *wire.Message) bool {
-	_, taken := readBody(m)
-	return taken
-}
-
 // unsupportedBody refuses a request whose body is not understood (RFC 3261 §8.2.3).
 var unsupportedBody = wire.Reply{Code: 415, Header: "Accept: " + sdp.Accept + "\r\nAccept-Encoding: identity\r\n"}
 

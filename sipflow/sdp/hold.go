@@ -169,7 +169,4 @@ func negotiated(parameter []byte) bool {
 
 // Overlong reports whether a description has more streams than any phone's. They would
 // stay in the session for good (RFC 3264 §8).
-func Overlong(body []byte) bool {
-	_, streams, _ := Split(body)
-	return streams > maxLines
-}
+func Overlong(body []byte) bool { return bytes.Count(body, []byte("\nm=")) > maxLines }

@@ -252,7 +252,7 @@ func (b *bridge) event(ctx context.Context, l *Leg, e event) error {
 		b.relay(ctx, l, e.in)
 	case e.tx != nil:
 		for _, r := range b.relays {
-			if r.tx == e.tx {
+			if r.attempt.tx == e.tx {
 				return b.answered(ctx, r, e)
 			}
 		}
@@ -307,7 +307,7 @@ func (b *bridge) drop(l *Leg) {
 			r.in.respond(wire.Reply{Code: 487})
 		}
 		if r.attempt.method == "INVITE" && r.answer == nil {
-			b.call.sw.cancel(r.tx, "")
+			b.call.sw.cancel(r.attempt.tx, "")
 		}
 		r.giveUp()
 		b.finish(r)

@@ -196,9 +196,9 @@ func (b *bridge) asked(ctx context.Context, r *forward, e event) error {
 		r.replied(nil)
 		return nil
 	}
-	r.to.refreshTarget(e.msg, r.tx.path)
+	r.to.refreshTarget(e.msg, r.attempt.tx.path)
 	r.to.startTimer(e.msg, &r.attempt.outgoing)
-	err := (&Success{leg: r.to, tx: r.tx}).Ack(nil)
+	err := (&Success{leg: r.to, tx: r.attempt.tx}).Ack(nil)
 	r.replied(err)
 	if err == nil && ofClient {
 		b.retell(ctx, r.to, bodyOf(e.msg))

@@ -27,7 +27,7 @@ func (b *bridge) referred(r *forward) {
 	if len(b.referrals) == maxReferrals {
 		b.referrals = slices.Delete(b.referrals, 0, 1)
 	}
-	b.referrals = append(b.referrals, referral{to: r.to, near: r.in.seq, far: r.tx.seq})
+	b.referrals = append(b.referrals, referral{to: r.to, near: r.in.seq, far: r.attempt.tx.seq})
 }
 
 // eventHeader is the Event of a NOTIFY or SUBSCRIBE that is passed on. The id

@@ -19,9 +19,8 @@ type forward struct {
 	from, to    *Leg
 	method      string
 	attempt     *attempt
-	tx          *clientTx
 	until       time.Time    // INVITE: when it is given up
-	provisional bool         // tx has had a response
+	provisional bool         // its transaction has had a response
 	cancelled   bool         // by the phone that sent it
 	reasons     string       // why: Reason header lines
 	answer      *Success     // the far 2xx to an INVITE, until the near ACK comes
@@ -117,8 +116,8 @@ func forwardsLeft(m *wire.Message) (next uint16, ok bool) {
 func (b *bridge) send(ctx context.Context, r *forward) {
 	ctx, stop := context.WithTimeout(ctx, placeTime)
 	defer stop()
-	tx, err := r.attempt.send(ctx)
-	if err != nil {
+	first := r.attempt.tx == nil
+	if _, err := r.attempt.send(ctx); err != nil {
 		b.call.sw.log.Debug("sip: not relayed", "call", b.call, "method", r.attempt.method, "error", err)
 		b.finish(r)
 		if r.in != nil {
@@ -127,10 +126,10 @@ func (b *bridge) send(ctx context.Context, r *forward) {
 		r.replied(err)
 		return
 	}
-	if r.tx == nil {
+	if first {
 		b.relays = append(b.relays, r)
 	}
-	r.tx, r.provisional = tx, false
+	r.provisional = false
 	b.referred(r)
 }
 
@@ -158,7 +157,7 @@ func (r *forward) count(n int16) {
 func (b *bridge) answered(ctx context.Context, r *forward, e event) error {
 	if e.msg != nil && e.msg.Code() < 200 {
 		if r.cancelled && !r.provisional {
-			b.call.sw.cancel(r.tx, r.reasons)
+			b.call.sw.cancel(r.attempt.tx, r.reasons)
 		}
 		r.provisional = true
 		r.to.acknowledge(r.attempt, e.msg, r.answerEarly)
@@ -190,14 +189,14 @@ func (b *bridge) answered(ctx context.Context, r *forward, e event) error {
 	}
 	code := e.msg.Code()
 	if code < 300 {
-		r.to.refreshTarget(e.msg, r.tx.path)
+		r.to.refreshTarget(e.msg, r.attempt.tx.path)
 		if refreshes(method) {
 			r.to.startTimer(e.msg, &r.attempt.outgoing)
 			r.from.heard(r.from.unmuted(bodyOf(r.in.req), nil)) // an offer that was refused changes nothing
 		}
 	}
 	if method == "INVITE" && code < 300 {
-		r.answer, r.until = &Success{leg: r.to, tx: r.tx}, time.Time{}
+		r.answer, r.until = &Success{leg: r.to, tx: r.attempt.tx}, time.Time{}
 		r.answer.SDP, r.answer.settled = r.attempt.early.with(e.msg).description(e.msg)
 		r.in.respond(b.relayedReply(r, e.msg))
 		if bodyOf(r.in.req) != nil { // no answer is to come with the near ACK
@@ -290,7 +289,7 @@ func (r *forward) cancel(reasons string) {
 	}
 	r.cancelled, r.reasons = true, reasons
 	if r.provisional {
-		r.to.call.sw.cancel(r.tx, reasons)
+		r.to.call.sw.cancel(r.attempt.tx, reasons)
 	}
 }
 
@@ -302,13 +301,13 @@ func (r *forward) giveUp() {
 	case r.answer != nil:
 		r.answer.Ack(r.to.refuse(r.answer.SDP)) //nolint:errcheck // hung up, or described anew, next
 	case r.attempt.method == "INVITE":
-		r.to.call.sw.abandon(r.tx)
+		r.to.call.sw.abandon(r.attempt.tx)
 	}
 }
 
 // overdue gives an INVITE up that a phone does not decide about.
 func (b *bridge) overdue(r *forward) {
-	b.call.sw.cancel(r.tx, "")
+	b.call.sw.cancel(r.attempt.tx, "")
 	r.giveUp()
 	b.finish(r)
 	if r.in != nil {

@@ -26,7 +26,6 @@ type transfer struct {
 
 	// A client has us call it.
 	attempt *attempt
-	tx      *clientTx
 	offer   []byte   // the description of who stays; nil: the target offers its own
 	answer  *Success // acknowledged but for an offer in it
 
@@ -113,10 +112,10 @@ func (t *transfer) call(ctx context.Context) error {
 }
 
 // send sends the INVITE, or its next attempt.
-func (t *transfer) send(ctx context.Context) (err error) {
+func (t *transfer) send(ctx context.Context) error {
 	reach, stop := context.WithTimeout(ctx, placeTime)
 	defer stop()
-	t.tx, err = t.attempt.send(reach)
+	_, err := t.attempt.send(reach)
 	return err
 }
 
@@ -129,7 +128,7 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 	case e.hungUp: // it picked up, and then hung up
 		t.ackUnwanted()
 		return b.transferFailed(t)
-	case e.tx != t.tx || t.answer != nil:
+	case e.tx != t.attempt.tx || t.answer != nil:
 		return nil
 	case e.msg != nil && e.msg.Code() < 200:
 		b.call.early(t.target, e.msg)
@@ -299,6 +298,6 @@ func (t *transfer) giveUp(c *Call, why error) {
 		c.dismiss(t.target, c.reasonFor(why))
 		return
 	}
-	c.sw.cancel(t.tx, c.reasonFor(why))
+	c.sw.cancel(t.attempt.tx, c.reasonFor(why))
 	c.aside(t.target, func() { t.target.giveUp(t.attempt, why) })
 }

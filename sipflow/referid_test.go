@@ -65,7 +65,7 @@ func TestReferralsAreBounded(t *testing.T) {
 	b := &bridge{}
 	to, from := &Leg{}, &Leg{}
 	for i := range uint32(100) {
-		b.referred(&forward{in: &serverTx{method: "REFER", seq: 1000 + i}, to: to, tx: &clientTx{seq: i}})
+		b.referred(&forward{in: &serverTx{method: "REFER", seq: 1000 + i}, to: to, attempt: &attempt{tx: &clientTx{seq: i}}})
 	}
 	if len(b.referrals) != maxReferrals {
 		t.Errorf("%d are kept", len(b.referrals))

@@ -8,12 +8,14 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 )
 
 // Handlers see the TLS of a request, whichever HTTP is spoken over it, and find
 // the kernel's connection beneath.
 func TestRequestsKnowTheirTLS(t *testing.T) {
+	var mu sync.Mutex // the system calls of a connection order nothing for the race detector
 	seen := map[string]bool{}
 	h := http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		var conn net.Conn = connOf(r)
@@ -25,6 +27,8 @@ func TestRequestsKnowTheirTLS(t *testing.T) {
 			conn = below.NetConn()
 		}
 		_, kernel := conn.(interface{ SetWriteBuffer(int) error })
+		mu.Lock()
+		defer mu.Unlock()
 		seen[r.Proto] = r.TLS != nil && r.TLS.HandshakeComplete && kernel
 	})
 	cert := httptest.NewUnstartedServer(nil)
@@ -47,6 +51,8 @@ func TestRequestsKnowTheirTLS(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
+	mu.Lock()
+	defer mu.Unlock()
 	if !seen["HTTP/1.1"] || !seen["HTTP/2.0"] {
 		t.Errorf("%v", seen)
 	}

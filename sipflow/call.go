@@ -73,6 +73,17 @@ func (c *Call) Err() error { return c.err }
 // LogValue names the call by its parties.
 func (c *Call) LogValue() slog.Value { return slog.StringValue(c.Holds().String()) }
 
+// ID names the call to its clients: Spec.ID. It is empty where that was and the
+// switchboard has no observers.
+func (c *Call) ID() string { return c.Spec.ID }
+
+// named gives a call an id that has none, where somebody is told of it.
+func (c *Call) named() {
+	if c.Spec.ID == "" && len(c.sw.observers) > 0 {
+		c.Spec.ID = newCallID(time.Now())
+	}
+}
+
 // Holds is the key that the call holds: Spec.Key, until a transfer moves it.
 func (c *Call) Holds() Key {
 	c.mu.Lock()
@@ -111,7 +122,7 @@ func (c *Call) observe(e *Event) {
 
 // tell is observe with c.mu held.
 func (c *Call) tell(e *Event) {
-	e.Key = c.holds()
+	e.Key, e.ID = c.holds(), c.Spec.ID
 	if c.Observe != nil {
 		c.Observe(e)
 	}
@@ -253,6 +264,9 @@ const (
 	Self Party = iota
 	CallingParty
 	CalledParty
+	NetworkParty // a server on the way, before any phone had rung
+	ClientParty  // who asked for the call
+	UnknownParty // of phones that a REFER has left alone
 )
 
 // ringTime is how long a phone of the call is alerted.

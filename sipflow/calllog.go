@@ -67,7 +67,9 @@ func (e *End) Attrs(more ...slog.Attr) []slog.Attr {
 const EndText = "call ended"
 
 // PartyName is how a log line names the party that ended a call.
-func PartyName(p Party) string { return [...]string{"service", "calling", "called"}[p] }
+func PartyName(p Party) string {
+	return [...]string{"service", "calling", "called", "network", "client", "unknown"}[p]
+}
 
 // noteLegs remembers the Call-IDs of the legs before the call lets go of some. It
 // is called in the call's goroutine.

@@ -12,6 +12,7 @@
 //	event.go              what observers are told
 //	spec.go               what is asked for
 //	names.go              what of the sockets a Config names
+//	callid.go             ids that clients know calls by
 //	stats.go              what is counted
 //
 // Transactions (RFC 3261 §17, RFC 6026):

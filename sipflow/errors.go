@@ -19,7 +19,19 @@ var (
 	ErrReferred     = errors.New("the calling phone is calling the other one at this moment")
 	ErrTransferring = errors.New("the call is being transferred already")
 	ErrHungUpByUser = errors.New("hung up by its client")
+	ErrTimeLimit    = errors.New("the call has lasted as long as it may")
+	ErrIDInUse      = errors.New("another call has this id")
 )
+
+// InProgressError is ErrInProgress of a call that is known: the one that holds the key.
+type InProgressError struct {
+	ID string // Call.ID of the holder; empty where it has none
+}
+
+func (e *InProgressError) Error() string { return ErrInProgress.Error() }
+
+// Is reports whether the target is ErrInProgress.
+func (e *InProgressError) Is(target error) bool { return target == ErrInProgress }
 
 // stopped is ErrDraining in words for a call that is cut off.
 type stopped struct{}

@@ -236,6 +236,7 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 	if err := sw.attemptOf(in, &c.Spec); err != nil {
 		return overloaded(err)
 	}
+	c.named()
 	var callCtx context.Context
 	callCtx, c.stop = context.WithCancelCause(context.Background())
 	in.ctx, in.end = context.WithCancelCause(callCtx)

@@ -28,6 +28,11 @@ const (
 type Spec struct {
 	Key
 
+	// ID names the call to its clients, and never goes on the wire. Place makes one
+	// where it is empty and the switchboard has observers. An id is of one call.
+	ID string
+	// Conflict says what becomes of a call that holds the key.
+	Conflict Conflict
 	// Method is how the client wants the phones joined: MethodRefer or
 	// MethodInvite. A call by INVITE is not replaced by another.
 	Method string
@@ -58,6 +63,13 @@ type Spec struct {
 	// Timeout is how long the calling phone is alerted. 0 means no limit but
 	// Config.MaxRing.
 	Timeout time.Duration
+	// MaxTalk is how long the parties may be joined; the call then ends with
+	// ErrTimeLimit. 0: no limit.
+	MaxTalk time.Duration
+	// Ready, when set, is waited for by the call's goroutine after Placed was told and
+	// before the first SIP message. Its error ends the call: nobody is called, and
+	// Place returns it. Its context ends with the call.
+	Ready func(ctx context.Context) error
 	// Credentials are the agent's SIP secret.
 	Credentials Credentials
 	// Policy names a dial policy in place of the agent's, for Config.Allow; empty:
@@ -74,6 +86,17 @@ type Spec struct {
 	// not keep the event.
 	Observe func(*Event)
 }
+
+// Conflict is what becomes of a call that holds the key of a new one.
+type Conflict uint8
+
+const (
+	// ConflictReplace hangs it up, unless both are by INVITE: then Place returns an
+	// *InProgressError.
+	ConflictReplace Conflict = iota
+	// ConflictReject leaves it alone. Place returns an *InProgressError.
+	ConflictReject
+)
 
 // A Flow runs one call from its first INVITE to its last BYE, in the call's
 // own goroutine. It returns nil when the parties were connected.

@@ -94,6 +94,7 @@ type Switchboard struct {
 
 	mu        sync.Mutex // guards calls and draining; taken before a shard's
 	calls     map[Key]*Call
+	ids       map[string]*Call  // likewise, of those that have an id
 	bridges   map[*Call][2]*Leg // the two ends of each bridged call
 	active    int
 	draining  bool
@@ -109,7 +110,7 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 	cfg.HealthTimeout = cmp.Or(cfg.HealthTimeout, 2*time.Second)
 	cfg.MaxCalls = cmp.Or(cfg.MaxCalls, 20_000)
 	sw := &Switchboard{cfg: cfg, log: log, observers: observe, resolver: cfg.Resolver, challenger: newChallenger(),
-		calls: map[Key]*Call{}, bridges: map[*Call][2]*Leg{}, seed: maphash.MakeSeed(),
+		calls: map[Key]*Call{}, ids: map[string]*Call{}, bridges: map[*Call][2]*Leg{}, seed: maphash.MakeSeed(),
 		referred: referred{seed: maphash.MakeSeed()}}
 	rand.Read(sw.keys[:]) //nolint:errcheck // it never fails
 	sw.stats.start = time.Now()
@@ -216,8 +217,8 @@ func (sw *Switchboard) Active() int {
 //
 // ErrForbidden means that Config.Allow refuses one of the two users,
 // ErrUnreachable that no next hop can be resolved or reached before ctx ends.
-// When a call holds the key: ErrInProgress means that both are by INVITE.
-// ErrReferred means that both are by REFER, and the calling phone has just
+// When a call holds the key: an *InProgressError, which is ErrInProgress, means that
+// both are by INVITE, or that the Spec wants no other call replaced. ErrReferred means that both are by REFER, and the calling phone has just
 // accepted that of the first. Further errors are ErrDraining and *LimitError.
 // After an error nothing is left of the call.
 func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, error) {
@@ -239,6 +240,7 @@ func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, 
 	if c.byOurServers() {
 		sw.limits.serve(hops)
 	}
+	c.named()
 	c.hops = hops
 	c.open.Store(1)
 	callCtx, stop := context.WithCancelCause(context.Background())
@@ -277,8 +279,10 @@ func (sw *Switchboard) take(c *Call) (old *Call, err error) {
 	case old == nil && sw.active >= sw.cfg.MaxCalls,
 		sw.active >= 2*sw.cfg.MaxCalls: // the replaced ones may take half a minute to end
 		return nil, sw.limits.refuse(LimitCalls, c.Agent, sw.cfg.MaxCalls, retryCalls)
-	case old != nil && old.Method == MethodInvite && c.Method == MethodInvite && !old.ending.Load():
-		return nil, ErrInProgress
+	case sw.ids[c.Spec.ID] != nil:
+		return nil, ErrIDInUse
+	case old != nil && old.keepsKey(c):
+		return nil, &InProgressError{ID: old.Spec.ID}
 	case c.Method != MethodInvite && sw.referred.lately(c.Key, time.Now()):
 		return nil, ErrReferred
 	}
@@ -290,11 +294,19 @@ func (sw *Switchboard) take(c *Call) (old *Call, err error) {
 	}
 	sw.referred.forget(c.Key)
 	sw.calls[c.Key] = c
+	if c.Spec.ID != "" {
+		sw.ids[c.Spec.ID] = c
+	}
 	sw.active++
 	sw.flows.Add(1)
 	// Under the lock, so that of two calls the later one is reported later.
 	c.observe(&Event{Kind: Placed, At: time.Now()})
 	return old, nil
+}
+
+// keepsKey reports whether a new call may not replace this one, which holds its key.
+func (c *Call) keepsKey(from *Call) bool {
+	return !c.ending.Load() && (from.Conflict == ConflictReject || c.Method == MethodInvite && from.Method == MethodInvite)
 }
 
 // replaceWait is how long a new call waits for the one that it replaces, so
@@ -326,8 +338,7 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 		case <-time.After(replaceWait):
 		}
 	}
-	if ctx.Err() != nil {
-		c.err = context.Cause(ctx)
+	if c.err = c.getReady(ctx); c.err != nil {
 		c.outcome = outcomeOf(c.err)
 		return
 	}
@@ -339,6 +350,16 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 	}
 }
 
+// getReady waits until the call may begin, and returns why it may not.
+func (c *Call) getReady(ctx context.Context) error {
+	if ctx.Err() == nil && c.Ready != nil {
+		if err := c.Ready(ctx); err != nil {
+			return err
+		}
+	}
+	return context.Cause(ctx)
+}
+
 // leave takes a call that is over out of the tables.
 func (sw *Switchboard) leave(c *Call) {
 	sw.mu.Lock()
@@ -347,6 +368,9 @@ func (sw *Switchboard) leave(c *Call) {
 	sw.limits.leave(c)
 	if key := c.Holds(); sw.calls[key] == c {
 		delete(sw.calls, key)
+	}
+	if sw.ids[c.Spec.ID] == c {
+		delete(sw.ids, c.Spec.ID)
 	}
 }
 
@@ -363,6 +387,13 @@ func (sw *Switchboard) Find(key Key) *Call {
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
 	return sw.calls[key]
+}
+
+// ByID returns the call with an id, nil when there is none or its flow has returned.
+func (sw *Switchboard) ByID(id string) *Call {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	return sw.ids[id]
 }
 
 func (sw *Switchboard) shard(id uint64) *shard { return &sw.shards[id%numShards] }

@@ -91,6 +91,7 @@
 //
 //	call.go               one call and its goroutine
 //	calllog.go            its line in the log
+//	control.go            what clients want of a call in progress
 //	limits.go             what others can have us do
 //	indialog.go           requests in a dialog, by their method and what the leg is at
 //	receive.go            messages to transactions, dialogs and strangers' requests

@@ -30,11 +30,11 @@ const (
 	bodyStale    = "The nonce is not valid any more: repeat the request with the new one"
 )
 
-// verdict is what became of a request's credentials.
-type verdict int
+// finding is what became of a request's credentials.
+type finding int
 
 const (
-	wrong    verdict = iota
+	wrong    finding = iota
 	good             //
 	absent           // none that this listener takes
 	shown            // Basic on plain HTTP: not even looked at
@@ -43,12 +43,12 @@ const (
 	busy             // too many PINs are being checked
 )
 
-// authenticate lets r in if it proves the agent's PIN, else it has responded.
-func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener, addr netip.Addr, agentText string) (*User, bool) {
+// authenticate judges by the agent's PIN.
+func (g *Gate) authenticate(r *http.Request, l *listener, addr netip.Addr, agentText string) Verdict {
 	snapshot := g.users.now.Load()
 	agent := snapshot.lookup(agentText, g.cfg.Domain)
 	if agent != nil && !agent.HasPIN() && g.cfg.AllowPinless {
-		return agent, true
+		return Verdict{OK: true, User: agent}
 	}
 
 	now := g.cfg.Now()
@@ -57,8 +57,7 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 	given := r.Header["Authorization"]
 	if len(given) > 0 {
 		if wait := g.guesses.Wait(now, who...); wait > 0 {
-			g.tooMany(w, wait)
-			return nil, false
+			return g.tooMany(wait)
 		}
 	}
 
@@ -68,19 +67,16 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 	}
 	v, err := g.check(r, addr, l, snapshot, agent, given, now)
 	if v == busy {
-		w.Header().Set("Retry-After", "1")
-		plain(w, http.StatusServiceUnavailable, errHashing.Error())
-		return nil, false
+		return Verdict{Status: http.StatusServiceUnavailable, Text: errHashing.Error(), Wait: time.Second}
 	}
 	if v != absent && v != shown {
 		if wait := g.guesses.Settle(g.cfg.Now(), v == good || v == stale, who...); wait > 0 {
-			g.tooMany(w, wait)
-			return nil, false
+			return g.tooMany(wait)
 		}
 	}
 	switch v {
 	case good:
-		return agent, true
+		return Verdict{OK: true, User: agent}
 	case shown:
 		body, why = bodyBasic, BasicInClear
 	case stale:
@@ -92,22 +88,20 @@ func (g *Gate) authenticate(w http.ResponseWriter, r *http.Request, l *listener,
 		body, why = bodyMismatch, WrongPIN
 	}
 	g.stats.count(why)
-	g.challenge(w, l, snapshot, isStale, now)
-	plain(w, http.StatusUnauthorized, body)
-	return nil, false
+	return Verdict{Status: http.StatusUnauthorized, Why: why, Text: body, Challenges: g.challenges(l, snapshot, isStale, now)}
 }
 
 // tooMany refuses an attempt after too many that have failed.
-func (g *Gate) tooMany(w http.ResponseWriter, wait time.Duration) {
+func (g *Gate) tooMany(wait time.Duration) Verdict {
 	g.stats.count(TooManyGuesses)
-	seconds := strconv.Itoa(int(math.Ceil(wait.Seconds())))
-	w.Header().Set("Retry-After", seconds)
-	plain(w, http.StatusTooManyRequests, "Too many failed attempts: try again in "+seconds+" s")
+	wait = time.Duration(math.Ceil(wait.Seconds())) * time.Second
+	return Verdict{Status: http.StatusTooManyRequests, Why: TooManyGuesses, Wait: wait,
+		Text: "Too many failed attempts: try again in " + strconv.Itoa(int(wait/time.Second)) + " s"}
 }
 
 // check looks at the Authorization headers of a request. It takes the same
 // time for an agent who does not exist.
-func (g *Gate) check(r *http.Request, addr netip.Addr, l *listener, s *snapshot, agent *User, given []string, now time.Time) (verdict, error) {
+func (g *Gate) check(r *http.Request, addr netip.Addr, l *listener, s *snapshot, agent *User, given []string, now time.Time) (finding, error) {
 	if len(given) == 0 {
 		return absent, nil
 	}
@@ -137,7 +131,7 @@ func scheme(header string) string {
 
 // checkBasic verifies a Basic header (RFC 7617). The user may call himself by
 // any of his names.
-func (g *Gate) checkBasic(r *http.Request, addr netip.Addr, s *snapshot, agent *User, now time.Time) (verdict, error) {
+func (g *Gate) checkBasic(r *http.Request, addr netip.Addr, s *snapshot, agent *User, now time.Time) (finding, error) {
 	username, secret, ok := r.BasicAuth()
 	if !ok {
 		return unusable, digest.ErrSyntax
@@ -179,7 +173,7 @@ func (g *Gate) checkBasic(r *http.Request, addr netip.Addr, s *snapshot, agent *
 }
 
 // checkDigest verifies a Digest header (RFC 7616 §3.4, without qop RFC 2069).
-func (g *Gate) checkDigest(r *http.Request, l *listener, s *snapshot, agent *User, header string, now time.Time) (verdict, error) {
+func (g *Gate) checkDigest(r *http.Request, l *listener, s *snapshot, agent *User, header string, now time.Time) (finding, error) {
 	c, err := digest.ParseAuthorization(header)
 	if err != nil {
 		return unusable, err
@@ -230,21 +224,20 @@ func originForm(target string) string {
 	}
 }
 
-// challenge adds the challenges of a listener: MD5 first, because old clients
-// take the first; SHA-256 only when it would lock nobody out.
-func (g *Gate) challenge(w http.ResponseWriter, l *listener, s *snapshot, isStale bool, now time.Time) {
-	h := w.Header()
+// challenges are those of a listener: MD5 first, because old clients take the
+// first; SHA-256 only when it would lock nobody out.
+func (g *Gate) challenges(l *listener, s *snapshot, isStale bool, now time.Time) (all []string) {
 	realm := `"` + digest.Quote(g.cfg.Realm) + `"`
 	rest := `, nonce="` + g.nonces.Issue(l.scope, now) + `"`
 	if isStale {
 		rest += ", stale=true"
 	}
-	h.Add("WWW-Authenticate", `Digest realm=`+realm+`, qop="auth", algorithm=`+string(digest.MD5)+rest)
+	all = append(all, `Digest realm=`+realm+`, qop="auth", algorithm=`+string(digest.MD5)+rest)
 	if s.sha256 {
-		h.Add("WWW-Authenticate", `Digest realm=`+realm+`, qop="auth", algorithm=`+string(digest.SHA256)+rest)
+		all = append(all, `Digest realm=`+realm+`, qop="auth", algorithm=`+string(digest.SHA256)+rest)
 	}
 	if l.tls {
-		h.Add("WWW-Authenticate", `Basic realm=`+realm)
+		all = append(all, `Basic realm=`+realm)
 	}
-	h.Set("Cache-Control", "no-store")
+	return all
 }

@@ -48,6 +48,14 @@ type Config struct {
 	// the domain, its subdomains and the hosts of AllowedOrigins; "*" is any.
 	Names []string
 
+	// Refuse responds to a request that a listener refuses before anybody knows
+	// whose it is, and reports whether it has: resources with documents of their
+	// own do. nil: none.
+	Refuse func(w http.ResponseWriter, r *http.Request, v *Verdict) bool
+	// CORS is what pages of other sites may do at the resource that r asks for;
+	// nil, or if it returns nil: what is usual.
+	CORS func(r *http.Request) *CORS
+
 	// Now tells the time; default: time.Now.
 	Now func() time.Time
 }
@@ -188,15 +196,8 @@ func listenerOf(r *http.Request) *listener {
 // A nil user with true means a trusted peer that named an agent who does not
 // exist. To others an unknown agent looks like a wrong PIN.
 func (g *Gate) Authorize(w http.ResponseWriter, r *http.Request, agentText string) (*User, bool) {
-	l, addr, trusted, ok := g.arrive(w, r)
-	if !ok {
-		return nil, false
-	}
-	if trusted && l.policy != PIN {
-		user, _ := g.users.Lookup(agentText)
-		return user, true
-	}
-	return g.authenticate(w, r, l, addr, agentText)
+	v := g.Judge(r, agentText)
+	return v.let(w)
 }
 
 // AuthorizeSelf is Authorize for resources of the user himself: on every
@@ -204,11 +205,8 @@ func (g *Gate) Authorize(w http.ResponseWriter, r *http.Request, agentText strin
 // calls for anybody is not thereby anybody. A listener for trusted peers
 // refuses the others none the less. With true the user is never nil.
 func (g *Gate) AuthorizeSelf(w http.ResponseWriter, r *http.Request, agentText string) (*User, bool) {
-	l, addr, _, ok := g.arrive(w, r)
-	if !ok {
-		return nil, false
-	}
-	return g.authenticate(w, r, l, addr, agentText)
+	v := g.JudgeSelf(r, agentText)
+	return v.let(w)
 }
 
 // Trusts reports whether Authorize lets r act for any agent without a PIN.
@@ -218,19 +216,6 @@ func (g *Gate) Trusts(r *http.Request) bool {
 	}
 	_, trusted := g.peer(r)
 	return trusted
-}
-
-// arrive refuses the peers that the listener has no way in for.
-func (g *Gate) arrive(w http.ResponseWriter, r *http.Request) (l *listener, addr netip.Addr, trusted, ok bool) {
-	l = listenerOf(r)
-	addr, trusted = g.peer(r)
-	if l.policy == TrustedOnly && !trusted {
-		g.stats.count(NotTrusted)
-		g.untrusted.Refused(addr)
-		plain(w, http.StatusForbidden, "Only trusted access allowed")
-		return nil, addr, false, false
-	}
-	return l, addr, trusted, true
 }
 
 // Address is the address that a request comes from: of a reverse proxy's, that
@@ -312,6 +297,13 @@ func parseForwarded(text string) (netip.Addr, bool) {
 		return ap.Addr().Unmap().WithZone(""), true
 	}
 	return netip.Addr{}, false
+}
+
+// refuse responds to a request that a listener refuses.
+func (g *Gate) refuse(w http.ResponseWriter, r *http.Request, v *Verdict) {
+	if g.cfg.Refuse == nil || !g.cfg.Refuse(w, r, v) {
+		plain(w, v.Status, v.Text)
+	}
 }
 
 // plain responds with a short text.

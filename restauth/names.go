@@ -95,6 +95,7 @@ func (l *listener) misnamed(w http.ResponseWriter, r *http.Request) bool {
 	}
 	g.stats.count(ForeignName)
 	g.foreignNames.Refused(limit.RefusedPage(r.Host, g.Address(r)))
-	plain(w, http.StatusMisdirectedRequest, "The name in the address is not known to be this service's: call it by its IP address or a name of its domain, or add the name to http-names")
+	g.refuse(w, r, &Verdict{Status: http.StatusMisdirectedRequest, Why: ForeignName,
+		Text: "The name in the address is not known to be this service's: call it by its IP address or a name of its domain, or add the name to http-names"})
 	return true
 }

@@ -79,7 +79,13 @@ func (g *Gate) crossSite(w http.ResponseWriter, r *http.Request) bool {
 		w.Header().Add("Vary", "Origin")
 	}
 	if origin != "" && g.origins[origin] {
-		return cors.Answer(w, r)
+		may := &cors
+		if g.cfg.CORS != nil {
+			if its := g.cfg.CORS(r); its != nil {
+				may = its
+			}
+		}
+		return may.Answer(w, r)
 	}
 	if !changesState(r) && !isPreflight(r) {
 		return false
@@ -95,7 +101,7 @@ func (g *Gate) crossSite(w http.ResponseWriter, r *http.Request) bool {
 	}
 	g.stats.count(CrossSite)
 	g.foreignPages.Refused(limit.RefusedPage(origin, g.Address(r)))
-	plain(w, http.StatusForbidden, "Cross-site request refused: the page's origin is not in allowed-origins")
+	g.refuse(w, r, &Verdict{Status: http.StatusForbidden, Why: CrossSite, Text: "Cross-site request refused: the page's origin is not in allowed-origins"})
 	return true
 }
 

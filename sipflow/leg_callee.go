@@ -87,7 +87,7 @@ func (c *userPhone) asked(*shard, *wire.Message, transport.Path) int { return 0 
 func (c *userPhone) allow() string { return allowBridged }
 
 func (c *userPhone) passwordKey() string {
-	if (*Call)(c).dialsFirst() {
+	if c.Dial != nil {
 		return "dialout.agent"
 	}
 	return ""

@@ -62,3 +62,17 @@ func Wait(l *rate.Limiter, now time.Time) time.Duration {
 	defer r.CancelAt(now)
 	return max(r.DelayFrom(now), time.Millisecond)
 }
+
+// Left is how often a name may act at once now.
+func (n *Names) Left(name string, now time.Time) int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	l := n.now[name]
+	if l == nil {
+		l = n.old[name]
+	}
+	if l == nil {
+		return n.burst
+	}
+	return max(0, int(l.TokensAt(now)))
+}

@@ -19,13 +19,14 @@ import (
 var edges = map[string][]string{
 	"cmd/sipxrest/apptest": {},
 	"cmd/sipxrest/version": {},
-	"cmd/sipxrest/config": {"cmd/sipxrest/version", "talk", "dialout", "dispatch", "phone", "media", "restauth", "sipflow", "resolve",
+	"cmd/sipxrest/config": {"cmd/sipxrest/version", "api", "event", "talk", "dialout", "dispatch", "phone", "media", "restauth", "sipflow", "resolve",
 		"policy", "schema",
 		"internal/limit", "internal/setting", "internal/trace", "internal/fault"},
 	"cmd/sipxrest/web":   {"cmd/sipxrest/config", "internal/limit"},
 	"cmd/sipxrest/app":   {"cmd/sipxrest/version", "cmd/sipxrest/config", "cmd/sipxrest/web", "*"},
 	"cmd/sipxrest/check": {"cmd/sipxrest/app", "cmd/sipxrest/config", "cmd/sipxrest/web", "*"},
 
+	"api":            {"event", "order", "restauth", "sipflow", "internal/limit", "internal/watch", "resolve", "policy"},
 	"callcontroller": {"sipflow", "restauth", "schema", "order"},
 	"order":          {"policy", "resolve", "restauth", "sipflow", "sipflow/uri"},
 	"dialout":        {"talk", "sipflow", "restauth", "order", "resolve", "internal/fault", "internal/limit"},

@@ -300,7 +300,7 @@ func (c *Call) hangUp(ctx context.Context, l *Leg, why error) {
 
 // firstHops says where the first INVITE goes.
 func (c *Call) firstHops(ctx context.Context) ([]resolve.Hop, error) {
-	if c.Dial != nil {
+	if c.dialsFirst() {
 		return c.sw.hopsOf(ctx, c.Dial.Gateway)
 	}
 	return c.namedHops(ctx, "sip:"+c.firstUser())
@@ -312,13 +312,20 @@ func (c *Call) firstHops(ctx context.Context) ([]resolve.Hop, error) {
 func (c *Call) byOurServers() bool {
 	_, host, _ := strings.Cut(c.firstUser(), "@")
 	_, domain, _ := strings.Cut(c.Key.Agent, "@")
-	return len(c.sw.proxies) > 0 || c.Dial != nil || strings.EqualFold(host, domain)
+	return len(c.sw.proxies) > 0 || c.dialsFirst() || strings.EqualFold(host, domain)
 }
+
+// dialsFirst reports whether the first INVITE is for a number.
+func (c *Call) dialsFirst() bool { return c.Dial != nil && !c.Dial.Last }
 
 // rings asks whether the agent may have the parties of the call rung.
 func (c *Call) rings() error {
 	if c.Dial != nil { // the target is the operator's choice, or has been asked about
-		return c.sw.allowed(&c.Spec, uri.Dialable(c.Dial.Number)) // what is dialled
+		err := c.sw.allowed(&c.Spec, uri.Dialable(c.Dial.Number)) // what is dialled
+		if err == nil && c.Dial.Last {
+			err = c.sw.allowed(&c.Spec, c.CallingUser)
+		}
+		return err
 	}
 	if c.Spec.Converse != nil {
 		return c.sw.allowed(&c.Spec, c.CalledUser)

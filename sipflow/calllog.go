@@ -88,7 +88,7 @@ func (c *Call) end() *End {
 	switch { // of the keys, some are made up to be unique
 	case c.in != nil:
 		e.Key.Called = c.CalledUser
-	case c.Dial != nil:
+	case c.dialsFirst():
 		e.Key.Called = c.Dial.Target
 	case c.Converse != nil:
 		e.Key.Calling = ""

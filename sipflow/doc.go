@@ -73,8 +73,8 @@
 //	flow_refer.go         REFER: the calling phone calls the other itself
 //	flow_referred.go      REFERs that were accepted a moment ago
 //	flow_join.go          two phones come to one description, whichever offers
-//	flow_invite.go        INVITE: we call both phones and stay
 //	flow_dial.go          a phone is joined with a conversation or a gateway
+//	flow_invite.go        INVITE: we call both phones and stay
 //	flow_converse.go      media end here
 //	flow_connect.go       a caller is joined with a target
 //

@@ -23,6 +23,18 @@ var (
 	ErrIDInUse      = errors.New("another call has this id")
 )
 
+// A ClientHangUp is ErrHungUpByUser for a reason that the phones are told, a cause of
+// the telephone network (ITU-T Q.850, RFC 3326).
+type ClientHangUp struct {
+	Cause int    // 16
+	Text  string // "Normal call clearing"
+}
+
+func (e *ClientHangUp) Error() string { return ErrHungUpByUser.Error() }
+
+// Is reports whether the target is ErrHungUpByUser.
+func (e *ClientHangUp) Is(target error) bool { return target == ErrHungUpByUser }
+
 // InProgressError is ErrInProgress of a call that is known: the one that holds the key.
 type InProgressError struct {
 	ID string // Call.ID of the holder; empty where it has none

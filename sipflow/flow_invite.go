@@ -69,6 +69,9 @@ func (c *Call) connect(ctx context.Context, calling *Leg) (err error) {
 
 // calledLeg prepares the call to the called phone.
 func (c *Call) calledLeg() *Leg {
+	if c.Dial != nil {
+		return c.phoneLeg()
+	}
 	uri := "sip:" + c.CalledUser + ";sipx-noroute=Voicemail"
 	if !c.ForwardingAllowed {
 		uri += ";sipx-userforward=false"

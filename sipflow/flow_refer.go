@@ -70,21 +70,21 @@ func Refer(ctx context.Context, c *Call) (err error) {
 	c.sw.stats.answered[c.kind()].observe(c.sw.stats.elapsed() - c.began)
 	defer func() { c.hangUp(ctx, calling, err) }()
 	phone := phoneKey{c.CallingUser, calling.userAgent}
-	if c.sw.cfg.Fallback && (c.sw.phones.refusesRefer(phone) || answer.unheld()) { // after an ACK one that cannot be held is lost
+	if c.fallsBack() && (c.sw.phones.refusesRefer(phone) || answer.unheld()) { // after an ACK one that cannot be held is lost
 		return c.joinCalled(ctx, calling, answer)
 	}
 	if err := answer.AckHeld(); err != nil {
 		return err
 	}
 	var said []byte // the phone's description, should it be bridged
-	if c.sw.cfg.Fallback {
+	if c.fallsBack() {
 		said = bytes.Clone(answer.SDP)
 	}
 	err = c.refer(ctx, calling, referLead)
 	if errors.Is(err, errNotReady) {
 		err = c.refer(ctx, calling, secondLead)
 	}
-	if c.sw.cfg.Fallback && (errors.Is(err, errNotReady) || cannotRefer(err)) {
+	if c.fallsBack() && (errors.Is(err, errNotReady) || cannotRefer(err)) {
 		if neverRefers(err) {
 			c.sw.phones.remember(phone)
 		}
@@ -93,6 +93,9 @@ func Refer(ctx context.Context, c *Call) (err error) {
 	}
 	return err
 }
+
+// fallsBack reports whether a phone that refuses REFER is bridged.
+func (c *Call) fallsBack() bool { return c.sw.cfg.Fallback && !c.NoFallback }
 
 // refer asks the calling phone to call the other one, after a lead, and follows
 // what it reports of that. errNotReady means that the phone, or the PBX in its

@@ -87,7 +87,7 @@ func (c *userPhone) asked(*shard, *wire.Message, transport.Path) int { return 0 
 func (c *userPhone) allow() string { return allowBridged }
 
 func (c *userPhone) passwordKey() string {
-	if c.Dial != nil {
+	if (*Call)(c).dialsFirst() {
 		return "dialout.agent"
 	}
 	return ""

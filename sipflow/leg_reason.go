@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"errors"
+	"fmt"
 )
 
 // hungUpError is ErrHungUp of a phone that said why.
@@ -32,7 +33,10 @@ func (c *Call) reasonFor(err error) string {
 	var refused *StatusError
 	var caused *causedError
 	var hungUp *hungUpError
+	var byClient *ClientHangUp
 	switch {
+	case errors.As(err, &byClient):
+		return fmt.Sprintf("Reason: Q.850;cause=%d;text=%q\r\n", byClient.Cause, byClient.Text)
 	case errors.As(err, &hungUp):
 		return hungUp.reasons
 	case errors.As(err, &caused):

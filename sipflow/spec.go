@@ -36,6 +36,9 @@ type Spec struct {
 	// Method is how the client wants the phones joined: MethodRefer or
 	// MethodInvite. A call by INVITE is not replaced by another.
 	Method string
+	// NoFallback has a phone that refuses REFER end the call, whatever Config.Fallback
+	// says.
+	NoFallback bool
 	// AgentName is the display name in From; empty for none.
 	AgentName string
 	// CallingUser, CalledUser are user@host as the client wrote them, escaped
@@ -75,7 +78,7 @@ type Spec struct {
 	// Policy names a dial policy in place of the agent's, for Config.Allow; empty:
 	// the agent's.
 	Policy string
-	// Dial is for calls by Dial only; nil for others.
+	// Dial is for calls by Dial, and by Invite with Dialling.Last; nil for others.
 	Dial *Dialling
 	// Converse is for calls by Converse only; nil for others.
 	Converse *Conversation
@@ -96,6 +99,8 @@ const (
 	ConflictReplace Conflict = iota
 	// ConflictReject leaves it alone. Place returns an *InProgressError.
 	ConflictReject
+	// ConflictReplaceAny hangs it up, whatever the two are.
+	ConflictReplaceAny
 )
 
 // A Flow runs one call from its first INVITE to its last BYE, in the call's
@@ -132,6 +137,9 @@ type Dialling struct {
 	Chosen bool
 	// TargetTime is how long that may ring. Default 30 s.
 	TargetTime time.Duration
+	// Last says that Number is the called party of a call by Invite: the phone of
+	// Spec.CallingUser rings first, and Target is of no use.
+	Last bool
 }
 
 // Destination is the target that the caller of an inbound call is connected to.

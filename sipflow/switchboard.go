@@ -306,7 +306,10 @@ func (sw *Switchboard) take(c *Call) (old *Call, err error) {
 
 // keepsKey reports whether a new call may not replace this one, which holds its key.
 func (c *Call) keepsKey(from *Call) bool {
-	return !c.ending.Load() && (from.Conflict == ConflictReject || c.Method == MethodInvite && from.Method == MethodInvite)
+	if c.ending.Load() || from.Conflict == ConflictReplaceAny {
+		return false
+	}
+	return from.Conflict == ConflictReject || c.Method == MethodInvite && from.Method == MethodInvite
 }
 
 // replaceWait is how long a new call waits for the one that it replaces, so

@@ -59,6 +59,9 @@ type Config struct {
 	// observer that passes every event on to next. ctx is the request's, method
 	// that of sipflow.Spec.
 	Follow func(ctx context.Context, method string, next func(*sipflow.Event)) func(*sipflow.Event)
+	// Calls is told of each call that is about to be placed, and by whom one is hung
+	// up; nil: nobody is. It names the calls in the Sipxrest-Call-Id header field of responses.
+	Calls Calls
 	// Asked, when set, reports whether Early was asked about a request.
 	Asked func(*http.Request) bool
 	// Services are listed on the page at / after callcontroller.

@@ -17,8 +17,9 @@ import (
 // of a DELETE for the phones to be hung up.
 const placeTimeout = 5 * time.Second
 
-// postCall places a call.
-func (c *Controller) postCall(watched context.Context, key sipflow.Key, agent *restauth.User, who order.Client, calling, called order.Party, o *request) *refusal {
+// postCall places a call. It returns the id of that, or of the one that is being
+// placed already.
+func (c *Controller) postCall(watched context.Context, key sipflow.Key, agent *restauth.User, who order.Client, calling, called order.Party, o *request) (id string, refused *refusal) {
 	r := &record{c: c, seq: c.seq.Add(1), method: o.method, keep: o.keep}
 	spec := who.Spec(agent, key.Agent)
 	spec.Admitted = true // see serve
@@ -29,7 +30,7 @@ func (c *Controller) postCall(watched context.Context, key sipflow.Key, agent *r
 	if o.autoAnswer {
 		// It opens a microphone: nobody may have the phone of another do it.
 		if key.Calling != key.Agent {
-			return &refusal{status: 403, code: 403, text: "autoAnswer is for the phone of the agent: the calling user is another"}
+			return "", &refusal{status: 403, code: 403, text: "autoAnswer is for the phone of the agent: the calling user is another"}
 		}
 		spec.AutoAnswer = c.cfg.AutoAnswer
 	}
@@ -39,17 +40,26 @@ func (c *Controller) postCall(watched context.Context, key sipflow.Key, agent *r
 	if c.cfg.Follow != nil {
 		spec.Observe = c.cfg.Follow(watched, spec.Method, r.observe)
 	}
+	c.expect(&spec, o.requestID)
+	r.id = spec.ID
 	// Not the request's context: a client that goes away keeps its call.
 	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
 	defer cancel()
 	err := c.place(ctx, spec, c.flows[o.method])
-	if errors.Is(err, sipflow.ErrReferred) {
-		return nil // what the client asks for is being done: a double click places one call
+	if err == nil {
+		return spec.ID, nil
+	}
+	c.forget(spec.ID)
+	if errors.Is(err, sipflow.ErrReferred) { // what the client asks for is being done: a double click places one call
+		if rec := c.records.find(key); rec != nil {
+			id = rec.id
+		}
+		return id, nil
 	}
 	if errors.Is(err, sipflow.ErrInProgress) {
-		return &refusal{status: 406, code: 403, text: "Call in progress " + clip(o.methodGiven) + " not supported"} // sipXrest: 403 in the document
+		return "", &refusal{status: 406, code: 403, text: "Call in progress " + clip(o.methodGiven) + " not supported"} // sipXrest: 403 in the document
 	}
-	return c.explain(key, who, err, "placed", "calling user")
+	return "", c.explain(key, who, err, "placed", "calling user")
 }
 
 // postTransfer has another phone take the calling one's place.

@@ -157,6 +157,7 @@ type request struct {
 	subject, confPIN  string
 	forwardingAllowed bool
 	autoAnswer        bool
+	requestID         string // what the client calls its request
 }
 
 // parseOrder checks the parameters of a POST, in sipXrest's order.

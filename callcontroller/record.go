@@ -31,6 +31,7 @@ const (
 // holds no maps and shares its strings.
 type record struct {
 	c      *Controller
+	id     string // of the call in the stream of events; empty without
 	seq    uint64 // differs for each record of the process
 	method string // methodRefer or methodInvite: decides the document's form
 	keep   time.Duration

@@ -84,9 +84,13 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 		if o.transfer {
 			refused = c.postTransfer(key, who, &o)
 		} else {
-			refused = c.postCall(r.Context(), key, user, who, calling, called, &o)
+			var id string
+			o.requestID = requestID(r)
+			id, refused = c.postCall(r.Context(), key, user, who, calling, called, &o)
+			nameCall(w, id)
 		}
 	case http.MethodDelete:
+		c.hangsUp(key, user, who, requestID(r))
 		refused = c.delete(key, who)
 	default:
 		c.get(w, r, key, &p)
@@ -114,6 +118,7 @@ func (c *Controller) get(w http.ResponseWriter, r *http.Request, key sipflow.Key
 			etag = `"dialogs"`
 		}
 	} else {
+		nameCall(w, rec.id)
 		method = rec.method
 		var version uint32
 		if method == methodRefer {

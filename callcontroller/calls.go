@@ -39,25 +39,6 @@ type Who struct {
 // how it goes. The documents are sipXrest's and have no room for it.
 const callIDHeader = "Sipxrest-Call-Id"
 
-// requestIDHeader is how a client names its request.
-const requestIDHeader = "X-Request-Id"
-
-// requestID is the client's name of its request; empty if it has none that is fit.
-func requestID(r *http.Request) string {
-	id := r.Header.Get(requestIDHeader)
-	if len(id) > 64 {
-		return ""
-	}
-	for _, c := range []byte(id) {
-		switch {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '_', c == '-':
-		default:
-			return ""
-		}
-	}
-	return id
-}
-
 // expect has a call be named that is about to be placed, if anybody wants to know of it.
 func (c *Controller) expect(spec *sipflow.Spec, req string) {
 	if c.cfg.Calls != nil {

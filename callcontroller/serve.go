@@ -85,12 +85,12 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 			refused = c.postTransfer(key, who, &o)
 		} else {
 			var id string
-			o.requestID = requestID(r)
+			o.requestID = order.RequestID(r)
 			id, refused = c.postCall(r.Context(), key, user, who, calling, called, &o)
 			nameCall(w, id)
 		}
 	case http.MethodDelete:
-		c.hangsUp(key, user, who, requestID(r))
+		c.hangsUp(key, user, who, order.RequestID(r))
 		refused = c.delete(key, who)
 	default:
 		c.get(w, r, key, &p)

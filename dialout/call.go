@@ -31,15 +31,16 @@ const (
 
 // call is one call to a number. Its goroutine is run.
 type call struct {
-	id     string
-	number string
-	agent  string // user name of the client of the JSON resource, "" for others
-	source Source
-	s      *Service
-	log    *slog.Logger
-	talk   *conversation // nil without Talk
-	began  time.Time
-	peer   netip.Addr // of the client of the JSON resource; invalid for others
+	id      string
+	number  string
+	agent   string // user name of the client of the JSON resource, "" for others
+	source  Source
+	s       *Service
+	log     *slog.Logger
+	talk    *conversation // nil without Talk
+	began   time.Time
+	request string     // what the client of the JSON resource calls its request
+	peer    netip.Addr // of the client of the JSON resource; invalid for others
 
 	sipCallID atomic.Pointer[string] // of the call to the phone, once it is placed
 
@@ -90,8 +91,10 @@ func (c *call) place(o *placement) error {
 	ctx, cancel := context.WithTimeout(ctx, placeTime)
 	defer cancel()
 	o.report, o.placed = c.report, func(callID string) { c.sipCallID.CompareAndSwap(nil, &callID) }
+	c.expect(o)
 	l, err := c.s.place(ctx, o)
 	if err != nil {
+		c.unplaced(o, err)
 		return err
 	}
 	c.mu.Lock()
@@ -113,6 +116,7 @@ func (c *call) hangUp(why error) bool {
 		return false
 	}
 	c.why = why
+	c.hangsUp(why)
 	c.stop()
 	if c.line != nil {
 		c.line.hangUp(why)

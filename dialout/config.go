@@ -58,6 +58,8 @@ type Config struct {
 	// have target called, a number or SIP URI. The error is shown to the user.
 	// nil allows everything.
 	Allow func(agent, target string) error
+	// Calls is told of each call; nil: nobody is.
+	Calls Calls
 }
 
 // Gateway is the way to the telephone network.

@@ -1,6 +1,7 @@
 package dialout
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"log/slog"
@@ -72,6 +73,8 @@ func (s *Service) refuse(c *call, r *talk.Request, why *refusal) {
 func (s *Service) accept(c *call, r *talk.Request) *refusal {
 	o, why := s.check(c, r)
 	if why != nil {
+		c.number = cmp.Or(c.number, shortened(r.Number))
+		c.refused(nil, why)
 		return why
 	}
 	// The number goes back as it came: Nextcloud compares it with its own.
@@ -81,12 +84,14 @@ func (s *Service) accept(c *call, r *talk.Request) *refusal {
 	stop()
 	cancel()
 	if why := c.doomed(); why != nil {
+		c.refused(o, doomRefusal(why))
 		return doomRefusal(why)
 	}
 	if err != nil {
 		if s.lines.Allow() {
 			c.log.Warn("the number was not verified", "room", r.RoomID, "error", err)
 		}
+		c.refused(o, verifyRefusal(err))
 		return verifyRefusal(err)
 	}
 	if c.talk.name = shortened(who.DisplayName); c.talk.name == "" {
@@ -105,10 +110,10 @@ func (s *Service) accept(c *call, r *talk.Request) *refusal {
 	c.say(talk.Status{State: talk.Accepted})
 	c.log.Info("phone call accepted", "room", r.RoomID, "backend", r.Session.Backend().URL())
 	c.talk.room = r.Session.Join(r.RoomID)
-	if c.doomed() == nil { // or else nobody needs to be called any more
-		if err := c.place(o); err != nil {
-			c.failPlacing(err)
-		}
+	if why := c.doomed(); why != nil { // nobody needs to be called any more
+		c.refused(o, doomRefusal(why))
+	} else if err := c.place(o); err != nil {
+		c.failPlacing(err)
 	}
 	c.run()
 	return nil

@@ -135,7 +135,7 @@ func (s *Service) post(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	c := s.newCall(FromREST, "")
-	c.agent = agent.Name
+	c.agent, c.request = agent.Name, order.RequestID(r)
 	if why := s.begin(w, r, c, agent); why != nil {
 		c.stop()
 		s.count(FromREST, Refused)

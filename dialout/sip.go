@@ -75,6 +75,9 @@ func (o *placement) spec(cfg *Config) sipflow.Spec {
 	}
 	spec := o.client.Spec(o.agent, identity)
 	spec.Calling, spec.Called = o.number, o.callID
+	if cfg.Calls != nil {
+		spec.ID = o.callID
+	}
 	spec.Method, spec.CallingUser, spec.CalledUser = sipflow.MethodInvite, o.number, o.target
 	spec.Timeout, spec.LogsEnd, spec.Observe = cfg.RingTimeout, true, o.observe
 	spec.Dial = &sipflow.Dialling{

@@ -17,7 +17,7 @@ import (
 // Inbound is what has a switchboard hand its calls to d. realm is that of the
 // users' SIP secrets.
 func (d *Dispatcher) Inbound(realm string) *sipflow.Inbound {
-	return &sipflow.Inbound{Realm: realm, Algorithms: d.algorithms, Admit: d.admit, Secrets: d.secrets, User: d.User, Trunk: d.trunk, LogsEnd: true, Take: d.take}
+	return &sipflow.Inbound{Realm: realm, Algorithms: d.algorithms, Admit: d.admit, Secrets: d.secrets, User: d.User, Trunk: d.trunk, LogsEnd: true, NewID: newID, Take: d.take}
 }
 
 // admit lets calls of trunks in, and has all others prove who they are.
@@ -84,6 +84,8 @@ type call struct {
 
 	decision *Decision // the latest
 	fellBack bool
+	denied   bool      // by a policy, so that the fallback was taken
+	asked    time.Time // when the latest decision was begun
 	counted  bool
 	held     bool
 	joined   bool
@@ -101,6 +103,7 @@ func (d *Dispatcher) take(ctx context.Context, in *sipflow.Incoming) error {
 	in.Observe(c.observe)
 	in.SetPolicy(c.rule.Policy) // applies to the numbers the caller asks us to transfer to as well
 	decision := c.rule.Static
+	c.asked = time.Now()
 	if decision == nil {
 		if decision, err = c.ask(ctx, c.rule.message(&c.Call, eventInvite)); err != nil && ctx.Err() != nil {
 			d.count(c, OutcomeCancelled)
@@ -115,7 +118,7 @@ func (d *Dispatcher) take(ctx context.Context, in *sipflow.Incoming) error {
 //go:noinline
 func (d *Dispatcher) begin(in *sipflow.Incoming) (*call, error) {
 	st := d.now.Load()
-	c := &call{d: d, st: st, in: in, Call: Call{ID: newID(), SIPCallID: in.CallID, Source: in.Source, At: in.At, Header: in.Header,
+	c := &call{d: d, st: st, in: in, Call: Call{ID: idOf(in), SIPCallID: in.CallID, Source: in.Source, At: in.At, Header: in.Header,
 		FromUser: in.From.User, FromHost: in.From.Host, ToUser: in.To.User, ToHost: in.To.Host}}
 	t, prove := st.trunkOf(in.Source.Addr(), in.From.Host, in.Username)
 	switch {
@@ -123,13 +126,16 @@ func (d *Dispatcher) begin(in *sipflow.Incoming) (*call, error) {
 		c.Trunk = t.Name
 	case t == nil && st.secretOfTrunk(in.Username):
 		d.stats.decided[OutcomeForged].Add(1)
+		c.refuses(WrongName)
 		return nil, c.refuse(403, "Wrong Identity", errForeignTrunk, slog.String("user", in.Username))
 	case in.Username != "" && st.cfg.Owns != nil && !st.cfg.Owns(in.Username, in.From.User):
 		d.stats.decided[OutcomeForged].Add(1)
+		c.refuses(WrongName)
 		return nil, c.refuse(403, "Wrong Identity", errForeignName, slog.String("user", in.Username)) // RFC 4474 has it as 438, which fewer know
 	}
 	if c.rule = st.table.find(&c.Call); c.rule == nil {
 		d.stats.decided[OutcomeNoRule].Add(1)
+		c.refuses(ByRule)
 		return nil, c.refuse(codeNoRule, "", errNoRule)
 	}
 	c.log = d.log.With("call", c.ID, "calling", clip(c.FromUser+"@"+c.FromHost), "called", clip(c.ToUser+"@"+c.ToHost),
@@ -210,22 +216,30 @@ func (c *call) carryOut(ctx context.Context, decision *Decision) error {
 	for attempt := 1; ; {
 		c.decision = decision
 		p, err := c.st.plan(&c.rule.Rule, decision, false)
+		if err == nil {
+			c.routed(p, time.Since(c.asked))
+		}
 		switch {
 		case err != nil && decision == &c.rule.Fallback:
 			c.log.Warn("inbound call: the fallback cannot be taken", "error", err)
+			c.refuses(NoDecision)
 			return c.in.Refuse(codeFallback, "")
 		case err != nil:
+			c.denied = p.denied
 			c.fallBack(err)
 			decision = &c.rule.Fallback
 			continue
 		case !p.Media.allows(c.in.Offer()):
 			c.d.count(c, OutcomeMedia)
+			c.refuses(ByMedia)
 			return c.in.Refuse(codeMedia, "")
 		case p.Action == Hangup:
 			c.d.count(c, OutcomeHangup)
+			c.refuses(c.hangsUp())
 			return c.in.Refuse(p.Code, p.Reason)
 		case p.Action == Transfer && c.rule.Redirect && !c.held:
 			c.d.count(c, OutcomeRedirect)
+			c.refuses(Redirected)
 			return c.in.Redirect(p.uri)
 		}
 		if p.PIN != "" {
@@ -257,6 +271,7 @@ func (c *call) carryOut(ctx context.Context, decision *Decision) error {
 			return err
 		}
 		attempt++
+		c.asked = time.Now()
 		m := c.rule.message(&c.Call, event.names()[0])
 		c.addFailure(m, p, err)
 		c.attach(m)

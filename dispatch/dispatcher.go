@@ -65,6 +65,8 @@ type Config struct {
 	// Agent is the user of ours whose secrets are used for challenges on the way
 	// to rooms and targets. Empty: none are.
 	Agent string
+	// Calls is told of each call; nil: nobody is.
+	Calls Calls
 }
 
 // maxAsking bounds the webhooks that are asked at once.
@@ -212,6 +214,8 @@ type plan struct {
 	uri string // to call; empty: the call is refused
 	// ours says that the URI is one of the configuration.
 	ours bool
+	// denied says that a policy does not allow it.
+	denied bool
 }
 
 // plan finds out whom a decision calls, and whether that is allowed.
@@ -244,6 +248,7 @@ func (st *state) plan(r *Rule, d *Decision, atLoad bool) (plan, error) {
 		}
 		if st.cfg.Allow != nil && !atLoad {
 			if err := st.cfg.Allow(r.Policy, d.To); err != nil {
+				p.denied = true
 				return p, fmt.Errorf("transfer_to: %w", err)
 			}
 		}

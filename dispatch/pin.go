@@ -79,6 +79,7 @@ func (c *call) wrongPIN(why error) error {
 		c.log.Info("inbound call: hung up", "reason", why)
 	}
 	c.d.count(c, OutcomePIN)
+	c.refuses(ByPIN)
 	if err := c.in.Refuse(403, "PIN"); err != nil {
 		return err
 	}
@@ -88,6 +89,7 @@ func (c *call) wrongPIN(why error) error {
 // askPIN has the webhook check what was entered. again means that it is not
 // right.
 func (c *call) askPIN(ctx context.Context, digits string) (next *Decision, again bool, err error) {
+	c.asked = time.Now()
 	m := c.rule.message(&c.Call, eventPINEntered)
 	m.Add("pin", digits)
 	m.Add("no_pin", digits == "")

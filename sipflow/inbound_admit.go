@@ -40,6 +40,9 @@ type Inbound struct {
 	// how many calls the trunk may have at once; 0: no limit of its own. It is
 	// called in the goroutine that reads the socket. Default: there are none.
 	Trunk func(*Incoming) (name string, most int)
+	// NewID makes the id of each call, that of Spec.ID. Default: it is made as Place
+	// makes one.
+	NewID func() string
 	// LogsEnd says that Take logs the ends of its calls, as Spec.LogsEnd does.
 	LogsEnd bool
 	// Take runs the call, in its own goroutine. Its ctx ends, with the cause,
@@ -104,6 +107,14 @@ type Incoming struct {
 	early    []byte        // the answer that the caller has had in a reliable one
 	earlyTag string        // of the target's dialog that it is from
 	reminder *time.Timer   // repeats provisional responses
+}
+
+// ID names the call to clients; empty before it is admitted, see Inbound.NewID.
+func (in *Incoming) ID() string {
+	if in.call == nil {
+		return ""
+	}
+	return in.call.ID()
 }
 
 // newIncoming reads what an INVITE says of the call.
@@ -235,6 +246,9 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 	c.Key.Called = "inbound-" + string(appendID(nil, c.id)) // no user's: many may call the same at once
 	if err := sw.attemptOf(in, &c.Spec); err != nil {
 		return overloaded(err)
+	}
+	if newID := sw.cfg.Inbound.NewID; newID != nil {
+		c.Spec.ID = newID()
 	}
 	c.named()
 	var callCtx context.Context

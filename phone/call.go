@@ -42,6 +42,7 @@ type call struct {
 	// began is when it was placed, and peer the caller's address, for the log.
 	began time.Time
 	peer  netip.Addr
+	tale  tale
 }
 
 type state int
@@ -87,9 +88,11 @@ func (s *Service) begin(c *call, offline *refusal) *refusal {
 		s.busy[c.caller.ID] = c
 	}
 	s.stats.placed(c.direct)
+	s.begins(c)
 	c.timer = time.AfterFunc(s.cfg.RingTime, func() { s.unanswered(c) })
 	if c.direct {
 		s.notify(c.callee.ID, incoming(c))
+		s.rings(c)
 	}
 	return nil
 }
@@ -133,6 +136,7 @@ func (s *Service) ring(c *call, l *leg) bool {
 		return true // a device knew its ID, and has answered before it was told
 	}
 	s.notify(c.callee.ID, incoming(c))
+	s.rings(c)
 	if s.hasPhone(c) {
 		s.ringPhone(c)
 	}
@@ -149,6 +153,7 @@ func (s *Service) claim(id ID, user ID) (*call, *refusal) {
 		return nil, errNoCall
 	}
 	c.state = answering
+	s.tellAnswering(c)
 	return c, nil
 }
 
@@ -182,6 +187,7 @@ func (s *Service) connectLegs(c *call, l *leg) {
 	c.state = active
 	c.legs[1] = l
 	s.stats.answered.Add(1)
+	s.tellJoined(c)
 	s.notify(c.callee.ID, answered(c.id))
 	start := startFrame(time.Now())
 	for i, side := range c.legs {
@@ -218,6 +224,7 @@ func (s *Service) tooLong(c *call) {
 func (s *Service) hangUp(c *call, side int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	c.endedBy(side, nil)
 	s.end(c, outcomeOf(c, side), false)
 }
 
@@ -240,8 +247,10 @@ func (s *Service) decline(id ID, user ID) {
 	switch {
 	case c == nil:
 	case c.caller.ID == user:
+		c.endedBy(0, nil)
 		s.end(c, outcomeOf(c, 0), true)
 	case c.callee.ID == user:
+		c.endedBy(1, nil)
 		s.end(c, outcomeOf(c, 1), true)
 	}
 }
@@ -254,6 +263,7 @@ func (s *Service) answer(id ID, user ID) {
 	defer s.mu.Unlock()
 	s.notify(user, answered(id))
 	if c := s.calls[id]; c != nil && c.direct && c.callee.ID == user {
+		c.endedBy(1, nil)
 		s.remove(c, HandedOver)
 	}
 }
@@ -289,6 +299,7 @@ func (s *Service) remove(c *call, o Outcome) {
 		c.phone(ending(o))
 	}
 	s.stats.ended[o].Add(1)
+	s.tellEnd(c, o)
 	s.logEnd(c, o)
 }
 

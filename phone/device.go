@@ -82,6 +82,7 @@ func (s *Service) drop(user ID, stays func(tokenHash) bool) {
 			side = 1
 		}
 		if c.tokens[side] != (tokenHash{}) && !stays(c.tokens[side]) {
+			c.endedBy(side, nil)
 			s.end(c, Ended, true)
 		}
 	}

@@ -137,11 +137,12 @@ func (s *Service) ringPhone(c *call) {
 	ctx, stop := context.WithCancelCause(context.Background())
 	c.phone = stop
 	s.serving.Add(1)
+	id := c.tale.id
 	go func() {
 		defer s.serving.Done()
 		defer stop(nil)
 		s.stats.toPhones.Add(1)
-		err := s.dial(ctx, c)
+		err := s.dial(ctx, c, id)
 		if err != nil {
 			s.log.Debug("the call to a SIP phone has ended", "call", c.id, "error", err)
 		}
@@ -149,8 +150,9 @@ func (s *Service) ringPhone(c *call) {
 	}()
 }
 
-// dial calls the callee's phone and returns when that call is over.
-func (s *Service) dial(ctx context.Context, c *call) error {
+// dial calls the callee's phone and returns when that call is over. id is that by which
+// c is told.
+func (s *Service) dial(ctx context.Context, c *call, id string) error {
 	p, err := s.newSide(ctx, 1)
 	if err != nil {
 		s.log.Warn("a SIP phone is not called", "call", c.id, "error", err)
@@ -171,6 +173,7 @@ func (s *Service) dial(ctx context.Context, c *call) error {
 	if g.Credentials != nil {
 		spec.Credentials = g.Credentials()
 	}
+	spec.ID = id
 	placing, placed := context.WithTimeout(p.ctx, placeTime)
 	defer placed()
 	call, err := g.Board.Place(placing, spec, sipflow.Converse)
@@ -213,14 +216,17 @@ func (s *Service) phoneOver(c *call, side int, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c.phone = nil
+	s.sideOver(c)
 	l := c.legs[side]
 	switch {
 	case c.state == over:
 	case c.state == active:
 		if l != nil && l.out != nil {
+			c.endedBy(side, err)
 			s.end(c, Completed, false)
 		}
 	case side == 0:
+		c.endedBy(side, err)
 		s.end(c, Cancelled, false)
 	default:
 		var refused *sipflow.StatusError
@@ -228,8 +234,10 @@ func (s *Service) phoneOver(c *call, side int, err error) {
 		switch {
 		case !declines && (c.state == answering || len(s.devices[c.callee.ID]) > 0):
 		case declines, refused != nil && refused.Code != 408 && refused.Code != 480, errors.Is(err, sipflow.ErrForbidden):
+			c.endedBy(side, err)
 			s.end(c, Declined, true)
 		default:
+			c.endedBy(side, err)
 			s.end(c, NoAnswer, false)
 		}
 	}
@@ -357,7 +365,7 @@ func (s *Service) fromPhone(ctx context.Context, in *sipflow.Incoming, name stri
 	case callee.refuses, from.ID == to.ID, guest && !s.cfg.Gateway.Guests, !guest && !callee.favorite, !guest && !reaches(from.Level, s.cfg.MinLevel):
 		return nil, 603, nil
 	}
-	return &call{id: NewID(), caller: from, callee: callee.User, guest: guest, peer: in.Source.Addr().Unmap()}, 0, nil
+	return &call{id: NewID(), caller: from, callee: callee.User, guest: guest, peer: in.Source.Addr().Unmap(), tale: tale{id: in.ID(), inbound: true}}, 0, nil
 }
 
 // callerOf is the user whose phone calls, or a guest. A caller that digest has

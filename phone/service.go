@@ -35,6 +35,9 @@ type Config struct {
 	// nothing.
 	LogCalls bool
 
+	// Calls is told of each call; nil: nobody is.
+	Calls Calls
+
 	MaxSockets     int // at once, of all users. Default: 10,000
 	MaxUserSockets int // notification sockets of one user. Default: 10
 	MaxCalls       int // at once. Default: 2,000

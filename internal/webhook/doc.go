@@ -7,7 +7,9 @@
 //	secret.go    a text that no log shows
 //	message.go   what is told
 //	sign.go      signatures of requests
+//	standard.go  signatures by Standard Webhooks
 //	guard.go     which addresses a connection may be made to
 //	client.go    one request and its response
+//	poster.go    posts to URLs that clients choose
 //	queue.go     events in their order, until they have arrived
 package webhook

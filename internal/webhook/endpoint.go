@@ -150,7 +150,7 @@ func (e *Endpoint) CheckURL(text string) error {
 		return nil
 	}
 	if a, err := netip.ParseAddr(name); err == nil && !Public(a) || name == "localhost" || strings.HasSuffix(name, ".localhost") {
-		return &PrivateError{name, name}
+		return &PrivateError{host: name, address: name}
 	}
 	return nil
 }
@@ -186,5 +186,5 @@ func (e *Endpoint) Probe(ctx context.Context, resolver *net.Resolver, host strin
 			return nil
 		}
 	}
-	return &PrivateError{host, list[0].Unmap().String()}
+	return &PrivateError{host: host, address: list[0].Unmap().String()}
 }

@@ -66,10 +66,22 @@ func Public(a netip.Addr) bool {
 }
 
 // A PrivateError refuses an address that is nobody's, or only of those near.
-type PrivateError struct{ host, address string }
+type PrivateError struct {
+	host, address string
+	key           string // of the configuration that lists networks; "": allow_private lists hosts
+	clear         bool   // the address is public, but the way to it has no TLS
+}
 
 func (e *PrivateError) Error() string {
 	host := e.host
+	switch {
+	case e.clear:
+		return fmt.Sprintf("%s leads to %s, where what happens to calls would go in clear: write https://, or list its network in %s", host, e.address, e.key)
+	case e.key != "" && host == e.address:
+		return fmt.Sprintf("%s is a private address; add its network to %s", host, e.key)
+	case e.key != "":
+		return fmt.Sprintf("%s leads to the private address %s; add its network to %s", host, e.address, e.key)
+	}
 	if host == e.address {
 		return fmt.Sprintf("%s is a private address: if it is meant, list it in allow_private", host)
 	}
@@ -80,6 +92,10 @@ func (e *PrivateError) Error() string {
 type dialer struct {
 	resolver *net.Resolver // nil: the system's
 	private  []string      // hosts that may have a private address, as HostName returns them
+	// networks has those that are not public and may be reached, in place of
+	// private; nil: none. With named nothing else may be.
+	networks func() []netip.Prefix
+	named    bool
 }
 
 // HostName returns a host as hosts are compared.
@@ -95,11 +111,20 @@ func (d *dialer) DialContext(ctx context.Context, network, address string) (net.
 		return nil, err
 	}
 	nd := net.Dialer{Timeout: maxConnect, Resolver: d.resolver, FallbackDelay: 300 * time.Millisecond}
-	if !slices.Contains(d.private, HostName(host)) {
+	switch {
+	case d.networks != nil:
+		nd.Control = func(_, address string, _ syscall.RawConn) error {
+			ap, err := netip.ParseAddrPort(address)
+			if err != nil {
+				return err
+			}
+			return judge(HostName(host), ap.Addr(), d.networks(), d.named)
+		}
+	case !slices.Contains(d.private, HostName(host)):
 		nd.Control = func(_, address string, _ syscall.RawConn) error {
 			ap, err := netip.ParseAddrPort(address)
 			if err != nil || !Public(ap.Addr()) {
-				return &PrivateError{host, ap.Addr().String()}
+				return &PrivateError{host: host, address: ap.Addr().String()}
 			}
 			return nil
 		}

@@ -99,6 +99,16 @@ type Call struct {
 	FinalBy     Time              `json:"final_by,omitzero"` // released: call.ended comes by then
 	End         *End              `json:"end"`
 	Links       *Links            `json:"links,omitempty"` // filled by who shows the call
+
+	updated Time // of the last event; zero for a call that was read from the log
+}
+
+// UpdatedAt is when the last event of the call happened.
+func (c *Call) UpdatedAt() Time {
+	if !c.updated.IsZero() || c.State != Ended {
+		return c.updated
+	}
+	return c.EndedAt
 }
 
 // Flow is how the phones are joined.

@@ -2,6 +2,7 @@ package event
 
 import (
 	"encoding/json"
+	"sync/atomic"
 )
 
 // Type names what happened.
@@ -45,7 +46,8 @@ const (
 	StreamGap      Type = "stream.gap"
 )
 
-// Event is one thing that happened: the change, and the call after it.
+// Event is one thing that happened: the change, and the call after it. An Event that
+// was given out is never changed, nor copied.
 type Event struct {
 	ID        string `json:"id"` // "evt_<store>_<run>_<seq>"
 	Type      Type   `json:"type"`
@@ -54,22 +56,29 @@ type Event struct {
 	CallSeq   int64  `json:"call_seq"` // from 1, without gaps in the call; 0 of no call
 	Final     bool   `json:"final"`    // call.ended
 	Data      Data   `json:"data"`
+
+	encoded [2]atomic.Pointer[[]byte] // JSON with the call and without it, see Bus.Encoded
+	size    int                       // what it takes in memory, about
+	base    bool                      // the log keeps the call with it: a change before it is not there
+	key     *IdempotencyKey           // call.created: is kept with it
+	live    *live                     // whose event it is; nil for those that were read
 }
 
 // Data is what an event says.
 type Data struct {
-	CallID *string         `json:"call_id"`
-	Leg    string          `json:"leg,omitempty"`
-	Change json.RawMessage `json:"change"` // a Change, or what the type says
-	Call   *Call           `json:"call,omitempty"`
+	CallID *string `json:"call_id"`
+	Leg    string  `json:"leg,omitempty"`
+	Change *Change `json:"change"`
+	Call   *Call   `json:"call,omitempty"`
 }
 
 // Change is what an event changes of its call. Which members count is the type's
-// choice; the others are empty. It is what the log keeps.
+// choice; the others are empty. It is what the log keeps. In JSON the state of a leg
+// is "state" as that of the call is, and its end "end": the type tells which is meant.
 type Change struct {
 	// Of the call. Created is all that is known of it when it begins.
 	Created   *Created          `json:"created,omitempty"`
-	State     State             `json:"state,omitempty"`
+	State     State             `json:"-"`
 	Flow      *Flow             `json:"flow,omitempty"` // call.flow_changed: what is used now
 	SIP       *Status           `json:"sip,omitempty"`
 	Knowledge *Knowledge        `json:"knowledge,omitempty"`
@@ -80,14 +89,14 @@ type Change struct {
 	TookMS    int64             `json:"took_ms,omitempty"`
 	Tags      map[string]string `json:"tags,omitempty"`
 	Metadata  json.RawMessage   `json:"metadata,omitempty"`
-	End       *End              `json:"end,omitempty"`
+	End       *End              `json:"-"`
 	TalkMS    *int64            `json:"talk_ms,omitempty"`
 	Merged    string            `json:"merged_into,omitempty"`
 
 	// Of a leg, which Data.Leg names. Leg is the whole of a new one.
 	Leg        *Leg     `json:"leg,omitempty"`
 	Role       Role     `json:"role,omitempty"` // it has another one now
-	LegState   LegState `json:"leg_state,omitempty"`
+	LegState   LegState `json:"-"`
 	Hop        string   `json:"hop,omitempty"`
 	SIPCallID  string   `json:"sip_call_id,omitempty"`
 	Contact    string   `json:"contact,omitempty"`
@@ -99,11 +108,17 @@ type Change struct {
 	Devices    int      `json:"devices,omitempty"`
 	Tried      []Tried  `json:"tried,omitempty"`
 	By         string   `json:"by,omitempty"`
-	LegEnd     *LegEnd  `json:"leg_end,omitempty"`
+	LegEnd     *LegEnd  `json:"-"`
 	Digit      string   `json:"digit,omitempty"`
 
 	// Of a transfer.
 	Transfer *Transfer `json:"transfer,omitempty"`
+
+	// Of no call. From and To of stream.gap are ids of events.
+	Run     int64           `json:"run,omitempty"`   // system.started
+	Calls   *int64          `json:"calls,omitempty"` // system.started: that were ended by it
+	Count   int64           `json:"count,omitempty"` // stream.gap: events that were not kept
+	Webhook json.RawMessage `json:"webhook,omitempty"`
 }
 
 // Created is what a call begins with: what was asked for, without secrets.

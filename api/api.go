@@ -94,6 +94,9 @@ type API struct {
 	guesses *limit.Failures // wrong tokens
 	waits   atomic.Int64    // answers that are put off
 
+	streams *streams
+	tickets tickets
+
 	mu    sync.Mutex
 	stats Stats // guarded by mu
 
@@ -107,6 +110,8 @@ func New(cfg Config, bus *event.Bus, sw *sipflow.Switchboard, users *restauth.Us
 		order:   order.Directory{Users: users, Domain: cfg.Domain},
 		rate:    limit.NewNames(cfg.RequestsPerUser, 2*cfg.RequestsPerUser),
 		guesses: restauth.NewGuesses(),
+		streams: newStreams(),
+		tickets: tickets{out: map[string]*ticket{}},
 	}
 	if cfg.CallRatePerKey > 0 {
 		a.calls = limit.NewNames(cfg.CallRatePerKey, cfg.CallRatePerKey)
@@ -121,6 +126,7 @@ func (a *API) routes() http.Handler {
 	r := mux.NewRouter().UseEncodedPath().SkipClean(true)
 	a.meRoutes(r)
 	a.userRoutes(r)
+	a.eventRoutes(r)
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.answer(w, r, func(http.ResponseWriter, *request) *Problem { return refuse(NotFound) })
 	})
@@ -190,6 +196,8 @@ func Refuse(w http.ResponseWriter, r *http.Request, v *restauth.Verdict) bool {
 type Stats struct {
 	Refused map[Code]uint64
 	Waits   int64
+	Streams int
+	Cut     map[Cut]uint64
 	Keys    int
 }
 
@@ -210,5 +218,6 @@ func (a *API) Stats() Stats {
 		s.Refused[code] = n
 	}
 	s.Waits, s.Keys = a.waits.Load(), a.cfg.Keys.Len()
+	s.Streams, s.Cut = a.streams.stats()
 	return s
 }

@@ -10,8 +10,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"sipxrest/internal/limit"
@@ -121,7 +124,7 @@ type keysDocument struct {
 // ReadKeys reads a file with keys; one that is not there has none.
 func ReadKeys(file string) ([]Key, error) {
 	data, err := limit.ReadFile(file, maxKeysFile)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // of a data-dir that is none others tell
 		return nil, nil
 	}
 	if err != nil {
@@ -181,4 +184,40 @@ func ChangeKeys(file string, change func([]Key) ([]Key, error)) error {
 		return err
 	}
 	return os.Rename(next, file)
+}
+
+// ParseExpiry reads when a key ends: a day, whose end it is, a time of RFC 3339, or
+// a number of days from now on, "90d".
+func ParseExpiry(text string, now time.Time) (time.Time, error) {
+	if days, ok := strings.CutSuffix(text, "d"); ok && !now.IsZero() {
+		if n, err := strconv.Atoi(days); err == nil && n > 0 && n <= 36500 {
+			return now.Add(time.Duration(n) * 24 * time.Hour).UTC().Truncate(time.Second), nil
+		}
+	}
+	if day, err := time.Parse(time.DateOnly, text); err == nil {
+		return day.Add(24 * time.Hour), nil
+	}
+	at, err := time.Parse(time.RFC3339, text)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("%.40q: write a day such as 2027-12-31, or a time such as 2027-12-31T12:00:00Z", text)
+	}
+	return at, nil
+}
+
+// SetFixed replaces the keys of the configuration.
+func (k *Keys) SetFixed(fixed []Key) error {
+	k.reading.Lock()
+	before := k.fixed
+	k.fixed = slices.Clone(fixed)
+	for i := range k.fixed {
+		k.fixed[i].Fixed = true
+	}
+	k.reading.Unlock()
+	err := k.Reload()
+	if err != nil {
+		k.reading.Lock()
+		k.fixed = before
+		k.reading.Unlock()
+	}
+	return err
 }

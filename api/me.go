@@ -78,13 +78,10 @@ func (a *API) me(w http.ResponseWriter, r *request) *Problem {
 			d.Limits.Calls = &a.cfg.CallsPerUser
 		}
 	}
-	d.Limits.Streams, d.Limits.StreamsLeft, d.Limits.StreamsPerCall = a.cfg.StreamsPerUser, a.streamsLeft(p), a.cfg.StreamsPerCall
+	d.Limits.Streams, d.Limits.StreamsLeft, d.Limits.StreamsPerCall = a.cfg.StreamsPerUser, a.streams.left(a, p), a.cfg.StreamsPerCall
 	d.Events = meEvents{Store: "memory", CallTimeMS: a.cfg.CallTime.Milliseconds(), IdempotencyTimeMS: a.cfg.IdempotencyTime.Milliseconds(), IdempotencyKept: a.cfg.Durable}
 	if a.cfg.Durable {
 		d.Events.Store = "file"
 	}
 	return send(w, http.StatusOK, d)
 }
-
-// streamsLeft is how many more streams a principal may open.
-func (a *API) streamsLeft(*Principal) int { return a.cfg.StreamsPerUser }

@@ -157,8 +157,10 @@ func (a *API) who(r *request, m *method) (*Principal, *Problem) {
 		}
 		return a.byToken(r, token)
 	}
-	if m.tickets && r.query.Has("ticket") {
-		return a.byTicket(r, r.query.Get("ticket"))
+	if m.tickets {
+		if text := ticketOf(r); text != "" {
+			return a.byTicket(r, text)
+		}
 	}
 	return a.byPIN(r, m)
 }
@@ -187,7 +189,7 @@ func (a *API) byPIN(r *request, m *method) (*Principal, *Problem) {
 		return p, nil
 	}
 	p.Type, p.Name = PrincipalUser, v.User.Name
-	if named != "" {
+	if named != "" && !m.agentFilter {
 		if u, ok := a.users.Lookup(named); !ok || u.Name != v.User.Name {
 			return nil, refuse(WrongAgent, p.Name, clip(named, 64))
 		}
@@ -313,7 +315,7 @@ func (a *API) byToken(r *request, token string) (*Principal, *Problem) {
 			why = "The key is not taken from this address."
 		default:
 			p.Type, p.Name, p.Scopes, p.Key, p.WebhookSecret = PrincipalKey, k.Name, k.Scopes, k, webhookSecret(token)
-			if named := r.query.Get("agent"); named != "" {
+			if named := r.query.Get("agent"); named != "" && !r.how.agentFilter {
 				u, ok := a.users.Lookup(named)
 				switch {
 				case !k.hasAgent(u):
@@ -328,7 +330,7 @@ func (a *API) byToken(r *request, token string) (*Principal, *Problem) {
 	} else if a.cfg.Phone != nil {
 		if u, ok := a.cfg.Phone(r.Context(), token); ok {
 			p.Type, p.Name, p.Scopes, p.Phone = PrincipalPhone, u.Username, phoneScopes, &u
-			if named := r.query.Get("agent"); named != "" {
+			if named := r.query.Get("agent"); named != "" && !r.how.agentFilter {
 				return nil, refuse(WrongAgent, p.Name, clip(named, 64))
 			}
 			return p, nil
@@ -339,7 +341,12 @@ func (a *API) byToken(r *request, token string) (*Principal, *Problem) {
 	if wait := a.guesses.Settle(a.cfg.Now(), false, who); wait > 0 {
 		return nil, refuse(TooManyWrongPINs).after(wait)
 	}
-	return nil, a.unauthenticated(r.Request).because(why).with("WWW-Authenticate", fmt.Sprintf(`Bearer realm="%s", error="invalid_token"`, a.cfg.Domain))
+	return nil, a.unauthenticated(r.Request).because(why).with("WWW-Authenticate", a.challenge("invalid_token"))
+}
+
+// challenge asks for another token (RFC 6750 §3).
+func (a *API) challenge(what string) string {
+	return fmt.Sprintf(`Bearer realm="%s", error="%s"`, a.cfg.Domain, what)
 }
 
 // still reports whether a principal may read on: its key was not revoked, its user

@@ -304,6 +304,34 @@ func Fail(w http.ResponseWriter, r *http.Request, status int, text string) {
 	failure(status, text).write(w, r.URL.Path, id)
 }
 
+// Words are for what a listener refuses before there is a request, of one whose line
+// begins so: they are web.Words.
+func Words(begin []byte, status int, text string) (fields, body string) {
+	_, target, ok := strings.Cut(string(begin), " ")
+	path, rest := target, ""
+	if i := strings.IndexAny(target, " ?\r\n"); i >= 0 {
+		path, rest = target[:i], target[i:]
+	}
+	if under, is := strings.CutPrefix(path, Prefix); !ok || !is || under != "" && under[0] != '/' || under == "" && rest == "" {
+		return "", ""
+	}
+	var p *Problem
+	switch status {
+	case http.StatusBadRequest:
+		p = refuse(InvalidRequest, "1 part of the request is").because(text)
+	case http.StatusRequestHeaderFieldsTooLarge:
+		p = refuse(HeaderTooLarge)
+	default:
+		return "", ""
+	}
+	p.RequestID = requestID(nil)
+	data, err := json.Marshal(p)
+	if err != nil {
+		return "", ""
+	}
+	return "Content-Type: application/problem+json\r\nX-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\nX-Request-Id: " + p.RequestID + "\r\n", string(data) + "\n"
+}
+
 // failure is the problem of a status that is not ours.
 func failure(status int, text string) *Problem {
 	switch status {

@@ -22,7 +22,10 @@ type request struct {
 	id    string // of the request, X-Request-Id
 	who   *Principal
 	query url.Values // only parameters that the route knows
-	log   *slog.Logger
+	how   *method
+	// ticket is that which has let the request in, nil for none.
+	ticket *ticket
+	log    *slog.Logger
 }
 
 // vars are the variables of the path, decoded.
@@ -54,6 +57,9 @@ type method struct {
 	laterAgent bool
 	// tickets: a stream ticket proves who asks.
 	tickets bool
+	// agentFilter: "agent" chooses among what one sees. Of a trusted peer it says for
+	// whom it acts all the same.
+	agentFilter bool
 	// open: nobody need say who he is.
 	open bool
 }
@@ -104,6 +110,7 @@ func (a *API) answer(w http.ResponseWriter, r *http.Request, do handler) {
 // admit finds out who asks, and lets him do what he may.
 func (a *API) admit(w http.ResponseWriter, r *request, m *method) *Problem {
 	var why *Problem
+	r.how = m
 	if r.query, why = parameters(r.Request, m); why != nil {
 		return why
 	}
@@ -131,6 +138,9 @@ func (a *API) identify(r *request, m *method) (why *Problem) {
 	}
 	return nil
 }
+
+// agentFilters reports whether "agent" chooses among what who asks sees.
+func (r *request) agentFilters() bool { return r.how.agentFilter && r.who.Type != PrincipalPeer }
 
 // maxRequestID bounds what a client calls its request.
 const maxRequestID = 64

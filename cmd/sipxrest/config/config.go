@@ -59,6 +59,9 @@ type Config struct {
 	Dispatch Dispatch
 	// Phone is calls over WebSocket; off by default.
 	Phone Phone
+	// API is version 1 of the JSON interface, Events the log of what happens to calls.
+	API    API
+	Events Events
 	// DNS names the servers to ask instead of those of the system, "host:port".
 	DNS DNS
 
@@ -162,6 +165,9 @@ type Limits struct {
 	CallsPerUser    int // calls at once of one user who has given his PIN
 	CallRatePerUser int // calls and transfers that he attempts per second
 	CallRate        int // those of all
+	// RequestsPerUser is the requests to the API per second of one user or one key,
+	// CallRatePerKey the calls per second that one key asks for.
+	RequestsPerUser, CallRatePerKey int
 	// MessageDelay is how long SIP messages may wait until they are handled, before
 	// a share of new calls is refused.
 	MessageDelay time.Duration

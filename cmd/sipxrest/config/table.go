@@ -180,11 +180,16 @@ func (c *Config) rows() []row {
 			Doc: "calls and transfers per second of such a user, as many and at least 10 at once; more get 429; `0`: no limit"},
 		{Name: "limits.call-rate", Set: setting.Number(&c.Limits.CallRate), Check: countOr(1_000_000, noLimit), Default: "0", After: "limits.calls",
 			Doc: "calls and transfers per second of all, likewise; more get 503; `0`: no limit"},
+		{Name: "limits.requests-per-user", Set: setting.Number(&c.Limits.RequestsPerUser), Check: count(1_000_000), Default: "50", After: "limits.call-rate-per-user",
+			Doc:   "requests to `/v1` per second of one user, or of one key, twice as many at once; more get 429; not for trusted peers",
+			About: "Requests to /v1 per second of one user or key, and calls of one key."},
+		{Name: "limits.call-rate-per-key", Set: setting.Number(&c.Limits.CallRatePerKey), Check: countOr(1_000_000, noLimit), Default: "100", After: "limits.requests-per-user",
+			Doc: "calls per second that one API key asks for; more get 429; `0`: no limit"},
 		{Name: "limits.message-delay", Set: setting.Duration(&c.Limits.MessageDelay), Check: orZero(between(time.Millisecond, time.Second)), Default: "10ms", After: "limits.call-rate",
 			Doc:   "how long SIP messages may wait in their socket until they are handled; while they wait longer, a share of new calls gets 503, so that those in progress go on (see [limits.md](limits.md)); 1 ms to 1 s; `0`: none does",
 			About: "How long SIP messages may wait before new calls are refused (0: never)."},
 		{Name: "limits.call-rate-per-pair", Set: setting.Number(&c.Limits.CallRatePerPair), Check: countOr(1_000_000, noLimit),
-			Default: "20", After: "limits.call-rate-per-user",
+			Default: "20", After: "limits.call-rate-per-key",
 			Doc: "calls per second that come in from one caller (user and host of From) for one user, as many at once; more get 480 with Retry-After; `0`: no limit. It ends calls that go in a circle; a load generator that always calls the same needs more",
 			About: "Calls per second that come in from one caller for one callee: a call that\n" +
 				"goes in a circle ends by it. Load generators need more."},
@@ -217,7 +222,7 @@ func (c *Config) rows() []row {
 		{Name: "dns.servers", Set: setting.Texts(&c.DNS.Servers), Absent: "the system's", Show: "[\"192.0.2.53:53\"]",
 			Doc: "DNS servers to ask instead, `192.0.2.53` or `192.0.2.53:53`"},
 	}
-	rows = append(rows, c.Phone.rows()...)
+	rows = append(append(append(rows, c.API.rows()...), c.Events.rows()...), c.Phone.rows()...)
 	return append(append(rows, c.Dialout.rows()...), c.Dispatch.rows()...)
 }
 
@@ -251,6 +256,13 @@ var sections = map[string]section{
 		"sample is the share of the calls that are traced. Default: none."},
 	"dns": {Inline: true, About: "\n" +
 		"DNS servers to ask instead of the system's."},
+	"api": {After: "phone", About: "\n" +
+		"Version 1 of the JSON interface, at /v1: calls, and streams of what happens to\n" +
+		"them. enabled: false switches it off."},
+	"api.limits": {Inline: true, About: "Streams of events at once: all, those of one user or key, of one call; and\n" +
+		"answers that wait for something to happen."},
+	"events": {Inline: true, After: "api", About: "Where the events of calls are kept, for so long, and so many bytes.\n" +
+		"The file, or the word memory; sync is normal, or full: survives a power cut."},
 	"dialout": {About: "\n" +
 		"Calls to telephones, for Nextcloud Talk and for clients that POST /dialout.\n" +
 		"Default: neither."},

@@ -98,6 +98,12 @@ func (s *Store) withToken(ctx context.Context, hash tokenHash) (User, error) {
 	return u, err
 }
 
+// UserOf returns the user of a token, as clients bring it; ErrNoUser when it is
+// nobody's.
+func (s *Service) UserOf(ctx context.Context, token string) (User, error) {
+	return s.cfg.Store.withToken(ctx, sha256.Sum256([]byte(token)))
+}
+
 // endToken ends a token, on all of its user's devices. One that he has got since
 // stays.
 func (s *Store) endToken(ctx context.Context, hash tokenHash) error {

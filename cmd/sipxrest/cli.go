@@ -33,6 +33,7 @@ type cli struct {
 	Policy   policyCommand   `cmd:"" help:"Try who may dial what."`
 	Dispatch dispatchCommand `cmd:"" help:"Try what becomes of a call that comes in."`
 	Phone    phoneCommand    `cmd:"" help:"Help with calls over WebSocket."`
+	Key      keyCommand      `cmd:"" help:"The API keys of programs that use /v1."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 
 	VersionFlag kong.VersionFlag `name:"version" hidden:"" help:"Print the version."`
@@ -134,7 +135,7 @@ func run(args []string, w world) int {
 	}
 	if err != nil {
 		help := "sipxrest"
-		commands, word := []string{"serve", "demo", "check", "reload", "user", "policy", "dispatch", "phone", "version"}, firstWord(args)
+		commands, word := []string{"serve", "demo", "check", "reload", "user", "policy", "dispatch", "phone", "key", "version"}, firstWord(args)
 		if slices.Contains(commands, word) {
 			help += " " + word
 		} else if best := setting.Nearest(word, commands); best != "" {

@@ -17,11 +17,13 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"sipxrest/api"
 	"sipxrest/callcontroller"
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/cmd/sipxrest/version"
 	"sipxrest/cmd/sipxrest/web"
 	"sipxrest/dispatch"
+	"sipxrest/event"
 	"sipxrest/internal/fault"
 	"sipxrest/internal/metrics"
 	"sipxrest/internal/overload"
@@ -55,6 +57,8 @@ type App struct {
 	known    []func(netip.Addr) bool      // who is no stranger to the SIP limits
 	sipUser  func(username string) string // the user of a digest user name; "" for a trunk's
 	phone    *webphone.Service            // nil without
+	bus      *event.Bus                   // nil without anybody who reads events
+	api      *api.API                     // nil without
 	services []callcontroller.Service     // lines of the page at /
 
 	overload *overload.Gate // lets calls in while messages are handled in time; nil: all
@@ -99,8 +103,8 @@ func New(cfg config.Config, log *slog.Logger) (*App, error) {
 // open makes every part, each after those that it needs.
 func (a *App) open() error {
 	for _, open := range []func() error{
-		a.openUsers, a.openResolver, a.openCertificates, a.openGate, a.openPeers, a.openDispatch, a.openSIP, a.openTracing,
-		a.openDialout, a.openPhone, a.openController, a.openListeners,
+		a.openUsers, a.openResolver, a.openCertificates, a.openGate, a.openPeers, a.openEvents, a.openDispatch, a.openSIP, a.openTracing,
+		a.openAPI, a.openDialout, a.openPhone, a.openController, a.openListeners,
 	} {
 		if err := open(); err != nil {
 			return err
@@ -136,7 +140,7 @@ func (a *App) openResolver() (err error) {
 }
 
 func (a *App) openGate() (err error) {
-	a.gate, err = restauth.New(restauth.Config{
+	rc := restauth.Config{
 		Realm:          a.cfg.Realm,
 		Domain:         a.cfg.Domain,
 		Trusted:        config.Prefixes(a.cfg.Trusted),
@@ -145,8 +149,11 @@ func (a *App) openGate() (err error) {
 		AllowPinless:   a.cfg.AllowPinless,
 		AllowedOrigins: a.cfg.AllowedOrigins,
 		Names:          a.cfg.OurNames(),
-	}, a.users, a.log)
-	if err != nil {
+	}
+	if a.cfg.API.Enabled {
+		rc.Refuse, rc.CORS = api.Refuse, api.CORS
+	}
+	if a.gate, err = restauth.New(rc, a.users, a.log); err != nil {
 		return err
 	}
 	a.add(feature{name: "gate", stage: stageBase, stop: a.gate.Stop, metrics: a.addGateMetrics})
@@ -158,7 +165,7 @@ func (a *App) openSIP() error {
 	if err != nil {
 		return err
 	}
-	if a.sw, err = NewSwitchboard(&a.cfg, a.resolver, secure, a.completeSIP, a.log); err != nil {
+	if a.sw, err = NewSwitchboard(&a.cfg, a.resolver, secure, a.completeSIP, a.log, a.observers()...); err != nil {
 		return err
 	}
 	a.add(feature{name: "SIP", stage: stageSIP, run: a.sw.Serve, drain: a.sw.Drain, active: a.sw.Active, stop: a.sw.Drain, metrics: a.addSIPMetrics,
@@ -244,8 +251,9 @@ func NewResolver(cfg *config.Config) (*resolve.Resolver, error) {
 }
 
 // NewSwitchboard opens the SIP sockets. complete adds to the switchboard's
-// configuration what only a service has; nil adds nothing.
-func NewSwitchboard(cfg *config.Config, r *resolve.Resolver, secure sipflow.TLS, complete func(*sipflow.Config), log *slog.Logger) (*sipflow.Switchboard, error) {
+// configuration what only a service has; nil adds nothing. observe are told what
+// happens to calls.
+func NewSwitchboard(cfg *config.Config, r *resolve.Resolver, secure sipflow.TLS, complete func(*sipflow.Config), log *slog.Logger, observe ...func(*sipflow.Event)) (*sipflow.Switchboard, error) {
 	sc := sipflow.Config{
 		Listen:          cfg.SIPListen(),
 		OutboundProxies: cfg.SIP.OutboundProxy,
@@ -268,7 +276,7 @@ func NewSwitchboard(cfg *config.Config, r *resolve.Resolver, secure sipflow.TLS,
 	if complete != nil {
 		complete(&sc)
 	}
-	sw, err := sipflow.New(sc, log)
+	sw, err := sipflow.New(sc, log, observe...)
 	if err != nil {
 		var at *fault.Fault
 		if errors.As(err, &at) {

@@ -20,7 +20,7 @@ import (
 func (a *App) openDialout() error {
 	f := feature{name: "dialout", stage: stageTelephones}
 	route := web.Route{Owns: dialout.Owns, ReadsBody: dialout.ReadsBody, Streams: dialout.Streams,
-		Fail: func(w http.ResponseWriter, status int, _ string) { dialout.Fail(w, status) }}
+		Fail: func(w http.ResponseWriter, _ *http.Request, status int, _ string) { dialout.Fail(w, status) }}
 	if a.cfg.Dialout.InUse() {
 		s, err := a.newDialout()
 		if err != nil {
@@ -91,7 +91,7 @@ func (d *Dialling) allowCall(agent, target string) error {
 
 // failWithStatus answers with the document that clients of the call controller
 // know.
-func failWithStatus(w http.ResponseWriter, status int, text string) {
+func failWithStatus(w http.ResponseWriter, _ *http.Request, status int, text string) {
 	w.Header().Set("Content-Type", "text/xml; charset=UTF-8")
 	w.WriteHeader(status)
 	_, _ = w.Write(schema.AppendProcessingStatus(nil, status, text))

@@ -9,6 +9,7 @@ import (
 	"net/netip"
 	"time"
 
+	"sipxrest/api"
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/cmd/sipxrest/web"
 	"sipxrest/restauth"
@@ -102,6 +103,9 @@ func (a *App) bindHTTP(l *config.HTTPListener) error {
 	listener := a.newListener(socket, secure, a.clientRoom(), a.routes.Ungated(secure != nil, gated))
 	if a.overload != nil {
 		listener.AnswerEarly(a.controller.Early)
+	}
+	if a.api != nil {
+		listener.Word(api.Words)
 	}
 	a.listeners = append(a.listeners, listener)
 	return nil

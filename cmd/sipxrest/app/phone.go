@@ -16,7 +16,7 @@ import (
 func (a *App) openPhone() error {
 	f := feature{name: "phone", stage: stageSockets}
 	route := web.Route{Owns: webphone.Owns, ReadsBody: webphone.ReadsBody,
-		Fail: func(w http.ResponseWriter, status int, _ string) { webphone.Fail(w, status) }}
+		Fail: func(w http.ResponseWriter, _ *http.Request, status int, _ string) { webphone.Fail(w, status) }}
 	if a.cfg.Phone.Enabled {
 		if err := a.newPhone(); err != nil {
 			return err

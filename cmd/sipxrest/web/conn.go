@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,8 +25,17 @@ type clientListener struct {
 	net.Listener
 	tls   *tls.Config // nil: none
 	early Early       // nil: none
+	words Words       // nil: net/http's
 	log   *slog.Logger
 }
+
+// Words are for what net/http refuses before there is a request: they return the
+// header fields, each with its end of line, and the body of the answer to a request
+// line that begins so; "" for no words. text says why.
+type Words func(begin []byte, status int, text string) (fields, body string)
+
+// Word has words answer what net/http refuses over HTTP/1. It is called before Serve.
+func (l *Listener) Word(words Words) { l.words = words }
 
 // Accept returns the next connection as a *clientConn.
 func (l *clientListener) Accept() (net.Conn, error) {
@@ -33,7 +43,7 @@ func (l *clientListener) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &clientConn{Conn: raw, raw: raw, early: l.early, log: l.log}
+	c := &clientConn{Conn: raw, raw: raw, early: l.early, words: l.words, log: l.log}
 	if l.tls != nil {
 		c.tls = tls.Server(raw, l.tls)
 		c.Conn = c.tls
@@ -65,9 +75,11 @@ type clientConn struct {
 	log      *slog.Logger
 
 	// Of HTTP/1, and owned by the reader, which serves one request after the other.
-	early    Early // nil: none
-	asked    bool  // about the request that is handled
-	answered int64 // when there was an early answer last, in the listener's time
+	early    Early  // nil: none
+	words    Words  // nil: none
+	begin    []byte // of the request that is read: what came first of it
+	asked    bool   // about the request that is handled
+	answered int64  // when there was an early answer last, in the listener's time
 
 	tls    *tls.Conn // nil: none
 	shaken bool      // owned by the first reader
@@ -96,8 +108,10 @@ func (c *clientConn) Read(b []byte) (int, error) {
 		return 0, io.EOF // net/http would answer any other error in the clear
 	}
 	n, err := c.Conn.Read(b)
+	c.remember(b[:n])
 	for c.early != nil && c.h2 == nil && err == nil && c.answersEarly(b[:n]) {
 		n, err = c.Conn.Read(b)
+		c.remember(b[:n])
 	}
 	switch {
 	case c.h2 != nil:
@@ -106,6 +120,20 @@ func (c *clientConn) Read(b []byte) (int, error) {
 		c.spoilPreface(b[:n])
 	}
 	return n, err
+}
+
+// maxBegin is how much of a request line tells whose words its refusal has.
+const maxBegin = 32
+
+// remember keeps how a request begins, for words. One that came while another was
+// answered is not seen: its refusal has net/http's.
+func (c *clientConn) remember(read []byte) {
+	if c.words == nil || c.h2 != nil || len(read) == 0 {
+		return
+	}
+	if limited, ok := c.raw.(*limitedConn); ok && limited.idle.Load() != 0 {
+		c.begin = append(c.begin[:0], read[:min(len(read), maxBegin)]...)
+	}
 }
 
 // spoilPreface has net/http answer 505 to HTTP/2 that TLS has not agreed on,
@@ -196,8 +224,16 @@ func (c *clientConn) Write(b []byte) (int, error) {
 		return c.Conn.Write(b)
 	}
 	out := b
-	if text := refusalTexts[string(b[9:12])]; text != "" && !bytes.Contains(line, []byte(": ")) {
+	text := refusalTexts[string(b[9:12])]
+	if text != "" && !bytes.Contains(line, []byte(": ")) {
 		out = []byte(string(line) + refusalFields + text + "\n")
+	}
+	if c.words != nil {
+		status, _ := strconv.Atoi(string(b[9:12])) // of net/http
+		if fields, body := c.words(c.begin, status, text); body != "" {
+			status, _, _ := bytes.Cut(line, []byte(": "))
+			out = []byte(string(status) + "\r\n" + fields + "Connection: close\r\n\r\n" + body)
+		}
 	}
 	if _, err := c.Conn.Write(out); err != nil {
 		return 0, err

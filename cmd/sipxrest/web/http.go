@@ -36,6 +36,7 @@ type Listener struct {
 	socket *limitListener
 	tls    *tls.Config // nil: none
 	early  Early       // nil: none
+	words  Words       // nil: net/http's
 	URL    string
 }
 
@@ -156,7 +157,7 @@ func (l *Listener) Close() {
 
 // Serve answers requests until the listener is closed.
 func (l *Listener) Serve() error {
-	err := l.server.Serve(&clientListener{Listener: l.socket, tls: l.tls, early: l.early, log: l.socket.log})
+	err := l.server.Serve(&clientListener{Listener: l.socket, tls: l.tls, early: l.early, words: l.words, log: l.socket.log})
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

@@ -108,7 +108,7 @@ func under(prefix string) func(*http.Request) bool {
 
 func isPost(r *http.Request) bool { return r.Method == http.MethodPost }
 
-func failInXML(w http.ResponseWriter, status int, text string) {
+func failInXML(w http.ResponseWriter, _ *http.Request, status int, text string) {
 	w.WriteHeader(status)
 	_, _ = w.Write(schema.AppendProcessingStatus(nil, status, text))
 }

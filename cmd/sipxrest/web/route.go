@@ -15,7 +15,7 @@ type Route struct {
 	// on a listener with TLS, or without. nil, or if it returns nil: nothing does.
 	Ungated func(secure bool) http.Handler
 	// Fail answers a status as the resource words it; text says why.
-	Fail func(w http.ResponseWriter, status int, text string)
+	Fail func(w http.ResponseWriter, r *http.Request, status int, text string)
 	// ReadsBody reports whether the resource uses the body of a request of its,
 	// streams whether the answer is a stream of events. nil: never.
 	ReadsBody, Streams func(*http.Request) bool
@@ -66,7 +66,7 @@ func (rs Routes) of(r *http.Request) *Route {
 // fail answers a status with the document that clients of the resource know.
 func (rs Routes) fail(w http.ResponseWriter, r *http.Request, status int, text string) {
 	if of := rs.of(r); of != nil {
-		of.Fail(w, status, text)
+		of.Fail(w, r, status, text)
 		return
 	}
 	http.Error(w, text, status)

@@ -1,0 +1,708 @@
+package event
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"time"
+
+	"sipxrest/internal/webhook"
+)
+
+const (
+	// hookPage is how many events a webhook reads at once.
+	hookPage = 64
+	// hookAhead bounds the events that a webhook has read and whose fate is not
+	// kept yet.
+	hookAhead = 1_000
+	// hookRequests are the requests of a webhook at once; those of one that seems
+	// to be away.
+	hookRequests, suspectRequests = 16, 1
+	// suspectTime is how long a request may take, without one that began later
+	// having been taken, until the webhook seems to be away.
+	suspectTime = 2 * time.Second
+	// maxRows bounds the deliveries of a webhook that wait. Beyond it the webhook
+	// reads no further, which loses nothing.
+	maxRows = 100_000
+	// commitPause is how long changes of a webhook are gathered; idlePause is that
+	// of a cursor that only passes by what the webhook is not told.
+	commitPause, idlePause = 50 * time.Millisecond, 10 * time.Second
+	// slowRequest is when a request that is under way gets a row, so that the
+	// cursor need not wait for it.
+	slowRequest = time.Second
+	// callPause is how often the webhook of one call looks for events. Where many
+	// listen, only events of their own calls wake them; but that is when streams may
+	// see them, which may be before they are kept.
+	callPause = time.Second
+	// storePause is before a store that failed is tried again.
+	storePause = time.Second
+)
+
+// A hook is a webhook at work. All without a lock belongs to its goroutine, run.
+type hook struct {
+	o      *Outbox
+	id     string
+	poster *webhook.Poster
+	own    chan struct{} // its own place among the requests
+	poke   chan struct{} // capacity 1: something of it has changed
+	done   chan struct{} // closed when run has returned
+	cancel context.CancelFunc
+
+	mu     sync.Mutex
+	rec    *hookRecord   // guarded by mu, its state is run's; replaced, never changed
+	status WebhookStatus // guarded by mu
+	stale  bool          // guarded by mu; what the store has of it was changed by others
+	known  hookState     // guarded by mu; st as publish has seen it
+	state  *hookState    // guarded by mu; others want it, nil: as it is
+
+	spec    *hookRecord // as run has it
+	filter  Filter
+	news    <-chan struct{} // the log may have more
+	deaf    func()          // ends that
+	st      hookState
+	success time.Time // of the last attempt that was taken
+	probe   time.Time // when a failing webhook may be tried again
+	rest    time.Time // until when the receiver asks to be left alone
+
+	read     Cursor    // behind what was read of the log
+	saved    Cursor    // as the store has it
+	ahead    []*item   // read, in their order, from the first one that is not settled
+	pending  []*item   // of those, what no request carries yet
+	more     bool      // the log may have more behind read
+	looked   time.Time // when it was read
+	counts   hookCounts
+	blocked  bool // what is due waits for a request that is under way
+	inflight map[place]*item
+	busy     map[freed]int // requests under way by call
+	batch    *hookBatch
+	commitAt time.Time // when batch is kept; zero: there is nothing to keep
+	storeAt  time.Time // not before then: the store has failed
+	results  chan *item
+	last     bool // the last event of the call was read, OriginCall only
+}
+
+// An item is an event on its way to a webhook.
+type item struct {
+	event   *Event // nil until it is sent, of one from the store
+	d       *delivery
+	prev    Cursor // before it
+	read    time.Time
+	started time.Time
+	row     bool // the store has it, or will with the batch
+	fresh   bool // it comes from the log, not from the store
+	settled bool // the cursor may pass it
+	verdict verdict
+	attempt Attempt
+	lost    bool // what it was is gone
+}
+
+func (h *hook) record() *hookRecord {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.rec
+}
+
+// wake has run look at what has changed.
+func (h *hook) wake() {
+	select {
+	case h.poke <- struct{}{}:
+	default:
+	}
+}
+
+// refresh has run read again what the store has of it.
+func (h *hook) refresh() {
+	h.mu.Lock()
+	h.stale = true
+	h.mu.Unlock()
+	h.wake()
+}
+
+// run delivers until ctx ends, and what is there until flush ends. hard ends what
+// is under way then.
+func (h *hook) run(ctx, hard context.Context) {
+	defer close(h.done)
+	h.adopt()
+	defer func() { h.deaf() }()
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	ending := ctx.Done()
+	for {
+		now := h.o.now()
+		h.adopt()
+		h.reload()
+		if h.spec.call != "" && now.Sub(h.looked) >= callPause {
+			h.more = true
+		}
+		h.launch(hard, now)
+		h.age(now)
+		if !h.commitAt.IsZero() && !now.Before(h.commitAt) || ending == nil && h.idle() {
+			h.commit(now)
+		}
+		h.publish(now)
+		if h.over() {
+			h.o.forget(h)
+			return
+		}
+		if ending == nil && h.idle() && h.commitAt.IsZero() {
+			return
+		}
+		timer.Reset(h.wait(h.o.now()))
+		select {
+		case <-ending:
+			ending = nil
+			h.wake()
+		case <-hard.Done():
+			h.finish()
+			return
+		case <-h.news:
+			h.more = true
+		case <-h.poke:
+		case it := <-h.results:
+			h.settle(it, h.o.now())
+		case <-timer.C:
+		}
+		for range len(h.results) { // all at once, for one commit
+			h.settle(<-h.results, h.o.now())
+		}
+	}
+}
+
+// idle reports whether there is nothing to do now but to wait for something.
+func (h *hook) idle() bool {
+	return len(h.inflight) == 0 && (!h.more && len(h.pending) == 0 || h.resting(h.o.now()))
+}
+
+// finish notes what is under way at the hard end, and keeps it.
+func (h *hook) finish() {
+	now := h.o.now()
+	for len(h.inflight) > 0 {
+		it := <-h.results // all requests have been cancelled
+		if it.verdict.taken {
+			h.settle(it, now)
+			continue
+		}
+		h.land(it) // it goes again after the start
+		if it.fresh && it.row {
+			it.settled = true
+		}
+	}
+	h.storeAt = time.Time{}
+	h.commit(now)
+}
+
+// adopt takes what others have changed.
+func (h *hook) adopt() {
+	h.mu.Lock()
+	rec, state := h.rec, h.state
+	h.state = nil
+	h.mu.Unlock()
+	if rec != h.spec {
+		h.spec = rec
+		if h.deaf != nil {
+			h.deaf()
+		}
+		h.filter = hookFilter(rec)
+		ear := h.filter
+		ear.Stored = rec.call == "" // see callPause
+		h.news, h.deaf = h.o.log.listen(ear)
+		h.more = true
+	}
+	if state != nil {
+		h.st = *state
+		h.probe, h.rest, h.success = time.Time{}, time.Time{}, time.Time{}
+		h.more = true
+		if state.enabled {
+			h.batch.all = true
+		}
+		h.batch.state = state
+		h.dirty(h.o.now(), 0)
+	}
+}
+
+// reload reads the counts again where others have changed what waits.
+func (h *hook) reload() {
+	h.mu.Lock()
+	stale := h.stale
+	h.stale = false
+	h.mu.Unlock()
+	if !stale {
+		return
+	}
+	if h.batch.rows() {
+		h.commit(h.o.now())
+	}
+	h.recount()
+}
+
+// recount reads what waits. Where the store fails it is read again later.
+func (h *hook) recount() {
+	c, err := h.o.store.count(h.id)
+	if err != nil {
+		h.storeFailed(err)
+		h.mu.Lock()
+		h.stale = true
+		h.mu.Unlock()
+		return
+	}
+	h.counts, h.blocked = c, false
+}
+
+func (h *hook) storeFailed(err error) {
+	h.storeAt = h.o.now().Add(storePause)
+	h.o.storeFailed(err)
+}
+
+// hookFilter is what a webhook is told.
+func hookFilter(r *hookRecord) Filter {
+	f := Filter{CallID: r.call, Stored: true}
+	if !slices.Contains(r.spec.Events, "*") {
+		f.Types = r.spec.Events
+	}
+	if !slices.Contains(r.spec.Agents, "*") {
+		f.Agents = r.spec.Agents
+	}
+	for _, k := range r.spec.Kinds {
+		f.Kinds = append(f.Kinds, string(k))
+	}
+	return f
+}
+
+// resting reports whether nothing may be sent now.
+func (h *hook) resting(now time.Time) bool {
+	return !h.st.enabled || now.Before(h.rest) || h.st.state == WebhookFailing && now.Before(h.probe) || len(h.spec.secrets) == 0
+}
+
+// requests is how many there may be at once.
+func (h *hook) requests() int {
+	switch {
+	case h.st.state == WebhookFailing:
+		return 1
+	case h.st.fails >= suspicious:
+		return suspectRequests
+	}
+	return hookRequests
+}
+
+// suspect reports whether the receiver seems to be away.
+func (h *hook) suspect(now time.Time) bool {
+	if h.st.fails >= suspicious {
+		return true
+	}
+	for _, it := range h.inflight {
+		if now.Sub(it.started) > suspectTime && h.success.Before(it.started) {
+			return true
+		}
+	}
+	return false
+}
+
+// launch sends what may be sent now.
+func (h *hook) launch(ctx context.Context, now time.Time) {
+	if h.resting(now) || ctx.Err() != nil {
+		return
+	}
+	// What is tried again leaves room for what is new, and replays for both.
+	most := h.requests()
+	h.launchRows(ctx, now, max(1, most/2), most)
+	for len(h.inflight) < most {
+		it := h.next(now)
+		if it == nil {
+			return
+		}
+		h.send(ctx, it, now)
+	}
+}
+
+// launchRows sends what is due of the store.
+func (h *hook) launchRows(ctx context.Context, now time.Time, share, most int) {
+	if h.blocked || h.counts.waiting == 0 || h.counts.next.After(now) || now.Before(h.storeAt) {
+		return
+	}
+	again, replays := 0, 0
+	for _, it := range h.inflight {
+		switch {
+		case it.d.replay:
+			replays++
+		case !it.fresh:
+			again++
+		}
+	}
+	if again+replays >= share || len(h.inflight) >= most {
+		h.blocked = true // until a request is over
+		return
+	}
+	if h.batch.rows() && !h.commit(now) {
+		return
+	}
+	list, err := h.o.store.due(h.id, now, hookPage+len(h.inflight))
+	if err != nil {
+		h.storeFailed(err)
+		return
+	}
+	for _, d := range list {
+		if h.inflight[d.at] != nil || h.isBusy(d) || again+replays >= share || len(h.inflight) >= most || d.replay && replays >= max(1, share/2) {
+			continue
+		}
+		if d.replay {
+			replays++
+		} else {
+			again++
+		}
+		h.send(ctx, &item{d: d, row: true, settled: true}, now)
+	}
+	// What is left of the due ones waits for a request that is under way.
+	h.blocked = len(h.inflight) > 0
+}
+
+// isBusy reports whether a request of the same call is under way, where order
+// counts.
+func (h *hook) isBusy(d *delivery) bool {
+	return h.spec.spec.Order == OrderPerCall && d.call != "" && h.busy[freed{call: d.call}] > 0
+}
+
+// next returns the next event of the log that may be sent. Those whose call has
+// something waiting are put behind it.
+func (h *hook) next(now time.Time) *item {
+	for from := 0; ; {
+		for i := from; i < len(h.pending); i++ {
+			it := h.pending[i]
+			if h.spec.spec.Order == OrderPerCall && it.d.call != "" && h.counts.calls[it.d.call] > 0 {
+				h.queue(it, now)
+				h.pending = slices.Delete(h.pending, i, i+1)
+				i--
+				continue
+			}
+			if h.isBusy(it.d) {
+				continue
+			}
+			h.pending = slices.Delete(h.pending, i, i+1)
+			return it
+		}
+		if from = len(h.pending); !h.readMore(now) {
+			return nil
+		}
+	}
+}
+
+// queue has an event wait for the ones of its call before it.
+func (h *hook) queue(it *item, now time.Time) {
+	it.d.since, it.d.next = now, now.Add(overtake)
+	h.put(it.d, it.event)
+	it.row, it.settled = true, true
+	h.counts.calls[it.d.call]++
+	h.counts.waiting++
+	h.advance(now)
+}
+
+// put keeps a delivery. Without a database it needs its body: the log may lose the
+// event sooner.
+func (h *hook) put(d *delivery, e *Event) {
+	if d.body == nil && e != nil && (d.dead || h.o.keepBodies) {
+		d.body = h.o.body(&h.spec.spec, e)
+	}
+	delete(h.batch.gone, d.at)
+	h.batch.puts[d.at] = d
+	if !d.dead && (h.counts.next.IsZero() || d.next.Before(h.counts.next)) {
+		h.counts.next = d.next
+	}
+	h.dirty(h.o.now(), commitPause)
+}
+
+// dirty has the batch be kept after a time, at the latest.
+func (h *hook) dirty(now time.Time, after time.Duration) {
+	if at := now.Add(after); h.commitAt.IsZero() || at.Before(h.commitAt) {
+		h.commitAt = at
+	}
+}
+
+// readMore reads a page of the log, and reports whether there was one.
+func (h *hook) readMore(now time.Time) bool {
+	for h.more && len(h.pending) < hookPage && len(h.ahead) < hookAhead && h.counts.waiting < maxRows {
+		h.looked = now
+		events, next, err := h.o.log.Events(h.filter, h.read, hookPage)
+		if err != nil {
+			if !h.jump(err) {
+				h.more = false
+				return false
+			}
+			continue
+		}
+		moved := next != h.read
+		if len(events) == 0 && !moved {
+			h.more = false
+			return false
+		}
+		prev := h.read
+		found := false
+		for _, e := range events {
+			at, err := ParseCursor(e.ID)
+			if err != nil {
+				continue // a log does not write such
+			}
+			before := prev
+			prev = at
+			if h.mine(e) {
+				continue
+			}
+			it := &item{event: e, prev: before, read: now, fresh: true, d: &delivery{hook: h.id, at: place{at.Run, at.Seq}, id: e.ID, kind: e.Type}}
+			if e.Data.CallID != nil {
+				it.d.call = *e.Data.CallID
+			}
+			h.last = h.last || e.Final && h.spec.call != ""
+			h.ahead = append(h.ahead, it)
+			h.pending = append(h.pending, it)
+			found = true
+		}
+		h.read = next
+		h.advance(now)
+		if found {
+			return true
+		}
+	}
+	return false
+}
+
+// jump goes on where the log does, when the cursor is of no use any more.
+func (h *hook) jump(err error) bool {
+	var expired *CursorExpiredError
+	to := h.o.log.Head()
+	switch {
+	case errors.As(err, &expired):
+		to = expired.Oldest
+		h.st.lastErr = "events before " + to.String() + " were gone from the log before they could be sent"
+	case errors.Is(err, ErrOtherStore), errors.Is(err, ErrBadCursor):
+		h.st.lastErr = "the log is another one than before: sending goes on with what is new"
+	default:
+		h.storeFailed(err)
+		return false
+	}
+	if to == h.read {
+		return false
+	}
+	h.o.lost.Add(1)
+	h.o.logger.Warn("a webhook has lost events", "webhook", h.id, "name", h.spec.spec.Name, "error", h.st.lastErr)
+	h.read = to
+	h.noteState()
+	return true
+}
+
+// noteState keeps how the webhook fares.
+func (h *hook) noteState() {
+	st := h.st
+	h.batch.state = &st
+	h.dirty(h.o.now(), commitPause)
+}
+
+// mine reports whether an event is about this webhook, or a test of any: it is not
+// told of these.
+func (h *hook) mine(e *Event) bool {
+	switch e.Type {
+	case WebhookTest:
+		return true
+	case WebhookDisabled, WebhookRecovered:
+		return changeOf(e).ID == h.id
+	}
+	return false
+}
+
+// advance moves the cursor over what is settled.
+func (h *hook) advance(now time.Time) {
+	n := 0
+	for n < len(h.ahead) && h.ahead[n].settled {
+		n++
+	}
+	clear(h.ahead[:n])
+	h.ahead = h.ahead[n:]
+	if to := h.position(); to != h.saved {
+		after := idlePause
+		if n > 0 {
+			after = commitPause
+		}
+		h.dirty(now, after)
+	}
+}
+
+// position is the cursor as it may be kept now.
+func (h *hook) position() Cursor {
+	if len(h.ahead) > 0 {
+		return h.ahead[0].prev
+	}
+	return h.read
+}
+
+// send begins a request.
+func (h *hook) send(ctx context.Context, it *item, now time.Time) {
+	it.started = now
+	h.inflight[it.d.at] = it
+	h.busy[freed{call: it.d.call}]++
+	rec := h.spec
+	suspect := h.suspect(now)
+	h.o.senders.Go(func() {
+		h.o.attempt(ctx, h, rec, it, suspect)
+		h.results <- it
+	})
+}
+
+// land ends a request.
+func (h *hook) land(it *item) {
+	delete(h.inflight, it.d.at)
+	key := freed{call: it.d.call}
+	if h.busy[key]--; h.busy[key] <= 0 {
+		delete(h.busy, key)
+	}
+	h.blocked = false
+}
+
+// age gives requests that take long a row, and what waits for them one behind it.
+func (h *hook) age(now time.Time) {
+	slow := map[string]bool{}
+	for _, it := range h.inflight {
+		if it.fresh && !it.row && now.Sub(it.started) >= slowRequest {
+			it.d.since, it.d.next = now, now
+			c := *it.d // the request has the other one
+			h.put(&c, it.event)
+			it.row, it.settled = true, true
+			h.counts.waiting++
+			if it.d.call != "" {
+				h.counts.calls[it.d.call]++
+				slow[it.d.call] = true
+			}
+		}
+	}
+	if len(slow) > 0 {
+		h.advance(now)
+		h.queueSlow(now, slow)
+	}
+}
+
+// queueSlow puts what waits for slow calls behind them.
+func (h *hook) queueSlow(now time.Time, slow map[string]bool) {
+	if h.spec.spec.Order != OrderPerCall {
+		return
+	}
+	h.pending = slices.DeleteFunc(h.pending, func(it *item) bool {
+		if !slow[it.d.call] {
+			return false
+		}
+		h.queue(it, now)
+		return true
+	})
+}
+
+// commit keeps the batch, and reports whether it could.
+func (h *hook) commit(now time.Time) bool {
+	if now.Before(h.storeAt) {
+		h.commitAt = h.storeAt
+		return false
+	}
+	b := h.batch
+	to := h.position()
+	if to != h.saved {
+		b.cursor = to.String()
+	}
+	b.now = now
+	rows := b.rows()
+	if rows || b.cursor != "" {
+		if err := h.o.commit(b); err != nil {
+			h.storeFailed(err)
+			h.commitAt = h.storeAt
+			return false
+		}
+	}
+	h.saved, h.commitAt = to, time.Time{}
+	h.batch = newBatch(h.id)
+	if rows {
+		h.recount()
+	}
+	return true
+}
+
+// wait is how long there is nothing to do.
+func (h *hook) wait(now time.Time) time.Duration {
+	d := time.Hour
+	until := func(at time.Time) {
+		if !at.IsZero() {
+			d = min(d, max(at.Sub(now), time.Millisecond))
+		}
+	}
+	until(h.commitAt)
+	if h.spec.call != "" {
+		until(h.looked.Add(callPause))
+	}
+	for _, it := range h.inflight {
+		if it.fresh && !it.row {
+			until(it.started.Add(slowRequest))
+		}
+	}
+	h.mu.Lock()
+	stale := h.stale
+	h.mu.Unlock()
+	switch {
+	case !h.st.enabled || len(h.spec.secrets) == 0:
+		return d
+	case stale:
+		until(h.storeAt)
+	case now.Before(h.rest):
+		until(h.rest)
+	case h.st.state == WebhookFailing && now.Before(h.probe):
+		until(h.probe)
+	default:
+		if h.counts.waiting > 0 && !h.blocked {
+			until(later(h.counts.next, h.storeAt))
+		}
+		if h.more && now.Before(h.storeAt) {
+			until(h.storeAt)
+		}
+	}
+	return d
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}
+
+// over reports whether a webhook of one call is of no use any more.
+func (h *hook) over() bool {
+	return h.spec.call != "" && h.last && len(h.ahead) == 0 && len(h.inflight) == 0 && h.counts.waiting == 0 && !h.more && h.commitAt.IsZero()
+}
+
+// publish shows how the webhook fares.
+func (h *hook) publish(now time.Time) {
+	s := WebhookStatus{State: h.st.state, Cursor: h.position().String(), Waiting: h.counts.waiting, Dead: h.counts.dead, Failures: h.st.fails}
+	if !h.st.enabled {
+		s.State = WebhookOff
+	}
+	if h.st.lastErr != "" {
+		text := h.st.lastErr
+		s.LastError = &text
+	}
+	if s.State != WebhookOK {
+		s.Since = At(h.st.since)
+	}
+	for _, it := range h.pending {
+		if !it.event.Timestamp.IsZero() {
+			s.LagMS = max(0, now.Sub(it.event.Timestamp.Time).Milliseconds())
+			break
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.state == nil { // else others have changed it meanwhile
+		h.known, h.status = h.st, s
+	}
+}
+
+// keysNow are the secrets that sign now.
+func keysNow(rec *hookRecord, now time.Time) (keys []webhook.SigningKey) {
+	for _, s := range rec.secrets {
+		if s.retires.IsZero() || s.retires.After(now) {
+			keys = append(keys, s.key)
+		}
+	}
+	return keys
+}

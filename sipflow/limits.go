@@ -193,6 +193,10 @@ func (l *limits) refuse(which Limit, agent string, most int, wait time.Duration)
 // makes a refusal cheap. It is a *LimitError; otherwise the call's Spec is Admitted.
 func (sw *Switchboard) Admit(agent string) error { return sw.limits.admit(agent) }
 
+// Attempt takes an agent's turn to place a call, for what is as much work as one. Its
+// error is a *LimitError.
+func (sw *Switchboard) Attempt(spec *Spec) error { return sw.limits.attempt(spec) }
+
 func (l *limits) admit(agent string) error {
 	if l.gate == nil || l.gate.Admit() {
 		return nil

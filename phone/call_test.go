@@ -527,3 +527,20 @@ func TestRefusedPagesAreLogged(t *testing.T) {
 		}
 	})
 }
+
+// A client that is none of the two may end a call, when something else has let it.
+func TestACallIsEndedByItsID(t *testing.T) {
+	at(t, func(h *house) {
+		c := h.talking()
+		if h.EndCall("none") || h.EndCall(strings.Replace(callA, "6F", "7F", 1)) {
+			t.Error("a call that there is not was ended")
+		}
+		if !h.EndCall(callA) || h.EndCall(callA) {
+			t.Error("a call ends once")
+		}
+		c.from.ends("caller", websocket.StatusGoingAway)
+		c.to.ends("callee", websocket.StatusGoingAway)
+		c.sam.hears("the caller's device", endedText(callA))
+		c.kim1.hears("first device", endedText(callA))
+	})
+}

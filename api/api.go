@@ -47,6 +47,9 @@ type Config struct {
 	// Policy names what a user may dial, "" for everything; nil: everybody may.
 	Policy func(*restauth.User) string
 
+	// Calls is what is asked for calls.
+	Calls CallsConfig
+
 	// Now tells the time; default: time.Now.
 	Now func() time.Time
 }
@@ -73,6 +76,9 @@ func (c Config) withDefaults() Config {
 	if c.Keys == nil {
 		c.Keys, _ = OpenKeys("", nil) // none cannot be wrong
 	}
+	if c.Calls.Timeout <= 0 {
+		c.Calls.Timeout = 180 * time.Second
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -93,6 +99,7 @@ type API struct {
 	calls   *limit.Names    // calls that a key asks for; nil: no limit
 	guesses *limit.Failures // wrong tokens
 	waits   atomic.Int64    // answers that are put off
+	work    callsAtWork
 
 	streams *streams
 	tickets tickets
@@ -127,6 +134,7 @@ func (a *API) routes() http.Handler {
 	a.meRoutes(r)
 	a.userRoutes(r)
 	a.eventRoutes(r)
+	a.callRoutes(r)
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.answer(w, r, func(http.ResponseWriter, *request) *Problem { return refuse(NotFound) })
 	})

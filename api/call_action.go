@@ -244,7 +244,7 @@ func (a *API) do(w http.ResponseWriter, r *request, c *event.Call, o *actionOrde
 	}
 	call := a.sw.ByID(c.ID)
 	if call == nil {
-		return a.gone(c, o.action)
+		return a.notRunning(c, o.action)
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), actionTime)
 	defer stop()
@@ -430,9 +430,9 @@ func (a *API) redirect(ctx context.Context, w http.ResponseWriter, r *request, c
 	return send(w, http.StatusAccepted, actionResult{Call: a.show(r, c), Changed: true})
 }
 
-// gone is for a call that the switchboard does not have: it ends at this moment, or it
+// notRunning is for a call that the switchboard does not have: it ends at this moment, or it
 // is one of another kind.
-func (a *API) gone(c *event.Call, action string) *Problem {
+func (a *API) notRunning(c *event.Call, action string) *Problem {
 	if c.Kind == event.WebSocket {
 		return about(refuse(ActionUnsupported, string(c.Kind)+" calls "+cannot[action]), c.ID)
 	}
@@ -469,7 +469,7 @@ func (a *API) phoneProblem(c *event.Call, o *actionOrder, err error) *Problem {
 	case errors.Is(err, sipflow.ErrUnreachable):
 		p = refuse(UnreachableCode, "there is none for the target that can be reached")
 	case errors.Is(err, sipflow.ErrNoCall):
-		return a.gone(c, o.action)
+		return a.notRunning(c, o.action)
 	case errors.As(err, &refused):
 		name := "that leg"
 		if o.leg != nil {

@@ -308,7 +308,7 @@ func whyUnreachable(p *placement, err error) string {
 	case errors.As(err, &certificate):
 		return "the one for " + p.calling.String() + " cannot be reached by TLS: " + clip(certificate.Error(), 256)
 	case strings.Contains(err.Error(), "in time"):
-		return "the one for " + p.calling.String() + " did not answer within " + inWords(placeTimeout)
+		return "the one for " + p.calling.String() + " did not answer within " + hours(placeTimeout)
 	}
 	return "there is none for " + p.calling.String() + " that can be reached"
 }

@@ -110,7 +110,7 @@ func (a *API) getCall(w http.ResponseWriter, r *request) *Problem {
 		version := c.Version
 		c = a.waitFor(r.Context(), c, d, func(c *event.Call) bool { return c.Version != version })
 		if a.Access(r.who, c) == NoAccess { // a transfer has taken it from him
-			return refuse(CallNotFound, inWords(a.cfg.CallTime))
+			return refuse(CallNotFound, hours(a.cfg.CallTime))
 		}
 	}
 	if unchanged(r.Request, c.Version) {

@@ -101,7 +101,7 @@ func (a *API) readTransfer(r *request, raw []byte, c *event.Call) (*transferOrde
 	}
 	with, ok := a.bus.Call(*b.WithCall)
 	if !ok || a.Access(r.who, with) != AsAgent {
-		return nil, about(refuse(CallNotFound, inWords(a.cfg.CallTime)).because("This is about with_call."), clip(*b.WithCall, maxTagKey))
+		return nil, about(refuse(CallNotFound, hours(a.cfg.CallTime)).because("This is about with_call."), clip(*b.WithCall, maxTagKey))
 	}
 	if with.Agent != c.Agent {
 		return nil, about(refuse(WrongAgent, c.Agent, with.Agent).because("Two calls of one agent can be joined."), with.ID)
@@ -117,7 +117,7 @@ func (a *API) transfer(w http.ResponseWriter, r *request, c *event.Call, o *tran
 	}
 	call := a.sw.ByID(c.ID)
 	if call == nil {
-		return a.gone(c, actTransfer)
+		return a.notRunning(c, actTransfer)
 	}
 	ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), actionTime)
 	defer stop()
@@ -131,7 +131,7 @@ func (a *API) transfer(w http.ResponseWriter, r *request, c *event.Call, o *tran
 		}
 		other := a.sw.ByID(o.with.ID)
 		if other == nil {
-			return a.gone(o.with, actTransfer)
+			return a.notRunning(o.with, actTransfer)
 		}
 		a.bus.SetActor(o.with.ID, r.who.Actor(r.id))
 		n, err = a.sw.Join(ctx, call, other, sipflow.Self)
@@ -257,7 +257,7 @@ func (a *API) endTransfer(w http.ResponseWriter, r *request, what string, do fun
 		}
 		call := a.sw.ByID(c.ID)
 		if call == nil {
-			return a.gone(c, actTransfer)
+			return a.notRunning(c, actTransfer)
 		}
 		ctx, stop := context.WithTimeout(context.WithoutCancel(r.Context()), actionTime)
 		defer stop()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -144,7 +143,7 @@ func (a *API) find(r *request) (*event.Call, Access, *Problem) {
 			return c, may, nil
 		}
 	}
-	return nil, NoAccess, refuse(CallNotFound, inWords(a.cfg.CallTime))
+	return nil, NoAccess, refuse(CallNotFound, hours(a.cfg.CallTime))
 }
 
 // show is the call as the principal gets it.
@@ -163,15 +162,4 @@ func (a *API) show(r *request, c *event.Call) *event.Call {
 func (a *API) sendCall(w http.ResponseWriter, r *request, status int, c *event.Call) *Problem {
 	w.Header().Set("ETag", etag(c.Version))
 	return send(w, status, a.show(r, c))
-}
-
-// inWords is a time as messages say it.
-func inWords(d time.Duration) string {
-	switch {
-	case d%time.Hour == 0:
-		return strconv.FormatInt(int64(d/time.Hour), 10) + " h"
-	case d%time.Minute == 0:
-		return strconv.FormatInt(int64(d/time.Minute), 10) + " min"
-	}
-	return d.Round(time.Millisecond).String()
 }

@@ -75,7 +75,7 @@ func (a *API) replayed(w http.ResponseWriter, r *request, use event.KeyUse, want
 		return about(refuse(IdempotencyInProgress).after(placingAgain), use.CallID)
 	}
 	if a.Access(r.who, c) == NoAccess { // an agent was taken from the key since
-		return refuse(CallNotFound, inWords(a.cfg.CallTime))
+		return refuse(CallNotFound, hours(a.cfg.CallTime))
 	}
 	w.Header().Set("Idempotency-Replayed", "true")
 	w.Header().Set("Location", Prefix+"/calls/"+c.ID)

@@ -46,7 +46,7 @@ func (f *follower) follow(ctx context.Context) Cut {
 	tick := time.NewTicker(lookTime)
 	defer tick.Stop()
 	for quiet := time.Duration(0); ; {
-		sent, err := f.send()
+		more, err := f.send()
 		if err == nil {
 			err = f.digits(sub)
 		}
@@ -58,7 +58,7 @@ func (f *follower) follow(ctx context.Context) Cut {
 		if err != nil {
 			return f.cutBy(err)
 		}
-		if sent >= batchMost { // there may be more
+		if more {
 			select {
 			case <-ctx.Done():
 				return CutClient
@@ -169,8 +169,9 @@ func (f *follower) sendSnapshot() error {
 	return nil
 }
 
-// send sends what there is behind the cursor, and returns how much was read.
-func (f *follower) send() (int, error) {
+// send sends what there is behind the cursor, up to some events, and reports whether
+// there is more.
+func (f *follower) send() (more bool, err error) {
 	if f.rd.call != "" {
 		return f.sendCall()
 	}
@@ -178,25 +179,25 @@ func (f *follower) send() (int, error) {
 	if err != nil {
 		why := f.lostBy(err)
 		if why == nil {
-			return 0, errStore
+			return false, errStore
 		}
-		return 0, f.reset(why)
+		return false, f.reset(why)
 	}
 	if err := f.write(events); err != nil {
-		return 0, err
+		return false, err
 	}
 	f.rd.cursor = next
 	if f.had != nil && next.Seq >= f.hadTo.Seq {
 		f.had = nil
 	}
-	return len(events), nil
+	return next.Seq < f.bus.Head().Seq, nil
 }
 
 // sendCall is send for the events of one call.
-func (f *follower) sendCall() (int, error) {
+func (f *follower) sendCall() (more bool, err error) {
 	events, err := f.bus.CallEvents(f.rd.call, f.callSeq, batchMost)
 	if err != nil {
-		return 0, errStore
+		return false, errStore
 	}
 	fresh := events[:0:0]
 	for _, e := range events {
@@ -206,7 +207,7 @@ func (f *follower) sendCall() (int, error) {
 			fresh = append(fresh, e)
 		}
 	}
-	return len(events), f.write(f.typed(fresh))
+	return len(events) >= batchMost, f.write(f.typed(fresh))
 }
 
 // after reports whether an event of the call comes behind the reader's cursor.
@@ -287,11 +288,11 @@ func (f *follower) digits(sub *event.Subscription) error {
 // goodbye sends what is left, and says that the service ends.
 func (f *follower) goodbye() Cut {
 	for range 100 { // of batches; events of the end are few
-		n, err := f.send()
+		more, err := f.send()
 		if err != nil {
 			return f.cutBy(err)
 		}
-		if n == 0 || f.over {
+		if !more || f.over {
 			break
 		}
 	}

@@ -75,28 +75,35 @@ func (l *pipeListener) dial() (net.Conn, error) {
 func inFakeTime(t *testing.T, f func(st *stage), change ...func(*Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		bus, err := event.Open(event.Config{Store: "memory", Strict: true}, nil)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		var running sync.WaitGroup
-		running.Go(func() { _ = bus.Run(ctx) })
-		st := &stage{rig: newRig(t, bus, change...), bus: bus, net: &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}, ctx: ctx}
-		server := &http.Server{Handler: st.pin, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
-		running.Go(func() { _ = server.Serve(st.net) })
-		transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return st.net.dial() }}
-		st.client = &http.Client{Transport: transport}
-		defer func() {
-			st.Shutdown()
-			transport.CloseIdleConnections()
-			server.Close()
-			cancel()
-			running.Wait()
-			bus.Close()
-		}()
+		st, end := newStage(t, event.Config{Store: "memory", Strict: true}, change...)
+		defer end()
 		f(st)
 	})
+}
+
+// newStage serves an API over a bus of its own.
+func newStage(t *testing.T, cfg event.Config, change ...func(*Config)) (st *stage, end func()) {
+	t.Helper()
+	bus, err := event.Open(cfg, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { _ = bus.Run(ctx) })
+	st = &stage{rig: newRig(t, bus, change...), bus: bus, net: &pipeListener{conns: make(chan net.Conn), done: make(chan struct{})}, ctx: ctx}
+	server := &http.Server{Handler: st.pin, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
+	running.Go(func() { _ = server.Serve(st.net) })
+	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return st.net.dial() }}
+	st.client = &http.Client{Transport: transport}
+	return st, func() {
+		st.Shutdown()
+		transport.CloseIdleConnections()
+		server.Close()
+		cancel()
+		running.Wait()
+		bus.Close()
+	}
 }
 
 // create begins a call of 201 to 202, or of others.

@@ -175,7 +175,8 @@ func (f *follower) send() (more bool, err error) {
 	if f.rd.call != "" {
 		return f.sendCall()
 	}
-	events, next, err := f.bus.Events(f.rd.filter, f.rd.cursor, batchMost)
+	before := f.rd.cursor
+	events, next, err := f.bus.Events(f.rd.filter, before, batchMost)
 	if err != nil {
 		why := f.lostBy(err)
 		if why == nil {
@@ -186,11 +187,13 @@ func (f *follower) send() (more bool, err error) {
 	if err := f.write(events); err != nil {
 		return false, err
 	}
+	moved := next.Seq > before.Seq
 	f.rd.cursor = next
 	if f.had != nil && next.Seq >= f.hadTo.Seq {
 		f.had = nil
 	}
-	return next.Seq < f.bus.Head().Seq, nil
+	// Where the log can give no more for now, the next wake-up or look asks again.
+	return moved && next.Seq < f.bus.Head().Seq, nil
 }
 
 // sendCall is send for the events of one call.

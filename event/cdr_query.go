@@ -16,17 +16,17 @@ import (
 // zero are any.
 type CDRFilter struct {
 	Kinds, Sources, Flows, Outcomes, Reasons, Terminations []string
-	Agents, Callers, Callees                               []string          // addresses
-	Users                                                  []string          // addresses of agents or parties
-	Tags                                                   map[string]string // all of them
-	SIPCodes                                               []int64
-	MinTalk                                                time.Duration
-	StartAfter, StartBefore, EndAfter, EndBefore           time.Time // after: strictly later; before: earlier
+	// Addresses, or users at any host: of agents, of callers, of callees, of one of those
+	// three, and of callers or callees.
+	Agents, Callers, Callees, Users, Parties     []string
+	Tags                                         map[string]string // all of them
+	SIPCodes                                     []int64
+	MinTalk                                      time.Duration
+	StartAfter, StartBefore, EndAfter, EndBefore time.Time // after: strictly later; before: earlier
 
 	// OfParty has only records of calls in which one of these addresses is the agent or a
-	// party; OfAgents only of calls of these agents. nil is all: they are the
-	// permission of whoever asks.
-	OfParty, OfAgents []string
+	// party. nil is all: it is the permission of whoever asks.
+	OfParty []string
 	// Oldest has the oldest first, by the start of the calls.
 	Oldest bool
 }
@@ -156,18 +156,14 @@ func (q *cdrQuery) filter(f *CDRFilter) {
 	oneOf(q, f.Outcomes, "outcome")
 	oneOf(q, f.Reasons, "reason")
 	oneOf(q, f.Terminations, "termination")
-	oneOf(q, f.Agents, "agent")
-	oneOf(q, f.Callers, "caller_aor")
-	oneOf(q, f.Callees, "callee_aor")
+	addressIn(q, f.Agents, "agent")
+	addressIn(q, f.Callers, "caller_aor")
+	addressIn(q, f.Callees, "callee_aor")
+	addressIn(q, f.Users, "agent", "caller_aor", "callee_aor")
+	addressIn(q, f.Parties, "caller_aor", "callee_aor")
 	oneOf(q, f.SIPCodes, "sip_code")
-	if len(f.Users) > 0 {
-		oneOf(q, f.Users, "agent", "caller_aor", "callee_aor")
-	}
 	if f.OfParty != nil {
 		oneOf(q, orNobody(f.OfParty), "agent", "caller_aor", "callee_aor")
-	}
-	if f.OfAgents != nil {
-		oneOf(q, orNobody(f.OfAgents), "agent")
 	}
 	names := make([]string, 0, len(f.Tags))
 	for name := range f.Tags {
@@ -209,6 +205,27 @@ func oneOf[T any](q *cdrQuery, values []T, columns ...string) {
 		terms[i] = name + " IN (" + marks + ")"
 		for _, v := range values {
 			q.args = append(q.args, v)
+		}
+	}
+	q.terms = append(q.terms, "("+strings.Join(terms, " OR ")+")")
+}
+
+// addressIn wants one of the addresses in one of the columns. A user is one at any host:
+// what begins with it and an @, as a range that an index can find.
+func addressIn(q *cdrQuery, list []string, columns ...string) {
+	if len(list) == 0 {
+		return
+	}
+	var terms []string
+	for _, name := range columns {
+		for _, v := range list {
+			if strings.Contains(v, "@") {
+				terms = append(terms, name+" = ?")
+				q.args = append(q.args, v)
+			} else {
+				terms = append(terms, name+" = ?", "("+name+" >= ? AND "+name+" < ?)")
+				q.args = append(q.args, v, v+"@", v+"A") // A follows @
+			}
 		}
 	}
 	q.terms = append(q.terms, "("+strings.Join(terms, " OR ")+")")

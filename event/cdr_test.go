@@ -121,7 +121,7 @@ func TestTheLettersOfSipXecs(t *testing.T) {
 }
 
 func TestRecordsAreFiltered(t *testing.T) {
-	table := cdrDatabase(t)
+	table, memory := cdrDatabase(t), cdrMemory{}
 	for n := range 6 {
 		c := aCall(n)
 		switch n {
@@ -139,6 +139,7 @@ func TestRecordsAreFiltered(t *testing.T) {
 			c.Kind, c.Source, c.Flow.Used = Inbound, FromDispatch, "refer"
 		}
 		table.put(t, Record(c))
+		memory = append(memory, Record(c))
 	}
 	at := func(n int) time.Time { return noon.Add(time.Duration(n) * time.Minute) }
 	for _, c := range []struct {
@@ -165,36 +166,46 @@ func TestRecordsAreFiltered(t *testing.T) {
 		{"talk", CDRFilter{MinTalk: 11 * time.Millisecond}, "53210"},
 		{"start", CDRFilter{StartAfter: at(1), StartBefore: at(4)}, "32"},
 		{"end", CDRFilter{EndAfter: at(4), EndBefore: at(5).Add(42 * time.Second)}, "4"},
+		{"users at any host", CDRFilter{Users: []string{"205", `"'%_`}}, "31"},
+		{"a party", CDRFilter{Parties: []string{"205"}}, "1"},
+		{"not part of a name", CDRFilter{Users: []string{"20", "05@example.com", "%"}}, ""},
 		{"of a party", CDRFilter{OfParty: []string{"205@example.com"}}, "1"},
 		{"of nobody", CDRFilter{OfParty: []string{}}, ""},
-		{"of agents", CDRFilter{OfAgents: []string{"205@example.com"}, Kinds: []string{"click_to_call"}}, "1"},
+		{"two of them", CDRFilter{OfParty: []string{"205@example.com"}, Kinds: []string{"inbound"}}, ""},
 	} {
-		list, next, err := table.list(t.Context(), &c.f, "", 100, 0)
-		if err != nil {
-			t.Fatalf("%s: %v", c.name, err)
-		}
-		got := ""
-		for _, r := range list {
-			got += r.CallID[len(r.CallID)-1:]
-		}
-		if got != c.want || next != "" {
-			t.Errorf("%s: %q, want %q; next %q", c.name, got, c.want, next)
+		for _, from := range []cdrReader{table, memory} {
+			list, next, err := from.list(t.Context(), &c.f, "", 100, 0)
+			if err != nil {
+				t.Fatalf("%s: %v", c.name, err)
+			}
+			got := ""
+			for _, r := range list {
+				got += r.CallID[len(r.CallID)-1:]
+			}
+			if got != c.want || next != "" {
+				t.Errorf("%s: %T has %q, want %q; next %q", c.name, from, got, c.want, next)
+			}
 		}
 	}
 }
 
 func TestPagesOfRecordsHaveEachOnce(t *testing.T) {
-	table := cdrDatabase(t)
+	table, memory := cdrDatabase(t), cdrMemory{}
 	for n := range 25 {
 		table.put(t, Record(aCall(n/3*3))) // three with the same id: written once
 		c := aCall(n / 3 * 3)
 		c.ID = fmt.Sprintf("other_%03d", n) // and begun at the same time
 		table.put(t, Record(c))
+		if n%3 == 0 {
+			memory = append(memory, Record(aCall(n)))
+		}
+		memory = append(memory, Record(c))
 	}
-	for _, f := range []CDRFilter{{}, {Oldest: true}} {
+	for i, f := range []CDRFilter{{}, {Oldest: true}, {}, {Oldest: true}} {
+		from := []cdrReader{table, memory}[i/2]
 		seen, cursor, pages := map[string]bool{}, "", 0
 		for {
-			list, next, err := table.list(t.Context(), &f, cursor, 4, 0)
+			list, next, err := from.list(t.Context(), &f, cursor, 4, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -214,8 +225,10 @@ func TestPagesOfRecordsHaveEachOnce(t *testing.T) {
 		}
 	}
 	for _, cursor := range []string{"x", "!", "LjE", strings.Repeat("A", 100)} {
-		if _, _, err := table.list(t.Context(), &CDRFilter{}, cursor, 4, 0); err != ErrCDRCursor {
-			t.Errorf("cursor %q: %v, want %v", cursor, err, ErrCDRCursor)
+		for _, from := range []cdrReader{table, memory} {
+			if _, _, err := from.list(t.Context(), &CDRFilter{}, cursor, 4, 0); err != ErrCDRCursor {
+				t.Errorf("cursor %q: %v, want %v", cursor, err, ErrCDRCursor)
+			}
 		}
 	}
 }

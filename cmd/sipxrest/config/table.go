@@ -223,6 +223,7 @@ func (c *Config) rows() []row {
 			Doc: "DNS servers to ask instead, `192.0.2.53` or `192.0.2.53:53`"},
 	}
 	rows = append(append(append(rows, c.API.rows()...), c.Events.rows()...), c.Phone.rows()...)
+	rows = append(rows, c.CDR.rows()...)
 	return append(append(rows, c.Dialout.rows()...), c.Dispatch.rows()...)
 }
 
@@ -272,6 +273,7 @@ var sections = map[string]section{
 		"Calls that come in: whom to ask about each. Default: all are answered 404."},
 	"phone": {After: "dispatch", About: "Calls over WebSocket between users of their own, at /api/v3.\n" +
 		"\"sipxrest phone user add NAME\" makes one. Default: not there."},
+	"cdr":       {After: "phone", About: "Records of calls that are over, at /v1/cdrs."},
 	"phone.tls": {Inline: true},
 	"phone.limits": {Inline: true, About: "WebSockets and calls at once; notification sockets and requests per second\n" +
 		"of one user."},

@@ -77,6 +77,7 @@ func (o Outcome) String() string {
 // begin registers a call that is allowed: both are free, and the callee has a
 // device. offline is what is said if he has none.
 func (s *Service) begin(c *call, offline *refusal) *refusal {
+	s.name(c)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if refusal := s.cannot(c, offline); refusal != nil {

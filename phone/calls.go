@@ -1,14 +1,14 @@
 package phone
 
-import "cmp"
-
 // Calls is who is told of calls beside their users: the stream of events of all calls.
 // What the switchboard tells of a SIP phone's side comes under the same id. The methods
-// are called with Service.mu held, and return at once.
+// but Name are called with Service.mu held, and return at once.
 type Calls interface {
-	// Begins says that a call has begun, and returns the id by which it is told: Begun.ID as
-	// a rule.
-	Begins(Begun) (id string)
+	// Name returns the id by which a call is told: its own, or another if a call had that
+	// before. It may take its time.
+	Name(id string) string
+	// Begins says that a call has begun.
+	Begins(Begun)
 	// Rings says that so many devices of the callee ring.
 	Rings(id string, devices int)
 	// Answering says that a device picks up, or a SIP phone has. It comes once, and like
@@ -67,10 +67,19 @@ type tale struct {
 
 // begins tells that c has begun. s.mu is held.
 func (s *Service) begins(c *call) {
-	if s.cfg.Calls == nil {
-		return
+	if c.tale.id != "" {
+		s.cfg.Calls.Begins(Begun{ID: c.tale.id, Caller: c.caller, Callee: c.callee, Direct: c.direct, Inbound: c.tale.inbound})
 	}
-	c.tale.id = s.cfg.Calls.Begins(Begun{ID: cmp.Or(c.tale.id, c.id.String()), Caller: c.caller, Callee: c.callee, Direct: c.direct, Inbound: c.tale.inbound})
+}
+
+// name finds out by which id c is told. s.mu is not held.
+func (s *Service) name(c *call) {
+	switch {
+	case s.cfg.Calls == nil:
+		c.tale.id = ""
+	case c.tale.id == "" && !c.tale.inbound:
+		c.tale.id = s.cfg.Calls.Name(c.id.String())
+	}
 }
 
 // rings tells that the callee's devices ring, if there are any. s.mu is held.

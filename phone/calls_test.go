@@ -30,9 +30,9 @@ func (c *told) note(id, format string, args ...any) {
 	c.notes = append(c.notes, fmt.Sprintf(format, args...))
 }
 
-func (c *told) Begins(b Begun) string {
+func (c *told) Name(id string) string { return id }
+func (c *told) Begins(b Begun) {
 	c.note(b.ID, "begins: %s calls %s, direct %v, inbound %v", b.Caller.Username, b.Callee.Username, b.Direct, b.Inbound)
-	return b.ID
 }
 func (c *told) Rings(id string, devices int) { c.note(id, "rings: %d devices", devices) }
 func (c *told) Answering(id string)          { c.note(id, "answering") }

@@ -135,6 +135,7 @@ func (a *API) routes() http.Handler {
 	a.userRoutes(r)
 	a.eventRoutes(r)
 	a.callRoutes(r)
+	a.cdrRoutes(r)
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.answer(w, r, func(http.ResponseWriter, *request) *Problem { return refuse(NotFound) })
 	})

@@ -89,9 +89,10 @@ type live struct {
 	err    error                // why not; valid then
 
 	// Guarded by the shard's lock.
-	req   *Request // that was announced
-	actor *Actor   // who is ending the call
-	begun bool     // its beginning was told
+	req    *Request // that was announced
+	actor  *Actor   // who is ending the call
+	reason string   // why the service is ending it, where a door has said so
+	begun  bool     // its beginning was told
 
 	// Owned by the sequencer.
 	cur   *Call

@@ -18,6 +18,11 @@ type Request struct {
 	// Own says that the door tells the end of the call, by Tell: that of its sipflow
 	// call is not the end of all.
 	Own bool
+	// Fresh says that no call has had this id before: it was made here. The log is not
+	// asked then, so that nobody waits for it.
+	Fresh bool
+	// FirstLeg is how many legs of the door's own come before those of sipflow's call.
+	FirstLeg int
 }
 
 // Errors of requests.
@@ -84,7 +89,7 @@ func (b *Bus) announce(r Request) (*live, error) {
 		return nil, ErrIDInUse
 	}
 	err := b.takeKey(&r)
-	if err == nil {
+	if err == nil && !r.Fresh {
 		var old *StoredCall
 		if old, err = b.store.Call(r.ID); err == nil && old != nil {
 			b.dropKey(&r)
@@ -150,6 +155,30 @@ func (b *Bus) SetActor(id string, a Actor) {
 	if l := s.calls[id]; l != nil {
 		l.actor = &a
 	}
+}
+
+// SetReason says why the service is about to end a call, where sipflow cannot know: one of
+// End.Reason. It holds for an end by the service alone, of the call and of its caller.
+func (b *Bus) SetReason(id, reason string) {
+	s := b.shard(id)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l := s.calls[id]; l != nil {
+		l.reason = reason
+	}
+}
+
+// reasonToo is the reason that a door has said for an end by the service, else the given one.
+func (l *live) reasonToo(reason, by string) string {
+	if by != "service" {
+		return reason
+	}
+	l.shard.mu.Lock()
+	defer l.shard.mu.Unlock()
+	if l.reason != "" {
+		return l.reason
+	}
+	return reason
 }
 
 // commitWait is how long the creation of a call waits for the log.

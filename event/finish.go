@@ -35,10 +35,12 @@ func (b *Bus) fromDoor(l *live, t *told) {
 		end := *ch.LegEnd
 		end.By = cmp.Or(end.By, reasons[end.Reason].by(l.cur, t.leg))
 		ch.LegEnd = &end
-	case CallConnecting:
-		ch.State = Connecting
+	case CallConnecting: // sipflow may have told so of its part
+		b.advance(l, t.at, CallConnecting, Connecting)
+		return
 	case CallConnected:
-		ch.State = Connected
+		b.advance(l, t.at, CallConnected, Connected)
+		return
 	case CallReleased:
 		ch.State = Released
 	}

@@ -52,7 +52,31 @@ func (b *Bus) Observe(e *sipflow.Event) {
 	} else if l == nil || !l.begun {
 		return
 	}
-	b.put(s, told{l: l, what: toldSIP, at: e.At, sip: copySeen(e)})
+	n := copySeen(e)
+	if l.req != nil {
+		n.shift(l.req.FirstLeg)
+	}
+	b.put(s, told{l: l, what: toldSIP, at: e.At, sip: n})
+}
+
+// shift counts sipflow's legs from behind those of a door.
+func (n *seen) shift(by int) {
+	add := func(leg *int) {
+		if *leg > 0 {
+			*leg += by
+		}
+	}
+	add(&n.leg.N)
+	if n.cause != nil {
+		add(&n.cause.Leg)
+	}
+	if t := n.transfer; t != nil {
+		add(&t.Leg)
+		add(&t.RequestedBy)
+		if t.Cause != nil {
+			add(&t.Cause.Leg)
+		}
+	}
 }
 
 func copySeen(e *sipflow.Event) *seen {

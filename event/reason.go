@@ -153,6 +153,7 @@ func (b *Bus) endFromSIP(l *live, k *sipflow.Cause) *End {
 		end.Leg = leg.ID
 	}
 	end.Reason, end.By = b.reasonOf(l.cur, leg, k)
+	end.Reason = l.reasonToo(end.Reason, end.By)
 	return end
 }
 
@@ -170,6 +171,9 @@ func (b *Bus) legEnd(l *live, leg *Leg, k *sipflow.Cause) *LegEnd {
 	}
 	end := &LegEnd{SIP: sipOf(k), Q850: q850Of(k)}
 	end.Reason, end.By = b.reasonOf(l.cur, leg, k)
+	if leg.Role == RoleCaller {
+		end.Reason = l.reasonToo(end.Reason, end.By)
+	}
 	if end.Reason == "handed_over" && leg.Role == RoleCalled && leg.Via == "refer" {
 		end.By, end.Reason = "unknown", "unknown"
 	}

@@ -10,12 +10,12 @@ type Calls interface {
 	// Begins says that a call has begun.
 	Begins(Begun)
 	// Rings says that so many devices of the callee ring.
-	Rings(id string, devices int)
+	Rings(id string, devices int, inbound bool)
 	// Answering says that a device picks up, or a SIP phone has. It comes once, and like
 	// Joined for no inbound call.
 	Answering(id string)
 	// Answered says that the callee's device has answered. It does not come for a SIP phone.
-	Answered(id string)
+	Answered(id string, inbound bool)
 	// Joined says that both hear each other.
 	Joined(id string)
 	// Ends says that the call is over, and with it what a SIP phone had of it.
@@ -85,7 +85,7 @@ func (s *Service) name(c *call) {
 // rings tells that the callee's devices ring, if there are any. s.mu is held.
 func (s *Service) rings(c *call) {
 	if n := len(s.devices[c.callee.ID]); n > 0 && c.tale.id != "" {
-		s.cfg.Calls.Rings(c.tale.id, n)
+		s.cfg.Calls.Rings(c.tale.id, n, c.tale.inbound)
 	}
 }
 
@@ -104,7 +104,7 @@ func (s *Service) tellJoined(c *call) {
 	}
 	s.tellAnswering(c)
 	if c.legs[1].out == nil {
-		s.cfg.Calls.Answered(c.tale.id)
+		s.cfg.Calls.Answered(c.tale.id, c.tale.inbound)
 	}
 	if !c.tale.inbound {
 		s.cfg.Calls.Joined(c.tale.id)

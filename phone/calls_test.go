@@ -34,10 +34,10 @@ func (c *told) Name(id string) string { return id }
 func (c *told) Begins(b Begun) {
 	c.note(b.ID, "begins: %s calls %s, direct %v, inbound %v", b.Caller.Username, b.Callee.Username, b.Direct, b.Inbound)
 }
-func (c *told) Rings(id string, devices int) { c.note(id, "rings: %d devices", devices) }
-func (c *told) Answering(id string)          { c.note(id, "answering") }
-func (c *told) Answered(id string)           { c.note(id, "answered") }
-func (c *told) Joined(id string)             { c.note(id, "joined") }
+func (c *told) Rings(id string, devices int, _ bool) { c.note(id, "rings: %d devices", devices) }
+func (c *told) Answering(id string)                  { c.note(id, "answering") }
+func (c *told) Answered(id string, _ bool)           { c.note(id, "answered") }
+func (c *told) Joined(id string)                     { c.note(id, "joined") }
 func (c *told) Ends(id string, e Ending) {
 	err := ""
 	if e.Err != nil {

@@ -108,7 +108,9 @@ var dispatchReasons = [...]string{
 	dispatch.ByMedia: "not_acceptable", dispatch.ByPIN: "pin_failed", dispatch.Redirected: "redirected",
 }
 
-func (d dispatchDoor) Refuses(id string, why dispatch.Reason) { d.bus.SetReason(id, dispatchReasons[why]) }
+func (d dispatchDoor) Refuses(id string, why dispatch.Reason) {
+	d.bus.SetReason(id, dispatchReasons[why])
+}
 
 // phoneDoor is phone.Calls. The legs of a call between users are l1, of the caller, and
 // l2, of the callee's devices; a SIP phone's follow. In the call of a SIP phone to a
@@ -148,12 +150,20 @@ func (d phoneDoor) Begins(b webphone.Begun) {
 	}
 }
 
-func (d phoneDoor) Rings(id string, devices int) {
-	leg := devicesLeg
-	if c, ok := d.bus.Call(id); ok && c.Kind == event.Inbound {
-		leg = inboundLeg
+// devices is the leg of the callee's devices.
+func devices(inbound bool) string {
+	if inbound {
+		return inboundLeg
 	}
-	d.bus.Tell(id, event.LegRang, leg, event.Change{Devices: devices})
+	return devicesLeg
+}
+
+func (d phoneDoor) Rings(id string, n int, inbound bool) {
+	d.bus.Tell(id, event.LegRang, devices(inbound), event.Change{Devices: n})
+}
+
+func (d phoneDoor) Answered(id string, inbound bool) {
+	d.bus.Tell(id, event.LegPickedUp, devices(inbound), event.Change{})
 }
 
 func (d phoneDoor) Answering(id string) { d.bus.Tell(id, event.CallConnecting, "", event.Change{}) }
@@ -177,4 +187,22 @@ func phoneReason(e *webphone.Ending) string {
 		return "busy"
 	}
 	return phoneReasons[e.Outcome]
+}
+
+func (d phoneDoor) Ends(id string, e webphone.Ending) {
+	reason := phoneReason(&e)
+	by := [...]string{webphone.BySelf: "", webphone.ByCaller: "calling", webphone.ByCallee: "called"}[e.By]
+	switch {
+	case e.Inbound: // the switchboard tells the end of the call
+		d.bus.Tell(id, event.LegOver, inboundLeg, event.Change{LegEnd: &event.LegEnd{Reason: reason, By: strings.Replace(by, "calling", "caller", 1)}})
+		return
+	case e.Outcome == webphone.HandedOver:
+		d.bus.Tell(id, event.LegPickedUp, devicesLeg, event.Change{})
+		d.bus.Tell(id, event.CallReleased, "", event.Change{Knowledge: &event.Knowledge{Level: "setup",
+			Text: "The devices speak with each other. For how long they do, and who hangs up, is not known here."}})
+		by = ""
+	case e.Outcome == webphone.Ended && !e.Stopped:
+		by = "client"
+	}
+	d.bus.Tell(id, event.CallEnded, "", event.Change{End: &event.End{Reason: reason, By: by}})
 }

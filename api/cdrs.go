@@ -16,9 +16,9 @@ import (
 // cdrRoutes names the resources of call records.
 func (a *API) cdrRoutes(r *mux.Router) {
 	read := []Scope{CDRsRead}
-	a.resource(r, "/cdrs", methods{http.MethodGet: {do: a.listCDRs, scopes: read, params: append(slices.Clone(pageParams), cdrParams...)}})
+	a.resource(r, "/cdrs", methods{http.MethodGet: {do: a.listCDRs, scopes: read, params: append(slices.Clone(pageParams), cdrParams...), agentFilter: true}})
 	a.resource(r, "/cdrs.csv", methods{http.MethodGet: {do: a.exportCDRs, scopes: read, params: append([]string{"limit", "fields", "safe"}, cdrParams...),
-		accept: []string{"text/csv"}}})
+		accept: []string{"text/csv"}, agentFilter: true}})
 	a.resource(r, "/cdrs/{call_id}", methods{http.MethodGet: {do: a.getCDR, scopes: read}})
 }
 
@@ -37,8 +37,11 @@ var (
 // cdrFilter reads the filters, and adds what who asks may see.
 func (a *API) cdrFilter(r *request) (f event.CDRFilter, why *Problem) {
 	f.OfParty = a.recordsOf(r.who)
+	if r.agentFilters() {
+		f.Agents = a.partiesNamed(r.query["agent"])
+	}
 	f.Reasons, f.Tags = r.query["reason"], r.tags()
-	f.Users, f.Callers, f.Callees = a.addresses(r.query["user"]), a.addresses(r.query["caller"]), a.addresses(r.query["callee"])
+	f.Users, f.Callers, f.Callees = a.partiesNamed(r.query["user"]), a.partiesNamed(r.query["caller"]), a.partiesNamed(r.query["callee"])
 	for _, list := range []struct {
 		to    *[]string
 		name  string
@@ -83,9 +86,9 @@ func (a *API) cdrFilter(r *request) (f event.CDRFilter, why *Problem) {
 	return f, why
 }
 
-// addresses are those that names of users stand for. A name that is no user's may be that
+// partiesNamed are the addresses that names of users stand for. A name that is no user's may be that
 // of anybody, at any host.
-func (a *API) addresses(names []string) (list []string) {
+func (a *API) partiesNamed(names []string) (list []string) {
 	for _, name := range names {
 		name = strings.TrimPrefix(name, "sip:")
 		if u, ok := a.users.Lookup(name); ok && !strings.Contains(name, "@") {

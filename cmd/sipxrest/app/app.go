@@ -104,7 +104,7 @@ func New(cfg config.Config, log *slog.Logger) (*App, error) {
 func (a *App) open() error {
 	for _, open := range []func() error{
 		a.openUsers, a.openResolver, a.openCertificates, a.openGate, a.openPeers, a.openEvents, a.openDispatch, a.openSIP, a.openTracing,
-		a.openAPI, a.openDialout, a.openPhone, a.openController, a.openListeners,
+		a.openAPI, a.openCDRs, a.openDialout, a.openPhone, a.openController, a.openListeners,
 	} {
 		if err := open(); err != nil {
 			return err
@@ -192,6 +192,7 @@ func (a *App) openController() error {
 		MaxRecordBytes:  int64(a.cfg.Limits.RecordBytes),
 		Services:        a.services,
 		Asked:           web.AskedEarly,
+		Calls:           a.controllerCalls(),
 	}, a.sw, a.users, a.gate, a.log)
 	a.add(feature{name: "call records", stage: stageBase, metrics: a.addRecordMetrics, run: func(ctx context.Context) error { a.controller.Run(ctx); return nil }})
 	return nil

@@ -42,6 +42,9 @@ func (a *App) openDialout() error {
 func (a *App) newDialout() (*dialout.Service, error) {
 	cfg := a.cfg.DialoutConfig()
 	cfg.Allow = a.dialling.allowCall
+	if a.bus != nil {
+		cfg.Calls = dialoutDoor{a.bus}
+	}
 	var err error
 	if cfg.TLS, err = DialoutTLS(&a.cfg); err != nil {
 		return nil, err

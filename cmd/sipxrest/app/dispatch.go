@@ -25,6 +25,9 @@ func DispatchConfig(cfg *config.Config, d *Dialling, proxies func() []netip.Addr
 // dispatchBy is what the running service dispatches by.
 func (a *App) dispatchBy(cfg *config.Config) dispatch.Config {
 	dc := DispatchConfig(cfg, a.dialling, a.peers.addresses)
+	if a.bus != nil {
+		dc.Calls = dispatchDoor{a.bus}
+	}
 	dc.HasUsers, dc.Phone = a.cfg.Phone.HasGateway(), a.takePhone // whatever is read again
 	return dc
 }

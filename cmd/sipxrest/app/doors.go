@@ -19,6 +19,14 @@ import (
 // controllerDoor is callcontroller.Calls.
 type controllerDoor struct{ bus *event.Bus }
 
+// controllerCalls is callcontroller.Config.Calls; nil where nobody listens.
+func (a *App) controllerCalls() callcontroller.Calls {
+	if a.bus == nil {
+		return nil
+	}
+	return controllerDoor{a.bus}
+}
+
 func (d controllerDoor) Expect(a callcontroller.Asked) string {
 	id, flow := event.NewID(), "refer"
 	if a.Method == sipflow.MethodInvite {
@@ -116,6 +124,14 @@ func (d dispatchDoor) Refuses(id string, why dispatch.Reason) {
 // l2, of the callee's devices; a SIP phone's follow. In the call of a SIP phone to a
 // user the devices are d1 beside the switchboard's own legs.
 type phoneDoor struct{ bus *event.Bus }
+
+// phoneCalls is phone.Config.Calls; nil where nobody listens.
+func (a *App) phoneCalls() webphone.Calls {
+	if a.bus == nil {
+		return nil
+	}
+	return phoneDoor{a.bus}
+}
 
 const (
 	callerLeg  = "l1"

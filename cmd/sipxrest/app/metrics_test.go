@@ -279,6 +279,7 @@ func TestAlertRulesNameMetricsThatExist(t *testing.T) {
 	cfg.Dialout.Gateway.URI = "sip:" + addr // what only some have is shown too
 	cfg.Phone.Enabled = true
 	cfg.Dispatch.RulesDir = t.TempDir()
+	cfg.CDR.Postgres = "host=" + t.TempDir() // nobody is there
 	a, err := New(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

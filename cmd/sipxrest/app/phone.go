@@ -57,7 +57,7 @@ func (a *App) newPhone() error {
 		Store: store, Address: a.gate.Address, Gateway: gateway,
 		Origins:  append(a.cfg.AllowedOrigins[:len(a.cfg.AllowedOrigins):len(a.cfg.AllowedOrigins)], p.Origins...),
 		MinLevel: p.MinLevel, RingTime: p.RingTime, MaxCall: p.MaxCall, LogCalls: a.cfg.Log.Calls,
-		MaxSockets: p.Limits.Sockets, MaxUserSockets: p.Limits.SocketsPerUser, MaxCalls: p.Limits.Calls, RequestRate: p.Limits.RequestsPerUser,
+		Calls: a.phoneCalls(), MaxSockets: p.Limits.Sockets, MaxUserSockets: p.Limits.SocketsPerUser, MaxCalls: p.Limits.Calls, RequestRate: p.Limits.RequestsPerUser,
 	}, a.log)
 	if err != nil {
 		return a.cfg.At("phone", fmt.Errorf("phone.%w", err))

@@ -67,8 +67,9 @@ func (c *Config) EventsFile() string {
 
 // EventConfig is the section as its package wants it.
 func (c *Config) EventConfig() event.Config {
-	return event.Config{Store: c.EventsFile(), Sync: c.Events.Sync, Retention: c.Events.Retention, MaxBytes: int64(c.Events.MaxBytes), CallTime: c.API.CallTime}
+	return event.Config{Store: c.EventsFile(), Sync: c.Events.Sync, Retention: c.Events.Retention, MaxBytes: int64(c.Events.MaxBytes), CallTime: c.API.CallTime,
+		CDRRetention: c.CDR.Retention}
 }
 
-// EventsInUse reports whether anybody reads events.
-func (c *Config) EventsInUse() bool { return c.API.Enabled }
+// EventsInUse reports whether anybody reads events, or records of calls.
+func (c *Config) EventsInUse() bool { return c.API.Enabled || c.CDR.Postgres != "" }

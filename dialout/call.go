@@ -109,14 +109,19 @@ func (c *call) place(o *placement) error {
 // hangUp ends the call for a reason of ours, now or once it is placed. It
 // returns at once, and reports whether the call was not over. A phone that does
 // not respond to its BYE for half a minute does not keep the call.
-func (c *call) hangUp(why error) bool {
+func (c *call) hangUp(why error) bool { return c.hangUpAs(why, true) }
+
+// hangUpAs is hangUp. With tell it is told who wants it.
+func (c *call) hangUpAs(why error, tell bool) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.happened[itEnds] {
 		return false
 	}
 	c.why = why
-	c.hangsUp(why)
+	if tell {
+		c.hangsUp(why)
+	}
 	c.stop()
 	if c.line != nil {
 		c.line.hangUp(why)

@@ -82,5 +82,5 @@ func (s *Service) Enter(agent string) (leave func(), err error) {
 // whether there is one.
 func (s *Service) EndCall(id string) bool {
 	c := s.find(id)
-	return c != nil && c.hangUp(errClient)
+	return c != nil && c.hangUpAs(errClient, false) // who asks has said who he is
 }

@@ -41,6 +41,8 @@ type Config struct {
 
 	// Keys are the API keys; nil: none.
 	Keys *Keys
+	// Webhooks are told of events; nil: there are none.
+	Webhooks *event.Outbox
 	// Phone returns the user of the phone over WebSocket whose token it is; nil:
 	// there are none.
 	Phone func(ctx context.Context, token string) (PhoneUser, bool)
@@ -136,6 +138,7 @@ func (a *API) routes() http.Handler {
 	a.eventRoutes(r)
 	a.callRoutes(r)
 	a.cdrRoutes(r)
+	a.webhookRoutes(r)
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.answer(w, r, func(http.ResponseWriter, *request) *Problem { return refuse(NotFound) })
 	})

@@ -79,7 +79,8 @@ func (a *API) place(w http.ResponseWriter, r *request, p *placement, use *event.
 	}
 	defer a.work.begin(id)()
 	wish := event.Request{ID: id, Created: p.created, Key: use}
-	if why := a.hookOf(r, p, &wish); why != nil {
+	hook, why := a.hookOf(r, p)
+	if why != nil {
 		return why
 	}
 	if err := a.bus.Expect(wish); err != nil {
@@ -91,6 +92,10 @@ func (a *API) place(w http.ResponseWriter, r *request, p *placement, use *event.
 			return refuse(IDInUse)
 		}
 		return a.storeRefusal(err)
+	}
+	if why := a.makeHook(r, id, hook); why != nil {
+		a.bus.Forget(id)
+		return why
 	}
 	call, err := a.callFor(r.Context(), id, p)
 	if err != nil {
@@ -182,6 +187,7 @@ func (a *API) notPlaced(w http.ResponseWriter, r *request, id string, p *placeme
 	kept, began := a.bus.Call(id)
 	if !began || errors.Is(err, event.ErrStore) {
 		a.bus.Forget(id)
+		a.forgetHook(id, p)
 	}
 	var holder *sipflow.InProgressError
 	switch {

@@ -122,7 +122,7 @@ func (a *API) checkAll(r *request, raw []byte, result *checkResult) {
 	if c.probe {
 		a.probeBoth(r, p, result)
 	}
-	a.checkEvents(result)
+	a.checkEvents(p, result)
 }
 
 // permission says why the client may place the call.
@@ -278,15 +278,35 @@ func (a *API) probe(ctx context.Context, step string, target party, as sipflow.A
 		Detail: fmt.Sprintf("%s says %d %s for %s: %s.", name, found.Code, found.Reason, target, means)}
 }
 
-// checkEvents says whether the call could be stored, and who would hear of it.
-func (a *API) checkEvents(result *checkResult) {
+// checkEvents says whether the call could be stored, and which webhooks would hear of
+// it.
+func (a *API) checkEvents(p *placement, result *checkResult) {
+	heard := a.heard(p)
 	stats := a.bus.Stats()
 	switch {
 	case stats.Store == "memory":
-		result.fine("events", "Events are kept in memory, until a restart.")
+		result.fine("events", "Events are kept in memory, until a restart."+heard)
 	case stats.StoreError != nil:
 		result.refused("events", a.storeRefusal(stats.StoreError))
 	default:
-		result.fine("events", fmt.Sprintf("The call will be stored; events are %d ms behind.", stats.Lag.Milliseconds()))
+		result.fine("events", fmt.Sprintf("The call will be stored; events are %d ms behind.", stats.Lag.Milliseconds())+heard)
 	}
+}
+
+// heard says how many webhooks would hear of a call.
+func (a *API) heard(p *placement) string {
+	if a.cfg.Webhooks == nil {
+		return ""
+	}
+	n, off := a.cfg.Webhooks.Hears(&event.Call{Kind: p.created.Kind, Agent: p.created.Agent})
+	if p.webhook != nil {
+		n++
+	}
+	switch {
+	case n == 0:
+		return " No webhook will hear of it."
+	case off == 0:
+		return fmt.Sprintf(" Of the webhooks %d will hear of it; none of these is disabled or failing.", n)
+	}
+	return fmt.Sprintf(" Of the webhooks %d will hear of it; %d of these are disabled or failing.", n, off)
 }

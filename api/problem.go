@@ -68,6 +68,7 @@ const (
 	TransferInProgress    Code = "transfer_in_progress"
 	TransferOver          Code = "transfer_over"
 	ReadOnly              Code = "read_only"
+	TooManySecrets        Code = "too_many_secrets"
 	CursorExpired         Code = "cursor_expired"
 	ChangedMeanwhile      Code = "changed_meanwhile"
 	BodyTooLarge          Code = "body_too_large"
@@ -129,6 +130,7 @@ var faults = []Fault{
 	{TransferInProgress, 409, "Another transfer of this call is at work: %s.", []any{"t1"}},
 	{TransferOver, 409, "This transfer is over: %s.", []any{"completed"}},
 	{ReadOnly, 409, "This webhook is in the configuration file; change it there.", nil},
+	{TooManySecrets, 409, "The webhook has %d secrets that sign, the limit; retire one first.", []any{3}},
 	{CursorExpired, 410, "Events before %s (%s) are gone. Read /v1/calls?updated_after=…, then begin at %s.",
 		[]any{"evt_k7q2mz_3_1842", "2026-11-30T12:00:00.000Z", "evt_k7q2mz_3_1842"}},
 	{ChangedMeanwhile, 412, "The call is at version %d, you said %s; read it again.", []any{9, "7"}},

@@ -41,9 +41,9 @@ type ConfiguredWebhook struct {
 }
 
 const (
-	// maxWebhooks are those that clients and the configuration make; maxCallWebhooks
+	// MaxWebhooks are those that clients and the configuration make; MaxCallWebhooks
 	// those of single calls.
-	maxWebhooks, maxCallWebhooks = 100, 1_000
+	MaxWebhooks, MaxCallWebhooks = 100, 1_000
 	// maxDead bounds the dead letters of one webhook; the oldest go.
 	maxDead = 100_000
 	// buryPause is between looks at dead letters that are too old.

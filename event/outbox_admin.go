@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -16,14 +17,14 @@ import (
 	"sipxrest/internal/webhook"
 )
 
-// maxSecrets bounds the secrets of a webhook that sign.
-const maxSecrets = 3
+// MaxSecrets bounds the secrets of a webhook that sign.
+const MaxSecrets = 3
 
-// maxOverlap and overlap are how long the secrets before a new one go on signing, at
+// MaxSecretOverlap and SecretOverlap are how long the secrets before a new one go on signing, at
 // most and by default.
 const (
-	maxOverlap = 7 * 24 * time.Hour
-	overlapFor = 24 * time.Hour
+	MaxSecretOverlap = 7 * 24 * time.Hour
+	SecretOverlap    = 24 * time.Hour
 )
 
 // webhook returns it as it is shown.
@@ -83,6 +84,23 @@ func (o *Outbox) Webhook(id string) (Webhook, error) {
 // its member.
 func (o *Outbox) CheckWebhook(w *WebhookSpec) []*fault.Fault { return w.Check(o.networks()) }
 
+// PrivateURL reports whether an error says that an address is not for webhooks.
+func PrivateURL(err error) bool {
+	var private *webhook.PrivateError
+	return errors.As(err, &private)
+}
+
+// ProbeWebhook says what is wrong with the URL of a webhook: it is looked up and
+// connected to, but nothing is sent.
+func ProbeWebhook(ctx context.Context, resolver *net.Resolver, url string, private []netip.Prefix) error {
+	if err := webhook.ProbePost(ctx, resolver, url, private); err != nil {
+		return err
+	}
+	p := webhook.NewPoster("", resolver, func() []netip.Prefix { return private }, nil)
+	defer p.Close()
+	return p.Connect(ctx, url)
+}
+
 // ProbeURL looks the name of a URL up, and says what is wrong with what it finds. It
 // takes two seconds at most; a name that is not found may be found later.
 func (o *Outbox) ProbeURL(ctx context.Context, url string) error {
@@ -102,7 +120,7 @@ func (o *Outbox) ProbeURL(ctx context.Context, url string) error {
 func (o *Outbox) Create(spec WebhookSpec, owner, text string, after Cursor) (Webhook, string, error) {
 	o.changing.Lock()
 	defer o.changing.Unlock()
-	if o.countOf(false) >= maxWebhooks {
+	if o.countOf(false) >= MaxWebhooks {
 		return Webhook{}, "", ErrTooManyWebhooks
 	}
 	if after.IsZero() {
@@ -146,7 +164,7 @@ func (o *Outbox) ForCall(call string, spec WebhookSpec, owner, secretText string
 	}
 	o.changing.Lock()
 	defer o.changing.Unlock()
-	if o.countOf(true) >= maxCallWebhooks {
+	if o.countOf(true) >= MaxCallWebhooks {
 		return ErrTooManyWebhooks
 	}
 	now := o.now()
@@ -286,7 +304,7 @@ func (o *Outbox) Rotate(id string, overlap time.Duration, text string) (w Webhoo
 	w, err = o.change(id, false, func(r *hookRecord) error {
 		now := o.now()
 		live := r.live(now)
-		if len(live) >= maxSecrets && overlap > 0 {
+		if len(live) >= MaxSecrets && overlap > 0 {
 			return ErrSecretInUse
 		}
 		list := []secret{{id: nextSecret(r.secrets), key: key, made: now}}
@@ -343,8 +361,8 @@ func (o *Outbox) Retire(id, name string) (Webhook, error) {
 func checkConfigured(private []netip.Prefix, list []ConfiguredWebhook) error {
 	var errs []error
 	names := map[string]bool{}
-	if len(list) > maxWebhooks {
-		errs = append(errs, fmt.Errorf("%d: %d are the most", len(list), maxWebhooks))
+	if len(list) > MaxWebhooks {
+		errs = append(errs, fmt.Errorf("%d: %d are the most", len(list), MaxWebhooks))
 	}
 	for i := range list {
 		w := list[i]
@@ -355,8 +373,8 @@ func checkConfigured(private []netip.Prefix, list []ConfiguredWebhook) error {
 			errs = append(errs, fmt.Errorf("two are called %s: rename one", w.Name))
 		}
 		names[w.Name] = true
-		if len(w.Secrets) == 0 || len(w.Secrets) > maxSecrets {
-			errs = append(errs, fmt.Errorf("%s: secret-file has %d secrets: write 1 to %d lines, the newest first", w.Name, len(w.Secrets), maxSecrets))
+		if len(w.Secrets) == 0 || len(w.Secrets) > MaxSecrets {
+			errs = append(errs, fmt.Errorf("%s: secret-file has %d secrets: write 1 to %d lines, the newest first", w.Name, len(w.Secrets), MaxSecrets))
 		}
 		for n, text := range w.Secrets {
 			if _, err := webhook.ParseSecret(text); err != nil {

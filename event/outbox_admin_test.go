@@ -535,7 +535,7 @@ func TestDeletedWebhooksTakeTheirRowsWithThem(t *testing.T) {
 func TestThereAreAtMostAHundredWebhooks(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newOutboxRig(t, newTestLog(), "", OutboxConfig{})
-		for i := range maxWebhooks {
+		for i := range MaxWebhooks {
 			r.make(fmt.Sprint("hook", i))
 		}
 		spec := r.Webhooks()[0].WebhookSpec

@@ -16,7 +16,7 @@ const (
 	// There are 256 requests at once: one place of its own for each webhook, so that
 	// none holds another up, and places for bursts that they share; and those of
 	// webhooks of single calls, 16 for one client.
-	sharedPlaces  = allRequests - maxWebhooks - callPlaces
+	sharedPlaces  = allRequests - MaxWebhooks - callPlaces
 	callPlaces    = 64
 	allRequests   = 256
 	placesOfOwner = 16

@@ -101,6 +101,33 @@ func (p *Poster) Post(ctx context.Context, address string, header http.Header, b
 	return got, nil
 }
 
+// Connect opens a connection as Post would, TLS too, and closes it.
+func (p *Poster) Connect(ctx context.Context, address string) error {
+	u, err := url.Parse(address)
+	if err != nil {
+		return errors.New("its URL cannot be read")
+	}
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	t := p.newTransport(u.Scheme == "http")
+	conn, err := t.DialContext(ctx, "tcp", net.JoinHostPort(u.Hostname(), port))
+	if err != nil {
+		var private *PrivateError
+		if errors.As(err, &private) {
+			return private
+		}
+		return err
+	}
+	defer conn.Close()
+	if u.Scheme != "https" {
+		return nil
+	}
+	t.TLSClientConfig.ServerName = u.Hostname()
+	return tls.Client(conn, t.TLSClientConfig).HandshakeContext(ctx)
+}
+
 // transport returns the one of a scheme.
 func (p *Poster) transport(scheme string) *http.Transport {
 	p.mu.Lock()

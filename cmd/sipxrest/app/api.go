@@ -71,6 +71,7 @@ func (a *App) openAPI() error {
 		}})
 	cfg := a.cfg.APIConfig()
 	cfg.Keys = keys
+	cfg.Webhooks = a.outbox
 	cfg.Durable = a.bus.Stats().Store != config.EventsInMemory
 	cfg.Policy = func(u *restauth.User) string { return a.dialling.Of(u.Name, u.Identity) }
 	cfg.Phone = a.phoneUser

@@ -58,6 +58,7 @@ type App struct {
 	sipUser  func(username string) string // the user of a digest user name; "" for a trunk's
 	phone    *webphone.Service            // nil without
 	bus      *event.Bus                   // nil without anybody who reads events
+	outbox   *event.Outbox                // nil likewise
 	api      *api.API                     // nil without
 	services []callcontroller.Service     // lines of the page at /
 
@@ -103,7 +104,7 @@ func New(cfg config.Config, log *slog.Logger) (*App, error) {
 // open makes every part, each after those that it needs.
 func (a *App) open() error {
 	for _, open := range []func() error{
-		a.openUsers, a.openResolver, a.openCertificates, a.openGate, a.openPeers, a.openEvents, a.openDispatch, a.openSIP, a.openTracing,
+		a.openUsers, a.openResolver, a.openCertificates, a.openGate, a.openPeers, a.openEvents, a.openOutbox, a.openDispatch, a.openSIP, a.openTracing,
 		a.openAPI, a.openCDRs, a.openDialout, a.openPhone, a.openController, a.openListeners,
 	} {
 		if err := open(); err != nil {

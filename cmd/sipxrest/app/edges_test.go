@@ -27,7 +27,7 @@ var edges = map[string][]string{
 	"cmd/sipxrest/check": {"cmd/sipxrest/app", "cmd/sipxrest/config", "cmd/sipxrest/web", "*"},
 
 	"event":          {"sipflow", "internal/fault", "internal/limit", "internal/webhook"},
-	"api":            {"event", "order", "restauth", "sipflow", "internal/limit", "internal/watch", "resolve", "policy"},
+	"api":            {"event", "order", "restauth", "sipflow", "internal/fault", "internal/limit", "internal/watch", "resolve", "policy"},
 	"callcontroller": {"sipflow", "restauth", "schema", "order"},
 	"order":          {"policy", "resolve", "restauth", "sipflow", "sipflow/uri"},
 	"dialout":        {"talk", "sipflow", "restauth", "order", "resolve", "internal/fault", "internal/limit"},

@@ -55,6 +55,8 @@ type stage int
 const (
 	// What others use: names in DNS, users, certificates, databases.
 	stageBase stage = iota
+	// Webhooks of events: they are told of what has happened until all others ended.
+	stageOutbox
 	// HTTP: clients read to the end what becomes of their calls, and streams of
 	// events tell it. Listeners accept once all stages have started.
 	stageListeners

@@ -116,6 +116,7 @@ func (c *checker) run(src config.Source) bool {
 		c.traces(&cfg)
 		c.dialout(&cfg)
 		c.dispatch(&cfg)
+		c.webhooks(&cfg)
 		c.phone(&cfg)
 	}
 	if !c.json {

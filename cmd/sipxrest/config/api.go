@@ -24,8 +24,10 @@ type API struct {
 	// idempotency key is kept.
 	CallTime, IdempotencyTime time.Duration
 	// Keys are API keys, beside those of the file that "sipxrest key" writes.
-	Keys   []api.Key
-	Limits APILimits
+	Keys []api.Key
+	// KeyFile has the key by which secrets of webhooks are sealed in the database.
+	KeyFile string
+	Limits  APILimits
 }
 
 // APILimits is the section "api.limits".
@@ -52,6 +54,9 @@ func (a *API) rows() []row {
 			Doc: "API keys, beside those that `sipxrest key add` makes: `{name: crm, sha256: HEX, scopes: [\"calls:read\"], agents: [\"201\"], expires: 2027-12-31, networks: [192.0.2.0/24]}`; " +
 				"`sha256` is that of the key, agents `[\"*\"]` are all",
 			About: "Keys of programs, by their SHA-256; \"sipxrest key add --print\" makes a line."},
+		{Name: "api.key-file", Set: setting.Path(&a.KeyFile), Show: "api.key",
+			Doc:   "file with a key, of 16 bytes at least, by which secrets of webhooks are sealed in `events.db`; without it the mode of the file protects them",
+			About: "Seals the secrets of webhooks in the database; openssl rand -base64 32 makes one."},
 		{Name: "api.limits.streams", Set: setting.Number(&a.Limits.Streams), Check: count(1_000_000), Default: "10000",
 			Doc: "streams of events at once; more get 503"},
 		{Name: "api.limits.streams-per-user", Set: setting.Number(&a.Limits.StreamsPerUser), Check: count(100_000), Default: "32",

@@ -18,6 +18,12 @@ type Events struct {
 	// Retention is how long events are kept, MaxBytes how many bytes of them.
 	Retention time.Duration
 	MaxBytes  int
+	// Webhooks are told of events, beside those that clients make.
+	Webhooks []EventWebhook
+	// AllowPrivate are networks that webhooks may be in though they are not public.
+	AllowPrivate []string
+	// DeadLetterTime is how long is kept what a webhook has not taken.
+	DeadLetterTime time.Duration
 }
 
 // EventsInMemory is the word for a log that ends with the process.
@@ -25,7 +31,7 @@ const EventsInMemory = "memory"
 
 // rows are the keys of the section.
 func (e *Events) rows() []row {
-	return []row{
+	return append([]row{
 		{Name: "events.store", Set: eventStore(&e.Store), Absent: "`events.db` in `data-dir`", Show: "memory",
 			Doc:   "file with the events of calls, or `memory`: they are gone with a restart, and so are idempotency keys",
 			About: "The file, or the word memory. sync is normal or full (survives a power cut)."},
@@ -35,7 +41,7 @@ func (e *Events) rows() []row {
 			Doc: "how long events are kept; who comes back with an older place in the stream is told so; 1 min to 400 days"},
 		{Name: "events.max-bytes", Set: setting.Number(&e.MaxBytes), Check: recordBytes, Default: "4294967296",
 			Doc: "bytes of the file beyond which the oldest events go earlier"},
-	}
+	}, e.webhookRows()...)
 }
 
 // eventStore reads the name of a file, or the word for none.
@@ -72,4 +78,6 @@ func (c *Config) EventConfig() event.Config {
 }
 
 // EventsInUse reports whether anybody reads events, or records of calls.
-func (c *Config) EventsInUse() bool { return c.API.Enabled || c.CDR.Postgres != "" }
+func (c *Config) EventsInUse() bool {
+	return c.API.Enabled || c.CDR.Postgres != "" || len(c.Events.Webhooks) > 0
+}

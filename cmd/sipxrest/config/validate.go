@@ -46,6 +46,7 @@ func (c *Config) Validate() error {
 	v.watching()
 	v.dialout()
 	v.dispatch()
+	v.webhooks()
 	v.phone()
 	for _, s := range c.DNS.Servers {
 		if _, err := netip.ParseAddr(s); err == nil {

@@ -141,6 +141,7 @@ func (b *Bus) openStore() error {
 				return nil
 			}
 			store.Close()
+			b.reset()
 		}
 		b.why = err
 		b.log.Warn("events are kept in memory only, a restart forgets them", "store", b.cfg.Store, "error", err)
@@ -148,6 +149,14 @@ func (b *Bus) openStore() error {
 	b.memory = true
 	b.store = newMemoryLog(b.cfg.MaxBytes, b.cfg.RecentBytes)
 	return b.begin()
+}
+
+// reset forgets what a log has left that cannot be used.
+func (b *Bus) reset() {
+	for i := range b.shards {
+		b.shards[i].calls = map[string]*live{}
+	}
+	b.seq, b.ring, b.pending, b.runs = sequencer{}, ring{}, pending{}, nil
 }
 
 func (b *Bus) shard(id string) *shard {

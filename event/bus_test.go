@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"errors"
+	"path/filepath"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -21,8 +22,15 @@ func startBus(t testing.TB, cfg Config) *Bus {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
-	go b.Run(ctx) //nolint:errcheck // of memory
-	t.Cleanup(func() { cancel(); <-b.done; b.Close() })
+	go b.Run(ctx) //nolint:errcheck // see below
+	t.Cleanup(func() {
+		cancel()
+		<-b.done
+		if err := b.lastError(); err != nil {
+			t.Error(err)
+		}
+		b.Close()
+	})
 	return b
 }
 
@@ -47,6 +55,18 @@ func talk(t testing.TB, b *Bus, id string) {
 	b.Tell(id, CallEnded, "", Change{End: &End{Reason: "hung_up", Leg: "l2"}})
 }
 
+// settle waits until all that was told is kept. It is for fake time.
+func settle(b *Bus) {
+	for {
+		synctest.Wait()
+		time.Sleep(commitPace)
+		synctest.Wait()
+		if b.queued.Load() == 0 && b.idle() {
+			return
+		}
+	}
+}
+
 func types(list []*Event) (names []Type) {
 	for _, e := range list {
 		names = append(names, e.Type)
@@ -54,15 +74,28 @@ func types(list []*Event) (names []Type) {
 	return names
 }
 
+// bothStores runs a test with each kind of store, in fake time.
+func bothStores(t *testing.T, test func(t *testing.T, cfg Config)) {
+	for _, store := range []string{"memory", "events.db"} {
+		t.Run(store, func(t *testing.T) {
+			cfg := Config{Store: store}
+			if store != "memory" {
+				cfg.Store = filepath.Join(t.TempDir(), store)
+			}
+			synctest.Test(t, func(t *testing.T) { test(t, cfg) })
+		})
+	}
+}
+
 func TestACallOfADoorIsToldFromItsBeginningToItsEnd(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		b := startBus(t, Config{})
+	bothStores(t, func(t *testing.T, cfg Config) {
+		b := startBus(t, cfg)
 		from := b.Head()
 		sub := b.Subscribe(Filter{Agents: []string{"201@example.com"}})
 		defer sub.Close()
 		talk(t, b, "call-1")
 		<-sub.Wake()
-		synctest.Wait()
+		settle(b)
 		b.Tell("call-1", CallEnded, "", Change{End: &End{Reason: "hung_up"}})
 		list, next, err := b.Events(Filter{Users: []string{"202"}}, from, 0)
 		if err != nil || next != b.Head() {
@@ -81,6 +114,7 @@ func TestACallOfADoorIsToldFromItsBeginningToItsEnd(t *testing.T) {
 		if !ok || c.State != Ended || c.End.Outcome != Completed || c.End.By != "called" || c.End.Dialled != "yes" {
 			t.Errorf("%+v", c)
 		}
+		settle(b)
 		if late := b.Stats().Late; late != 1 {
 			t.Errorf("the second end: %d are late", late)
 		}

@@ -1,0 +1,44 @@
+//go:build unix
+
+package event
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+)
+
+// errLocked says that another process uses a database.
+var errLocked = errors.New("another process uses this database")
+
+// lockFile takes a lock that ends with the process. It is a file of its own: closing
+// the database's would let go of SQLite's locks.
+func lockFile(name string) (*os.File, error) {
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		f.Close()
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			err = errLocked
+		}
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return f, nil
+}
+
+// writable says why a database cannot be written: its log is a file beside it. The
+// driver has no words for that.
+func writable(file string) error {
+	for _, name := range []string{file, filepath.Dir(file)} {
+		if err := unix.Access(name, unix.W_OK); err != nil {
+			return fmt.Errorf("%s, and the folder that it is in, must be writable: %w", file, &fs.PathError{Op: "write", Path: name, Err: err})
+		}
+	}
+	return nil
+}

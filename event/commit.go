@@ -22,7 +22,7 @@ func (b *Bus) commitAll(stop <-chan struct{}) {
 		began := time.Now()
 		more, err := b.commit()
 		wait := commitPace - time.Since(began)
-		if more && err == nil {
+		if more && b.backlog.Load() > maxBatch*sizeOfOne {
 			wait = 0
 		}
 		if err != nil {
@@ -78,7 +78,10 @@ func (b *Bus) idle() bool {
 	return len(p.chunks)+len(p.keys)+len(p.forget) == 0
 }
 
-// commit brings one batch into the log, and reports whether a full one follows.
+// sizeOfOne is what an event takes in memory, about.
+const sizeOfOne = 1300
+
+// commit brings one batch into the log, and reports whether more waits.
 func (b *Bus) commit() (more bool, err error) {
 	b.mu.Lock()
 	batch, chunks := b.pending.batch(maxBatch)
@@ -102,7 +105,7 @@ func (b *Bus) commit() (more bool, err error) {
 	gone := b.pending.drop(&batch, chunks)
 	b.backlog.Add(-sizeOfAll(batch.Events))
 	b.kept(batch.Events)
-	more = len(b.pending.chunks) > 1
+	more = len(b.pending.chunks) > 0
 	b.mu.Unlock()
 	b.settle(&batch, gone)
 	return more, nil

@@ -26,6 +26,8 @@ type bridge struct {
 
 // bridge joins the two phones until one of them hangs up, which is no error.
 func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
+	ctx, stop := c.whileTalking(ctx)
+	defer stop()
 	b := &bridge{call: c, calling: calling, called: called, placed: [2]*Leg{calling, called}, clock: time.NewTimer(time.Hour)}
 	defer b.clock.Stop()
 	if !c.sw.bridged(c, b) {
@@ -211,6 +213,7 @@ func (b *bridge) hungUp(l *Leg, reasons string) error {
 		return nil
 	}
 	b.call.dialled(l, Terminated)
+	b.call.record.fell(ErrHungUp)
 	if b.call.by = CalledParty; l == b.calling {
 		b.call.by = CallingParty
 	}
@@ -237,7 +240,7 @@ func (b *bridge) lost(l *Leg, err error) error {
 func (b *bridge) event(ctx context.Context, l *Leg, e event) error {
 	switch {
 	case e.in != nil && e.err != nil: // no ACK for our 2xx (RFC 3261 §13.3.1.4)
-		return e.err
+		return l.fault(e.err)
 	case e.in != nil && e.cancel:
 		for _, r := range b.relays {
 			if r.in == e.in {
@@ -258,6 +261,7 @@ func (b *bridge) event(ctx context.Context, l *Leg, e event) error {
 		}
 	case e.progress != nil: // of a REFER before the bridge
 		b.call.note(l, "NOTIFY", e.progress.Text, e.progress.At)
+		l.reported(e.progress)
 	}
 	return nil
 }

@@ -181,14 +181,14 @@ func (b *bridge) asked(ctx context.Context, r *forward, e event) error {
 	case e.err != nil:
 		r.replied(e.err)
 		if method == "INVITE" { // RFC 3261 §12.2.1.2
-			return &StatusError{method, 408, "Request Timeout"}
+			return r.to.fault(&StatusError{method, 408, "Request Timeout"})
 		}
 		return nil
 	case e.msg.Code() >= 300:
 		err := statusError(method, e.msg)
 		r.replied(err)
 		if code := e.msg.Code(); code == 481 || code == 408 {
-			return err // RFC 5057: its dialog is gone
+			return r.to.fault(err) // RFC 5057: its dialog is gone
 		}
 		return nil
 	}

@@ -183,7 +183,7 @@ func (b *bridge) answered(ctx context.Context, r *forward, e event) error {
 			r.in.respond(wire.Reply{Code: 408})
 		}
 		if refreshes(method) { // RFC 3261 §12.2.1.2
-			return &StatusError{method, 408, "Request Timeout"}
+			return r.to.fault(&StatusError{method, 408, "Request Timeout"})
 		}
 		return nil
 	}
@@ -212,7 +212,7 @@ func (b *bridge) answered(ctx context.Context, r *forward, e event) error {
 		r.in.respond(b.relayedReply(r, e.msg))
 	}
 	if code == 481 && refreshes(method) { // RFC 5057: its dialog is gone
-		return statusError(method, e.msg)
+		return r.to.refusal(method, e.msg)
 	}
 	return nil
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"strings"
 	"time"
+
+	"sipxrest/resolve"
 )
 
 // ackWait is how long a newcomer may take to answer the offer of the phone that stays,
@@ -40,6 +42,8 @@ func (b *bridge) replacedBy(l *Leg, invite *serverTx) {
 	case b.transfer != nil || stays == nil:
 		who.decline(errGlare)
 	case who.mayReplace(l, stays):
+		target.record = c.record.joining(RoleTarget, target.party)
+		target.record.dialled(target.callID, resolve.Hop{})
 		b.transfer = &transfer{target: target, old: l, stays: stays, key: b.keyWith(target, l), ready: true, until: time.Now().Add(inviteTime), invite: invite}
 		return
 	}

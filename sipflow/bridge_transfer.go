@@ -90,6 +90,7 @@ func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error 
 	// sipXrest: without sipxbridge-moh, unlike the other two.
 	l := c.newLeg("sip:"+order.target+";sipx-noroute=Voicemail;sipx-userforward=false", order.target)
 	l.first = c.inviteHeader("", "", allowBridged)
+	l.record = c.record.joining(RoleTarget, l.party)
 	t := &transfer{target: l, old: b.calling, stays: b.called, key: order.key, offer: b.called.forAnother(), until: time.Now().Add(c.ringTime())}
 	if err := t.call(ctx); err != nil {
 		c.letGo(l)
@@ -132,6 +133,7 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 		return nil
 	case e.msg != nil && e.msg.Code() < 200:
 		b.call.early(t.target, e.msg)
+		t.target.record.responded(e.msg)
 		t.target.acknowledge(t.attempt, e.msg, func(e *earlyDialog) []byte { // of a target that offers
 			e.settled = heldEarly
 			return t.target.onHold(e.heard)
@@ -261,6 +263,7 @@ func dialogOver(err error) bool {
 func (b *bridge) takePlace(t *transfer) {
 	c := b.call
 	b.transfer = nil
+	t.target.record.takesPlace(t.old.record, t.wantedBy())
 	if !t.old.gone {
 		b.drop(t.old)
 		b.seat(t.old, nil)
@@ -274,6 +277,18 @@ func (b *bridge) takePlace(t *transfer) {
 	t.target.joinedMedia().joint = b
 	t.target.peer.bridging(true)
 	c.sw.moved(c, b, t.key, t.invite == nil)
+}
+
+// wantedBy is who asked for the transfer: the phone that leaves, where another one has
+// called us to take its place.
+func (t *transfer) wantedBy() Party {
+	switch {
+	case t.invite == nil:
+		return ClientParty
+	case t.old.record != nil && t.old.record.firstPhone():
+		return CallingParty
+	}
+	return CalledParty
 }
 
 // offers reports whether the target's 2xx has an offer that is to be answered.

@@ -44,6 +44,7 @@ type Call struct {
 	orders  chan *order // of the client
 	in      *Incoming   // of an inbound call; nil for others
 	past    *past       // see kept
+	record  *record     // nil when nobody observes
 }
 
 // past is what of a call is asked for later than most of it. It belongs to the
@@ -82,6 +83,38 @@ func (c *Call) named() {
 	if c.Spec.ID == "" && len(c.sw.observers) > 0 {
 		c.Spec.ID = newCallID(time.Now())
 	}
+}
+
+// observed begins the record of a call, where somebody is told of it. The legs that a
+// client asked for are known; others come as they are called.
+func (c *Call) observed() {
+	if len(c.sw.observers) == 0 {
+		return
+	}
+	stage := StageDiallingCalling
+	switch {
+	case c.in != nil:
+		stage = StageRouting
+	case c.Spec.Converse != nil:
+		stage = StageDiallingCalled
+	}
+	r := newRecord(&c.mu, c.tellAll, stage)
+	switch {
+	case c.in != nil:
+		caller := r.add(RoleCaller, c.CallingUser)
+		caller.state, caller.report.CallID = legDialling, c.in.CallID
+		caller.report.Hop = c.in.Transport + ":" + c.in.Source.String()
+		c.in.leg.record = caller
+	case c.Spec.Converse != nil:
+		r.add(RoleCalled, c.CalledUser)
+	case c.Dial != nil:
+		r.add(RoleCalling, uri.Dialable(c.Dial.Number)+"@"+uri.AOR(c.Dial.Gateway))
+		r.add(RoleCalled, uri.AOR(c.Dial.Target))
+	default:
+		r.add(RoleCalling, c.CallingUser)
+		r.add(RoleCalled, c.CalledUser)
+	}
+	c.record = r
 }
 
 // Holds is the key that the call holds: Spec.Key, until a transfer moves it.
@@ -123,9 +156,18 @@ func (c *Call) observe(e *Event) {
 // tell is observe with c.mu held.
 func (c *Call) tell(e *Event) {
 	e.Key, e.ID = c.holds(), c.Spec.ID
+	if c.record != nil {
+		c.record.sees(e)
+		defer c.tellAll(e) // whatever the call's own observer does
+	}
 	if c.Observe != nil {
 		c.Observe(e)
 	}
+}
+
+// tellAll tells the observers of all calls, with c.mu held.
+func (c *Call) tellAll(e *Event) {
+	e.Key, e.ID, e.Stage = c.holds(), c.Spec.ID, c.record.stage
 	for _, f := range c.sw.observers {
 		f(e)
 	}
@@ -157,7 +199,8 @@ func (c *Call) dialled(l *Leg, state DialogState) {
 // settle counts off the flow or a husk; after the last one nothing can follow.
 func (c *Call) settle() {
 	if c.open.Add(-1) == 0 {
-		e := &Event{Kind: Ended, At: time.Now(), Err: c.err, By: c.by, Code: c.in.code()}
+		cause := c.record.last()
+		e := &Event{Kind: Ended, Cause: cause, At: time.Now(), Err: c.err, By: c.by, Code: c.in.code()}
 		if c.LogsEnd {
 			e.End = c.end()
 		}
@@ -169,10 +212,23 @@ func (c *Call) settle() {
 // of ended dialogs, respond to what the phones still send.
 func (c *Call) release() {
 	c.noteLegs()
+	c.record.released(c.finalBy())
 	for _, l := range c.legs {
 		c.sw.faults.Try("the end of a call to a phone", func() { c.releaseLeg(l) })
 	}
 	c.legs, c.byes = nil, nil
+}
+
+// finalBy is until when a phone that was referred may report, and so the call's end is
+// told. It is about now where none may.
+func (c *Call) finalBy() time.Time {
+	until := time.Now()
+	for _, l := range c.legs {
+		if l.peer.subscribes() {
+			return until.Add(tEnd)
+		}
+	}
+	return until
 }
 
 // dismiss hangs a leg up on the side, while the call goes on with others.
@@ -208,6 +264,7 @@ func (c *Call) letGo(l *Leg) {
 // remove takes a leg out of the call's hands.
 func (c *Call) remove(l *Leg) {
 	c.dialled(l, Terminated)
+	l.record.left()
 	l.gone = true
 	c.noteLegs()
 	c.legs = slices.DeleteFunc(c.legs, func(o *Leg) bool { return o == l })
@@ -256,18 +313,14 @@ func (c *Call) retire(l *Leg) {
 	l.peer.open = nil
 }
 
-// Party is one of those that a call is about.
-type Party uint8
-
-// Parties.
-const (
-	Self Party = iota
-	CallingParty
-	CalledParty
-	NetworkParty // a server on the way, before any phone had rung
-	ClientParty  // who asked for the call
-	UnknownParty // of phones that a REFER has left alone
-)
+// whileTalking is the context of parties that are joined: it ends when they have been
+// for as long as they may.
+func (c *Call) whileTalking(ctx context.Context) (context.Context, context.CancelFunc) {
+	if c.MaxTalk <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, c.MaxTalk, ErrTimeLimit)
+}
 
 // ringTime is how long a phone of the call is alerted.
 func (c *Call) ringTime() time.Duration {
@@ -296,6 +349,11 @@ func (c *Call) hangUp(ctx context.Context, l *Leg, why error) {
 	}
 	c.byes = append(c.byes, l.startBye(context.WithoutCancel(ctx), reason))
 	c.dialled(l, Terminated) // whatever its response is (RFC 3261 §15.1.1)
+	if c.in != nil && l != c.in.leg && !c.wasUp {
+		l.record.hungUpFor(why) // the caller may be joined with another
+	} else {
+		c.record.fell(why)
+	}
 }
 
 // firstHops says where the first INVITE goes.

@@ -13,6 +13,7 @@
 //	spec.go               what is asked for
 //	names.go              what of the sockets a Config names
 //	callid.go             ids that clients know calls by
+//	record.go             what observers have been told of a call's legs
 //	stats.go              what is counted
 //
 // Transactions (RFC 3261 §17, RFC 6026):
@@ -30,6 +31,8 @@
 //
 // A leg, our side of one dialog (RFC 3261 §12):
 //
+//	leg_cause.go          why a leg ended, and by whom
+//	leg_end.go            on which leg the end of a call falls
 //	leg_callee.go         whom a leg is with, and by what right
 //	leg.go                the leg, from its first request to its end
 //	leg_header.go         the header fields of our first INVITE

@@ -21,6 +21,9 @@ var (
 	ErrHungUpByUser = errors.New("hung up by its client")
 	ErrTimeLimit    = errors.New("the call has lasted as long as it may")
 	ErrIDInUse      = errors.New("another call has this id")
+	ErrUnreported   = errors.New("the phone did not say what became of the REFER")
+	ErrTransferred  = errors.New("another phone has its place")
+	ErrInternal     = errors.New("internal fault")
 )
 
 // A ClientHangUp is ErrHungUpByUser for a reason that the phones are told, a cause of
@@ -34,6 +37,12 @@ func (e *ClientHangUp) Error() string { return ErrHungUpByUser.Error() }
 
 // Is reports whether the target is ErrHungUpByUser.
 func (e *ClientHangUp) Is(target error) bool { return target == ErrHungUpByUser }
+
+// unreported is an ErrUnreported with the way in which it was.
+type unreported string
+
+func (e unreported) Error() string        { return string(e) }
+func (e unreported) Is(target error) bool { return target == ErrUnreported }
 
 // InProgressError is ErrInProgress of a call that is known: the one that holds the key.
 type InProgressError struct {
@@ -98,3 +107,25 @@ func tookInVain(err error) bool { return errors.Is(err, errNoSDP) || errors.Is(e
 
 // ErrCancelled ends a call whose caller gave up before it was answered.
 var ErrCancelled = errors.New("the caller gave up")
+
+// hungUpError is ErrHungUp of a phone that said why.
+type hungUpError struct{ reasons string }
+
+// hungUpFor is ErrHungUp of a phone that gave those reasons: Reason header lines, or "".
+func hungUpFor(reasons string) error {
+	if reasons == "" {
+		return ErrHungUp
+	}
+	return &hungUpError{reasons}
+}
+
+func (e *hungUpError) Error() string        { return ErrHungUp.Error() }
+func (e *hungUpError) Is(target error) bool { return target == ErrHungUp }
+
+// sentError is a refusal that a phone or server has sent, unlike one of our timers.
+type sentError struct {
+	*StatusError
+	cause string // why in the words of the telephone network: a Reason header line, or ""
+}
+
+func (e *sentError) Unwrap() error { return e.StatusError }

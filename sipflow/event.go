@@ -62,6 +62,19 @@ const (
 	Digit
 )
 
+// Party is one of those that a call is about.
+type Party uint8
+
+// Parties.
+const (
+	Self Party = iota
+	CallingParty
+	CalledParty
+	NetworkParty // a server on the way, before any phone had rung
+	ClientParty  // who asked for the call
+	UnknownParty // of phones that a REFER has left alone
+)
+
 // Role is what a leg is in its call.
 type Role string
 
@@ -79,14 +92,14 @@ type Stage string
 
 // The stages.
 const (
-	StageRouting        Stage = "routing" // an inbound call has no target yet
-	StageDiallingCaller Stage = "dialing_calling"
-	StageRingingCalling Stage = "ringing_calling"
-	StageDiallingCalled Stage = "dialing_called"
-	StageRingingCalled  Stage = "ringing_called"
-	StageConnected      Stage = "connected"
-	StageReleased       Stage = "released"
-	StageTransfer       Stage = "transfer"
+	StageRouting         Stage = "routing" // an inbound call has no target yet
+	StageDiallingCalling Stage = "dialing_calling"
+	StageRingingCalling  Stage = "ringing_calling"
+	StageDiallingCalled  Stage = "dialing_called"
+	StageRingingCalled   Stage = "ringing_called"
+	StageConnected       Stage = "connected"
+	StageReleased        Stage = "released"
+	StageTransfer        Stage = "transfer"
 )
 
 // LegReport is a leg as it is when an event is told.
@@ -115,9 +128,12 @@ type TriedHop struct {
 // Cause is why a leg or a call ended. It is complete: nobody needs to read the texts
 // of errors or status lines.
 type Cause struct {
-	Err         error
+	Err         error // nil where nothing failed
 	By          Party
-	Leg         int   // LegReport.N of the leg that it fell on; 0: no leg was called
+	Leg         int   // LegReport.N of the leg that it fell on; 0: on none
+	Other       bool  // LegEnded: the leg was hung up because of another one, which is Leg
+	NotTried    bool  // LegEnded: the leg was never called
+	Lost        bool  // the phone of a leg that was up is silent, or has lost its dialog
 	Stage       Stage // of the call when it happened
 	Code        int   // final response, or report of one; 0: there is none
 	Reason      string

@@ -137,6 +137,7 @@ func (in *Incoming) targetLeg(to *Destination) (*Leg, error) {
 		l.remote = string(appendNameAddr(nil, to.DisplayName, aor))
 	}
 	l.callee = &calledTarget{userPhone: (*userPhone)(c), in: in, to: to, onward: true}
+	l.record = c.record.another(RoleTarget, l.party)
 	l.joinedMedia().forwards = forwards
 	l.first = c.inviteHeader("", "", allowBridged) + in.onwardHeader() + c.sw.loopHeader(in.req) + headerLines(to.Header)
 	l.onRinging = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }

@@ -65,6 +65,7 @@ func AnsweredElsewhere() error { return errElsewhere }
 func Converse(ctx context.Context, c *Call) (err error) {
 	l := c.newLegFrom("sip:"+c.CalledUser, c.CalledUser, c.AgentName, c.Key.Agent)
 	t := &endpoint{callee: l.callee, call: c, leg: l, end: c.Spec.Converse, far: CalledParty}
+	l.record = c.record.leg(RoleCalled, l.party)
 	l.joinedMedia()
 	l.isWith(t)
 	l.first = c.inviteHeader(c.Subject, "", l.callee.allow())
@@ -229,6 +230,8 @@ func unacceptable(err error) error {
 // run stays in the call until somebody hangs up, which is no error.
 func (t *endpoint) run(ctx context.Context) error {
 	c, l := t.call, t.leg
+	ctx, stop := c.whileTalking(ctx)
+	defer stop()
 	c.by, c.wasUp = Self, true
 	c.connected()
 	c.observe(&Event{Kind: Joined, At: time.Now(), CallID: l.callID})
@@ -241,6 +244,7 @@ func (t *endpoint) run(ctx context.Context) error {
 		if errors.Is(err, ErrHungUp) {
 			c.by = t.far
 			c.dialled(l, Terminated)
+			c.record.fell(ErrHungUp)
 			return nil
 		}
 		if err != nil {
@@ -284,7 +288,7 @@ func (t *endpoint) event(e event) error {
 	case e.hungUp:
 		return ErrHungUp
 	case e.in != nil && e.err != nil: // no ACK for our 2xx (RFC 3261 §13.3.1.4)
-		return e.err
+		return t.leg.fault(e.err)
 	case e.in != nil && e.ack != nil:
 		if e.in != t.owed {
 			return nil

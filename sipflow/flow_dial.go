@@ -148,6 +148,7 @@ func (c *Call) phoneLeg() *Leg {
 	}
 	l := c.newLegFrom(scheme+":"+number+"@"+rest+";user=phone", number+"@"+host, name, aor)
 	l.callee = gatewayPhone{(*userPhone)(c)}
+	l.record = c.record.leg(RoleCalling, l.party)
 	l.first = c.inviteHeader(c.Subject, "", allowBridged)
 	if d.Anonymous {
 		l.first += "Privacy: id\r\n"
@@ -169,6 +170,7 @@ func (c *Call) targetLeg() *Leg {
 	}
 	l := c.newLegFrom(target, to, c.AgentName, aor)
 	l.callee = dialTarget{(*userPhone)(c)}
+	l.record = c.record.leg(RoleCalled, l.party)
 	l.first = c.inviteHeader(c.Subject, c.ConfPIN, allowBridged)
 	return l
 }

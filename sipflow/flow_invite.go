@@ -78,5 +78,6 @@ func (c *Call) calledLeg() *Leg {
 	}
 	l := c.newLeg(uri+";sipxbridge-moh=false", c.CalledUser)
 	l.first = c.inviteHeader(c.Subject, c.ConfPIN, allowBridged)
+	l.record = c.record.leg(RoleCalled, l.party)
 	return l
 }

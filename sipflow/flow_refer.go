@@ -34,8 +34,8 @@ const (
 )
 
 var (
-	errNoNotify  = errors.New("the phone accepted the REFER but did not say what became of it")
-	errNoOutcome = errors.New("the phone ended the REFER's subscription without an outcome")
+	errNoNotify  = error(unreported("the phone accepted the REFER but did not say what became of it"))
+	errNoOutcome = error(unreported("the phone ended the REFER's subscription without an outcome"))
 	errNotReady  = errors.New("the phone could not follow the REFER at once")
 )
 
@@ -71,6 +71,7 @@ func Refer(ctx context.Context, c *Call) (err error) {
 	defer func() { c.hangUp(ctx, calling, err) }()
 	phone := phoneKey{c.CallingUser, calling.userAgent}
 	if c.fallsBack() && (c.sw.phones.refusesRefer(phone) || answer.unheld()) { // after an ACK one that cannot be held is lost
+		calling.record.flowChanged(nil)
 		return c.joinCalled(ctx, calling, answer)
 	}
 	if err := answer.AckHeld(); err != nil {
@@ -89,6 +90,7 @@ func Refer(ctx context.Context, c *Call) (err error) {
 			c.sw.phones.remember(phone)
 		}
 		calling.heard(said)
+		calling.record.flowChanged(err)
 		return c.connect(ctx, calling)
 	}
 	return err
@@ -105,6 +107,7 @@ func (c *Call) refer(ctx context.Context, calling *Leg, lead time.Duration) erro
 		return err
 	}
 	c.kept().referredAt = time.Now()
+	c.record.referred()
 	c.sw.referred.add(c.Key, c.kept().referredAt)
 	err := calling.outcome(ctx, c.sw.cfg.HangUpOn)
 	if err != nil { // nobody is rung any more, so that the call may be placed again
@@ -140,6 +143,7 @@ func (c *Call) callingLeg() *Leg {
 		methods = allowBridged
 	}
 	l.first = c.inviteHeader(c.Subject, "", methods) + pickUp
+	l.record = c.record.leg(RoleCalling, l.party)
 	return l
 }
 
@@ -230,7 +234,7 @@ func (l *Leg) Refer(ctx context.Context, target, by string, lead time.Duration) 
 		}
 		l.peer.unsubscribe()
 		l.call.note(l, "REFER", "SIP/2.0 408 Request Timeout", time.Now())
-		return &StatusError{"REFER", 408, "Request Timeout"}
+		return l.fault(&StatusError{"REFER", 408, "Request Timeout"})
 	}
 	return err
 }
@@ -320,7 +324,7 @@ func (l *Leg) afterBye(ctx context.Context, hungUp error) error {
 // that the calling phone reports it, and has not refused the call itself.
 func (n *Notification) outcome() error {
 	if n.Code >= 300 {
-		return &StatusError{"NOTIFY", n.Code, n.Reason}
+		return &sentError{&StatusError{"NOTIFY", n.Code, n.Reason}, ""}
 	}
 	return nil
 }

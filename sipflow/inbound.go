@@ -124,7 +124,9 @@ func (in *Incoming) outcome(ctx context.Context, err error) error {
 	if in.refuse(finalFor(err)) && err != nil {
 		in.call.by = in.failed
 	}
-	if refused := in.refusal(); refused != nil && (err == nil || errors.As(err, new(*StatusError))) {
+	refused := in.refusal()
+	in.call.record.refusedCaller(err, refused)
+	if refused != nil && (err == nil || errors.As(err, new(*StatusError))) {
 		err = refused
 	}
 	return err
@@ -168,7 +170,7 @@ func finalFor(err error) wire.Reply {
 			return wire.Reply{Code: 500}
 		}
 		r := wire.Reply{Code: refused.Code, Reason: wire.PlainPhrase(refused.Reason)}
-		var caused *causedError
+		var caused *sentError
 		if errors.As(err, &caused) {
 			r.Header = caused.cause // RFC 6432
 		}
@@ -331,6 +333,7 @@ func (in *Incoming) accept(body []byte, header string) bool {
 	c := in.call
 	c.sw.stats.answered[FlowInbound].observe(c.sw.stats.elapsed() - c.began)
 	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: in.leg.callID})
+	in.leg.record.answered(in.leg.target, 200, "OK")
 	in.established()
 	return true
 }

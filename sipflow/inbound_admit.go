@@ -261,6 +261,7 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 	in.leg.callee = &callerPhone{(*userPhone)(c), in}
 	in.leg.peer.hungUp = func(why error) { in.end(why) }
 	c.legs = append(c.legs, in.leg)
+	c.observed()
 	c.open.Store(1)
 	if !sw.shard(key).admit(in) { // the other socket's reader was quicker
 		c.stop(nil)

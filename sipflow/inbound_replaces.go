@@ -178,6 +178,7 @@ func (p *replacer) accept(body []byte) bool {
 		return false
 	}
 	p.sw.stats.inbound[InboundReplaced].Add(1)
+	p.in.leg.record.answered(p.in.leg.target, 200, "OK")
 	p.in.established()
 	return true
 }

@@ -152,6 +152,7 @@ func (l *Leg) byed(_ *shard, m *wire.Message, from transport.Path) int {
 		return 481
 	}
 	p.up, p.byed, p.reasons = false, true, reasonsOf(m)
+	l.record.byeCame(p.reasons)
 	p.acknowledged()
 	code := l.respondFirst(m, from, 200)
 	l.inbox.put(event{hungUp: true, msg: m}, true)

@@ -19,6 +19,9 @@ type Leg struct {
 	id    uint64 // local tag
 	party string // user@host that is called
 
+	// What observers have been told of it; nil when there are none. It has a lock of its own.
+	record *legRecord
+
 	// Owned by the call's goroutine, as the next two groups.
 	dialogState
 	callee callee // whom it is with; readers ask it by peer.mu, see isWith
@@ -243,6 +246,7 @@ func (l *Leg) meanwhile(e event) error {
 		}
 	case e.progress != nil:
 		l.call.note(l, "NOTIFY", e.progress.Text, e.progress.At)
+		l.reported(e.progress)
 		if len(l.pending) == maxInbox { // of a flood the last one counts: it may be the outcome
 			l.pending = l.pending[:maxInbox-1]
 		}
@@ -264,6 +268,7 @@ func (l *Leg) noteResponse(m *wire.Message) {
 	}
 	l.noted = line
 	l.call.note(l, "INVITE", line, time.Now())
+	l.record.responded(m)
 	l.call.early(l, m)
 	if code := m.Code(); code > 100 && code < 200 {
 		if l.rang = true; l.onRinging != nil {
@@ -294,16 +299,35 @@ func (l *Leg) do(ctx context.Context, r *outgoing) (*wire.Message, error) {
 //
 //go:noinline
 func (l *Leg) failed(method string, err error) error {
-	return fmt.Errorf("%s %s: %w", method, l.target, err)
+	err = fmt.Errorf("%s %s: %w", method, l.target, err)
+	l.record.failed(err)
+	return err
+}
+
+// refusal says that the phone's response is a refusal.
+//
+//go:noinline
+func (l *Leg) refusal(method string, res *wire.Message) error {
+	return l.fault(statusError(method, res))
+}
+
+// fault notes that an error is of this leg.
+func (l *Leg) fault(err error) error {
+	l.record.failed(err)
+	return err
+}
+
+// reported takes what the phone says of the one that it was referred to. What it says of
+// a REFER that was given up for another is of no interest.
+func (l *Leg) reported(n *Notification) {
+	if l.record != nil && n.refer == l.peer.latestRefer() {
+		l.call.record.reported(n.Code, n.Reason)
+	}
 }
 
 //go:noinline
 func statusError(method string, res *wire.Message) error {
-	err := &StatusError{method, res.Code(), string(res.Reason())}
-	if cause := causeOf(res); cause != "" {
-		return &causedError{err, cause}
-	}
-	return err
+	return &sentError{&StatusError{method, res.Code(), string(res.Reason())}, causeOf(res)}
 }
 
 // Bye ends the dialog; reason is a Reason header line or empty. It does

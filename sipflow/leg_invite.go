@@ -68,7 +68,7 @@ func (l *Leg) established(ctx context.Context, a *attempt, res *wire.Message, er
 	tx := a.tx
 	if errors.Is(err, errTimeout) {
 		l.call.note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
-		return nil, &StatusError{"INVITE", 408, "Request Timeout"}
+		return nil, l.fault(&StatusError{"INVITE", 408, "Request Timeout"})
 	}
 	if err != nil {
 		return nil, l.failed("INVITE", err)
@@ -77,14 +77,14 @@ func (l *Leg) established(ctx context.Context, a *attempt, res *wire.Message, er
 		if !tx.inside {
 			l.noteDenied("INVITE", res.Code())
 		}
-		return nil, statusError("INVITE", res)
+		return nil, l.refusal("INVITE", res)
 	}
 	if tx.inside {
 		l.refreshTarget(res, tx.path)
 	} else {
 		l.confirmed(a.early.with(res))
 		if err := l.establish(res, tx); err != nil {
-			return nil, errors.Join(err, l.Bye(context.WithoutCancel(ctx), ""))
+			return nil, errors.Join(l.fault(err), l.Bye(context.WithoutCancel(ctx), ""))
 		}
 	}
 	l.startTimer(res, &a.outgoing)
@@ -92,6 +92,7 @@ func (l *Leg) established(ctx context.Context, a *attempt, res *wire.Message, er
 	answer.SDP, answer.settled = a.early.with(res).description(res)
 	if !tx.inside {
 		l.callee.pickedUp(res)
+		l.record.answered(l.target, res.Code(), string(res.Reason()))
 	}
 	return answer, nil
 }
@@ -459,10 +460,10 @@ func (l *Leg) reinvite(ctx context.Context, offer []byte) (*Success, error) {
 			return l.Invite(ctx, offer)
 		}()
 		if err == nil && len(offer) > 0 && len(answer.SDP) == 0 {
-			return nil, errors.Join(errNoSDP, answer.Ack(nil))
+			return nil, errors.Join(l.fault(errNoSDP), answer.Ack(nil))
 		}
 		if err == nil && refusesStreams(answer.SDP, offer) {
-			return nil, errors.Join(errRefusesStreams, answer.Ack(nil))
+			return nil, errors.Join(l.fault(errRefusesStreams), answer.Ack(nil))
 		}
 		var refused *StatusError
 		if !errors.As(err, &refused) || refused.Code != 491 || try == 3 {

@@ -5,33 +5,11 @@ import (
 	"fmt"
 )
 
-// hungUpError is ErrHungUp of a phone that said why.
-type hungUpError struct{ reasons string }
-
-// hungUpFor is ErrHungUp of a phone that gave those reasons: Reason header lines, or "".
-func hungUpFor(reasons string) error {
-	if reasons == "" {
-		return ErrHungUp
-	}
-	return &hungUpError{reasons}
-}
-
-func (e *hungUpError) Error() string        { return ErrHungUp.Error() }
-func (e *hungUpError) Is(target error) bool { return target == ErrHungUp }
-
-// causedError is a refusal that says why in the words of the telephone network.
-type causedError struct {
-	*StatusError
-	cause string // a Reason header line
-}
-
-func (e *causedError) Unwrap() error { return e.StatusError }
-
 // reasonFor is the Reason header line (RFC 3326) that tells a phone why it is
 // hung up; empty when there is nothing to tell.
 func (c *Call) reasonFor(err error) string {
 	var refused *StatusError
-	var caused *causedError
+	var caused *sentError
 	var hungUp *hungUpError
 	var byClient *ClientHangUp
 	switch {
@@ -39,7 +17,7 @@ func (c *Call) reasonFor(err error) string {
 		return fmt.Sprintf("Reason: Q.850;cause=%d;text=%q\r\n", byClient.Cause, byClient.Text)
 	case errors.As(err, &hungUp):
 		return hungUp.reasons
-	case errors.As(err, &caused):
+	case errors.As(err, &caused) && caused.cause != "":
 		return reasonLine(caused.Code, caused.Reason) + caused.cause
 	case errors.Is(err, ErrCancelled):
 		return cancelReasons(err)

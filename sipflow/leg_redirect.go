@@ -93,6 +93,7 @@ func (a *attempt) redirected(res *wire.Message) bool {
 		if way := l.call.AutoAnswer.header(l.call.Key.Agent); way != "" { // of the agent's own phone, not of another's
 			a.header, l.first = strings.Replace(a.header, way, "", 1), strings.Replace(l.first, way, "", 1)
 		}
+		l.record.redirected(l.target, next, res.Code(), string(res.Reason()))
 		l.target = next
 		a.renumber()
 		a.auth = auth{cred: a.auth.cred, realm: a.auth.realm} // what was computed is for the other URI

@@ -29,7 +29,7 @@ func (l *Leg) tend(ctx context.Context, e event) error {
 	case e.due:
 		return l.refresh(ctx)
 	case e.in == nil:
-		return e.err
+		return l.fault(e.err)
 	case e.ack == nil && e.err == nil: // the reader has responded
 		l.refreshTarget(e.in.req, e.in.path)
 	}

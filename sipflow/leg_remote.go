@@ -482,6 +482,9 @@ func (h *husk) onRequest(s *shard, m *wire.Message, from transport.Path) wire.Re
 					h.sw.referred.failed(h.call.Key, h.call.kept().referredAt)
 				}
 			}
+			if about {
+				h.call.record.reported(n.Code, n.Reason)
+			}
 			if n.Text != "" {
 				h.call.observe(&Event{Kind: Progress, At: time.Now(), CallID: h.callID, Method: "NOTIFY", Text: n.Text})
 			}

@@ -89,8 +89,19 @@ func (a *attempt) send(ctx context.Context) (*clientTx, error) {
 //go:noinline
 func (a *attempt) passOver(err error) {
 	a.leg.call.sw.failed(a.hop, nil)
+	a.tried(err)
 	a.failed = errors.Join(a.failed, fmt.Errorf("%s: %w", a.hop, err))
 }
+
+// tried notes for observers that a hop did not take an INVITE.
+func (a *attempt) tried(why error) {
+	if a.beginsLeg() {
+		a.leg.record.tried(a.hop, why)
+	}
+}
+
+// beginsLeg reports whether it is an INVITE outside of a dialog.
+func (a *attempt) beginsLeg() bool { return a.method == "INVITE" && a.leg.next == "" }
 
 //go:noinline
 func unreachable(err error) error { return fmt.Errorf("%w: %w", ErrUnreachable, err) }
@@ -130,6 +141,9 @@ func (a *attempt) start(ctx context.Context, p transport.Path) (*clientTx, error
 	if a.tx = tx; a.in == nil {
 		l.hold(p.Link)
 	}
+	if a.beginsLeg() {
+		l.record.dialled(l.callID, a.hop)
+	}
 	l.call.placed(nil)
 	return tx, nil
 }
@@ -154,6 +168,7 @@ func (a *attempt) again(res *wire.Message, err error) bool {
 				if err == nil {
 					err = statusError(a.method, res)
 				}
+				a.tried(err)
 				a.failed = errors.Join(a.failed, fmt.Errorf("%s: %w", a.hop, err))
 				if a.seq != a.leg.cseq { // others have followed it
 					a.renumber()
@@ -252,7 +267,7 @@ func (a *attempt) finish(ctx context.Context, tx *clientTx, err error) (*wire.Me
 		case err != nil && a.held:
 			a.leg.call.sw.retract(tx) // and the loop ends
 		case err == nil && res.Code() >= 300:
-			return nil, statusError(a.method, res)
+			return nil, a.leg.refusal(a.method, res)
 		case err == nil:
 			return res, nil
 		}

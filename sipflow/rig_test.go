@@ -37,7 +37,8 @@ type rig struct {
 	stop     func()
 	shutdown func() error // stop, for a test that wants the error
 
-	log logTo // discarded unless a test wants it
+	log     logTo // discarded unless a test wants it
+	stories stories
 
 	mu     sync.Mutex
 	lines  []string // "INVITE SIP/2.0 180 Ringing"
@@ -71,7 +72,7 @@ func newRig(t *testing.T, n *siptest.Network, hop string, adjust ...func(*Config
 		f(&cfg)
 	}
 	r := &rig{t: t, net: n}
-	if r.sw, err = New(cfg, slog.New(slog.NewTextHandler(&r.log, nil)), r.observe); err != nil {
+	if r.sw, err = New(cfg, slog.New(slog.NewTextHandler(&r.log, nil)), r.observe, r.stories.observe); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
@@ -197,6 +198,10 @@ func (r *rig) empty() {
 	if r.late {
 		r.t.Error("an event came after the call's end was reported")
 	}
+	for _, wrong := range r.stories.problems() {
+		r.t.Errorf("events: %s", wrong)
+	}
+	r.goldenEvents()
 }
 
 // pathTo is how an address is reached by UDP.

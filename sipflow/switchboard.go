@@ -241,6 +241,7 @@ func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, 
 		sw.limits.serve(hops)
 	}
 	c.named()
+	c.observed()
 	c.hops = hops
 	c.open.Store(1)
 	callCtx, stop := context.WithCancelCause(context.Background())
@@ -300,7 +301,7 @@ func (sw *Switchboard) take(c *Call) (old *Call, err error) {
 	sw.active++
 	sw.flows.Add(1)
 	// Under the lock, so that of two calls the later one is reported later.
-	c.observe(&Event{Kind: Placed, At: time.Now()})
+	c.observe(&Event{Kind: Placed, At: time.Now(), Spec: &c.Spec})
 	return old, nil
 }
 
@@ -323,9 +324,10 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 	defer c.stop(nil)
 	defer func() {
 		if r := recover(); r != nil {
-			c.err = fmt.Errorf("internal fault: %v", r)
+			c.err = fmt.Errorf("%w: %v", ErrInternal, r)
 			sw.faults.Note("a call failed", r, "call", c)
 		}
+		c.record.fell(c.err)
 		sw.stats.ended[c.kind()][c.outcome].Add(1)
 		c.kept().took = sw.stats.elapsed() - c.began
 		sw.leave(c)
@@ -333,6 +335,7 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 			sw.faults.Try("the end of a call", last)
 		}
 	}()
+	c.record.begins(ctx)
 	if old != nil {
 		// Not cut short when this call is replaced in its turn: the one after
 		// it waits for the phone that rings for the first.
@@ -347,6 +350,7 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 	}
 	c.err = flow(ctx, c)
 	c.cameTo(c.err)
+	c.record.fell(c.err)
 	c.ending.Store(true) // a phone that does not respond to its BYE keeps nobody from the next call
 	for _, wait := range c.byes {
 		c.err = errors.Join(c.err, wait())

@@ -107,9 +107,12 @@ func (c *Call) observed() {
 		c.in.leg.record = caller
 	case c.Spec.Converse != nil:
 		r.add(RoleCalled, c.CalledUser)
-	case c.Dial != nil:
+	case c.dialsFirst():
 		r.add(RoleCalling, uri.Dialable(c.Dial.Number)+"@"+uri.AOR(c.Dial.Gateway))
 		r.add(RoleCalled, uri.AOR(c.Dial.Target))
+	case c.Dial != nil:
+		r.add(RoleCalling, c.CallingUser)
+		r.add(RoleCalled, uri.Dialable(c.Dial.Number)+"@"+uri.AOR(c.Dial.Gateway))
 	default:
 		r.add(RoleCalling, c.CallingUser)
 		r.add(RoleCalled, c.CalledUser)

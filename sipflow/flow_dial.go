@@ -123,6 +123,14 @@ func (p dialTarget) route(ctx context.Context, uri string) ([]resolve.Hop, error
 
 func (p dialTarget) ringTime() time.Duration { return cmp.Or(max(p.Dial.TargetTime, 0), targetTime) }
 
+// numberRole is what the phone of the number is in the call.
+func (c *Call) numberRole() Role {
+	if c.Dial.Last {
+		return RoleCalled
+	}
+	return RoleCalling
+}
+
 // phoneLeg prepares the call to the number.
 func (c *Call) phoneLeg() *Leg {
 	d := c.Dial
@@ -148,7 +156,7 @@ func (c *Call) phoneLeg() *Leg {
 	}
 	l := c.newLegFrom(scheme+":"+number+"@"+rest+";user=phone", number+"@"+host, name, aor)
 	l.callee = gatewayPhone{(*userPhone)(c)}
-	l.record = c.record.leg(RoleCalling, l.party)
+	l.record = c.record.leg(c.numberRole(), l.party)
 	l.first = c.inviteHeader(c.Subject, "", allowBridged)
 	if d.Anonymous {
 		l.first += "Privacy: id\r\n"

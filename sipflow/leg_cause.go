@@ -19,6 +19,7 @@ func CauseOf(err error) Cause {
 	var refused *StatusError
 	var sent *sentError
 	var hungUp *hungUpError
+	var client *ClientHangUp
 	switch {
 	case err == nil:
 		return c
@@ -31,6 +32,9 @@ func CauseOf(err error) Cause {
 	case errors.Is(err, ErrCancelled):
 		c.Method = "CANCEL"
 		c.heard(cancelReasons(err))
+		return c
+	case errors.As(err, &client):
+		c.Q850, c.Q850Text, c.Q850Header = client.Cause, client.Text, client.Cause != 0 // it is what the phones are told
 		return c
 	case errors.Is(err, ErrReplaced), errors.Is(err, ErrHungUpByUser), errors.Is(err, ErrDraining), errors.Is(err, ErrTimeLimit),
 		errors.Is(err, ErrForbidden), errors.Is(err, ErrUnreachable): // whatever a hop before may have said

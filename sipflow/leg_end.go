@@ -139,7 +139,12 @@ func (r *record) endBy(err error) Cause {
 
 // endByStop is the end of a call that was ended from outside of its flow.
 func (r *record) endByStop(why error) Cause {
-	c := Cause{Err: why, By: ClientParty, Stage: r.stage}
+	c := CauseOf(why)
+	c.By, c.Stage = ClientParty, r.stage
+	c.Code, c.Reason, c.Method, c.Synthesized = 0, "", "", false // what we tell the phones is no response
+	if !c.Q850Header {
+		c.Q850, c.Q850Text = 0, ""
+	}
 	switch {
 	case errors.Is(why, ErrDraining), errors.Is(why, ErrInternal), errors.Is(why, ErrTimeLimit):
 		c.By = Self

@@ -162,9 +162,9 @@ func (b *Bus) legEnd(l *live, leg *Leg, k *sipflow.Cause) *LegEnd {
 	switch {
 	case k == nil:
 		return &LegEnd{By: "service", Reason: "internal_error"}
-	case notTried(k) || leg.State == LegPending:
+	case k.NotTried || leg.State == LegPending:
 		return &LegEnd{By: "service", Reason: "not_tried"}
-	case fellOnOther(k):
+	case k.Other:
 		return &LegEnd{By: "service", Reason: "other_leg_ended"}
 	case k.By == sipflow.UnknownParty:
 		return &LegEnd{By: "unknown", Reason: "unknown"}
@@ -195,11 +195,11 @@ func (b *Bus) reasonOf(c *Call, leg *Leg, k *sipflow.Cause) (reason, by string) 
 		return "draining", by
 	case errors.Is(err, sipflow.ErrTimeLimit):
 		return "time_limit", by
-	case isInternal(err):
+	case errors.Is(err, sipflow.ErrInternal):
 		return "internal_error", by
-	case unreported(err):
+	case errors.Is(err, sipflow.ErrUnreported):
 		return "refer_unreported", by
-	case lost(k):
+	case k.Lost:
 		return "phone_lost", by
 	case k.Method == "BYE" || errors.Is(err, sipflow.ErrHungUp):
 		if len(c.Legs) > 0 && leg == &c.Legs[0] && c.ConnectedAt.IsZero() {

@@ -48,14 +48,14 @@ func (r *ring) trim(before time.Time, bytes, keep int64) {
 // between returns the events after one number, up to another.
 func (r *ring) between(after, to int64) []*Event {
 	first := r.first()
-	if first == 0 || to < first {
+	if first == 0 || to < first || to <= after {
 		return nil
 	}
 	all := r.events[r.head:]
 	return all[min(max(after+1-first, 0), int64(len(all))):min(to+1-first, int64(len(all)))]
 }
 
-// after returns the events of a list that come after a number.
+// after returns those of a list that come after a number.
 func after(list []*Event, seq int64) []*Event {
 	return list[sort.Search(len(list), func(i int) bool { return list[i].Seq > seq }):]
 }

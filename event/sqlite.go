@@ -24,7 +24,7 @@ type sqliteLog struct {
 	lock  *os.File
 	write *sql.DB // of one connection
 	read  *sql.DB
-	cdrs  cdrTable
+	hooks *sql.DB // of the outbox: what it does keeps the one that appends waiting for a transaction only
 
 	first, last atomic.Int64 // numbers of the oldest event and the newest one
 	runs        []Run
@@ -97,6 +97,8 @@ var migrations = []string{
 	CREATE INDEX keys_call ON keys (call);`,
 	// 2
 	cdrSchema(),
+	// 3
+	outboxTables,
 }
 
 // openSQLite opens the database in a file, makes it if there is none, and brings it to
@@ -131,7 +133,9 @@ func openSQLite(cfg *Config) (_ *sqliteLog, err error) {
 	if s.read, err = openDB(cfg.Store, cfg.Sync, 4); err != nil {
 		return nil, err
 	}
-	s.cdrs = cdrTable{db: s.read}
+	if s.hooks, err = openDB(cfg.Store, cfg.Sync, 2); err != nil {
+		return nil, err
+	}
 	if err = s.load(); err != nil {
 		return nil, fmt.Errorf("%s: %w", cfg.Store, err)
 	}
@@ -142,7 +146,7 @@ func openSQLite(cfg *Config) (_ *sqliteLog, err error) {
 // reading could not wait.
 func openDB(file, sync string, connections int) (*sql.DB, error) {
 	dsn := (&url.URL{Scheme: "file", OmitHost: true, Path: filepath.ToSlash(file)}).String() +
-		fmt.Sprintf("?_txlock=immediate&_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(%s)&_pragma=journal_size_limit(%d)",
+		fmt.Sprintf("?_txlock=immediate&_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(%s)&_pragma=journal_size_limit(%d)&_pragma=foreign_keys(1)",
 			busyTimeout, map[bool]string{true: "FULL", false: "NORMAL"}[sync == "full"], 64<<20)
 	db, err := sql.Open("sqlite", dsn)
 	if err != nil {
@@ -260,6 +264,12 @@ func (s *sqliteLog) prepare() (err error) {
 	return nil
 }
 
+// database is where the outbox keeps its tables.
+func (s *sqliteLog) database() *sql.DB { return s.hooks }
+
+// records is where records of calls are read.
+func (s *sqliteLog) records() cdrReader { return cdrTable{db: s.read} }
+
 func (s *sqliteLog) Name() string { return s.name }
 func (s *sqliteLog) First() int64 { return s.first.Load() }
 func (s *sqliteLog) Last() int64  { return s.last.Load() }
@@ -268,7 +278,7 @@ func (s *sqliteLog) Runs() []Run  { return s.runs }
 // Close closes the database and gives up its lock.
 func (s *sqliteLog) Close() error {
 	var err error
-	for _, db := range []*sql.DB{s.read, s.write} { // with their statements
+	for _, db := range []*sql.DB{s.hooks, s.read, s.write} { // with their statements
 		if db != nil {
 			err = errors.Join(err, db.Close())
 		}

@@ -31,8 +31,6 @@ type CallsConfig struct {
 	// Controls end calls of other doors, by the door. Those of a door without any are
 	// the switchboard's alone.
 	Controls map[event.Source]Controls
-	// Route says how the next server for a user is, for checks; nil: nothing is known.
-	Route func(ctx context.Context, user string) (detail string, ok bool)
 	// Follow, when set, may watch a call that is about to be placed: what it returns is
 	// told every event. ctx is the request's, method that of sipflow.Spec.
 	Follow func(ctx context.Context, method string, next func(*sipflow.Event)) func(*sipflow.Event)

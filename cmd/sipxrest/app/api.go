@@ -75,6 +75,9 @@ func (a *App) openAPI() error {
 	cfg.Durable = a.bus.Stats().Store != config.EventsInMemory
 	cfg.Policy = func(u *restauth.User) string { return a.dialling.Of(u.Name, u.Identity) }
 	cfg.Phone = a.phoneUser
+	if cfg.Calls, err = a.callsConfig(); err != nil {
+		return err
+	}
 	a.api = api.New(cfg, a.bus, a.sw, a.users, a.gate, a.log)
 	route := web.Route{Owns: api.Owns, Handler: a.api, ReadsBody: api.ReadsBody, Streams: api.Streams, Fail: api.Fail}
 	a.add(feature{name: "API", stage: stageSockets, stop: a.stopAPI, metrics: func(r *metrics.Registry) { addAPIMetrics(r, a.api) },

@@ -22,6 +22,7 @@ import (
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/cmd/sipxrest/version"
 	"sipxrest/cmd/sipxrest/web"
+	"sipxrest/dialout"
 	"sipxrest/dispatch"
 	"sipxrest/event"
 	"sipxrest/internal/fault"
@@ -57,6 +58,7 @@ type App struct {
 	known    []func(netip.Addr) bool      // who is no stranger to the SIP limits
 	sipUser  func(username string) string // the user of a digest user name; "" for a trunk's
 	phone    *webphone.Service            // nil without
+	dialout  *dialout.Service             // nil without
 	bus      *event.Bus                   // nil without anybody who reads events
 	outbox   *event.Outbox                // nil likewise
 	api      *api.API                     // nil without

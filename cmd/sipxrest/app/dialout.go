@@ -26,7 +26,7 @@ func (a *App) openDialout() error {
 		if err != nil {
 			return err
 		}
-		route.Handler = s.Handler()
+		a.dialout, route.Handler = s, s.Handler()
 		f.run, f.drain = s.Run, s.Stop // Talk asks another bridge
 		f.waits = a.waitsForDialout
 		f.metrics = func(r *metrics.Registry) { addDialoutMetrics(r, s) }

@@ -119,11 +119,10 @@ type commitOf struct {
 // of cfg.
 func NewOutbox(cfg OutboxConfig, bus *Bus, logger *slog.Logger) (*Outbox, error) {
 	o := newOutbox(cfg, bus, logger)
-	db := bus.database()
-	if db == nil {
-		o.store, o.keepBodies = newMemoryOutbox(func(n int) { o.forgotten.Add(uint64(n)) }), true
+	if db, ok := bus.store.(*sqliteLog); ok {
+		o.store = &sqlOutbox{write: db.write, read: db.read, seal: newSealer(cfg.Key)}
 	} else {
-		o.store = &sqlOutbox{db: db, seal: newSealer(cfg.Key)}
+		o.store, o.keepBodies = newMemoryOutbox(func(n int) { o.forgotten.Add(uint64(n)) }), true
 	}
 	return o, o.load(cfg.Webhooks)
 }

@@ -385,7 +385,7 @@ func TestSecretsAreSealed(t *testing.T) {
 		log := newTestLog()
 		open := func(k string) *outboxRig { return newOutboxRig(t, log, file, OutboxConfig{Key: []byte(k)}) }
 		shown := func(r *outboxRig) bool {
-			rows, err := r.store.(*sqlOutbox).db.Query(`SELECT keys FROM webhook_secrets UNION ALL SELECT spec FROM webhooks`)
+			rows, err := r.store.(*sqlOutbox).read.Query(`SELECT keys FROM webhook_secrets UNION ALL SELECT spec FROM webhooks`)
 			if err != nil {
 				t.Fatal(err)
 			}

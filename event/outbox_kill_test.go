@@ -71,7 +71,7 @@ func TestNothingIsLostThoughTheProcessDies500Times(t *testing.T) {
 		made := false
 		for round := range 500 {
 			db := testDB(t, file)
-			store := &dyingStore{outboxStore: &sqlOutbox{db: db, seal: newSealer(nil)}}
+			store := &dyingStore{outboxStore: &sqlOutbox{write: db, read: db, seal: newSealer(nil)}}
 			o := newOutbox(OutboxConfig{post: to.post, Wait: time.Millisecond}, log, slog.New(slog.DiscardHandler))
 			o.store = store
 			if err := o.load(nil); err != nil {

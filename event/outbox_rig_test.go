@@ -230,7 +230,7 @@ func newOutboxRig(t *testing.T, log *testLog, file string, cfg OutboxConfig) *ou
 	} else {
 		db := testDB(t, file)
 		closeDB = func() { db.Close() }
-		o.store = &sqlOutbox{db: db, seal: newSealer(cfg.Key)}
+		o.store = &sqlOutbox{write: db, read: db, seal: newSealer(cfg.Key)}
 	}
 	if err := o.load(cfg.Webhooks); err != nil {
 		t.Fatal(err)

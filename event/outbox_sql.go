@@ -59,13 +59,14 @@ const outboxTables = `CREATE TABLE webhooks (
 
 // sqlOutbox keeps webhooks in the database of the log.
 type sqlOutbox struct {
-	db   *sql.DB
-	seal *sealer
+	write *sql.DB // the connection by which the log is written, too
+	read  *sql.DB
+	seal  *sealer
 }
 
 // in runs f in a transaction.
 func (s *sqlOutbox) in(f func(tx *sql.Tx) error) error {
-	tx, err := s.db.BeginTx(context.Background(), nil)
+	tx, err := s.write.BeginTx(context.Background(), nil)
 	if err != nil {
 		return err
 	}
@@ -92,7 +93,7 @@ func fromMS(n int64) time.Time {
 
 // hooks returns all webhooks. One whose secrets cannot be opened has none.
 func (s *sqlOutbox) hooks() (list []*hookRecord, err error) {
-	rows, err := s.db.Query(`SELECT w.id, origin, owner, call, spec, made, enabled, state, since, fails, failing, last_error, coalesce(c.cursor, '')
+	rows, err := s.read.Query(`SELECT w.id, origin, owner, call, spec, made, enabled, state, since, fails, failing, last_error, coalesce(c.cursor, '')
 		FROM webhooks w LEFT JOIN webhook_cursors c ON c.webhook = w.id ORDER BY made, w.id`)
 	if err != nil {
 		return nil, err
@@ -129,7 +130,7 @@ func (s *sqlOutbox) hooks() (list []*hookRecord, err error) {
 type keyPair struct{ HMAC, Ed25519 []byte }
 
 func (s *sqlOutbox) secretsOf(r *hookRecord) error {
-	rows, err := s.db.Query(`SELECT id, keys, made, retires FROM webhook_secrets WHERE webhook = ? ORDER BY made DESC, id DESC`, r.id)
+	rows, err := s.read.Query(`SELECT id, keys, made, retires FROM webhook_secrets WHERE webhook = ? ORDER BY made DESC, id DESC`, r.id)
 	if err != nil {
 		return err
 	}
@@ -287,7 +288,7 @@ func (b *hookBatch) write(tx *sql.Tx) error {
 
 func (s *sqlOutbox) count(hook string) (c hookCounts, err error) {
 	var next sql.NullInt64
-	err = s.db.QueryRow(`SELECT (SELECT count(*) FROM deliveries WHERE webhook = ?1 AND dead = 0), (SELECT count(*) FROM deliveries WHERE webhook = ?1 AND dead = 1),
+	err = s.read.QueryRow(`SELECT (SELECT count(*) FROM deliveries WHERE webhook = ?1 AND dead = 0), (SELECT count(*) FROM deliveries WHERE webhook = ?1 AND dead = 1),
 		(SELECT min(next) FROM deliveries WHERE webhook = ?1 AND dead = 0)`, hook).Scan(&c.waiting, &c.dead, &next)
 	if err != nil {
 		return c, err
@@ -296,7 +297,7 @@ func (s *sqlOutbox) count(hook string) (c hookCounts, err error) {
 		c.next = time.UnixMilli(next.Int64).UTC()
 	}
 	c.calls = map[string]int{}
-	rows, err := s.db.Query(`SELECT call, count(*) FROM deliveries WHERE webhook = ? AND dead = 0 AND replay = 0 AND call <> '' GROUP BY call`, hook)
+	rows, err := s.read.Query(`SELECT call, count(*) FROM deliveries WHERE webhook = ? AND dead = 0 AND replay = 0 AND call <> '' GROUP BY call`, hook)
 	if err != nil {
 		return c, err
 	}
@@ -338,7 +339,7 @@ func (s *sqlOutbox) list(hook string, q deliveryQuery) ([]*delivery, error) {
 }
 
 func (s *sqlOutbox) query(text string, args ...any) (list []*delivery, err error) {
-	rows, err := s.db.Query(text, args...)
+	rows, err := s.read.Query(text, args...)
 	if err != nil {
 		return nil, err
 	}

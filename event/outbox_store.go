@@ -1,7 +1,6 @@
 package event
 
 import (
-	"database/sql"
 	"time"
 
 	"sipxrest/internal/webhook"
@@ -146,10 +145,3 @@ type outboxStore interface {
 	bury(before time.Time, most int) (int, error)
 }
 
-// database is that of the log, nil where it is in memory.
-func (b *Bus) database() *sql.DB {
-	if s, ok := b.store.(interface{ database() *sql.DB }); ok {
-		return s.database()
-	}
-	return nil
-}

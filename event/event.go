@@ -87,7 +87,7 @@ type Change struct {
 	Decision  string            `json:"decision,omitempty"`
 	Target    string            `json:"target,omitempty"`
 	TookMS    int64             `json:"took_ms,omitempty"`
-	Tags      map[string]string `json:"tags,omitempty"`
+	Tags      map[string]string `json:"tags,omitzero"` // empty: the last ones are taken away
 	Metadata  json.RawMessage   `json:"metadata,omitempty"`
 	End       *End              `json:"-"`
 	TalkMS    *int64            `json:"talk_ms,omitempty"`

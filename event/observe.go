@@ -1,6 +1,7 @@
 package event
 
 import (
+	"cmp"
 	"slices"
 	"strconv"
 	"time"
@@ -128,6 +129,11 @@ func (b *Bus) create(l *live, at time.Time, p *placed) {
 				made.Legs = append(made.Legs, newLeg(&p.legs[i]))
 			}
 		}
+	}
+	made.Legs = slices.Clone(made.Legs) // what a door gave is the door's
+	for i := range made.Legs {
+		l := &made.Legs[i]
+		l.ID, l.State = cmp.Or(l.ID, legID(i+1)), cmp.Or(l.State, LegPending)
 	}
 	if made.State == "" {
 		made.State = Calling

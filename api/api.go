@@ -139,6 +139,7 @@ func (a *API) routes() http.Handler {
 	a.callRoutes(r)
 	a.cdrRoutes(r)
 	a.webhookRoutes(r)
+	a.documentRoutes(r)
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.answer(w, r, func(http.ResponseWriter, *request) *Problem { return refuse(NotFound) })
 	})

@@ -136,6 +136,7 @@ func (st *rig) askAt(h http.Handler, method, target string, how ...func(*http.Re
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
+	st.note(r, w)
 	return w
 }
 

@@ -27,7 +27,6 @@ type hookRig struct {
 	bus    *event.Bus
 	outbox *event.Outbox
 	url    string // of the receiver
-	secret string // by which it verifies; "" does not
 	got    chan hooked
 }
 
@@ -61,8 +60,9 @@ func newHookRig(t *testing.T, configured ...event.ConfiguredWebhook) *hookRig {
 	t.Cleanup(receiver.Close)
 	st.url = receiver.URL
 	log := slog.New(slog.DiscardHandler)
-	st.outbox, err = event.NewOutbox(event.OutboxConfig{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Webhooks: configured,
-		Wait: 10 * time.Millisecond}, bus, log)
+	st.outbox, err = event.NewOutbox(event.OutboxConfig{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
+		Webhooks: configured,
+		Wait:     10 * time.Millisecond}, bus, log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,8 +78,10 @@ func newHookRig(t *testing.T, configured ...event.ConfiguredWebhook) *hookRig {
 // call begins a call of an agent.
 func (st *hookRig) call(id, agent string) {
 	st.t.Helper()
-	err := st.bus.Begin(event.Request{ID: id, Created: event.Created{Kind: event.ClickToCall, Source: event.FromAPI, Agent: agent + "@" + testDomain,
-		State: event.Calling, Legs: []event.Leg{{ID: "l1", Role: event.RoleCalling, Address: agent + "@" + testDomain, State: event.LegPending}}}})
+	err := st.bus.Begin(event.Request{ID: id, Created: event.Created{Kind: event.ClickToCall, Source: event.FromAPI,
+		Agent: agent + "@" + testDomain,
+		State: event.Calling, Legs: []event.Leg{{ID: "l1", Role: event.RoleCalling, Address: agent + "@" + testDomain,
+			State: event.LegPending}}}})
 	if err != nil {
 		st.t.Fatal(err)
 	}
@@ -116,9 +118,11 @@ func (st *hookRig) make(text string) withSecret {
 
 func TestAWebhookFromItsFirstToItsLastRequest(t *testing.T) {
 	st := newHookRig(t)
-	w := st.ask("POST", "/v1/webhooks", st.withKey("hooks"), body(fmt.Sprintf(`{"name":"crm","url":%q,"events":["call.created"],"headers":{"X-Tenant":"acme"}}`, st.url+"/hooks")))
+	w := st.ask("POST", "/v1/webhooks", st.withKey("hooks"),
+		body(fmt.Sprintf(`{"name":"crm","url":%q,"events":["call.created"],"headers":{"X-Tenant":"acme"}}`, st.url+"/hooks")))
 	made := decode[withSecret](t, w, http.StatusCreated)
-	if loc := w.Header().Get("Location"); loc != "/v1/webhooks/"+made.ID || !strings.HasPrefix(made.Secret, "whsec_") || made.Origin != "api" || !made.Enabled ||
+	if loc := w.Header().Get("Location"); loc != "/v1/webhooks/"+made.ID || !strings.HasPrefix(made.Secret, "whsec_") ||
+		made.Origin != "api" || !made.Enabled ||
 		made.Headers["X-Tenant"] != "[redacted]" {
 		t.Errorf("%s %+v", loc, made)
 	}
@@ -131,7 +135,8 @@ func TestAWebhookFromItsFirstToItsLastRequest(t *testing.T) {
 	if err := lib.Verify([]byte(got.body), got.header); err != nil {
 		t.Error(err)
 	}
-	if got.kind != "call.created" || got.header.Get("Webhook-Id") != got.id || got.header.Get("X-Tenant") != "acme" || got.header.Get("Sipxrest-Attempt") != "1" ||
+	if got.kind != "call.created" || got.header.Get("Webhook-Id") != got.id || got.header.Get("X-Tenant") != "acme" ||
+		got.header.Get("Sipxrest-Attempt") != "1" ||
 		got.header.Get("Content-Type") != "application/json" || strings.Contains(got.body, "\n") {
 		t.Errorf("%+v", got)
 	}
@@ -146,7 +151,8 @@ func TestAWebhookFromItsFirstToItsLastRequest(t *testing.T) {
 		t.Errorf("%+v", rotated)
 	}
 	test := decode[event.TestResult](t, st.ask("POST", path+"/test", st.withKey("hooks")), http.StatusAccepted)
-	if got = st.next(); got.kind != "webhook.test" || got.id != test.EventID || !test.Taken || strings.Count(got.header.Get("Webhook-Signature"), "v1,") != 2 {
+	if got = st.next(); got.kind != "webhook.test" || got.id != test.EventID || !test.Taken ||
+		strings.Count(got.header.Get("Webhook-Signature"), "v1,") != 2 {
 		t.Errorf("%+v %+v", got, test)
 	}
 	decode[event.TestResult](t, st.ask("POST", path+"/test", st.withKey("hooks"), body(`{"newest_secret":true}`)), http.StatusAccepted)
@@ -158,7 +164,8 @@ func TestAWebhookFromItsFirstToItsLastRequest(t *testing.T) {
 		t.Errorf("%+v", retired)
 	}
 	// It fails, and what it has not taken is listed.
-	changed := decode[event.Webhook](t, st.ask("PATCH", path, st.withKey("hooks"), body(fmt.Sprintf(`{"url":%q}`, st.url+"/fail"))), http.StatusOK)
+	changed := decode[event.Webhook](t, st.ask("PATCH", path, st.withKey("hooks"), body(fmt.Sprintf(`{"url":%q}`, st.url+"/fail"))),
+		http.StatusOK)
 	if changed.Name != "crm" || len(changed.Events) != 1 {
 		t.Errorf("%+v", changed)
 	}
@@ -173,12 +180,14 @@ func TestAWebhookFromItsFirstToItsLastRequest(t *testing.T) {
 			time.Sleep(5 * time.Millisecond) // its row is kept within 50 ms
 			continue
 		}
-		if d := page.Data[0]; len(page.Data) != 1 || d.EventID != failed.id || d.Attempts[0].Status != 500 || d.Attempts[0].Answer != "no table orders" {
+		if d := page.Data[0]; len(page.Data) != 1 || d.EventID != failed.id || d.Attempts[0].Status != 500 ||
+			d.Attempts[0].Answer != "no table orders" {
 			t.Errorf("%+v", page)
 		}
 		break
 	}
-	queued := decode[struct{ Queued int }](t, st.ask("POST", path+"/replay", st.withKey("hooks"), body(`{"call_id":"call-000000000001"}`)), http.StatusAccepted)
+	queued := decode[struct{ Queued int }](t, st.ask("POST", path+"/replay", st.withKey("hooks"),
+		body(`{"call_id":"call-000000000001"}`)), http.StatusAccepted)
 	if got = st.next(); queued.Queued != 1 || got.header.Get("Sipxrest-Replay") != "1" || !strings.Contains(got.body, "call-000000000001") {
 		t.Errorf("%+v %+v", queued, got)
 	}
@@ -191,7 +200,8 @@ func TestAWebhookFromItsFirstToItsLastRequest(t *testing.T) {
 }
 
 func TestRequestsAboutWebhooksThatAreRefused(t *testing.T) {
-	fixed := event.ConfiguredWebhook{WebhookSpec: event.WebhookSpec{Name: "fixed", URL: "https://hooks.example/"}, Secrets: []string{"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}
+	fixed := event.ConfiguredWebhook{WebhookSpec: event.WebhookSpec{Name: "fixed", URL: "https://hooks.example/"},
+		Secrets: []string{"whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"}}
 	fixed.Complete()
 	st := newHookRig(t, fixed)
 	config := "/v1/webhooks/" + st.outbox.Webhooks()[0].ID

@@ -43,7 +43,8 @@ type ConfiguredWebhook struct {
 const (
 	// MaxWebhooks are those that clients and the configuration make; MaxCallWebhooks
 	// those of single calls.
-	MaxWebhooks, MaxCallWebhooks = 100, 1_000
+	MaxWebhooks     = 100
+	MaxCallWebhooks = 1_000
 	// maxDead bounds the dead letters of one webhook; the oldest go.
 	maxDead = 100_000
 	// buryPause is between looks at dead letters that are too old.
@@ -120,7 +121,7 @@ type commitOf struct {
 func NewOutbox(cfg OutboxConfig, bus *Bus, logger *slog.Logger) (*Outbox, error) {
 	o := newOutbox(cfg, bus, logger)
 	if db, ok := bus.store.(*sqliteLog); ok {
-		o.store = &sqlOutbox{write: db.write, read: db.read, seal: newSealer(cfg.Key)}
+		o.store = &sqlOutbox{write: db.write, read: db.database(), seal: newSealer(cfg.Key)}
 	} else {
 		o.store, o.keepBodies = newMemoryOutbox(func(n int) { o.forgotten.Add(uint64(n)) }), true
 	}

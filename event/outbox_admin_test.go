@@ -125,7 +125,8 @@ func TestATestIsSignedByTheNewestSecretAlone(t *testing.T) {
 			}
 			settleFor(time.Second)
 			all := r.to.all()
-			if len(all) != 1 || all[0].hook != "crm" || strings.Count(all[0].header.Get(webhook.HeaderSignature), "v1,") != want || all[0].id != got.EventID {
+			if len(all) != 1 || all[0].hook != "crm" || strings.Count(all[0].header.Get(webhook.HeaderSignature), "v1,") != want ||
+				all[0].id != got.EventID {
 				t.Errorf("%+v", all)
 			}
 		}
@@ -586,7 +587,8 @@ func TestBodiesAsWebhooksWantThem(t *testing.T) {
 			text := string(p.body)
 			big := strings.Contains(text, `"big"`)
 			has := strings.Contains(text, `"call":{`)
-			if strings.Contains(text, "\n") || has != (p.hook != "change" && !big) || strings.Contains(text, `"truncated":true`) != (big && p.hook != "change") {
+			if strings.Contains(text, "\n") || has != (p.hook != "change" && !big) || strings.Contains(text, `"truncated":true`) != (big &&
+				p.hook != "change") {
 				t.Errorf("%s: %.300s", p.hook, text)
 			}
 			want := "application/json"
@@ -627,7 +629,8 @@ func TestWhatIsWrongWithAWebhookNamesItsMember(t *testing.T) {
 			t.Errorf("%s: %v", member, faults)
 		}
 	}
-	for _, name := range []string{"Host", "content-type", "Webhook-Signature", "User-Agent", "Sipxrest-Attempt", "a b", "Transfer-Encoding", "Idempotency-Key"} {
+	for _, name := range []string{"Host", "content-type", "Webhook-Signature", "User-Agent", "Sipxrest-Attempt", "a b",
+		"Transfer-Encoding", "Idempotency-Key"} {
 		if checkHookHeader(name, "x") == nil {
 			t.Errorf("%s may be set", name)
 		}

@@ -54,8 +54,9 @@ func TestWebhooksOfADatabaseOutliveTheService(t *testing.T) {
 	}
 	begin := func(b *Bus, id string) {
 		t.Helper()
-		if err := b.Begin(Request{ID: id, Created: Created{Kind: ClickToCall, Source: FromCallController, Agent: "201@example.com", State: Calling,
-			Legs: []Leg{{ID: "l1", Role: RoleCalling, Address: "201@example.com", State: LegPending}}}}); err != nil {
+		if err := b.Begin(Request{ID: id, Created: Created{Kind: ClickToCall, Source: FromCallController, Agent: "201@example.com",
+			State: Calling,
+			Legs:  []Leg{{ID: "l1", Role: RoleCalling, Address: "201@example.com", State: LegPending}}}}); err != nil {
 			t.Fatal(err)
 		}
 	}

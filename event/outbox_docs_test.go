@@ -36,12 +36,14 @@ func TestReceiversOfTheDocumentsTakeWhatIsSent(t *testing.T) {
 				t.Skip(tt.program + " is not installed")
 			}
 			old, secret := webhook.NewSigningKey(), webhook.NewSigningKey()
-			r := runReceiver(t, program, append(tt.args, filepath.Join("..", "docs", "examples", "webhooks", tt.file)), old.Secret()+" "+secret.Secret())
+			r := runReceiver(t, program, append(tt.args, filepath.Join("..", "docs", "examples", "webhooks", tt.file)),
+				old.Secret()+" "+secret.Secret())
 			bus, err := Open(Config{Store: "memory", Strict: true}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
-			o, err := NewOutbox(OutboxConfig{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Wait: time.Millisecond}, bus, slog.New(slog.DiscardHandler))
+			o, err := NewOutbox(OutboxConfig{AllowPrivate: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}, Wait: time.Millisecond}, bus,
+				slog.New(slog.DiscardHandler))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -60,8 +62,9 @@ func TestReceiversOfTheDocumentsTakeWhatIsSent(t *testing.T) {
 				return w
 			}
 			right, wrong := hook("right", secret.Secret()), hook("wrong", webhook.NewSigningKey().Secret())
-			if err := bus.Begin(Request{ID: "call-000000000001", Created: Created{Kind: ClickToCall, Source: FromAPI, Agent: "201@example.com", State: Calling,
-				Legs: []Leg{{ID: "l1", Role: RoleCalling, Address: "201@example.com", State: LegPending}}}}); err != nil {
+			if err := bus.Begin(Request{ID: "call-000000000001", Created: Created{Kind: ClickToCall, Source: FromAPI, Agent: "201@example.com",
+				State: Calling,
+				Legs:  []Leg{{ID: "l1", Role: RoleCalling, Address: "201@example.com", State: LegPending}}}}); err != nil {
 				t.Fatal(err)
 			}
 			r.wait("call.created call-000000000001 calling")
@@ -77,7 +80,8 @@ func TestReceiversOfTheDocumentsTakeWhatIsSent(t *testing.T) {
 					t.Errorf("%s: %d", name, status)
 				}
 			}
-			if status := r.post(secret, "evt_abc123_1_1", time.Now(), `{"type":"call.ended"}`, `{"type":"call.endet"}`); status != http.StatusUnauthorized {
+			if status := r.post(secret, "evt_abc123_1_1", time.Now(), `{"type":"call.ended"}`,
+				`{"type":"call.endet"}`); status != http.StatusUnauthorized {
 				t.Errorf("changed: %d", status)
 			}
 			const twice = `{"id":"evt_abc123_1_2","type":"call.ended","data":{"call":null}}`

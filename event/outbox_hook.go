@@ -18,7 +18,8 @@ const (
 	hookAhead = 1_000
 	// hookRequests are the requests of a webhook at once; those of one that seems
 	// to be away.
-	hookRequests, suspectRequests = 16, 1
+	hookRequests    = 16
+	suspectRequests = 1
 	// suspectTime is how long a request may take, without one that began later
 	// having been taken, until the webhook seems to be away.
 	suspectTime = 2 * time.Second

@@ -156,8 +156,9 @@ type receiver struct {
 var okay = webhook.Posted{Code: http.StatusNoContent}
 
 func (r *receiver) post(ctx context.Context, h *hook, address string, header http.Header, body []byte) (webhook.Posted, error) {
-	p := posted{at: time.Now(), hook: h.record().spec.Name, url: address, id: header.Get(webhook.HeaderID), attempt: header.Get("Sipxrest-Attempt"),
-		replay: header.Get("Sipxrest-Replay") == "1", header: header, body: body}
+	p := posted{at: time.Now(), hook: h.record().spec.Name, url: address, id: header.Get(webhook.HeaderID),
+		attempt: header.Get("Sipxrest-Attempt"),
+		replay:  header.Get("Sipxrest-Replay") == "1", header: header, body: body}
 	r.mu.Lock()
 	r.got = append(r.got, p)
 	answer := r.answer
@@ -272,7 +273,8 @@ func away(context.Context, posted) (webhook.Posted, error) { return webhook.Post
 // testDB opens a database that has the tables of an outbox.
 func testDB(t *testing.T, file string) *sql.DB {
 	t.Helper()
-	db, err := sql.Open("sqlite", "file:"+file+"?_txlock=immediate&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)&_pragma=foreign_keys(1)")
+	db, err := sql.Open("sqlite", "file:"+file+"?_txlock=immediate&_pragma=busy_timeout(5000)&"+
+		"_pragma=journal_mode(WAL)&_pragma=synchronous(OFF)&_pragma=foreign_keys(1)")
 	if err != nil {
 		t.Fatal(err)
 	}

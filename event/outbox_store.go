@@ -144,4 +144,3 @@ type outboxStore interface {
 	// beyond the newest of most. It returns how many.
 	bury(before time.Time, most int) (int, error)
 }
-

@@ -119,7 +119,8 @@ func TestAReceiverThatIsAwayFor30Hours(t *testing.T) {
 			}
 		}
 		list, more, err := r.Deliveries(w.ID, DeliveryQuery{State: "dead", Limit: 10})
-		if err != nil || more || len(list) != 1 || list[0].EventID != id || len(list[0].Attempts) != maxTries || list[0].Attempts[3].Error != errReceiverAway.Error() {
+		if err != nil || more || len(list) != 1 || list[0].EventID != id || len(list[0].Attempts) != maxTries ||
+			list[0].Attempts[3].Error != errReceiverAway.Error() {
 			t.Fatalf("%+v %v", list, err)
 		}
 		if s, _ := r.Webhook(w.ID); s.Status.Dead != 1 || s.Status.Waiting != 0 {

@@ -107,11 +107,13 @@ func TestNothingInsideIsReachedByAName(t *testing.T) {
 	port, conns := target(t, nil)
 	r := names(t, map[string][]string{
 		"loop.test": {"127.0.0.1"}, "mapped.test": {"::ffff:127.0.0.1"}, "nat64.test": {"64:ff9b::7f00:1"}, "local.test": {"169.254.169.254"},
-		"v6.test": {"::1"}, "link6.test": {"fe80::1"}, "sixtofour.test": {"2002:7f00:1::1"}, "private.test": {"10.0.0.5"}, "any.test": {"0.0.0.0"},
+		"v6.test": {"::1"}, "link6.test": {"fe80::1"}, "sixtofour.test": {"2002:7f00:1::1"},
+		"private.test": {"10.0.0.5"}, "any.test": {"0.0.0.0"},
 	})
 	for _, scheme := range []string{"https", "http"} {
 		p := testPoster(t, r, allow())
-		for _, host := range []string{"loop.test", "mapped.test", "nat64.test", "local.test", "v6.test", "link6.test", "sixtofour.test", "private.test",
+		for _, host := range []string{"loop.test", "mapped.test", "nat64.test", "local.test", "v6.test", "link6.test", "sixtofour.test",
+			"private.test",
 			"any.test", "127.0.0.1", "[::1]", "[::ffff:127.0.0.1]", "[64:ff9b::7f00:1]", "[::127.0.0.1]", "169.254.169.254", "localhost",
 			"[fe80::1]", "0.0.0.0"} {
 			_, err := post(p, scheme+"://"+host+":"+port+"/")
@@ -256,7 +258,8 @@ func TestBodiesOfResponsesAreBoundedInSizeAndTime(t *testing.T) {
 		t.Errorf("endless: %d bytes, %v", len(got.Body), err)
 	}
 	began := time.Now()
-	if got, err := post(p, "http://127.0.0.1:"+port+"/slow"); err != nil || got.Code != http.StatusOK || string(got.Body) != "be" || time.Since(began) > 5*time.Second {
+	if got, err := post(p, "http://127.0.0.1:"+port+"/slow"); err != nil || got.Code != http.StatusOK || string(got.Body) != "be" ||
+		time.Since(began) > 5*time.Second {
 		t.Errorf("slow: %q, %v after %v", got.Body, err, time.Since(began))
 	}
 	late := errors.New("late")
@@ -297,9 +300,12 @@ func TestPostURLs(t *testing.T) {
 			t.Errorf("%s: %v", url, err)
 		}
 	}
-	for _, url := range []string{"", "hooks.example", "ftp://hooks.example/", "https:hooks.example", "https://", "https://u:secret@hooks.example/",
-		"https://hooks.example/#a", "https://hooks.example/#", "https://hooks.example:0/", "https://hooks.example:65536/", "https://hooks.example:/",
-		"https://hooks.example:x/", "https://192.168.0.1/", "http://1.1.1.1/", "https://[::ffff:127.0.0.1]/", "https://a b/", "https://hooks_.exa%mple/",
+	for _, url := range []string{"", "hooks.example", "ftp://hooks.example/", "https:hooks.example", "https://",
+		"https://u:secret@hooks.example/",
+		"https://hooks.example/#a", "https://hooks.example/#", "https://hooks.example:0/", "https://hooks.example:65536/",
+		"https://hooks.example:/",
+		"https://hooks.example:x/", "https://192.168.0.1/", "http://1.1.1.1/", "https://[::ffff:127.0.0.1]/", "https://a b/",
+		"https://hooks_.exa%mple/",
 		"https://" + strings.Repeat("a", 2100) + "/", "javascript:alert(1)", "//hooks.example/", "https://[fe80::1%25eth0]/"} {
 		err := CheckPostURL(url, private)
 		if err == nil {
@@ -312,7 +318,8 @@ func TestPostURLs(t *testing.T) {
 		t.Error("clear text is taken though no network may have it")
 	}
 	var p *PrivateError
-	if err := CheckPostURL("https://10.0.0.5/", nil); !errors.As(err, &p) || err.Error() != "10.0.0.5 is a private address; add its network to events.allow-private" {
+	if err := CheckPostURL("https://10.0.0.5/", nil); !errors.As(err, &p) ||
+		err.Error() != "10.0.0.5 is a private address; add its network to events.allow-private" {
 		t.Error(err)
 	}
 }
@@ -328,7 +335,8 @@ func TestRetryAfterIsSecondsOrADate(t *testing.T) {
 }
 
 func FuzzPostURL(f *testing.F) {
-	for _, s := range []string{"https://hooks.example/", "http://10.0.0.5:1/", "https://[::1]/", "https://u@h/", "https://h:0/", "%", "https://\x00"} {
+	for _, s := range []string{"https://hooks.example/", "http://10.0.0.5:1/", "https://[::1]/", "https://u@h/", "https://h:0/", "%",
+		"https://\x00"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"encoding"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -94,7 +95,12 @@ func (d *decoding) fault(pointer, code, detail string) {
 	}
 }
 
-var unmarshaler = reflect.TypeFor[json.Unmarshaler]()
+var ownReaders = []reflect.Type{reflect.TypeFor[json.Unmarshaler](), reflect.TypeFor[encoding.TextUnmarshaler]()}
+
+// readsItself reports whether a type reads its JSON by itself.
+func readsItself(t reflect.Type) bool {
+	return slices.ContainsFunc(ownReaders, func(own reflect.Type) bool { return t.Implements(own) || reflect.PointerTo(t).Implements(own) })
+}
 
 // value reads data into v. Structs are read here, that all their members are looked at;
 // pointers to them and lists of them, too.
@@ -102,7 +108,7 @@ func (d *decoding) value(data []byte, v reflect.Value, pointer string) {
 	data = bytes.TrimSpace(data)
 	t := v.Type()
 	switch {
-	case reflect.PointerTo(t).Implements(unmarshaler) || t.Implements(unmarshaler):
+	case readsItself(t):
 	case t.Kind() == reflect.Pointer && t.Elem().Kind() == reflect.Struct && string(data) != "null":
 		v.Set(reflect.New(t.Elem()))
 		d.value(data, v.Elem(), pointer)

@@ -118,6 +118,7 @@ func (c *checker) run(src config.Source) bool {
 		c.dispatch(&cfg)
 		c.webhooks(&cfg)
 		c.phone(&cfg)
+		c.api(&cfg)
 	}
 	if !c.json {
 		summary := "No problem found"

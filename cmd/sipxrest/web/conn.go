@@ -75,11 +75,10 @@ type clientConn struct {
 	log      *slog.Logger
 
 	// Of HTTP/1, and owned by the reader, which serves one request after the other.
-	early    Early  // nil: none
-	words    Words  // nil: none
-	begin    []byte // of the request that is read: what came first of it
-	asked    bool   // about the request that is handled
-	answered int64  // when there was an early answer last, in the listener's time
+	early    Early // nil: none
+	words    Words // nil: none
+	asked    bool  // about the request that is handled
+	answered int64 // when there was an early answer last, in the listener's time
 
 	tls    *tls.Conn // nil: none
 	shaken bool      // owned by the first reader
@@ -90,6 +89,9 @@ type clientConn struct {
 	// preface is how much of HTTP/2's preface has come where HTTP/1 is spoken, -1
 	// when something else has. Owned by the reader.
 	preface int
+
+	beginning sync.Mutex // guards begin
+	begin     []byte     // of the request that is read: what came first of it
 
 	writing sync.Mutex // of HTTP/2: what is sent must stay in order
 
@@ -131,9 +133,30 @@ func (c *clientConn) remember(read []byte) {
 	if c.words == nil || c.h2 != nil || len(read) == 0 {
 		return
 	}
-	if limited, ok := c.raw.(*limitedConn); ok && limited.idle.Load() != 0 {
-		c.begin = append(c.begin[:0], read[:min(len(read), maxBegin)]...)
+	limited, ok := c.raw.(*limitedConn)
+	if !ok || limited.idle.Load() == 0 {
+		return
 	}
+	c.beginning.Lock()
+	defer c.beginning.Unlock()
+	if have := len(c.begin); have < maxBegin {
+		c.begin = append(c.begin, read[:min(len(read), maxBegin-have)]...)
+	}
+}
+
+// began returns what was kept, where it is asked for, and begins anew: the request
+// has an answer.
+func (c *clientConn) began(ask bool) (begin []byte) {
+	if c.words == nil {
+		return nil
+	}
+	c.beginning.Lock()
+	defer c.beginning.Unlock()
+	if ask {
+		begin = bytes.Clone(c.begin)
+	}
+	c.begin = c.begin[:0]
+	return begin
 }
 
 // spoilPreface has net/http answer 505 to HTTP/2 that TLS has not agreed on,
@@ -220,6 +243,7 @@ func (c *clientConn) Write(b []byte) (int, error) {
 		return len(b), nil
 	}
 	line, ok := refusal(b)
+	begin := c.began(ok)
 	if !ok {
 		return c.Conn.Write(b)
 	}
@@ -230,7 +254,7 @@ func (c *clientConn) Write(b []byte) (int, error) {
 	}
 	if c.words != nil {
 		status, _ := strconv.Atoi(string(b[9:12])) // of net/http
-		if fields, body := c.words(c.begin, status, text); body != "" {
+		if fields, body := c.words(begin, status, text); body != "" {
 			status, _, _ := bytes.Cut(line, []byte(": "))
 			out = []byte(string(status) + "\r\n" + fields + "Connection: close\r\n\r\n" + body)
 		}

@@ -45,6 +45,74 @@ func (s *service) get(target, key string) (*http.Response, string) {
 	return resp, string(text)
 }
 
+// A call by the call controller is in the stream, up to its end by the service's, and
+// so is the end of the stream. What was told is there after a restart.
+func TestAStreamTellsOfCallsByOtherDoorsUntilTheServiceEnds(t *testing.T) {
+	_, addr := apptest.Phone(t, siptest.Script{NeverAnswer: true})
+	cfg := watched(t, addr)
+	cfg.Trusted = nil
+	s := start(t, cfg)
+	r, err := http.NewRequest("GET", s.Addrs()[0]+"/v1/events?include=change", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.SetBasicAuth("201", "123")
+	r.Header.Set("Accept", "text/event-stream")
+	stream, err := s.client.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stream.Body.Close()
+	lines := bufio.NewReader(stream.Body)
+	next := func() (kind, data string) {
+		t.Helper()
+		for data == "" {
+			line, err := lines.ReadString('\n')
+			if err != nil {
+				t.Fatalf("the stream ended: %v\n%s", err, s.log)
+			}
+			if text, ok := strings.CutPrefix(line, "event: "); ok {
+				kind = strings.TrimSpace(text)
+			}
+			data, _ = strings.CutPrefix(line, "data: ")
+			if !strings.HasPrefix(line, "data: ") {
+				data = ""
+			}
+		}
+		return kind, data
+	}
+	if resp := s.do("POST", s.Addrs()[0]+apptest.CallPath, "201", "123"); resp.StatusCode != 200 {
+		t.Fatal(resp.Status)
+	}
+	kind, data := next()
+	if kind != "call.created" || !strings.Contains(data, `"source":"callcontroller"`) {
+		t.Errorf("%s %s", kind, data)
+	}
+	for kind != "leg.ringing" {
+		kind, data = next()
+	}
+	if open := s.metric("sipxrest_stream_open"); open != 1 {
+		t.Errorf("%v streams are open", open)
+	}
+	if code, _ := s.watch("/readyz"); code != 200 {
+		t.Errorf("/readyz: %d", code)
+	}
+	s.signals <- syscall.SIGTERM
+	s.signals <- syscall.SIGTERM
+	var kinds []string
+	for kind != "stream.closing" {
+		kind, data = next()
+		kinds = append(kinds, kind)
+	}
+	if all := strings.Join(kinds, " "); !strings.HasPrefix(all, "system.draining") || !strings.HasSuffix(all, "call.ended stream.closing") ||
+		!strings.Contains(data, `"retry_ms"`) {
+		t.Errorf("%s %s", all, data)
+	}
+	if err := s.stop(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestWithoutTheAPINothingOfItRuns(t *testing.T) {
 	_, addr := apptest.Phone(t, siptest.Script{})
 	cfg := watched(t, addr)

@@ -26,6 +26,7 @@ type stage struct {
 	ctx    context.Context
 	calls  int
 	client *http.Client
+	server *http.Server
 }
 
 // pipeListener is a network in memory.
@@ -95,7 +96,7 @@ func newStage(t *testing.T, cfg event.Config, change ...func(*Config)) (st *stag
 	server := &http.Server{Handler: st.pin, ReadTimeout: 10 * time.Second, WriteTimeout: 30 * time.Second}
 	running.Go(func() { _ = server.Serve(st.net) })
 	transport := &http.Transport{DialContext: func(context.Context, string, string) (net.Conn, error) { return st.net.dial() }}
-	st.client = &http.Client{Transport: transport}
+	st.client, st.server = &http.Client{Transport: transport}, server
 	return st, func() {
 		st.Shutdown()
 		transport.CloseIdleConnections()
@@ -620,7 +621,7 @@ func TestASnapshotAndWhatFollowsMissNothing(t *testing.T) {
 func TestReadersThatDoNotReadAreCut(t *testing.T) {
 	inFakeTime(t, func(st *stage) {
 		var slow []net.Conn
-		for i := range 20 {
+		for i := range 200 {
 			c, err := st.net.dial()
 			if err != nil {
 				t.Fatal(err)
@@ -659,5 +660,59 @@ func TestReadersThatDoNotReadAreCut(t *testing.T) {
 		for _, c := range slow {
 			c.Close()
 		}
-	})
+	}, func(c *Config) { c.StreamsPerUser = 1000 })
+}
+
+// However many streams there are, the end is said to all of them within seconds, and
+// they are told to come back at different times.
+func TestTheEndIsSaidToAThousandStreams(t *testing.T) {
+	const many = 1000
+	inFakeTime(t, func(st *stage) {
+		var reading sync.WaitGroup
+		closing := make(chan string, many)
+		for range many {
+			c, err := st.net.dial()
+			if err != nil {
+				t.Fatal(err)
+			}
+			reading.Go(func() {
+				defer c.Close()
+				fmt.Fprintf(c, "GET /v1/events?after=now&include=change HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\nAuthorization: Bearer %s\r\n\r\n", testDomain, eventStream, st.keys["reader"])
+				last := ""
+				for in := bufio.NewScanner(c); in.Scan(); {
+					if strings.HasPrefix(in.Text(), "data: ") {
+						last = in.Text()
+					}
+				}
+				closing <- last
+			})
+		}
+		synctest.Wait()
+		if n := st.API.Stats().Streams; n != many {
+			t.Fatalf("%d streams", n)
+		}
+		id := st.create()
+		st.ends(id)
+		st.settle()
+		began := time.Now()
+		st.Shutdown()
+		if took := time.Since(began); took > 10*time.Second {
+			t.Errorf("it took %v", took)
+		}
+		// net/http keeps the connections for other requests: they end with it.
+		st.server.Close()
+		reading.Wait()
+		times := map[string]bool{}
+		for range many {
+			last := <-closing
+			_, retry, ok := strings.Cut(last, `"retry_ms":`)
+			if !ok || !strings.Contains(last, streamClosing) {
+				t.Fatalf("the last was %q", last)
+			}
+			times[retry] = true
+		}
+		if len(times) < many/4 {
+			t.Errorf("they come back at %d different times", len(times))
+		}
+	}, func(c *Config) { c.StreamsPerUser = many })
 }

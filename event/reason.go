@@ -189,6 +189,8 @@ func (b *Bus) reasonOf(c *Call, leg *Leg, k *sipflow.Cause) (reason, by string) 
 		return "merged", "client"
 	case errors.Is(err, sipflow.ErrReplaced):
 		return "replaced", by
+	case errors.Is(err, sipflow.ErrTransferred):
+		return "transferred_away", by
 	case errors.Is(err, sipflow.ErrHungUpByUser):
 		return "client_hung_up", by
 	case errors.Is(err, sipflow.ErrDraining):
@@ -210,6 +212,8 @@ func (b *Bus) reasonOf(c *Call, leg *Leg, k *sipflow.Cause) (reason, by string) 
 		return "caller_gave_up", by
 	case errors.Is(err, sipflow.ErrNoAnswer):
 		return "no_answer", by
+	case k.By == sipflow.ClientParty: // for whatever reason he gave
+		return "client_hung_up", by
 	case errors.Is(err, sipflow.ErrForbidden):
 		return "policy_denied", by
 	case errors.Is(err, sipflow.ErrUnreachable):
@@ -220,8 +224,6 @@ func (b *Bus) reasonOf(c *Call, leg *Leg, k *sipflow.Cause) (reason, by string) 
 		return reasonOfCode(k, leg != nil && !leg.RingingAt.IsZero(), up), by
 	case err != nil:
 		return "internal_error", by
-	case k.By == sipflow.ClientParty:
-		return "client_hung_up", by
 	case c.Flow.Used == "refer" && c.ConnectedAt.IsZero(), c.State == Released:
 		return "handed_over", by
 	}

@@ -26,14 +26,14 @@ type bridge struct {
 
 // bridge joins the two phones until one of them hangs up, which is no error.
 func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
-	ctx, stop := c.whileTalking(ctx)
+	talk, stop := c.whileTalking(ctx)
 	defer stop()
 	b := &bridge{call: c, calling: calling, called: called, placed: [2]*Leg{calling, called}, clock: time.NewTimer(time.Hour)}
 	defer b.clock.Stop()
 	if !c.sw.bridged(c, b) {
 		return ErrStopped
 	}
-	defer func() { b.end(ctx, err) }()
+	defer func() { b.end(talk, err) }()
 	c.by, c.wasUp = Self, true
 	c.observe(&Event{Kind: Joined, At: time.Now()})
 	for _, l := range b.legs() {
@@ -41,7 +41,7 @@ func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
 		l.peer.bridging(true)
 	}
 	for {
-		if err = b.step(ctx); err != nil {
+		if err = b.step(talk); err != nil {
 			if errors.Is(err, ErrHungUp) {
 				return nil
 			}

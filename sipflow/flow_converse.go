@@ -230,14 +230,14 @@ func unacceptable(err error) error {
 // run stays in the call until somebody hangs up, which is no error.
 func (t *endpoint) run(ctx context.Context) error {
 	c, l := t.call, t.leg
-	ctx, stop := c.whileTalking(ctx)
+	talk, stop := c.whileTalking(ctx)
 	defer stop()
 	c.by, c.wasUp = Self, true
 	c.connected()
 	c.observe(&Event{Kind: Joined, At: time.Now(), CallID: l.callID})
 	l.media.joint = t
 	for {
-		e, err := t.next(ctx)
+		e, err := t.next(talk)
 		if err == nil {
 			err = t.event(e)
 		}

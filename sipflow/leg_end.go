@@ -107,6 +107,9 @@ func (r *record) endBy(err error) Cause {
 	if stopped != nil && (err == stopped || err != nil && errors.Is(err, stopped)) { //nolint:errorlint // the very one
 		return r.endByStop(stopped)
 	}
+	if errors.Is(err, ErrTimeLimit) || errors.Is(err, ErrDraining) { // the bridge's own to see
+		return r.endByStop(err)
+	}
 	if err == nil || errors.Is(err, ErrHungUp) {
 		if l := r.firstBye(); l != nil {
 			return l.endByBye()

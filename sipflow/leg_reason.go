@@ -8,6 +8,9 @@ import (
 // reasonFor is the Reason header line (RFC 3326) that tells a phone why it is
 // hung up; empty when there is nothing to tell.
 func (c *Call) reasonFor(err error) string {
+	if err == nil {
+		return ""
+	}
 	var refused *StatusError
 	var caused *sentError
 	var hungUp *hungUpError

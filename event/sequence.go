@@ -173,11 +173,14 @@ func (b *Bus) fill(events []*Event) {
 
 // show lets readers see all up to a number. Bus.mu is held.
 func (b *Bus) show(to int64) {
-	for _, e := range b.ring.between(b.visible.Load(), to) {
-		b.topics.note(e, b.ring.first())
+	list := b.ring.between(b.visible.Load(), to)
+	for _, e := range list { // first: who is woken looks at the call at once
 		if l := e.live; l != nil {
 			l.show(e.Data.Call)
 		}
+	}
+	for _, e := range list {
+		b.topics.note(e, b.ring.first())
 	}
 	if to > b.visible.Load() {
 		b.visible.Store(to)

@@ -114,8 +114,6 @@ type party struct {
 	number string // in its international form; "" for a user
 }
 
-func (p party) given() bool { return p.number != "" || p.User != "" }
-
 // String is the party as people know it.
 func (p party) String() string { return cmpOr(p.number, p.User) }
 

@@ -33,7 +33,8 @@ func FuzzEvents(f *testing.F) {
 	var running sync.WaitGroup
 	running.Go(func() { _ = bus.Run(ctx) })
 	f.Cleanup(func() { cancel(); running.Wait(); bus.Close() })
-	if err := bus.Begin(event.Request{ID: "call-of-the-fuzzer", Created: event.Created{Kind: event.ClickToCall, Source: event.FromAPI, Agent: "201@" + testDomain}}); err != nil {
+	if err := bus.Begin(event.Request{ID: "call-of-the-fuzzer", Created: event.Created{Kind: event.ClickToCall, Source: event.FromAPI,
+		Agent: "201@" + testDomain}}); err != nil {
 		f.Fatal(err)
 	}
 	if err := bus.Committed(ctx, "call-of-the-fuzzer"); err != nil {
@@ -71,7 +72,8 @@ func FuzzEvents(f *testing.F) {
 
 // Whatever a body is, it is read or refused in words, and says which member is wrong.
 func FuzzBody(f *testing.F) {
-	for _, s := range []string{`{}`, `{"types":["call.*"],"tags":{"a":"b"}}`, `{"types":1,"typ":2,"call_id":null}`, `[`, `{"a":`, "\xff", `{"types":[{}]}`, `{"":{"":""}}`,
+	for _, s := range []string{`{}`, `{"types":["call.*"],"tags":{"a":"b"}}`, `{"types":1,"typ":2,"call_id":null}`, `[`, `{"a":`, "\xff",
+		`{"types":[{}]}`, `{"":{"":""}}`,
 		strings.Repeat("[", 20000)} {
 		f.Add([]byte(s))
 	}

@@ -146,7 +146,8 @@ func TestAUserSeesHimselfAndAKeyItsAgents(t *testing.T) {
 	if p := problemOf(t, st.ask("GET", "/v1/users", st.withKey("reader"))); p.Code != MissingScope {
 		t.Errorf("without the scope: %s", p.Code)
 	}
-	other, unknown := st.ask("GET", "/v1/users/202", asUser("201"), header("X-Request-Id", "x")), st.ask("GET", "/v1/users/299", asUser("201"), header("X-Request-Id", "x"))
+	other, unknown := st.ask("GET", "/v1/users/202", asUser("201"), header("X-Request-Id", "x")), st.ask("GET", "/v1/users/299",
+		asUser("201"), header("X-Request-Id", "x"))
 	if other.Code != 404 || strings.ReplaceAll(other.Body.String(), "202", "299") != unknown.Body.String() {
 		t.Errorf("another user: %s\nan unknown one: %s", other.Body, unknown.Body)
 	}

@@ -70,32 +70,43 @@ func TestNothingButProblemsIsAnsweredInPlaceOfADocument(t *testing.T) {
 		want           Code
 		header         string // which the answer has, too
 	}{
-		"no path":                  {"GET", "/v1/nothing", nil, NotFound, ""},
-		"the root":                 {"GET", "/v1", nil, NotFound, ""},
-		"a path behind one":        {"GET", "/v1/me/", nil, NotFound, ""},
-		"a method":                 {"DELETE", "/v1/me", nil, MethodNotAllowed, "Allow"},
-		"a method that is none":    {"BREW", "/v1/me", nil, MethodNotAllowed, "Allow"},
-		"nobody":                   {"GET", "/v1/me", nil, Unauthenticated, "Www-Authenticate"},
-		"a type":                   {"GET", "/v1/me", []func(*http.Request){asUser("201"), header("Accept", "text/html")}, NotAcceptable, ""},
-		"a type of no quality":     {"GET", "/v1/me", []func(*http.Request){asUser("201"), header("Accept", "*/*, application/json;q=0")}, NotAcceptable, ""},
-		"a parameter":              {"GET", "/v1/me?verbose=1", []func(*http.Request){asUser("201")}, UnknownParameter, ""},
-		"a parameter twice":        {"GET", "/v1/users?limit=1&limit=2", []func(*http.Request){asUser("201")}, InvalidRequest, ""},
-		"a parameter's value":      {"GET", "/v1/users?limit=0", []func(*http.Request){asUser("201")}, InvalidRequest, ""},
-		"a parameter's escape":     {"GET", "/v1/users?limit=%zz", []func(*http.Request){asUser("201")}, InvalidRequest, ""},
-		"many parameters":          {"GET", "/v1/events?" + strings.Repeat("type=call.*&", 65), []func(*http.Request){asUser("201")}, InvalidRequest, ""},
-		"a type of body":           {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body("{}"), header("Content-Type", "text/plain")}, UnsupportedMediaType, ""},
-		"a character set":          {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body("{}"), header("Content-Type", "application/json; charset=latin1")}, UnsupportedMediaType, ""},
-		"a body":                   {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body(`{"types":["a",}`)}, InvalidJSON, ""},
-		"a body that is cut":       {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body(`{"types":`)}, InvalidJSON, ""},
-		"two bodies":               {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body(`{} {}`)}, InvalidJSON, ""},
-		"a body that is no text":   {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body("{\"types\":[\"\xff\"]}")}, InvalidJSON, ""},
-		"a long body":              {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body(big)}, BodyTooLarge, ""},
-		"members":                  {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body(`{"typ":1}`)}, InvalidRequest, ""},
-		"a page of another site":   {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body("{}"), header("Origin", "https://evil.example")}, OriginNotAllowed, ""},
-		"its WebSocket":            {"GET", "/v1/events", []func(*http.Request){asUser("201"), header("Upgrade", "websocket"), header("Origin", "https://evil.example")}, OriginNotAllowed, ""},
-		"a name that is not ours":  {"GET", "/v1/me", []func(*http.Request){asUser("201"), header("Sec-Fetch-Mode", "cors"), func(r *http.Request) { r.Host = "evil.example" }}, WrongHost, ""},
-		"a scheme that is unknown": {"GET", "/v1/me", []func(*http.Request){header("Authorization", "Negotiate x")}, Unauthenticated, "Www-Authenticate"},
-		"an empty token":           {"GET", "/v1/me", []func(*http.Request){header("Authorization", "Bearer ")}, Unauthenticated, "Www-Authenticate"},
+		"no path":               {"GET", "/v1/nothing", nil, NotFound, ""},
+		"the root":              {"GET", "/v1", nil, NotFound, ""},
+		"a path behind one":     {"GET", "/v1/me/", nil, NotFound, ""},
+		"a method":              {"DELETE", "/v1/me", nil, MethodNotAllowed, "Allow"},
+		"a method that is none": {"BREW", "/v1/me", nil, MethodNotAllowed, "Allow"},
+		"nobody":                {"GET", "/v1/me", nil, Unauthenticated, "Www-Authenticate"},
+		"a type":                {"GET", "/v1/me", []func(*http.Request){asUser("201"), header("Accept", "text/html")}, NotAcceptable, ""},
+		"a type of no quality": {"GET", "/v1/me", []func(*http.Request){asUser("201"), header("Accept", "*/*, application/json;q=0")},
+			NotAcceptable, ""},
+		"a parameter":          {"GET", "/v1/me?verbose=1", []func(*http.Request){asUser("201")}, UnknownParameter, ""},
+		"a parameter twice":    {"GET", "/v1/users?limit=1&limit=2", []func(*http.Request){asUser("201")}, InvalidRequest, ""},
+		"a parameter's value":  {"GET", "/v1/users?limit=0", []func(*http.Request){asUser("201")}, InvalidRequest, ""},
+		"a parameter's escape": {"GET", "/v1/users?limit=%zz", []func(*http.Request){asUser("201")}, InvalidRequest, ""},
+		"many parameters": {"GET", "/v1/events?" + strings.Repeat("type=call.*&", 65), []func(*http.Request){asUser("201")},
+			InvalidRequest, ""},
+		"a type of body": {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body("{}"), header("Content-Type",
+			"text/plain")}, UnsupportedMediaType, ""},
+		"a character set": {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body("{}"), header("Content-Type",
+			"application/json; charset=latin1")}, UnsupportedMediaType, ""},
+		"a body": {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body(`{"types":["a",}`)}, InvalidJSON,
+			""},
+		"a body that is cut": {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body(`{"types":`)}, InvalidJSON, ""},
+		"two bodies":         {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body(`{} {}`)}, InvalidJSON, ""},
+		"a body that is no text": {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body("{\"types\":[\"\xff\"]}")},
+			InvalidJSON, ""},
+		"a long body": {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body(big)}, BodyTooLarge, ""},
+		"members":     {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body(`{"typ":1}`)}, InvalidRequest, ""},
+		"a page of another site": {"POST", "/v1/stream-tickets", []func(*http.Request){asUser("201"), body("{}"), header("Origin",
+			"https://evil.example")}, OriginNotAllowed, ""},
+		"its WebSocket": {"GET", "/v1/events", []func(*http.Request){asUser("201"), header("Upgrade", "websocket"), header("Origin",
+			"https://evil.example")}, OriginNotAllowed, ""},
+		"a name that is not ours": {"GET", "/v1/me", []func(*http.Request){asUser("201"), header("Sec-Fetch-Mode", "cors"),
+			func(r *http.Request) { r.Host = "evil.example" }}, WrongHost, ""},
+		"a scheme that is unknown": {"GET", "/v1/me", []func(*http.Request){header("Authorization", "Negotiate x")}, Unauthenticated,
+			"Www-Authenticate"},
+		"an empty token": {"GET", "/v1/me", []func(*http.Request){header("Authorization", "Bearer ")}, Unauthenticated,
+			"Www-Authenticate"},
 	} {
 		w := st.ask(c.method, c.target, c.how...)
 		p := problemOf(t, w)
@@ -138,12 +149,14 @@ func TestEachMemberThatIsWrongHasItsPointer(t *testing.T) {
 		List  []inner           `json:"list"`
 		Tags  map[string]string `json:"tags"`
 	}
-	p := parse([]byte(`{"text":1,"truth":"yes","count":1.5,"Inner":{},"a/b~c":1,"inner":{"name":[],"m":2},"list":[{"n":1},{"n":"x"}],"tags":{"a":1},"text":"again"}`), &into)
+	p := parse([]byte(`{"text":1,"truth":"yes","count":1.5,"Inner":{},"a/b~c":1,`+
+		`"inner":{"name":[],"m":2},"list":[{"n":1},{"n":"x"}],"tags":{"a":1},"text":"again"}`), &into)
 	got := map[string]string{}
 	for _, e := range p.Errors {
 		got[e.Pointer] = e.Code
 	}
-	want := map[string]string{"/text": memberTwice, "/truth": memberWrongType, "/count": memberWrongType, "/Inner": memberUnknown, "/a~1b~0c": memberUnknown,
+	want := map[string]string{"/text": memberTwice, "/truth": memberWrongType, "/count": memberWrongType, "/Inner": memberUnknown,
+		"/a~1b~0c":    memberUnknown,
 		"/inner/name": memberWrongType, "/inner/m": memberUnknown, "/list/1/n": memberWrongType, "/tags": memberWrongType}
 	for pointer, code := range want {
 		if got[pointer] != code {
@@ -162,7 +175,8 @@ func TestEachMemberThatIsWrongHasItsPointer(t *testing.T) {
 
 func TestARequestKeepsTheNameThatItsClientGivesIt(t *testing.T) {
 	st := newRig(t, nil)
-	for given, kept := range map[string]bool{"abc-1._Z": true, strings.Repeat("x", 64): true, strings.Repeat("x", 65): false, "a b": false, "ä": false, "": false} {
+	for given, kept := range map[string]bool{"abc-1._Z": true, strings.Repeat("x", 64): true, strings.Repeat("x", 65): false, "a b": false,
+		"ä": false, "": false} {
 		w := st.ask("GET", "/v1/me", asUser("201"), header("X-Request-Id", given))
 		if got := w.Header().Get("X-Request-Id"); got == "" || (got == given) != kept {
 			t.Errorf("%q became %q", given, got)

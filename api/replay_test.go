@@ -122,7 +122,8 @@ func TestWhoIsCutOffComesBackAndHasMissedNothing(t *testing.T) {
 		calls := 0
 		for round := range rounds { // each is a life of the service
 			// What is in memory is short, so that most comes from the file.
-			st, end := newStage(t, event.Config{Store: file, Strict: true, Recent: 50 * time.Millisecond, RecentBytes: 1 << 10}, func(c *Config) { c.StreamsPerUser = readers })
+			st, end := newStage(t, event.Config{Store: file, Strict: true, Recent: 50 * time.Millisecond, RecentBytes: 1 << 10},
+				func(c *Config) { c.StreamsPerUser = readers })
 			st.calls = calls
 			for _, c := range all {
 				if c.who = st.withKey("all"); c.cursor == "" {

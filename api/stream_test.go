@@ -116,8 +116,9 @@ func (st *stage) create(parties ...string) string {
 	st.calls++
 	id := fmt.Sprintf("call-%012d", st.calls)
 	at := func(n string) string { return n + "@" + testDomain }
-	err := st.bus.Begin(event.Request{ID: id, Created: event.Created{Kind: event.ClickToCall, Source: event.FromAPI, Agent: at(parties[0]), State: event.Calling,
-		Tags: map[string]string{"n": fmt.Sprint(st.calls)}, Flow: event.Flow{Requested: "auto", Used: "invite"},
+	err := st.bus.Begin(event.Request{ID: id, Created: event.Created{Kind: event.ClickToCall, Source: event.FromAPI, Agent: at(parties[0]),
+		State: event.Calling,
+		Tags:  map[string]string{"n": fmt.Sprint(st.calls)}, Flow: event.Flow{Requested: "auto", Used: "invite"},
 		Legs: []event.Leg{{Role: event.RoleCalling, Address: at(parties[0])}, {Role: event.RoleCalled, Address: at(parties[1])}}}})
 	if err != nil {
 		st.t.Fatal(err)
@@ -231,7 +232,8 @@ func TestAStreamTellsOfACallUntilItEnds(t *testing.T) {
 		st.settle()
 		r := st.open("/v1/calls/"+id+"/events", as("201"))
 		defer r.close()
-		if h := r.res.Header; r.res.StatusCode != 200 || h.Get("Content-Type") != eventStream || h.Get("X-Accel-Buffering") != "no" || h.Get("Cache-Control") != "no-store" {
+		if h := r.res.Header; r.res.StatusCode != 200 || h.Get("Content-Type") != eventStream || h.Get("X-Accel-Buffering") != "no" ||
+			h.Get("Cache-Control") != "no-store" {
 			t.Errorf("%d %v", r.res.StatusCode, h)
 		}
 		first := r.want("call.created")
@@ -241,7 +243,8 @@ func TestAStreamTellsOfACallUntilItEnds(t *testing.T) {
 		r.want("leg.ended", "leg.ended")
 		last := r.want("call.ended")
 		var e event.Event
-		if err := json.Unmarshal([]byte(last.data), &e); err != nil || !e.Final || e.ID != last.id || e.Data.Call == nil || e.Data.Call.State != event.Ended {
+		if err := json.Unmarshal([]byte(last.data), &e); err != nil || !e.Final || e.ID != last.id || e.Data.Call == nil ||
+			e.Data.Call.State != event.Ended {
 			t.Errorf("%v %s", err, last.data)
 		}
 		if b, ok := r.event(); ok {
@@ -301,7 +304,8 @@ func TestEachSeesOnlyHisCalls(t *testing.T) {
 				if err := json.Unmarshal([]byte(b.data), &e); err != nil {
 					t.Fatal(err)
 				}
-				got = append(got, strings.TrimSuffix(e.Data.Call.Legs[0].Address, "@"+testDomain)+" "+strings.TrimSuffix(e.Data.Call.Legs[1].Address, "@"+testDomain))
+				got = append(got, strings.TrimSuffix(e.Data.Call.Legs[0].Address, "@"+testDomain)+" "+strings.TrimSuffix(e.Data.Call.Legs[1].Address,
+					"@"+testDomain))
 			}
 			if text := strings.Join(got, " + "); text != want {
 				t.Errorf("%s sees %s, want %s", who, text, want)
@@ -322,7 +326,8 @@ func TestACursorThatIsGoneIsSaidInTheStream(t *testing.T) {
 			r.want("call.created") // it goes on live
 			r.close()
 		}
-		if p := problemOf(t, st.ask("GET", "/v1/events?after=evt_aaaaaa_1_1", as("201"))); p.Code != CursorExpired || p.Reason != "other_store" || p.Oldest == "" {
+		if p := problemOf(t, st.ask("GET", "/v1/events?after=evt_aaaaaa_1_1", as("201"))); p.Code != CursorExpired ||
+			p.Reason != "other_store" || p.Oldest == "" {
 			t.Errorf("%+v", p)
 		}
 		if p := problemOf(t, st.ask("GET", "/v1/events?after=7", as("201"))); p.Code != InvalidCursor {
@@ -385,7 +390,8 @@ func TestStreamsOfOneUserAndOfOneCallAreLimited(t *testing.T) {
 			t.Errorf("%+v", p)
 		}
 		defer st.open("/v1/calls/"+id+"/events", as("202")).close()
-		if p := problemOf(t, st.ask("GET", "/v1/calls/"+id+"/events", as("202"), header("Accept", eventStream))); p.Code != TooManyStreams || !strings.HasPrefix(p.Detail, "This call") {
+		if p := problemOf(t, st.ask("GET", "/v1/calls/"+id+"/events", as("202"), header("Accept", eventStream))); p.Code != TooManyStreams ||
+			!strings.HasPrefix(p.Detail, "This call") {
 			t.Errorf("%+v", p)
 		}
 		defer st.open("/v1/events", as("202")).close()
@@ -502,7 +508,8 @@ func TestATicketOpensOneStream(t *testing.T) {
 		if b := r.want("call.created"); !strings.Contains(b.data, "201@") {
 			t.Error(b.data)
 		}
-		if p := problemOf(t, st.ask("GET", "/v1/events?ticket="+text, header("Accept", eventStream))); p.Code != Unauthenticated || !strings.Contains(p.Detail, "ticket") {
+		if p := problemOf(t, st.ask("GET", "/v1/events?ticket="+text, header("Accept", eventStream))); p.Code != Unauthenticated ||
+			!strings.Contains(p.Detail, "ticket") {
 			t.Errorf("used again: %+v", p)
 		}
 		text = ticket(``)
@@ -510,7 +517,8 @@ func TestATicketOpensOneStream(t *testing.T) {
 		if p := problemOf(t, st.ask("GET", "/v1/events?ticket="+text)); p.Code != Unauthenticated {
 			t.Errorf("too late: %+v", p)
 		}
-		if p := problemOf(t, st.ask("GET", "/v1/events?type=leg.*&ticket="+ticket(`{"types":["call.*"]}`))); p.Code != InvalidRequest || p.Errors[0].Parameter != "type" {
+		if p := problemOf(t, st.ask("GET", "/v1/events?type=leg.*&ticket="+ticket(`{"types":["call.*"]}`))); p.Code != InvalidRequest ||
+			p.Errors[0].Parameter != "type" {
 			t.Errorf("with filters of its own: %+v", p)
 		}
 		if p := problemOf(t, st.ask("GET", "/v1/me?ticket="+ticket(`{}`))); p.Code != UnknownParameter {
@@ -627,7 +635,8 @@ func TestReadersThatDoNotReadAreCut(t *testing.T) {
 				t.Fatal(err)
 			}
 			slow = append(slow, c)
-			fmt.Fprintf(c, "GET /v1/events?after=now HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\nAuthorization: Bearer %s\r\n\r\n", testDomain, eventStream, st.keys["reader"])
+			fmt.Fprintf(c, "GET /v1/events?after=now HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\nAuthorization: Bearer %s\r\n\r\n", testDomain,
+				eventStream, st.keys["reader"])
 			if i%2 == 0 {
 				go func() { // a byte each second
 					var b [1]byte
@@ -677,7 +686,8 @@ func TestTheEndIsSaidToAThousandStreams(t *testing.T) {
 			}
 			reading.Go(func() {
 				defer c.Close()
-				fmt.Fprintf(c, "GET /v1/events?after=now&include=change HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\nAuthorization: Bearer %s\r\n\r\n", testDomain, eventStream, st.keys["reader"])
+				fmt.Fprintf(c, "GET /v1/events?after=now&include=change HTTP/1.1\r\nHost: %s\r\nAccept: %s\r\nAuthorization: Bearer %s\r\n\r\n",
+					testDomain, eventStream, st.keys["reader"])
 				last := ""
 				for in := bufio.NewScanner(c); in.Scan(); {
 					if strings.HasPrefix(in.Text(), "data: ") {

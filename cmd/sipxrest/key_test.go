@@ -23,7 +23,8 @@ func TestKeysByTheCommandLine(t *testing.T) {
 		}
 		return stdout, stderr
 	}
-	out, errs := do(0, "add", "--name", "crm", "--scopes", "calls:read,calls:write", "--agents", "201,202", "--expires", "90d", "--networks", "192.0.2.7")
+	out, errs := do(0, "add", "--name", "crm", "--scopes", "calls:read,calls:write", "--agents", "201,202", "--expires", "90d", "--networks",
+		"192.0.2.7")
 	if !regexp.MustCompile(`^sxk_[A-Za-z0-9_-]{43}\n$`).MatchString(out) || !strings.Contains(errs, "webhook secret whsec_") {
 		t.Errorf("%q %q", out, errs)
 	}
@@ -84,7 +85,8 @@ func TestAKeyForTheConfiguration(t *testing.T) {
 		t.Fatal(err)
 	}
 	cfg, err := config.Load(config.Source{File: "sipxrest.yaml"})
-	if err != nil || len(cfg.API.Keys) != 1 || cfg.API.Keys[0].Name != "crm" || len(cfg.API.Keys[0].Networks) != 1 || cfg.API.Keys[0].Expires.Year() != 3000 {
+	if err != nil || len(cfg.API.Keys) != 1 || cfg.API.Keys[0].Name != "crm" || len(cfg.API.Keys[0].Networks) != 1 ||
+		cfg.API.Keys[0].Expires.Year() != 3000 {
 		t.Fatalf("%v %+v", err, cfg.API.Keys)
 	}
 	code, out, errs := command("", nil, "key", "list")
@@ -94,12 +96,14 @@ func TestAKeyForTheConfiguration(t *testing.T) {
 	if code, _, errs := command("", nil, "key", "revoke", "crm"); code != 1 || !strings.Contains(errs, "under api.keys") {
 		t.Errorf("%d %s", code, errs)
 	}
-	for _, wrong := range []string{"keys: {}", "keys: [x]", "keys: [{name: a}]", `keys: [{name: a, sha256: "00", scopes: [admin], agents: ["*"]}]`,
+	for _, wrong := range []string{"keys: {}", "keys: [x]", "keys: [{name: a}]",
+		`keys: [{name: a, sha256: "00", scopes: [admin], agents: ["*"]}]`,
 		`keys: [{name: a, colour: red}]`} {
 		if err := os.WriteFile("wrong.yaml", []byte("domain: pbx.test\nusers: [users.yaml]\napi: {"+wrong+"}\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := config.Load(config.Source{File: "wrong.yaml"}); err == nil || !strings.Contains(err.Error(), "api.keys") || !strings.Contains(err.Error(), "wrong.yaml:3") {
+		if _, err := config.Load(config.Source{File: "wrong.yaml"}); err == nil || !strings.Contains(err.Error(), "api.keys") ||
+			!strings.Contains(err.Error(), "wrong.yaml:3") {
 			t.Errorf("%s: %v", wrong, err)
 		}
 	}

@@ -189,13 +189,16 @@ func TestFaultsOfAListenerAreProblemsUnderTheAPI(t *testing.T) {
 	s := startPlain(t)
 	long := strings.Repeat("x", 70_000)
 	for name, c := range map[string]struct{ request, code string }{
-		"a long body":        {"POST /v1/stream-tickets HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\nConnection: close\r\n\r\n" + long, "413 body_too_large"},
-		"a long body of GET": {"GET /v1/me HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\nConnection: close\r\n\r\n" + long, "413 body_too_large"},
-		"a long header":      {"GET /v1/me HTTP/1.1\r\nHost: x\r\nX: " + long + "\r\n\r\n", "431 header_too_large"},
-		"a bad escape":       {"GET /v1/calls/%zz HTTP/1.1\r\nHost: x\r\n\r\n", "400 invalid_request"},
-		"no host":            {"GET /v1/me HTTP/1.1\r\n\r\n", "400 invalid_request"},
-		"a bad chunk":        {"POST /v1/stream-tickets?agent=201 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Type: application/json\r\n\r\nzz\r\n", "400 invalid_json"},
-		"two lengths":        {"GET /v1/me HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400 invalid_request"},
+		"a long body": {"POST /v1/stream-tickets HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\nConnection: close\r\n\r\n" + long,
+			"413 body_too_large"},
+		"a long body of GET": {"GET /v1/me HTTP/1.1\r\nHost: x\r\nContent-Length: 70000\r\nConnection: close\r\n\r\n" + long,
+			"413 body_too_large"},
+		"a long header": {"GET /v1/me HTTP/1.1\r\nHost: x\r\nX: " + long + "\r\n\r\n", "431 header_too_large"},
+		"a bad escape":  {"GET /v1/calls/%zz HTTP/1.1\r\nHost: x\r\n\r\n", "400 invalid_request"},
+		"no host":       {"GET /v1/me HTTP/1.1\r\n\r\n", "400 invalid_request"},
+		"a bad chunk": {"POST /v1/stream-tickets?agent=201 HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n" +
+			"Content-Type: application/json\r\n\r\nzz\r\n", "400 invalid_json"},
+		"two lengths": {"GET /v1/me HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n", "400 invalid_request"},
 	} {
 		conn, err := net.Dial("tcp", strings.TrimPrefix(s.Addrs()[1], "http://"))
 		if err != nil {

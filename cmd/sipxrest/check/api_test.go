@@ -25,14 +25,16 @@ func TestWhetherEventsCanBeKeptIsSaid(t *testing.T) {
 		change func(*config.Config)
 		want   []string // level and what the line has
 	}{
-		"as it is":      {func(*config.Config) {}, []string{"ok events will be kept in " + dir, "warning api 1 key, but no listener"}},
-		"with TLS":      {func(c *config.Config) { c.HTTP = []config.HTTPListener{{Listen: ":1", TLS: &config.TLS{}}} }, []string{"ok events", "ok api served at /v1, 1 key"}},
+		"as it is": {func(*config.Config) {}, []string{"ok events will be kept in " + dir, "warning api 1 key, but no listener"}},
+		"with TLS": {func(c *config.Config) { c.HTTP = []config.HTTPListener{{Listen: ":1", TLS: &config.TLS{}}} }, []string{"ok events",
+			"ok api served at /v1, 1 key"}},
 		"in memory":     {func(c *config.Config) { c.Events.Store = "memory" }, []string{"note events kept in memory", "warning api"}},
 		"there already": {func(c *config.Config) { c.Events.Store = plain }, []string{"ok events kept in " + plain, "warning api"}},
-		"below a file":  {func(c *config.Config) { c.Events.Store = plain + "/x/events.db" }, []string{"warning events events.store: open", "warning api"}},
-		"a folder":      {func(c *config.Config) { c.Events.Store = dir }, []string{"warning events events.store: open " + dir, "warning api"}},
-		"keys at odds":  {func(c *config.Config) { c.API.Keys = []api.Key{k} }, []string{"ok events", "problem api"}},
-		"switched off":  {func(c *config.Config) { c.API.Enabled = false }, nil},
+		"below a file": {func(c *config.Config) { c.Events.Store = plain + "/x/events.db" }, []string{"warning events events.store: open",
+			"warning api"}},
+		"a folder":     {func(c *config.Config) { c.Events.Store = dir }, []string{"warning events events.store: open " + dir, "warning api"}},
+		"keys at odds": {func(c *config.Config) { c.API.Keys = []api.Key{k} }, []string{"ok events", "problem api"}},
+		"switched off": {func(c *config.Config) { c.API.Enabled = false }, nil},
 	} {
 		cfg := config.Default()
 		cfg.DataDir, cfg.HTTP = dir, nil

@@ -37,8 +37,10 @@ type Ending struct {
 	Outcome Outcome
 	// By is who ended it.
 	By By
-	// Err is what the callee's SIP phone said, if that ended it; nil else.
-	Err error
+	// Phone says that the callee had answered by a SIP phone, or that one has ended it;
+	// Err is what that said, nil else.
+	Phone bool
+	Err   error
 	// Inbound is that of Begun.
 	Inbound bool
 	// Stopped says that the service shut down, where Outcome is Ended.
@@ -123,7 +125,8 @@ func (s *Service) tellEnd(c *call, o Outcome) {
 	if c.tale.id == "" {
 		return
 	}
-	e := Ending{Outcome: o, By: c.tale.by, Err: c.tale.err, Inbound: c.tale.inbound, Stopped: s.closed && o == Ended}
+	e := Ending{Outcome: o, By: c.tale.by, Err: c.tale.err, Inbound: c.tale.inbound, Stopped: s.closed && o == Ended,
+		Phone: c.tale.err != nil || c.legs[1] != nil && c.legs[1].out != nil}
 	if c.phone != nil && !c.tale.inbound {
 		c.tale.ending = &e
 		return

@@ -136,6 +136,7 @@ func (a *App) phoneCalls() webphone.Calls {
 const (
 	callerLeg  = "l1"
 	devicesLeg = "l2"
+	phoneLeg   = "l3"
 	inboundLeg = "d1"
 )
 
@@ -220,5 +221,20 @@ func (d phoneDoor) Ends(id string, e webphone.Ending) {
 	case e.Outcome == webphone.Ended && !e.Stopped:
 		by = "client"
 	}
-	d.bus.Tell(id, event.CallEnded, "", event.Change{End: &event.End{Reason: reason, By: by}})
+	end := &event.End{Reason: reason, By: by}
+	switch callee := devicesLeg; {
+	case e.Outcome == webphone.Ended, e.Outcome == webphone.TooLong, e.Outcome == webphone.HandedOver: // it fell on neither
+	case e.By == webphone.ByCaller:
+		end.Leg = callerLeg
+	default:
+		if e.Phone {
+			callee = phoneLeg
+		}
+		end.Leg = callee
+	}
+	var refused *sipflow.StatusError
+	if errors.As(e.Err, &refused) {
+		end.SIP = &event.Status{Code: refused.Code, Reason: refused.Reason, Method: refused.Method}
+	}
+	d.bus.Tell(id, event.CallEnded, "", event.Change{End: end})
 }

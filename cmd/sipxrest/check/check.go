@@ -115,6 +115,7 @@ func (c *checker) run(src config.Source) bool {
 		c.network(&cfg)
 		c.traces(&cfg)
 		c.dialout(&cfg)
+		c.cdr(&cfg)
 		c.dispatch(&cfg)
 		c.webhooks(&cfg)
 		c.phone(&cfg)

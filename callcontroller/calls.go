@@ -32,6 +32,7 @@ type Asked struct {
 type Who struct {
 	Agent     string // user name
 	Trusted   bool   // a trusted peer, which may act for anybody
+	Address   string // from where it asks
 	RequestID string
 }
 
@@ -59,7 +60,7 @@ func (c *Controller) hangsUp(key sipflow.Key, agent *restauth.User, who order.Cl
 		return
 	}
 	if rec := c.records.find(key); rec != nil && rec.id != "" {
-		c.cfg.Calls.HangsUp(rec.id, Who{Agent: agent.Name, Trusted: who.Trusted, RequestID: req})
+		c.cfg.Calls.HangsUp(rec.id, Who{Agent: agent.Name, Trusted: who.Trusted, Address: who.Addr.String(), RequestID: req})
 	}
 }
 

@@ -32,7 +32,8 @@ func column(name string, types [2]string, at func(*CDR) any) Column {
 }
 
 // Columns are those of a record, in their order. What is new is appended: receivers of
-// CSV and copies in PostgreSQL know them by place and by name.
+// CSV and copies in PostgreSQL know them by place and by name. Once this is released
+// a new one needs a migration in SQLite.
 var Columns = []Column{
 	column("call_id", textType, func(r *CDR) any { return &r.CallID }),
 	column("kind", textType, func(r *CDR) any { return (*string)(&r.Kind) }),

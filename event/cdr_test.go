@@ -251,3 +251,16 @@ func TestOldRecordsGo(t *testing.T) {
 		t.Errorf("the oldest is of %v, error %v", at, err)
 	}
 }
+
+// Readers that went ahead of the log are not shown less by a commit that comes late.
+func TestTheRingIsAskedForWhatReadersHave(t *testing.T) {
+	var r ring
+	for n := range int64(10) {
+		r.push(&Event{Seq: n + 1})
+	}
+	for _, c := range []struct{ after, to, want int64 }{{0, 10, 10}, {4, 6, 2}, {6, 4, 0}, {10, 3, 0}, {9, 20, 1}} {
+		if got := len(r.between(c.after, c.to)); got != int(c.want) {
+			t.Errorf("between %d and %d: %d events, want %d", c.after, c.to, got, c.want)
+		}
+	}
+}

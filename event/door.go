@@ -168,17 +168,18 @@ func (b *Bus) SetReason(id, reason string) {
 	}
 }
 
-// reasonToo is the reason that a door has said for an end by the service, else the given one.
-func (l *live) reasonToo(reason, by string) string {
-	if by != "service" {
-		return reason
+// reasonToo is the reason that a door has said for an end by the service, else the given
+// one. A caller that is refused and hung up has not ended the call himself.
+func (l *live) reasonToo(k *sipflow.Cause, reason, by string) (string, string) {
+	if by != "service" && !k.Synthesized {
+		return reason, by
 	}
 	l.shard.mu.Lock()
 	defer l.shard.mu.Unlock()
 	if l.reason != "" {
-		return l.reason
+		return l.reason, "service"
 	}
-	return reason
+	return reason, by
 }
 
 // commitWait is how long the creation of a call waits for the log.

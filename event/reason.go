@@ -149,11 +149,14 @@ func (b *Bus) endFromSIP(l *live, k *sipflow.Cause) *End {
 	}
 	end := &End{SIP: sipOf(k), Q850: q850Of(k), Stage: string(k.Stage)}
 	leg := legOf(l.cur, legID(k.Leg))
+	if k.Method == "CANCEL" && l.cur.Kind == Inbound && len(l.cur.Legs) > 0 {
+		leg = &l.cur.Legs[0]
+	}
 	if leg != nil {
 		end.Leg = leg.ID
 	}
 	end.Reason, end.By = b.reasonOf(l.cur, leg, k)
-	end.Reason = l.reasonToo(end.Reason, end.By)
+	end.Reason, end.By = l.reasonToo(k, end.Reason, end.By)
 	return end
 }
 
@@ -162,7 +165,7 @@ func (b *Bus) legEnd(l *live, leg *Leg, k *sipflow.Cause) *LegEnd {
 	switch {
 	case k == nil:
 		return &LegEnd{By: "service", Reason: "internal_error"}
-	case k.NotTried || leg.State == LegPending:
+	case (k.NotTried || leg.State == LegPending) && leg.Role != RoleCaller: // who calls us is not tried
 		return &LegEnd{By: "service", Reason: "not_tried"}
 	case k.Other:
 		return &LegEnd{By: "service", Reason: "other_leg_ended"}
@@ -172,7 +175,7 @@ func (b *Bus) legEnd(l *live, leg *Leg, k *sipflow.Cause) *LegEnd {
 	end := &LegEnd{SIP: sipOf(k), Q850: q850Of(k)}
 	end.Reason, end.By = b.reasonOf(l.cur, leg, k)
 	if leg.Role == RoleCaller {
-		end.Reason = l.reasonToo(end.Reason, end.By)
+		end.Reason, end.By = l.reasonToo(k, end.Reason, end.By)
 	}
 	if end.Reason == "handed_over" && leg.Role == RoleCalled && leg.Via == "refer" {
 		end.By, end.Reason = "unknown", "unknown"
@@ -208,6 +211,8 @@ func (b *Bus) reasonOf(c *Call, leg *Leg, k *sipflow.Cause) (reason, by string) 
 			return "caller_gave_up", by
 		}
 		return "hung_up", by
+	case (k.Method == "CANCEL" || errors.Is(err, sipflow.ErrCancelled)) && c.Kind == Inbound:
+		return "caller_gave_up", string(RoleCaller) // whichever leg it fell on
 	case k.Method == "CANCEL" || errors.Is(err, sipflow.ErrCancelled):
 		return "caller_gave_up", by
 	case errors.Is(err, sipflow.ErrNoAnswer):
@@ -222,6 +227,8 @@ func (b *Bus) reasonOf(c *Call, leg *Leg, k *sipflow.Cause) (reason, by string) 
 		return "refer_refused", by
 	case k.Code != 0:
 		return reasonOfCode(k, leg != nil && !leg.RingingAt.IsZero(), up), by
+	case k.By == sipflow.ClientParty: // for a reason of its own
+		return "client_hung_up", by
 	case err != nil:
 		return "internal_error", by
 	case c.Flow.Used == "refer" && c.ConnectedAt.IsZero(), c.State == Released:

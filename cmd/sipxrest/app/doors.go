@@ -45,7 +45,7 @@ func (d controllerDoor) Forget(id string) { d.bus.Forget(id) }
 func (d controllerDoor) HangsUp(id string, who callcontroller.Who) {
 	a := event.Actor{Type: "user", Name: who.Agent, RequestID: who.RequestID}
 	if who.Trusted {
-		a.Type = "peer"
+		a.Type, a.Name = "peer", who.Address // as the API names one
 	}
 	d.bus.SetActor(id, a)
 }

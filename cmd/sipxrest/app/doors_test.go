@@ -318,8 +318,8 @@ func TestWhatDialoutTells(t *testing.T) {
 		for why := dialout.NotVerified; why <= dialout.Internal; why++ {
 			a := dialout.Asked{ID: fmt.Sprint("talkcall", why), Source: dialout.FromTalk, Number: "+493055500200", Target: "sip:4271953862@conference.test"}
 			dialoutDoor{s.bus}.Refused(a, why, "As Talk was told.")
+			fmt.Fprintf(&got, "# refused by Talk\n%s\n", s.told())
 		}
-		fmt.Fprintf(&got, "# refused by Talk\n%s\n", s.told())
 	})
 	doorsGolden(t, "dialout", got.String())
 }

@@ -23,9 +23,6 @@ func (m *memoryLog) records() cdrReader {
 	return cdrMemory(m.cdrs) // it is appended to, and replaced, but never changed
 }
 
-// records are those of the database.
-func (s *sqliteLog) records() cdrReader { return s.cdrs }
-
 // records is where the Bus has its records.
 func (b *Bus) records() cdrReader {
 	if k, ok := b.store.(cdrKeeper); ok {

@@ -167,7 +167,7 @@ func (b *Bus) legEnd(l *live, leg *Leg, k *sipflow.Cause) *LegEnd {
 		return &LegEnd{By: "service", Reason: "internal_error"}
 	case (k.NotTried || leg.State == LegPending) && leg.Role != RoleCaller: // who calls us is not tried
 		return &LegEnd{By: "service", Reason: "not_tried"}
-	case k.Other:
+	case k.Other && (k.Method != "CANCEL" || leg.Role != RoleCaller): // a caller who gives up has ended his own leg
 		return &LegEnd{By: "service", Reason: "other_leg_ended"}
 	case k.By == sipflow.UnknownParty:
 		return &LegEnd{By: "unknown", Reason: "unknown"}

@@ -72,6 +72,9 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 		in.respond(wire.Reply{Code: 491})
 		return
 	}
+	if in.method == "INFO" {
+		from.record.pressed(in.req, digitOf)
+	}
 	from.refreshTarget(in.req, in.path)
 	r := &forward{in: in, from: from, to: to, method: in.method}
 	out := outgoing{method: in.method, forwards: forwards, header: relayedHeader(in.req), body: in.req.Body()}

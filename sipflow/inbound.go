@@ -475,30 +475,3 @@ func (in *Incoming) pressed(m *wire.Message) {
 	default: // somebody who dials that fast means nothing
 	}
 }
-
-// digitOf is the digit of an INFO, 0 when it has none.
-func digitOf(m *wire.Message) byte {
-	var digit string
-	kind, _, _ := strings.Cut(string(m.Get(wire.ContentType)), ";")
-	switch strings.ToLower(strings.TrimSpace(kind)) {
-	case string(DTMFPlain):
-		digit = string(m.Body())
-	case string(DTMFRelay):
-		for line := range strings.Lines(string(m.Body())) {
-			name, value, _ := strings.Cut(line, "=")
-			if strings.EqualFold(strings.TrimSpace(name), "Signal") {
-				digit = value
-			}
-		}
-	}
-	switch digit = strings.ToUpper(strings.TrimSpace(digit)); digit {
-	case "10": // as some write them (the event codes of RFC 4733)
-		digit = "*"
-	case "11":
-		digit = "#"
-	}
-	if len(digit) != 1 || strings.IndexByte("0123456789*#ABCD", digit[0]) < 0 {
-		return 0
-	}
-	return digit[0]
-}

@@ -219,6 +219,7 @@ func (in *Incoming) informed(_ *shard, m *wire.Message, from transport.Path) int
 }
 
 func (t *endpoint) informed(in *serverTx) wire.Reply {
+	t.leg.record.pressed(in.req, digitOf)
 	if digit := digitOf(in.req); digit != 0 && t.end.Digit != nil {
 		t.end.Digit(digit)
 	}

@@ -365,9 +365,14 @@ func (l *legRecord) flowChanged(refused error) {
 	l.event(FlowChanged, nil)
 }
 
-// pressed tells of a digit that the phone sent.
-func (l *legRecord) pressed(digit byte) {
+// pressed tells of a digit that the phone sent, to another phone or to an owner of its
+// media. What a caller presses before that is a PIN, and is not told.
+func (l *legRecord) pressed(m *wire.Message, digitOf func(*wire.Message) byte) {
 	if l == nil {
+		return
+	}
+	digit := digitOf(m)
+	if digit == 0 {
 		return
 	}
 	l.of.mu.Lock()

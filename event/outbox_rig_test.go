@@ -35,6 +35,13 @@ const testStore = "abc123"
 
 func (l *testLog) cursor(seq int64) Cursor { return Cursor{Store: testStore, Run: l.run, Seq: seq} }
 
+// nextID is the id that the next event will have.
+func (l *testLog) nextID() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.cursor(int64(len(l.events)) + 1).String()
+}
+
 // put adds an event of a call, or of none.
 func (l *testLog) put(t Type, call string) string {
 	l.mu.Lock()

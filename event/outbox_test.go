@@ -324,14 +324,14 @@ func TestTheEndOvertakesAfterTenMinutes(t *testing.T) {
 		log := newTestLog()
 		r := newOutboxRig(t, log, file, OutboxConfig{})
 		r.make("crm")
-		var stuck string
+		stuck := log.nextID()
 		r.to.set(func(_ context.Context, p posted) (webhook.Posted, error) {
 			if p.id == stuck {
 				return webhook.Posted{Code: 500}, nil
 			}
 			return okay, nil
 		})
-		stuck = log.put(LegRang, "stuck")
+		log.put(LegRang, "stuck")
 		settleFor(time.Second)
 		end := log.put(CallEnded, "stuck")
 		begin := time.Now()
@@ -367,13 +367,14 @@ func TestWithoutOrderNothingWaits(t *testing.T) {
 		log := newTestLog()
 		r := newOutboxRig(t, log, "", OutboxConfig{})
 		r.make("crm", func(w *WebhookSpec) { w.Order = OrderNone })
-		stuck := log.put(LegRang, "call1")
+		stuck := log.nextID()
 		r.to.set(func(_ context.Context, p posted) (webhook.Posted, error) {
 			if p.id == stuck {
 				return webhook.Posted{}, errReceiverAway
 			}
 			return okay, nil
 		})
+		log.put(LegRang, "call1")
 		end := log.put(CallEnded, "call1")
 		settleFor(time.Second)
 		if got := r.to.taken(""); !slices.Equal(got, []string{end}) {
@@ -430,13 +431,14 @@ func TestSlowRequestsDoNotHoldTheCursor(t *testing.T) {
 		log := newTestLog()
 		r := newOutboxRig(t, log, file, OutboxConfig{})
 		w := r.make("crm", func(w *WebhookSpec) { w.TimeoutMS = 30_000 })
-		slow := log.put(LegRang, "slow")
+		slow := log.nextID()
 		r.to.set(func(_ context.Context, p posted) (webhook.Posted, error) {
 			if p.id == slow {
 				time.Sleep(20 * time.Second)
 			}
 			return okay, nil
 		})
+		log.put(LegRang, "slow")
 		after := log.put(LegPickedUp, "slow")
 		other := log.put(LegRang, "other")
 		settleFor(2 * time.Second)

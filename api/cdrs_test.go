@@ -67,7 +67,8 @@ func (a *archive) pass(d time.Duration) {
 // call makes a call of 201's that talks, or is busy.
 func (a *archive) call(id, calling, called string, change func(*event.Created), talk time.Duration) {
 	a.t.Helper()
-	c := event.Created{Kind: event.ClickToCall, Source: event.FromAPI, Agent: "201@" + testDomain, Flow: event.Flow{Requested: "auto", Used: "invite"},
+	c := event.Created{Kind: event.ClickToCall, Source: event.FromAPI, Agent: "201@" + testDomain, Flow: event.Flow{Requested: "auto",
+		Used: "invite"},
 		Legs: []event.Leg{{Role: event.RoleCalling, Address: calling}, {Role: event.RoleCalled, Address: called}}}
 	if change != nil {
 		change(&c)
@@ -99,7 +100,8 @@ func user(name string) string { return name + "@" + testDomain }
 
 // fill has calls of 201 with 202, one of them busy, one with a tag, one of 203's own.
 func (a *archive) fill() {
-	a.call("call_talk", user("201"), user("202"), func(c *event.Created) { c.Metadata = json.RawMessage(`{"note":"a \"b\""}`) }, 38600*time.Millisecond)
+	a.call("call_talk", user("201"), user("202"), func(c *event.Created) { c.Metadata = json.RawMessage(`{"note":"a \"b\""}`) },
+		38600*time.Millisecond)
 	a.call("call_busy", user("201"), user("202"), nil, 0)
 	a.call("call_tags", user("201"), "+4930123@gw.example", func(c *event.Created) {
 		c.Tags = map[string]string{"deal": "line\r\nbreak", "=cmd": "x"}
@@ -147,15 +149,18 @@ func TestRecordsAsCSV(t *testing.T) {
 	}
 	w = a.ask("GET", "/v1/cdrs.csv?fields=callee_aor,talk_ms,tags&safe=1&order=asc", a.withKey("all"))
 	asIs(t, "cdrs-safe.csv", w.Body.String())
-	if w := a.ask("GET", "/v1/cdrs.csv?fields=call_id&limit=2", a.withKey("all")); w.Body.String() != "call_id\r\ncall_sums\r\ncall_tags\r\n" {
+	if w := a.ask("GET", "/v1/cdrs.csv?fields=call_id&limit=2",
+		a.withKey("all")); w.Body.String() != "call_id\r\ncall_sums\r\ncall_tags\r\n" {
 		t.Errorf("%q", w.Body)
 	}
 	if w := a.ask("GET", "/v1/cdrs.csv?kind=inbound&fields=call_id", a.withKey("all")); w.Body.String() != "call_id\r\n" {
 		t.Errorf("nothing: %q", w.Body)
 	}
 	a.pass(40 * 24 * time.Hour)
-	for target, want := range map[string]int{"": 400, "?start_after=2026-11-01T00:00:00Z": 200, "?limit=1": 200, "?start_before=2026-12-02T00:00:00Z": 200,
-		"?fields=call_id,nothing": 400, "?fields=call_id,call_id": 400, "?safe=perhaps": 400, "?limit=0": 400, "?start_after=yesterday": 400} {
+	for target, want := range map[string]int{"": 400, "?start_after=2026-11-01T00:00:00Z": 200, "?limit=1": 200,
+		"?start_before=2026-12-02T00:00:00Z": 200,
+		"?fields=call_id,nothing":            400, "?fields=call_id,call_id": 400, "?safe=perhaps": 400, "?limit=0": 400,
+		"?start_after=yesterday": 400} {
 		if w := a.ask("GET", "/v1/cdrs.csv"+target, a.withKey("all")); w.Code != want {
 			t.Errorf("%s: %d %s, want %d", target, w.Code, w.Body, want)
 		}
@@ -164,13 +169,15 @@ func TestRecordsAsCSV(t *testing.T) {
 
 func TestFieldsOfCSVAreQuotedAsRFC4180Says(t *testing.T) {
 	for text, want := range map[string]string{
-		"": "", "a b": "a b", `a"b`: `"a""b"`, "a,b": `"a,b"`, "a\nb": "\"a\nb\"", "a\rb": "\"a\rb\"", "=cmd|' /C calc'!A0": "=cmd|' /C calc'!A0",
+		"": "", "a b": "a b", `a"b`: `"a""b"`, "a,b": `"a,b"`, "a\nb": "\"a\nb\"", "a\rb": "\"a\rb\"",
+		"=cmd|' /C calc'!A0": "=cmd|' /C calc'!A0",
 	} {
 		if got := string(appendCSV(nil, text, false)); got != want {
 			t.Errorf("%q: %q, want %q", text, got, want)
 		}
 	}
-	for text, want := range map[string]string{"": "", "=cmd": "'=cmd", "+49": "'+49", "-1": "'-1", "@x": "'@x", "\tx": "'\tx", "\rx": "\"'\rx\"", "a=b": "a=b", "=a,b": `"'=a,b"`} {
+	for text, want := range map[string]string{"": "", "=cmd": "'=cmd", "+49": "'+49", "-1": "'-1", "@x": "'@x", "\tx": "'\tx",
+		"\rx": "\"'\rx\"", "a=b": "a=b", "=a,b": `"'=a,b"`} {
 		if got := string(appendCSV(nil, text, true)); got != want {
 			t.Errorf("safe %q: %q, want %q", text, got, want)
 		}
@@ -203,7 +210,8 @@ func TestRecordsArePagesAndFiltered(t *testing.T) {
 	a.fill()
 	for target, want := range map[string]string{
 		"": "sums tags busy talk", "order=asc": "talk busy tags sums", "outcome=busy": "busy", "termination=C&min_talk_ms=1000": "tags talk",
-		"user=202": "busy talk", "caller=203": "sums", "callee=%2B4930123": "tags", "callee=%2B4930123@gw.example": "tags", "callee=%25": "", "user=bob": "tags busy talk",
+		"user=202": "busy talk", "caller=203": "sums", "callee=%2B4930123": "tags", "callee=%2B4930123@gw.example": "tags",
+		"callee=%25": "", "user=bob": "tags busy talk",
 		"tag.deal=line%0D%0Abreak": "tags", "agent=203": "sums", "source=api&kind=click_to_call": "sums tags busy talk", "flow=refer": "",
 		"start_after=2026-11-30T12:00:00.001Z&start_before=2026-11-30T12:02:00Z": "busy", "created_before=2026-11-30T12:01:00Z": "talk",
 		"updated_after=2026-11-30T13:00:00Z": "sums tags", "outcome=busy&outcome=completed&reason=busy": "busy",
@@ -218,8 +226,10 @@ func TestRecordsArePagesAndFiltered(t *testing.T) {
 		t.Errorf("pages: %q, then %q", got, end)
 	}
 	for target, want := range map[string]Code{
-		"outcome=fine": InvalidRequest, "nothing=1": UnknownParameter, "sip_code=x": InvalidRequest, "sip_code=99": InvalidRequest, "min_talk_ms=-1": InvalidRequest,
-		"start_after=2026-11-30T00:00:00Z&created_after=2026-11-30T00:00:00Z": InvalidRequest, "cursor=x": InvalidCursor, "order=up": InvalidRequest, "limit=101": InvalidRequest,
+		"outcome=fine": InvalidRequest, "nothing=1": UnknownParameter, "sip_code=x": InvalidRequest, "sip_code=99": InvalidRequest,
+		"min_talk_ms=-1": InvalidRequest,
+		"start_after=2026-11-30T00:00:00Z&created_after=2026-11-30T00:00:00Z": InvalidRequest, "cursor=x": InvalidCursor,
+		"order=up": InvalidRequest, "limit=101": InvalidRequest,
 	} {
 		if p := problemOf(t, a.ask("GET", "/v1/cdrs?"+target, a.withKey("all"))); p.Code != want {
 			t.Errorf("%s: %s, want %s", target, p.Code, want)
@@ -287,13 +297,15 @@ func TestRecordsAsSipXrestGaveThem(t *testing.T) {
 	time.Local = time.UTC // fromdate is the server's
 	defer func() { time.Local = was }()
 	a := newArchive(t)
-	if w := a.sipx(restauth.PIN, "GET", "/cdr/201", asUser("201")); w.Body.String() != `<?xml version="1.0" encoding="UTF-8" standalone="no"?><Results/>` {
+	if w := a.sipx(restauth.PIN, "GET", "/cdr/201",
+		asUser("201")); w.Body.String() != `<?xml version="1.0" encoding="UTF-8" standalone="no"?><Results/>` {
 		t.Errorf("none: %s", w.Body)
 	}
 	a.fill()
 	a.call("call_none", user("201"), "a&b<c>@x.example", nil, 0)
 	var got strings.Builder
-	for _, target := range []string{"/cdr/201", "/cdr/bob", "/cdr/201?limit=1&offset=1", "/cdr/201?limit=2&offset=3", "/cdr/201?offset=9", "/cdr/201?limit=0",
+	for _, target := range []string{"/cdr/201", "/cdr/bob", "/cdr/201?limit=1&offset=1", "/cdr/201?limit=2&offset=3",
+		"/cdr/201?offset=9", "/cdr/201?limit=0",
 		"/cdr/201?fromdate=20261130", "/cdr/201?fromdate=20261201", "/sipxconfig/rest/my/redirect/cdr/201/?limit=1", "/cdr/202?unknown=1"} {
 		as := asUser("201")
 		if strings.HasPrefix(target, "/cdr/202") {
@@ -315,11 +327,14 @@ func TestRecordsAsSipXrestGaveThem(t *testing.T) {
 		as             func(*http.Request)
 		want           int
 	}{
-		{"POST", "/cdr/201", restauth.PIN, asUser("201"), 405}, {"DELETE", "/cdr/201", restauth.PIN, asUser("201"), 405}, {"HEAD", "/cdr/201", restauth.PIN, asUser("201"), 200},
+		{"POST", "/cdr/201", restauth.PIN, asUser("201"), 405}, {"DELETE", "/cdr/201", restauth.PIN, asUser("201"), 405}, {"HEAD",
+			"/cdr/201", restauth.PIN, asUser("201"), 200},
 		{"GET", "/cdr/201?limit=x", restauth.PIN, asUser("201"), 400}, {"GET", "/cdr/201?offset=-1", restauth.PIN, asUser("201"), 400},
-		{"GET", "/cdr/201?fromdate=2026-11-30", restauth.PIN, asUser("201"), 400}, {"GET", "/cdr/201?fromdate=20261345", restauth.PIN, asUser("201"), 400},
+		{"GET", "/cdr/201?fromdate=2026-11-30", restauth.PIN, asUser("201"), 400}, {"GET", "/cdr/201?fromdate=20261345", restauth.PIN,
+			asUser("201"), 400},
 		{"GET", "/cdr/201?limit=99999999999", restauth.PIN, asUser("201"), 400},
-		{"GET", "/cdr/201", restauth.PIN, asNobody, 401}, {"GET", "/cdr/201", restauth.PIN, asUser("202"), 401}, {"GET", "/cdr/%25", restauth.PIN, asUser("201"), 401},
+		{"GET", "/cdr/201", restauth.PIN, asNobody, 401}, {"GET", "/cdr/201", restauth.PIN, asUser("202"), 401}, {"GET", "/cdr/%25",
+			restauth.PIN, asUser("201"), 401},
 		{"GET", "/cdr/201", restauth.TrustedOrPIN, asTrusted, 200}, {"GET", "/cdr/299", restauth.TrustedOrPIN, asTrusted, 403},
 		{"GET", "/cdr/201", restauth.TrustedOnly, asTrusted, 200}, {"GET", "/cdr/201", restauth.TrustedOnly, asUser("201"), 403},
 		{"GET", "/sipxconfig/rest/my/redirect/cdr/201", restauth.TrustedOrPIN, asTrusted, 401},
@@ -337,21 +352,25 @@ func TestRecordsAsSipXrestGaveThem(t *testing.T) {
 func TestWordsOfSipXecs(t *testing.T) {
 	at := event.At(firstCall)
 	for ms, want := range map[int64]string{
-		0: "0 years 0 mons 0 days 0 hours 0 mins 0.0 secs", 38600: "0 years 0 mons 0 days 0 hours 0 mins 38.6 secs", 59999: "0 years 0 mons 0 days 0 hours 0 mins 59.999 secs",
-		3_661_000: "0 years 0 mons 0 days 1 hours 1 mins 1.0 secs", 90_000_000: "0 years 0 mons 1 days 1 hours 0 mins 0.0 secs", -5: "0 years 0 mons 0 days 0 hours 0 mins 0.0 secs",
+		0: "0 years 0 mons 0 days 0 hours 0 mins 0.0 secs", 38600: "0 years 0 mons 0 days 0 hours 0 mins 38.6 secs",
+		59999:     "0 years 0 mons 0 days 0 hours 0 mins 59.999 secs",
+		3_661_000: "0 years 0 mons 0 days 1 hours 1 mins 1.0 secs", 90_000_000: "0 years 0 mons 1 days 1 hours 0 mins 0.0 secs",
+		-5: "0 years 0 mons 0 days 0 hours 0 mins 0.0 secs",
 	} {
 		r := &event.CDR{ConnectTime: at, EndTime: event.At(at.Add(time.Duration(ms) * time.Millisecond))}
 		if got := sipxDuration(r); got != want {
 			t.Errorf("%d: %q, want %q", ms, got, want)
 		}
 	}
-	for ns, want := range map[int]string{0: "2026-11-30 12:00:00.0", 500_000_000: "2026-11-30 12:00:00.5", 120_000_000: "2026-11-30 12:00:00.12", 1_000_000: "2026-11-30 12:00:00.001"} {
+	for ns, want := range map[int]string{0: "2026-11-30 12:00:00.0", 500_000_000: "2026-11-30 12:00:00.5",
+		120_000_000: "2026-11-30 12:00:00.12", 1_000_000: "2026-11-30 12:00:00.001"} {
 		if got := sipxTime(event.At(time.Date(2026, 11, 30, 12, 0, 0, ns, time.UTC))); got != want {
 			t.Errorf("%d: %q, want %q", ns, got, want)
 		}
 	}
 	for path, want := range map[string]string{
-		"/cdr/201": "/cdr/{user}", "/cdr/201/": "/cdr/{user}", "/cdr/": "", "/cdr": "", "/cdr/201/x": "", "/cdrs/201": "", "/cdr/a%2Fb": "/cdr/{user}",
+		"/cdr/201": "/cdr/{user}", "/cdr/201/": "/cdr/{user}", "/cdr/": "", "/cdr": "", "/cdr/201/x": "", "/cdrs/201": "",
+		"/cdr/a%2Fb":                           "/cdr/{user}",
 		"/sipxconfig/rest/my/redirect/cdr/201": "/sipxconfig/rest/my/redirect/cdr/{user}",
 	} {
 		if got := CDRRoute(httptest.NewRequest("GET", path, nil)); got != want {

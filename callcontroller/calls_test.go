@@ -19,7 +19,8 @@ type told struct {
 func (c *told) Expect(a Asked) string {
 	c.n++
 	id := fmt.Sprintf("call_%d", c.n)
-	c.notes = append(c.notes, fmt.Sprintf("expect %s: agent %s by %s, subject %q, request %q", id, a.Agent, a.Method, a.Subject, a.RequestID))
+	c.notes = append(c.notes, fmt.Sprintf("expect %s: agent %s by %s, subject %q, request %q", id, a.Agent, a.Method, a.Subject,
+		a.RequestID))
 	return id
 }
 
@@ -33,7 +34,9 @@ func TestCallsAreToldBesideTheRecords(t *testing.T) {
 	calls := &told{}
 	b := newBench(t, Config{Calls: calls}, nil)
 	const call = "/callcontroller/201/202?agent=200"
-	ask := func(method, target, request string) *httptest.ResponseRecorder { return b.do(method, target, "X-Request-Id", request) }
+	ask := func(method, target, request string) *httptest.ResponseRecorder {
+		return b.do(method, target, "X-Request-Id", request)
+	}
 	id := func(w *httptest.ResponseRecorder) string { return strings.Join(w.Header()["Sipxrest-Call-Id"], ",") }
 	if got := id(ask("GET", call, "")); got != "" {
 		t.Errorf("a GET before the call names %q", got)

@@ -51,7 +51,8 @@ func TestWhatIsDecidedIsTold(t *testing.T) {
 		flow flow
 		want []string
 	}{
-		{"a room", flow{rules: hookRule, hook: func(*hookSaid) reply { return reply{after: time.Second, body: `{"room_name":"x"}`} }, script: siptest.Script{HangUpAfter: time.Second}},
+		{"a room", flow{rules: hookRule, hook: func(*hookSaid) reply { return reply{after: time.Second, body: `{"room_name":"x"}`} },
+			script: siptest.Script{HangUpAfter: time.Second}},
 			[]string{`routed by r: answer to "sip:x@10.0.0.3", fallback false, after 1s`}},
 		{"hang up", flow{rules: hookRule, hook: says(`{"action":"hangup"}`)},
 			[]string{`routed by r: hangup to "", fallback false, after 0s`, "refuses: 0"}},
@@ -76,7 +77,8 @@ func TestWhatIsDecidedIsTold(t *testing.T) {
 				}
 				return reply{body: `{"room_name":"x"}`}
 			}},
-			[]string{`routed by r: transfer to "sip:203@10.0.0.4", fallback false, after 0s`, `routed by r: answer to "sip:x@10.0.0.3", fallback false, after 0s`}},
+			[]string{`routed by r: transfer to "sip:203@10.0.0.4", fallback false, after 0s`,
+				`routed by r: answer to "sip:x@10.0.0.3", fallback false, after 0s`}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			calls := &told{}

@@ -110,7 +110,8 @@ func TestRecordsWaitWhileTheirCopyIsAway(t *testing.T) {
 }
 
 func TestTheAddressOfADatabaseIsKeptSecret(t *testing.T) {
-	for _, dsn := range []string{"postgres://u:hunter2@:bad:port/x", "host=x password=hunter2 port=nine", "postgres://u:hunter2@h/db?sslmode=perhaps"} {
+	for _, dsn := range []string{"postgres://u:hunter2@:bad:port/x", "host=x password=hunter2 port=nine",
+		"postgres://u:hunter2@h/db?sslmode=perhaps"} {
 		err := CheckPostgresDSN(dsn)
 		if err == nil || strings.Contains(err.Error(), "hunter2") {
 			t.Errorf("%v", err)

@@ -43,13 +43,16 @@ func aCall(n int) *Call {
 		return At(noon.Add(time.Duration(n)*time.Minute + time.Duration(ms)*time.Millisecond))
 	}
 	talk, ring := int64(38600), int64(2280)
-	return &Call{ID: fmt.Sprintf("call_%03d", n), Object: "call", Version: 10, Kind: ClickToCall, Source: FromAPI, State: Ended, Agent: "201@example.com",
+	return &Call{ID: fmt.Sprintf("call_%03d", n), Object: "call", Version: 10, Kind: ClickToCall, Source: FromAPI, State: Ended,
+		Agent:     "201@example.com",
 		RequestID: "r1", Tags: map[string]string{"deal": "4711"}, Metadata: json.RawMessage(`{"a":1}`),
 		Flow: Flow{Requested: "auto", Used: "invite"}, Knowledge: Knowledge{Level: "full"},
 		Legs: []Leg{
-			{ID: "l1", Role: RoleCalling, Address: "201@example.com", State: LegEnded, DialingAt: at(4), RingingAt: at(120), AnsweredAt: at(2400), EndedAt: at(42000),
+			{ID: "l1", Role: RoleCalling, Address: "201@example.com", State: LegEnded, DialingAt: at(4), RingingAt: at(120),
+				AnsweredAt: at(2400), EndedAt: at(42000),
 				SIP: &LegSIP{CallID: "a84b@192.0.2.1", Hop: "udp:192.0.2.10:5060", Contact: "sip:201@192.0.2.76"}},
-			{ID: "l2", Role: RoleCalled, Address: "202@example.com", State: LegEnded, DialingAt: at(2401), RingingAt: at(2600), AnsweredAt: at(3400), EndedAt: at(42000),
+			{ID: "l2", Role: RoleCalled, Address: "202@example.com", State: LegEnded, DialingAt: at(2401), RingingAt: at(2600),
+				AnsweredAt: at(3400), EndedAt: at(42000),
 				SIP: &LegSIP{CallID: "b84b@192.0.2.1", Hop: "udp:192.0.2.10:5060", Contact: "sip:202@192.0.2.77"}},
 		},
 		CreatedAt: at(0), ConnectedAt: at(3400), EndedAt: at(42000), RingMS: &ring, TalkMS: &talk,
@@ -60,7 +63,8 @@ func aCall(n int) *Call {
 func TestTheRecordOfACall(t *testing.T) {
 	busy := aCall(1)
 	busy.ConnectedAt, busy.TalkMS, busy.Legs[1].AnsweredAt = Time{}, nil, Time{}
-	busy.End = &End{Outcome: Busy, By: "called", Leg: "l2", Stage: "ringing_called", Reason: "busy", SIP: &Status{Code: 486, Synthesized: false},
+	busy.End = &End{Outcome: Busy, By: "called", Leg: "l2", Stage: "ringing_called", Reason: "busy", SIP: &Status{Code: 486,
+		Synthesized: false},
 		Q850: &Q850{Cause: 17, Source: "mapped"}, Message: "202 is busy."}
 	moved := aCall(2)
 	moved.Transfers = []Transfer{{ID: "t1", To: "203@example.com", State: "failed"}, {ID: "t2", To: "204@example.com", State: "completed"}}
@@ -69,8 +73,10 @@ func TestTheRecordOfACall(t *testing.T) {
 	in.Legs[0].Role, in.Legs[0].Address, in.Legs[1].Role = RoleCaller, "+4930123@trunk.example", RoleTarget
 	in.Legs = append(in.Legs, Leg{ID: "l3", Role: RoleTarget, Address: "203@example.com", State: LegEnded, AnsweredAt: in.ConnectedAt})
 	in.Legs[1].AnsweredAt = Time{}
-	lost := &Call{ID: "call_004", Kind: DialOut, Source: FromTalk, Knowledge: Knowledge{Level: "lost", Text: "crash"}, CreatedAt: At(noon), EndedAt: At(noon),
-		Legs: []Leg{}, End: &End{Outcome: Unknown, By: "service", Stage: "routing", Reason: "service_restarted", Message: "The service was restarted."}}
+	lost := &Call{ID: "call_004", Kind: DialOut, Source: FromTalk, Knowledge: Knowledge{Level: "lost", Text: "crash"},
+		CreatedAt: At(noon), EndedAt: At(noon),
+		Legs: []Leg{}, End: &End{Outcome: Unknown, By: "service", Stage: "routing", Reason: "service_restarted",
+			Message: "The service was restarted."}}
 	var got strings.Builder
 	table := cdrDatabase(t)
 	for _, c := range []*Call{aCall(0), busy, moved, in, lost} {
@@ -98,14 +104,16 @@ func TestTheRecordOfACall(t *testing.T) {
 }
 
 func TestTheLettersOfSipXecs(t *testing.T) {
-	answered, rang := []Leg{{Role: RoleCalling}, {Role: RoleCalled, AnsweredAt: At(noon)}}, []Leg{{Role: RoleCalling, AnsweredAt: At(noon)}, {Role: RoleCalled}}
+	answered, rang := []Leg{{Role: RoleCalling}, {Role: RoleCalled, AnsweredAt: At(noon)}}, []Leg{{Role: RoleCalling,
+		AnsweredAt: At(noon)}, {Role: RoleCalled}}
 	for _, c := range []struct {
 		outcome Outcome
 		reason  string
 		legs    []Leg
 		want    string
 	}{
-		{Completed, "hung_up", nil, "C"}, {Completed, "time_limit", nil, "C"}, {Completed, "transferred_away", nil, "T"}, {Merged, "merged", nil, "T"},
+		{Completed, "hung_up", nil, "C"}, {Completed, "time_limit", nil, "C"}, {Completed, "transferred_away", nil, "T"}, {Merged, "merged",
+			nil, "T"},
 		{Busy, "busy", nil, "F"}, {Declined, "declined", nil, "F"}, {NoAnswer, "no_answer", nil, "F"}, {Unreachable, "not_found", nil, "F"},
 		{Failed, "server_error", nil, "F"}, {Cancelled, "caller_gave_up", nil, "A"}, {Cancelled, "replaced", nil, "A"},
 		{HandedOver, "handed_over", answered, "C"}, {HandedOver, "handed_over", rang, "U"}, {HandedOver, "redirected", nil, "U"},

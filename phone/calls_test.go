@@ -99,7 +99,8 @@ func TestADirectCallIsTold(t *testing.T) {
 		h.wants("sam", "POST", "/api/v3/phone/initiate/"+callA+"/to/"+h.id("kim"), `{"ipV4Addr":"192.0.2.7"}`, 200, "")
 		h.wants("kim", "POST", "/api/v3/phone/answer/"+callA, "", 200, "")
 		settle()
-		calls.was(t, "begins: sam calls kim, direct true, inbound false", "rings: 1 devices", "ends: handed_over by 2, inbound false, stopped false ")
+		calls.was(t, "begins: sam calls kim, direct true, inbound false", "rings: 1 devices",
+			"ends: handed_over by 2, inbound false, stopped false ")
 	}, func(cfg *Config) { cfg.Calls = calls })
 }
 
@@ -149,6 +150,7 @@ func TestACallOfASIPPhoneIsToldAsOne(t *testing.T) {
 		settle()
 		_ = to.Close(websocket.StatusNormalClosure, "")
 		settle()
-		calls.was(t, "begins: kim calls sam, direct false, inbound true", "rings: 1 devices", "answered", "ends: completed by 2, inbound true, stopped false ")
+		calls.was(t, "begins: kim calls sam, direct false, inbound true", "rings: 1 devices", "answered",
+			"ends: completed by 2, inbound true, stopped false ")
 	}, func(cfg *Config) { cfg.Calls = calls })
 }

@@ -93,7 +93,8 @@ func withDesk(t *testing.T, script siptest.Script, f func(x *exchange), options 
 				}
 				return nil
 			},
-			Inbound: &sipflow.Inbound{NewID: func() string { return NewID().String() }, Admit: func(*sipflow.Incoming) sipflow.Admission { return sipflow.Trusted },
+			Inbound: &sipflow.Inbound{NewID: func() string { return NewID().String() },
+				Admit: func(*sipflow.Incoming) sipflow.Admission { return sipflow.Trusted },
 				Take: func(ctx context.Context, in *sipflow.Incoming) error {
 					in.Username = x.proved
 					err := h.Take(ctx, in, in.To.User, 30*time.Second)

@@ -77,10 +77,13 @@ func onStreet(t *testing.T, scripts [4]siptest.Script, f func(s *street)) {
 		fail(os.WriteFile(file, []byte(`[{user: "201", pin: "1", sip-password: x}, {user: "202", pin: "2", sip-password: x}]`), 0o600))
 		users, err := restauth.LoadUsers(restauth.UsersConfig{Domain: "sipx.test", Files: []string{file}})
 		fail(err)
-		gate, err := restauth.New(restauth.Config{Domain: "sipx.test", Trusted: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}}, users, log)
+		gate, err := restauth.New(restauth.Config{Domain: "sipx.test", Trusted: []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}},
+			users, log)
 		fail(err)
-		proxy := s.net.Proxy("10.0.0.9:5060", siptest.ProxyConfig{Domain: "sipx.test", Open: true, Users: map[string]string{"201": "x", "202": "x", "conference": "x"},
-			Locations: map[string]string{"201": "sip:201@10.0.0.2:5060", "202": "sip:202@10.0.0.3:5060", "conference": "sip:conference@10.0.0.5:5060"}})
+		proxy := s.net.Proxy("10.0.0.9:5060", siptest.ProxyConfig{Domain: "sipx.test", Open: true, Users: map[string]string{"201": "x",
+			"202": "x", "conference": "x"},
+			Locations: map[string]string{"201": "sip:201@10.0.0.2:5060", "202": "sip:202@10.0.0.3:5060",
+				"conference": "sip:conference@10.0.0.5:5060"}})
 		s.calling = s.net.Phone("201", "10.0.0.2:5060", scripts[0])
 		s.called = s.net.Phone("202", "10.0.0.3:5060", scripts[1])
 		s.gateway = s.net.Phone("gateway", "10.0.0.4:5060", scripts[2])
@@ -88,12 +91,14 @@ func onStreet(t *testing.T, scripts [4]siptest.Script, f func(s *street)) {
 
 		rules, err := dispatch.ParseRules([]byte(doorRules), "rules.yaml")
 		fail(err)
-		d, err := dispatch.New(dispatch.Config{Rules: rules, Trunks: []dispatch.Trunk{{Name: "t", Sources: []string{"10.0.0.2"}}}, RoomTarget: "sip:{room}@10.0.0.3",
-			Domain: "sipx.test", Calls: dispatchDoor{s.bus}}, log)
+		d, err := dispatch.New(dispatch.Config{Rules: rules, Trunks: []dispatch.Trunk{{Name: "t", Sources: []string{"10.0.0.2"}}},
+			RoomTarget: "sip:{room}@10.0.0.3",
+			Domain:     "sipx.test", Calls: dispatchDoor{s.bus}}, log)
 		fail(err)
 		resolver, err := resolve.New(resolve.Config{Servers: []string{"10.0.0.53:53"}})
 		fail(err)
-		s.sw, err = sipflow.New(sipflow.Config{Listen: []string{"udp:10.0.0.1:5060"}, Realm: "sipx.test", OutboundProxies: []string{"sip:10.0.0.9:5060"}, Resolver: resolver,
+		s.sw, err = sipflow.New(sipflow.Config{Listen: []string{"udp:10.0.0.1:5060"}, Realm: "sipx.test",
+			OutboundProxies: []string{"sip:10.0.0.9:5060"}, Resolver: resolver,
 			Fallback: true, Inbound: d.Inbound("sipx.test"), Network: sipflow.Network{
 				ListenUDP: func(a string) (sipflow.PacketConn, error) { return s.net.Listen(a), nil },
 				ListenTCP: func(a string) (net.Listener, error) { return s.net.ListenTCP(a), nil },
@@ -103,10 +108,12 @@ func onStreet(t *testing.T, scripts [4]siptest.Script, f func(s *street)) {
 		serving, stop := context.WithCancel(context.Background())
 		served := make(chan error, 2)
 		go func() { served <- s.sw.Serve(serving) }()
-		c := callcontroller.New(callcontroller.Config{Domain: "sipx.test", Timeout: 30 * time.Second, Calls: controllerDoor{s.bus}}, s.sw, users, gate, log)
+		c := callcontroller.New(callcontroller.Config{Domain: "sipx.test", Timeout: 30 * time.Second, Calls: controllerDoor{s.bus}}, s.sw,
+			users, gate, log)
 		s.controller = gate.Listener(restauth.TrustedOrPIN, true, c.Handler())
-		o, err := dialout.New(dialout.Config{Gateway: dialout.Gateway{URI: "sip:10.0.0.4"}, Domain: "sipx.test", Target: "conference", RingTimeout: 30 * time.Second,
-			Calls: dialoutDoor{s.bus}}, s.sw, users, gate, log)
+		o, err := dialout.New(dialout.Config{Gateway: dialout.Gateway{URI: "sip:10.0.0.4"}, Domain: "sipx.test", Target: "conference",
+			RingTimeout: 30 * time.Second,
+			Calls:       dialoutDoor{s.bus}}, s.sw, users, gate, log)
 		fail(err)
 		s.dialout = gate.Listener(restauth.TrustedOrPIN, true, o.Handler())
 		go func() { served <- o.Run(serving) }()
@@ -252,8 +259,10 @@ func TestWhatTheCallControllerTells(t *testing.T) {
 		query           string
 		during          func(s *street)
 	}{
-		{"the called phone hangs up", siptest.Script{Ring: time.Second}, siptest.Script{Ring: time.Second, HangUpAfter: 5 * time.Second}, "&sipMethod=invite", nil},
-		{"the calling phone hangs up", siptest.Script{HangUpAfter: 5 * time.Second}, siptest.Script{Ring: time.Second}, "&sipMethod=invite", nil},
+		{"the called phone hangs up", siptest.Script{Ring: time.Second}, siptest.Script{Ring: time.Second, HangUpAfter: 5 * time.Second},
+			"&sipMethod=invite", nil},
+		{"the calling phone hangs up", siptest.Script{HangUpAfter: 5 * time.Second}, siptest.Script{Ring: time.Second}, "&sipMethod=invite",
+			nil},
 		{"a client hangs up", siptest.Script{Ring: time.Second}, siptest.Script{NeverAnswer: true}, "&sipMethod=invite",
 			func(s *street) { time.Sleep(5 * time.Second); s.ask(s.controller, "DELETE", call, "") }},
 		{"busy", siptest.Script{}, siptest.Script{Status: 486, Ring: time.Second}, "&sipMethod=invite", nil},
@@ -316,7 +325,8 @@ func TestWhatDialoutTells(t *testing.T) {
 	}
 	onStreet(t, [4]siptest.Script{}, func(s *street) {
 		for why := dialout.NotVerified; why <= dialout.Internal; why++ {
-			a := dialout.Asked{ID: fmt.Sprint("talkcall", why), Source: dialout.FromTalk, Number: "+493055500200", Target: "sip:4271953862@conference.test"}
+			a := dialout.Asked{ID: fmt.Sprint("talkcall", why), Source: dialout.FromTalk, Number: "+493055500200",
+				Target: "sip:4271953862@conference.test"}
 			dialoutDoor{s.bus}.Refused(a, why, "As Talk was told.")
 			fmt.Fprintf(&got, "# refused by Talk\n%s\n", s.told())
 		}
@@ -376,10 +386,13 @@ func TestWhatThePhoneTells(t *testing.T) {
 			time.Sleep(10 * time.Second)
 		}
 		for i, e := range []webphone.Ending{
-			{Outcome: webphone.Completed, By: webphone.ByCaller}, {Outcome: webphone.Completed, By: webphone.ByCallee}, {Outcome: webphone.TooLong},
-			{Outcome: webphone.Ended, Stopped: true}, {Outcome: webphone.Ended, By: webphone.ByCallee}, {Outcome: webphone.Declined, By: webphone.ByCallee},
+			{Outcome: webphone.Completed, By: webphone.ByCaller}, {Outcome: webphone.Completed, By: webphone.ByCallee},
+			{Outcome: webphone.TooLong},
+			{Outcome: webphone.Ended, Stopped: true}, {Outcome: webphone.Ended, By: webphone.ByCallee}, {Outcome: webphone.Declined,
+				By: webphone.ByCallee},
 			{Outcome: webphone.Declined, By: webphone.ByCallee, Err: &sipflow.StatusError{Method: "INVITE", Code: 486, Reason: "Busy Here"}},
-			{Outcome: webphone.Cancelled, By: webphone.ByCaller}, {Outcome: webphone.NoAnswer}, {Outcome: webphone.HandedOver, By: webphone.ByCallee},
+			{Outcome: webphone.Cancelled, By: webphone.ByCaller}, {Outcome: webphone.NoAnswer}, {Outcome: webphone.HandedOver,
+				By: webphone.ByCallee},
 		} {
 			id := begin(fmt.Sprintf("6F9619FF-8B86-D011-B42D-00C04FC964%02d", i), e.Outcome == webphone.HandedOver)
 			if i < 5 {
@@ -398,7 +411,8 @@ func TestWhatThePhoneTells(t *testing.T) {
 		id := door.Name("6F9619FF-8B86-D011-B42D-00C04FC964FF")
 		door.Begins(webphone.Begun{ID: id, Caller: sam, Callee: kim})
 		const sdp = "v=0\r\no=- 1 1 IN IP4 10.0.0.1\r\ns=-\r\nc=IN IP4 10.0.0.1\r\nt=0 0\r\nm=audio 20000 RTP/AVP 0\r\n"
-		call, err := s.sw.Place(s.t.Context(), sipflow.Spec{ID: id, Key: sipflow.Key{Agent: "sam@sipx.test", Calling: "phone-" + id, Called: "202@sipx.test"},
+		call, err := s.sw.Place(s.t.Context(), sipflow.Spec{ID: id, Key: sipflow.Key{Agent: "sam@sipx.test", Calling: "phone-" + id,
+			Called: "202@sipx.test"},
 			Method: sipflow.MethodInvite, CalledUser: "202@sipx.test", Converse: &sipflow.Conversation{Offer: func() []byte { return []byte(sdp) },
 				Answered: func(_ []byte, early bool) error {
 					if !early {

@@ -60,7 +60,8 @@ func TestRecordsReachPostgreSQL(t *testing.T) {
 	const calls = 10_000
 	postgres := lab.NewPostgres(t)
 	var log logText
-	bus, err := event.Open(event.Config{Store: filepath.Join(t.TempDir(), "events.db"), Strict: true}, slog.New(slog.NewTextHandler(&log, nil)))
+	bus, err := event.Open(event.Config{Store: filepath.Join(t.TempDir(), "events.db"), Strict: true}, slog.New(slog.NewTextHandler(&log,
+		nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -77,7 +78,8 @@ func TestRecordsReachPostgreSQL(t *testing.T) {
 
 	for i := range calls {
 		id := fmt.Sprintf("call_%05d", i)
-		c := event.Created{Kind: event.ClickToCall, Source: event.FromAPI, Agent: "201@sipx.test", Flow: event.Flow{Used: "invite"}, Tags: map[string]string{"n": fmt.Sprint(i)}}
+		c := event.Created{Kind: event.ClickToCall, Source: event.FromAPI, Agent: "201@sipx.test", Flow: event.Flow{Used: "invite"},
+			Tags: map[string]string{"n": fmt.Sprint(i)}}
 		if i == 77 { // what jsonb and text do not take
 			c.Metadata, c.RequestID = json.RawMessage(`{"a":"\u0000\ud800","b":1e999999}`), "a\x00b"
 		}
@@ -120,7 +122,9 @@ func TestRecordsReachPostgreSQL(t *testing.T) {
 	if n := rows(); n != calls {
 		t.Errorf("%d records of %d are there", n, calls)
 	}
-	if n := count(t, postgres.DSN(), "SELECT count(*) FROM cdrs WHERE call_id = 'call_00077' AND request_id = E'a\\uFFFDb' AND outcome = 'busy' AND metadata IS NOT NULL"); n != 1 {
+	if n := count(t, postgres.DSN(),
+		"SELECT count(*) FROM cdrs WHERE call_id = 'call_00077' AND request_id = E'a\\uFFFDb' "+
+			"AND outcome = 'busy' AND metadata IS NOT NULL"); n != 1 {
 		t.Error("the record with texts that PostgreSQL does not hold is not as it should be")
 	}
 

@@ -20,6 +20,9 @@ type bridge struct {
 	placed    [2]*Leg // those that the flow has called, and hangs up
 	relays    []*forward
 	transfer  *transfer
+	parked    *Leg        // waits on hold while its place is the target's of an attended transfer
+	transfers int         // that there have been
+	ender     *Leg        // the phone that has hung up, and so ended the call
 	referrals []referral  // latest last
 	clock     *time.Timer // for the waits that have an end
 }
@@ -34,6 +37,7 @@ func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
 		return ErrStopped
 	}
 	defer func() { b.end(talk, err) }()
+	c.mayDivertNoMore(CalledParty)
 	c.by, c.wasUp = Self, true
 	c.observe(&Event{Kind: Joined, At: time.Now()})
 	for _, l := range b.legs() {
@@ -52,7 +56,11 @@ func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
 
 // step deals with one thing that happened.
 func (b *bridge) step(ctx context.Context) error {
-	if t := b.transfer; t != nil && t.ready && t.stays.peer.idle() {
+	if t := b.transfer; t != nil && b.joinsNow(t) {
+		if t.consults {
+			_, over := b.complete(ctx, t)
+			return over
+		}
 		return b.join(ctx, t)
 	}
 	b.setClock()
@@ -61,23 +69,47 @@ func (b *bridge) step(ctx context.Context) error {
 	case err != nil:
 		return err
 	case order != nil:
-		order.do(ctx, b, order.reply)
-		return nil
+		return order.do(ctx, b, order.reply)
 	case l == nil:
 		return b.tick(ctx)
 	case e.ofLeg():
-		err := l.tend(ctx, e)
-		if t := b.transfer; err != nil && t != nil && l == t.target { // the call goes on without it
-			t.giveUp(b.call, err)
-			return b.transferFailed(t)
+		if err := l.tend(ctx, e); err != nil {
+			return b.isOver(ctx, l, err)
 		}
-		return err
-	case b.transfer != nil && l == b.transfer.target:
+		return nil
+	case b.transfer.awaits(l):
 		return b.transferEvent(ctx, e)
+	case e.hungUp && b.consults(l):
+		return b.isOver(ctx, l, hungUpFor(reasonsOf(e.msg)))
+	case l == b.parked: // what it asks the readers respond to
+		return nil
 	case e.hungUp:
 		return b.hungUp(l, reasonsOf(e.msg))
 	}
 	return b.event(ctx, l, e)
+}
+
+// isOver deals with a phone whose dialog has ended. That of a transfer's target, or of
+// the phone on hold meanwhile, does not end the call.
+func (b *bridge) isOver(ctx context.Context, l *Leg, why error) error {
+	t := b.transfer
+	switch {
+	case l == b.parked:
+		return b.parkedLeft(t, why)
+	case b.consults(l):
+		return b.targetLeft(ctx, t, why)
+	case t.awaits(l):
+		t.giveUp(b.call, why)
+		return b.transferFailed(ctx, t, why)
+	}
+	return why
+}
+
+// consults reports whether a phone is the target of an attended transfer that talks to
+// the leaver, or the phone that waits for the end of that.
+func (b *bridge) consults(l *Leg) bool {
+	t := b.transfer
+	return t != nil && t.consults && (l == t.target || l == b.parked)
 }
 
 // next waits for an event of a leg, an order of the client, or the clock: then
@@ -136,14 +168,14 @@ func (b *bridge) tick(ctx context.Context) error {
 	now := time.Now()
 	if t := b.transfer; t != nil && !t.until.IsZero() && !now.Before(t.until) {
 		if t.invite != nil {
-			return b.newcomerFailed(ctx, t)
+			return b.newcomerFailed(ctx, t, ErrNoAnswer)
 		}
 		t.giveUp(b.call, ErrNoAnswer)
-		return b.transferFailed(t)
+		return b.transferFailed(ctx, t, ErrNoAnswer)
 	}
 	for i := len(b.relays) - 1; i >= 0; i-- {
 		if r := b.relays[i]; !r.until.IsZero() && !now.Before(r.until) {
-			b.overdue(r)
+			b.overdue(ctx, r)
 		}
 	}
 	return nil
@@ -161,16 +193,29 @@ func (b *bridge) told(l *Leg) []byte {
 // retold implements joint. What changed the phone says by itself.
 func (b *bridge) retold(*Leg, []byte) error { return nil }
 
+// isObserved reports whether somebody is told what happens to the call.
+func (b *bridge) isObserved() bool { return b.call.record != nil }
+
+// tellHeld tells that a phone is on hold, or no longer.
+func (b *bridge) tellHeld(l *Leg, on bool, by Party) { l.record.putOnHold(on, by) }
+
+// tellMuted tells of a phone whose muting was another one before.
+func (b *bridge) tellMuted(l *Leg, before Mute) {
+	if now := l.media.muted; now == 0 || before == 0 {
+		l.record.mutes(now != 0)
+	}
+}
+
 // legs are those at work.
 func (b *bridge) legs() []*Leg {
 	legs := make([]*Leg, 0, 3)
-	for _, l := range [...]*Leg{b.calling, b.called} {
+	for _, l := range [...]*Leg{b.calling, b.called, b.parked} {
 		if l != nil {
 			legs = append(legs, l)
 		}
 	}
-	if b.transfer != nil {
-		legs = append(legs, b.transfer.target)
+	if t := b.transfer; t != nil && t.target != nil && !t.consults {
+		legs = append(legs, t.target)
 	}
 	return legs
 }
@@ -206,12 +251,13 @@ func (b *bridge) other(l *Leg) *Leg {
 // hungUp ends the bridge: the other phone is told the reasons that this one
 // gave. During a transfer the phone may go whose place is being taken.
 func (b *bridge) hungUp(l *Leg, reasons string) error {
-	if b.transfer != nil && l == b.transfer.old {
+	if b.goesOn(l) {
 		b.drop(l)
 		b.seat(l, nil)
 		b.call.letGo(l)
 		return nil
 	}
+	b.ender = l
 	b.call.dialled(l, Terminated)
 	b.call.record.fell(ErrHungUp)
 	if b.call.by = CalledParty; l == b.calling {
@@ -221,6 +267,24 @@ func (b *bridge) hungUp(l *Leg, reasons string) error {
 		o.joinedMedia().byeHeader += reasons
 	}
 	return ErrHungUp
+}
+
+// goesOn reports whether a transfer goes on without a phone that hangs up.
+func (b *bridge) goesOn(l *Leg) bool {
+	t := b.transfer
+	switch {
+	case t == nil || t.target == nil:
+		return false
+	case !t.attended:
+		return l == t.old
+	case l != b.phone(t.report.Leaver):
+		return false
+	case t.consults: // he wants the other two joined
+		t.leaves = true
+	default: // as a blind one
+		t.attended, t.old, t.stays = false, l, t.old
+	}
+	return true
 }
 
 // lost ends the bridge after an INVITE of ours to one of its phones has failed, which may
@@ -272,11 +336,16 @@ func (b *bridge) end(ctx context.Context, why error) {
 	b.call.sw.unbridged(b.call)
 	for _, r := range b.relays {
 		r.giveUp()
-		r.replied(ErrNoCall)
+		r.cameTo(ctx, nil, ErrNoCall)
 	}
 	if t := b.transfer; t != nil {
 		b.transfer = nil
-		t.giveUp(b.call, cmp.Or(why, ErrHungUp))
+		why := cmp.Or(why, ErrHungUp)
+		t.giveUp(b.call, why)
+		b.tellTransfer(t, t.stateFor(ctx), why, b.ender)
+	}
+	for i := range b.referrals {
+		b.unreported(&b.referrals[i])
 	}
 	for _, l := range b.legs() {
 		l.peer.bridging(false)
@@ -315,7 +384,7 @@ func (b *bridge) drop(l *Leg) {
 		}
 		r.giveUp()
 		b.finish(r)
-		r.replied(ErrNoCall)
+		r.cameTo(context.Background(), nil, ErrNoCall)
 	}
 	l.refuseOpen()
 }

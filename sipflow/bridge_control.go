@@ -6,22 +6,20 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"time"
 
 	"sipxrest/sipflow/sdp"
-	"sipxrest/sipflow/wire"
 )
 
 // An order is something that a client wants of a bridged call. It is carried
 // out by the call's goroutine, which may reply later.
 type order struct {
-	do    func(ctx context.Context, b *bridge, reply chan<- error)
-	reply chan error // holds one
+	do    func(ctx context.Context, b *bridge, reply chan<- error) error // its error ends the call
+	reply chan error                                                     // holds one
 }
 
 // command has the bridge do something and waits for the result.
-func (c *Call) command(ctx context.Context, do func(ctx context.Context, b *bridge, reply chan<- error)) error {
+func (c *Call) command(ctx context.Context, do func(ctx context.Context, b *bridge, reply chan<- error) error) error {
 	if !c.isUp.Load() {
 		return ErrNoCall
 	}
@@ -51,42 +49,6 @@ func (c *Call) HangUp(why error) {
 	c.stop(why)
 }
 
-// DTMF is the media type of an INFO that carries a digit.
-type DTMF string
-
-// The two in use; neither is of any RFC.
-const (
-	DTMFRelay DTMF = "application/dtmf-relay" // with its length
-	DTMFPlain DTMF = "application/dtmf"       // the digit alone
-)
-
-// digitOf is the digit of an INFO, 0 when it has none.
-func digitOf(m *wire.Message) byte {
-	var digit string
-	kind, _, _ := strings.Cut(string(m.Get(wire.ContentType)), ";")
-	switch strings.ToLower(strings.TrimSpace(kind)) {
-	case string(DTMFPlain):
-		digit = string(m.Body())
-	case string(DTMFRelay):
-		for line := range strings.Lines(string(m.Body())) {
-			name, value, _ := strings.Cut(line, "=")
-			if strings.EqualFold(strings.TrimSpace(name), "Signal") {
-				digit = value
-			}
-		}
-	}
-	switch digit = strings.ToUpper(strings.TrimSpace(digit)); digit {
-	case "10": // as some write them (the event codes of RFC 4733)
-		digit = "*"
-	case "11":
-		digit = "#"
-	}
-	if len(digit) != 1 || strings.IndexByte("0123456789*#ABCD", digit[0]) < 0 {
-		return 0
-	}
-	return digit[0]
-}
-
 // SendDTMF sends one of 0123456789*#ABCD to the calling phone of a bridged call
 // by INFO (RFC 6086) and returns when the phone has taken it. A refusal is a
 // *StatusError, ErrNoCall a call that is not bridged.
@@ -105,12 +67,9 @@ func (c *Call) SendDTMFTo(ctx context.Context, to Party, digit byte, as DTMF) er
 		out.contentType = string(DTMFRelay)
 		out.body = fmt.Appendf(nil, "Signal=%c\r\nDuration=160\r\n", digit)
 	}
-	return c.command(ctx, func(ctx context.Context, b *bridge, reply chan<- error) {
-		l := b.calling
-		if to == CalledParty {
-			l = b.called
-		}
-		b.ask(ctx, &forward{to: l, reply: reply}, &out)
+	return c.command(ctx, func(ctx context.Context, b *bridge, reply chan<- error) error {
+		b.ask(ctx, &forward{to: b.phone(to), done: tell(reply)}, &out)
+		return nil
 	})
 }
 
@@ -126,9 +85,25 @@ var errGlare = &StatusError{"INVITE", 491, "Request Pending"}
 // change meanwhile. When another INVITE is under way it is tried again for some
 // ten seconds. A refusal is a *StatusError, ErrNoCall a call that is not
 // bridged.
-func (c *Call) Mute(ctx context.Context, m Mute) error {
+func (c *Call) Mute(ctx context.Context, m Mute) error { return c.mute(ctx, CallingParty, m) }
+
+func (c *Call) mute(ctx context.Context, who Party, m Mute) error {
+	return c.afterGlare(ctx, func(ctx context.Context, b *bridge, reply chan<- error) error {
+		b.mute(ctx, who, m, reply)
+		return nil
+	})
+}
+
+// afterGlare is command for what is tried again for some ten seconds, as long as another
+// INVITE is under way (RFC 3261 §14.1).
+func (c *Call) afterGlare(ctx context.Context, do func(ctx context.Context, b *bridge, reply chan<- error) error) error {
+	return c.retried(ctx, func() error { return c.command(ctx, do) })
+}
+
+// retried does again what another INVITE of a phone has crossed, for some ten seconds.
+func (c *Call) retried(ctx context.Context, do func() error) error {
 	for try := 0; ; try++ {
-		err := c.command(ctx, func(ctx context.Context, b *bridge, reply chan<- error) { b.mute(ctx, m, reply) })
+		err := do()
 		var refused *StatusError
 		if try == 3 || !errors.As(err, &refused) || refused.Code != 491 {
 			return err
@@ -146,9 +121,10 @@ func (c *Call) Mute(ctx context.Context, m Mute) error {
 	}
 }
 
-// mute describes the other phone anew to the calling one.
-func (b *bridge) mute(ctx context.Context, m Mute, reply chan<- error) {
-	l, other := b.calling, b.called
+// mute describes the other phone anew to one of the two.
+func (b *bridge) mute(ctx context.Context, who Party, m Mute, reply chan<- error) {
+	l := b.phone(who)
+	other := b.other(l)
 	if l == nil || other == nil || len(other.joinedMedia().remote) == 0 {
 		reply <- ErrNoCall
 		return
@@ -164,21 +140,52 @@ func (b *bridge) mute(ctx context.Context, m Mute, reply chan<- error) {
 	}
 	before := j.muted
 	j.muted = m
-	out := outgoing{method: "INVITE", contentType: sdp.Type, body: l.describe(other.media.remote),
-		header: "Allow: " + allowBridged + "\r\n" + l.sessionHeader()}
-	b.ask(ctx, &forward{to: l, reply: reply, undo: func() { j.muted = before }}, &out)
+	b.askAnew(ctx, l, func(ctx context.Context, answer []byte, err error) {
+		if err != nil {
+			j.muted = before
+		} else {
+			b.tellMuted(l, before)
+		}
+		reply <- err
+		if err == nil {
+			b.retell(ctx, l, answer)
+		}
+	})
 }
 
-// ask sends a request of ours to a phone of the bridge. Its response goes to
-// r.reply.
+// tell hands what a request came to to who waits for it.
+func tell(reply chan<- error) outcome {
+	return func(_ context.Context, _ []byte, err error) { reply <- err }
+}
+
+// phone is the phone of a party, nil when it has left.
+func (b *bridge) phone(who Party) *Leg {
+	if who == CalledParty {
+		return b.called
+	}
+	return b.calling
+}
+
+// askAnew describes the other phone anew to one of the two.
+func (b *bridge) askAnew(ctx context.Context, l *Leg, done outcome) {
+	b.askWith(ctx, l, l.describe(b.other(l).media.remote), done)
+}
+
+// askWith invites a phone of the bridge again, with a description.
+func (b *bridge) askWith(ctx context.Context, l *Leg, description []byte, done outcome) {
+	b.ask(ctx, &forward{to: l, done: done}, &outgoing{method: "INVITE", contentType: sdp.Type, body: description,
+		header: "Allow: " + allowBridged + "\r\n" + l.sessionHeader()})
+}
+
+// ask sends a request of ours to a phone of the bridge. r.done is told its end.
 func (b *bridge) ask(ctx context.Context, r *forward, out *outgoing) {
 	l := r.to
 	if l == nil {
-		r.replied(ErrNoCall)
+		r.cameTo(ctx, nil, ErrNoCall)
 		return
 	}
 	if len(b.relays) >= maxRelays {
-		r.replied(errBusy)
+		r.cameTo(ctx, nil, errBusy)
 		return
 	}
 	if r.method = out.method; r.method == "INVITE" {
@@ -190,48 +197,40 @@ func (b *bridge) ask(ctx context.Context, r *forward, out *outgoing) {
 	b.send(ctx, r)
 }
 
-// replied tells the requester the result, once.
-func (r *forward) replied(err error) {
-	if r.reply == nil {
-		return
+// cameTo tells once what came of a request of ours.
+func (r *forward) cameTo(ctx context.Context, answer []byte, err error) {
+	if done := r.done; done != nil {
+		r.done = nil
+		done(ctx, answer, err)
 	}
-	if err != nil && r.undo != nil {
-		r.undo()
-	}
-	r.reply <- err
-	r.reply = nil
 }
 
-// asked takes the final response to a request of a client's, or to what the other phone
-// is told of it.
+// asked takes the final response to a request of ours.
 func (b *bridge) asked(ctx context.Context, r *forward, e event) error {
-	method, ofClient := r.attempt.method, r.reply != nil
+	method := r.attempt.method
 	switch {
 	case e.err != nil:
-		r.replied(e.err)
+		r.cameTo(ctx, nil, e.err)
 		if method == "INVITE" { // RFC 3261 §12.2.1.2
 			return r.to.fault(&StatusError{method, 408, "Request Timeout"})
 		}
 		return nil
 	case e.msg.Code() >= 300:
 		err := statusError(method, e.msg)
-		r.replied(err)
+		r.cameTo(ctx, nil, err)
 		if code := e.msg.Code(); code == 481 || code == 408 {
 			return r.to.fault(err) // RFC 5057: its dialog is gone
 		}
 		return nil
 	}
 	if method != "INVITE" {
-		r.replied(nil)
+		r.cameTo(ctx, nil, nil)
 		return nil
 	}
 	r.to.refreshTarget(e.msg, r.attempt.tx.path)
 	r.to.startTimer(e.msg, &r.attempt.outgoing)
 	err := (&Success{leg: r.to, tx: r.attempt.tx}).Ack(nil)
-	r.replied(err)
-	if err == nil && ofClient {
-		b.retell(ctx, r.to, bodyOf(e.msg))
-	}
+	r.cameTo(ctx, bodyOf(e.msg), err)
 	return err
 }
 
@@ -244,11 +243,10 @@ func (b *bridge) retell(ctx context.Context, l *Leg, answer []byte) {
 		return
 	}
 	now := l.unmuted(answer, other.joinedMedia().remote)
+	b.parks(l, now, other.media.remote)
 	if sdp.SameWay(now, l.joinedMedia().remote) || !other.peer.idle() {
 		return
 	}
 	l.heard(now)
-	out := outgoing{method: "INVITE", contentType: sdp.Type, body: other.describe(now),
-		header: "Allow: " + allowBridged + "\r\n" + other.sessionHeader()}
-	b.ask(ctx, &forward{to: other}, &out)
+	b.askWith(ctx, other, other.describe(now), nil)
 }

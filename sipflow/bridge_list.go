@@ -25,6 +25,13 @@ func (sw *Switchboard) unbridged(c *Call) {
 	delete(sw.bridges, c)
 }
 
+// seated notes which phones are the two ends of a bridge by now.
+func (sw *Switchboard) seated(c *Call, b *bridge) {
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	sw.bridges[c] = [2]*Leg{b.calling, b.called}
+}
+
 // moved gives a call the key that it has after a transfer. A call that held
 // it is hung up if a client has asked for that; else it keeps the key.
 func (sw *Switchboard) moved(c *Call, b *bridge, to Key, asked bool) {

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 
+	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
@@ -16,6 +17,7 @@ const maxReferrals = 8
 type referral struct {
 	to        *Leg
 	near, far uint32
+	report    *TransferReport // once it was accepted, and somebody observes; nil else
 }
 
 // referred remembers a REFER that is on its way. One that is challenged has a
@@ -25,6 +27,7 @@ func (b *bridge) referred(r *forward) {
 		return
 	}
 	if len(b.referrals) == maxReferrals {
+		b.unreported(&b.referrals[0])
 		b.referrals = slices.Delete(b.referrals, 0, 1)
 	}
 	b.referrals = append(b.referrals, referral{to: r.to, near: r.in.seq, far: r.attempt.tx.seq})
@@ -58,4 +61,52 @@ func (b *bridge) referID(from *Leg, id uint32) uint32 {
 		}
 	}
 	return id
+}
+
+// referAccepted tells that a phone transfers the other one, which has accepted its REFER.
+func (b *bridge) referAccepted(r *forward) {
+	i := slices.IndexFunc(b.referrals, func(o referral) bool { return o.to == r.to && o.near == r.in.seq })
+	if i < 0 || !b.isObserved() {
+		return
+	}
+	b.transfers++
+	target, _ := wire.NameAddr(r.in.req.Get(wire.ReferTo))
+	t := &TransferReport{N: b.transfers, Mode: TransferByPhone, State: TransferDialling, Leaver: b.party(r.from), To: uri.AOR(string(target)),
+		RequestedBy: r.from.record.number()}
+	b.referrals[i].report = t
+	b.call.record.transferred(t, nil, nil, nil)
+}
+
+// referReported tells what a phone reports of the call that it was sent to by REFER.
+func (b *bridge) referReported(from *Leg, m *wire.Message) {
+	if !b.isObserved() || m.Get(wire.Event) != nil && !isReferEvent(m.Get(wire.Event)) {
+		return
+	}
+	for i := len(b.referrals) - 1; i >= 0; i-- {
+		r := &b.referrals[i]
+		if r.to != from || r.report == nil {
+			continue
+		}
+		n := notificationOf(m)
+		switch t := r.report; {
+		case n.Code >= 300:
+			r.report, t.State = nil, TransferFailed
+			b.call.record.transferred(t, &sentError{&StatusError{"NOTIFY", n.Code, n.Reason}, ""}, from.record, nil)
+		case n.Code >= 200:
+			r.report, t.State, t.Place = nil, TransferCompleted, t.Leaver
+			b.call.record.transferred(t, nil, nil, nil)
+		case n.Code >= 180 && t.State == TransferDialling:
+			t.State = TransferRinging
+			b.call.record.transferred(t, nil, nil, nil)
+		}
+		return
+	}
+}
+
+// unreported ends a transfer of whose outcome its phone has said nothing.
+func (b *bridge) unreported(r *referral) {
+	if t := r.report; t != nil {
+		r.report, t.State = nil, TransferFailed
+		b.call.record.transferred(t, ErrUnreported, r.to.record, nil)
+	}
 }

@@ -145,7 +145,7 @@ func (sw *Switchboard) farLeg(callID, localTag string) *farDialog {
 	}
 	sw.mu.Lock()
 	defer sw.mu.Unlock()
-	ends, ok := sw.bridges[l.call]
+	ends, ok := sw.bridges[l.its()]
 	if !ok {
 		return nil
 	}

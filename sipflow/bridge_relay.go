@@ -19,15 +19,18 @@ type forward struct {
 	from, to    *Leg
 	method      string
 	attempt     *attempt
-	until       time.Time    // INVITE: when it is given up
-	provisional bool         // its transaction has had a response
-	cancelled   bool         // by the phone that sent it
-	reasons     string       // why: Reason header lines
-	answer      *Success     // the far 2xx to an INVITE, until the near ACK comes
-	counted     bool         // among the far leg's pending offers
-	reply       chan<- error // of a request of a client's: gets what comes of it
-	undo        func()       // should that be an error
+	until       time.Time // INVITE: when it is given up
+	provisional bool      // its transaction has had a response
+	cancelled   bool      // by the phone that sent it
+	reasons     string    // why: Reason header lines
+	answer      *Success  // the far 2xx to an INVITE, until the near ACK comes
+	counted     bool      // among the far leg's pending offers
+	done        outcome   // of a request of ours: told once what comes of it; nil: nobody asks
 }
+
+// outcome is told what a request of ours came to: the description in its 2xx, or why
+// there is none. It may ask for more, but after ErrNoCall, when the phone has left.
+type outcome func(ctx context.Context, answer []byte, err error)
 
 // relay sends a phone's request on to the other one.
 func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
@@ -88,6 +91,9 @@ func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
 	case "REFER":
 		out.header += referTo
 	case "NOTIFY", "SUBSCRIBE":
+		if in.method == "NOTIFY" {
+			b.referReported(from, in.req)
+		}
 		out.header += b.eventHeader(from, in.req)
 	case "INVITE":
 		r.until = time.Now().Add(tLate) // its user may be asked
@@ -126,7 +132,7 @@ func (b *bridge) send(ctx context.Context, r *forward) {
 		if r.in != nil {
 			r.in.respond(wire.Reply{Code: 500, Header: "Retry-After: 1\r\n"})
 		}
-		r.replied(err)
+		r.cameTo(ctx, nil, err)
 		return
 	}
 	if first {
@@ -193,9 +199,14 @@ func (b *bridge) answered(ctx context.Context, r *forward, e event) error {
 	code := e.msg.Code()
 	if code < 300 {
 		r.to.refreshTarget(e.msg, r.attempt.tx.path)
+		if method == "REFER" {
+			b.referAccepted(r)
+		}
 		if refreshes(method) {
 			r.to.startTimer(e.msg, &r.attempt.outgoing)
-			r.from.heard(r.from.unmuted(bodyOf(r.in.req), nil)) // an offer that was refused changes nothing
+			offer := r.from.unmuted(bodyOf(r.in.req), nil)
+			b.parks(r.from, offer, nil)
+			r.from.heard(offer) // one that was refused changes nothing
 		}
 	}
 	if method == "INVITE" && code < 300 {
@@ -256,6 +267,7 @@ func (b *bridge) relayedReply(r *forward, m *wire.Message) wire.Reply {
 			reply.Body = r.from.describe(answer)
 		}
 		if code >= 200 {
+			b.parks(r.to, answer, offer)
 			r.to.heard(answer)
 		}
 	}
@@ -278,6 +290,7 @@ func (b *bridge) acknowledged(in *serverTx, ack *wire.Message) error {
 			return r.answer.Ack(nil)
 		}
 		answer = r.from.unmuted(answer, r.answer.SDP)
+		b.parks(r.from, answer, r.answer.SDP)
 		r.from.heard(answer)
 		return r.answer.Ack(r.to.answerTo(r.answer.SDP, answer))
 	}
@@ -309,14 +322,14 @@ func (r *forward) giveUp() {
 }
 
 // overdue gives an INVITE up that a phone does not decide about.
-func (b *bridge) overdue(r *forward) {
+func (b *bridge) overdue(ctx context.Context, r *forward) {
 	b.call.sw.cancel(r.attempt.tx, "")
 	r.giveUp()
 	b.finish(r)
 	if r.in != nil {
 		r.in.respond(wire.Reply{Code: 408})
 	}
-	r.replied(&StatusError{r.attempt.method, 408, "Request Timeout"})
+	r.cameTo(ctx, nil, &StatusError{r.attempt.method, 408, "Request Timeout"})
 }
 
 // mayRefer reports whether the phones of a bridge may be sent where a REFER

@@ -44,7 +44,9 @@ func (b *bridge) replacedBy(l *Leg, invite *serverTx) {
 	case who.mayReplace(l, stays):
 		target.record = c.record.joining(RoleTarget, target.party)
 		target.record.dialled(target.callID, resolve.Hop{})
-		b.transfer = &transfer{target: target, old: l, stays: stays, key: b.keyWith(target, l), ready: true, until: time.Now().Add(inviteTime), invite: invite}
+		t := &transfer{target: target, old: l, stays: stays, ready: true, until: time.Now().Add(inviteTime), invite: invite}
+		b.transfer = t
+		b.transferBegins(t, target.party, b.party(l), TransferByPhone)
 		return
 	}
 	c.letGo(target)
@@ -52,10 +54,10 @@ func (b *bridge) replacedBy(l *Leg, invite *serverTx) {
 
 // keyWith is the call's key when a phone has taken the place of another. A part
 // that names no user stays as it is.
-func (b *bridge) keyWith(target, old *Leg) Key {
+func (b *bridge) keyWith(target *Leg, old Party) Key {
 	key := b.call.Holds()
 	part := &key.Called
-	if old == b.calling {
+	if old == CallingParty {
 		part = &key.Calling
 	}
 	if strings.Contains(*part, "@") {
@@ -68,19 +70,22 @@ func (b *bridge) keyWith(target, old *Leg) Key {
 func (b *bridge) joinNewcomer(ctx context.Context, t *transfer) error {
 	stays, target, who := t.stays, t.target, t.target.callee.(newcomer)
 	offer := bodyOf(t.invite.req)
+	was := stays.lift()
 	joined, err := stays.reinvite(ctx, stays.describe(offer))
 	if err == nil && offer == nil {
+		t.lifted = was
 		return b.offerNewcomer(ctx, t, joined)
 	}
 	if err == nil {
 		err = joined.Ack(nil)
 	}
 	if err != nil {
+		stays.media.holding = was
 		who.decline(err)
 		if tookInVain(err) && ctx.Err() == nil {
-			return b.transferUndone(ctx, t)
+			return b.transferUndone(ctx, t, err)
 		}
-		failed := b.transferFailed(t)
+		failed := b.transferEnds(ctx, t, t.stateFor(ctx), err)
 		switch {
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
@@ -92,10 +97,11 @@ func (b *bridge) joinNewcomer(ctx context.Context, t *transfer) error {
 	answer := stays.unmuted(joined.SDP, offer)
 	target.heard(offer)
 	if !who.accept(target.answerTo(offer, answer)) { // it has given up
-		return b.transferUndone(ctx, t)
+		stays.media.holding = was
+		return b.transferUndone(ctx, t, ErrCancelled)
 	}
 	stays.heard(answer)
-	b.takePlace(t)
+	b.takePlace(t, was)
 	return nil
 }
 
@@ -120,13 +126,14 @@ func (b *bridge) joinAgain(ctx context.Context, t *transfer) error {
 // none. Its ACK has the answer.
 func (b *bridge) offerNewcomer(ctx context.Context, t *transfer, asked *Success) error {
 	if len(asked.SDP) == 0 {
+		t.stays.media.holding = t.lifted
 		t.target.callee.(newcomer).decline(errNoSDP)
-		return errors.Join(b.transferFailed(t), asked.Ack(nil))
+		return errors.Join(b.transferFailed(ctx, t, errNoSDP), asked.Ack(nil))
 	}
 	t.asked, t.ready, t.until = asked, false, time.Now().Add(ackWait)
 	t.stays.peer.offer("INVITE", 1) // until its ACK
 	if !t.target.callee.(newcomer).accept(t.target.describe(t.stays.unmuted(asked.SDP, nil))) {
-		return b.newcomerFailed(ctx, t)
+		return b.newcomerFailed(ctx, t, ErrCancelled)
 	}
 	return nil
 }
@@ -137,16 +144,20 @@ func (b *bridge) newcomerEvent(ctx context.Context, t *transfer, e event) error 
 	case e.in == t.invite && e.ack != nil && t.asked != nil:
 		answer := bodyOf(e.ack)
 		if answer == nil {
-			return b.newcomerFailed(ctx, t)
+			return b.newcomerFailed(ctx, t, errNoSDP)
 		}
 		t.target.heard(answer)
 		t.stays.heard(t.stays.unmuted(t.asked.SDP, nil))
 		if err := t.settle(t.stays.answerTo(t.asked.SDP, answer)); err != nil {
 			return err
 		}
-		b.takePlace(t)
-	case e.in == t.invite && (e.err != nil || e.cancel), e.hungUp:
-		return b.newcomerFailed(ctx, t)
+		b.takePlace(t, t.lifted)
+	case e.in == t.invite && e.err != nil:
+		return b.newcomerFailed(ctx, t, e.err)
+	case e.in == t.invite && e.cancel:
+		return b.newcomerFailed(ctx, t, ErrCancelled)
+	case e.hungUp:
+		return b.newcomerFailed(ctx, t, hungUpFor(reasonsOf(e.msg)))
 	}
 	return nil
 }
@@ -161,9 +172,10 @@ func (t *transfer) settle(answer []byte) error {
 
 // newcomerFailed leaves the call as it was, after the newcomer has given up or has had
 // to wait for too long. An offer that was made to it is answered by the old phone.
-func (b *bridge) newcomerFailed(ctx context.Context, t *transfer) error {
+func (b *bridge) newcomerFailed(ctx context.Context, t *transfer, why error) error {
 	t.target.callee.(newcomer).decline(errGlare)
 	if asked := t.asked; asked != nil {
+		t.stays.joinedMedia().holding = t.lifted
 		answer := t.stays.refuse(asked.SDP)
 		if !t.old.gone {
 			answer = t.stays.answerTo(asked.SDP, t.old.joinedMedia().remote)
@@ -176,7 +188,7 @@ func (b *bridge) newcomerFailed(ctx context.Context, t *transfer) error {
 		}
 	}
 	t.dismiss(b.call, "")
-	return b.transferFailed(t)
+	return b.transferFailed(ctx, t, why)
 }
 
 // turnAway ends the INVITE of a newcomer whose place is gone.

@@ -7,22 +7,27 @@ import (
 	"time"
 
 	"sipxrest/sipflow/sdp"
+	"sipxrest/sipflow/wire"
 )
 
-// transferOrder is a client's wish to have the calling phone replaced.
+// transferOrder is a client's wish to have a phone replaced.
 type transferOrder struct {
-	key    Key    // that the call has afterwards
-	target string // user@host as it goes on the wire
+	key      *Key   // that the call has afterwards, whoever holds it; nil: the present one with the target in it
+	target   string // user@host as it goes on the wire
+	leaver   Party
+	attended bool
+	n        int // its number, once it has begun
 }
 
 // transfer is the phone that is to take another one's place.
 type transfer struct {
-	target *Leg
+	target *Leg      // nil: who is to stay is put on hold before it is called
 	old    *Leg      // whose place it takes; it may have hung up
 	stays  *Leg      // whom it is joined with
-	key    Key       // that the call has afterwards
+	key    *Key      // as transferOrder's
 	ready  bool      // the two are joined when stays has no INVITE pending
 	until  time.Time // when it is given up
+	report TransferReport
 
 	// A client has us call it.
 	attempt *attempt
@@ -32,6 +37,15 @@ type transfer struct {
 	// It has called us (RFC 3891).
 	invite *serverTx
 	asked  *Success // stays has made it an offer, and waits for the answer
+	lifted holding  // what stays was before that
+
+	// In an attended one the target is first joined with the leaver: stays is that one,
+	// and old the phone that waits on hold. See bridge_attended.go.
+	attended bool
+	consults bool // the leaver talks to the target
+	wasHeld  bool // the one on hold was so before
+	ended    bool // its last state has been told
+	leaves   bool // the leaver has hung up, which completes it
 }
 
 // Transfer replaces the calling phone of a bridged call by another. It calls
@@ -50,15 +64,27 @@ func (sw *Switchboard) Transfer(ctx context.Context, key, to Key, target string,
 	if c == nil || !c.isUp.Load() {
 		return ErrNoCall
 	}
-	if err := sw.allowed(&c.Spec, target); err != nil {
+	if err := c.mayCall(target, trusted); err != nil {
 		return fmt.Errorf("transfer %s: %w", key, err)
+	}
+	return c.transfer(ctx, &transferOrder{key: &to, target: target, leaver: CallingParty})
+}
+
+// mayCall asks whether a further target of the call may be called.
+func (c *Call) mayCall(target string, trusted bool) error {
+	if err := c.sw.allowed(&c.Spec, target); err != nil {
+		return err
 	}
 	by := Spec{Key: c.Key, Trusted: trusted, Admitted: true} // it is of a call in progress
-	if err := sw.limits.attempt(&by); err != nil {           // the target is called, as often as one likes
-		return fmt.Errorf("transfer %s: %w", key, err)
-	}
-	t := &transferOrder{key: to, target: target}
-	return c.command(ctx, func(ctx context.Context, b *bridge, reply chan<- error) { reply <- b.startTransfer(ctx, t) })
+	return c.sw.limits.attempt(&by)                          // the target is called, as often as one likes
+}
+
+// transfer has the bridge begin a transfer, which then has a number.
+func (c *Call) transfer(ctx context.Context, order *transferOrder) error {
+	return c.command(ctx, func(here context.Context, b *bridge, reply chan<- error) error {
+		reply <- b.startTransfer(here, order)
+		return nil
+	})
 }
 
 // HangUp ends the call that holds the key and returns once its phones are hung
@@ -77,26 +103,36 @@ func (sw *Switchboard) HangUp(ctx context.Context, key Key) error {
 	return nil
 }
 
-// startTransfer calls the target with the called phone's description as offer. Where
-// that is not known the target is called without one.
+// startTransfer calls the target of a blind transfer.
 func (b *bridge) startTransfer(ctx context.Context, order *transferOrder) error {
 	if b.transfer != nil {
 		return ErrTransferring
 	}
-	c := b.call
-	if b.calling == nil {
+	old := b.phone(order.leaver)
+	if old == nil || b.other(old) == nil {
 		return ErrNoCall
 	}
+	t := &transfer{old: old, stays: b.other(old), key: order.key}
+	b.transfer = t
+	return b.callTarget(ctx, t, order)
+}
+
+// callTarget calls the target of a transfer with the description of who is joined with
+// it as offer. Where that is not known the target is called without one.
+func (b *bridge) callTarget(ctx context.Context, t *transfer, order *transferOrder) error {
+	c := b.call
 	// sipXrest: without sipxbridge-moh, unlike the other two.
 	l := c.newLeg("sip:"+order.target+";sipx-noroute=Voicemail;sipx-userforward=false", order.target)
 	l.first = c.inviteHeader("", "", allowBridged)
-	l.record = c.record.joining(RoleTarget, l.party)
-	t := &transfer{target: l, old: b.calling, stays: b.called, key: order.key, offer: b.called.forAnother(), until: time.Now().Add(c.ringTime())}
+	l.record = c.record.joining(t.role(), l.party)
+	t.target, t.offer, t.until = l, t.stays.forAnother(), time.Now().Add(c.ringTime())
 	if err := t.call(ctx); err != nil {
+		b.transfer = nil
 		c.letGo(l)
 		return err
 	}
-	b.transfer = t
+	b.transferBegins(t, order.target, order.leaver, TransferBlind)
+	order.n = t.report.N
 	return nil
 }
 
@@ -128,34 +164,32 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 		return b.newcomerEvent(ctx, t, e)
 	case e.hungUp: // it picked up, and then hung up
 		t.ackUnwanted()
-		return b.transferFailed(t)
+		return b.transferFailed(ctx, t, hungUpFor(reasonsOf(e.msg)))
 	case e.tx != t.attempt.tx || t.answer != nil:
 		return nil
 	case e.msg != nil && e.msg.Code() < 200:
 		b.call.early(t.target, e.msg)
 		t.target.record.responded(e.msg)
+		b.targetRings(t, e.msg)
 		t.target.acknowledge(t.attempt, e.msg, func(e *earlyDialog) []byte { // of a target that offers
 			e.settled = heldEarly
 			return t.target.onHold(e.heard)
 		})
 		return nil
 	case t.attempt.again(e.msg, e.err):
-		if t.send(ctx) != nil {
-			return b.transferFailed(t)
-		}
-		return nil
+		return b.orFailed(ctx, t, t.send(ctx))
 	case t.offer != nil && e.msg != nil && e.msg.Code() >= 300 && refusesOffer(statusError("INVITE", e.msg)):
-		// The called phone may do more than what it had in common with the old one.
-		if t.offer = nil; t.call(ctx) != nil {
-			return b.transferFailed(t)
-		}
-		return nil
-	case e.err != nil || e.msg.Code() >= 300:
-		return b.transferFailed(t)
+		// Who stays may do more than what it had in common with the old one.
+		t.offer = nil
+		return b.orFailed(ctx, t, t.call(ctx))
+	case e.err != nil:
+		return b.transferFailed(ctx, t, noResponse(e.err))
+	case e.msg.Code() >= 300:
+		return b.transferFailed(ctx, t, statusError("INVITE", e.msg))
 	}
 	answer, err := t.target.established(ctx, t.attempt, e.msg, nil)
 	if err != nil {
-		return b.transferFailed(t)
+		return b.transferFailed(ctx, t, err)
 	}
 	if t.offer != nil || answer.settled != unsettled || len(answer.SDP) == 0 {
 		err = answer.Ack(nil)
@@ -169,29 +203,55 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 	}
 	if err != nil {
 		b.call.dismiss(t.target, b.call.reasonFor(err))
-		return b.transferFailed(t)
+		return b.transferFailed(ctx, t, err)
 	}
 	t.target.heard(answer.SDP)
 	t.answer, t.ready, t.until = answer, true, time.Time{}
 	return nil
 }
 
+// noResponse is what it means that an INVITE's transaction has ended without a response.
+func noResponse(err error) error {
+	if errors.Is(err, errTimeout) {
+		return &StatusError{"INVITE", 408, "Request Timeout"}
+	}
+	return err
+}
+
+// orFailed fails the transfer for an error.
+func (b *bridge) orFailed(ctx context.Context, t *transfer, err error) error {
+	if err == nil {
+		return nil
+	}
+	return b.transferFailed(ctx, t, err)
+}
+
 // transferFailed leaves the call as it was.
-func (b *bridge) transferFailed(t *transfer) error {
+func (b *bridge) transferFailed(ctx context.Context, t *transfer, why error) error {
+	return b.transferEnds(ctx, t, TransferFailed, why)
+}
+
+// transferEnds leaves the call as it was before a transfer that has failed, or was
+// cancelled. The target has been hung up, or was never reached.
+func (b *bridge) transferEnds(ctx context.Context, t *transfer, state string, why error) error {
 	b.transfer = nil
 	if !t.target.gone {
 		b.call.letGo(t.target)
 	}
-	if t.old.gone { // hung up in the hope of the transfer
+	b.tellTransfer(t, state, why, nil)
+	switch {
+	case t.old.gone: // hung up in the hope of the transfer
 		return ErrHungUp
+	case t.attended:
+		return b.back(ctx, t)
 	}
 	return nil
 }
 
 // transferUndone is transferFailed after the phone that stays has taken an offer of the
 // other one's, so that it and the old phone do not hear each other any more.
-func (b *bridge) transferUndone(ctx context.Context, t *transfer) error {
-	if err := b.transferFailed(t); err != nil {
+func (b *bridge) transferUndone(ctx context.Context, t *transfer, why error) error {
+	if err := b.transferFailed(ctx, t, why); err != nil || t.attended {
 		return err
 	}
 	return b.joinAgain(ctx, t)
@@ -216,40 +276,66 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 		return b.joinNewcomer(ctx, t)
 	}
 	l, c, answered := t.target, b.call, t.answer.SDP
-	b.transfer = nil
+	was := t.stays.lift()
 	joined, err := t.stays.reinvite(ctx, t.stays.describe(answered))
 	if err == nil {
 		err = joined.Ack(nil)
 	}
 	if err != nil {
+		t.stays.media.holding = was
+		if ctx.Err() == nil && t.attended && errors.Is(err, ErrHungUp) {
+			return b.hungUp(t.stays, b.call.reasonFor(err))
+		}
 		t.ackUnwanted()
 		c.dismiss(l, c.reasonFor(err))
 		if ctx.Err() != nil || dialogOver(err) {
-			return b.lost(t.stays, err) // with the called phone the call ends
+			b.transfer = nil
+			b.tellTransfer(t, t.stateFor(ctx), err, t.stays)
+			return b.lost(t.stays, err) // with the phone that stays the call ends
 		}
 		if tookInVain(err) {
-			return b.transferUndone(ctx, t)
+			return b.transferUndone(ctx, t, err)
 		}
-		return b.transferFailed(t)
+		return b.transferFailed(ctx, t, err)
+	}
+	if !l.peer.isUp() { // it has hung up meanwhile
+		t.ackUnwanted()
+		t.stays.media.holding = was
+		return b.transferUndone(ctx, t, ErrHungUp)
 	}
 	if t.offers() {
 		t.answer.Ack(l.answerTo(answered, joined.SDP)) //nolint:errcheck // repeated with the repeated 200
 	} else if again := sdp.Fit(joined.SDP, answered); !sdp.SameMedia(again, t.offer) {
-		// The called phone's answer differs from its offer.
+		// The answer of who stays differs from its offer.
 		if last, err := l.reinvite(ctx, l.describe(again)); err == nil {
 			last.Ack(nil) //nolint:errcheck // repeated with the repeated 200
 			l.heard(last.SDP)
-		} else if ctx.Err() != nil || errors.Is(err, ErrHungUp) {
-			c.dismiss(l, "")
-			return err
-		} else if tookInVain(err) {
+		} else if ctx.Err() != nil || errors.Is(err, ErrHungUp) || tookInVain(err) {
 			c.dismiss(l, c.reasonFor(err))
-			return b.transferUndone(ctx, t)
+			if ctx.Err() != nil {
+				b.transfer = nil
+				b.tellTransfer(t, t.stateFor(ctx), err, nil)
+				return err
+			}
+			t.stays.media.holding = was
+			return b.transferUndone(ctx, t, err)
 		} // after a refusal what it knew before holds
 	}
 	t.stays.heard(joined.SDP)
-	b.takePlace(t)
+	if t.attended {
+		b.consult(t)
+		return nil
+	}
+	b.takePlace(t, was)
 	return nil
+}
+
+// stateFor is how a transfer ends with its call: who asked for it has ended that, or not.
+func (t *transfer) stateFor(ctx context.Context) string {
+	if ctx.Err() != nil {
+		return TransferCancelled
+	}
+	return TransferFailed
 }
 
 // dialogOver reports whether an INVITE failed because its phone's dialog is over (RFC
@@ -259,8 +345,9 @@ func dialogOver(err error) bool {
 	return errors.Is(err, ErrHungUp) || errors.As(err, &refused) && (refused.Code == 408 || refused.Code == 481)
 }
 
-// takePlace puts the target in the place of the old phone, which is hung up.
-func (b *bridge) takePlace(t *transfer) {
+// takePlace puts the target in the place of the old phone, which is hung up. was is what
+// the phone that stays was before it was taken off hold for that.
+func (b *bridge) takePlace(t *transfer, was holding) {
 	c := b.call
 	b.transfer = nil
 	t.target.record.takesPlace(t.old.record, t.wantedBy())
@@ -274,9 +361,28 @@ func (b *bridge) takePlace(t *transfer) {
 	} else {
 		b.called = t.target
 	}
-	t.target.joinedMedia().joint = b
-	t.target.peer.bridging(true)
-	c.sw.moved(c, b, t.key, t.invite == nil)
+	b.enters(t.target)
+	if was&isHeld != 0 {
+		b.tellHeld(t.stays, false, ClientParty)
+	}
+	b.moved(t)
+}
+
+// enters has a phone be one of the two that are joined.
+func (b *bridge) enters(l *Leg) {
+	l.joinedMedia().joint = b
+	l.peer.bridging(true)
+}
+
+// moved tells that the transfer is complete, and gives the call its key.
+func (b *bridge) moved(t *transfer) {
+	t.report.Place = t.report.Leaver
+	b.tellTransfer(t, TransferCompleted, nil, nil)
+	if t.key != nil {
+		b.call.sw.moved(b.call, b, *t.key, true)
+		return
+	}
+	b.call.sw.moved(b.call, b, b.keyWith(t.target, t.report.Leaver), false)
 }
 
 // wantedBy is who asked for the transfer: the phone that leaves, where another one has
@@ -301,18 +407,86 @@ func (t *transfer) ackUnwanted() {
 	}
 }
 
+// awaits reports whether a phone is the target, which is not joined with anybody yet.
+func (t *transfer) awaits(l *Leg) bool { return t != nil && l == t.target && !t.consults }
+
+// joinsNow reports whether the time has come to join the target with who stays: none of
+// those concerned has an INVITE pending.
+func (b *bridge) joinsNow(t *transfer) bool {
+	switch {
+	case !t.ready || t.consults && !t.leaves:
+		return false
+	case t.consults:
+		return b.parked.peer.idle() && t.target.peer.idle()
+	case t.attended:
+		return t.stays.peer.idle() && t.old.peer.idle()
+	}
+	return t.stays.peer.idle()
+}
+
 // giveUp cancels the transfer on the side: its response must not keep the
 // others waiting.
 func (t *transfer) giveUp(c *Call, why error) {
-	if t.invite != nil {
+	switch {
+	case t.target == nil || t.consults: // nobody has been called, or it is one of the two
+	case t.invite != nil:
 		t.turnAway(c, why)
-		return
-	}
-	if t.answer != nil {
+	case t.answer != nil:
 		t.ackUnwanted()
 		c.dismiss(t.target, c.reasonFor(why))
+	default:
+		c.sw.cancel(t.attempt.tx, c.reasonFor(why))
+		c.aside(t.target, func() { t.target.giveUp(t.attempt, why) })
+	}
+}
+
+// transferBegins gives a transfer its number, and tells of it and of the target's leg.
+func (b *bridge) transferBegins(t *transfer, to string, leaver Party, mode string) {
+	b.transfers++
+	t.report = TransferReport{N: b.transfers, Mode: mode, State: TransferDialling, Leaver: leaver, To: to}
+	if t.attended {
+		t.report.Mode = TransferAttended
+	}
+	if mode == TransferByPhone {
+		t.report.RequestedBy = t.old.record.number()
+	}
+	t.report.Leg = t.target.record.number()
+	b.tellTransfer(t, TransferDialling, nil, nil)
+}
+
+// role is what the target's leg is in the call.
+func (t *transfer) role() Role {
+	if t.attended {
+		return RoleConsult
+	}
+	return RoleTarget
+}
+
+// targetRings tells once that the target rings.
+func (b *bridge) targetRings(t *transfer, m *wire.Message) {
+	if m.Code() > 100 && t.report.State == TransferDialling {
+		b.tellTransfer(t, TransferRinging, nil, nil)
+	}
+}
+
+// tellTransfer tells that a transfer has a new state, which of those that are final is
+// the last. why is what it failed for, and fell on a leg, or on the target where that
+// is nil.
+func (b *bridge) tellTransfer(t *transfer, state string, why error, fell *Leg) {
+	if t.report.N == 0 || t.ended {
 		return
 	}
-	c.sw.cancel(t.attempt.tx, c.reasonFor(why))
-	c.aside(t.target, func() { t.target.giveUp(t.attempt, why) })
+	t.report.State = state
+	switch state {
+	case TransferCompleted, TransferFailed, TransferCancelled:
+		t.ended = true
+	}
+	var of, target *legRecord
+	if fell != nil {
+		of = fell.record
+	}
+	if t.target != nil {
+		target = t.target.record
+	}
+	b.call.record.transferred(&t.report, why, of, target)
 }

@@ -33,18 +33,20 @@ type Call struct {
 	began time.Duration  // Place was called, since stats.start
 	open  atomic.Int32   // the flow, husks whose NOTIFYs are recorded, legs hung up on the side
 
-	ending  atomic.Bool // hung up by the client, or the flow has returned
-	isUp    atomic.Bool // bridged: orders is there
-	joined  bool        // the parties have been; owned by the call's goroutine, as the next three
-	wasUp   bool        // it has been bridged
-	outcome CallOutcome // what it came to
-	by      Party       // who ended it
-	mu      sync.Mutex  // one event is told at a time; guards moved
-	moved   *Key        // that the call holds since its last transfer
-	orders  chan *order // of the client
-	in      *Incoming   // of an inbound call; nil for others
-	past    *past       // see kept
-	record  *record     // nil when nobody observes
+	ending     atomic.Bool            // hung up by the client, or the flow has returned
+	isUp       atomic.Bool            // bridged: orders is there
+	joined     bool                   // the parties have been; owned by the call's goroutine, as the next three
+	wasUp      bool                   // it has been bridged
+	outcome    CallOutcome            // what it came to
+	by         Party                  // who ended it
+	mu         sync.Mutex             // one event is told at a time; guards moved
+	moved      *Key                   // that the call holds since its last transfer
+	orders     chan *order            // of the client
+	in         *Incoming              // of an inbound call; nil for others
+	past       *past                  // see kept
+	divertible [2]atomic.Pointer[Leg] // see leg_divert.go
+	joining    atomic.Bool            // a client is joining it with another call
+	record     *record                // nil when nobody observes
 }
 
 // past is what of a call is asked for later than most of it. It belongs to the
@@ -53,6 +55,7 @@ type past struct {
 	callIDs    []string      // of legs that it had, for the log
 	took       time.Duration // from Place until the flow had returned
 	referredAt time.Time     // the calling phone accepted the last REFER
+	users      [2]string     // whom clients have had called in place of CallingUser and CalledUser
 }
 
 // kept is the call's past, which a call that rings does not have yet.
@@ -350,13 +353,47 @@ func (c *Call) hangUp(ctx context.Context, l *Leg, why error) {
 	if errors.Is(why, ErrNoAnswer) {
 		reason = reasonLine(408, "No Answer")
 	}
-	c.byes = append(c.byes, l.startBye(context.WithoutCancel(ctx), reason))
-	c.dialled(l, Terminated) // whatever its response is (RFC 3261 §15.1.1)
+	if slices.Contains(c.legs, l) { // else it has ended, or is another call's
+		c.byes = append(c.byes, l.startBye(context.WithoutCancel(ctx), reason))
+		c.dialled(l, Terminated) // whatever its response is (RFC 3261 §15.1.1)
+	}
 	if c.in != nil && l != c.in.leg && !c.wasUp {
 		l.record.hungUpFor(why) // the caller may be joined with another
 	} else {
 		c.record.fell(why)
 	}
+}
+
+// handOver takes a phone out of the call, which goes on in another one.
+func (c *Call) handOver(l *Leg) {
+	c.dialled(l, Terminated)
+	l.record.hungUpFor(ErrMerged)
+	c.noteLegs()
+	c.legs = slices.DeleteFunc(c.legs, func(o *Leg) bool { return o == l })
+}
+
+// movesTo has a phone that is up be one of another call.
+func (l *Leg) movesTo(c *Call) {
+	l.moved.Store(c)
+	l.inbox.wakes(c.wake)
+	c.legs = append(c.legs, l)
+	record := c.record.joining(RoleTarget, l.party)
+	l.peer.mu.Lock()
+	l.callee, l.record = (*userPhone)(c), record
+	l.peer.mu.Unlock()
+	record.dialled(l.callID, resolve.Hop{})
+	record.answered(l.target, 200, wire.Phrase(200))
+	l.state = Calling
+	c.dialled(l, Confirmed)
+}
+
+// agents is the part in the call that its agent has: that of the phone which rang first,
+// if he is neither.
+func (c *Call) agents() Party {
+	if key := c.Holds(); key.Called == key.Agent && key.Calling != key.Agent {
+		return CalledParty
+	}
+	return CallingParty
 }
 
 // firstHops says where the first INVITE goes.

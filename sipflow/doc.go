@@ -19,10 +19,10 @@
 // Transactions (RFC 3261 §17, RFC 6026):
 //
 //	tx_timer.go           one list of timers for each delay
-//	tx_request.go         the dialog that a request of ours is made of, and its bytes
-//	tx_response.go        our responses, and how requests are told apart
 //	tx_inbox.go           what reaches the call's goroutine, in order
 //	tx_table.go           where transactions and legs are found
+//	tx_request.go         the dialog that a request of ours is made of, and its bytes
+//	tx_response.go        our responses, and how requests are told apart
 //	tx_client.go          requests of ours
 //	tx_lead.go            requests that go out a while after they were made
 //	tx_server.go          requests of phones, and our responses
@@ -31,44 +31,50 @@
 //
 // A leg, our side of one dialog (RFC 3261 §12):
 //
+//	leg_notification.go   its NOTIFYs of a REFER (RFC 3515)
 //	leg_cause.go          why a leg ended, and by whom
 //	leg_end.go            on which leg the end of a call falls
+//	leg_told.go           what is told of holds, muting and transfers
 //	leg_callee.go         whom a leg is with, and by what right
 //	leg.go                the leg, from its first request to its end
+//	leg_session.go        session timers of a leg (RFC 4028)
 //	leg_header.go         the header fields of our first INVITE
 //	leg_reason.go         why we hang up (RFC 3326)
 //	leg_autoanswer.go     how a phone is asked to pick up by itself
 //	leg_relayed.go        what of a message another phone may be told
 //	leg_digest.go         challenges of servers and phones
 //	leg_earlypeer.go      phones that ring, as far as their requests go
-//	leg_remote.go         what the phone asks in its dialog
-//	leg_notification.go   its NOTIFYs of a REFER (RFC 3515)
 //	leg_media.go          descriptions that were offered and answered
 //	leg_mute.go           directions that are off
-//	leg_route.go          where a request goes
 //	leg_guard.go          where a phone may not send us
+//	leg_route.go          where a request goes
 //	leg_nat.go            addresses behind NATs
+//	leg_remote.go         what the phone asks in its dialog
 //	leg_failover.go       hops that failed
 //	leg_large.go          requests too long for UDP (RFC 3261 §18.1.1)
 //	leg_redirect.go       302 and its kind
 //	leg_request.go        one request with its challenges, hops and redirections
 //	leg_errand.go         requests that nobody waits for
-//	leg_session.go        session timers of a leg (RFC 4028)
 //	leg_refresh.go        what a dialog owes whatever the call waits for
 //	leg_early.go          what is agreed on before the phone picks up
-//	leg_fork.go           further phones that pick up
+//	leg_divert.go         phones that are given up for another one
 //	leg_invite.go         the INVITE and its 2xx
+//	leg_fork.go           further phones that pick up
 //	leg_phones.go         phones that refuse REFER
 //
 // Two legs joined:
 //
 //	bridge.go             what passes between two phones
+//	bridge_hold.go        phones on hold
 //	bridge_referto.go     whom a REFER of a phone is about
-//	bridge_relay.go       requests that one phone asks of the other
+//	bridge_digit.go       digits in INFOs
 //	bridge_referid.go     REFERs that a phone numbers (RFC 3515 §2.4.6)
 //	bridge_control.go     what clients want: digits, muting, hold
 //	bridge_list.go        the bridges there are
+//	bridge_relay.go       requests that one phone asks of the other
+//	bridge_attended.go    a phone talks to the target before it makes room
 //	bridge_transfer.go    one phone makes room for another
+//	bridge_join.go        the far phones of two calls are joined
 //	bridge_replaces.go    a phone calls us to take another one's place (RFC 3891)
 //
 // What a call does, each a ladder:

@@ -21,9 +21,28 @@ var (
 	ErrHungUpByUser = errors.New("hung up by its client")
 	ErrTimeLimit    = errors.New("the call has lasted as long as it may")
 	ErrIDInUse      = errors.New("another call has this id")
+	ErrRedirected   = errors.New("a client has another phone called in its place")
+	ErrMerged       = errors.New("the far party goes on in another call")
 	ErrUnreported   = errors.New("the phone did not say what became of the REFER")
 	ErrTransferred  = errors.New("another phone has its place")
 	ErrInternal     = errors.New("internal fault")
+)
+
+// What an action of a client's may come to, beside ErrNoCall and what a phone says.
+var (
+	// ErrPhoneTimeout means that a phone did not respond within 10 s. What it does
+	// later is told as an event.
+	ErrPhoneTimeout = errors.New("the phone did not respond within 10 s")
+	// ErrAnswered means that the phone has answered, so that its call cannot be sent
+	// elsewhere any more.
+	ErrAnswered = errors.New("the phone has answered already")
+	// ErrNoTransfer means that no transfer of that number is under way.
+	ErrNoTransfer = errors.New("no such transfer is under way")
+	// ErrNotConsulting means that the leaver is not joined with the target: the
+	// transfer is no attended one, or its target has not answered yet.
+	ErrNotConsulting = errors.New("the leaver does not talk to the target of the transfer")
+	// ErrCannotJoin means that calls of these kinds, or of two agents, cannot be joined.
+	ErrCannotJoin = errors.New("only two calls by INVITE of the same agent can be joined")
 )
 
 // A ClientHangUp is ErrHungUpByUser for a reason that the phones are told, a cause of
@@ -37,6 +56,24 @@ func (e *ClientHangUp) Error() string { return ErrHungUpByUser.Error() }
 
 // Is reports whether the target is ErrHungUpByUser.
 func (e *ClientHangUp) Is(target error) bool { return target == ErrHungUpByUser }
+
+// diversion is an ErrRedirected for the target that is called instead.
+type diversion struct {
+	target string     // user@host as it goes on the wire
+	reply  chan error // to who wants it; holds one
+}
+
+func (d *diversion) Error() string { return ErrRedirected.Error() }
+
+// Is reports whether the target is ErrRedirected.
+func (d *diversion) Is(target error) bool { return target == ErrRedirected }
+
+// diversionOf is the diversion that an error is of, nil for none.
+func diversionOf(err error) *diversion {
+	var d *diversion
+	errors.As(err, &d)
+	return d
+}
 
 // unreported is an ErrUnreported with the way in which it was.
 type unreported string

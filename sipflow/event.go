@@ -168,6 +168,7 @@ type TransferReport struct {
 	Mode        string // TransferBlind, …
 	State       string // TransferDialling, …
 	Leaver      Party
+	Place       Party  // whose place the target has from now on; Self: it has none
 	To          string // URI or user@host of the target
 	WithCall    string // ID of the call whose far party is the target; empty else
 	RequestedBy int    // LegReport.N of the phone that asked for it; 0: a client did

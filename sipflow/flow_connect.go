@@ -57,12 +57,22 @@ func (in *Incoming) Connect(ctx context.Context, to Destination) error {
 		c.letGo(target)
 		return in.open()
 	case in.held:
-		return in.connectHeld(ctx, target)
+		target.mayDivert(CalledParty)
+		err = in.connectHeld(ctx, target)
 	case in.open() != nil:
 		c.letGo(target)
 		return in.open()
+	default:
+		target.mayDivert(CalledParty)
+		err = in.connect(ctx, target)
 	}
-	return in.connect(ctx, target)
+	c.mayDivertNoMore(CalledParty)
+	if d := diversionOf(err); d != nil { // who wants it has asked whether it may be called
+		d.reply <- nil
+		to.URI, to.DisplayName, to.Check, to.Trusted = "sip:"+d.target, "", "", false
+		return in.Connect(ctx, to)
+	}
+	return err
 }
 
 func (to *Destination) ringTime() time.Duration {

@@ -29,6 +29,11 @@ import (
 func Invite(ctx context.Context, c *Call) (err error) {
 	calling := c.callingLeg()
 	answer, err := c.ringPlaceholder(ctx, calling)
+	for c.diverts(CallingParty, err) {
+		calling = c.callingLeg()
+		answer, err = c.ringPlaceholder(ctx, calling)
+	}
+	c.mayDivertNoMore(CallingParty)
 	if err != nil {
 		return err
 	}
@@ -55,6 +60,10 @@ func (c *Call) joinCalled(ctx context.Context, calling *Leg, answer *Success) er
 	defer stop()
 	called := c.calledLeg()
 	joined, held, err := c.offerTarget(waiting, calling, called, answer)
+	for c.diverts(CalledParty, err) {
+		called = c.calledLeg()
+		joined, held, err = c.offerTarget(waiting, calling, called, answer)
+	}
 	if refusesOffer(err) && sdp.SecurityOf(answer.SDP) == sdp.WebRTC {
 		err = c.cannotTalk(calling, sdp.OneSpeaksWebRTC)
 	}
@@ -64,7 +73,11 @@ func (c *Call) joinCalled(ctx context.Context, calling *Leg, answer *Success) er
 // connect calls the called phone for a calling one that has answered, and
 // stays between them. It leaves the calling leg to its caller.
 func (c *Call) connect(ctx context.Context, calling *Leg) (err error) {
-	return c.connectTo(ctx, calling, c.calledLeg(), true)
+	err = c.connectTo(ctx, calling, c.calledLeg(), true)
+	for c.diverts(CalledParty, err) {
+		err = c.connectTo(ctx, calling, c.calledLeg(), true)
+	}
+	return err
 }
 
 // calledLeg prepares the call to the called phone.
@@ -72,11 +85,13 @@ func (c *Call) calledLeg() *Leg {
 	if c.Dial != nil {
 		return c.phoneLeg()
 	}
-	uri := "sip:" + c.CalledUser + ";sipx-noroute=Voicemail"
+	user := c.user(CalledParty)
+	uri := "sip:" + user + ";sipx-noroute=Voicemail"
 	if !c.ForwardingAllowed {
 		uri += ";sipx-userforward=false"
 	}
-	l := c.newLeg(uri+";sipxbridge-moh=false", c.CalledUser)
+	l := c.newLeg(uri+";sipxbridge-moh=false", user)
+	l.mayDivert(CalledParty)
 	l.first = c.inviteHeader(c.Subject, c.ConfPIN, allowBridged)
 	l.record = c.record.leg(RoleCalled, l.party)
 	return l

@@ -64,12 +64,17 @@ var (
 func Refer(ctx context.Context, c *Call) (err error) {
 	calling := c.callingLeg()
 	answer, err := c.ringPlaceholder(ctx, calling)
+	for c.diverts(CallingParty, err) {
+		calling = c.callingLeg()
+		answer, err = c.ringPlaceholder(ctx, calling)
+	}
+	c.mayDivertNoMore(CallingParty)
 	if err != nil {
 		return err
 	}
 	c.sw.stats.answered[c.kind()].observe(c.sw.stats.elapsed() - c.began)
 	defer func() { c.hangUp(ctx, calling, err) }()
-	phone := phoneKey{c.CallingUser, calling.userAgent}
+	phone := phoneKey{c.user(CallingParty), calling.userAgent}
 	if c.fallsBack() && (c.sw.phones.refusesRefer(phone) || answer.unheld()) { // after an ACK one that cannot be held is lost
 		calling.record.flowChanged(nil)
 		return c.joinCalled(ctx, calling, answer)
@@ -103,7 +108,7 @@ func (c *Call) fallsBack() bool { return c.sw.cfg.Fallback && !c.NoFallback }
 // what it reports of that. errNotReady means that the phone, or the PBX in its
 // place, could not do so yet.
 func (c *Call) refer(ctx context.Context, calling *Leg, lead time.Duration) error {
-	if err := calling.Refer(ctx, c.referTo(), c.CallingUser, lead); err != nil {
+	if err := calling.Refer(ctx, c.referTo(), c.user(CallingParty), lead); err != nil {
 		return err
 	}
 	c.kept().referredAt = time.Now()
@@ -133,11 +138,16 @@ func notReady(err error) bool {
 func (c *Call) callingLeg() *Leg {
 	// sipXrest: sipXproxy reads these. The caller's voicemail must not take
 	// the call, nor may his forwarding unless asked for, and no music on hold.
-	uri, pickUp := "sip:"+c.CallingUser+";sipx-noroute=Voicemail", ""
-	if !c.ForwardingAllowed { // else another's phone could pick up by itself
-		uri, pickUp = uri+";sipx-userforward=false", c.AutoAnswer.header(c.Key.Agent)
+	user := c.user(CallingParty)
+	uri, pickUp := "sip:"+user+";sipx-noroute=Voicemail", ""
+	if !c.ForwardingAllowed {
+		uri += ";sipx-userforward=false"
 	}
-	l := c.newLeg(uri+";sipxbridge-moh=false", c.CallingUser)
+	if !c.ForwardingAllowed && user == c.CallingUser { // else another's phone could pick up by itself
+		pickUp = c.AutoAnswer.header(c.Key.Agent)
+	}
+	l := c.newLeg(uri+";sipxbridge-moh=false", user)
+	l.mayDivert(CallingParty)
 	methods := allow
 	if c.Method == MethodInvite {
 		methods = allowBridged

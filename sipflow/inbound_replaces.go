@@ -38,7 +38,7 @@ func (sw *Switchboard) enterInPlace(in *Incoming, dialog *replacedDialog) wire.R
 		return r
 	}
 	key, branch := sw.inviteKey(in.req)
-	in.call = l.call
+	in.call = l.its()
 	in.entry = &inboundTx{key: key, branch: branch, secure: transport.Encrypted(in.Transport)}
 	in.leg = in.call.callerLeg(in, idIn(key))
 	in.leg.callee = &replacer{callerPhone{(*userPhone)(in.call), in}}

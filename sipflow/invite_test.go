@@ -35,6 +35,7 @@ type bridgeCase struct {
 
 	dialogs string // states in the order of their report, "201 Early Dialog"
 	status  string // status lines, of calls by REFER
+	told    string // of holds, muting and transfers
 	err     string
 	offHook bool // a phone's own fault keeps it off-hook
 	stuck   bool // a phone that says nothing keeps Serve for its 10 s
@@ -130,6 +131,9 @@ func (bc *bridgeCase) run(t *testing.T, n *siptest.Network, strict bool) {
 	if strict {
 		if got := r.dialogs(); got != bc.dialogs && bc.dialogs != "" {
 			t.Errorf("dialogs:\n got %s\nwant %s", got, bc.dialogs)
+		}
+		if got := r.events(); bc.told != "" && got != bc.told {
+			t.Errorf("told:\n got %s\nwant %s", got, bc.told)
 		}
 		if bc.status != "" && r.status() != bc.status {
 			t.Errorf("status lines:\n got %s\nwant %s", r.status(), bc.status)
@@ -356,7 +360,7 @@ func held(host string) string {
 
 // Each way a bridged call can go, message by message.
 func TestBridgedCalls(t *testing.T) {
-	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases, replacesCases) {
+	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases, replacesCases, holdCases, blindCases, attendedCases, divertCases) {
 		t.Run(bc.name, func(t *testing.T) {
 			flowtest.Ladder(t, bc.name, func(t *testing.T, n *siptest.Network) { bc.run(t, n, true) })
 		})
@@ -365,7 +369,7 @@ func TestBridgedCalls(t *testing.T) {
 
 // Each again with each of its messages lost once.
 func TestBridgedCallsSurviveLoss(t *testing.T) {
-	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases, replacesCases) {
+	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases, replacesCases, holdCases, blindCases, attendedCases, divertCases) {
 		t.Run(bc.name, func(t *testing.T) {
 			t.Parallel()
 			flowtest.LoseEach(t, func(t *testing.T, n *siptest.Network) { bc.run(t, n, false) })

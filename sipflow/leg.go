@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"sync/atomic"
 	"time"
 
 	"sipxrest/sipflow/transport"
@@ -15,7 +16,7 @@ import (
 // from the goroutine of its Call; what a socket's reader touches is in inbox and peer.
 type Leg struct {
 	// Made with the leg, and never changed.
-	call  *Call
+	call  *Call  // that has made it; see its
 	id    uint64 // local tag
 	party string // user@host that is called
 
@@ -39,10 +40,11 @@ type Leg struct {
 	overWebSocket bool        // a phone that rings is reached by WebSocket, as those in browsers are (RFC 7118)
 
 	// What comes of it.
-	gone    bool           // handed to another goroutine, or released
-	pending []Notification // NOTIFYs that came while something else was awaited
-	errands []*attempt     // requests that nobody waits for, at most maxErrands
-	media   *mediaState    // of a leg that is joined with another
+	moved   atomic.Pointer[Call] // the call that it is of by now, if that is another one
+	gone    bool                 // handed to another goroutine, or released
+	pending []Notification       // NOTIFYs that came while something else was awaited
+	errands []*attempt           // requests that nobody waits for, at most maxErrands
+	media   *mediaState          // of a leg that is joined with another
 
 	// Shared with the sockets' readers, by their own locks.
 	inbox inbox
@@ -195,7 +197,15 @@ func appendNameAddr(b []byte, name, aor string) []byte {
 func (l *Leg) shard() *shard { return l.call.sw.shard(l.id) }
 
 // siblings are the legs of its call, itself among them.
-func (l *Leg) siblings() []*Leg { return l.call.legs }
+func (l *Leg) siblings() []*Leg { return l.its().legs }
+
+// its is the call that the leg is of: the one that has made it, unless it has moved.
+func (l *Leg) its() *Call {
+	if c := l.moved.Load(); c != nil {
+		return c
+	}
+	return l.call
+}
 
 // await returns the final response of a transaction. What else comes meanwhile
 // is kept or reported; a BYE ends the wait with ErrHungUp.
@@ -240,12 +250,14 @@ func (l *Leg) meanwhile(e event) error {
 	switch {
 	case e.hungUp:
 		return hungUpFor(reasonsOf(e.msg))
+	case e.divert != nil:
+		e.divert.reply <- ErrAnswered
 	case e.late:
 		if l.media != nil && l.media.onLate != nil {
 			l.media.onLate()
 		}
 	case e.progress != nil:
-		l.call.note(l, "NOTIFY", e.progress.Text, e.progress.At)
+		l.its().note(l, "NOTIFY", e.progress.Text, e.progress.At)
 		l.reported(e.progress)
 		if len(l.pending) == maxInbox { // of a flood the last one counts: it may be the outcome
 			l.pending = l.pending[:maxInbox-1]

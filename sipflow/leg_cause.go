@@ -177,7 +177,7 @@ func (l *legRecord) blamed(c *Cause, up bool) Party {
 	case errors.Is(c.Err, ErrNoAnswer), errors.Is(c.Err, ErrForbidden), errors.Is(c.Err, ErrDraining), errors.Is(c.Err, ErrTimeLimit),
 		errors.Is(c.Err, ErrInternal):
 		return Self
-	case errors.Is(c.Err, ErrReplaced), errors.Is(c.Err, ErrHungUpByUser):
+	case errors.Is(c.Err, ErrReplaced), errors.Is(c.Err, ErrHungUpByUser), errors.Is(c.Err, ErrRedirected), errors.Is(c.Err, ErrMerged):
 		return ClientParty
 	case errors.Is(c.Err, ErrUnreachable):
 		return NetworkParty

@@ -160,11 +160,16 @@ func (r *record) endByStop(why error) Cause {
 	return c
 }
 
-// firstBye is the leg whose phone hung up, the first if several did.
+// firstBye is the leg whose phone hung up, the first if several did. One that has left
+// before, in the hope of a transfer, counts where there is no other.
 func (r *record) firstBye() (first *legRecord) {
 	at := int64(0)
 	for _, l := range r.legs {
-		if bye := l.bye.Load(); bye != nil && (first == nil || bye.at < at) {
+		bye := l.bye.Load()
+		switch {
+		case bye == nil:
+		case first == nil, first.state == legEnded && l.state != legEnded,
+			(first.state == legEnded) == (l.state == legEnded) && bye.at < at:
 			first, at = l, bye.at
 		}
 	}

@@ -67,7 +67,7 @@ func (l *Leg) invite(ctx context.Context, r *outgoing) (*Success, error) {
 func (l *Leg) established(ctx context.Context, a *attempt, res *wire.Message, err error) (*Success, error) {
 	tx := a.tx
 	if errors.Is(err, errTimeout) {
-		l.call.note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
+		l.its().note(l, "INVITE", "SIP/2.0 408 Request Timeout", time.Now())
 		return nil, l.fault(&StatusError{"INVITE", 408, "Request Timeout"})
 	}
 	if err != nil {
@@ -115,6 +115,12 @@ func (l *Leg) awaitInvite(ctx context.Context, a *attempt) (*wire.Message, error
 	for {
 		e, err := l.event(wait)
 		switch {
+		case e.divert != nil && err == nil:
+			if w.why == nil && !tx.inside {
+				w.giveWay(e.divert)
+				return nil, e.divert
+			}
+			e.divert.reply <- ErrAnswered
 		case err != nil && w.why != nil: // tEnd has passed: it never ends
 			w.late(ctx)
 			return nil, w.why
@@ -224,6 +230,17 @@ func (w *inviteWait) leave(why error) {
 func (l *Leg) leaveInvite(tx *clientTx) {
 	l.call.sw.cancel(tx, "") // it goes out if there has been a provisional response
 	l.call.sw.abandon(tx)
+}
+
+// giveWay gives the INVITE up for another target. Its end is not waited for.
+//
+//go:noinline
+func (w *inviteWait) giveWay(d *diversion) {
+	l, a := w.leg, w.attempt
+	l.record.redirected(l.target, "sip:"+d.target, 0, "")
+	l.record.failed(d)
+	l.call.sw.cancel(w.tx, "")
+	l.call.aside(l, func() { l.giveUp(a, d) })
 }
 
 // late leaves an INVITE to itself that has no end in time. From now on 2xx are

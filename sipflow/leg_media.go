@@ -26,6 +26,8 @@ type mediaState struct {
 	agreed    bool        // it has answered an offer of ours in a PRACK
 	onLate    func()      // told when the phone takes its time to answer
 	muted     Mute        // what of the phone's audio is off
+	holding   holding     // likewise, by hold
+	parks     bool        // the phone has put the other one on hold by itself
 	forwards  uint16      // of the first INVITE, as outgoing has it
 }
 
@@ -84,7 +86,7 @@ func (l *Leg) answerTo(offer, answer []byte) []byte {
 // own gives a description our origin. rest is all that follows it.
 func (l *Leg) own(rest []byte, media int) []byte {
 	j := l.joinedMedia()
-	rest = j.muted.apply(rest)
+	rest = j.off().apply(rest)
 	j.lines = max(j.lines, media)
 	return sdp.From(l.id>>1, l.peer.nextVersion(maphash.Bytes(l.call.sw.seed, rest)), l.mediaHost(), rest)
 }

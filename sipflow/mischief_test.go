@@ -558,7 +558,7 @@ func makeMischief(t *testing.T, seed uint64) {
 		time.Sleep(wait)
 		for _, c := range calls {
 			mu.Lock()
-			what := dice.IntN(12)
+			what := dice.IntN(18)
 			mu.Unlock()
 			ctx, stop := context.WithTimeout(t.Context(), 20*time.Second)
 			switch what {
@@ -566,6 +566,30 @@ func makeMischief(t *testing.T, seed uint64) {
 				r.sw.Transfer(ctx, c.Holds(), Key{"200@10.0.0.9", "204@10.0.0.9", c.Holds().Called}, "204@10.0.0.4", false) //nolint:errcheck
 			case 1:
 				go func() { defer stop(); c.Mute(ctx, Mute(anyOf(&mu, dice, 4))) }() //nolint:errcheck
+				continue
+			case 3, 4, 5, 6, 7, 8, 9, 10:
+				who, other := Party(1+anyOf(&mu, dice, 2)), calls[anyOf(&mu, dice, len(calls))]
+				go func() {
+					defer stop()
+					switch what {
+					case 3:
+						c.Hold(ctx, who, anyOf(&mu, dice, 2) == 0) //nolint:errcheck
+					case 4:
+						c.MuteParty(ctx, who, Mute(anyOf(&mu, dice, 4))) //nolint:errcheck
+					case 5:
+						c.BlindTransfer(ctx, who, "204@10.0.0.4", false) //nolint:errcheck
+					case 6:
+						c.AttendedTransfer(ctx, who, "204@10.0.0.4", false) //nolint:errcheck
+					case 7:
+						c.CompleteTransfer(ctx, 1+anyOf(&mu, dice, 3)) //nolint:errcheck
+					case 8:
+						c.CancelTransfer(ctx, 1+anyOf(&mu, dice, 3)) //nolint:errcheck
+					case 9:
+						c.Redirect(ctx, who, "204@10.0.0.4", false) //nolint:errcheck
+					case 10:
+						r.sw.Join(ctx, c, other, Self) //nolint:errcheck
+					}
+				}()
 				continue
 			case 2:
 				go func() { defer stop(); c.SendDTMF(ctx, '1', DTMFRelay) }() //nolint:errcheck
@@ -580,6 +604,9 @@ func makeMischief(t *testing.T, seed uint64) {
 	time.Sleep(time.Minute)
 	time.Sleep(5 * time.Minute)
 	synctest.Wait()
+	r.mu.Lock()
+	consulting := r.began - len(r.finals)
+	r.mu.Unlock()
 	r.sw.mu.Lock()
 	for key, c := range r.sw.calls {
 		ups := 0
@@ -589,6 +616,10 @@ func makeMischief(t *testing.T, seed uint64) {
 					ups++
 				}
 			}
+		}
+		if ups == 3 && consulting > 0 { // nobody has completed its attended transfer
+			consulting--
+			continue
 		}
 		if ups != 2 {
 			t.Errorf("%d phones are in the call %s", ups, key)

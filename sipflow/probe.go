@@ -4,11 +4,14 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"sipxrest/internal/digest"
 	"sipxrest/resolve"
 	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/transport"
+	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
 
@@ -88,6 +91,55 @@ func (sw *Switchboard) probe(ctx context.Context, hop resolve.Hop, p *Probe) (*F
 		wire.Split(v, func([]byte) bool { found.Bindings++; return true })
 	}
 	return found, nil
+}
+
+var errNoUser = errors.New("no user and host of a SIP URI")
+
+// ProbeUser sends OPTIONS towards a user (user@host as it goes on the wire), by the way
+// that an INVITE for him would go, and waits 10 s at most. hop is the server that was
+// asked last. The credentials of as are for a challenge of Config.Realm, by an outbound
+// proxy or a server of his own domain. ErrUnreachable means that nobody responded.
+func (sw *Switchboard) ProbeUser(ctx context.Context, user string, as Account) (found *Found, hop resolve.Hop, err error) {
+	ctx, stop := context.WithTimeoutCause(ctx, phoneTime, ErrPhoneTimeout)
+	defer stop()
+	to := "sip:" + user
+	if !uri.IsPlain(to) {
+		return nil, hop, fmt.Errorf("probe %q: %w", user, errNoUser)
+	}
+	hops, err := (&Call{Spec: Spec{Key: Key{Agent: as.Address}}, sw: sw}).namedHops(ctx, to)
+	if err != nil {
+		return nil, hop, unreachable(err)
+	}
+	ours, err := sw.nextHops(ctx, "sip:"+as.Address)
+	if err != nil || as.Address == "" {
+		ours = nil
+	}
+	var failed error
+	for i := range hops {
+		hop = hops[i]
+		p := Probe{Method: "OPTIONS", Domain: user, As: as}
+		if !slices.ContainsFunc(ours, func(h resolve.Hop) bool { return h.Addr.Addr() == hop.Addr.Addr() }) {
+			p.As.Credentials = Credentials{}
+		}
+		found, err := sw.probeOne(ctx, hop, &p, i+1 < len(hops))
+		switch {
+		case err == nil && (found.Code != 503 || i+1 == len(hops)):
+			return found, hop, nil
+		case err != nil:
+			failed = errors.Join(failed, fmt.Errorf("%s: %w", hop, err))
+		}
+	}
+	return nil, hop, unreachable(failed)
+}
+
+// probeOne is probe for as long as a health check waits where there are others to ask.
+func (sw *Switchboard) probeOne(ctx context.Context, hop resolve.Hop, p *Probe, others bool) (*Found, error) {
+	if others {
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, sw.cfg.HealthTimeout)
+		defer stop()
+	}
+	return sw.probe(ctx, hop, p)
 }
 
 // outside holds the fields of a probe in the shape of a dialog, though there is

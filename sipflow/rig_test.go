@@ -3,6 +3,7 @@ package sipflow
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -41,8 +42,11 @@ type rig struct {
 	stories stories
 
 	mu     sync.Mutex
-	lines  []string // "INVITE SIP/2.0 180 Ringing"
-	states []string // "201 Early Dialog"
+	lines  []string       // "INVITE SIP/2.0 180 Ringing"
+	states []string       // "201 Early Dialog"
+	told   []string       // "t1 ringing", "l2 held by client"
+	began  int            // transfers
+	finals map[string]int // how often a transfer has ended
 	ended  int
 	placed int
 	late   bool // an event came after Ended
@@ -107,6 +111,13 @@ func (r *rig) observe(e *Event) {
 		r.placed++
 	case Ended:
 		r.ended++
+	case TransferChanged:
+		r.transferred(e.ID, e.Transfer)
+	case LegHeld, LegResumed, LegMuted, LegUnmuted:
+		what := map[EventKind]string{LegHeld: "held", LegResumed: "resumed", LegMuted: "muted", LegUnmuted: "unmuted"}[e.Kind]
+		r.told = append(r.told, fmt.Sprintf("l%d %s by %s", e.Leg.N, what, partyNames[e.Leg.By]))
+	case Digit:
+		r.told = append(r.told, fmt.Sprintf("l%d %c", e.Leg.N, e.Digit))
 	case DialogChanged:
 		user, _, _ := strings.Cut(strings.TrimPrefix(e.Dialog.Remote, "sip:"), "@")
 		r.states = append(r.states, user+" "+string(e.Dialog.State))
@@ -116,6 +127,43 @@ func (r *rig) observe(e *Event) {
 			r.late = true
 		}
 	}
+}
+
+var partyNames = map[Party]string{Self: "us", CallingParty: "calling", CalledParty: "called", NetworkParty: "network", ClientParty: "client"}
+
+// transferred notes what is told of a transfer. r.mu is held.
+func (r *rig) transferred(call string, t *TransferReport) {
+	line := fmt.Sprintf("t%d %s", t.N, t.State)
+	switch t.State {
+	case TransferFailed, TransferCancelled, TransferCompleted:
+		if r.finals == nil {
+			r.finals = map[string]int{}
+		}
+		r.finals[fmt.Sprint(call, t.N)]++
+	case TransferDialling:
+		r.began++
+		line = fmt.Sprintf("t%d %s to %s, %s leaves", t.N, t.Mode, t.To, partyNames[t.Leaver])
+		if t.RequestedBy != 0 {
+			line += fmt.Sprintf(", wants l%d", t.RequestedBy)
+		}
+	}
+	if c := t.Cause; c != nil {
+		line += fmt.Sprintf(" by %s on l%d", partyNames[c.By], c.Leg)
+		if c.Code != 0 {
+			line += fmt.Sprintf(" for %d", c.Code)
+		}
+		if c.Method == "BYE" {
+			line += " for BYE"
+		}
+	}
+	r.told = append(r.told, line)
+}
+
+// events is what was told of holds, muting and transfers.
+func (r *rig) events() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return strings.Join(r.told, ", ")
 }
 
 func (r *rig) status() string {
@@ -194,6 +242,14 @@ func (r *rig) empty() {
 	}
 	if r.ended != r.placed {
 		r.t.Errorf("%d calls placed, %d ended", r.placed, r.ended)
+	}
+	for n, times := range r.finals {
+		if times != 1 {
+			r.t.Errorf("transfer %s has ended %d times", n, times)
+		}
+	}
+	if r.began != len(r.finals) {
+		r.t.Errorf("%d transfers begun, %d ended", r.began, len(r.finals))
 	}
 	if r.late {
 		r.t.Error("an event came after the call's end was reported")

@@ -24,6 +24,7 @@ type event struct {
 	ack      *wire.Message // the phone acknowledged our 2xx
 	late     bool          // it takes its time to respond
 	prack    bool          // msg is a PRACK, which has had its response
+	divert   *diversion    // a client wants another phone called
 	due      bool          // the session is to be refreshed, or has ended
 }
 
@@ -60,6 +61,18 @@ func (b *inbox) own() {
 	b.wake = make(chan struct{}, 1)
 	if len(b.queue) > 0 {
 		b.wake <- struct{}{}
+	}
+}
+
+// wakes has the inbox wake somebody else.
+func (b *inbox) wakes(wake chan struct{}) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.wake = wake; len(b.queue) > 0 {
+		select {
+		case wake <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -103,3 +103,34 @@ func way(body []byte) (lines []byte) {
 	}
 	return lines
 }
+
+// Sends and Receives report whether a phone that describes itself so sends media by some
+// stream, or takes them. One that is told to send to no address takes none (RFC 3264 §8.4).
+func Sends(body []byte) bool { return goes(body, SendOnly) }
+
+// Receives is described with Sends.
+func Receives(body []byte) bool { return goes(body, RecvOnly) }
+
+func goes(body []byte, way Direction) bool {
+	streams := Directions(body)
+	var session, own []byte // addresses of the session and of the stream
+	n, used := 0, false
+	this := func() bool {
+		return used && streams[n-1]&way != 0 && (way == SendOnly || !nowhere(firstOf(own, session)))
+	}
+	for line := range bytes.Lines(body) {
+		line = bytes.TrimSpace(line)
+		if media, ok := bytes.CutPrefix(line, []byte("m=")); ok {
+			if this() {
+				return true
+			}
+			own, used = nil, usesStream(media)
+			n++
+		} else if address, ok := bytes.CutPrefix(line, []byte("c=")); ok && n == 0 {
+			session = address
+		} else if ok {
+			own = address
+		}
+	}
+	return this()
+}

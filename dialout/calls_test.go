@@ -70,7 +70,8 @@ func TestCallsOfTalkAreTold(t *testing.T) {
 		time.Sleep(time.Minute)
 		_, _ = st.lab.Cloud.Dialout(token, number, talktest.Options(102))
 		calls.was(t, "refused b: "+ofTalk+": 0 The number could not be verified: it is "+
-			"not among the participants of this conversation any more.")
+			"not among the participants of this "+
+			"conversation any more.")
 		st.lab.Cloud.VerifyStatus = 0
 
 		_, _ = st.lab.Cloud.Dialout(token, "+49", talktest.Options(103))

@@ -140,14 +140,14 @@ func (a *API) listWebhooks(w http.ResponseWriter, r *request) *Problem {
 	if after != "" { // behind one, or what came after it where it is gone
 		at, id, _ := strings.Cut(after, " ")
 		all = slices.DeleteFunc(all, func(hook event.Webhook) bool {
-			made := hook.CreatedAt.UTC().Format(time.RFC3339Nano)
+			made := stamp(hook.CreatedAt) // of one width, so that texts compare as times do
 			return made > at || made == at && hook.ID <= id
 		})
 	}
 	next := ""
 	if len(all) > limit {
 		all = all[:limit]
-		next = all[limit-1].CreatedAt.UTC().Format(time.RFC3339Nano) + " " + all[limit-1].ID
+		next = stamp(all[limit-1].CreatedAt) + " " + all[limit-1].ID
 	}
 	return sendPage(w, r, all, next)
 }

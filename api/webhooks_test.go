@@ -340,6 +340,17 @@ func TestWebhooksAreListedInPages(t *testing.T) {
 	}
 }
 
+// A place in the list is a text, in which .12 s must not come behind .123 s.
+func TestTimesCompareAsTheirTextsDo(t *testing.T) {
+	at := time.Date(2026, 11, 30, 12, 0, 0, 0, time.UTC)
+	for ms := range 1000 {
+		before, after := event.At(at.Add(time.Duration(ms)*time.Millisecond)), event.At(at.Add(time.Duration(ms+1)*time.Millisecond))
+		if stamp(before) >= stamp(after) {
+			t.Fatalf("%s and %s", stamp(before), stamp(after))
+		}
+	}
+}
+
 func TestAWebhookThatIsGoneIsDisabledAndEnabled(t *testing.T) {
 	st := newHookRig(t)
 	made := st.make(fmt.Sprintf(`{"name":"crm","url":%q}`, st.url+"/gone"))

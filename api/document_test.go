@@ -2,14 +2,17 @@ package api
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"maps"
 	"mime"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"reflect"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -274,6 +277,80 @@ func wordsOf[T ~string](list []T) (all []string) {
 	return all
 }
 
+// noted are the statuses and codes that all tests have seen of each operation.
+var noted struct {
+	sync.Mutex
+	operations map[string]map[string]bool // "METHOD /path" → "200", "call_ended"
+}
+
+func noteSeen(key string, what ...string) {
+	noted.Lock()
+	defer noted.Unlock()
+	if noted.operations == nil {
+		noted.operations = map[string]map[string]bool{}
+	}
+	if noted.operations[key] == nil {
+		noted.operations[key] = map[string]bool{}
+	}
+	for _, w := range what {
+		noted.operations[key][w] = true
+	}
+}
+
+// suite is all tests of the package. What is described and was never answered to any of
+// them may not be true.
+type suite struct{ *testing.M }
+
+// Run runs the tests.
+func (s suite) Run() int {
+	code := s.M.Run()
+	for _, name := range []string{"test.run", "test.skip", "test.fuzz", "test.list"} {
+		if code != 0 || flag.Lookup(name).Value.String() != "" {
+			return code // it is not all of them
+		}
+	}
+	for _, text := range unseen() {
+		fmt.Fprintln(os.Stderr, text)
+		code = 1
+	}
+	return code
+}
+
+// seenElsewhere is what these tests do not ask for: what listeners answer, what is said
+// of a fault or of a store that fails, and what needs sipflow's transfers and redirects,
+// which have tests there.
+var seenElsewhere = []string{string(HeaderTooLarge), string(InternalError), string(StoreUnavailable), string(TooManyWebhooks),
+	"POST /v1/calls/{id}/transfers 202", "POST /v1/calls/{id}/actions/{action} 202"}
+
+// unseen are successes of operations, and codes, that are described and no test has seen.
+func unseen() (all []string) {
+	doc, _ := described()
+	noted.Lock()
+	defer noted.Unlock()
+	codes := map[string]bool{}
+	for _, code := range seenElsewhere {
+		codes[code] = true
+	}
+	for _, seen := range noted.operations {
+		maps.Copy(codes, seen)
+	}
+	for key, op := range doc.Operations {
+		for status := range op.Responses {
+			what := strconv.Itoa(status)
+			if status < 400 && status != http.StatusSwitchingProtocols && !noted.operations[key][what] && !slices.Contains(seenElsewhere, key+" "+what) {
+				all = append(all, key+": "+what+" is described, but no test sees it")
+			}
+		}
+	}
+	for _, f := range Faults() {
+		if !codes[string(f.Code)] {
+			all = append(all, string(f.Code)+" is described, but no test sees it")
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
 // note holds an answer against the documents: whatever test asks, all of it must be
 // described.
 func (st *rig) note(r *http.Request, w *httptest.ResponseRecorder) {
@@ -298,7 +375,9 @@ func (st *rig) note(r *http.Request, w *httptest.ResponseRecorder) {
 			st.t.Errorf("%s %s: %v", r.Method, r.URL, err)
 		}
 		var p Problem
-		if json.Unmarshal(w.Body.Bytes(), &p); op != nil && p.Code != MethodNotAllowed && !slices.Contains(codesOf(s, doc, key), string(p.Code)) {
+		_ = json.Unmarshal(w.Body.Bytes(), &p) // it was looked at
+		noteSeen(key, string(p.Code))
+		if op != nil && p.Code != MethodNotAllowed && !slices.Contains(codesOf(s, doc, key), string(p.Code)) {
 			st.t.Errorf("%s is answered %s, which is not described", key, p.Code)
 		}
 		return
@@ -309,6 +388,7 @@ func (st *rig) note(r *http.Request, w *httptest.ResponseRecorder) {
 		}
 		return
 	}
+	noteSeen(key, strconv.Itoa(w.Code))
 	types, ok := op.Responses[w.Code]
 	if !ok || media == "" != (len(types) == 0) || media != "" && !slices.Contains(types, media) {
 		st.t.Errorf("%s is answered %d with %q, described are %v", key, w.Code, media, op.Responses)

@@ -20,7 +20,7 @@ import (
 	"sipxrest/restauth"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(suite{m}) }
 
 var update = flag.Bool("update", false, "rewrite the golden files")
 

@@ -726,3 +726,25 @@ func TestTheEndIsSaidToAThousandStreams(t *testing.T) {
 		}
 	}, func(c *Config) { c.StreamsPerUser = many })
 }
+
+// A page that its reader has, and to which nothing was added, is not sent again.
+func TestAPageOfEventsIsNotSentTwice(t *testing.T) {
+	inFakeTime(t, func(st *stage) {
+		for _, path := range []string{"/v1/events", "/v1/calls/ID/events"} {
+			id := st.create()
+			st.settle()
+			path = strings.Replace(path, "ID", id, 1)
+			w := st.ask("GET", path+"?after=now", as("201"))
+			tag := w.Header().Get("ETag")
+			know := header("If-None-Match", tag)
+			if again := st.ask("GET", path+"?after=now", as("201"), know); w.Code != 200 || again.Code != 304 || again.Body.Len() != 0 || again.Header().Get("ETag") != tag {
+				t.Errorf("%s: %d, again %d %s", path, w.Code, again.Code, again.Body)
+			}
+			st.rings(id)
+			st.settle()
+			if after := st.ask("GET", path+"?after="+strings.Trim(tag, `"`), as("201"), know); after.Code != 200 {
+				t.Errorf("%s, when a phone rings: %d", path, after.Code)
+			}
+		}
+	})
+}

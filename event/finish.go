@@ -77,6 +77,11 @@ func (b *Bus) finish(l *live, at time.Time, ch Change) {
 // legEndOf is how a leg ends that was there when its call ended.
 func legEndOf(leg *Leg, end *End) *LegEnd {
 	switch {
+	case leg.State != LegPending && end.Reason == "handed_over":
+		if leg.Via == "refer" {
+			return &LegEnd{By: "unknown", Reason: "unknown"} // its phone is not ours to ask
+		}
+		return &LegEnd{By: end.By, Reason: end.Reason}
 	case leg.ID == end.Leg:
 		return &LegEnd{By: end.By, Reason: end.Reason, SIP: end.SIP, Q850: end.Q850}
 	case leg.State == LegPending:

@@ -171,6 +171,8 @@ func (b *Bus) legEnd(l *live, leg *Leg, k *sipflow.Cause) *LegEnd {
 		return &LegEnd{By: "service", Reason: "other_leg_ended"}
 	case k.By == sipflow.UnknownParty:
 		return &LegEnd{By: "unknown", Reason: "unknown"}
+	case k.Err == nil && k.By == sipflow.Self && l.cur.State == Connected: // the call goes on without it
+		return &LegEnd{By: partyName(leg.Role), Reason: "transferred_away"}
 	}
 	end := &LegEnd{SIP: sipOf(k), Q850: q850Of(k)}
 	end.Reason, end.By = b.reasonOf(l.cur, leg, k)

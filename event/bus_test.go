@@ -35,8 +35,9 @@ func startBus(t testing.TB, cfg Config) *Bus {
 }
 
 func request(id string) Request {
-	return Request{ID: id, Created: Created{Kind: ClickToCall, Source: FromAPI, Agent: "201@example.com", Flow: Flow{Requested: "auto", Used: "invite"},
-		Tags: map[string]string{"deal": "4711"}, Legs: []Leg{{Role: RoleCalling, Address: "201@example.com"}, {Role: RoleCalled, Address: "202@example.com"}}}}
+	return Request{ID: id, Created: Created{Kind: ClickToCall, Source: FromAPI, Agent: "201@example.com",
+		Flow: Flow{Requested: "auto", Used: "invite"}, Tags: map[string]string{"deal": "4711"},
+		Legs: []Leg{{Role: RoleCalling, Address: "201@example.com"}, {Role: RoleCalled, Address: "202@example.com"}}}}
 }
 
 // talk tells of a call that is answered and hung up.
@@ -101,7 +102,8 @@ func TestACallOfADoorIsToldFromItsBeginningToItsEnd(t *testing.T) {
 		if err != nil || next != b.Head() {
 			t.Fatal(next, err)
 		}
-		want := []Type{CallCreated, LegDialled, LegRang, LegPickedUp, CallConnecting, LegDialled, LegPickedUp, CallConnected, LegOver, LegOver, CallEnded}
+		want := []Type{CallCreated, LegDialled, LegRang, LegPickedUp, CallConnecting, LegDialled, LegPickedUp, CallConnected,
+			LegOver, LegOver, CallEnded}
 		if got := types(list); len(got) != len(want) {
 			t.Fatalf("%v, not %v", got, want)
 		}

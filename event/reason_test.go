@@ -45,7 +45,8 @@ func stepsOf(b *Bus, id string, kind Kind, method, steps string) {
 			time.Sleep(time.Minute - time.Second)
 			continue
 		case "t": // hops that did not take it
-			legs[0].Tried = []sipflow.TriedHop{{Hop: "udp:192.0.2.10:5060", Why: "did not answer within 2 s"}, {Hop: "udp:192.0.2.11:5060", Why: "said 503"}}
+			legs[0].Tried = []sipflow.TriedHop{{Hop: "udp:192.0.2.10:5060", Why: "did not answer within 2 s"},
+				{Hop: "udp:192.0.2.11:5060", Why: "said 503"}}
 			continue
 		}
 		l := legs[step[1]-'1']
@@ -80,7 +81,8 @@ func refused(leg, code int, reason string, by sipflow.Party) sipflow.Cause {
 	if leg == 1 {
 		stage = sipflow.StageRingingCalling
 	}
-	return sipflow.Cause{Err: &sipflow.StatusError{Method: "INVITE", Code: code, Reason: reason}, By: by, Leg: leg, Stage: stage, Code: code, Reason: reason,
+	return sipflow.Cause{Err: &sipflow.StatusError{Method: "INVITE", Code: code, Reason: reason}, By: by, Leg: leg, Stage: stage,
+		Code: code, Reason: reason,
 		Method: "INVITE", Hop: "udp:192.0.2.10:5060"}
 }
 
@@ -88,7 +90,8 @@ func refused(leg, code int, reason string, by sipflow.Party) sipflow.Cause {
 func TestEachReasonHasItsSentence(t *testing.T) {
 	const called, calling, network, self = sipflow.CalledParty, sipflow.CallingParty, sipflow.NetworkParty, sipflow.Self
 	bye := func(leg int, by sipflow.Party) sipflow.Cause {
-		return sipflow.Cause{Err: sipflow.ErrHungUp, By: by, Leg: leg, Stage: sipflow.StageConnected, Method: "BYE", Q850: 16, Q850Text: "Normal call clearing", Q850Header: true}
+		return sipflow.Cause{Err: sipflow.ErrHungUp, By: by, Leg: leg, Stage: sipflow.StageConnected,
+			Method: "BYE", Q850: 16, Q850Text: "Normal call clearing", Q850Header: true}
 	}
 	ours := func(err error, by sipflow.Party, stage sipflow.Stage) sipflow.Cause {
 		return sipflow.Cause{Err: err, By: by, Stage: stage}
@@ -119,7 +122,8 @@ func TestEachReasonHasItsSentence(t *testing.T) {
 		actor       bool
 	}{
 		{name: "hung_up", steps: talking, cause: bye(2, called)},
-		{name: "client_hung_up, talking", steps: talking, cause: ours(sipflow.ErrHungUpByUser, sipflow.ClientParty, sipflow.StageConnected), actor: true},
+		{name: "client_hung_up, talking", steps: talking,
+			cause: ours(sipflow.ErrHungUpByUser, sipflow.ClientParty, sipflow.StageConnected), actor: true},
 		{name: "client_hung_up, ringing", steps: toFirst, cause: ours(sipflow.ErrHungUpByUser, sipflow.ClientParty, sipflow.StageRingingCalling)},
 		{name: "caller_gave_up, agent", steps: ringing, cause: giveUp},
 		{name: "caller_gave_up, inbound", kind: Inbound, steps: "c d2 r2", cause: cancel},
@@ -199,7 +203,8 @@ func TestEachReasonHasItsSentence(t *testing.T) {
 			if e.Reason != strings.SplitN(c.name, ",", 2)[0] {
 				t.Errorf("%s: %s", c.name, e.Reason)
 			}
-			fmt.Fprintf(&text, "%s\n\t%s %s by %s, leg %q, stage %s, sip %s, q850 %s, dialled %s, talk %s\n", c.name, e.Reason, e.Outcome, e.By, e.Leg, e.Stage,
+			fmt.Fprintf(&text, "%s\n\t%s %s by %s, leg %q, stage %s, sip %s, q850 %s, dialled %s, talk %s\n",
+				c.name, e.Reason, e.Outcome, e.By, e.Leg, e.Stage,
 				statusText(e.SIP), q850Text(e.Q850), e.Dialled, msText(call.TalkMS))
 			for _, l := range call.Legs {
 				seen[l.End.Reason] = true

@@ -197,7 +197,8 @@ func TestAListAndWhatFollowsIt(t *testing.T) {
 
 // What is no cursor is refused, and what is one is read as it was written.
 func FuzzCursor(f *testing.F) {
-	for _, text := range []string{"", "evt_k7q2mz_3_1842", "evt_k7q2mz_03_1", "evt_k7q2mz_3_-1", "evt__1_1", "evt_k7q2mz_3_99999999999999999999", "now"} {
+	for _, text := range []string{"", "evt_k7q2mz_3_1842", "evt_k7q2mz_03_1", "evt_k7q2mz_3_-1", "evt__1_1",
+		"evt_k7q2mz_3_99999999999999999999", "now"} {
 		f.Add(text)
 	}
 	b, err := Open(Config{Strict: true}, nil)

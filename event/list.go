@@ -113,9 +113,6 @@ func sortCalls(list []*Call, oldest bool) {
 	})
 }
 
-// maxScan bounds how many ended calls one page looks at.
-const maxScan = 20_000
-
 // Calls returns a page of calls, the newest first: those that run, and those that
 // ended within Config.CallTime. next is empty when there are no more.
 func (b *Bus) Calls(f CallFilter, p Page) (calls []*Call, next string, err error) {

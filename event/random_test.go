@@ -23,7 +23,6 @@ type wanderer struct {
 	legs  []LegState
 	state State
 	moves int // transfers so far
-	at    string
 	over  bool
 }
 

@@ -83,6 +83,7 @@ func TestReadersThatAreCutMissNothing(t *testing.T) {
 	// What retention removes is said, not left out.
 	start := b.Oldest()
 	open := request("long")
+	open.Created.Source = FromCallController
 	if err := b.Begin(open); err != nil {
 		t.Fatal(err)
 	}
@@ -137,14 +138,7 @@ func (b *onceBus) stop() {
 // flush waits until all that was told is kept.
 func (b *onceBus) flush(t *testing.T) {
 	t.Helper()
-	s := b.Subscribe(Filter{Stored: true})
-	defer s.Close()
-	for b.queued.Load() > 0 || b.stored.Load() < b.sequenced.Load() {
-		select {
-		case <-s.Wake():
-		case <-time.After(time.Millisecond):
-		}
-	}
+	waitKept(b.Bus)
 }
 
 // A list and a subscription that begins at its cursor have each call, and none twice.

@@ -47,6 +47,8 @@ type record struct {
 	begun   uint16   // bytes of the texts of the first lines
 	late    uint16   // bytes of those after them
 	lines   []line
+	packed  string // the lines of a call that is over, see pack
+	count   uint8  // and how many they are
 }
 
 // line is a schema.StatusLine in half the space.
@@ -101,7 +103,7 @@ func (r *record) add(e *sipflow.Event) {
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.lost {
+	if r.lost || r.ended {
 		return
 	}
 	r.version++
@@ -169,8 +171,8 @@ func (r *record) end() (keys []sipflow.Key, listed bool, dropped uint32) {
 		keys, r.run.keys = r.run.keys, nil
 	}
 	r.unlist(time.Now())
-	if spare := cap(r.lines) - len(r.lines); spare > 0 {
-		r.lines = append(make([]line, 0, len(r.lines)), r.lines...)
+	if r.packed == "" {
+		r.packed, r.count, r.lines = pack(r.lines), uint8(len(r.lines)), nil
 	}
 	return keys, r.run != nil, r.dropped
 }
@@ -180,6 +182,7 @@ func (r *record) end() (keys []sipflow.Key, listed bool, dropped uint32) {
 func (r *record) appendLines(dst []schema.StatusLine) ([]schema.StatusLine, uint32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	dst = unpack(dst, r.packed)
 	for i := range r.lines {
 		l := &r.lines[i]
 		dst = append(dst, schema.StatusLine{At: time.UnixMilli(l.at), CallID: l.callID, Method: l.method, Text: l.text})

@@ -70,7 +70,7 @@ func (r *record) lose(lost bool) {
 		return
 	}
 	r.lost = lost
-	size := int64(r.begun) + int64(r.late) + int64(len(r.lines)*lineBytes)
+	size := int64(r.begun) + int64(r.late) + int64((len(r.lines)+int(r.count))*lineBytes)
 	if lost {
 		size = -size
 	}

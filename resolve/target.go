@@ -159,43 +159,59 @@ func parseHost(s string) (string, netip.Addr, error) {
 	}
 	name := strings.TrimSuffix(s, ".")
 	top := name[strings.LastIndexByte(name, '.')+1:]
-	if strings.IndexByte(numeric, ':') >= 0 || top != "" && top[0] >= '0' && top[0] <= '9' {
-		a, err := netip.ParseAddr(numeric)
-		if err != nil || a.Zone() != "" { // a zone is any text, and means nothing on another machine
-			return "", netip.Addr{}, fmt.Errorf("%w: host %s is neither a name nor an address", ErrTarget, quoteHost(s))
-		}
-		if a = a.Unmap(); !usable(a) {
-			return "", netip.Addr{}, fmt.Errorf("%w: %v is %w", ErrTarget, a, errAddress)
-		}
-		return numeric, a, nil
+	if strings.IndexByte(numeric, ':') < 0 && (top == "" || top[0] < '0' || top[0] > '9') {
+		name, err := parseName(s, name)
+		return name, netip.Addr{}, err
 	}
+	a, err := netip.ParseAddr(numeric)
+	if a = a.Unmap(); err != nil || a.Zone() != "" || !usable(a) {
+		return "", netip.Addr{}, notUsable(s, a, err)
+	}
+	return numeric, a, nil
+}
+
+// notUsable is why a host that looks like an address is none. It is apart, as parseName:
+// the stacks of calls must not grow for what is rare.
+//
+//go:noinline
+func notUsable(s string, a netip.Addr, err error) error {
+	if err != nil || a.Zone() != "" { // a zone is any text, and means nothing on another machine
+		return fmt.Errorf("%w: host %s is neither a name nor an address", ErrTarget, quoteHost(s))
+	}
+	return fmt.Errorf("%w: %v is %w", ErrTarget, a, errAddress)
+}
+
+// parseName returns a host s that is a domain name. name is s without the final dot.
+//
+//go:noinline
+func parseName(s, name string) (string, error) {
 	if name == "" {
-		return "", netip.Addr{}, fmt.Errorf("%w: the host is empty", ErrTarget)
+		return "", fmt.Errorf("%w: the host is empty", ErrTarget)
 	}
 	if len(name) > maxHostName {
-		return "", netip.Addr{}, fmt.Errorf("%w: host %s is longer than %d characters", ErrTarget, quoteHost(s), maxHostName)
+		return "", fmt.Errorf("%w: host %s is longer than %d characters", ErrTarget, quoteHost(s), maxHostName)
 	}
 	label := 0
 	for i := 0; i < len(name); i++ {
 		switch c := name[i]; {
 		case c == '.':
 			if label == 0 {
-				return "", netip.Addr{}, fmt.Errorf("%w: host %s has an empty label", ErrTarget, quoteHost(s))
+				return "", fmt.Errorf("%w: host %s has an empty label", ErrTarget, quoteHost(s))
 			}
 			label = 0
 			continue
 		case c >= 'a' && c <= 'z', c >= 'A' && c <= 'Z', c >= '0' && c <= '9', c == '-', c == '_':
 		default:
-			return "", netip.Addr{}, fmt.Errorf("%w: host %s has a character that no name has", ErrTarget, quoteHost(s))
+			return "", fmt.Errorf("%w: host %s has a character that no name has", ErrTarget, quoteHost(s))
 		}
 		if label++; label > 63 {
-			return "", netip.Addr{}, fmt.Errorf("%w: host %s has a label longer than 63 characters", ErrTarget, quoteHost(s))
+			return "", fmt.Errorf("%w: host %s has a label longer than 63 characters", ErrTarget, quoteHost(s))
 		}
 	}
 	if label == 0 {
-		return "", netip.Addr{}, fmt.Errorf("%w: host %s has an empty label", ErrTarget, quoteHost(s))
+		return "", fmt.Errorf("%w: host %s has an empty label", ErrTarget, quoteHost(s))
 	}
-	return strings.ToLower(name), netip.Addr{}, nil
+	return strings.ToLower(name), nil
 }
 
 // usable reports whether a server can have the address. 0.0.0.0 would reach our

@@ -567,30 +567,35 @@ func TestPRACKsTakeTheRoutesOfTheirDialog(t *testing.T) {
 	})
 }
 
-// Each right is kept once, and for as long as somebody needs it.
-func TestRightsAreKeptOnce(t *testing.T) {
+// A right is kept for as long as somebody needs it, and nothing after that.
+func TestRightsAreForgottenInTurn(t *testing.T) {
 	var r rights
-	by := func(user string) right { return right{cred: Credentials{Username: user}} }
-	a, b, again := r.keep(by("a")), r.keep(by("b")), r.keep(by("a"))
-	if a == 0 || a != again || b == a || len(r.index) != 2 {
-		t.Errorf("%d, %d and %d of %v", a, b, again, r.index)
+	by := func(i int) *right {
+		name := strings.Repeat("x", i%300)
+		return &right{Credentials{name, "p" + name, "", fmt.Sprint(i)}, "realm", i%2 == 0, secretServers{"201@" + name, serversKind(i % 3)}}
 	}
-	if r.drop(a); r.kept[a].right != by("a") {
-		t.Error("it is gone too early")
+	if at := r.keep(new(right)); at != 0 {
+		t.Errorf("nobody's right is at %d", at)
 	}
-	r.drop(0)
-	r.drop(a)
-	if c := r.keep(by("c")); c != a {
-		t.Errorf("%d where %d is free", c, a)
+	var kept []uint64
+	for i := range 1000 {
+		kept = append(kept, r.keep(by(i)))
+		if i%7 == 6 { // forget all but the last three
+			r.drop(kept[i-3])
+		}
+		for j := max(0, i-2); j <= i; j++ {
+			if got, _ := r.read(kept[j]); got != *by(j) {
+				t.Fatalf("at %d: %+v instead of %+v", j, got, *by(j))
+			}
+		}
 	}
-	r.drop(a)
-	if r.drop(b); r.index != nil || r.kept != nil || r.free != nil {
-		t.Errorf("%v is left", r)
+	if r.drop(kept[len(kept)-1]); r.text != nil {
+		t.Errorf("%d bytes are left", len(r.text))
 	}
-	for i := range 1 << 16 {
-		r.keep(by(fmt.Sprint(i)))
+	if got, _ := r.read(r.keep(by(5))); got != *by(5) {
+		t.Errorf("%+v", got)
 	}
-	if i := r.keep(by("one too many")); i != 0 || len(r.kept) != 1<<16 {
-		t.Errorf("%d of %d", i, len(r.kept))
+	if got, _ := r.read(0); got != (right{}) {
+		t.Errorf("%+v", got)
 	}
 }

@@ -109,8 +109,7 @@ func (e *StatusError) Error() string { return fmt.Sprintf("%s: %d %s", e.Method,
 // refusedBy is the code by which a request of that method was refused, 0 for
 // any other error.
 func refusedBy(err error, method string) int {
-	var refused *StatusError
-	if errors.As(err, &refused) && refused.Method == method {
+	if refused, ok := errors.AsType[*StatusError](err); ok && refused.Method == method {
 		return refused.Code
 	}
 	return 0

@@ -414,18 +414,8 @@ func (a *Success) Ack(body []byte) error {
 		p, ack = l.toStream(context.Background(), p, ack)
 	}
 	err := p.Send(ack)
-	switch {
-	case err != nil && p != l.path:
-		l.call.sw.datagrams.remember(p.To)
-		p, ack = l.path, small
-		err = p.Send(ack)
-	case err != nil && p.Link.Reliable(): // the 2xx came over another connection
-		ctx, stop := context.WithTimeout(context.Background(), placeTime)
-		defer stop()
-		if again, dialled := l.call.sw.transport.Renew(ctx, p); dialled == nil {
-			l.path, p = again, again
-			err = p.Send(ack)
-		}
+	if err != nil {
+		p, ack, err = l.ackElsewhere(p, ack, small, err)
 	}
 	if len(body) == 0 && a.tx.auth == "" && !a.keepAck && barred == nil {
 		ack = nil
@@ -436,6 +426,28 @@ func (a *Success) Ack(body []byte) error {
 		return fmt.Errorf("ACK %s: %w", l.target, err)
 	}
 	return nil
+}
+
+// ackElsewhere sends an ACK again that could not go over p: as a datagram that is too
+// long for one, or over a new connection in place of the one that the 2xx came over. It
+// is apart, for stacks of calls must not grow for what is rare.
+//
+//go:noinline
+func (l *Leg) ackElsewhere(p transport.Path, ack, small []byte, err error) (transport.Path, []byte, error) {
+	switch {
+	case p != l.path:
+		l.call.sw.datagrams.remember(p.To)
+		p, ack = l.path, small
+		err = p.Send(ack)
+	case p.Link.Reliable():
+		ctx, stop := context.WithTimeout(context.Background(), placeTime)
+		defer stop()
+		if again, dialled := l.call.sw.transport.Renew(ctx, p); dialled == nil {
+			l.path, p = again, again
+			err = p.Send(ack)
+		}
+	}
+	return p, ack, err
 }
 
 // AckHeld acknowledges the 2xx of a phone that has nobody to talk to yet. An offer of

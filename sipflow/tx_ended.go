@@ -1,6 +1,7 @@
 package sipflow
 
 import (
+	"encoding/binary"
 	"hash/maphash"
 	"time"
 
@@ -37,7 +38,7 @@ type endedInvite struct {
 	forks       uint8
 	secure      bool   // over TLS or WSS
 	pracked     bool   // see clientTx
-	by          uint16 // index of a right, for hanging up those who answer late
+	by          uint64 // where its right is, for hanging up those who answer late
 }
 
 // right is by what right a phone was called: whose secret may answer challenges, and
@@ -63,55 +64,64 @@ const (
 	ofGateway                    // the URI of a server that is asked without a proxy
 )
 
-// rights are those of the INVITEs that are remembered. Most calls of a while are a few
-// agents', so that each right is kept once.
+// rights are those of the INVITEs that are remembered, in the order in which they are
+// forgotten: as text, for strings would each be looked at in every garbage collection.
 type rights struct {
-	index map[right]uint16
-	kept  []keptRight // the first one is nobody's
-	free  []uint16
+	text    []byte
+	dropped uint64 // bytes that were before text
 }
 
-type keptRight struct {
-	right
-	uses int
-}
-
-// keep returns the index of a right, 0 when there are too many.
-func (r *rights) keep(by right) uint16 {
-	i, ok := r.index[by]
-	switch {
-	case ok:
-	case len(r.free) > 0:
-		i, r.free = r.free[len(r.free)-1], r.free[:len(r.free)-1]
-	case len(r.kept) == 1<<16:
+// keep returns where a right is, 0 for nobody's.
+func (r *rights) keep(by *right) uint64 {
+	if *by == (right{}) {
 		return 0
-	case r.kept == nil:
-		r.index, r.kept = map[right]uint16{}, make([]keptRight, 1)
-		fallthrough
-	default:
-		i, r.kept = uint16(len(r.kept)), append(r.kept, keptRight{})
 	}
-	if !ok {
-		r.index[by], r.kept[i].right = i, by
+	at := r.dropped + uint64(len(r.text))
+	flags := byte(by.servers.kind) << 1
+	if by.anyRealm {
+		flags |= 1
 	}
-	r.kept[i].uses++
-	return i
+	r.text = append(r.text, flags)
+	for _, s := range by.strings() {
+		r.text = binary.AppendUvarint(r.text, uint64(len(*s)))
+		r.text = append(r.text, *s...)
+	}
+	return at + 1
 }
 
-// drop gives back what keep returned.
-func (r *rights) drop(i uint16) {
-	if i == 0 {
+// read returns the right that keep returned at for, and how many bytes it takes.
+func (r *rights) read(at uint64) (by right, size int) {
+	if at == 0 {
+		return right{}, 0
+	}
+	text := r.text[at-1-r.dropped:]
+	by.anyRealm, by.servers.kind = text[0]&1 != 0, serversKind(text[0]>>1)
+	size = 1
+	for _, s := range by.strings() {
+		length, n := binary.Uvarint(text[size:])
+		size += n
+		*s = string(text[size : size+int(length)])
+		size += int(length)
+	}
+	return by, size
+}
+
+// drop forgets what was kept before at, and what is there.
+func (r *rights) drop(at uint64) {
+	if at == 0 {
 		return
 	}
-	k := &r.kept[i]
-	if k.uses--; k.uses > 0 {
-		return
+	_, size := r.read(at)
+	n := int(at-1-r.dropped) + size
+	r.dropped += uint64(n)
+	if r.text = append(r.text[:0], r.text[n:]...); len(r.text) == 0 {
+		r.text = nil
 	}
-	delete(r.index, k.right)
-	*k, r.free = keptRight{}, append(r.free, i)
-	if len(r.index) == 0 {
-		*r = rights{}
-	}
+}
+
+// strings are the texts of a right, in the order in which they are kept.
+func (by *right) strings() [6]*string {
+	return [...]*string{&by.cred.Username, &by.cred.Password, &by.cred.HA1, &by.cred.HA1SHA256, &by.realm, &by.servers.name}
 }
 
 type endedEntry struct {
@@ -140,7 +150,7 @@ func (s *shard) bury(l *Leg, husked bool, by right) {
 		entry.invite = tx.id
 		e.invites[tx.id] = endedInvite{callID: maphash.String(e.seed, tx.callID), tag: maphash.String(e.seed, tx.tag),
 			localTag: tx.localTag, seq: tx.seq, forks: tx.forks, secure: transport.Encrypted(transport.Of(tx.path.Link)),
-			pracked: tx.pracked, by: e.rights.keep(by)}
+			pracked: tx.pracked, by: e.rights.keep(&by)}
 		tx.remove(s)
 	}
 	if entry == (endedEntry{}) {
@@ -156,13 +166,14 @@ func (s *shard) bury(l *Leg, husked bool, by right) {
 // expire implements expirer: it forgets what is older than 32 s.
 func (e *ended) expire(s *shard) func() {
 	limit := s.now() - tEnd
-	n := 0
+	n, last := 0, uint64(0)
 	for n < len(e.queue) && e.queue[n].at <= limit {
 		delete(e.dialogs, e.queue[n].dialog)
-		e.rights.drop(e.invites[e.queue[n].invite].by)
+		last = max(last, e.invites[e.queue[n].invite].by)
 		delete(e.invites, e.queue[n].invite)
 		n++
 	}
+	e.rights.drop(last)
 	e.queue = append(e.queue[:0], e.queue[n:]...)
 	if len(e.queue) > 0 {
 		e.sweep.set(s, 2*t1, e)
@@ -218,9 +229,6 @@ func (e *ended) onLate(sw *Switchboard, id uint64, m *wire.Message, from transpo
 	}
 	inv.forks++
 	e.invites[id] = inv
-	var by right
-	if inv.by > 0 {
-		by = e.rights.kept[inv.by].right
-	}
+	by, _ := e.rights.read(inv.by)
 	return func() { sw.hangUpFork(tx, from, m, nil, by) }
 }

@@ -346,11 +346,9 @@ func (t *Sockets) deliver(m *wire.Message, err error, from Path) {
 	}()
 	n := t.traffic(from.Link)
 	n.In.Add(1)
-	var pe *wire.ParseError
-	switch {
-	case err == nil:
+	if err == nil {
 		t.Receive(m, from)
-	case errors.As(err, &pe):
+	} else if pe, ok := errors.AsType[*wire.ParseError](err); ok {
 		n.Malformed.Add(1)
 		t.Malformed(m, pe, from)
 	}

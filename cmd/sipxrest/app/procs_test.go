@@ -41,11 +41,12 @@ func TestProcessorsFollowTheLoad(t *testing.T) {
 }
 
 func TestRoomForGarbage(t *testing.T) {
-	for _, c := range []struct{ live, rate, want uint64 }{ // MiB
-		{20, 0, 24}, {20, 60, 60}, {100, 500, 128}, {100, 10, 24}, {1600, 10, 200},
+	for _, c := range []struct{ live, rate, memory, want uint64 }{ // MiB
+		{20, 0, 1 << 14, 24}, {20, 60, 1 << 14, 60}, {100, 1000, 1 << 14, 512}, {100, 10, 1 << 14, 24}, {1600, 10, 1 << 14, 200},
+		{20, 1000, 1 << 11, 128}, {20, 1000, 1 << 8, 24}, {20, 1000, 0, 24},
 	} {
 		live := c.live << 20
-		slack := live * uint64(gcPercent(live, c.rate<<20)) / 100
+		slack := live * uint64(gcPercent(live, c.rate<<20, mostSlack(c.memory<<20))) / 100
 		if d := int64(slack>>20) - int64(c.want); d < -16 || d > 16 {
 			t.Errorf("%d MiB live, %d MiB allocated: %d MiB for garbage, want about %d", c.live, c.rate, slack>>20, c.want)
 		}

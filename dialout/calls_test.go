@@ -75,7 +75,8 @@ func TestCallsOfTalkAreTold(t *testing.T) {
 		st.lab.Cloud.VerifyStatus = 0
 
 		_, _ = st.lab.Cloud.Dialout(token, "+49", talktest.Options(103))
-		calls.was(t, `refused c: talk "" calls "+49" for "", request "": 1 This is not a valid phone number. Write it with its country code, for example +49 30 1234567.`)
+		calls.was(t, `refused c: talk "" calls "+49" for "", request "": 1 This is not a valid phone number. Write it `+
+			"with its country code, for example +49 30 1234567.")
 
 		st.mu.Lock()
 		st.fail = sipflow.ErrUnreachable

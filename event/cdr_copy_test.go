@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -28,6 +29,7 @@ func (s listSource) after(_ context.Context, n int64, limit int) ([]*CDR, []int6
 
 // fakeTarget is a database that can be away.
 type fakeTarget struct {
+	mu     sync.Mutex // guards all
 	up     bool
 	losing int // so many commits come through whose answer is lost
 	rows   map[string]int
@@ -40,6 +42,8 @@ type fakeTarget struct {
 var errAway = errors.New("connection refused")
 
 func (f *fakeTarget) cursor(context.Context) (int64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.tries++; !f.up {
 		return 0, errAway
 	}
@@ -47,6 +51,8 @@ func (f *fakeTarget) cursor(context.Context) (int64, error) {
 }
 
 func (f *fakeTarget) write(_ context.Context, list []*CDR, cursor int64) ([]lostCDR, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if !f.up {
 		return nil, errAway
 	}
@@ -63,7 +69,11 @@ func (f *fakeTarget) write(_ context.Context, list []*CDR, cursor int64) ([]lost
 	return nil, nil
 }
 
-func (f *fakeTarget) close() { f.closed = true }
+func (f *fakeTarget) close() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.closed = true
+}
 
 func TestRecordsWaitWhileTheirCopyIsAway(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -82,10 +92,12 @@ func TestRecordsWaitWhileTheirCopyIsAway(t *testing.T) {
 		if s := c.Stats(); s.Up || s.Copied != 0 || s.Lag != 24*time.Hour {
 			t.Errorf("after a day away: %+v", s)
 		}
+		target.mu.Lock()
 		if target.tries < 24*60/2 || target.tries > 2*24*60 {
 			t.Errorf("%d attempts in a day", target.tries)
 		}
 		target.up = true
+		target.mu.Unlock()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
 		if s := c.Stats(); !s.Up || s.Lag != 0 || s.Copied < 8500 {

@@ -127,16 +127,26 @@ func (b *bridge) complete(ctx context.Context, t *transfer) (refused, over error
 func (b *bridge) holdAgain(ctx context.Context, waits, leaver *Leg) {
 	again, err := waits.reinvite(ctx, waits.describe(leaver.joinedMedia().remote))
 	if err == nil {
-		again.Ack(nil) //nolint:errcheck // repeated with the repeated 200
+		err = again.Ack(nil)
+	}
+	waits.mayBeOver(err)
+}
+
+// mayBeOver has the bridge see that a phone's dialog is over, where an INVITE came to that
+// of which nothing else depends.
+func (l *Leg) mayBeOver(err error) {
+	switch {
+	case errors.Is(err, ErrHungUp):
+		l.inbox.put(event{hungUp: true}, true)
+	case dialogOver(err):
+		l.inbox.put(event{err: err}, true)
 	}
 }
 
 // restore describes the leaver to the target again, which has been told of another phone.
 func (b *bridge) restore(ctx context.Context, target, leaver *Leg) {
-	again, err := target.reinvite(ctx, target.describe(leaver.joinedMedia().remote))
-	if err == nil && again.Ack(nil) == nil {
-		target.heard(target.unmuted(again.SDP, leaver.media.remote))
-	}
+	_, err := target.tellAnew(ctx, leaver.joinedMedia().remote)
+	target.mayBeOver(err)
 }
 
 // back joins the two first phones of an attended transfer again, which comes to nothing.

@@ -135,10 +135,12 @@ func (b *bridge) unjoin(ctx context.Context, l *loan, leaver, stays *Leg, failed
 		lent = failed.err
 	}
 	if over == nil && (failed.leg == l.far || vain) {
-		stays.tellAnew(ctx, leaver.joinedMedia().remote) //nolint:errcheck // it is asked again in the next session refresh
+		_, err := stays.tellAnew(ctx, leaver.joinedMedia().remote)
+		stays.mayBeOver(err)
 	}
 	if lent == nil && l.life.Err() == nil && (failed.told || failed.leg == l.far && vain) {
-		l.far.tellAnew(ctx, l.leaver.joinedMedia().remote) //nolint:errcheck // likewise
+		_, err := l.far.tellAnew(ctx, l.leaver.joinedMedia().remote)
+		l.far.mayBeOver(err)
 	}
 	return lent, over
 }

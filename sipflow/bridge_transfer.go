@@ -12,11 +12,10 @@ import (
 
 // transferOrder is a client's wish to have a phone replaced.
 type transferOrder struct {
-	key      *Key   // that the call has afterwards, whoever holds it; nil: the present one with the target in it
-	target   string // user@host as it goes on the wire
-	leaver   Party
-	attended bool
-	n        int // its number, once it has begun
+	key    *Key   // that the call has afterwards, whoever holds it; nil: the present one with the target in it
+	target string // user@host as it goes on the wire
+	leaver Party
+	n      int // its number, once it has begun
 }
 
 // transfer is the phone that is to take another one's place.

@@ -14,7 +14,8 @@ import (
 // the agent's credentials.
 func TestProbeUser(t *testing.T) {
 	agent := Account{Address: "200@sipx.test", Credentials: Credentials{Username: "200", Password: "secret"}}
-	challenge := siptest.Script{Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"OPTIONS"}, Realm: "sipx.test", User: "200", Password: "secret"}}
+	challenge := siptest.Script{Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"OPTIONS"}, Realm: "sipx.test", User: "200",
+		Password: "secret"}}
 	for _, tc := range []struct {
 		name   string
 		hop    string // outbound proxy; "" for none
@@ -25,8 +26,8 @@ func TestProbeUser(t *testing.T) {
 		err    error
 	}{
 		{name: "by the proxy", hop: phoneAddr, user: "201@sipx.test", code: 200},
-		{name: "nobody is there", hop: phoneAddr, user: "201@sipx.test", script: siptest.Script{Answers: map[sip.RequestMethod]int{"OPTIONS": 480}},
-			code: 480},
+		{name: "nobody is there", hop: phoneAddr, user: "201@sipx.test", code: 480,
+			script: siptest.Script{Answers: map[sip.RequestMethod]int{"OPTIONS": 480}}},
 		{name: "the proxy challenges", hop: phoneAddr, user: "201@sipx.test", script: challenge, code: 200},
 		{name: "a stranger challenges for our realm", user: "201@10.0.0.2", script: challenge, code: 407, denied: true},
 		{name: "no response", hop: phoneAddr, user: "201@sipx.test", script: siptest.Script{Answers: map[sip.RequestMethod]int{"OPTIONS": -1}},

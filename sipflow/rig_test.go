@@ -129,7 +129,8 @@ func (r *rig) observe(e *Event) {
 	}
 }
 
-var partyNames = map[Party]string{Self: "us", CallingParty: "calling", CalledParty: "called", NetworkParty: "network", ClientParty: "client"}
+var partyNames = map[Party]string{Self: "us", CallingParty: "calling", CalledParty: "called", NetworkParty: "network",
+	ClientParty: "client"}
 
 // transferred notes what is told of a transfer. r.mu is held.
 func (r *rig) transferred(call string, t *TransferReport) {

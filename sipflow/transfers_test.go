@@ -24,7 +24,8 @@ func blindly(leaver Party) func(*testing.T, *rig, *phones, *Call) {
 }
 
 // then does more after a while.
-func then(first func(*testing.T, *rig, *phones, *Call), d time.Duration, more func(*testing.T, *rig, *phones, *Call)) func(*testing.T, *rig, *phones, *Call) {
+func then(first func(*testing.T, *rig, *phones, *Call), d time.Duration, more func(*testing.T, *rig, *phones, *Call)) func(*testing.T,
+	*rig, *phones, *Call) {
 	return func(t *testing.T, r *rig, p *phones, c *Call) {
 		first(t, r, p, c)
 		time.Sleep(d)
@@ -226,7 +227,8 @@ var attendedCases = []bridgeCase{
 }
 
 // Phones send INVITEs of their own during an attended transfer.
-var crossingAttended = bridgeCase{name: "attended-phones-move-while-they-wait", third: &siptest.Script{}, hangUp: 10 * time.Second, err: ErrHungUpByUser.Error(),
+var crossingAttended = bridgeCase{name: "attended-phones-move-while-they-wait", third: &siptest.Script{}, hangUp: 10 * time.Second,
+	err: ErrHungUpByUser.Error(),
 	during: then(consulting(CallingParty), 5*time.Second, func(t *testing.T, r *rig, p *phones, c *Call) {
 		do(t, p.called, 0, siptest.Action{Method: "INVITE"})
 		do(t, p.called, 0, siptest.Action{Method: "INFO", Body: "Signal=1\r\n", ContentType: "application/dtmf-relay"})

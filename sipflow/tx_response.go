@@ -129,6 +129,9 @@ const (
 // reasonsOf are the Reason header lines of a BYE or CANCEL (RFC 3326 §2: there
 // may be one for each protocol), as the other phone gets them.
 func reasonsOf(m *wire.Message) string {
+	if m == nil { // of a BYE that somebody has taken before
+		return ""
+	}
 	var b []byte
 	for v := range m.All(wire.Reason) {
 		if len(b)+len(v) < maxRelayedHeader {

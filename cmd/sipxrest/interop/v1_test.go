@@ -368,3 +368,81 @@ func TestV1SurvivesAKill(t *testing.T) {
 		})
 	}
 }
+
+// act does something to a call, which the phones must agree to.
+func act(t *testing.T, s *lab.Service, path, body string, code int) {
+	t.Helper()
+	if a := s.V1("POST", "201", path, body); a.Code != code {
+		t.Fatalf("POST %s %s: %d %s, want %d", path, body, a.Code, a.Body, code)
+	}
+}
+
+func TestV1CallIsHeldTransferredAndRedirected(t *testing.T) {
+	t.Parallel()
+	l := lab.Start(t, nil)
+	calling := l.Phone("201", lab.PhoneConfig{})
+	called := l.Phone("202", lab.PhoneConfig{})
+	target := l.Phone("203", lab.PhoneConfig{Manual: true})
+	s := l.Service()
+	st := s.Follow("201", "/v1/events")
+
+	l.Run(t, "held, and transferred to one who answers", func(t *testing.T) {
+		id := place(t, s, "")
+		inCall(calling, called)
+		st.AwaitEvent(id, "call.connected", lab.Patience)
+		act(t, s, "/v1/calls/"+id+"/actions/hold", `{"leg":"called"}`, 200)
+		st.AwaitEvent(id, "leg.held l2", lab.Patience)
+		called.AwaitNothingHeard()
+		act(t, s, "/v1/calls/"+id+"/actions/unhold", "", 200)
+		st.AwaitEvent(id, "leg.resumed l2", lab.Patience)
+		called.AwaitAudio()
+
+		act(t, s, "/v1/calls/"+id+"/transfers", `{"to":"203"}`, 202)
+		target.AwaitRinging()
+		st.AwaitEvent(id, "transfer.ringing", lab.Patience)
+		target.Answer()
+		calling.AwaitOnHook()
+		target.AwaitTalk() // the recording of 202 has more than one tone
+		called.AwaitTalk()
+		target.AwaitHears(called)
+		st.AwaitEvent(id, "transfer.completed", lab.Patience)
+		target.HangUp()
+		called.AwaitOnHook()
+		kinds, last := ended(t, s, st, id)
+		if last.End.Outcome != "completed" || last.End.Reason != "hung_up" || last.TalkMS == nil || *last.TalkMS <= 0 {
+			t.Errorf("%v: %+v", kinds, *last.End)
+		}
+	})
+	l.Run(t, "transferred to one who refuses", func(t *testing.T) {
+		id := place(t, s, "")
+		st.AwaitEvent(id, "call.connected", lab.Patience)
+		act(t, s, "/v1/calls/"+id+"/transfers", `{"to":"203"}`, 202)
+		target.AwaitRinging()
+		target.HangUp()
+		st.AwaitEvent(id, "transfer.failed", lab.Patience)
+		calling.AwaitAudio()
+		called.AwaitAudio()
+		calling.HangUp()
+		called.AwaitOnHook()
+		_, last := ended(t, s, st, id)
+		expect(t, last, "completed", "hung_up", "calling")
+	})
+	l.Run(t, "redirected while it rings", func(t *testing.T) {
+		a := s.V1("POST", "201", "/v1/calls", `{"calling":"201","called":"203"}`)
+		var c lab.CallInfo
+		if err := json.Unmarshal([]byte(a.Body), &c); err != nil || a.Code != 201 {
+			t.Fatalf("%d %s", a.Code, a.Body)
+		}
+		target.AwaitRinging()
+		st.AwaitEvent(c.ID, "leg.ringing l2", lab.Patience)
+		act(t, s, "/v1/calls/"+c.ID+"/actions/redirect", `{"to":"202"}`, 202)
+		target.AwaitOnHook()
+		inCall(calling, called)
+		called.HangUp()
+		calling.AwaitOnHook()
+		kinds, last := ended(t, s, st, c.ID)
+		if last.End.Outcome != "completed" || !slices.ContainsFunc(kinds, func(k string) bool { return k == "leg.redirected l2" || k == "leg.dialing l3" }) {
+			t.Errorf("%v: %+v", kinds, *last.End)
+		}
+	})
+}

@@ -121,6 +121,14 @@ func endCases() (all []endCase) {
 			setup: calling(siptest.Script{Refer: siptest.Refer{Status: 603}})},
 		endCase{name: "refer refused, bridged instead", reason: "hung_up", flow: "refer",
 			setup: setup{phones: map[string]siptest.Script{"201": {Refer: siptest.Refer{Status: 501}}, "202": {HangUpAfter: 10 * time.Second}}}},
+		endCase{name: "merged", reason: "merged", during: func(t *testing.T, cr *callRig, id string) {
+			cr.until(id, event.Connected)
+			other := cr.call(`{"calling":"201","called":"203"}`)
+			cr.until(other, event.Connected)
+			cr.do(202, "POST", "/v1/calls/"+other+"/transfers", `{"mode":"attended","with_call":"`+id+`"}`, header("X-Request-Id", "req-of-the-end"))
+			cr.ended(id)
+			cr.do(200, "DELETE", "/v1/calls/"+other, "")
+		}},
 	)
 }
 

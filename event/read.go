@@ -149,7 +149,7 @@ func (b *Bus) inStore(f *Filter, seq int64, limit int) (list []*Event, last int6
 	}
 	b.slots <- struct{}{}
 	defer func() { <-b.slots }()
-	page, err := b.store.Read(seq, storePage)
+	page, err := b.store.Read(seq, min(storePage, max(limit, storePage/10))) // a filter may leave most out
 	if err != nil {
 		return nil, 0, err
 	}
@@ -200,7 +200,7 @@ func (b *Bus) complete(e *Event, calls map[string]*Call) error {
 // fold makes a call anew, as it was at a version.
 func (b *Bus) fold(id string, version int64) (c *Call, err error) {
 	for seq := int64(0); ; {
-		list, err := b.store.ReadCall(id, seq, storePage)
+		list, err := b.store.ReadCall(id, seq, int(min(storePage, version-seq)))
 		if err != nil {
 			return nil, err
 		}

@@ -41,6 +41,7 @@ func (b *Bus) sequence(ctx context.Context) {
 
 // drain takes the shards' queues.
 func (b *Bus) drain() {
+	taken := 0
 	for i := range b.shards {
 		s := &b.shards[i]
 		s.mu.Lock()
@@ -53,7 +54,7 @@ func (b *Bus) drain() {
 				b.publish()
 			}
 		}
-		b.queued.Add(-toldSize * int64(len(queue)))
+		taken += len(queue)
 		clear(queue)
 		if cap(queue) > 1<<14 {
 			queue = nil // of a burst
@@ -64,6 +65,7 @@ func (b *Bus) drain() {
 	}
 	b.endGap(false)
 	b.publish()
+	b.queued.Add(-toldSize * int64(taken)) // not before: whoever sees none has all in order
 }
 
 // one makes events of one thing that was told.

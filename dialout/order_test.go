@@ -15,7 +15,8 @@ func TestOtherResourcesCallByTheGateway(t *testing.T) {
 			c.Country, c.Limits = "DE", Limits{Calls: 3, User: 2}
 			c.Gateway = Gateway{URI: "sip:gw.test", User: "trunk", Secret: "x", DefaultNumber: "+4930123456"}
 		})
-		for text, want := range map[string]string{"030 1234567": "+49301234567", "+49 30 1234567": "+49301234567", "nobody": "", "": "", " 4930": ""} {
+		for text, want := range map[string]string{"030 1234567": "+49301234567", "+49 30 1234567": "+49301234567", "nobody": "", "": "",
+			" 4930": ""} {
 			got, err := st.Number(text)
 			if got != want || (err == nil) != (want != "") {
 				t.Errorf("Number(%q) is %q, %v, want %q", text, got, err, want)

@@ -17,8 +17,11 @@ func wish(t *testing.T, calling, called siptest.Script, test func(t *testing.T, 
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		n := siptest.NewNetwork()
-		proxy := n.Proxy(proxyAddr, siptest.ProxyConfig{Domain: "sipx.test", Open: true, Users: map[string]string{"200": "x", "201": "x", "202": "x"},
-			Locations: map[string]string{"201": "sip:201@" + phoneAddr, "202": "sip:202@" + calledAddr}})
+		proxy := n.Proxy(
+			proxyAddr,
+			siptest.ProxyConfig{Domain: "sipx.test", Open: true, Users: map[string]string{"200": "x", "201": "x", "202": "x"},
+				Locations: map[string]string{"201": "sip:201@" + phoneAddr, "202": "sip:202@" + calledAddr}},
+		)
 		defer proxy.Close()
 		p := &phones{calling: n.Phone("201", phoneAddr, calling), called: n.Phone("202", calledAddr, called)}
 		defer p.calling.Close()
@@ -76,16 +79,21 @@ func TestAClientHangsUpForACauseOfTheTelephoneNetwork(t *testing.T) {
 // A client that wants no fallback gets none, though others do.
 func TestAPhoneThatRefusesREFERIsNotBridgedForAClientThatWantsNoFallback(t *testing.T) {
 	for _, no := range []bool{false, true} {
-		wish(t, siptest.Script{Refer: siptest.Refer{Status: 501}}, siptest.Script{HangUpAfter: 5 * time.Second}, func(t *testing.T, r *rig, p *phones) {
-			c := r.place(spec(func(s *Spec) { s.NoFallback = no }))
-			<-c.Done()
-			if called := len(p.called.Requests(sip.INVITE)) > 0; called == no {
-				t.Errorf("NoFallback %v: 202 was called %v", no, called)
-			}
-			if refused := refusedBy(c.Err(), "REFER"); (refused == 501) != no {
-				t.Errorf("NoFallback %v: ended by %v", no, c.Err())
-			}
-		})
+		wish(
+			t,
+			siptest.Script{Refer: siptest.Refer{Status: 501}},
+			siptest.Script{HangUpAfter: 5 * time.Second},
+			func(t *testing.T, r *rig, p *phones) {
+				c := r.place(spec(func(s *Spec) { s.NoFallback = no }))
+				<-c.Done()
+				if called := len(p.called.Requests(sip.INVITE)) > 0; called == no {
+					t.Errorf("NoFallback %v: 202 was called %v", no, called)
+				}
+				if refused := refusedBy(c.Err(), "REFER"); (refused == 501) != no {
+					t.Errorf("NoFallback %v: ended by %v", no, c.Err())
+				}
+			},
+		)
 	}
 }
 

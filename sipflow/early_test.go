@@ -572,7 +572,12 @@ func TestRightsAreForgottenInTurn(t *testing.T) {
 	var r rights
 	by := func(i int) *right {
 		name := strings.Repeat("x", i%300)
-		return &right{Credentials{Username: name, Password: "p" + name, HA1SHA256: fmt.Sprint(i)}, "realm", i%2 == 0, secretServers{"201@" + name, serversKind(i % 3)}}
+		return &right{
+			Credentials{Username: name, Password: "p" + name, HA1SHA256: fmt.Sprint(i)},
+			"realm",
+			i%2 == 0,
+			secretServers{"201@" + name, serversKind(i % 3)},
+		}
 	}
 	if at := r.keep(new(right)); at != 0 {
 		t.Errorf("nobody's right is at %d", at)

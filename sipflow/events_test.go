@@ -297,7 +297,11 @@ func tellEvent(e *Event) string {
 func (r *rig) goldenEvents() {
 	r.t.Helper()
 	test, name, ok := strings.Cut(r.t.Name(), "/")
-	if !ok || !slices.Contains([]string{"TestReferFlows", "TestBridgedCalls", "TestInboundCalls", "TestDial", "TestConversations", "TestOffers"}, test) {
+	if !ok ||
+		!slices.Contains(
+			[]string{"TestReferFlows", "TestBridgedCalls", "TestInboundCalls", "TestDial", "TestConversations", "TestOffers"},
+			test,
+		) {
 		return
 	}
 	if _, err := os.Stat(filepath.Join("testdata", "flows", name+".golden")); err != nil {

@@ -360,7 +360,8 @@ func held(host string) string {
 
 // Each way a bridged call can go, message by message.
 func TestBridgedCalls(t *testing.T) {
-	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases, replacesCases, holdCases, blindCases, attendedCases, divertCases) {
+	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases, replacesCases, holdCases, blindCases,
+		attendedCases, divertCases) {
 		t.Run(bc.name, func(t *testing.T) {
 			flowtest.Ladder(t, bc.name, func(t *testing.T, n *siptest.Network) { bc.run(t, n, true) })
 		})
@@ -369,7 +370,8 @@ func TestBridgedCalls(t *testing.T) {
 
 // Each again with each of its messages lost once.
 func TestBridgedCallsSurviveLoss(t *testing.T) {
-	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases, replacesCases, holdCases, blindCases, attendedCases, divertCases) {
+	for _, bc := range slices.Concat(bridgeCases, inCallCases, transferCases, redirectCases, replacesCases, holdCases, blindCases,
+		attendedCases, divertCases) {
 		t.Run(bc.name, func(t *testing.T) {
 			t.Parallel()
 			flowtest.LoseEach(t, func(t *testing.T, n *siptest.Network) { bc.run(t, n, false) })

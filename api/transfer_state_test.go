@@ -28,7 +28,8 @@ func (st *stage) transferred(call, id string, states ...string) {
 	st.t.Helper()
 	types := map[string]event.Type{
 		sipflow.TransferDialling: event.TransferStarted, sipflow.TransferRinging: event.TransferRinging,
-		sipflow.TransferCompleted: event.TransferCompleted, sipflow.TransferCancelled: event.TransferCancelled, sipflow.TransferFailed: event.TransferFailed,
+		sipflow.TransferCompleted: event.TransferCompleted, sipflow.TransferCancelled: event.TransferCancelled,
+		sipflow.TransferFailed: event.TransferFailed,
 	}
 	for _, state := range states {
 		t := &event.Transfer{ID: id, Mode: "blind", Leaver: "calling", To: "203", State: state}

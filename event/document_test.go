@@ -58,8 +58,9 @@ func TestWordsAreDescribed(t *testing.T) {
 func TestRecordsAreAsDescribed(t *testing.T) {
 	s := documents(t)
 	for name, r := range map[string]*CDR{
-		"whole":           Record(aCall(1)),
-		"hardly anything": {CallID: "call_1", Kind: Inbound, Source: FromDispatch, Termination: "U", Outcome: Unknown, Reason: "service_restarted"},
+		"whole": Record(aCall(1)),
+		"hardly anything": {CallID: "call_1", Kind: Inbound, Source: FromDispatch, Termination: "U", Outcome: Unknown,
+			Reason: "service_restarted"},
 	} {
 		data, err := json.Marshal(r)
 		if err != nil {
@@ -120,7 +121,8 @@ func TestEventsAreAsDescribed(t *testing.T) {
 func tellTheRest(t *testing.T, b *Bus, id string) {
 	t.Helper()
 	if err := b.Begin(Request{ID: id, Created: Created{Kind: Inbound, Source: FromDispatch, Agent: "201@example.com",
-		Metadata: json.RawMessage(`[1]`), Legs: []Leg{{Role: RoleCaller, Address: "+49301234567"}, {Role: RoleTarget, Address: "202@example.com"}}}}); err != nil {
+		Metadata: json.RawMessage(`[1]`), Legs: []Leg{{Role: RoleCaller, Address: "+49301234567"},
+			{Role: RoleTarget, Address: "202@example.com"}}}}); err != nil {
 		t.Fatal(err)
 	}
 	refused := &Status{Code: 405, Reason: "Method Not Allowed", Method: "REFER"}
@@ -139,7 +141,8 @@ func tellTheRest(t *testing.T, b *Bus, id string) {
 	b.Tell(id, LegDTMF, "l2", Change{Digit: "5"})
 	b.Tell(id, CallUpdated, "", Change{Tags: map[string]string{}, Metadata: json.RawMessage(`"x"`)})
 	for i, course := range [][]Type{
-		{TransferStarted, TransferRinging, TransferConsulting, TransferCompleted}, {TransferStarted, TransferFailed}, {TransferStarted, TransferCancelled},
+		{TransferStarted, TransferRinging, TransferConsulting, TransferCompleted}, {TransferStarted, TransferFailed},
+		{TransferStarted, TransferCancelled},
 	} {
 		tr := Transfer{ID: "t" + string(rune('1'+i)), Mode: "attended", Leaver: "caller", To: "203", StartedAt: At(noon)}
 		for _, typ := range course {

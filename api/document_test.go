@@ -62,8 +62,8 @@ func TestDocumentsAreServedToEverybody(t *testing.T) {
 	for _, file := range []string{openAPIFile, asyncAPIFile} {
 		for name, h := range map[string]http.Handler{"PIN": st.pin, "plain": st.plain, "trusted only": st.strict} {
 			w := st.askAt(h, "GET", "/v1/"+file)
-			if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/yaml" || !strings.Contains(w.Header().Get("Cache-Control"),
-				"max-age=") ||
+			if w.Code != http.StatusOK || w.Header().Get("Content-Type") != "application/yaml" ||
+				!strings.Contains(w.Header().Get("Cache-Control"), "max-age=") ||
 				!strings.Contains(w.Body.String(), "info:") {
 				t.Fatalf("%s by %s: %d %v", file, name, w.Code, w.Header())
 			}
@@ -134,8 +134,8 @@ func TestCodesAreDescribed(t *testing.T) {
 		var want any
 		_ = json.Unmarshal(data, &want)
 		name := responseOf(f.Status)
-		got := jsonOf(s.At(openAPIFile, "components", "responses", name, "content", "application/problem+json", "examples", string(f.Code),
-			"value"))
+		got := jsonOf(s.At(openAPIFile, "components", "responses", name, "content", "application/problem+json", "examples",
+			string(f.Code), "value"))
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("components/responses/%s has not\n            %s: {value: %s}\n%s", name, f.Code, data, diff)
 		}
@@ -165,9 +165,8 @@ func jsonOf(v any) (plain any) {
 // responseOf names the response of a status of a problem.
 func responseOf(status int) string {
 	return map[int]string{400: "BadRequest", 401: "Unauthenticated", 403: "Forbidden", 404: "NotFound", 405: "MethodNotAllowed",
-		406: "NotAcceptable",
-		409: "Conflict", 410: "Gone", 412: "PreconditionFailed", 413: "TooLarge", 415: "UnsupportedMediaType", 421: "Misdirected",
-		422: "Unprocessable",
+		406: "NotAcceptable", 409: "Conflict", 410: "Gone", 412: "PreconditionFailed", 413: "TooLarge", 415: "UnsupportedMediaType",
+		421: "Misdirected", 422: "Unprocessable",
 		429: "TooMany", 431: "HeaderTooLarge", 500: "Failed", 502: "BadGateway", 503: "Unavailable", 504: "Timeout"}[status]
 }
 
@@ -229,13 +228,14 @@ func TestBodiesAreDescribed(t *testing.T) {
 	_, s := described()
 	for schema, into := range map[string]any{
 		"CreateCall": &postBody{}, "PutCall": &createBody{}, "CheckCall": &checkBody{}, "PatchCall": &patchBody{}, "HangUp": &hangUpBody{},
-		"ActionOnLeg": &legBody{}, "SendDTMF": &dtmfBody{}, "Redirect": &redirectBody{}, "CreateTransfer": &transferBody{},
-		"Number":             &numberBody{},
+		"ActionOnLeg": &legBody{}, "SendDTMF": &dtmfBody{}, "Redirect": &redirectBody{},
+		"CreateTransfer": &transferBody{}, "Number": &numberBody{},
 		"CreateStreamTicket": &ticketRequest{},
 	} {
-		if names, _ := members(reflect.ValueOf(into).Elem()); !slices.Equal(slices.Sorted(slices.Values(names)),
-			s.Members("openapi.yaml#/components/schemas/"+schema)) {
-			t.Errorf("%s has %v, described are %v", schema, names, s.Members("openapi.yaml#/components/schemas/"+schema))
+		names, _ := members(reflect.ValueOf(into).Elem())
+		want := s.Members("openapi.yaml#/components/schemas/" + schema)
+		if !slices.Equal(slices.Sorted(slices.Values(names)), want) {
+			t.Errorf("%s has %v, described are %v", schema, names, want)
 		}
 	}
 	made := st.ask("POST", "/v1/webhooks", st.withKey("all"), body(`{"name":"one","url":"`+st.url+`"}`))
@@ -265,9 +265,8 @@ func TestDocumentsOfAnswersAreDescribed(t *testing.T) {
 	} {
 		s.Struct(t, "openapi.yaml#/components/schemas/"+schema, typ)
 	}
-	s.Struct(t, "openapi.yaml#/components/schemas/CloudEvent", reflect.TypeFor[cloudEvent](), "api.cloudEvent.skipped",
-		"api.cloudEvent.truncated",
-		"event.Change.state", "event.Change.end")
+	s.Struct(t, "openapi.yaml#/components/schemas/CloudEvent", reflect.TypeFor[cloudEvent](),
+		"api.cloudEvent.skipped", "api.cloudEvent.truncated", "event.Change.state", "event.Change.end")
 	s.Struct(t, "asyncapi.yaml#/components/schemas/note", reflect.TypeFor[note]())
 	for schema, words := range map[string][]string{"Scope": wordsOf(Scopes), "EventType": wordsOf(eventTypes)} {
 		slices.Sort(words)
@@ -344,8 +343,8 @@ func unseen() (all []string) {
 	for key, op := range doc.Operations {
 		for status := range op.Responses {
 			what := strconv.Itoa(status)
-			if status < 400 && status != http.StatusSwitchingProtocols && !noted.operations[key][what] && !slices.Contains(seenElsewhere,
-				key+" "+what) {
+			if status < 400 && status != http.StatusSwitchingProtocols && !noted.operations[key][what] &&
+				!slices.Contains(seenElsewhere, key+" "+what) {
 				all = append(all, key+": "+what+" is described, but no test sees it")
 			}
 		}

@@ -26,9 +26,11 @@ func (st *stage) connected() string {
 // transferred tells of a transfer in each of some states.
 func (st *stage) transferred(call, id string, states ...string) {
 	st.t.Helper()
-	types := map[string]event.Type{sipflow.TransferDialling: event.TransferStarted, sipflow.TransferRinging: event.TransferRinging,
+	types := map[string]event.Type{
+		sipflow.TransferDialling: event.TransferStarted, sipflow.TransferRinging: event.TransferRinging,
 		sipflow.TransferCompleted: event.TransferCompleted, sipflow.TransferCancelled: event.TransferCancelled,
-		sipflow.TransferFailed: event.TransferFailed}
+		sipflow.TransferFailed: event.TransferFailed,
+	}
 	for _, state := range states {
 		t := &event.Transfer{ID: id, Mode: "blind", Leaver: "calling", To: "203", State: state}
 		if transferOver(state) {
@@ -49,8 +51,8 @@ func TestTransfersAreShown(t *testing.T) {
 
 		w := st.ask("GET", at, as("201"))
 		var page list[transferDocument]
-		if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || len(page.Data) != 3 || page.HasMore || page.Data[0].ID != "t3" ||
-			page.Data[2].State != "failed" {
+		if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil || len(page.Data) != 3 || page.HasMore ||
+			page.Data[0].ID != "t3" || page.Data[2].State != "failed" {
 			t.Errorf("%d %s: %v", w.Code, w.Body, err)
 		}
 		for _, c := range []struct {

@@ -30,8 +30,8 @@ func TestMembersAreDescribed(t *testing.T) {
 	} {
 		s.Struct(t, describedAs+name, typ)
 	}
-	s.Struct(t, describedAs+"Event", reflect.TypeFor[Event](), "event.Event.skipped", "event.Event.truncated", "event.Change.state",
-		"event.Change.end")
+	s.Struct(t, describedAs+"Event", reflect.TypeFor[Event](),
+		"event.Event.skipped", "event.Event.truncated", "event.Change.state", "event.Change.end")
 
 	columns := slices.Sorted(slices.Values(ColumnNames()))
 	if diff := cmp.Diff(columns, s.Members(describedAs+"Record")); diff != "" {
@@ -57,9 +57,11 @@ func TestWordsAreDescribed(t *testing.T) {
 
 func TestRecordsAreAsDescribed(t *testing.T) {
 	s := documents(t)
-	for name, r := range map[string]*CDR{"whole": Record(aCall(1)), "hardly anything": {CallID: "call_1", Kind: Inbound, Source: FromDispatch,
-		Termination: "U",
-		Outcome:     Unknown, Reason: "service_restarted"}} {
+	for name, r := range map[string]*CDR{
+		"whole": Record(aCall(1)),
+		"hardly anything": {CallID: "call_1", Kind: Inbound, Source: FromDispatch, Termination: "U", Outcome: Unknown,
+			Reason: "service_restarted"},
+	} {
 		data, err := json.Marshal(r)
 		if err != nil {
 			t.Fatal(err)
@@ -119,17 +121,17 @@ func TestEventsAreAsDescribed(t *testing.T) {
 func tellTheRest(t *testing.T, b *Bus, id string) {
 	t.Helper()
 	if err := b.Begin(Request{ID: id, Created: Created{Kind: Inbound, Source: FromDispatch, Agent: "201@example.com",
-		Metadata: json.RawMessage(`[1]`),
-		Legs:     []Leg{{Role: RoleCaller, Address: "+49301234567"}, {Role: RoleTarget, Address: "202@example.com"}}}}); err != nil {
+		Metadata: json.RawMessage(`[1]`), Legs: []Leg{{Role: RoleCaller, Address: "+49301234567"},
+			{Role: RoleTarget, Address: "202@example.com"}}}}); err != nil {
 		t.Fatal(err)
 	}
 	refused := &Status{Code: 405, Reason: "Method Not Allowed", Method: "REFER"}
 	why := "the calling phone refused REFER"
 	b.Tell(id, CallRouted, "", Change{Rule: "office", Decision: "dial", Target: "202", TookMS: 12})
-	b.Tell(id, CallFlowChanged, "", Change{From: "refer", To: "invite", SIP: refused, Flow: &Flow{Requested: "refer", Used: "invite",
-		Fallback: &why}})
-	b.Tell(id, LegDialled, "l2", Change{Hop: "udp:192.0.2.10:5060", SIPCallID: "a@b", Tried: []Tried{{Hop: "udp:192.0.2.9:5060",
-		Why: "no answer"}}})
+	b.Tell(id, CallFlowChanged, "", Change{From: "refer", To: "invite", SIP: refused,
+		Flow: &Flow{Requested: "refer", Used: "invite", Fallback: &why}})
+	b.Tell(id, LegDialled, "l2", Change{Hop: "udp:192.0.2.10:5060", SIPCallID: "a@b",
+		Tried: []Tried{{Hop: "udp:192.0.2.9:5060", Why: "no answer"}}})
 	b.Tell(id, LegRedirected, "l2", Change{From: "202", To: "203", SIP: &Status{Code: 302}})
 	b.Tell(id, LegRang, "l2", Change{RingingBy: "183", EarlyMedia: true})
 	b.Tell(id, LegPickedUp, "l2", Change{Contact: "sip:202@192.0.2.77"})
@@ -138,9 +140,10 @@ func tellTheRest(t *testing.T, b *Bus, id string) {
 	}
 	b.Tell(id, LegDTMF, "l2", Change{Digit: "5"})
 	b.Tell(id, CallUpdated, "", Change{Tags: map[string]string{}, Metadata: json.RawMessage(`"x"`)})
-	for i, course := range [][]Type{{TransferStarted, TransferRinging, TransferConsulting, TransferCompleted}, {TransferStarted,
-		TransferFailed},
-		{TransferStarted, TransferCancelled}} {
+	for i, course := range [][]Type{
+		{TransferStarted, TransferRinging, TransferConsulting, TransferCompleted}, {TransferStarted, TransferFailed},
+		{TransferStarted, TransferCancelled},
+	} {
 		tr := Transfer{ID: "t" + string(rune('1'+i)), Mode: "attended", Leaver: "caller", To: "203", StartedAt: At(noon)}
 		for _, typ := range course {
 			tr.State = strings.Replace(strings.TrimPrefix(string(typ), "transfer."), "started", "dialing", 1)

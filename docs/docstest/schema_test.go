@@ -100,8 +100,9 @@ func TestFaultsOfWholeDocumentsAreFound(t *testing.T) {
 		}
 	}
 	for name, change := range map[string][2]string{
-		"none": {"", ""}, "an example that does not fit": {"{a: text, b: null}", "{a: word, b: null}"}, "a type that is none": {"type: integer",
-			"type: whole"},
+		"none":                         {"", ""},
+		"an example that does not fit": {"{a: text, b: null}", "{a: word, b: null}"},
+		"a type that is none":          {"type: integer", "type: whole"},
 	} {
 		file := filepath.Join(t.TempDir(), "small.yaml")
 		if err := os.WriteFile(file, []byte(strings.Replace(smallSchemas, change[0], change[1], 1)), 0o600); err != nil {
@@ -118,8 +119,11 @@ func TestFaultsOfWholeDocumentsAreFound(t *testing.T) {
 func TestAsyncAPIDocumentsAreChecked(t *testing.T) {
 	const text = "asyncapi: 3.0.0\ninfo: {title: small, version: \"1\"}\nchannels: {x: {address: /x}}\n" +
 		"operations: {readX: {action: receive, channel: {$ref: \"#/channels/x\"}}}\n"
-	for document, good := range map[string]bool{text: true, strings.Replace(text, "receive", "read", 1): false, strings.Replace(text,
-		"address", "path", 1): false} {
+	for document, good := range map[string]bool{
+		text: true,
+		strings.Replace(text, "receive", "read", 1): false,
+		strings.Replace(text, "address", "path", 1): false,
+	} {
 		file := filepath.Join(t.TempDir(), "small.yaml")
 		if err := os.WriteFile(file, []byte(document), 0o600); err != nil {
 			t.Fatal(err)

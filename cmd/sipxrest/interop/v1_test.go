@@ -441,10 +441,8 @@ func TestV1CallIsHeldTransferredAndRedirected(t *testing.T) {
 		called.HangUp()
 		calling.AwaitOnHook()
 		kinds, last := ended(t, s, st, c.ID)
-		if last.End.Outcome != "completed" || !slices.ContainsFunc(kinds, func(k string) bool {
-			return k == "leg.redirected l2" ||
-				k == "leg.dialing l3"
-		}) {
+		elsewhere := func(kind string) bool { return kind == "leg.redirected l2" || kind == "leg.dialing l3" }
+		if last.End.Outcome != "completed" || !slices.ContainsFunc(kinds, elsewhere) {
 			t.Errorf("%v: %+v", kinds, *last.End)
 		}
 	})

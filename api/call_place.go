@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -151,6 +152,7 @@ func (a *API) placed(w http.ResponseWriter, r *request, id string, status int) *
 	if !ok {
 		return refuse(InternalError).dialled(DialledYes)
 	}
+	c = a.waitFor(r.Context(), c, dialledWait, dialled)
 	if d := preferredWait(r.Header); d > 0 {
 		if free, why := a.wait(w, d); why == nil { // the call is placed: an answer now is better than none
 			defer free()
@@ -159,6 +161,15 @@ func (a *API) placed(w http.ResponseWriter, r *request, id string, status int) *
 	}
 	w.Header().Set("Location", Prefix+"/calls/"+id)
 	return a.sendCall(w, r, status, c)
+}
+
+// dialledWait is how long an answer waits for what is known already: that the first INVITE
+// is out, and by which Call-ID and hop. It is being stored.
+const dialledWait = 250 * time.Millisecond
+
+// dialled reports whether it is told that a phone is called.
+func dialled(c *event.Call) bool {
+	return c.State == event.Ended || slices.ContainsFunc(c.Legs, func(l event.Leg) bool { return l.State != event.LegPending })
 }
 
 // settled reports whether it is known what a call comes to.

@@ -134,3 +134,12 @@ func TestACallOfADoorIsToldFromItsBeginningToItsEnd(t *testing.T) {
 		}
 	})
 }
+
+// share is n when less is to be done: with -short, and with the race detector, which makes
+// all ten times as slow. All of it runs without both in "make test".
+func share(n int) int {
+	if raceDetector || testing.Short() {
+		return n
+	}
+	return 1
+}

@@ -69,7 +69,7 @@ func TestNothingIsLostThoughTheProcessDies500Times(t *testing.T) {
 		all := map[string]bool{}
 		calls := 0
 		made := false
-		for round := range 500 {
+		for round := range 500 / share(5) {
 			db := testDB(t, file)
 			store := &dyingStore{outboxStore: &sqlOutbox{write: db, read: db, seal: newSealer(nil)}}
 			o := newOutbox(OutboxConfig{post: to.post, Wait: time.Millisecond}, log, slog.New(slog.DiscardHandler))

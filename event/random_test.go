@@ -162,9 +162,7 @@ func TestCallsAtRandomEndOnce(t *testing.T) {
 		b := startBus(t, cfg)
 		r := rand.New(rand.NewPCG(1, 2))
 		calls := 3000
-		if testing.Short() {
-			calls = 300
-		}
+		calls /= share(10)
 		from := b.Head()
 		for round := range calls / 100 {
 			ids := wander(t, b, r, fmt.Sprint("r", round), 100, nil)

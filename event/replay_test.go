@@ -19,9 +19,7 @@ func TestReadersThatAreCutMissNothing(t *testing.T) {
 		Now: func() time.Time { return now }}
 	r := rand.New(rand.NewPCG(7, 8))
 	readers, rounds := 1000, 3
-	if testing.Short() {
-		readers = 50
-	}
+	readers /= share(20)
 	type reader struct {
 		at  Cursor
 		got []string

@@ -52,9 +52,7 @@ func boardFor(t *testing.T, n *siptest.Network, b *Bus) (board *sipflow.Switchbo
 // the last event, after those of the legs; and a record. A REFER has no talk time.
 func TestCallsToPhonesAtRandomEndOnce(t *testing.T) {
 	rounds := 400
-	if testing.Short() {
-		rounds = 40
-	}
+	rounds /= share(10)
 	r := rand.New(rand.NewPCG(11, 12))
 	scripts := []siptest.Script{{}, {Status: 486}, {Status: 603}, {Silent: true}, {NeverAnswer: true}, {Ring: 5 * time.Second}, {Ringing: -1},
 		{AnswerOnCancel: true, NeverAnswer: true}, {Status: 404, Ringing: -1}, {EarlyMedia: true, Ring: time.Second}}

@@ -19,6 +19,7 @@ CGO_ENABLED=$([ -n "$race" ] && echo 1 || echo 0) go test $race -vet=off -timeou
 # What repeats the same flows in many ways does a part of them with the detector:
 # here are all.
 [ -z "$race" ] || go test -vet=off -run 'Surviv|LateTimers|BadNetwork|Storm|Flood' -timeout 15m ./sipflow/... || failed=1
+[ -z "$race" ] || go test -vet=off -run 'AreCutMissNothing|AtRandomEndOnce|Dies500Times' -timeout 15m ./event || failed=1
 if ! wait $linters; then
 	failed=1
 	echo "unit: the linters have found:"

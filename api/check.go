@@ -118,7 +118,7 @@ func (a *API) checkAll(r *request, raw []byte, result *checkResult) {
 	a.checkPolicy(p, result)
 	a.checkLimits(p, result)
 	a.checkConflict(r, p, result)
-	a.checkRoute(result)
+	a.checkRoute(result, c.probe)
 	if c.probe {
 		a.probeBoth(r, p, result)
 	}
@@ -206,8 +206,12 @@ func (a *API) checkConflict(r *request, p *placement, result *checkResult) {
 }
 
 // checkRoute says how the servers are that calls go to.
-func (a *API) checkRoute(result *checkResult) {
+func (a *API) checkRoute(result *checkResult, probed bool) {
 	hops := a.sw.Hops()
+	if len(hops) == 0 && probed {
+		result.unknown("route", "", "No server is asked regularly (sip.health-interval, sip.outbound-proxy); calling and called say what is found now.")
+		return
+	}
 	if len(hops) == 0 {
 		result.unknown("route", "", "No server is asked regularly (sip.health-interval, sip.outbound-proxy); probe: true asks now.")
 		return
@@ -256,7 +260,7 @@ func (a *API) probe(ctx context.Context, step string, target party, as sipflow.A
 	found, hop, err := a.sw.ProbeUser(ctx, target.wire(), as)
 	name := hop.Transport + ":" + hop.Addr.String()
 	switch {
-	case errors.Is(err, context.DeadlineExceeded), err != nil && ctx.Err() != nil:
+	case errors.Is(err, sipflow.ErrPhoneTimeout), errors.Is(err, context.DeadlineExceeded), err != nil && ctx.Err() != nil:
 		return checkStep{Step: step, Code: string(UnreachableCode), Detail: "Nobody answered OPTIONS for " + target.String() + " within 10 s."}
 	case err != nil:
 		return checkStep{Step: step, Code: string(UnreachableCode), Detail: "No SIP server for " + target.String() + " can be reached."}

@@ -67,10 +67,16 @@ func (l *Lab) OpenTab(url string) *Tab {
 	ctx, end := chromedp.NewContext(chromium.ctx, chromedp.WithNewBrowserContext())
 	l.tb.Cleanup(end)
 	t := &Tab{lab: l, ctx: ctx}
-	if err := chromedp.Do(ctx, chromedp.Navigate(url)); err != nil {
-		l.tb.Fatalf("%s: %v", url, err)
-	}
+	t.Go(url)
 	return t
+}
+
+// Go has the tab show another page.
+func (t *Tab) Go(url string) {
+	t.lab.tb.Helper()
+	if err := chromedp.Do(t.ctx, chromedp.Navigate(url)); err != nil {
+		t.lab.tb.Fatalf("%s: %v", url, err)
+	}
 }
 
 // Eval evaluates an expression, waits if it is a promise, and returns its text.

@@ -27,7 +27,7 @@ func TestTheWebhookOfACallHearsOfThatCallToItsEnd(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := make(chan event.Event, 100)
+	told := make(chan *event.Event, 100)
 	receiver := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, err := io.ReadAll(r.Body)
 		if err == nil {
@@ -40,7 +40,7 @@ func TestTheWebhookOfACallHearsOfThatCallToItsEnd(t *testing.T) {
 		if err != nil || r.Header.Get("Webhook-Id") != e.ID || r.Header.Get("Sipxrest-Attempt") != "1" {
 			t.Errorf("%v: %v %s", err, r.Header, body)
 		}
-		told <- e
+		told <- &e
 	}))
 	t.Cleanup(receiver.Close)
 
@@ -84,9 +84,9 @@ func TestTheWebhookOfACallHearsOfThatCallToItsEnd(t *testing.T) {
 	}
 
 	other := ask(201, "POST", "/v1/calls", `{"agent":"201","calling":"201","called":"203"}`)
-	placed := ask(201, "POST", "/v1/calls",
-		fmt.Sprintf(`{"agent":"201","calling":"201","called":"202","tags":{"deal":"4711"},"webhook":{"url":%q,"events":["call.*","leg.*"]}}`, receiver.URL))
-	var got []event.Event
+	placed := ask(201, "POST", "/v1/calls", fmt.Sprintf(`{"agent":"201","calling":"201","called":"202","tags":{"deal":"4711"},
+		"webhook":{"url":%q,"events":["call.*","leg.*"]}}`, receiver.URL))
+	var got []*event.Event
 	take := func(last event.Type) {
 		t.Helper()
 		for {

@@ -2,6 +2,8 @@ package check
 
 import (
 	"context"
+	"errors"
+	"net"
 	"time"
 
 	"sipxrest/cmd/sipxrest/config"
@@ -29,6 +31,10 @@ func (c *checker) webhooks(cfg *config.Config) {
 		cancel()
 		if err != nil {
 			bad++
+			// Of a look-up at dns.servers the error would name the system's server.
+			if missing := (*net.DNSError)(nil); out.Resolver != nil && errors.As(err, &missing) {
+				missing.Server = ""
+			}
 			c.say(levelProblem, "webhooks", "%s: %v", w.Name, err)
 		}
 	}

@@ -120,7 +120,7 @@ func New(cfg Config, bus *event.Bus, sw *sipflow.Switchboard, users *restauth.Us
 		rate:    limit.NewNames(cfg.RequestsPerUser, 2*cfg.RequestsPerUser),
 		guesses: restauth.NewGuesses(),
 		streams: newStreams(),
-		tickets: tickets{out: map[string]*ticket{}},
+		tickets: tickets{out: map[string]*ticket{}, of: map[string]int{}},
 	}
 	if cfg.CallRatePerKey > 0 {
 		a.calls = limit.NewNames(cfg.CallRatePerKey, cfg.CallRatePerKey)

@@ -282,15 +282,19 @@ func (a *API) limited(err error) *Problem {
 
 // storeRefusal is for a call whose id could not be stored: nobody was called.
 func (a *API) storeRefusal(err error) *Problem {
-	return refuse(StoreUnavailable, "it "+strings.TrimPrefix(storeText(err), "cannot write ")).after(time.Second)
+	return refuse(StoreUnavailable, storeText(err)).after(time.Second)
 }
 
+// storeText says what keeps the store from writing. It does not say where the store is.
 func storeText(err error) string {
 	var store *event.StoreError
-	if errors.As(err, &store) {
-		return store.Error()
+	switch {
+	case !errors.As(err, &store):
+		return "it has not stored the call's id in time"
+	case store.Err != nil:
+		return strings.ReplaceAll(store.Err.Error(), store.Store, "events.db")
 	}
-	return "has not stored the call's id in time"
+	return "it is " + store.Behind.Round(time.Millisecond).String() + " behind"
 }
 
 // unreachable says which servers did not take the call, where that is known.

@@ -62,9 +62,15 @@ func (f *follower) follow(ctx context.Context) Cut {
 			select {
 			case <-ctx.Done():
 				return CutClient
+			case <-f.streams.end:
+				return f.goodbye()
+			case <-tick.C: // who is far behind is looked at as often as others
+				if !f.still(ctx, f.who, f.token) {
+					return CutRevoked
+				}
 			default:
-				continue
 			}
+			continue
 		}
 		if err := f.out.flush(); err != nil {
 			return f.cutBy(err)
@@ -288,9 +294,13 @@ func (f *follower) digits(sub *event.Subscription) error {
 	return nil
 }
 
-// goodbye sends what is left, and says that the service ends.
+// goodbyeTime bounds how long a stream sends on once the service ends.
+const goodbyeTime = time.Second
+
+// goodbye sends what is left, and says that the service ends. Who is far behind goes on
+// at his cursor after the restart: nobody waits for him.
 func (f *follower) goodbye() Cut {
-	for range 100 { // of batches; events of the end are few
+	for until := time.Now().Add(goodbyeTime); time.Now().Before(until); {
 		more, err := f.send()
 		if err != nil {
 			return f.cutBy(err)

@@ -104,6 +104,11 @@ func (k *Key) hasAgent(u *restauth.User) bool {
 	})
 }
 
+// grants reports whether the key lets do the same as another.
+func (k *Key) grants(other *Key) bool {
+	return k == other || slices.Equal(k.Scopes, other.Scopes) && slices.Equal(k.Agents, other.Agents) && slices.Equal(k.Networks, other.Networks)
+}
+
 // sum is the hash as a map's key; Check has looked at it.
 func (k *Key) sum() (sum [sha256.Size]byte) {
 	_, _ = hex.Decode(sum[:], []byte(k.SHA256))

@@ -349,13 +349,13 @@ func (a *API) challenge(what string) string {
 	return fmt.Sprintf(`Bearer realm="%s", error="%s"`, a.cfg.Domain, what)
 }
 
-// still reports whether a principal may read on: its key was not revoked, its user
-// not removed since.
+// still reports whether a principal may read on: its key was not revoked or changed,
+// its user not removed since. Whoever has a changed key comes back with its new rights.
 func (a *API) still(ctx context.Context, p *Principal, token string) bool {
 	switch p.Type {
 	case PrincipalKey:
 		k := a.cfg.Keys.find(p.token)
-		return k != nil && (k.Expires.IsZero() || a.cfg.Now().Before(k.Expires))
+		return k != nil && k.grants(p.Key) && (k.Expires.IsZero() || a.cfg.Now().Before(k.Expires))
 	case PrincipalPhone:
 		if a.cfg.Phone == nil {
 			return false

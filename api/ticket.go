@@ -2,6 +2,7 @@ package api
 
 import (
 	"crypto/rand"
+	"fmt"
 	"net/http"
 	"strings"
 	"sync"
@@ -13,8 +14,8 @@ import (
 const (
 	// ticketTime is how long a ticket opens a stream; it does so once.
 	ticketTime = 60 * time.Second
-	// maxTickets bounds those that are out.
-	maxTickets = 10_000
+	// maxTickets bounds those that are out, maxTicketsOfOne those of one principal.
+	maxTickets, maxTicketsOfOne = 10_000, 1000
 )
 
 // A ticket opens one stream: a page in a browser can give an EventSource nothing but
@@ -41,12 +42,62 @@ type ticketRequest struct {
 type tickets struct {
 	mu  sync.Mutex
 	out map[string]*ticket // guarded by mu
+	of  map[string]int     // guarded by mu; how many a principal has
+}
+
+// add puts a ticket out. Those that nobody has used in time make room.
+func (s *tickets) add(text string, t *ticket, now time.Time) *Problem {
+	name := t.who.rateName()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.out) >= maxTickets || s.of[name] >= maxTicketsOfOne {
+		for old, it := range s.out {
+			if !now.Before(it.until) {
+				s.drop(old, it)
+			}
+		}
+	}
+	switch {
+	case len(s.out) >= maxTickets:
+		return refuse(Overloaded, "stream tickets").after(5 * time.Second)
+	case s.of[name] >= maxTicketsOfOne: // the places are for all
+		p := refuse(TooManyStreams, maxTicketsOfOne).after(ticketTime)
+		p.Detail = fmt.Sprintf("You have %d stream tickets that nobody has used. They go after %v.", maxTicketsOfOne, ticketTime)
+		return p
+	}
+	s.out[text] = t
+	s.of[name]++
+	return nil
+}
+
+// take uses a ticket up; nil if there is none.
+func (s *tickets) take(text string) *ticket {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.out[text]
+	if t != nil {
+		s.drop(text, t)
+	}
+	return t
+}
+
+// drop forgets a ticket; mu is held.
+func (s *tickets) drop(text string, t *ticket) {
+	delete(s.out, text)
+	name := t.who.rateName()
+	if s.of[name]--; s.of[name] <= 0 {
+		delete(s.of, name)
+	}
 }
 
 // makeTicket answers POST /v1/stream-tickets.
 func (a *API) makeTicket(w http.ResponseWriter, r *request) *Problem {
 	t := &ticket{who: r.who, token: bearer(r.Request), until: a.cfg.Now().Add(ticketTime)}
-	if _, why := read(w, r, &t.wanted, true); why != nil {
+	data, why := read(w, r, &t.wanted, true)
+	if why == nil && len(data) > maxTicketBytes {
+		why = invalid(MemberFault{Pointer: "", Code: memberOutOfRange, Detail: fmt.Sprintf("at most %d bytes", maxTicketBytes)})
+	}
+	if why != nil {
 		return why
 	}
 	if why := t.wanted.check(); why != nil {
@@ -58,22 +109,8 @@ func (a *API) makeTicket(w http.ResponseWriter, r *request) *Problem {
 		}
 	}
 	text := "sxt_" + rand.Text()
-	now := a.cfg.Now()
-	a.tickets.mu.Lock()
-	if len(a.tickets.out) >= maxTickets {
-		for name, old := range a.tickets.out {
-			if !now.Before(old.until) {
-				delete(a.tickets.out, name)
-			}
-		}
-	}
-	full := len(a.tickets.out) >= maxTickets
-	if !full {
-		a.tickets.out[text] = t
-	}
-	a.tickets.mu.Unlock()
-	if full {
-		return refuse(Overloaded, "stream tickets").after(5 * time.Second)
+	if why := a.tickets.add(text, t, a.cfg.Now()); why != nil {
+		return why
 	}
 	return send(w, http.StatusCreated, struct {
 		Ticket    string     `json:"ticket"`
@@ -83,6 +120,9 @@ func (a *API) makeTicket(w http.ResponseWriter, r *request) *Problem {
 
 // maxTicketFilters bounds the values of one filter of a ticket.
 const maxTicketFilters = 64
+
+// maxTicketBytes bounds the body that a ticket is made by: it is kept in memory.
+const maxTicketBytes = 8 << 10
 
 // check says what is wrong with what a ticket is to be bound to.
 func (q *ticketRequest) check() *Problem {
@@ -140,10 +180,7 @@ func (a *API) byTicket(r *request, text string) (*Principal, *Problem) {
 	if v := a.gate.Arrive(r.Request); !v.OK {
 		return nil, a.judged(r.Request, &v)
 	}
-	a.tickets.mu.Lock()
-	t := a.tickets.out[text]
-	delete(a.tickets.out, text)
-	a.tickets.mu.Unlock()
+	t := a.tickets.take(text)
 	if t == nil || !a.cfg.Now().Before(t.until) || !a.still(r.Context(), t.who, t.token) {
 		return nil, a.unauthenticated(r.Request).because("The ticket was used, or has expired: get a new one by POST /v1/stream-tickets.").
 			with("WWW-Authenticate", a.challenge("invalid_token"))

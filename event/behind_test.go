@@ -134,6 +134,24 @@ func TestACreateIsRefusedWhileTheLogFails(t *testing.T) {
 	})
 }
 
+// A call that found no place in the queue gives its key back: the client may try again.
+func TestACallWithoutAPlaceFreesItsKey(t *testing.T) {
+	b, err := Open(Config{Strict: true, QueueBytes: 1}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.queued.Add(2)
+	req := request("call-1")
+	req.Key = &IdempotencyKey{Principal: "user:201", Key: "k", Until: time.Now().Add(time.Hour)}
+	if err := b.Begin(req); err != nil {
+		t.Fatal(err)
+	}
+	b.Forget("call-1")
+	if use, ok := b.KeyOf("user:201", "k"); ok {
+		t.Errorf("%+v", use)
+	}
+}
+
 // What the log cannot take is lost in an order, calls go on, and it is told.
 func TestWhatIsLostIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -246,6 +246,9 @@ func (b *Bus) put(s *shard, t told) {
 		b.stats.untold.Add(1)
 		if t.what == toldBegin || t.what == toldSIP && t.sip.kind == sipflow.Placed {
 			delete(s.calls, t.l.id)
+			if t.l.req != nil { // nothing will come of it: its key is free
+				b.dropKey(t.l.req)
+			}
 			t.l.err = &StoreError{Store: b.cfg.Store, Err: errQueue}
 			close(t.l.stored)
 		}

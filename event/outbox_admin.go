@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -35,7 +36,7 @@ func (h *hook) shown() Webhook {
 	w := Webhook{ID: r.id, Object: "webhook", WebhookSpec: r.spec.clone(), Enabled: h.status.State != WebhookOff, Origin: r.origin, CallID: r.call, Owner: r.owner,
 		CreatedAt: At(r.made), Status: h.status, Secrets: []WebhookSecret{}}
 	for name := range w.Headers {
-		w.Headers[name] = "[redacted]" // it may be a password
+		w.Headers[name] = redacted // it may be a password
 	}
 	now := h.o.now()
 	for _, s := range r.secrets {
@@ -252,16 +253,34 @@ func (r *hookRecord) enable(on bool, now time.Time) {
 	}
 }
 
+// redacted stands for the value of a header.
+const redacted = "[redacted]"
+
+// sameReceiver reports whether two URLs lead to the same server.
+func sameReceiver(a, b string) bool {
+	one, err := url.Parse(a)
+	if err != nil {
+		return false
+	}
+	other, err := url.Parse(b)
+	return err == nil && one.Scheme == other.Scheme && strings.EqualFold(one.Host, other.Host)
+}
+
 // Change changes what a client chooses of a webhook, and whether it is enabled; nil
 // leaves that as it is. What waits goes to the new URL.
 func (o *Outbox) Change(id string, spec WebhookSpec, enabled *bool) (Webhook, error) {
 	return o.change(id, false, func(r *hookRecord) error {
-		headers := r.spec.Headers
+		old := r.spec
 		r.spec = spec.clone()
 		for name, value := range r.spec.Headers { // as they were shown
-			if old, ok := headers[name]; ok && value == "[redacted]" {
-				r.spec.Headers[name] = old
+			secret, ok := old.Headers[name]
+			if !ok || value != redacted {
+				continue
 			}
+			if !sameReceiver(old.URL, spec.URL) {
+				return &fault.Fault{Key: "headers", Err: fmt.Errorf("the url is another server's now, which must not get what was for the old one: give %s again, or {}", name)}
+			}
+			r.spec.Headers[name] = secret
 		}
 		if enabled != nil && *enabled != r.enabled {
 			r.enable(*enabled, o.now())

@@ -569,6 +569,45 @@ func TestWhatWaitsGoesToTheNewURL(t *testing.T) {
 	})
 }
 
+// Whoever may manage a webhook must not learn the operator's headers by another URL.
+func TestHiddenHeadersStayWithTheirServer(t *testing.T) {
+	stores(t, func(t *testing.T, file string) {
+		r := newOutboxRig(t, newTestLog(), file, OutboxConfig{})
+		w := r.make("crm")
+		spec := w.WebhookSpec
+		spec.Headers = map[string]string{"X-Token": "hunter2"}
+		w, err := r.Change(w.ID, spec, nil)
+		if err != nil || w.Headers["X-Token"] != redacted {
+			t.Fatal(err, w.Headers)
+		}
+		old := w.URL
+		spec = w.WebhookSpec
+		spec.URL = "https://attacker.example/"
+		var wrong *fault.Fault
+		if _, err := r.Change(w.ID, spec, nil); !errors.As(err, &wrong) || wrong.Key != "headers" {
+			t.Errorf("another server: %v", err)
+		}
+		for _, headers := range []map[string]string{{"X-Token": "new"}, {}} {
+			spec.Headers = headers
+			if _, err := r.Change(w.ID, spec, nil); err != nil {
+				t.Errorf("with %v: %v", headers, err)
+			}
+			spec.URL += "more/"
+		}
+		spec.URL, spec.Headers = old, map[string]string{"X-Token": "hunter2"}
+		if _, err := r.Change(w.ID, spec, nil); err != nil {
+			t.Fatal(err)
+		}
+		spec.URL, spec.Headers = old+"elsewhere", map[string]string{"X-Token": redacted}
+		if _, err := r.Change(w.ID, spec, nil); err != nil {
+			t.Errorf("another path: %v", err)
+		}
+		if got := r.find(w.ID).record().spec.Headers["X-Token"]; got != "hunter2" {
+			t.Errorf("the header is %q", got)
+		}
+	})
+}
+
 func TestBodiesAsWebhooksWantThem(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := newTestLog()

@@ -64,6 +64,9 @@ func (f *follower) follow(ctx context.Context) Cut {
 				return CutClient
 			case <-f.streams.end:
 				return f.goodbye()
+			default:
+			}
+			select {
 			case <-tick.C: // who is far behind is looked at as often as others
 				if !f.still(ctx, f.who, f.token) {
 					return CutRevoked

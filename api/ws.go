@@ -40,7 +40,7 @@ func (a *API) serveWebSocket(w http.ResponseWriter, r *request, rd *reading) *Pr
 	}
 	ws.SetReadLimit(1 << 10)
 	ctx, cancel := context.WithCancel(context.Background()) // that of the request ends with the handshake
-	s := &socket{ws: ws, api: a}
+	s := &socket{ws: ws, api: a, ctx: ctx}
 	var reader sync.WaitGroup
 	reader.Go(func() {
 		defer cancel()
@@ -97,6 +97,7 @@ func handshake(r *http.Request) *Problem {
 type socket struct {
 	ws    *websocket.Conn
 	api   *API
+	ctx   context.Context // ends when the client has gone: nothing is sent to it then, and no pong awaited
 	spoke atomic.Bool // the client has sent what it may not
 }
 
@@ -110,7 +111,7 @@ func (s *socket) listen() {
 }
 
 func (s *socket) event(_ event.Cursor, _ string, data []byte) error {
-	ctx, cancel := context.WithTimeout(context.Background(), sendTime)
+	ctx, cancel := context.WithTimeout(s.ctx, sendTime)
 	defer cancel()
 	return s.slow(ctx, s.ws.Write(ctx, websocket.MessageText, data))
 }
@@ -120,7 +121,7 @@ func (s *socket) alive(id event.Cursor) error {
 	if err := s.event(id, streamHeartbeat, s.api.note(streamHeartbeat, id, noteData{})); err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), sendTime)
+	ctx, cancel := context.WithTimeout(s.ctx, sendTime)
 	defer cancel()
 	return s.slow(ctx, s.ws.Ping(ctx))
 }

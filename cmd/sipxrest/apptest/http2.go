@@ -30,6 +30,7 @@ type HTTP2Client struct {
 // HTTP2Answer is what came for one stream.
 type HTTP2Answer struct {
 	Status int
+	Type   string // its Content-Type
 	Body   string
 	Ended  bool
 	Reset  string // "" or the code's name
@@ -125,6 +126,11 @@ func (c *HTTP2Client) Read(within time.Duration) bool {
 	case *http2.MetaHeadersFrame:
 		a.Status, _ = strconv.Atoi(f.PseudoValue("status"))
 		a.Ended = f.StreamEnded()
+		for _, field := range f.RegularFields() {
+			if field.Name == "content-type" {
+				a.Type = field.Value
+			}
+		}
 	case *http2.DataFrame:
 		a.Body += string(f.Data())
 		a.Ended = f.StreamEnded()

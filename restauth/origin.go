@@ -57,7 +57,7 @@ func isPreflight(r *http.Request) bool {
 
 var cors = CORS{
 	Methods: "GET, HEAD, POST, PUT, DELETE", Headers: "Authorization, Content-Type, If-None-Match",
-	Expose: "ETag, Retry-After, WWW-Authenticate", Credentials: true,
+	Expose: "ETag, Retry-After, Sipxrest-Call-Id, WWW-Authenticate", Credentials: true,
 }
 
 // SameHost reports whether an Origin's host and port are those of a Host header.

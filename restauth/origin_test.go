@@ -103,6 +103,7 @@ func TestPreflight(t *testing.T) {
 		"Access-Control-Allow-Credentials": "true",
 		"Access-Control-Allow-Methods":     "GET, HEAD, POST, PUT, DELETE",
 		"Access-Control-Allow-Headers":     "Authorization, Content-Type, If-None-Match",
+		"Access-Control-Expose-Headers":    "ETag, Retry-After, Sipxrest-Call-Id, WWW-Authenticate",
 	} {
 		if got.Get(name) != want {
 			t.Errorf("%s: %q, want %q", name, got.Get(name), want)

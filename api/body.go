@@ -42,7 +42,7 @@ func read(w http.ResponseWriter, r *request, into any, optional bool, types ...s
 	}
 	kind, params, err := mime.ParseMediaType(r.Header.Get("Content-Type"))
 	if charset := params["charset"]; err != nil || !slices.Contains(types, kind) || charset != "" && !strings.EqualFold(charset, "utf-8") {
-		return nil, refuse(UnsupportedMediaType, strings.Join(types, " or ")).with("Accept-Post", strings.Join(types, ", "))
+		return nil, refuse(UnsupportedMediaType, strings.Join(types, " or "), cmpOr(clip(r.Header.Get("Content-Type"), 80), "none")).with("Accept-Post", strings.Join(types, ", "))
 	}
 	return data, parse(data, into)
 }
@@ -74,7 +74,7 @@ func syntax(data []byte) string {
 	var bad *json.SyntaxError
 	switch {
 	case errors.As(err, &bad):
-		return fmt.Sprintf("at byte %d there is an %s", bad.Offset, strings.TrimPrefix(bad.Error(), "invalid character "))
+		return fmt.Sprintf("at byte %d there is %s", bad.Offset, strings.TrimPrefix(bad.Error(), "invalid character "))
 	case errors.Is(err, io.ErrUnexpectedEOF):
 		return fmt.Sprintf("it ends after byte %d, where more was expected", len(data))
 	case err != nil:

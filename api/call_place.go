@@ -54,7 +54,7 @@ func (a *API) create(w http.ResponseWriter, r *request, id string, into any) *Pr
 		return why
 	}
 	if c.webhook != nil && !r.who.Has(WebhooksCall) {
-		return refuse(MissingScope, r.who.String(), WebhooksCall)
+		return r.who.lacks(WebhooksCall)
 	}
 	var use *event.IdempotencyKey
 	if key == "" && c.id != "" {

@@ -97,10 +97,10 @@ func (a *API) checkAll(r *request, raw []byte, result *checkResult) {
 	result.fine("request", "")
 	p, why := a.orderOf(r, c)
 	if why == nil && !r.who.Has(CallsWrite) {
-		why = refuse(MissingScope, r.who.String(), CallsWrite)
+		why = r.who.lacks(CallsWrite)
 	}
 	if why == nil && c.webhook != nil && !r.who.Has(WebhooksCall) {
-		why = refuse(MissingScope, r.who.String(), WebhooksCall)
+		why = r.who.lacks(WebhooksCall)
 	}
 	switch {
 	case why == nil:

@@ -109,6 +109,18 @@ func (p *Principal) Actor(requestID string) event.Actor {
 	return event.Actor{Type: string(p.Type), Name: p.Name, RequestID: requestID}
 }
 
+// lacks refuses a request for want of a scope, and says who can have it.
+func (p *Principal) lacks(s Scope) *Problem {
+	why := refuse(MissingScope, p.String(), s)
+	switch {
+	case p.Type == PrincipalKey:
+		return why.because("Scopes are given when a key is made: sipxrest key add --scopes.")
+	case slices.Contains(userScopes, s):
+		return why
+	}
+	return why.because("Users cannot have it; ask with an API key (sipxrest key add --scopes " + string(s) + ").")
+}
+
 // everyAgent is the item of a key's list of agents that means all.
 const everyAgent = "*"
 
@@ -205,6 +217,9 @@ func (a *API) judged(r *http.Request, v *restauth.Verdict) *Problem {
 		p = a.unauthenticated(r)
 		switch v.Why {
 		case restauth.WrongPIN:
+			if strings.HasPrefix(restauth.Claim(r), keyPrefix) {
+				return p.because("An API key is no user name: send it as Authorization: Bearer.")
+			}
 			p.because("The PIN, or the user, is wrong.")
 		case restauth.NoCredentials:
 		default:

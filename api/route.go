@@ -134,7 +134,7 @@ func (a *API) identify(r *request, m *method) (why *Problem) {
 		return refuse(RateLimited, a.cfg.RequestsPerUser, "requests").after(wait)
 	}
 	if m.scopes != nil && !slices.ContainsFunc(m.scopes, r.who.Has) {
-		return refuse(MissingScope, r.who.String(), m.scopes[0])
+		return r.who.lacks(m.scopes[0])
 	}
 	return nil
 }

@@ -53,7 +53,7 @@ func (r *request) sees(u *restauth.User) bool {
 func (r *request) seesUsers() *Problem {
 	switch {
 	case r.who.Type == PrincipalKey && !r.who.Has(UsersRead), r.who.Type == PrincipalPhone:
-		return refuse(MissingScope, r.who.String(), UsersRead)
+		return r.who.lacks(UsersRead)
 	case r.who.Type == PrincipalPeer && r.who.Agent == nil:
 		return refuse(AgentRequired)
 	}

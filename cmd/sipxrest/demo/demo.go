@@ -63,6 +63,8 @@ func Run(ctx context.Context, opts Options, out io.Writer) (err error) {
 	}
 	if opts.Keep {
 		s.keep(ctx)
+	} else {
+		s.say("\nThe same is there as JSON, with events, webhooks and records: /v1. `sipxrest demo --keep` prints commands and an API key for it.")
 	}
 	return nil
 }
@@ -129,19 +131,33 @@ func (s *stage) keep(ctx context.Context) {
 	s.say("   %s", curl("-k", "POST", s.https))
 	s.say("   %s", curl("-k", "GET", s.https))
 	s.say("   %s\n", curl("--digest", "POST", s.http))
+	s.introduceAPI()
+	phones := s.phones()
+	seen := make([]int, len(phones)) // before it is said that all is shown from now on
+	for i, p := range phones {
+		seen[i] = len(p.Log())
+	}
 	s.say("202 hangs up %v after it has answered. What the phones see:\n", talk)
 	var both sync.WaitGroup
-	for _, p := range s.phones() {
-		both.Go(func() { s.follow(ctx, p) })
+	for i, p := range phones {
+		both.Go(func() { s.follow(ctx, p, seen[i]) })
 	}
 	both.Wait()
 	s.say("\nStopped.")
 }
 
-// follow prints what a phone sees from now on.
-func (s *stage) follow(ctx context.Context, p user) {
+// introduceAPI prints commands for /v1. The variables are those of docs/quickstart.md.
+func (s *stage) introduceAPI() {
+	s.say("The JSON API takes the PIN of 201, or the API key demo, which may do everything. In another terminal:\n")
+	s.say("   export SIPXREST=%s KEY=%s KEYS=%s\n", s.https, s.key, s.keys)
+	s.say("   curl -k -u 201:%s $SIPXREST/v1/calls -H 'Content-Type: application/json' -d '{\"calling\":\"201\",\"called\":\"202\"}'", pin)
+	s.say("   curl -k -N -H \"Authorization: Bearer $KEY\" -H 'Accept: text/event-stream' $SIPXREST/v1/events\n")
+	s.say("Webhooks may lead to this machine. docs/quickstart.md goes on from here.\n")
+}
+
+// follow prints what a phone sees behind the lines that are seen.
+func (s *stage) follow(ctx context.Context, p user, seen int) {
 	name, _, _ := strings.Cut(strings.TrimPrefix(p.AOR(), "sip:"), "@")
-	seen := len(p.Log())
 	for p.Wait(ctx, func() bool { return len(p.Log()) > seen }) == nil {
 		log := p.Log()
 		for _, line := range log[seen:] {

@@ -32,6 +32,7 @@ func TestDemoConnectsThePhonesAndExplainsIt(t *testing.T) {
 		"yes  202 was called by 201",
 		"yes  201 and 202 are talking to each other",
 		"yes  sipxrest has hung up its own call with 201",
+		"/v1. `sipxrest demo --keep` prints commands and an API key for it.",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("%q is missing in\n%s", want, &out)

@@ -14,6 +14,7 @@ import (
 	"sync"
 	"time"
 
+	"sipxrest/api"
 	"sipxrest/cmd/sipxrest/app"
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/sipflow/siptest"
@@ -36,6 +37,8 @@ type stage struct {
 	called      *phone
 	client      *http.Client
 	https, http string // base URLs of the service
+	key         string // an API key that may do everything
+	keys        string // the file with the keys
 
 	dir     string // the service's files
 	stop    context.CancelFunc
@@ -140,6 +143,10 @@ func (s *stage) startService(log *slog.Logger) (err error) {
 	}
 	cfg.Trusted = nil // nobody: the demo shows the PIN, and asks no DNS
 	cfg.Drain = time.Second
+	cfg.Events.AllowPrivate = []string{"127.0.0.0/8"} // receivers of webhooks are tried on this machine
+	if err := s.makeKey(&cfg); err != nil {
+		return err
+	}
 	service, err := app.New(cfg, log)
 	if err != nil {
 		return err
@@ -150,6 +157,17 @@ func (s *stage) startService(log *slog.Logger) (err error) {
 	ctx, s.stop = context.WithCancel(context.Background()) // it ends after the phones have hung up
 	s.service.Go(func() { s.served = service.Run(ctx) })
 	return nil
+}
+
+// makeKey makes the API key, as "sipxrest key add" would.
+func (s *stage) makeKey(cfg *config.Config) error {
+	if err := os.MkdirAll(cfg.DataDir, 0o700); err != nil {
+		return err
+	}
+	text, k := api.NewKey("demo")
+	k.Scopes, k.Agents, k.Created = []api.Scope{api.Admin}, []string{"*"}, time.Now().UTC().Truncate(time.Second)
+	s.key, s.keys = text, cfg.KeysFile()
+	return api.ChangeKeys(s.keys, func(all []api.Key) ([]api.Key, error) { return append(all, k), nil })
 }
 
 // close hangs up, stops everything and removes the files.

@@ -24,7 +24,8 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		"a key that may not": {"GET", "/v1/users", "", []func(*http.Request){st.withKey("reader")},
 			"The key reader lacks the scope users:read. Scopes are given when a key is made: sipxrest key add --scopes."},
 		"a key as a user name": {"GET", "/v1/me", "", []func(*http.Request){func(r *http.Request) { r.SetBasicAuth("sxk_abc", "") }},
-			"Give the agent's PIN (Digest or Basic) or an API key (Authorization: Bearer sxk_…). An API key is no user name: send it as Authorization: Bearer."},
+			"Give the agent's PIN (Digest or Basic) or an API key (Authorization: Bearer sxk_…). " +
+				"An API key is no user name: send it as Authorization: Bearer."},
 	} {
 		if c.body != "" {
 			c.how = append([]func(*http.Request){body(c.body)}, c.how...)

@@ -198,6 +198,9 @@ func (a *API) checkWebhook(r *request, spec *event.WebhookSpec, agents bool) *Pr
 		return invalid(memberFaults(faults)...)
 	}
 	if name := a.foreignAgent(r.who, spec.Agents); agents && name != "" {
+		if _, known := a.users.Lookup(name); !known && slices.Contains(r.who.Key.Agents, name) {
+			return refuse(UnknownUser, clip(name, 64)) // the key is not to blame
+		}
 		return refuse(WrongAgent, r.who.String(), clip(name, 64))
 	}
 	if err := a.cfg.Webhooks.ProbeURL(r.Context(), spec.URL); err != nil {

@@ -304,6 +304,16 @@ func TestWhoMayManageWebhooks(t *testing.T) {
 			t.Errorf("%s: %s", agents, w.Body)
 		}
 	}
+	// A key may name whom the domain does not have: then that is what is wrong.
+	stray := bound(st.keys["hooks"])
+	stray.Agents = []string{"201", "299"}
+	if err := st.cfg.Keys.SetFixed([]Key{stray}); err != nil {
+		t.Fatal(err)
+	}
+	w := st.ask("POST", "/v1/webhooks", st.withKey("hooks"), body(fmt.Sprintf(`{"name":"stray","url":%q}`, st.url)))
+	if p := problemOf(t, w); p.Code != UnknownUser || p.Detail != "The domain has no user 299." {
+		t.Errorf("%+v", p)
+	}
 }
 
 // bound is the key "hooks", for one agent.

@@ -74,7 +74,7 @@ type keyAdd struct {
 // Help is what key add --help adds.
 func (*keyAdd) Help() string {
 	return `The key is printed once; only its SHA-256 is kept. With it comes the secret that
-signs webhooks of single calls. A running service takes the key at once.
+signs webhooks of single calls. A running service takes the key within a second.
 
 Examples:
 
@@ -210,7 +210,7 @@ type keyRevoke struct {
 
 // Help is what key revoke --help adds.
 func (*keyRevoke) Help() string {
-	return `A running service refuses the key at once, and ends its streams within seconds.`
+	return `A running service refuses the key within a second, and ends its streams within seconds.`
 }
 
 // Run ends the key.

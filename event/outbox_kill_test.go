@@ -105,9 +105,7 @@ func TestNothingIsLostThoughTheProcessDies500Times(t *testing.T) {
 			}
 		}
 		fails.Store(0)
-		r := newOutboxRig(t, log, file, OutboxConfig{})
-		r.to = to
-		r.doPost = to.post
+		r := newOutboxRigFor(t, log, file, OutboxConfig{}, to)
 		settleFor(40 * time.Hour)
 		taken := to.taken("")
 		list, _, err := r.Deliveries(r.Webhooks()[0].ID, DeliveryQuery{Limit: 100_000})

@@ -229,7 +229,11 @@ type outboxRig struct {
 // newOutboxRig makes one; file is a database, "" is memory.
 func newOutboxRig(t *testing.T, log *testLog, file string, cfg OutboxConfig) *outboxRig {
 	t.Helper()
-	to := &receiver{}
+	return newOutboxRigFor(t, log, file, cfg, &receiver{})
+}
+
+func newOutboxRigFor(t *testing.T, log *testLog, file string, cfg OutboxConfig, to *receiver) *outboxRig {
+	t.Helper()
 	cfg.post = to.post
 	o := newOutbox(cfg, log, slog.New(slog.DiscardHandler))
 	closeDB := func() {}

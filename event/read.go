@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	maxReaders = 16     // that read the store at the same time
+	maxReaders = 16     // that read the store at the same time, and as many that read one call
 	maxPage    = 1000   // events of one answer
 	storePage  = 500    // that are read from the store at once
 	ringScan   = 20_000 // that one call of Events looks at in memory
@@ -229,8 +229,8 @@ func (b *Bus) CallEvents(id string, afterSeq int64, limit int) ([]*Event, error)
 	if list, ok := b.callInMemory(id, afterSeq, limit); ok {
 		return list, nil
 	}
-	b.slots <- struct{}{}
-	defer func() { <-b.slots }()
+	b.callSlots <- struct{}{}
+	defer func() { <-b.callSlots }()
 	b.mu.RLock()
 	var recent []*Event // that the store may not have yet
 	for _, e := range b.ring.between(b.stored.Load(), b.visible.Load()) {

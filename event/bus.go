@@ -102,6 +102,8 @@ type live struct {
 	hole  bool // its last event was not kept
 	inLog bool // an event of it was kept
 	own   bool // its end is told by Tell alone
+	// passedOn: a phone has sent the other one elsewhere by REFER, and that is there.
+	passedOn bool
 }
 
 // Open opens the log, begins a run, and ends the calls that the last run left open.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"maps"
 	"net/http"
 	"reflect"
@@ -121,6 +122,10 @@ func (a *API) getCall(w http.ResponseWriter, r *request) *Problem {
 	return a.sendCall(w, r, http.StatusOK, c)
 }
 
+// maxPatched is how many events of a call patches may make: each is kept, and is read
+// whenever the call is made anew.
+const maxPatched = 10_000
+
 // mergePatch is the media type of RFC 7396.
 const mergePatch = "application/merge-patch+json"
 
@@ -177,6 +182,10 @@ func (a *API) patch(w http.ResponseWriter, r *request, b *patchBody) *Problem {
 		return invalid(d.wrong...)
 	case c.State == event.Ended:
 		return callEnded(c)
+	case c.Version >= maxPatched:
+		p := refuse(RateLimited, maxPatched, "changes")
+		p.Detail = fmt.Sprintf("The call has %d events, and patches add no more to so many.", c.Version)
+		return p
 	case maps.Equal(newTags, c.Tags) && bytes.Equal(newData, canonicalOr(c.Metadata)):
 		return a.sendCall(w, r, http.StatusOK, c)
 	}

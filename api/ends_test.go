@@ -77,7 +77,47 @@ func endCases() (all []endCase) {
 			cr.ask("DELETE", "/v1/calls/"+id, as201, header("X-Request-Id", "req-of-the-end"))
 		}
 	}
+	refers := []siptest.Action{{After: 5 * time.Second, Method: "REFER", Header: []sip.Header{
+		sip.NewHeader("Refer-To", "<sip:203@"+testDomain+">"), sip.NewHeader("Contact", "<sip:201@"+phoneAddr["201"]+">")}}}
+	post := func(path, text string) func(*testing.T, *callRig, string) {
+		return func(t *testing.T, cr *callRig, id string) {
+			time.Sleep(8 * time.Second)
+			cr.ask("POST", "/v1/calls/"+id+path, as201, body(text))
+		}
+	}
+	calledOff := func(t *testing.T, cr *callRig, id string) {
+		post("/transfers", `{"mode":"attended","to":"203"}`)(t, cr, id)
+		time.Sleep(5 * time.Second)
+		cr.do(200, "DELETE", "/v1/calls/"+id+"/transfers/t1", "")
+	}
+	third := func(s siptest.Script) setup {
+		return setup{phones: map[string]siptest.Script{"202": {HangUpAfter: 2 * time.Minute}, "203": s}}
+	}
 	return append(all,
+		endCase{name: "calling passes called on", reason: "transferred_away",
+			setup: calling(siptest.Script{Do: refers, HangUpAfter: 15 * time.Second})},
+		endCase{name: "calling passes called on, who hangs up first", reason: "transferred_away",
+			setup: setup{phones: map[string]siptest.Script{"201": {Do: refers}, "202": {HangUpAfter: 15 * time.Second}}}},
+		endCase{name: "a transfer to 203", reason: "hung_up", setup: third(siptest.Script{}), during: post("/transfers", `{"to":"203"}`)},
+		endCase{name: "a transfer to 203, who is busy", reason: "hung_up", setup: third(siptest.Script{Status: 486}),
+			during: post("/transfers", `{"to":"203"}`)},
+		endCase{name: "a transfer to 203, who does not answer", reason: "hung_up", more: `,"timeout_ms":30000`,
+			setup: third(siptest.Script{NeverAnswer: true}), during: post("/transfers", `{"to":"203"}`)},
+		endCase{name: "a consultation that is called off", reason: "hung_up", setup: third(siptest.Script{}), during: calledOff},
+		endCase{name: "a consultation that is called off while it rings", reason: "hung_up", setup: third(siptest.Script{NeverAnswer: true}),
+			during: calledOff},
+		endCase{name: "called is redirected", reason: "hung_up",
+			setup:  setup{phones: map[string]siptest.Script{"202": {NeverAnswer: true}, "203": {HangUpAfter: 10 * time.Second}}},
+			during: post("/actions/redirect", `{"to":"203"}`)},
+		endCase{name: "goes on in another call", reason: "merged", during: func(t *testing.T, cr *callRig, id string) {
+			cr.until(id, event.Connected)
+			other := cr.call(`{"calling":"201","called":"203"}`)
+			cr.until(other, event.Connected)
+			cr.do(202, "POST", "/v1/calls/"+other+"/transfers", `{"mode":"attended","with_call":"`+id+`"}`,
+				header("X-Request-Id", "req-of-the-end"))
+			cr.ended(id)
+			cr.do(200, "DELETE", "/v1/calls/"+other, "")
+		}},
 		endCase{name: "calling does not answer", reason: "no_answer", more: `,"timeout_ms":30000`,
 			setup: calling(siptest.Script{NeverAnswer: true})},
 		endCase{name: "called does not answer", reason: "no_answer", more: `,"timeout_ms":30000`,

@@ -62,17 +62,20 @@ func (a *API) pageOf(rd *reading, limit int) (*readPage, *Problem) {
 	var events []*event.Event
 	next := rd.cursor
 	if rd.call != "" {
-		read, err := a.bus.CallEvents(rd.call, 0, eventsMost)
-		if err != nil {
-			return nil, a.unreadable()
-		}
-		for _, e := range typed(read, rd.filter.Types) {
-			if e.Seq > rd.cursor.Seq {
-				events = append(events, e)
+		for after, full := int64(0), true; full && len(events) <= limit; {
+			read, err := a.bus.CallEvents(rd.call, after, eventsMost)
+			if err != nil {
+				return nil, a.unreadable()
 			}
-		}
-		if n := len(read); n > 0 {
-			page.over = read[n-1].Final
+			for _, e := range typed(read, rd.filter.Types) {
+				if e.Seq > rd.cursor.Seq {
+					events = append(events, e)
+				}
+			}
+			if n := len(read); n > 0 {
+				after, page.over = read[n-1].CallSeq, read[n-1].Final
+			}
+			full = len(read) == eventsMost
 		}
 		if page.HasMore = len(events) > limit; page.HasMore {
 			events = events[:limit]

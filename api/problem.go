@@ -27,9 +27,18 @@ type Fault struct {
 
 // Title is the code in words.
 func (f *Fault) Title() string {
-	text := strings.ReplaceAll(string(f.Code), "_", " ")
+	words := strings.Split(string(f.Code), "_")
+	for i, word := range words {
+		if short, ok := abbreviations[word]; ok {
+			words[i] = short
+		}
+	}
+	text := strings.Join(words, " ")
 	return strings.ToUpper(text[:1]) + text[1:]
 }
+
+// abbreviations are words of codes that have capital letters.
+var abbreviations = map[string]string{"json": "JSON", "url": "URL", "id": "ID", "tls": "TLS", "pins": "PINs", "cdr": "CDR"}
 
 // The codes.
 const (

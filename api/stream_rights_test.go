@@ -174,3 +174,35 @@ func TestAWebSocketThatIsGoneFreesItsPlace(t *testing.T) {
 		}
 	})
 }
+
+// A page reads on behind the thousandth event of a call, to its end.
+func TestPagesOfALongCallReachItsEnd(t *testing.T) {
+	inFakeTime(t, func(st *stage) {
+		id := st.create()
+		const updates = eventsMost + 100
+		for i := range updates {
+			st.bus.Tell(id, event.CallUpdated, "", event.Change{Tags: map[string]string{"n": fmt.Sprint(i)}})
+		}
+		st.ends(id)
+		st.settle()
+		var kinds []string
+		for after, more := "oldest", true; more; {
+			w := st.ask("GET", "/v1/calls/"+id+"/events?limit=400&after="+after, st.withKey("reader"))
+			var page struct {
+				Data    []struct{ Type string }
+				HasMore bool `json:"has_more"`
+				Next    string
+			}
+			if err := json.Unmarshal(w.Body.Bytes(), &page); err != nil {
+				t.Fatal(w.Code, err)
+			}
+			for _, e := range page.Data {
+				kinds = append(kinds, e.Type)
+			}
+			after, more = page.Next, page.HasMore
+		}
+		if n := len(kinds); n < updates+2 || kinds[n-1] != string(event.CallEnded) {
+			t.Errorf("%d events, the last %s", n, kinds[n-1])
+		}
+	})
+}

@@ -15,7 +15,8 @@ const (
 	// ticketTime is how long a ticket opens a stream; it does so once.
 	ticketTime = 60 * time.Second
 	// maxTickets bounds those that are out, maxTicketsOfOne those of one principal.
-	maxTickets, maxTicketsOfOne = 10_000, 1000
+	maxTickets      = 10_000
+	maxTicketsOfOne = 1000
 )
 
 // A ticket opens one stream: a page in a browser can give an EventSource nothing but

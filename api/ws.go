@@ -98,7 +98,7 @@ type socket struct {
 	ws    *websocket.Conn
 	api   *API
 	ctx   context.Context // ends when the client has gone: nothing is sent to it then, and no pong awaited
-	spoke atomic.Bool // the client has sent what it may not
+	spoke atomic.Bool     // the client has sent what it may not
 }
 
 // listen reads until the connection ends: pings get their pongs meanwhile. A client

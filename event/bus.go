@@ -51,6 +51,8 @@ type Bus struct {
 	wake    chan struct{} // of capacity one, for the sequencer
 	work    chan struct{} // likewise, for the committer
 	slots   chan struct{} // one for each reader of the store
+	// callSlots are those of readers of one call: they need not wait for those of all.
+	callSlots chan struct{}
 
 	sequenced atomic.Int64 // number of the last event that has one
 	visible   atomic.Int64 // of the last one that readers see
@@ -100,6 +102,8 @@ type live struct {
 	hole  bool // its last event was not kept
 	inLog bool // an event of it was kept
 	own   bool // its end is told by Tell alone
+	// passedOn: a phone has sent the other one elsewhere by REFER, and that is there.
+	passedOn bool
 }
 
 // Open opens the log, begins a run, and ends the calls that the last run left open.
@@ -120,7 +124,7 @@ func Open(cfg Config, log *slog.Logger) (*Bus, error) {
 		log = slog.New(slog.DiscardHandler)
 	}
 	b := &Bus{cfg: cfg, log: log, seed: maphash.MakeSeed(), wake: make(chan struct{}, 1), work: make(chan struct{}, 1),
-		slots: make(chan struct{}, maxReaders), keys: map[string]*KeyUse{}, dropped: map[string]string{}, done: make(chan struct{})}
+		slots: make(chan struct{}, maxReaders), callSlots: make(chan struct{}, maxReaders), keys: map[string]*KeyUse{}, dropped: map[string]string{}, done: make(chan struct{})}
 	for i := range b.shards {
 		b.shards[i].calls = map[string]*live{}
 	}

@@ -8,7 +8,7 @@ import (
 )
 
 const (
-	maxReaders = 16     // that read the store at the same time
+	maxReaders = 16     // that read the store at the same time, and as many that read one call
 	maxPage    = 1000   // events of one answer
 	storePage  = 500    // that are read from the store at once
 	ringScan   = 20_000 // that one call of Events looks at in memory
@@ -226,6 +226,11 @@ func (b *Bus) CallEvents(id string, afterSeq int64, limit int) ([]*Event, error)
 	if limit <= 0 || limit > maxPage {
 		limit = maxPage
 	}
+	if list, ok := b.callInMemory(id, afterSeq, limit); ok {
+		return list, nil
+	}
+	b.callSlots <- struct{}{}
+	defer func() { <-b.callSlots }()
 	b.mu.RLock()
 	var recent []*Event // that the store may not have yet
 	for _, e := range b.ring.between(b.stored.Load(), b.visible.Load()) {
@@ -263,6 +268,40 @@ func (b *Bus) CallEvents(id string, afterSeq int64, limit int) ([]*Event, error)
 		}
 	}
 	return list, nil
+}
+
+// callInMemory returns events of one call for who follows it, which is what happens most.
+// To make a call anew for each of its events would take the longer the more there are. ok
+// is false when memory lacks some of them.
+func (b *Bus) callInMemory(id string, afterSeq int64, limit int) (list []*Event, ok bool) {
+	if l := b.find(id); l != nil {
+		if c := l.pub.Load(); c != nil && c.Version <= afterSeq {
+			return nil, true
+		}
+	}
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	t := b.topics.by[topicKey{'c', id}]
+	if t == nil || len(t.events) == 0 {
+		return nil, false
+	}
+	for _, e := range t.events {
+		if e.Data.Call == nil {
+			continue
+		}
+		if e.CallSeq <= afterSeq {
+			ok = true // memory begins before what is wanted
+			continue
+		}
+		if !ok && e.CallSeq != afterSeq+1 {
+			return nil, false
+		}
+		ok = true
+		if list = append(list, e); len(list) == limit {
+			break
+		}
+	}
+	return list, ok
 }
 
 // oldestAt is when the oldest event happened.

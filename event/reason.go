@@ -149,13 +149,13 @@ func (b *Bus) endFromSIP(l *live, k *sipflow.Cause) *End {
 	}
 	end := &End{SIP: sipOf(k), Q850: q850Of(k), Stage: string(k.Stage)}
 	leg := legOf(l.cur, legID(k.Leg))
-	if k.Method == "CANCEL" && l.cur.Kind == Inbound && len(l.cur.Legs) > 0 {
-		leg = &l.cur.Legs[0]
-	}
 	if leg != nil {
 		end.Leg = leg.ID
 	}
 	end.Reason, end.By = b.reasonOf(l.cur, leg, k)
+	if end.Reason == "hung_up" && l.passedOn { // whichever of the two has hung up for that
+		end.Reason = "transferred_away"
+	}
 	end.Reason, end.By = l.reasonToo(k, end.Reason, end.By)
 	return end
 }
@@ -167,15 +167,16 @@ func (b *Bus) legEnd(l *live, leg *Leg, k *sipflow.Cause) *LegEnd {
 		return &LegEnd{By: "service", Reason: "internal_error"}
 	case (k.NotTried || leg.State == LegPending) && leg.Role != RoleCaller: // who calls us is not tried
 		return &LegEnd{By: "service", Reason: "not_tried"}
-	case k.Other && (k.Method != "CANCEL" || leg.Role != RoleCaller): // a caller who gives up has ended his own leg
+	case k.Other:
 		return &LegEnd{By: "service", Reason: "other_leg_ended"}
 	case k.By == sipflow.UnknownParty:
 		return &LegEnd{By: "unknown", Reason: "unknown"}
-	case k.Err == nil && k.By == sipflow.Self && l.cur.State == Connected: // the call goes on without it
-		return &LegEnd{By: partyName(leg.Role), Reason: "transferred_away"}
 	}
 	end := &LegEnd{SIP: sipOf(k), Q850: q850Of(k)}
 	end.Reason, end.By = b.reasonOf(l.cur, leg, k)
+	if end.Reason == "hung_up" && l.passedOn {
+		end.Reason = "transferred_away"
+	}
 	if leg.Role == RoleCaller {
 		end.Reason, end.By = l.reasonToo(k, end.Reason, end.By)
 	}
@@ -196,6 +197,8 @@ func (b *Bus) reasonOf(c *Call, leg *Leg, k *sipflow.Cause) (reason, by string) 
 		return "replaced", by
 	case errors.Is(err, sipflow.ErrTransferred):
 		return "transferred_away", by
+	case errors.Is(err, sipflow.ErrRedirected):
+		return "redirected", by
 	case errors.Is(err, sipflow.ErrHungUpByUser):
 		return "client_hung_up", by
 	case errors.Is(err, sipflow.ErrDraining):
@@ -213,8 +216,8 @@ func (b *Bus) reasonOf(c *Call, leg *Leg, k *sipflow.Cause) (reason, by string) 
 			return "caller_gave_up", by
 		}
 		return "hung_up", by
-	case (k.Method == "CANCEL" || errors.Is(err, sipflow.ErrCancelled)) && c.Kind == Inbound:
-		return "caller_gave_up", string(RoleCaller) // whichever leg it fell on
+	case k.Elsewhere: // the server of the caller has called several phones
+		return "answered_elsewhere", by
 	case k.Method == "CANCEL" || errors.Is(err, sipflow.ErrCancelled):
 		return "caller_gave_up", by
 	case errors.Is(err, sipflow.ErrNoAnswer):

@@ -2,9 +2,12 @@ package event
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"sipxrest/sipflow"
 )
 
 // message says in one or two English sentences how a call ended: who, what, and what to
@@ -167,6 +170,12 @@ func (s *sentence) rare(who string) string {
 	case "replaced":
 		return "The same agent called the same two again; this call made way."
 	case "transferred_away":
+		for _, t := range slices.Backward(s.c.Transfers) { // the other one may have hung up first
+			if l := legOf(s.c, t.RequestedBy); l != nil && t.State == sipflow.TransferCompleted {
+				who = nameOf(l)
+				break
+			}
+		}
 		return who + " passed the call on."
 	case "merged":
 		return "The call goes on in another one, with which it was joined."

@@ -131,3 +131,28 @@ func TestCallsToPhonesAtRandomEndOnce(t *testing.T) {
 	}
 	t.Log(reasonsSeen)
 }
+
+// Calls that nobody could choose the flow of say so, and by which one they are none the less.
+func TestTheFlowOfEachKind(t *testing.T) {
+	b := startBus(t, Config{})
+	key := sipflow.Key{Agent: "201@example.com", Calling: "201@example.com", Called: "202@example.com"}
+	two := []sipflow.LegReport{{N: 1, Role: sipflow.RoleCalling}, {N: 2, Role: sipflow.RoleCalled}}
+	for id, c := range map[string]struct {
+		spec sipflow.Spec
+		legs []sipflow.LegReport
+		kind Kind
+		flow Flow
+	}{
+		"by-refer":  {sipflow.Spec{Method: sipflow.MethodRefer}, two, ClickToCall, Flow{Requested: "refer", Used: "refer"}},
+		"by-invite": {sipflow.Spec{Method: sipflow.MethodInvite}, two, ClickToCall, Flow{Requested: "invite", Used: "invite"}},
+		"dialled":   {sipflow.Spec{Method: sipflow.MethodInvite, Dial: &sipflow.Dialling{}}, two, DialOut, Flow{Used: "invite"}},
+		"inbound":   {sipflow.Spec{}, []sipflow.LegReport{{N: 1, Role: sipflow.RoleCaller}}, Inbound, Flow{Used: "invite"}},
+	} {
+		c.spec.Key = key
+		b.Observe(&sipflow.Event{ID: id, Kind: sipflow.Placed, At: time.Now(), Legs: c.legs, Spec: &c.spec})
+		waitKept(b)
+		if got, ok := b.Call(id); !ok || got.Kind != c.kind || got.Flow != c.flow {
+			t.Errorf("%s is %+v", id, got)
+		}
+	}
+}

@@ -52,8 +52,12 @@ func (b *Bus) transferFromSIP(l *live, t *told) {
 	if terminal(n.State) {
 		n.EndedAt = atLeast(t.at, l.at)
 		n.End = b.transferEnd(l, &n, leg, r)
-		if n.State == sipflow.TransferCompleted && legOf(l.cur, leg) != nil {
+		switch {
+		case n.State != sipflow.TransferCompleted:
+		case legOf(l.cur, leg) != nil:
 			ch.Role = b.leaverRole(l.cur, r.Leaver)
+		case n.Mode == sipflow.TransferByPhone:
+			l.passedOn = true // both are about to hang up
 		}
 	}
 	if legOf(l.cur, leg) == nil {

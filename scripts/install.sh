@@ -10,6 +10,10 @@ install -D -m 644 packaging/sipxrest.sysusers "$root/usr/lib/sysusers.d/sipxrest
 install -D -m 644 packaging/sipxrest.service "$root/usr/lib/systemd/system/sipxrest.service"
 install -D -m 644 packaging/sipxrest.rules.yml "$root/usr/share/sipxrest/sipxrest.rules.yml"
 install -D -m 644 docs/openapi.yaml "$root/usr/share/sipxrest/openapi.yaml"
+install -D -m 644 -t "$root/usr/share/sipxrest/api" api/openapi.yaml api/asyncapi.yaml
+for file in docs/examples/*.* docs/examples/*/*.*; do
+	install -D -m 644 "$file" "$root/usr/share/sipxrest/${file#docs/}"
+done
 install -D -m 644 NOTICES "$root/usr/share/sipxrest/NOTICES" # licences want to go with a binary
 [ -n "$root" ] || systemd-sysusers
 etc=$root/etc/sipxrest

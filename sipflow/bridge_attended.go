@@ -187,6 +187,7 @@ func (b *bridge) transferOf(n int) *transfer {
 func (b *bridge) callOff(ctx context.Context, t *transfer) error {
 	if t.consults {
 		b.drop(t.target)
+		t.target.record.unwanted(ErrHungUpByUser)
 		b.call.dismiss(t.target, "")
 	} else {
 		t.giveUp(b.call, ErrHungUpByUser)
@@ -223,7 +224,7 @@ func (b *bridge) parkedLeft(t *transfer, why error) error {
 // leave lets go of a phone that has hung up, or hangs it up for an error.
 func (b *bridge) leave(l *Leg, why error) {
 	if b.drop(l); l.peer.isUp() {
-		b.call.dismiss(l, b.call.reasonFor(why))
+		b.call.dismissFor(l, why)
 	} else {
 		b.call.letGo(l)
 	}

@@ -187,6 +187,7 @@ func (b *bridge) newcomerFailed(ctx context.Context, t *transfer, why error) err
 			b.retell(ctx, t.stays, asked.SDP)
 		}
 	}
+	t.target.record.unwanted(why)
 	t.dismiss(b.call, "")
 	return b.transferFailed(ctx, t, why)
 }
@@ -197,6 +198,7 @@ func (t *transfer) turnAway(c *Call, why error) {
 	if t.asked != nil {
 		t.settle(t.stays.refuse(t.asked.SDP)) //nolint:errcheck // it is hung up next
 	}
+	t.target.record.unwanted(why)
 	t.dismiss(c, c.reasonFor(why))
 }
 

@@ -182,9 +182,9 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 		t.offer = nil
 		return b.orFailed(ctx, t, t.call(ctx))
 	case e.err != nil:
-		return b.transferFailed(ctx, t, noResponse(e.err))
+		return b.transferFailed(ctx, t, t.target.fault(noResponse(e.err)))
 	case e.msg.Code() >= 300:
-		return b.transferFailed(ctx, t, statusError("INVITE", e.msg))
+		return b.transferFailed(ctx, t, t.target.refusal("INVITE", e.msg))
 	}
 	answer, err := t.target.established(ctx, t.attempt, e.msg, nil)
 	if err != nil {
@@ -201,7 +201,7 @@ func (b *bridge) transferEvent(ctx context.Context, e event) error {
 		err = errRefusesStreams
 	}
 	if err != nil {
-		b.call.dismiss(t.target, b.call.reasonFor(err))
+		b.call.dismissFor(t.target, err)
 		return b.transferFailed(ctx, t, err)
 	}
 	t.target.heard(answer.SDP)
@@ -235,6 +235,7 @@ func (b *bridge) transferFailed(ctx context.Context, t *transfer, why error) err
 func (b *bridge) transferEnds(ctx context.Context, t *transfer, state string, why error) error {
 	b.transfer = nil
 	if !t.target.gone {
+		t.target.record.unwanted(why)
 		b.call.letGo(t.target)
 	}
 	b.tellTransfer(t, state, why, nil)
@@ -286,7 +287,7 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 			return b.hungUp(t.stays, b.call.reasonFor(err))
 		}
 		t.ackUnwanted()
-		c.dismiss(l, c.reasonFor(err))
+		c.dismissFor(l, err)
 		if ctx.Err() != nil || dialogOver(err) {
 			b.transfer = nil
 			b.tellTransfer(t, t.stateFor(ctx), err, t.stays)
@@ -310,7 +311,7 @@ func (b *bridge) join(ctx context.Context, t *transfer) error {
 			last.Ack(nil) //nolint:errcheck // repeated with the repeated 200
 			l.heard(last.SDP)
 		} else if ctx.Err() != nil || errors.Is(err, ErrHungUp) || tookInVain(err) {
-			c.dismiss(l, c.reasonFor(err))
+			c.dismissFor(l, err)
 			if ctx.Err() != nil {
 				b.transfer = nil
 				b.tellTransfer(t, t.stateFor(ctx), err, nil)
@@ -432,8 +433,9 @@ func (t *transfer) giveUp(c *Call, why error) {
 		t.turnAway(c, why)
 	case t.answer != nil:
 		t.ackUnwanted()
-		c.dismiss(t.target, c.reasonFor(why))
+		c.dismissFor(t.target, why)
 	default:
+		t.target.record.unwanted(why)
 		c.sw.cancel(t.attempt.tx, c.reasonFor(why))
 		c.aside(t.target, func() { t.target.giveUp(t.attempt, why) })
 	}

@@ -243,6 +243,12 @@ func (c *Call) dismiss(l *Leg, reason string) {
 	c.aside(l, func() { answered() }) //nolint:errcheck // there is nobody to tell
 }
 
+// dismissFor is dismiss for an error, which the phone is told as a reason.
+func (c *Call) dismissFor(l *Leg, why error) {
+	l.record.unwanted(why)
+	c.dismiss(l, c.reasonFor(why))
+}
+
 // aside hands a leg to a goroutine of its own, which ends it. The call's own
 // must not touch it any more.
 func (c *Call) aside(l *Leg, end func()) {

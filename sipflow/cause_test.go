@@ -12,7 +12,7 @@ func TestCauses(t *testing.T) {
 	}
 	tests := []struct {
 		err  error
-		want string // code, synthesized, method, cause, from a header, lost
+		want string // code, synthesized, method, cause, from a header, lost, elsewhere
 	}{
 		{nil, "0 false  0 false false"},
 		{sent(486, "Busy Here", ""), "486 false INVITE 17 false false"},
@@ -26,6 +26,10 @@ func TestCauses(t *testing.T) {
 		{hungUpFor("Reason: SIP;cause=200, Q.850;cause=16\r\n"), "0 false BYE 16 true false"},
 		{hungUpFor("Reason: SIP;cause=200\r\nReason: Q.850;cause=31\r\n"), "0 false BYE 31 true false"},
 		{&cancelledError{"Reason: Q.850;cause=26\r\n"}, "0 false CANCEL 26 true false"},
+		{&cancelledError{"Reason: Q.850;cause=26, sip ; cause=200 ;text=\"Call completed elsewhere\"\r\n"},
+			"0 false CANCEL 26 true false elsewhere"},
+		{&cancelledError{"Reason: SIP;cause=200\r\n"}, "0 false CANCEL 0 false false elsewhere"},
+		{&cancelledError{"Reason: SIP;cause=487;text=\"cause=200\"\r\nReason: X;cause=200\r\n"}, "0 false CANCEL 0 false false"},
 		{&StatusError{"INVITE", 408, "Request Timeout"}, "408 true INVITE 102 false false"},
 		{sent(408, "Request Timeout", ""), "408 false INVITE 102 false false"},
 		{fmt.Errorf("INVITE: %w", ErrNoAnswer), "408 true INVITE 102 false false"},
@@ -38,7 +42,11 @@ func TestCauses(t *testing.T) {
 	}
 	for _, tt := range tests {
 		c := CauseOf(tt.err)
-		if got := fmt.Sprintf("%d %v %s %d %v %v", c.Code, c.Synthesized, c.Method, c.Q850, c.Q850Header, c.Lost); got != tt.want {
+		got := fmt.Sprintf("%d %v %s %d %v %v", c.Code, c.Synthesized, c.Method, c.Q850, c.Q850Header, c.Lost)
+		if c.Elsewhere {
+			got += " elsewhere"
+		}
+		if got != tt.want {
 			t.Errorf("%v: %s, want %s", tt.err, got, tt.want)
 		}
 		if (c.Q850 == 0) != (c.Q850Text == "") {

@@ -133,6 +133,7 @@ type Cause struct {
 	Leg         int   // LegReport.N of the leg that it fell on; 0: on none
 	Other       bool  // LegEnded: the leg was hung up because of another one, which is Leg
 	NotTried    bool  // LegEnded: the leg was never called
+	Elsewhere   bool  // the caller was connected to another phone (RFC 3326 §3.1), and so gave this call up
 	Lost        bool  // the phone of a leg that was up is silent, or has lost its dialog
 	Stage       Stage // of the call when it happened
 	Code        int   // final response, or report of one; 0: there is none

@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"strconv"
@@ -32,6 +33,7 @@ func CauseOf(err error) Cause {
 	case errors.Is(err, ErrCancelled):
 		c.Method = "CANCEL"
 		c.heard(cancelReasons(err))
+		c.Elsewhere = saysElsewhere(cancelReasons(err))
 		return c
 	case errors.As(err, &client):
 		c.Q850, c.Q850Text, c.Q850Header = client.Cause, client.Text, client.Cause != 0 // it is what the phones are told
@@ -98,6 +100,25 @@ func (c *Cause) heard(reasons string) {
 	}
 }
 
+// saysElsewhere reports whether a CANCEL says that another phone has answered: "Call
+// completed elsewhere", in SIP a 200 (RFC 3326 §3.1).
+func saysElsewhere(reasons string) (elsewhere bool) {
+	for line := range strings.Lines(reasons) {
+		_, value, _ := strings.Cut(line, ":")
+		wire.Split([]byte(strings.TrimSpace(value)), func(one []byte) bool {
+			if end := bytes.IndexByte(one, ';'); end >= 0 && strings.EqualFold(string(bytes.TrimSpace(one[:end])), "SIP") {
+				code, _ := wire.Param(one[end:], "cause")
+				elsewhere = string(code) == "200"
+			}
+			return !elsewhere
+		})
+		if elsewhere {
+			break
+		}
+	}
+	return elsewhere
+}
+
 // mappedCause is the cause of the telephone network for a refusal (RFC 3398 §8.2.6.1);
 // 0 where there is none: 487 ends what we cancel, and of 488 and 606 a Warning decides.
 func mappedCause(code int) (cause int, text string) {
@@ -146,7 +167,7 @@ var causeTexts = map[int]string{
 // l.of.mu is held.
 func (l *legRecord) endOf(err error) Cause {
 	c := CauseOf(err)
-	c.Leg, c.Stage = l.report.N, l.of.stage
+	c.Leg, c.Stage = l.report.N, cmp.Or(l.endedAt, l.of.stage)
 	if l.joining {
 		c.Stage = StageTransfer
 	}

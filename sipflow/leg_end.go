@@ -122,6 +122,9 @@ func (r *record) endBy(err error) Cause {
 		}
 		return end
 	}
+	if l := r.inRole(RoleCaller); l != nil && errors.Is(err, ErrCancelled) { // whichever leg was given up for that
+		return l.endOf(err)
+	}
 	if l := r.inRole(RoleCalling); l != nil && errors.Is(err, ErrUnreported) {
 		return l.endOf(err)
 	}
@@ -288,6 +291,8 @@ func (l *legRecord) left() {
 	switch {
 	case l.bye.Load() != nil:
 		l.over(l.endByBye())
+	case l.givenUp != nil:
+		l.over(l.of.whyGivenUp(l, l.givenUp))
 	case l.failure != nil && l.state != legAnswered:
 		l.over(l.endOf(l.failure))
 	case l.of.end != nil:
@@ -309,6 +314,30 @@ func (r *record) whyLeft(l *legRecord) Cause {
 		return c
 	}
 	return Cause{By: Self, Leg: l.report.N, Stage: r.stage}
+}
+
+// whyGivenUp is why a leg is given up for an error, which may be another leg's. r.mu is
+// held.
+func (r *record) whyGivenUp(l *legRecord, why error) Cause {
+	if stopped := context.Cause(r.life); stopped != nil {
+		return r.endByStop(stopped)
+	}
+	c, own := l.endOf(why), true
+	switch other := r.failedBy(why); {
+	case errors.Is(why, ErrCancelled) && !l.joining:
+		if other = r.inRole(RoleCaller); other != nil {
+			c, own = other.endOf(why), false
+		}
+	case errors.Is(why, ErrHungUp) && !l.joining: // its own would be known
+		if other = r.firstBye(); other != nil {
+			c = other.endByBye()
+		}
+		own = false
+	case other != nil && other != l:
+		c, own = other.endOf(why), false
+	}
+	c.Other = !own
+	return c
 }
 
 // hungUpFor ends a leg that we hang up for an error, while the call may go on.

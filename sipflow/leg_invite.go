@@ -125,9 +125,13 @@ func (l *Leg) awaitInvite(ctx context.Context, a *attempt) (*wire.Message, error
 			w.late(ctx)
 			return nil, w.why
 		case err != nil && (tx.inside || l.keepsOtherWaiting()):
+			if !tx.inside {
+				l.record.unwanted(err)
+			}
 			w.leave(err)
 			return nil, err
 		case err != nil:
+			l.record.unwanted(err)
 			w.giveUp(err)
 			var stop context.CancelFunc
 			wait, stop = context.WithTimeout(context.WithoutCancel(ctx), tEnd)

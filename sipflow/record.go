@@ -56,9 +56,11 @@ type legRecord struct {
 	report LegReport
 	state  legState
 
+	endedAt  Stage // of the call when it ended; empty before
 	joining  bool  // of a transfer, until it has another one's place
 	failure  error // what a request of the leg's came to
 	failedAt int64 // record.notes then
+	givenUp  error // why it is about to be hung up, or its INVITE cancelled
 	bye      atomic.Pointer[byeNote]
 }
 
@@ -304,13 +306,14 @@ func (l *legRecord) over(cause Cause) {
 		return
 	}
 	cause.NotTried = l.state == legPending && cause.Other
-	l.state = legEnded
+	l.state, l.endedAt = legEnded, l.of.stage
 	l.says(cause.Code, cause.Reason)
 	if cause.Other {
 		l.says(0, "")
 	}
 	l.event(LegEnded, &cause)
-	if r := l.of; l.report.Role == RoleTarget && r.end == nil && !r.joined && !slices.ContainsFunc(r.legs, func(o *legRecord) bool {
+	left := cause.Other && (cause.Method == "BYE" || cause.Method == "CANCEL") // by the caller
+	if r := l.of; l.report.Role == RoleTarget && r.end == nil && !r.joined && !left && !slices.ContainsFunc(r.legs, func(o *legRecord) bool {
 		return o.report.Role == RoleTarget && o.state != legEnded
 	}) {
 		r.reach(StageRouting) // an inbound call may have another target
@@ -325,6 +328,23 @@ func (l *legRecord) failed(err error) {
 	l.of.mu.Lock()
 	defer l.of.mu.Unlock()
 	l.failure, l.failedAt = err, l.of.notes.Add(1)
+	if !errors.Is(err, l.givenUp) { // it was not given up, after all
+		l.givenUp = nil
+	}
+}
+
+// unwanted notes why the leg is about to be given up. That need not be its own doing:
+// the other party has hung up, or refuses what comes next.
+func (l *legRecord) unwanted(why error) {
+	if l == nil {
+		return
+	}
+	l.of.mu.Lock()
+	defer l.of.mu.Unlock()
+	l.givenUp = why
+	if errors.Is(why, ErrNoAnswer) && !l.joining { // which is the phone's own doing
+		l.failure, l.failedAt = why, l.of.notes.Add(1)
+	}
 }
 
 // byeCame notes that the phone hung up, for the reasons that it gave. It is called by

@@ -33,8 +33,9 @@ def place(calling, called):
                 return json.load(answer)
         except urllib.error.HTTPError as error:  # sipxrest has answered
             problem = json.load(error)
-            if error.code not in (409, 429, 503) or "retry_after_ms" not in problem or not pause:
+            if problem["retry_after_ms"] is None or not pause:
                 sys.exit(problem["detail"])
+            pause = problem["retry_after_ms"] / 1000
         except OSError as error:  # the answer did not come: perhaps a phone rings
             if not pause:
                 sys.exit(f"no answer: {error}")

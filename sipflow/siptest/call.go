@@ -114,7 +114,7 @@ func (o *outgoing) response(res *sip.Response) {
 		o.ringing = true
 		p.notef("<- %d %s", res.StatusCode, res.Reason)
 		if o.cancelled {
-			o.tx.cancel(func(*sip.Response) {})
+			o.tx.cancel(o.how.GivesUp, func(*sip.Response) {})
 		}
 		o.prack(res)
 		o.on(res)
@@ -212,7 +212,7 @@ func (o *outgoing) cancel() {
 	o.cancelled = true
 	if o.ringing {
 		o.p.notef("-> CANCEL")
-		o.tx.cancel(func(*sip.Response) {})
+		o.tx.cancel(o.how.GivesUp, func(*sip.Response) {})
 	}
 }
 

@@ -313,11 +313,14 @@ func ackFor(invite *sip.Request, res *sip.Response) string {
 
 // cancel asks for the end of a pending INVITE (RFC 3261 §9.1). The caller has
 // seen a provisional response.
-func (tx *clientTx) cancel(on func(*sip.Response)) {
+func (tx *clientTx) cancel(reason string, on func(*sip.Response)) {
 	req := sip.NewRequest(sip.CANCEL, tx.req.Recipient)
 	req.AppendHeader(sip.NewHeader("Via", tx.req.Via().Value()))
 	copyHeaders(req, tx.req, "Max-Forwards", "Route", "From", "To", "Call-ID")
 	req.AppendHeader(&sip.CSeqHeader{SeqNo: tx.req.CSeq().SeqNo, MethodName: sip.CANCEL})
+	if reason != "" {
+		req.AppendHeader(sip.NewHeader("Reason", reason))
+	}
 	tx.e.sendAs(req, tx.to, on)
 }
 

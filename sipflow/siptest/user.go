@@ -16,11 +16,12 @@ func (p *Phone) Call(ctx context.Context, uri string, with ...sip.Header) error 
 
 // Calling is how a phone places a call. The zero value is the usual way.
 type Calling struct {
-	NoOffer  bool // the INVITE carries none: the ACK, or the PRACK, answers that of the 200, or 1xx
-	NoAnswer bool // not even then
-	Reliable bool // supports 100rel (RFC 3262)
-	NoPRACK  bool // but never acknowledges
-	LoseACKs int  // so many ACKs of 2xx are not sent
+	NoOffer  bool   // the INVITE carries none: the ACK, or the PRACK, answers that of the 200, or 1xx
+	NoAnswer bool   // not even then
+	Reliable bool   // supports 100rel (RFC 3262)
+	NoPRACK  bool   // but never acknowledges
+	LoseACKs int    // so many ACKs of 2xx are not sent
+	GivesUp  string // Reason of its CANCEL
 	Header   []sip.Header
 }
 

@@ -50,6 +50,7 @@ const doorRules = `
 - {id: sales, numbers: ["5002"], action: transfer, transfer_to: "sip:202@10.0.0.3"}
 - {id: moved, numbers: ["5003"], action: transfer, transfer_to: "sip:202@10.0.0.3", mode: redirect}
 - {id: secret, numbers: ["5004"], room_name: "202", pin: "1234"}
+- {id: asks, numbers: ["5005"], url: "http://127.0.0.1:1/", allow_http: true, allow_private: [127.0.0.1]}
 `
 
 // onStreet runs f in fake time. The scripts are those of 201, 202, the gateway and the
@@ -349,13 +350,20 @@ func TestWhatDispatchTells(t *testing.T) {
 		{"no rule", "5009", siptest.Script{}, siptest.Script{}, 0},
 		{"redirected", "5003", siptest.Script{}, siptest.Script{}, 0},
 		{"no PIN", "5004", siptest.Script{}, siptest.Script{}, 0},
+		{"the target does not answer", "5002", siptest.Script{}, siptest.Script{NeverAnswer: true}, 0},
+		{"another phone answers the caller", "5002", siptest.Script{}, siptest.Script{NeverAnswer: true}, 6 * time.Second},
+		{"the webhook does not decide", "5005", siptest.Script{}, siptest.Script{}, 0},
 	} {
 		onStreet(t, [4]siptest.Script{c.calling, c.called}, func(s *street) {
 			ctx, cancel := context.WithCancel(s.t.Context())
 			if c.giveUp > 0 {
 				ctx, cancel = context.WithTimeout(s.t.Context(), c.giveUp)
 			}
-			_ = s.calling.CallAs(ctx, siptest.Calling{}, "sip:"+c.number+"@10.0.0.1:5060") // refused or not
+			how := siptest.Calling{}
+			if strings.HasPrefix(c.name, "another phone") {
+				how.GivesUp = `SIP;cause=200;text="Call completed elsewhere"`
+			}
+			_ = s.calling.CallAs(ctx, how, "sip:"+c.number+"@10.0.0.1:5060") // refused or not
 			cancel()
 			time.Sleep(2 * time.Minute)
 			fmt.Fprintf(&got, "# %s\n%s\n", c.name, s.told())

@@ -40,31 +40,31 @@ type APILimits struct {
 func (a *API) rows() []row {
 	return []row{
 		{Name: "api.enabled", Set: setting.Truth(&a.Enabled), Default: "true",
-			Doc: "`false`: there is no `/v1`"},
+			Doc: "`false`: there is no `/v1`, the JSON API (see [api.md](api.md))"},
 		{Name: "api.default-flow", Set: setting.Text(&a.DefaultFlow), Check: word("invite", "refer"), Default: "invite",
 			Doc:   "how the phones of a call are joined that does not say: `invite`: all is known of the call and it can be controlled; `refer`: the phones are alone once they ring",
 			About: "How calls are joined that do not say: invite or refer."},
 		{Name: "api.call-time", Set: setting.Duration(&a.CallTime), Check: between(time.Minute, 90*24*time.Hour), Default: "72h",
-			Doc:   "how long an ended call is shown; 1 min to 90 days",
+			Doc:   "how long `/v1/calls` shows an ended call; 1 min to 90 days. Its record is kept for `cdr.retention`",
 			About: "How long ended calls, and idempotency keys, are kept."},
 		{Name: "api.idempotency-time", Set: setting.Duration(&a.IdempotencyTime), Check: between(time.Minute, 30*24*time.Hour), Default: "24h",
 			Doc: "how long an `Idempotency-Key` is known; 1 min to 30 days"},
 		{Name: "api.keys", Set: apiKeys(&a.Keys), AtOnce: true,
 			Show: "[{name: crm, sha256: \"50d858e0985ecc7f60418aaf0cc5ab587f42c2570a884095a9e8ccacd0f6545c\", scopes: [\"calls:read\", \"calls:write\"], agents: [\"201\"]}]",
-			Doc: "API keys, beside those that `sipxrest key add` makes: `{name: crm, sha256: HEX, scopes: [\"calls:read\"], agents: [\"201\"], expires: 2027-12-31, networks: [192.0.2.0/24]}`; " +
+			Doc: "API keys, beside those that `sipxrest key add` makes (see [api-keys.md](api-keys.md)): `{name: crm, sha256: HEX, scopes: [\"calls:read\"], agents: [\"201\"], expires: 2027-12-31, networks: [192.0.2.0/24]}`; " +
 				"`sha256` is that of the key, agents `[\"*\"]` are all",
 			About: "Keys of programs, by their SHA-256; \"sipxrest key add --print\" makes a line."},
 		{Name: "api.key-file", Set: setting.Path(&a.KeyFile), Show: "api.key",
 			Doc:   "file with a key, of 16 bytes at least, by which secrets of webhooks are sealed in `events.db`; without it the mode of the file protects them",
 			About: "Seals the secrets of webhooks in the database; openssl rand -base64 32 makes one."},
 		{Name: "api.limits.streams", Set: setting.Number(&a.Limits.Streams), Check: count(1_000_000), Default: "10000",
-			Doc: "streams of events at once; more get 503"},
+			Doc: "streams of events at once (see [events.md](events.md)); more get 503"},
 		{Name: "api.limits.streams-per-user", Set: setting.Number(&a.Limits.StreamsPerUser), Check: count(100_000), Default: "32",
-			Doc: "those of one user, or of one key"},
+			Doc: "those of one user, or of one key; more get 429"},
 		{Name: "api.limits.streams-per-call", Set: setting.Number(&a.Limits.StreamsPerCall), Check: count(100_000), Default: "32",
-			Doc: "those of one call"},
+			Doc: "those of one call; more get 429"},
 		{Name: "api.limits.waits", Set: setting.Number(&a.Limits.Waits), Check: count(1_000_000), Default: "2000",
-			Doc: "answers that are put off by `Prefer: wait`"},
+			Doc: "answers at once that are put off by `Prefer: wait`; more get 503"},
 	}
 }
 

@@ -284,7 +284,7 @@ func TestACrashEndsOpenCallsOnce(t *testing.T) {
 	b := startBus(t, cfg)
 	r := rand.New(rand.NewPCG(5, 6))
 	from := b.Head()
-	for round := range 12 {
+	for round := range 12 / share(2) {
 		prefix := fmt.Sprint("r", round)
 		steps := 0
 		wander(t, b, r, prefix, 20, func() { steps++ })

@@ -17,6 +17,7 @@ import (
 	"syscall"
 	"time"
 
+	"sipxrest/internal/datafile"
 	"sipxrest/internal/limit"
 	"sipxrest/internal/watch"
 )
@@ -176,7 +177,7 @@ func ChangeKeys(file string, change func([]Key) ([]Key, error)) error {
 	if _, err := f.Write(append(data, '\n')); err != nil {
 		return err
 	}
-	giveToOwner(f, filepath.Dir(file))
+	datafile.GiveToOwner(f, filepath.Dir(file))
 	if err := f.Sync(); err != nil {
 		return err
 	}

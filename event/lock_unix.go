@@ -5,11 +5,12 @@ package event
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 
 	"golang.org/x/sys/unix"
+
+	"sipxrest/internal/datafile"
 )
 
 // errLocked says that another process uses a database.
@@ -22,6 +23,7 @@ func lockFile(name string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
+	datafile.GiveToOwner(f, filepath.Dir(name))
 	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
 		f.Close()
 		if errors.Is(err, unix.EWOULDBLOCK) {
@@ -30,15 +32,4 @@ func lockFile(name string) (*os.File, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return f, nil
-}
-
-// writable says why a database cannot be written: its log is a file beside it. The
-// driver has no words for that.
-func writable(file string) error {
-	for _, name := range []string{file, filepath.Dir(file)} {
-		if err := unix.Access(name, unix.W_OK); err != nil {
-			return fmt.Errorf("%s, and the folder that it is in, must be writable: %w", file, &fs.PathError{Op: "write", Path: name, Err: err})
-		}
-	}
-	return nil
 }

@@ -1,7 +1,6 @@
 package event
 
 import (
-	"context"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -13,6 +12,7 @@ import (
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"sipxrest/internal/datafile"
 	"sipxrest/internal/limit"
 )
 
@@ -104,7 +104,7 @@ var migrations = []string{
 // openSQLite opens the database in a file, makes it if there is none, and brings it to
 // the current version.
 func openSQLite(cfg *Config) (_ *sqliteLog, err error) {
-	if err := makeFile(cfg.Store); err != nil {
+	if err := datafile.Make(cfg.Store); err != nil {
 		return nil, err
 	}
 	f, err := limit.OpenFile(cfg.Store) // whatever else would keep the driver waiting
@@ -112,7 +112,7 @@ func openSQLite(cfg *Config) (_ *sqliteLog, err error) {
 		return nil, err
 	}
 	f.Close()
-	if err := writable(cfg.Store); err != nil {
+	if err := datafile.Writable(cfg.Store); err != nil {
 		return nil, err
 	}
 	s := &sqliteLog{file: cfg.Store, open: map[string]int64{}}
@@ -127,7 +127,7 @@ func openSQLite(cfg *Config) (_ *sqliteLog, err error) {
 	if s.write, err = openDB(cfg.Store, cfg.Sync, 1); err != nil {
 		return nil, err
 	}
-	if err = s.migrate(); err != nil {
+	if err = datafile.Migrate(s.write, migrations, nameStore); err != nil {
 		return nil, fmt.Errorf("%s: %w", cfg.Store, err)
 	}
 	if s.read, err = openDB(cfg.Store, cfg.Sync, 4); err != nil {
@@ -157,48 +157,10 @@ func openDB(file, sync string, connections int) (*sql.DB, error) {
 	return db, nil
 }
 
-// makeFile makes an empty database that others cannot read.
-func makeFile(file string) error {
-	dir := filepath.Dir(file)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
-
-// migrate applies the migrations that are missing.
-func (s *sqliteLog) migrate() error {
-	tx, err := s.write.BeginTx(context.Background(), nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }() // of nothing, once it is committed
-	var version int
-	if err := tx.QueryRow(`PRAGMA user_version`).Scan(&version); err != nil {
-		return err
-	}
-	if version > len(migrations) {
-		return fmt.Errorf("a later version of sipxrest has made version %d of it, this one knows %d: use that one", version, len(migrations))
-	}
-	for ; version < len(migrations); version++ {
-		if _, err := tx.Exec(migrations[version]); err != nil {
-			return fmt.Errorf("version %d: %w", version+1, err)
-		}
-		if _, err := tx.Exec(fmt.Sprintf(`PRAGMA user_version = %d`, version+1)); err != nil {
-			return err
-		}
-	}
-	if _, err := tx.Exec(`INSERT INTO meta (name, value) VALUES ('store', ?) ON CONFLICT DO NOTHING`, newName()); err != nil {
-		return err
-	}
-	return tx.Commit()
+// nameStore gives a new database the name that its cursors have.
+func nameStore(tx *sql.Tx) error {
+	_, err := tx.Exec(`INSERT INTO meta (name, value) VALUES ('store', ?) ON CONFLICT DO NOTHING`, newName())
+	return err
 }
 
 // load reads what is asked for often, and prepares the statements.

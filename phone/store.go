@@ -3,15 +3,14 @@ package phone
 import (
 	"context"
 	"database/sql"
-	"errors"
 	"fmt"
 	"net/url"
-	"os"
 	"path/filepath"
 	"sync"
 
 	_ "modernc.org/sqlite" // the driver "sqlite"
 
+	"sipxrest/internal/datafile"
 	"sipxrest/internal/limit"
 )
 
@@ -79,7 +78,7 @@ var migrations = []string{
 // to the current version. Only the service's user, or the folder's owner if
 // root makes it, can read it.
 func Open(file string) (*Store, error) {
-	if err := makeFile(file); err != nil {
+	if err := datafile.Make(file); err != nil {
 		return nil, err
 	}
 	f, err := limit.OpenFile(file) // whatever else would keep the driver waiting
@@ -87,7 +86,7 @@ func Open(file string) (*Store, error) {
 		return nil, err
 	}
 	f.Close()
-	if err := writable(file); err != nil {
+	if err := datafile.Writable(file); err != nil {
 		return nil, err
 	}
 	// Every transaction writes: one that begins by reading could not wait.
@@ -100,7 +99,7 @@ func Open(file string) (*Store, error) {
 	db.SetMaxOpenConns(4)
 	db.SetMaxIdleConns(4)
 	s := &Store{db: db, hashing: newHashing(defaultCost)}
-	if err := s.migrate(); err != nil {
+	if err := datafile.Migrate(s.db, migrations, nil); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
@@ -123,49 +122,6 @@ func Open(file string) (*Store, error) {
 		}
 	}
 	return s, nil
-}
-
-// makeFile makes an empty database that others cannot read.
-func makeFile(file string) error {
-	dir := filepath.Dir(file)
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if errors.Is(err, os.ErrExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	giveToOwner(f, dir)
-	return f.Close()
-}
-
-// migrate applies the migrations that are missing.
-func (s *Store) migrate() error {
-	ctx := context.Background()
-	tx, err := s.db.BeginTx(ctx, nil)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = tx.Rollback() }() // of nothing, once it is committed
-	var version int
-	if err := tx.QueryRow(`PRAGMA user_version`).Scan(&version); err != nil {
-		return err
-	}
-	if version > len(migrations) {
-		return fmt.Errorf("a later version of sipxrest has made version %d of it, this one knows %d: use that one", version, len(migrations))
-	}
-	for ; version < len(migrations); version++ {
-		if _, err := tx.Exec(migrations[version]); err != nil {
-			return fmt.Errorf("version %d: %w", version+1, err)
-		}
-		if _, err := tx.Exec(fmt.Sprintf(`PRAGMA user_version = %d`, version+1)); err != nil {
-			return err
-		}
-	}
-	return tx.Commit()
 }
 
 // Close closes the database.

@@ -1,6 +1,6 @@
 //go:build unix
 
-package phone
+package datafile
 
 import (
 	"fmt"
@@ -12,10 +12,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// giveToOwner gives a file that root made to the owner of its folder: the
+// GiveToOwner gives a file that root made to the owner of its folder: the
 // service runs as that user. What fails is told when the service opens the
 // file.
-func giveToOwner(f *os.File, dir string) {
+func GiveToOwner(f *os.File, dir string) {
 	info, err := os.Stat(dir)
 	if err != nil || os.Geteuid() != 0 {
 		return
@@ -25,9 +25,9 @@ func giveToOwner(f *os.File, dir string) {
 	}
 }
 
-// writable says why a database cannot be written: its log is a file beside it. The
+// Writable says why a database cannot be written: its log is a file beside it. The
 // driver has no words for that.
-func writable(file string) error {
+func Writable(file string) error {
 	for _, name := range []string{file, filepath.Dir(file)} {
 		if err := unix.Access(name, unix.W_OK); err != nil {
 			return fmt.Errorf("%s, and the folder that it is in, must be writable: %w", file, &fs.PathError{Op: "write", Path: name, Err: err})

@@ -1,7 +1,0 @@
-//go:build !unix
-
-package api
-
-import "os"
-
-func giveToOwner(*os.File, string) {}

@@ -362,6 +362,7 @@ func TestAWebhookWhoseEventsAreGoneGoesOn(t *testing.T) {
 		if _, err := r.Change(w.ID, w.WebhookSpec, &off); err != nil {
 			t.Fatal(err)
 		}
+		settleFor(time.Second) // else it may take the events before it is off
 		for range 10 {
 			log.put(LegRang, "call1")
 		}

@@ -25,6 +25,11 @@ type Options struct {
 	// Digit gets each key that is pressed (RFC 4733), once: 0-9, *, #, A-D.
 	Digit func(key byte)
 
+	// Stepped has the owner be the clock: it calls [Session.Pull] and then
+	// [Session.Push] every 20 ms, from one goroutine at a time. Then Audio is not
+	// called, and [Session.Write] is not for use.
+	Stepped bool
+
 	// NoMedia is called when 60 s have passed without a packet although the
 	// peer should send; again only after something has come in between.
 	NoMedia func()
@@ -187,7 +192,7 @@ func (s *Session) Close() {
 
 // start starts the clock, once. The caller holds s.mu.
 func (s *Session) start() {
-	if !s.started && !s.closed {
+	if !s.started && !s.closed && !s.opt.Stepped {
 		s.started = true
 		s.clock.Go(s.run)
 	}

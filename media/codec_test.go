@@ -40,7 +40,7 @@ func purity(pcm []int16, hz float64) float64 {
 }
 
 // through takes pcm through encoder and decoder, frame by frame.
-func through(c codec, pcm []int16) []int16 {
+func through(c Codec, pcm []int16) []int16 {
 	var enc encoder
 	enc.reset(c)
 	var dec decoder
@@ -55,14 +55,14 @@ func through(c codec, pcm []int16) []int16 {
 
 func TestTonesComeThrough(t *testing.T) {
 	for _, tt := range []struct {
-		codec         codec
+		codec         Codec
 		hz, amplitude float64
 		pure          float64 // dB at least
 	}{
-		{wideband, 300, 10000, 35}, {wideband, 1000, 10000, 35}, {wideband, 3000, 10000, 30}, {wideband, 6000, 10000, 18},
-		{wideband, 1000, 32767, 30}, {wideband, 1000, 300, 20},
-		{alaw, 300, 10000, 33}, {alaw, 1000, 10000, 33}, {alaw, 3000, 10000, 33}, {alaw, 1000, 32767, 33}, {alaw, 1000, 300, 20},
-		{ulaw, 300, 10000, 33}, {ulaw, 1000, 10000, 33}, {ulaw, 3000, 10000, 33}, {ulaw, 1000, 32767, 30}, {ulaw, 1000, 300, 25},
+		{G722, 300, 10000, 35}, {G722, 1000, 10000, 35}, {G722, 3000, 10000, 30}, {G722, 6000, 10000, 18},
+		{G722, 1000, 32767, 30}, {G722, 1000, 300, 20},
+		{PCMA, 300, 10000, 33}, {PCMA, 1000, 10000, 33}, {PCMA, 3000, 10000, 33}, {PCMA, 1000, 32767, 33}, {PCMA, 1000, 300, 20},
+		{PCMU, 300, 10000, 33}, {PCMU, 1000, 10000, 33}, {PCMU, 3000, 10000, 33}, {PCMU, 1000, 32767, 30}, {PCMU, 1000, 300, 25},
 	} {
 		out := through(tt.codec, tone(tt.hz, tt.amplitude))[1600:14400] // whole periods, behind the filters' beginning
 		loss := 20 * math.Log10(level(out, tt.hz, 16000)/tt.amplitude)
@@ -83,7 +83,7 @@ func TestG722IsWhatTheLibraryDecodes(t *testing.T) {
 		payload := g722.Encode(pcm, g722.Rate64000, 0)
 		want := g722.Decode(payload, g722.Rate64000, 0)
 		var d decoder
-		got := d.decode(nil, wideband, payload)
+		got := d.decode(nil, G722, payload)
 		for i := range want {
 			if got[i] != want[i] {
 				t.Fatalf("%s: sample %d is %d, want %d", name, i, got[i], want[i])
@@ -104,7 +104,7 @@ func noise(amplitude int) []int16 {
 // Full scale must saturate: a sample that wraps around is a crack.
 func TestG722DoesNotWrapAround(t *testing.T) {
 	for _, hz := range []float64{300, 1000, 2000} {
-		out := through(wideband, tone(hz, 32767))
+		out := through(G722, tone(hz, 32767))
 		for i := 1600; i < len(out); i++ {
 			if d := int(out[i]) - int(out[i-1]); d > 40000 || d < -40000 {
 				t.Fatalf("%.0f Hz: sample %d goes from %d to %d", hz, i, out[i-1], out[i])

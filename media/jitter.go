@@ -26,7 +26,7 @@ type slot struct {
 	state   slotState
 	seq     uint16
 	ts      uint32
-	codec   codec // none: a place in the sequence without sound
+	codec   Codec // none: a place in the sequence without sound
 	payload []byte
 }
 
@@ -82,7 +82,7 @@ func (j *jitter) aim(jitter int) {
 
 // push takes a packet; codec none stands for one without sound. It reports
 // whether the packet belongs to the stream.
-func (j *jitter) push(seq uint16, ts uint32, c codec, payload []byte, now time.Time) bool {
+func (j *jitter) push(seq uint16, ts uint32, c Codec, payload []byte, now time.Time) bool {
 	if !j.begun {
 		j.reset(seq)
 	}

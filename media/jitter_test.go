@@ -35,7 +35,7 @@ func TestWhatIsPlayed(t *testing.T) {
 			j := jitter{stats: &Stats{}, bad: -1}
 			now := time.Unix(1e9, 0)
 			for _, p := range tt.packets {
-				c, b := alaw, loud(0)
+				c, b := PCMA, loud(0)
 				if p.ts < 0 {
 					c, b = none, nil
 				}

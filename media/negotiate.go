@@ -110,7 +110,7 @@ func (s *Session) Answer(offer []byte) ([]byte, error) {
 		return nil, err
 	}
 	t.listed = t.listed[:1] // one answer, so that the peer does not switch
-	t.codecs = [128]codec{}
+	t.codecs = [128]Codec{}
 	t.codecs[t.pt] = t.codec
 	formats := []format{{t.pt, t.codec.String()}}
 	if t.event >= 0 {

@@ -89,15 +89,15 @@ func swap(list []int, at int) []int {
 func TestSoundComesThroughTheNetwork(t *testing.T) {
 	for _, tt := range []struct {
 		name, pts string
-		codec     codec
+		codec     Codec
 		pt        uint8
 		hz        float64
 		size      int // ticks
 		pure      float64
 	}{
-		{"PCMA", "8", alaw, 8, 1000, 160, 33}, {"PCMU", "0", ulaw, 0, 1000, 160, 33}, {"G722", "9", wideband, 9, 5000, 160, 20},
-		{"10 ms", "8", alaw, 8, 1000, 80, 33}, {"30 ms", "8", alaw, 8, 1000, 240, 33}, {"60 ms", "9", wideband, 9, 1000, 480, 33},
-		{"100 ms", "8", alaw, 8, 1000, 800, 33},
+		{"PCMA", "8", PCMA, 8, 1000, 160, 33}, {"PCMU", "0", PCMU, 0, 1000, 160, 33}, {"G722", "9", G722, 9, 5000, 160, 20},
+		{"10 ms", "8", PCMA, 8, 1000, 80, 33}, {"30 ms", "8", PCMA, 8, 1000, 240, 33}, {"60 ms", "9", G722, 9, 1000, 480, 33},
+		{"100 ms", "8", PCMA, 8, 1000, 800, 33},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inCall(t, describe(phoneAddr, tt.pts), func(r *rig, p *phone) {

@@ -138,9 +138,9 @@ type terms struct {
 	line   int // index of our m= line
 	proto  string
 	pt     uint8 // that we send
-	codec  codec
+	codec  Codec
 	listed []uint8    // payload types of codecs that we may receive, the one we send first
-	codecs [128]codec // those codecs, by payload type
+	codecs [128]Codec // those codecs, by payload type
 	event  int        // payload type of telephone-event, -1 without
 
 	addr      netip.AddrPort // where RTP goes by the description; zero while held by c=0.0.0.0

@@ -22,7 +22,7 @@ func sound(n int) []int16 {
 
 // loudness of a packet, as mean of its samples' sizes. The decoder is that of
 // the stream, nil if the codec does not mind.
-func loudness(d *decoder, c codec, p *rtp.Packet) float64 {
+func loudness(d *decoder, c Codec, p *rtp.Packet) float64 {
 	if d == nil {
 		d = &decoder{}
 	}
@@ -39,11 +39,11 @@ func TestBurstsArePaced(t *testing.T) {
 	for _, tt := range []struct {
 		name  string
 		pts   string
-		codec codec
+		codec Codec
 		frame time.Duration
 	}{
-		{"10 ms", "8", alaw, 10 * time.Millisecond}, {"20 ms", "0", ulaw, 20 * time.Millisecond}, {"30 ms", "9", wideband, 30 * time.Millisecond},
-		{"100 ms", "8", alaw, 100 * time.Millisecond}, {"100 ms wideband", "9", wideband, 100 * time.Millisecond},
+		{"10 ms", "8", PCMA, 10 * time.Millisecond}, {"20 ms", "0", PCMU, 20 * time.Millisecond}, {"30 ms", "9", G722, 30 * time.Millisecond},
+		{"100 ms", "8", PCMA, 100 * time.Millisecond}, {"100 ms wideband", "9", G722, 100 * time.Millisecond},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inCall(t, describe(phoneAddr, tt.pts), func(r *rig, p *phone) {
@@ -61,7 +61,7 @@ func TestBurstsArePaced(t *testing.T) {
 					t.Errorf("%d packets in 3 s", n)
 				}
 				for i, got := range packets {
-					if codec(got.PayloadType) != map[codec]codec{alaw: 8, ulaw: 0, wideband: 9}[tt.codec] || got.Version != 2 ||
+					if Codec(got.PayloadType) != map[Codec]Codec{PCMA: 8, PCMU: 0, G722: 9}[tt.codec] || got.Version != 2 ||
 						len(got.Payload) != frameTicks {
 						t.Fatalf("packet %d: %s", i, got)
 					}
@@ -133,9 +133,9 @@ func TestSilenceIsNotSent(t *testing.T) {
 		if gone := last.Timestamp - first.Timestamp; gone < 8*clockRate || gone > 10*clockRate {
 			t.Errorf("timestamps went on by %d", gone)
 		}
-		if !first.Marker || loudness(nil, alaw, first) < 4000 || loudness(nil, alaw, packets[7]) > 20 || loudness(nil, alaw, last) > 20 {
-			t.Errorf("marker %v, loudness %.0f, %.0f, %.0f", first.Marker, loudness(nil, alaw, first), loudness(nil, alaw, packets[7]),
-				loudness(nil, alaw, last))
+		if !first.Marker || loudness(nil, PCMA, first) < 4000 || loudness(nil, PCMA, packets[7]) > 20 || loudness(nil, PCMA, last) > 20 {
+			t.Errorf("marker %v, loudness %.0f, %.0f, %.0f", first.Marker, loudness(nil, PCMA, first), loudness(nil, PCMA, packets[7]),
+				loudness(nil, PCMA, last))
 		}
 		r.s.Write(sound(4 * frameSamples))
 		time.Sleep(100 * time.Millisecond)
@@ -157,7 +157,7 @@ func TestTooMuchSoundIsDropped(t *testing.T) {
 			t.Errorf("%d samples dropped, want %d", st.Overrun, want)
 		}
 		for _, got := range p.got()[2:] {
-			if loudness(nil, alaw, got) < 7000 {
+			if loudness(nil, PCMA, got) < 7000 {
 				t.Error("the newest was dropped")
 			}
 		}
@@ -289,7 +289,7 @@ func TestUnevenFramesLeaveNoGaps(t *testing.T) {
 		}
 		begun, quiet := false, 0
 		for _, got := range p.got() {
-			if loud := loudness(nil, alaw, got) > 7000; loud {
+			if loud := loudness(nil, PCMA, got) > 7000; loud {
 				begun = true
 			} else if begun {
 				quiet++

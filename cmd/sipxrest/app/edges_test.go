@@ -57,6 +57,7 @@ var edges = map[string][]string{
 	"media/attendant":   {"media", "sipflow"},
 	"media/prompts":     {"media"},
 	"media/mix":         {},
+	"media/sfu":         {"media"},
 	"restauth":          {"schema", "resolve", "policy", "internal/digest", "internal/limit", "internal/setting", "internal/watch"},
 	"sipflow":           {"resolve", "internal/digest", "internal/fault", "internal/limit", "internal/metrics", "internal/overload"},
 	"resolve":           {"internal/limit"},

@@ -61,6 +61,9 @@ type Handler struct {
 	Control func(*Session, Control)
 	// Room is told of a room that was joined.
 	Room func(*Session, RoomEvent)
+	// Media is told what a room's media server says to us: answers, offers,
+	// candidates, and errors of what was asked of it.
+	Media func(*Room, MediaMessage)
 	// AddFailed is told that the signaling server did not add a phone session:
 	// the call goes on without hang-up, DTMF and mute from Talk. err is a
 	// *ServerError.

@@ -100,7 +100,7 @@ func TestPeopleInTheCallAreCounted(t *testing.T) {
 		takePart := func(want int) {
 			t.Helper()
 			synctest.Wait()
-			if n := room.InCall(); n != want {
+			if n := room.Humans(); n != want {
 				t.Errorf("%d take part, want %d", n, want)
 			}
 		}
@@ -188,7 +188,7 @@ func TestRoomOutlivesItsConnection(t *testing.T) {
 		r.was("down", "up resumed")
 		bob := r.lab.Cloud.Join(token, "bob")
 		synctest.Wait()
-		if n := room.InCall(); n != 2 {
+		if n := room.Humans(); n != 2 {
 			t.Errorf("%d take part", n)
 		}
 		alice.Control(id, `{"type":"dtmf","digit":"1"}`)
@@ -209,7 +209,7 @@ func TestJoinThatIsLostIsRepeated(t *testing.T) {
 		r.add(id, 101)
 		r.lab.Cloud.Join(token, "alice")
 		sleep(time.Second)
-		if n, people := r.lab.Cloud.BridgesIn(token), room.InCall(); n != 1 || people != 1 {
+		if n, people := r.lab.Cloud.BridgesIn(token), room.Humans(); n != 1 || people != 1 {
 			t.Errorf("%d bridges in the room, %d people in its call", n, people)
 		}
 		r.status(id, talk.Cleared)
@@ -230,7 +230,7 @@ func TestOtherBridgesAreNotPeople(t *testing.T) {
 			if n := r.lab.Cloud.BridgesIn(token); n != 2 {
 				t.Fatalf("%d bridges", n)
 			}
-			if n := room.InCall(); n != 0 {
+			if n := room.Humans(); n != 0 {
 				t.Errorf("%d take part", n)
 			}
 		})

@@ -8,14 +8,6 @@ const FirstPause = firstPause
 // Checksum is how messages are signed.
 func Checksum(secret string, signed ...string) string { return checksum(secret, signed...) }
 
-// InCall counts the humans who take part in the room's call, -1 while that is
-// not known.
-func (r *Room) InCall() int {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.inCall()
-}
-
 // Between has f called once, when the lock is given up next between what is
 // decided and what follows from it.
 func (s *Session) Between(f func()) {

@@ -86,7 +86,7 @@ func FuzzReceive(f *testing.F) {
 		if len(s.requests) != 0 || answers > 1 || requests > answers {
 			t.Errorf("%d requests are open, %d answers", len(s.requests), answers)
 		}
-		if n := r.InCall(); n < -1 || n > len(r.members) || len(r.members) > maxMembers {
+		if n := r.Humans(); n < -1 || n > len(r.members) || len(r.members) > maxMembers {
 			t.Errorf("%d of %d take part", n, len(r.members))
 		}
 	})

@@ -164,7 +164,7 @@ func TestPeopleMayBeListedBeforeTheyAreNamed(t *testing.T) {
 		r.lab.Say(`{"type":"event","event":{"target":"room","type":"join","join":[{"sessionid":"alice"},{"sessionid":"bob"},` +
 			`{"sessionid":"bridge"}]}}`)
 		synctest.Wait()
-		if n := room.InCall(); n != 1 {
+		if n := room.Humans(); n != 1 {
 			t.Errorf("%d take part", n)
 		}
 	})

@@ -42,12 +42,13 @@ type Room struct {
 	lost bool
 	told bool // Handler.Up was told of that
 
-	mu      sync.Mutex
-	members map[string]*member // by public session id
-	away    bool               // there is no connection: members are as they were
-	joining *time.Timer        // since we have asked to join, until we are in it
-	inside  bool               // we are in it
-	listed  bool               // a list of the participants came since
+	mu        sync.Mutex
+	sessionID string             // our own, public
+	members   map[string]*member // by public session id
+	away      bool               // there is no connection: members are as they were
+	joining   *time.Timer        // since we have asked to join, until we are in it
+	inside    bool               // we are in it
+	listed    bool               // a list of the participants came since
 	// list is what it said, for those who are named later: the two are not sent by
 	// the same part of the server.
 	list map[string]member
@@ -78,6 +79,16 @@ const (
 	// is lost, and only after the signaling server was asked once more. It is told
 	// again as long as it is so.
 	Empty
+	// Entered: we are in the room and publish nothing there: by a new session, or by
+	// one that had to join again. All media connections are gone.
+	Entered
+	// Returned: the connection is there again, by the same session. Media
+	// connections go on.
+	Returned
+	// AudioChanged: Room.Audible returns others than before.
+	AudioChanged
+	// PeopleChanged: Room.Humans or Room.Others returns another number.
+	PeopleChanged
 )
 
 // ID is the token of the conversation.

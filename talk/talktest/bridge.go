@@ -21,6 +21,9 @@ type internalMessage struct {
 		Flags     *int   `json:"flags"`
 		InCall    *int   `json:"incall"`
 	} `json:"updatesession"`
+	InCall *struct {
+		InCall int `json:"incall"`
+	} `json:"incall"`
 	Remove *struct {
 		SessionID string `json:"sessionid"`
 		RoomID    string `json:"roomid"`
@@ -82,6 +85,11 @@ func (k *link) internal(s *session, m *message) {
 			p.virtual.inCall = *i
 			p.room.publishPeople()
 		}
+		l.note("")
+	case in.Type == "incall" && in.InCall != nil:
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		s.setInCall(in.InCall.InCall)
 		l.note("")
 	case in.Type == "removesession" && in.Remove != nil:
 		l.mu.Lock()

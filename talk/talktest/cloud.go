@@ -32,6 +32,7 @@ type Cloud struct {
 	asked    map[string]question // by token and attendee
 	verified map[string]bool     // by token, number and attendee
 	noted    map[string]string   // call ids, by token and attendee
+	invited  map[string]Web      // by user id
 	rejected []string            // call ids
 	requests []string
 	body     string
@@ -141,7 +142,13 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request, path string) {
 		return
 	}
 	body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
-	status, data := c.answer(r, path, body)
+	var status int
+	var data json.RawMessage
+	if token, ok := strings.CutPrefix(path, "ocs/v2.php/apps/spreed/api/v4/call/"); ok {
+		status = c.webCall(r, token, body)
+	} else {
+		status, data = c.answer(r, path, body)
+	}
 	c.lab.mu.Lock()
 	c.body = string(body)
 	c.requests = append(c.requests, r.Method+" "+path+" "+http.StatusText(status))

@@ -35,6 +35,10 @@ func (k *link) hello(m *message) {
 		}
 		return
 	}
+	if m.Hello.Auth.Type != "internal" && m.Hello.Auth.URL != "" {
+		k.helloWeb(m)
+		return
+	}
 	cloud, code := k.check(m)
 	if code != "" {
 		l.mu.Lock()

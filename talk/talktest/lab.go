@@ -11,6 +11,9 @@
 //	bridge.go     what bridges send
 //	room.go       rooms, call statuses, events
 //	user.go       Talk clients
+//	web.go        Talk clients that come by WebSocket
+//	media.go      offers, answers, candidates: who may publish and hear
+//	mcu.go        what carries the media
 //	dialout.go    Nextcloud's request to call a number
 //	cloud.go      Nextcloud's HTTP for bridges
 //
@@ -54,6 +57,8 @@ type Lab struct {
 	Cut func(sent bool, message []byte) bool
 	// NotFound has the signaling server be something else.
 	NotFound bool
+	// MCU carries the media, if Features has "mcu". Set before anybody connects.
+	MCU MCU
 	// Cloud is the first Nextcloud.
 	Cloud *Cloud
 

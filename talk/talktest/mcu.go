@@ -13,6 +13,8 @@ type MCU interface {
 // MCUPublisher is what a session publishes. Once its MCU has gone, subscribing to
 // it is an error for ever.
 type MCUPublisher interface {
+	// Lost reports whether the MCU has ended since.
+	Lost() bool
 	Candidate(Candidate) error
 	// Subscribe makes the offer for somebody who wants to hear it.
 	Subscribe(trickle func(Candidate)) (s MCUSubscriber, offer string, err error)

@@ -113,6 +113,7 @@ func (l *Lab) leave(s *session) {
 		return
 	}
 	s.room = nil
+	s.closeMedia()
 	delete(r.sessions, s)
 	if s.virtual != nil {
 		r.cloud.left(r.token, s.virtual.actor)
@@ -149,16 +150,12 @@ func compare(a, b string) int {
 func (r *room) publishPeople() {
 	var users []object
 	for s := range r.sessions {
-		u := object{"sessionId": s.id, "lastPing": time.Now().Unix()}
+		u := object{"sessionId": s.id, "lastPing": time.Now().Unix(), "inCall": s.flags()}
 		switch {
 		case s.virtual != nil:
-			u["virtual"], u["inCall"] = true, s.virtual.inCall
-		case s.user != nil:
-			u["inCall"] = s.user.inCall
-		case slices.Contains(s.features, "internal-incall"):
-			u["internal"], u["inCall"] = true, 0
-		default:
-			u["internal"], u["inCall"] = true, 3
+			u["virtual"] = true
+		case s.user == nil:
+			u["internal"] = true
 		}
 		users = append(users, u)
 	}
@@ -263,6 +260,8 @@ func (c *Cloud) EndForEveryone(token string) {
 		if s.user != nil {
 			s.user.inCall = 0
 		}
+		s.inCall = 0
+		s.closeMedia()
 	}
 	r.publish(nil, object{"type": "event", "event": object{"target": "participants", "type": "update",
 		"update": object{"roomid": token, "incall": 0, "all": true}}})

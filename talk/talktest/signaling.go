@@ -32,7 +32,10 @@ type message struct {
 		Features []string `json:"features"`
 		Auth     struct {
 			Type   string `json:"type"`
+			URL    string `json:"url"` // of Talk clients
 			Params struct {
+				UserID  string `json:"userid"`
+				Ticket  string `json:"ticket"`
 				Random  string `json:"random"`
 				Token   string `json:"token"`
 				Backend string `json:"backend"`
@@ -43,6 +46,8 @@ type message struct {
 		RoomID string `json:"roomid"`
 	} `json:"room"`
 	Internal *internalMessage `json:"internal"`
+	Message  json.RawMessage  `json:"message"`
+	Control  *controls        `json:"control"`
 }
 
 // session is a client's, of a bridge, a Talk user or (virtual) a phone. Its
@@ -61,6 +66,10 @@ type session struct {
 	user     *User
 	virtual  *virtual
 	phones   map[string]*session // of a bridge, by its own session id
+
+	inCall    int // of a bridge
+	publishes *published
+	hears     map[string]*heard // by the id of the session that is heard
 }
 
 func (s *session) stop() {
@@ -177,8 +186,19 @@ func (k *link) take(m *message) bool {
 		}
 		l.join(s, m.Room.RoomID, m.ID)
 		l.mu.Unlock()
-	case m.Type == "internal" && m.Internal != nil:
+	case m.Type == "internal" && m.Internal != nil && s.user == nil:
 		k.internal(s, m)
+	case m.Type == "message" && m.Message != nil:
+		media, ok := decodeMessage(m.Message)
+		if !ok {
+			k.error(m.ID, "invalid_format", "Invalid data format.")
+			break
+		}
+		l.message(s, m.ID, media)
+	case m.Type == "control" && m.Control != nil:
+		l.mu.Lock()
+		l.control(s, m.Control)
+		l.mu.Unlock()
 	default:
 		k.error(m.ID, "invalid_format", "Invalid data format.")
 	}
@@ -287,6 +307,7 @@ func (l *Lab) remove(s *session) {
 		return
 	}
 	s.stop()
+	s.closeMedia()
 	for _, p := range s.phones {
 		l.remove(p)
 	}
@@ -300,12 +321,13 @@ func (l *Lab) remove(s *session) {
 // deliver sends to the session, now or when it resumes. The caller holds l.mu.
 func (s *session) deliver(o any) {
 	data, _ := json.Marshal(o)
-	switch {
-	case s.user != nil:
+	if s.user != nil {
 		s.user.take(data)
+	}
+	switch {
 	case s.link != nil:
 		s.link.sendRaw(data)
-	case s.virtual == nil:
+	case s.resume != "": // neither a phone nor a user in this process
 		s.waiting = append(s.waiting, data)
 	}
 }

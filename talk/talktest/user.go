@@ -32,7 +32,7 @@ func (c *Cloud) Join(token, name string) *User {
 // Lab.mu.
 func (u *User) enter() {
 	l := u.cloud.lab
-	u.inCall = 7
+	u.inCall = inCall | withAudio | withVideo
 	u.session = &session{lab: l, id: l.next("U"), cloud: u.cloud, user: u}
 	l.sessions[u.session.id] = u.session
 	l.join(u.session, u.token, "")
@@ -103,7 +103,9 @@ func (u *User) Call(in bool) {
 	defer l.mu.Unlock()
 	u.inCall = 0
 	if in {
-		u.inCall = 7
+		u.inCall = inCall | withAudio | withVideo
+	} else {
+		u.session.closeMedia()
 	}
 	if u.session.room != nil {
 		u.session.room.publishPeople()

@@ -145,6 +145,16 @@ func (p *janusPublisher) Subscribe(trickle func(talktest.Candidate)) (talktest.M
 	return &janusSubscriber{janusHandle: h, room: p.room}, offered.SDP, nil
 }
 
+// Lost reports whether Janus, or the connection to it, has ended since.
+func (p *janusPublisher) Lost() bool {
+	select {
+	case <-p.conn.lost:
+		return true
+	default:
+		return false
+	}
+}
+
 func (p *janusPublisher) Close() {
 	_, _ = p.ask(jsonObject{"request": "destroy", "room": p.room}, "")
 	p.detach()

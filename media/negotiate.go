@@ -145,7 +145,8 @@ func (s *Session) apply(t *terms, lines []line) {
 		s.unlatch()
 	}
 	if was == nil || !was.receives() {
-		s.heard, s.quiet = time.Now(), false // NoMedia counts from here
+		s.heard = time.Now()
+		s.lives(s.heard) // NoMedia counts from here
 	}
 	s.start()
 }

@@ -10,6 +10,8 @@ import (
 const (
 	maxPacket = 1500            // bytes
 	relock    = 3 * time.Second // the latched source must have been silent before another takes its place
+
+	digitShadow = 100 * time.Millisecond // behind a digit, that a stepped session leaves out
 )
 
 // readRTP is a goroutine of its own: the socket's reader.
@@ -60,6 +62,9 @@ func (s *Session) receive(p *rtp.Packet, b []byte, from netip.AddrPort, now time
 	if c != none && len(p.Payload) == 0 {
 		c = none // keeps something alive
 	}
+	if int(p.PayloadType) == t.noise && (from == s.source || s.may(from, now)) {
+		s.lives(now)
+	}
 	if !s.counts(p, from, c != none || event, now) {
 		return
 	}
@@ -75,12 +80,17 @@ func (s *Session) receive(p *rtp.Packet, b []byte, from netip.AddrPort, now time
 		s.playing = true
 	case event:
 		s.digits.push(p.Timestamp, p.Payload)
+		s.deaf = now.Add(digitShadow + ticks(s.jitter.target)) // what came beside it is still to be played
 	default: // comfort noise, say: its place in the sequence is not a loss
 		s.stats.Ignored++
 		return
 	}
-	s.heard, s.quiet = now, false
+	s.heard = now
+	s.lives(now)
 }
+
+// lives notes a sign of life.
+func (s *Session) lives(now time.Time) { s.alive, s.quiet = now, false }
 
 // counts reports whether a packet belongs to the stream, and latches on its
 // source if that is what it takes. fits: its payload type was agreed on.

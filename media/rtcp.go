@@ -175,6 +175,7 @@ func (s *Session) receiveRTCP(b []byte, from netip.AddrPort, now time.Time) {
 				continue
 			}
 			s.control = from
+			s.lives(now)
 			s.peer.sr, s.peer.srAt = uint32(p.NTPTime>>16), now
 			s.told(p.Reports, now)
 		case *rtcp.ReceiverReport:
@@ -182,6 +183,7 @@ func (s *Session) receiveRTCP(b []byte, from netip.AddrPort, now time.Time) {
 				continue
 			}
 			s.control = from
+			s.lives(now)
 			s.told(p.Reports, now)
 		}
 	}

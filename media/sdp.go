@@ -142,6 +142,7 @@ type terms struct {
 	listed []uint8    // payload types of codecs that we may receive, the one we send first
 	codecs [128]Codec // those codecs, by payload type
 	event  int        // payload type of telephone-event, -1 without
+	noise  int        // payload type of comfort noise (RFC 3389), which is not asked for
 
 	addr      netip.AddrPort // where RTP goes by the description; zero while held by c=0.0.0.0
 	rtcp      uint16         // RTCP port of the peer
@@ -161,7 +162,7 @@ func (p *Ports) read(l line) (*terms, error) {
 	case l.proto != "RTP/AVP" && l.proto != "RTP/AVPF":
 		return nil, unacceptable("audio by %.20s: only plain RTP/AVP is spoken here", l.proto)
 	}
-	t := &terms{proto: l.proto, event: -1, rtcp: uint16(min(l.port+1, 65535))}
+	t := &terms{proto: l.proto, event: -1, noise: 13, rtcp: uint16(min(l.port+1, 65535))}
 	for _, f := range l.formats {
 		pt, err := strconv.ParseUint(f, 10, 7)
 		if err != nil {
@@ -170,6 +171,8 @@ func (p *Ports) read(l line) (*terms, error) {
 		switch name := l.mapped(uint8(pt)); {
 		case name == "TELEPHONE-EVENT/8000" && t.event < 0:
 			t.event = int(pt)
+		case name == "CN/8000":
+			t.noise = int(pt)
 		case t.codecs[pt] != none: // listed twice
 		default:
 			for _, k := range known {

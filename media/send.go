@@ -11,47 +11,77 @@ const (
 	keepAlive   = 50 // frames after which one packet keeps NATs open (RFC 6263) and tells the phone where we are
 )
 
-// sendFrame sends the packet of this tick, if there is one. The RTP clock goes on all the same.
+// sendFrame sends the packet of this tick, if there is one.
 func (s *Session) sendFrame() {
-	s.mu.Lock()
-	t := s.terms
-	to := s.destination()
-	s.mu.Unlock()
+	t, to, ok := s.next()
+	if !ok {
+		s.out.forget()
+		return
+	}
+	if s.out.take(&s.pcm) {
+		s.sendSound(t, to, &s.pcm)
+	} else {
+		s.sendSound(t, to, nil)
+	}
+}
 
+// next is what the packet of this tick is sent by, and where to; ok is false if
+// nothing may be sent. The RTP clock goes on all the same.
+func (s *Session) next() (t *terms, to netip.AddrPort, ok bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t = s.terms
+	to = s.destination()
 	s.ts += frameTicks
 	if !t.sends() || !to.IsValid() {
-		s.out.forget()
 		s.idle = keepAlive
+		s.forgetDigits()
+		return t, to, false
+	}
+	s.nextDigit(t)
+	return t, to, true
+}
+
+// sendSound sends a frame, nil if there is silence. While a digit is sent there
+// is nothing else (RFC 4733 §2.6.1).
+func (s *Session) sendSound(t *terms, to netip.AddrPort, pcm *[frameSamples]int16) {
+	if s.press.on() {
+		s.sendDigit(t, to)
 		return
 	}
 	if s.enc.codec != t.codec {
 		s.enc.reset(t.codec)
 	}
-	sound := s.out.take(&s.pcm)
 	paused := s.idle > 0
-	if sound {
+	if pcm != nil {
 		s.silent = 0
 	} else {
 		s.silent++
 		if s.idle++; s.silent > keepSilence && s.idle < keepAlive {
 			return
 		}
-		clear(s.pcm[:])
+		pcm = &silence
 	}
 	s.idle = 0
 	if s.silent > keepSilence {
 		s.idle = 1 // a packet that keeps alive does not end the pause
 	}
-	s.enc.encode(&s.payload, &s.pcm)
+	s.enc.encode(&s.payload, pcm)
+	s.send(to, rtp.Header{Marker: s.silent == 0 && paused, PayloadType: t.pt, Timestamp: s.ts}, s.payload[:])
+}
+
+// silence is read only.
+var silence [frameSamples]int16
+
+// send sends one packet.
+func (s *Session) send(to netip.AddrPort, h rtp.Header, payload []byte) {
 	s.seq++
-	n, err := rtp.Header{
-		Version: 2, Marker: sound && paused, PayloadType: t.pt,
-		SequenceNumber: s.seq, Timestamp: s.ts, SSRC: s.ssrc,
-	}.MarshalTo(s.packet[:])
+	h.Version, h.SequenceNumber, h.SSRC = 2, s.seq, s.ssrc
+	n, err := h.MarshalTo(s.packet[:])
 	if err != nil {
 		return // cannot be: the header has no extensions
 	}
-	n += copy(s.packet[n:], s.payload[:])
+	n += copy(s.packet[n:], payload)
 	_, err = s.rtp.WriteToUDPAddrPort(s.packet[:n], to)
 
 	s.mu.Lock()
@@ -59,7 +89,7 @@ func (s *Session) sendFrame() {
 		s.stats.SendErrors++
 	} else {
 		s.stats.Sent++
-		s.octets += frameTicks
+		s.octets += uint32(len(payload))
 	}
 	s.mu.Unlock()
 }

@@ -25,13 +25,14 @@ type Options struct {
 	// Digit gets each key that is pressed (RFC 4733), once: 0-9, *, #, A-D.
 	Digit func(key byte)
 
-	// Stepped has the owner be the clock: it calls [Session.Pull] and then
-	// [Session.Push] every 20 ms, from one goroutine at a time. Then Audio is not
-	// called, and [Session.Write] is not for use.
+	// Stepped makes the owner the session's clock: it calls [Session.Pull] and then
+	// [Session.Push] every 20 ms, from one goroutine at a time. The callbacks are
+	// made by Pull, but for Audio, and nothing of [Session.Write] is sent.
 	Stepped bool
 
-	// NoMedia is called when 60 s have passed without a packet although the
-	// peer should send; again only after something has come in between.
+	// NoMedia is called when 60 s have passed without a sign of life although the
+	// peer should send; again only after one has come in between. RTP is one, and
+	// so are comfort noise and RTCP: a muted phone sends nothing else.
 	NoMedia func()
 }
 
@@ -93,13 +94,18 @@ type Session struct {
 	nextSSRC uint32         // has shown one packet
 	nextSeq  uint16         // would show it again
 	heard    time.Time      // when its last packet came
+	alive    time.Time      // when anything of the peer's came: RTCP and comfort noise, too
+	deaf     time.Time      // until when a stepped session leaves out what it hears: there are digits in it
 	quiet    bool           // NoMedia was called
 	playing  bool           // Audio is called
 	jitter   jitter
 	digits   digits
+	presses  presses
 	stats    Stats
 
-	// These belong to the clock.
+	// These belong to the clock, or to who calls Pull and Push.
+	began    time.Time // when the first frame was pushed
+	press    press     // that is being sent
 	enc      encoder
 	pcm      [frameSamples]int16
 	packet   [12 + frameTicks]byte
@@ -129,6 +135,7 @@ func (p *Ports) Open(opt Options) (*Session, error) {
 	s.opt.Signaling = opt.Signaling.Unmap()
 	s.jitter.stats = &s.stats
 	s.jitter.bad = -1
+	s.jitter.hidden = fadeSamples // there is nothing yet that a gap could be filled with
 	s.read.Go(s.readRTP)
 	s.read.Go(s.readRTCP)
 	return s, nil
@@ -219,14 +226,22 @@ func (s *Session) run() {
 func (s *Session) tick(now, began time.Time) {
 	due := int(now.Sub(began)/frameTime) - s.frames
 	s.frames += due
-	if due > 5 {
-		s.ts += uint32(due-5) * frameTicks
-		due = 5
+	if due > makeUp {
+		s.ts += uint32(due-makeUp) * frameTicks
+		due = makeUp
 	}
 	for range due {
 		s.sendFrame()
 		s.playFrame(now)
 	}
+	s.reportIfDue(now)
+}
+
+// makeUp is how many frames that were missed are sent after all.
+const makeUp = 5
+
+// reportIfDue sends the report of this interval.
+func (s *Session) reportIfDue(now time.Time) {
 	if !now.Before(s.report) {
 		s.sendReport(now)
 		s.report = now.Add(reportAfter())
@@ -240,19 +255,37 @@ func (s *Session) playFrame(now time.Time) {
 	if playing {
 		s.jitter.pull(&s.pcm, now)
 	}
-	keys, n := s.digits.take()
-	silent := s.terms.receives() && !s.quiet && now.Sub(s.heard) >= noMedia
-	s.quiet = s.quiet || silent
+	n := s.notices(now)
 	s.mu.Unlock()
 	if playing && s.opt.Audio != nil {
 		s.opt.Audio(s.pcm[:])
 	}
+	s.tell(n)
+}
+
+// notices are what the owner is told of at the end of a frame.
+type notices struct {
+	keys   [16]byte
+	n      int  // of keys
+	silent bool // NoMedia
+}
+
+// notices takes those that are due. The caller holds s.mu.
+func (s *Session) notices(now time.Time) (n notices) {
+	n.keys, n.n = s.digits.take()
+	n.silent = s.terms.receives() && !s.quiet && now.Sub(s.alive) >= noMedia
+	s.quiet = s.quiet || n.silent
+	return n
+}
+
+// tell makes the callbacks Digit and NoMedia.
+func (s *Session) tell(n notices) {
 	if s.opt.Digit != nil {
-		for _, k := range keys[:n] {
+		for _, k := range n.keys[:n.n] {
 			s.opt.Digit(k)
 		}
 	}
-	if silent {
+	if n.silent {
 		s.ports.cfg.Log.Info("no RTP from the phone", "port", s.port, "for", noMedia)
 		if s.opt.NoMedia != nil {
 			s.opt.NoMedia()

@@ -1,29 +1,59 @@
 package media
 
-import (
-	"errors"
-	"time"
-)
-
-// Errors of [Session.SendDigit].
-var (
-	ErrNoDigits   = errors.New("media: the phone takes no telephone-event: digits cannot be sent by RFC 4733")
-	ErrManyDigits = errors.New("media: too many digits wait to be sent")
-)
+import "time"
 
 // Pull gives the next 20 ms that came from the phone of a stepped session, and
-// makes the callbacks Digit and NoMedia. It reports whether something is to be
-// heard: if not, out is silence. Nothing came, or the phone holds its call, or
-// it sends a digit or did so within the last 100 ms. See [Options.Stepped].
+// makes the callbacks Digit and NoMedia. It reports whether something is heard;
+// if not, out is silence. That is so when nothing comes, while the phone holds the
+// call, and while it sends a digit by RFC 4733 and 100 ms behind it: the tone of the key,
+// of which phones let some slip into the sound, is not for others.
 func (s *Session) Pull(now time.Time, out *[frameSamples]int16) (heard bool) {
-	clear(out[:])
-	return false
+	s.mu.Lock()
+	if s.closed || s.terms == nil {
+		s.mu.Unlock()
+		clear(out[:])
+		return false
+	}
+	if s.playing {
+		before := s.jitter.hidden
+		s.jitter.pull(out, now)
+		heard = min(before, s.jitter.hidden) < fadeSamples && s.terms.direction == "sendrecv" && !now.Before(s.deaf)
+	}
+	n := s.notices(now)
+	s.mu.Unlock()
+	if !heard {
+		clear(out[:])
+	}
+	s.tell(n)
+	return heard
 }
 
-// Push sends the next 20 ms to the phone of a stepped session; nil and zeros
-// alone are silence. Reports by RTCP are sent out of it, too. See [Options.Stepped].
-func (s *Session) Push(now time.Time, in *[frameSamples]int16) {}
-
-// SendDigit presses a key towards the phone for the time d (RFC 4733): 0-9, *,
-// #, A-D. It returns at once. Several digits wait for each other.
-func (s *Session) SendDigit(key byte, d time.Duration) error { return ErrNoDigits }
+// Push sends the next 20 ms to the phone of a stepped session, and the reports by
+// RTCP that are due. Zeros alone are silence, and so is nil: as with [Session.Write]
+// it is sent for 200 ms, and then once a second. An owner that was held up makes up
+// for at most 5 frames; timestamps go on with the time whatever it does.
+func (s *Session) Push(now time.Time, in *[frameSamples]int16) {
+	s.mu.Lock()
+	ready := s.terms != nil && !s.closed
+	s.mu.Unlock()
+	if !ready {
+		return
+	}
+	if s.began.IsZero() {
+		s.began = now
+		s.report = now.Add(reportAfter())
+	}
+	if due := 1 + int(now.Sub(s.began)/frameTime) - s.frames; due > makeUp {
+		s.frames += due - makeUp
+		s.ts += uint32(due-makeUp) * frameTicks
+	}
+	s.frames++
+	if t, to, ok := s.next(); ok {
+		if in == nil || *in == ([frameSamples]int16{}) {
+			s.sendSound(t, to, nil)
+		} else {
+			s.sendSound(t, to, in)
+		}
+	}
+	s.reportIfDue(now)
+}

@@ -94,6 +94,7 @@
 //	inbound_loop.go       those that went in a circle
 //	inbound_reliable.go   provisional responses that are acknowledged (RFC 3262)
 //	inbound.go            what the caller is told
+//	inbound_converse.go   those whose media end here, for a while or to the end
 //	inbound_replaces.go   those that take another one's place
 //
 // The whole:

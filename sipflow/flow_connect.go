@@ -31,8 +31,8 @@ import (
 //	    |<================== media =================>|
 //
 // Without an offer the target is asked for one, which goes into our 200, and
-// the answer in the caller's ACK into ours. After AnswerHeld the caller is
-// invited again with the target's offer.
+// the answer in the caller's ACK into ours. After AnswerHeld or Answer the caller
+// is invited again with the target's offer.
 //
 // A nil error means that the call was connected and is over. Before that an
 // error leaves the caller as it was, so that another target can be tried: a
@@ -57,6 +57,7 @@ func (in *Incoming) Connect(ctx context.Context, to Destination) error {
 		c.letGo(target)
 		return in.open()
 	case in.held:
+		in.leave()
 		target.mayDivert(CalledParty)
 		err = in.connectHeld(ctx, target)
 	case in.open() != nil:

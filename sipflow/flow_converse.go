@@ -91,86 +91,7 @@ func Converse(ctx context.Context, c *Call) (err error) {
 	return t.run(ctx)
 }
 
-// Converse accepts the call and is the other end of its media until somebody
-// hangs up. Its INVITE's offer is answered, or it is made ours if it has none;
-// after AnswerHeld it is invited again with ours. An error before the answer
-// leaves the caller unanswered, as with Connect.
-//
-//	Caller               sipxrest
-//	    | INVITE (offer)     |
-//	    |------------------->|
-//	    |       200 (answer) |
-//	    |<-------------------|
-//	    | ACK                |
-//	    |------------------->|
-//	    |<===== media ======>|
-func (in *Incoming) Converse(ctx context.Context, end *Conversation) error {
-	c, l := in.call, in.leg
-	t := &endpoint{callee: l.callee, call: c, leg: l, end: end, far: CallingParty}
-	if err := context.Cause(in.ctx); err != nil {
-		return err
-	}
-	if in.bridged { // and hung up
-		return in.open()
-	}
-	l.joinedMedia()
-	l.isWith(t)
-	waiting, stop := in.while(ctx)
-	defer stop()
-	take := func() error { return t.answer(waiting, in) }
-	if in.held {
-		take = func() error { return t.takeBack(waiting) }
-	}
-	if err := take(); err != nil { // the caller may be connected elsewhere
-		l.peer.forwarding(false)
-		l.isWith(t.callee)
-		return err
-	}
-	in.bridged = true
-	defer t.close()
-	up, down := in.upWhile(ctx)
-	defer down()
-	return t.run(up)
-}
-
-// answer gives the caller its 200.
-func (t *endpoint) answer(ctx context.Context, in *Incoming) error {
-	l := t.leg
-	in.failed = Self
-	if err := in.open(); err != nil {
-		return err
-	}
-	if err := in.settle(ctx); err != nil {
-		return err
-	}
-	body, agreed := in.agreedEarly()
-	switch {
-	case agreed: // with a target that did not pick up
-	case in.offer != nil:
-		answer, err := t.end.Reoffer(in.offer)
-		if err != nil {
-			return unacceptable(err)
-		}
-		l.heard(in.offer)
-		body = l.answerTo(in.offer, answer)
-	default:
-		body = l.describe(t.end.Offer())
-		t.owed = in.tx
-	}
-	l.peer.forwarding(true)
-	if !in.accept(body, "") {
-		return context.Cause(in.ctx)
-	}
-	if !agreed {
-		return nil
-	}
-	if _, err := in.await(ctx, func(e event) bool { return e.ack != nil }); err != nil {
-		return err
-	}
-	return t.takeBack(ctx)
-}
-
-// takeBack invites a caller that is answered and on hold with our media.
+// takeBack invites a caller that is answered, and on hold or elsewhere, with our media.
 func (t *endpoint) takeBack(ctx context.Context) error {
 	again, err := t.leg.reinvite(ctx, t.leg.describe(t.end.Offer()))
 	if err != nil {
@@ -191,10 +112,16 @@ type endpoint struct {
 	leg    *Leg
 	end    *Conversation
 	far    Party     // the phone
+	onward bool      // it is to be connected with a target later on
 	owed   *serverTx // its ACK has the answer to our offer
 }
 
-func (t *endpoint) allow() string { return allowTalk }
+func (t *endpoint) allow() string {
+	if t.onward {
+		return t.callee.allow()
+	}
+	return allowTalk
+}
 
 func (t *endpoint) passwordKey() string {
 	if t.far == CallingParty {
@@ -235,7 +162,7 @@ func (t *endpoint) run(ctx context.Context) error {
 	c.by, c.wasUp = Self, true
 	c.connected()
 	c.observe(&Event{Kind: Joined, At: time.Now(), CallID: l.callID})
-	l.media.joint = t
+	t.listen()
 	for {
 		e, err := t.next(talk)
 		if err == nil {
@@ -263,6 +190,20 @@ func (t *endpoint) next(ctx context.Context) (event, error) {
 		return e, nil
 	}
 	return t.leg.event(ctx)
+}
+
+// listen has what the phone sends go to the call's goroutine, which takes it by event.
+func (t *endpoint) listen() {
+	t.leg.isWith(t)
+	t.leg.peer.forwarding(true)
+	t.leg.joinedMedia().joint = t
+}
+
+// leave is the opposite of listen.
+func (t *endpoint) leave() {
+	t.leg.peer.forwarding(false)
+	t.leg.isWith(t.callee)
+	t.leg.joinedMedia().joint = nil
 }
 
 // told implements joint.

@@ -108,6 +108,10 @@ func (in *Incoming) outcome(ctx context.Context, err error) error {
 		in.hangUp(ctx, err)
 		return err
 	case in.answered():
+		if in.ears != nil {
+			in.leave()
+			in.leg.refuseOpen()
+		}
 		if cause != nil {
 			err = cause
 		} else if refused := in.refusal(); err == nil && refused != nil {
@@ -450,7 +454,11 @@ func waitFor[T any](ctx context.Context, in *Incoming, values <-chan T) (v T, er
 			return v, nil
 		default:
 		}
-		if err := tendAll(ctx, in.call.legs, nil); err != nil {
+		err := tendAll(ctx, in.call.legs, nil)
+		if err == nil {
+			err = in.heed(ctx)
+		}
+		if err != nil {
 			in.end(err)
 			return v, err
 		}

@@ -99,7 +99,8 @@ type Incoming struct {
 
 	// Owned by the goroutine of Take: what the caller has been told.
 	rang     bool
-	held     bool          // answered, with inactive streams
+	held     bool          // answered before it is connected: with inactive streams, or media of ours
+	ears     *ears         // which are these; nil: it has had none
 	bridged  bool          // joined with a target, or with media of ours
 	failed   Party         // whose fault the failure of the latest Connect is
 	told     string        // the latest provisional response that was sent on

@@ -144,6 +144,13 @@ func (p *peer) versionOf(sum uint64) uint64 {
 	return p.version
 }
 
+// latestVersion is that of our last description.
+func (p *peer) latestVersion() uint64 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.version
+}
+
 // lastSaid returns, once, what the phone has offered in a re-INVITE that nobody but
 // the reader has seen.
 func (p *peer) lastSaid() []byte {

@@ -11,7 +11,7 @@ TAG = $(shell git describe --tags --dirty 2>/dev/null)
 REVISION = $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null)
 VERSION = -X '$(BUILD).linked=$(TAG)' -X '$(BUILD).linkedRevision=$(REVISION)'
 
-.PHONY: help setup build install demo check unit interop fuzz-short fuzz test bench soak clean
+.PHONY: help setup build install demo prompts check unit interop fuzz-short fuzz test bench soak clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,6 +27,9 @@ install: ## bin/sipxrest, the systemd unit and an example configuration into the
 
 demo: build ## sipxrest with everything it needs in one process, to try it
 	bin/sipxrest demo
+
+prompts: ## the built-in prompts, spoken anew by espeak-ng; needs ffmpeg, too
+	@scripts/prompts.sh
 
 check: ## gofmt, vet, staticcheck, builds for other systems and quick unit tests: before each commit
 	@scripts/gofmt.sh

@@ -1,9 +1,20 @@
 package mix
 
 import (
-	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
 	"time"
 )
+
+const (
+	samples = 320 // of a frame of 20 ms at 16 kHz
+
+	defaultSpeakers = 6
+)
+
+// frame is 20 ms of sound.
+type frame = [samples]int16
 
 // Phone is the audio of one call: *media.Session, one that is stepped. Its
 // methods are called by the clock alone, and return at once.
@@ -33,52 +44,85 @@ type Config struct {
 }
 
 // Mixer mixes one conversation. Its methods may be called by any goroutine, at
-// any time, also before and after [Mixer.Run].
-type Mixer struct{}
+// any time, also before and after [Mixer.Run]. None of them waits.
+type Mixer struct {
+	cfg      Config
+	speakers atomic.Int32
+	everyone atomic.Pointer[members] // who is there: never changed, only replaced
+	beep     atomic.Pointer[clip]
+	mu       sync.Mutex // one change of everyone at a time
+
+	// These belong to the clock.
+	tick     uint64 // number of this one
+	others   sum    // O: sources that are heard
+	phones   sum    // A: phones that are heard
+	total    sum    // of one listener
+	room     limiter
+	beeping  player
+	out      frame
+	beepPCM  frame
+	beepLoud bool // beepPCM has sound
+}
+
+// members are those who speak and hear.
+type members struct {
+	lines   []*Line
+	sources []*source
+}
 
 // New makes one without phones and sources.
-func New(cfg Config) *Mixer { return &Mixer{} }
-
-// Run is the clock: it returns with ctx. It is called once.
-func (m *Mixer) Run(ctx context.Context) { <-ctx.Done() }
+func New(cfg Config) *Mixer {
+	m := &Mixer{cfg: cfg}
+	if cfg.Speakers <= 0 {
+		cfg.Speakers = defaultSpeakers
+	}
+	m.speakers.Store(int32(cfg.Speakers))
+	m.everyone.Store(&members{})
+	m.room.reset()
+	return m
+}
 
 // SetSpeakers changes how many sources are heard at a time, at least 1.
-func (m *Mixer) SetSpeakers(n int) {}
+func (m *Mixer) SetSpeakers(n int) { m.speakers.Store(int32(max(n, 1))) }
+
+// Speakers returns how many sources are heard at a time, at most.
+func (m *Mixer) Speakers() int { return int(m.speakers.Load()) }
+
+// change replaces the snapshot by one that f has made of its copy.
+func (m *Mixer) change(f func(*members)) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	old := m.everyone.Load()
+	next := &members{slices.Clone(old.lines), slices.Clone(old.sources)}
+	f(next)
+	m.everyone.Store(next)
+}
 
 // AddPhone has a phone hear and be heard from the next tick on.
-func (m *Mixer) AddPhone(p Phone) *Line { return &Line{} }
+func (m *Mixer) AddPhone(p Phone) *Line {
+	l := &Line{mixer: m, phone: p, gate: gateFrames}
+	l.limiter.reset()
+	m.change(func(e *members) { e.lines = append(e.lines, l) })
+	return l
+}
 
 // AddSource has a source be heard by the phones. remove may be called twice, and
 // does not wait: the clock may use the source for the rest of its tick.
-func (m *Mixer) AddSource(s Source) (remove func()) { return func() {} }
+func (m *Mixer) AddSource(s Source) (remove func()) {
+	added := &source{from: s}
+	m.change(func(e *members) { e.sources = append(e.sources, added) })
+	return func() {
+		m.change(func(e *members) {
+			e.sources = slices.DeleteFunc(e.sources, func(o *source) bool { return o == added })
+		})
+	}
+}
 
-// Beep plays something to all phones, over what they hear. all: the
-// conversation hears it as well.
-func (m *Mixer) Beep(pcm []int16, all bool) {}
-
-// Line is one phone's place in the mix.
-type Line struct{}
-
-// Mute silences the two directions: speaking means that nobody hears the phone,
-// listening that the phone hears only what [Line.Play] plays. What the phone says
-// meanwhile is dropped: nothing old is heard afterwards.
-func (l *Line) Mute(speaking, listening bool) {}
-
-// Play plays something to this phone only, over what it hears, in place of
-// what was played before; again and again if loop. The slice must not be
-// changed as long as it is played.
-func (l *Line) Play(pcm []int16, loop bool) {}
-
-// Stop ends what is played.
-func (l *Line) Stop() {}
-
-// Playing reports whether something is played, other than beeps.
-func (l *Line) Playing() bool { return false }
-
-// Speaking reports whether somebody speaks at the phone: above -40 dBFS in 3 of 5
-// frames, until it has been below -45 dBFS for a second. One who is muted does not.
-func (l *Line) Speaking() bool { return false }
-
-// Remove takes the phone out. It may be called twice, and does not wait: the clock
-// may use the phone for the rest of its tick.
-func (l *Line) Remove() {}
+// Beep plays something to all phones, over what they hear, in place of a beep that
+// still sounds. all: the conversation hears it as well. The slice must not be
+// changed as long as it sounds.
+func (m *Mixer) Beep(pcm []int16, all bool) {
+	if len(pcm) > 0 {
+		m.beep.Store(&clip{pcm: pcm, all: all})
+	}
+}

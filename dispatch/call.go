@@ -265,7 +265,7 @@ func (c *call) carryOut(ctx context.Context, decision *Decision) error {
 		if p.Action == Transfer {
 			event = TransferFailed
 		}
-		c.log.Info("inbound call: the target was not reached", "target", p.uri, "error", err)
+		c.log.Info("inbound call: the target was not reached", "target", shown(p.uri), "error", err)
 		if c.rule.Decide&event == 0 || attempt >= maxAttempts>>c.in.Rounds() {
 			c.tell(event, func(m *webhook.Message) { c.addFailure(m, p, err) })
 			return err
@@ -291,6 +291,9 @@ func (c *call) connect(ctx context.Context, p plan) error {
 	if name, ok := phoneName(p.uri); ok {
 		return c.st.cfg.Phone(ctx, c.in, name, p.ring())
 	}
+	if t, ok := c.talkCall(p.uri); ok {
+		return c.st.cfg.Talk(ctx, c.in, t)
+	}
 	to := sipflow.Destination{URI: p.uri, DisplayName: p.DisplayName, RingTime: p.ring(), Trusted: p.ours}
 	if agent := c.st.cfg.Agent; agent != "" && c.st.cfg.Secrets != nil {
 		to.Credentials, _ = c.st.cfg.Secrets(agent)
@@ -304,7 +307,7 @@ func (c *call) addFailure(m *webhook.Message, p plan, err error) {
 	m.Add("sip_code", code)
 	m.AddText("sip_reason", reason)
 	m.Add("outcome", sipflow.OutcomeOf(err).String())
-	m.Add("target", p.uri)
+	m.Add("target", shown(p.uri))
 }
 
 // statusOf is the final response that an error stands for.
@@ -341,7 +344,7 @@ func (c *call) attach(m *webhook.Message) {
 		m.Add("krisp_enabled", d.Krisp)
 	}
 	if d.Action == Transfer {
-		m.Add("transfer_to", d.To)
+		m.Add("transfer_to", shown(d.To))
 	}
 }
 
@@ -418,7 +421,7 @@ func (c *call) ended(e *sipflow.Event) {
 	more := []slog.Attr{slog.Int("code", int(code)), slog.Duration("duration", talked)}
 	if d := c.decision; d != nil {
 		more = append(more, slog.String("action", d.Action.String()))
-		for _, m := range [][2]string{{"room", d.Room}, {"transfer_to", d.To}, {"metadata", clip(d.Metadata)}} {
+		for _, m := range [][2]string{{"room", d.Room}, {"transfer_to", shown(d.To)}, {"metadata", clip(d.Metadata)}} {
 			if m[1] != "" {
 				more = append(more, slog.String(m[0], m[1]))
 			}

@@ -52,7 +52,7 @@ func (c *call) routed(p plan, took time.Duration) {
 	}
 	r := Routed{Rule: c.rule.ID, Decision: p.Action.String(), Fallback: c.fellBack && p.Decision == &c.rule.Fallback, Took: took}
 	if p.Action != Hangup {
-		r.Target = p.uri
+		r.Target = shown(p.uri)
 	}
 	calls.Routed(c.ID, r)
 }

@@ -54,6 +54,7 @@ func (r *Rule) check(cfg *Config) error {
 	if r.Static == nil {
 		fault("url", r.checkURL())
 	}
+	fault("backend", r.checkBackend(cfg))
 	if r.EventsURL != "" {
 		fault("events_url", r.CheckURL(r.EventsURL))
 	}

@@ -59,6 +59,12 @@ type Config struct {
 	// sipflow.Incoming's Connect does. A Dispatcher with users needs it, Check and
 	// Probe do not.
 	Phone func(ctx context.Context, in *sipflow.Incoming, name string, ring time.Duration) error
+	// CheckTalk says what is wrong with the backend and the language of a rule whose
+	// targets are in Nextcloud Talk; both may be empty. Nil: there are no such targets.
+	CheckTalk func(backend, language string) error
+	// Talk takes a caller into Talk. It returns as sipflow.Incoming's Converse does. A
+	// Dispatcher with CheckTalk needs it, Check and Probe do not.
+	Talk func(ctx context.Context, in *sipflow.Incoming, t TalkCall) error
 	// Algorithms are those of the challenges to callers, in this order: SHA-256
 	// and MD5, in any case. Empty: both, in that order.
 	Algorithms []string
@@ -237,7 +243,10 @@ func (st *state) plan(r *Rule, d *Decision, atLoad bool) (plan, error) {
 		p.ours = true
 		uri, err = parseTarget(uri)
 		p.uri = sipURI(uri, st.cfg.Domain)
-		return p, errors.Join(err, st.checkPhone(p.uri))
+		if strings.HasPrefix(p.uri, talkScheme) && d.PIN != "" {
+			return p, errors.New("pin: Talk asks for its own: leave the PIN out for a room in Talk")
+		}
+		return p, errors.Join(err, st.checkPhone(p.uri), st.checkTalk(r, p.uri, false))
 	case Transfer:
 		p.uri = sipURI(d.To, st.cfg.Domain)
 		if strings.HasPrefix(p.uri, phoneScheme) { // policies are about numbers
@@ -245,6 +254,9 @@ func (st *state) plan(r *Rule, d *Decision, atLoad bool) (plan, error) {
 				return p, fmt.Errorf("transfer_to: %s is no SIP address that a caller could be redirected to: leave out mode: redirect", p.uri)
 			}
 			return p, st.checkPhone(p.uri)
+		}
+		if strings.HasPrefix(p.uri, talkScheme) {
+			return p, st.checkTalk(r, p.uri, d != r.Static && d != &r.Fallback)
 		}
 		if st.cfg.Allow != nil && !atLoad {
 			if err := st.cfg.Allow(r.Policy, d.To); err != nil {

@@ -28,7 +28,7 @@ func (r *Rule) fields() map[string]setting.Field {
 		"allow_private": texts(&r.AllowPrivate), "ca_file": setting.Path(&r.CAFile), "client_cert": setting.Path(&r.ClientCert),
 		"client_key": setting.Path(&r.ClientKey), "proxy": setting.Text(&r.Proxy), "mode": setting.Word(&r.Redirect, "redirect", "dial"),
 		"events": events(&r.Events), "decide": events(&r.Decide), "pin_check": setting.Word(&r.CheckPIN, "webhook", "local"),
-		"policy": setting.Text(&r.Policy),
+		"policy": setting.Text(&r.Policy), "backend": setting.Text(&r.Backend), "language": setting.Text(&r.Language),
 	}
 }
 

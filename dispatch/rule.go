@@ -42,6 +42,10 @@ type Rule struct {
 	// Policy is whom transfers may call, and whom a caller may have them refer to.
 	// Empty: everybody's.
 	Policy string
+	// Backend is the address of the Nextcloud that targets in Talk are of, and Language
+	// is in what language its callers are spoken to. Empty: the only one of dialout.servers,
+	// that of dialin.
+	Backend, Language string
 }
 
 // Where is the place of the rule, "rules.yaml:3".

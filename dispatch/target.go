@@ -18,8 +18,8 @@ import (
 const maxURI = 512
 
 // parseTarget reads whom a transfer calls: a SIP, SIPS or tel URI (RFC 3261
-// §19.1, RFC 3966), or phone:NAME, and writes it anew, so that nothing gets through that was
-// not understood. Of the parameters only transport and user=phone may be there;
+// §19.1, RFC 3966), phone:NAME, or talk: and what parseTalk knows. It writes it anew, so that
+// nothing gets through that was not understood. Of the parameters only transport and user=phone may be there;
 // headers and passwords may not.
 func parseTarget(text string) (string, error) {
 	text = strings.TrimSpace(text)
@@ -40,6 +40,8 @@ func parseTarget(text string) (string, error) {
 			return "", fmt.Errorf("%.80q: write phone: and the name of a user of calls over WebSocket", text)
 		}
 		return string(uri.AppendUser([]byte(phoneScheme), name)), nil
+	case ok && scheme == "talk":
+		return parseTalk(rest)
 	case !ok || scheme != "sip" && scheme != "sips" && scheme != "tel":
 		return "", fmt.Errorf("%.80q: write a sip:, sips: or tel: URI", text)
 	case scheme == "tel":
@@ -174,6 +176,10 @@ func checkTemplate(template string) error {
 	}
 	if strings.HasPrefix(strings.ToLower(template), "tel:") && strings.Contains(template, roomWord) {
 		return fmt.Errorf("%.80q: write a sip: URI: rooms are no numbers", template)
+	}
+	if strings.HasPrefix(strings.ToLower(template), talkScheme) && strings.Contains(template, roomWord) {
+		// Names of rooms are logged, and a webhook would choose the conversation.
+		return fmt.Errorf("%.80q: name a conversation in dispatch.rooms, or have the rule's transfer_to name it: %s has no place in a talk: target", template, roomWord)
 	}
 	_, err := parseTarget(strings.ReplaceAll(template, roomWord, "room"))
 	return err

@@ -51,9 +51,6 @@ func (c *call) consent(ctx context.Context) *ending {
 		case key := <-c.keys:
 			c.agreed = key == '1'
 		case <-timer.C:
-		case <-c.finished:
-			timer.Stop()
-			return c.over()
 		case <-ctx.Done():
 			timer.Stop()
 			return &ending{outcome: Left, why: context.Cause(ctx)}
@@ -129,8 +126,6 @@ func (c *call) wait(ctx context.Context, d time.Duration, changed <-chan struct{
 			if star.pressed(key) == '9' {
 				return &ending{Left, []string{prompts.Goodbye}, errLeft}
 			}
-		case <-c.finished:
-			return c.over()
 		case <-ctx.Done():
 			return &ending{outcome: Left, why: context.Cause(ctx)}
 		}

@@ -47,7 +47,8 @@ type call struct {
 	controls chan talk.Control // what moderators want
 	changed  chan struct{}     // the conversation's call has begun, or we are to add the phone again; holds one
 	failed   chan error        // the phone was not added; holds one
-	finished chan struct{}     // closed with end
+	ctx      context.Context   // done once the call is to end: states wait with it
+	stop     context.CancelFunc
 
 	info    talk.RoomInfo
 	who     talk.Caller
@@ -61,7 +62,7 @@ type call struct {
 	mu    sync.Mutex
 	end   *ending    // that others have given it
 	shown bool       // the phone session was added, and not removed
-	token string     // the conversation of that
+	as    talk.Phone // the phone session, as it was added last
 	phone Phone      // nil while it is not in the conversation
 	audio Audio      // of phone
 	count func() int // how many phones are in its conversation
@@ -73,6 +74,8 @@ type call struct {
 func (c *call) converse(ctx context.Context, in Incoming) error {
 	talking, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
+	c.ctx, c.stop = context.WithCancel(talking)
+	defer c.stop()
 	var walk sync.WaitGroup
 	var end *ending
 	walk.Go(func() {
@@ -182,11 +185,11 @@ func (c *call) finish(e *ending) {
 	defer c.mu.Unlock()
 	if c.end == nil {
 		c.end = e
-		close(c.finished)
+		c.stop()
 	}
 }
 
-// over is the ending that others have given the call. It is for after finished.
+// over is the ending that others have given the call, nil for none.
 func (c *call) over() *ending {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -201,14 +204,15 @@ func (c *call) run(ctx context.Context) *ending {
 		return nil
 	}
 	var reader sync.WaitGroup
-	defer reader.Wait()
-	reading, stop := context.WithCancel(ctx)
-	defer stop()
-	end := c.states(reading, func() { reader.Go(func() { c.read(reading) }) })
-	stop()
+	end := c.states(c.ctx, func() { reader.Go(func() { c.read(c.ctx) }) })
+	c.stop()
+	reader.Wait()
 	c.leave()
 	if ctx.Err() != nil {
 		return nil
+	}
+	if e := c.over(); e != nil {
+		end = e
 	}
 	if len(end.say) > 0 {
 		if c.release {
@@ -323,8 +327,6 @@ func (c *call) pause(ctx context.Context, d time.Duration) *ending {
 	select {
 	case <-timer.C:
 		return nil
-	case <-c.finished:
-		return c.over()
 	case <-ctx.Done():
 		return &ending{outcome: Left, why: context.Cause(ctx)}
 	}

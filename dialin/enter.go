@@ -163,12 +163,7 @@ func (c *call) tooMany() *ending {
 
 // gone is the ending for an entry that did not come.
 func (c *call) gone(err error) *ending {
-	select {
-	case <-c.finished:
-		return c.over()
-	default:
-		return &ending{outcome: Left, why: err}
-	}
+	return &ending{outcome: Left, why: err}
 }
 
 // unless is nextcloud's ending, but for a caller who has gone meanwhile.

@@ -74,16 +74,22 @@ func (s *Service) again(session Session, roomID string) {
 	s.mu.Unlock()
 	for _, c := range list {
 		c.change()
-		c.mu.Lock()
-		token, phone := c.token, c.phone
-		c.mu.Unlock()
-		if token != roomID || phone == nil {
-			continue
-		}
-		if err := c.add(); err != nil {
+		if err := c.addAgain(roomID); err != nil {
 			s.say(c.log, "the phone is not shown in its conversation any more", "error", err)
-			continue
 		}
-		phone.Shown()
 	}
+}
+
+// addAgain adds the phone once more, if it takes part in that conversation.
+func (c *call) addAgain(roomID string) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phone == nil || c.as.RoomID != roomID {
+		return nil
+	}
+	if err := c.addLocked(c.as); err != nil {
+		return err
+	}
+	c.phone.Shown()
+	return nil
 }

@@ -50,8 +50,6 @@ func (c *call) join(ctx context.Context) (e *ending, again bool) {
 			c.takeOut()
 			return nil, true
 		case <-c.keys: // typed ahead
-		case <-c.finished:
-			return c.over(), false
 		case <-ctx.Done():
 			return &ending{outcome: Left, why: context.Cause(ctx)}, false
 		}
@@ -90,19 +88,24 @@ func (c *call) show(ctx context.Context) *ending {
 	}
 }
 
-// add adds the phone session.
+// add adds the phone session for the first time.
 func (c *call) add() error {
 	number := shownNumber(c.q.Caller, c.q.Vouched)
 	p := talk.Phone{CallID: c.id, RoomID: c.info.Token, Number: number, DisplayName: displayName(c.who.Name, number),
 		Options: talk.Options{AttendeeID: c.who.AttendeeID, ActorType: c.who.ActorType, ActorID: c.who.ActorID}}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	return c.addLocked(p)
+}
+
+// addLocked adds the phone session. c.mu is held.
+func (c *call) addLocked(p talk.Phone) error {
 	err := c.session.AddSession(p)
 	if errors.Is(err, talk.ErrAdded) {
 		err = nil
 	}
 	if err == nil {
-		c.shown, c.token = true, p.RoomID
+		c.shown, c.as = true, p
 	}
 	return err
 }
@@ -150,8 +153,6 @@ func (c *call) talk(ctx context.Context) (e *ending, again bool) {
 			c.obey(m)
 		case <-c.failed:
 			return nil, true
-		case <-c.finished:
-			return c.over(), false
 		case <-ctx.Done():
 			return &ending{outcome: Joined, why: context.Cause(ctx)}, false
 		}
@@ -298,6 +299,7 @@ func (c *call) lonely() {
 // others reports whether there are further phones in the conversation.
 func (c *call) others() bool {
 	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.count != nil && c.count() > 1
+	count := c.count
+	c.mu.Unlock()
+	return count != nil && count() > 1
 }

@@ -48,6 +48,7 @@ var edges = map[string][]string{
 	"callcontroller": {"sipflow", "restauth", "schema", "order"},
 	"order":          {"policy", "resolve", "restauth", "sipflow", "sipflow/uri"},
 	"dialout":        {"talk", "sipflow", "restauth", "order", "resolve", "internal/fault", "internal/limit"},
+	"dialin":   {"talk", "talkroom", "media", "media/attendant", "media/prompts", "sipflow", "internal/fault", "internal/limit"},
 	"dispatch": {"sipflow", "sipflow/uri", "resolve", "restauth", "internal/fault", "internal/limit", "internal/setting",
 		"internal/watch", "internal/webhook"},
 	"phone":             {"media", "sipflow", "sipflow/uri", "resolve", "restauth", "internal/datafile", "internal/limit"},

@@ -129,7 +129,7 @@ func (j *Janus) Start() {
 	j.starts++
 	j.Process = start(j.lab.tb, "janus"+strconv.Itoa(j.starts), j.lab.Dir,
 		"ip", "netns", "exec", j.namespace, "janus", "--configs-folder", j.config, "--disable-colors")
-	if _, err := j.AwaitLine(0, regexp.MustCompile(`WebSockets server started`), Patience); err != nil {
+	if _, err := j.AwaitLine(0, regexp.MustCompile(`WebSockets thread started`), Patience); err != nil {
 		j.lab.tb.Fatalf("%v\n%s", err, strings.Join(j.Lines(), "\n"))
 	}
 	j.lab.Until("janus takes connections", func() bool {

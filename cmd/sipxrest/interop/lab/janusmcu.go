@@ -16,6 +16,8 @@ import (
 const (
 	// janusPatience is how long a response of Janus may take.
 	janusPatience = 5 * time.Second
+	// connectPatience is how long a publisher may take to connect.
+	connectPatience = 10 * time.Second
 	// After a connection to Janus was lost or refused, the real signaling server
 	// waits before it tries again: so much, and twice as much each time.
 	firstReconnect, lastReconnect = time.Second, 16 * time.Second
@@ -92,6 +94,9 @@ type janusPublisher struct {
 	room uint64
 }
 
+// noSuchFeed is Janus' code for a publisher who is not there, or not connected.
+const noSuchFeed = 428
+
 // publisherID is the only publisher's of each room.
 const publisherID = 1
 
@@ -134,7 +139,16 @@ func (p *janusPublisher) Subscribe(trickle func(talktest.Candidate)) (talktest.M
 	if err != nil {
 		return nil, "", err
 	}
-	offered, err := h.ask(jsonObject{"request": "join", "ptype": "subscriber", "room": p.room, "streams": []jsonObject{{"feed": publisherID}}}, "")
+	join := jsonObject{"request": "join", "ptype": "subscriber", "room": p.room, "streams": []jsonObject{{"feed": publisherID}}}
+	offered, err := h.ask(join, "")
+	if offered.Data.Code == noSuchFeed { // he has offered, but is not connected yet
+		select {
+		case <-p.up:
+			offered, err = h.ask(join, "")
+		case <-p.conn.lost:
+		case <-time.After(connectPatience):
+		}
+	}
 	if err == nil && offered.SDP == "" {
 		err = fmt.Errorf("janus offers nothing: %+v", offered.Data)
 	}
@@ -185,7 +199,7 @@ type janusConn struct {
 	mu      sync.Mutex
 	count   int
 	waiting map[string]chan janusMessage // by transaction
-	handles map[uint64]func(talktest.Candidate)
+	handles map[uint64]*janusHandle
 }
 
 type jsonObject map[string]any
@@ -229,7 +243,7 @@ type janusResult struct {
 }
 
 func dialJanus(url string) (*janusConn, error) {
-	c := &janusConn{lost: make(chan struct{}), waiting: map[string]chan janusMessage{}, handles: map[uint64]func(talktest.Candidate){}}
+	c := &janusConn{lost: make(chan struct{}), waiting: map[string]chan janusMessage{}, handles: map[uint64]*janusHandle{}}
 	c.ctx, c.cancel = context.WithCancel(context.Background())
 	ctx, cancel := context.WithTimeout(c.ctx, janusPatience)
 	defer cancel()
@@ -270,7 +284,7 @@ func (c *janusConn) read() {
 			continue
 		}
 		c.mu.Lock()
-		waiting, trickle := c.waiting[m.Transaction], c.handles[m.Sender]
+		waiting, handle := c.waiting[m.Transaction], c.handles[m.Sender]
 		c.mu.Unlock()
 		switch {
 		case waiting != nil:
@@ -278,8 +292,11 @@ func (c *janusConn) read() {
 			case waiting <- m:
 			default: // more than the two that a request has
 			}
-		case m.Janus == "trickle" && m.Candidate != nil && !m.Candidate.Completed && trickle != nil:
-			trickle(m.Candidate.Candidate)
+		case handle == nil:
+		case m.Janus == "webrtcup":
+			handle.once.Do(func() { close(handle.up) })
+		case m.Janus == "trickle" && m.Candidate != nil && !m.Candidate.Completed:
+			handle.trickle(m.Candidate.Candidate)
 		}
 	}
 }
@@ -346,8 +363,11 @@ func (c *janusConn) request(message jsonObject, event bool) (janusMessage, error
 
 // janusHandle is one side of a peer connection at Janus.
 type janusHandle struct {
-	conn *janusConn
-	id   uint64
+	conn    *janusConn
+	id      uint64
+	trickle func(talktest.Candidate)
+	up      chan struct{} // closed once the peer connection is up
+	once    sync.Once     // closes it
 }
 
 // attach makes one. trickle is told of the candidates of Janus.
@@ -356,10 +376,11 @@ func (c *janusConn) attach(trickle func(talktest.Candidate)) (*janusHandle, erro
 	if err != nil {
 		return nil, err
 	}
+	h := &janusHandle{conn: c, id: m.Data.ID, trickle: trickle, up: make(chan struct{})}
 	c.mu.Lock()
-	c.handles[m.Data.ID] = trickle
+	c.handles[h.id] = h
 	c.mu.Unlock()
-	return &janusHandle{conn: c, id: m.Data.ID}, nil
+	return h, nil
 }
 
 // ask sends a request to the plugin, with a session description if there is one:

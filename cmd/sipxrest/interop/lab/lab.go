@@ -143,11 +143,17 @@ func (l *Lab) Until(what string, ok func() bool) {
 // until polls ok and fails the test with what failure says when Patience is over.
 func (l *Lab) until(every time.Duration, failure func() string, ok func() bool) {
 	l.tb.Helper()
+	l.untilIn(Patience, every, failure, ok)
+}
+
+// untilIn is until with a patience of its own.
+func (l *Lab) untilIn(patience, every time.Duration, failure func() string, ok func() bool) {
+	l.tb.Helper()
 	tick := time.NewTicker(every)
 	defer tick.Stop()
-	for deadline := time.Now().Add(Patience); !ok(); <-tick.C {
+	for deadline := time.Now().Add(patience); !ok(); <-tick.C {
 		if time.Now().After(deadline) {
-			l.tb.Fatalf("waited %v in vain: %s", Patience, failure())
+			l.tb.Fatalf("waited %v in vain: %s", patience, failure())
 		}
 	}
 }

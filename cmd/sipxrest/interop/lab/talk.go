@@ -2,8 +2,10 @@ package lab
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"os/exec"
+	"slices"
 	"strings"
 
 	"sipxrest/talk/talktest"
@@ -23,16 +25,35 @@ type Talk struct {
 	*talktest.Lab
 	// URL is the signaling server's, CloudURL the Nextcloud's.
 	URL, CloudURL string
+
+	server string // both, and the page of a TalkUser
 }
 
 // Talk starts both. They outlive the services that are started afterwards.
 func (l *Lab) Talk() *Talk {
 	l.tb.Helper()
 	t := &Talk{Lab: talktest.New(l.tb)}
-	server := httptest.NewServer(t.Lab)
+	both := http.NewServeMux()
+	both.Handle("/", t.Lab)
+	both.Handle("/talkpage/", http.FileServerFS(talkPage))
+	server := httptest.NewServer(both)
 	l.tb.Cleanup(server.Close)
+	t.server = server.URL
 	t.URL, t.CloudURL = server.URL+"/standalone-signaling", server.URL+"/nextcloud/"
 	t.Cloud.Listen(t.CloudURL)
+	return t
+}
+
+// TalkWith is Talk with a Janus that carries the media.
+func (l *Lab) TalkWith(j *Janus) *Talk {
+	l.tb.Helper()
+	t := l.Talk()
+	for _, feature := range []string{"mcu", "offer-codecs"} {
+		if !slices.Contains(t.Features, feature) {
+			t.Features = append(t.Features, feature)
+		}
+	}
+	t.MCU = j.MCU()
 	return t
 }
 

@@ -1,74 +1,194 @@
 package talkroom
 
 import (
+	"sync"
 	"time"
 
+	"sipxrest/media/mix"
 	"sipxrest/talk"
 )
 
-// Audio is a phone's sound: a *media.Session that is Stepped.
-type Audio interface {
-	Pull(now time.Time, out *[320]int16) (heard bool)
-	Push(now time.Time, in *[320]int16)
-}
-
-// PhoneOptions are how a phone takes part.
-type PhoneOptions struct {
-	// MayNotSpeak: Nextcloud has not given the permission to publish audio. The
-	// phone is muted for ever, and shown so.
-	MayNotSpeak bool
-	// Flags are those that it begins with: talk.MutedSpeaking and MutedListening.
-	Flags talk.Flags
-	// Clip returns a prompt in the phone's language, as 16 kHz mono: alone,
-	// reconnecting, muted-by-moderator. nil for one that there is none of. Clip may
-	// be nil.
-	Clip func(name string) []int16
-	// Music is played again and again while the phone is alone. Without it there
-	// is silence.
-	Music []int16
-}
+const (
+	muteFlags = talk.MutedSpeaking | talk.MutedListening
+	// handRaised is shown with a phone that wants to speak (SIP_FLAG of Talk).
+	handRaised talk.Flags = 8
+	// unknown: the signaling server may show anything.
+	unknown talk.Flags = -1
+	// flagPause is the least time between two changes of what is shown of a phone.
+	flagPause = time.Second
+)
 
 // Phone is a telephone in a conversation. Its methods may be called from any
-// goroutine, do not wait, and do nothing after Remove.
+// goroutine and do not wait. After Remove they do nothing.
 type Phone struct {
 	room   *Room
 	callID string
-	audio  Audio
+	port   port
 	opt    PhoneOptions
-}
 
-// AddPhone has a phone take part from now on: it hears the others and is heard.
-// callID is that of talk.Session.AddSession, which its owner calls, too, and says
-// so by Phone.Shown. The audio is the mixer's until Phone.Remove has returned.
-func (r *Room) AddPhone(callID string, audio Audio, o PhoneOptions) *Phone {
-	p := &Phone{room: r, callID: callID, audio: audio, opt: o}
-	r.conversation.add(p)
-	return p
+	mu       sync.Mutex // after conversation.mu, before talk's
+	line     *mix.Line  // nil before and after it takes part
+	flags    talk.Flags // what moderators and the phone itself have muted
+	held     bool
+	hand     bool
+	speaking bool
+	shown    bool
+	sent     talk.Flags // what the signaling server was told last
+	sentAt   time.Time
+	music    bool // what is played is the music
+	alone    bool // the prompt was played
 }
 
 // Shown says that the phone session was added, or added again: its flags are
 // sent.
-func (p *Phone) Shown() {}
+func (p *Phone) Shown() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.shown, p.sent, p.sentAt = true, 0, time.Time{}
+	p.show(time.Now())
+}
 
-// Mute sets what of talk.MutedSpeaking and talk.MutedListening holds. What
+// Mute sets which of talk.MutedSpeaking and talk.MutedListening hold. What
 // PhoneOptions.MayNotSpeak says stays.
-func (p *Phone) Mute(talk.Flags) {}
+func (p *Phone) Mute(f talk.Flags) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.flags = f & muteFlags
+	p.apply()
+}
 
-// Muted are the flags of that kind.
-func (p *Phone) Muted() talk.Flags { return p.opt.Flags }
+// Muted returns those flags, with MutedSpeaking for one who may not speak.
+func (p *Phone) Muted() talk.Flags {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.muted()
+}
 
-// Held says that the phone holds the call, or no more: it is shown as muted
-// then.
-func (p *Phone) Held(bool) {}
+// muted is Muted. The caller holds p.mu, as that of the next ones does.
+func (p *Phone) muted() talk.Flags {
+	if p.opt.MayNotSpeak {
+		return p.flags | talk.MutedSpeaking
+	}
+	return p.flags
+}
 
-// Raise raises the hand or lowers it, and Raised reports whether it is raised.
-func (p *Phone) Raise(bool)   {}
-func (p *Phone) Raised() bool { return false }
+// Held says that the phone holds the call, or no more. Meanwhile it is left out,
+// what its own music on hold says, too.
+func (p *Phone) Held(held bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.held = held
+	p.apply()
+}
 
-// Play has the phone alone hear a prompt over the call, in place of one that it
-// hears.
-func (p *Phone) Play([]int16) {}
+// Raise raises the hand, or lowers it.
+func (p *Phone) Raise(up bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.hand = up
+	p.apply()
+}
+
+// Raised reports whether the hand is raised.
+func (p *Phone) Raised() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.hand
+}
+
+// Play has the phone alone hear something over the call, in place of what was
+// played to it before.
+func (p *Phone) Play(pcm []int16) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.play(pcm)
+}
+
+func (p *Phone) play(pcm []int16) {
+	if p.line != nil && len(pcm) > 0 {
+		p.music = false
+		p.line.Play(pcm, false)
+	}
+}
 
 // Remove takes the phone out of the conversation. When it has returned the audio
 // is the caller's again.
 func (p *Phone) Remove() { p.room.conversation.remove(p) }
+
+// apply brings mixer and flags up to date.
+func (p *Phone) apply() {
+	if p.line == nil {
+		return
+	}
+	m := p.muted()
+	p.line.Mute(p.held || m&talk.MutedSpeaking != 0, p.held || m&talk.MutedListening != 0)
+	p.show(time.Now())
+}
+
+// show tells the signaling server what has changed, or leaves that to a later
+// look.
+func (p *Phone) show(now time.Time) {
+	f := p.muted()
+	if p.held {
+		f |= talk.MutedSpeaking
+	}
+	if p.hand {
+		f |= handRaised
+	}
+	if p.speaking && f&talk.MutedSpeaking == 0 {
+		f |= talk.Talking
+	}
+	if p.line == nil || !p.shown || f == p.sent || now.Sub(p.sentAt) < flagPause {
+		return
+	}
+	switch err := p.room.conversation.showFlags(p.callID, f); err {
+	case nil:
+		p.sent, p.sentAt = f, now
+	case talk.ErrNotAdded:
+		p.shown = false // until it is added again
+	}
+}
+
+// look sees whether somebody speaks, and sends what had to wait.
+func (p *Phone) look(now time.Time) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.line == nil {
+		return
+	}
+	p.speaking = p.line.Speaking()
+	p.show(now)
+}
+
+// lonely has the phone hear that it is alone, and then music; or no more.
+func (p *Phone) lonely(alone bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.line == nil:
+	case !alone && p.music:
+		p.music = false
+		p.line.Stop()
+	case !alone || p.music:
+	case !p.alone:
+		p.alone = true
+		p.play(p.clip("alone"))
+	case len(p.opt.Music) > 0 && !p.line.Playing():
+		p.music = true
+		p.line.Play(p.opt.Music, true)
+	}
+}
+
+// prompt plays a prompt that the phone's language has.
+func (p *Phone) prompt(name string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.play(p.clip(name))
+}
+
+func (p *Phone) clip(name string) []int16 {
+	if p.opt.Clip == nil {
+		return nil
+	}
+	return p.opt.Clip(name)
+}

@@ -5,15 +5,19 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"time"
 
+	"sipxrest/media"
+	"sipxrest/media/sfu"
 	"sipxrest/talk"
 )
 
-// ErrRooms says that as many conversations have phones as may.
-var ErrRooms = errors.New("too many conversations have phones at once")
-
-// ErrStopped says that the service ends.
-var ErrStopped = errors.New("the phone service is being restarted")
+var (
+	// ErrRooms says that as many conversations have phones as may.
+	ErrRooms = errors.New("too many conversations have phones at once")
+	// ErrStopped says that the service ends.
+	ErrStopped = errors.New("the phone service is being restarted")
+)
 
 // Beep says who hears that a phone joins or leaves.
 type Beep string
@@ -26,23 +30,35 @@ const (
 
 // Config says how conversations have phones.
 type Config struct {
-	// MaxRooms is how many conversations may have phones at once. Default 50.
-	MaxRooms int
+	// SFU makes the connections with media servers.
+	SFU *sfu.SFU
+	// Codec is the one in which phones are heard. The zero value is G.722.
+	Codec media.Codec
 	// Speakers is how many participants of a conversation are heard at a time.
 	// Default 6.
 	Speakers int
 	// Beep is BeepPhones by default.
 	Beep Beep
+	// MaxRooms is how many conversations may have phones at once. Default 50.
+	MaxRooms int
 }
 
 // Rooms are the conversations that have phones.
 type Rooms struct {
-	cfg Config
-	log *slog.Logger
+	cfg      Config
+	log      *slog.Logger
+	connects connector
+	join     func(*talk.Session, string) signaling
+	count    counters
+	load     *load
+	running  sync.WaitGroup // goroutines of conversations
 
 	mu       sync.Mutex
 	stopping bool
 	rooms    map[key]*conversation
+	joined   map[signaling]*conversation
+	ending   map[key]*conversation // the last one that was left, until it has ended
+	live     map[*conversation]bool
 }
 
 // key tells conversations apart.
@@ -65,26 +81,64 @@ func New(cfg Config, log *slog.Logger) *Rooms {
 	if cfg.Beep == "" {
 		cfg.Beep = BeepPhones
 	}
-	return &Rooms{cfg: cfg, log: log, rooms: map[key]*conversation{}}
+	return &Rooms{cfg: cfg, log: log, connects: servers{cfg.SFU}, load: newLoad(cfg.Speakers),
+		join:  func(s *talk.Session, token string) signaling { return s.Join(token) },
+		rooms: map[key]*conversation{}, joined: map[signaling]*conversation{}, ending: map[key]*conversation{}, live: map[*conversation]bool{}}
 }
 
 // Handler is what the signaling client is to tell. It is one of several of
 // talk.Handlers.
-func (rs *Rooms) Handler() talk.Handler { return talk.Handler{Room: rs.changed} }
+func (rs *Rooms) Handler() talk.Handler { return talk.Handler{Room: rs.changed, Media: rs.media} }
 
-// Run serves until ctx is done: then the conversations that are left lose their
-// phones. Those who own the phones end before.
+// Run serves until ctx is done, then takes no more conversations and returns once
+// those that there are have been left by all, and have ended. Their owners have
+// been told to end before.
 func (rs *Rooms) Run(ctx context.Context) error {
-	<-ctx.Done()
+	back := time.NewTimer(reliefTime)
+	defer back.Stop()
+	for open := true; open; {
+		select {
+		case <-rs.load.changed:
+			rs.log.Warn("the clocks of conversations are late: fewer participants are decoded for a while", "speakers", rs.load.speakers(), "for", reliefTime)
+			back.Reset(reliefTime)
+			rs.setSpeakers()
+		case <-back.C:
+			rs.load.relieve()
+			rs.setSpeakers()
+		case <-ctx.Done():
+			open = false
+		}
+	}
 	rs.mu.Lock()
-	defer rs.mu.Unlock()
 	rs.stopping = true
+	var left []*Room
+	for _, c := range rs.rooms {
+		for r := range c.members {
+			left = append(left, r)
+		}
+	}
+	rs.mu.Unlock()
+	for _, r := range left { // whatever their owners do
+		r.Leave()
+	}
+	rs.running.Wait()
 	return nil
 }
 
+// setSpeakers has every conversation decode as many participants as there is
+// time for.
+func (rs *Rooms) setSpeakers() {
+	n := rs.load.speakers()
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for c := range rs.live {
+		c.setSpeakers(n)
+	}
+}
+
 // Enter joins a conversation until Leave. events is told what happens to it: it
-// is called from the conversation's goroutine and returns at once. Errors:
-// ErrRooms, ErrStopped.
+// is called from the conversation's goroutine and returns at once. It may be nil.
+// Errors: ErrRooms, ErrStopped.
 func (rs *Rooms) Enter(s *talk.Session, token string, events func(Event)) (*Room, error) {
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
@@ -96,26 +150,58 @@ func (rs *Rooms) Enter(s *talk.Session, token string, events func(Event)) (*Room
 	case c == nil && len(rs.rooms) >= rs.cfg.MaxRooms:
 		return nil, ErrRooms
 	case c == nil:
-		c = &conversation{rooms: rs, key: k, members: map[*Room]bool{}}
-		c.signal = s.Join(token)
-		rs.rooms[k] = c
+		c = rs.begin(k)
 	}
 	r := &Room{conversation: c, events: events}
 	c.members[r] = true
+	c.post(func() { c.tellWhether(r) })
 	return r, nil
 }
 
+// begin makes a conversation. The caller holds rs.mu.
+func (rs *Rooms) begin(k key) *conversation {
+	c := newConversation(rs, k, rs.join(k.session, k.token))
+	rs.rooms[k], rs.joined[c.signal], rs.live[c] = c, c, true
+	before := rs.ending[k] // what it says last comes before what we say first
+	rs.running.Go(func() {
+		if before != nil {
+			<-before.done
+		}
+		c.run()
+		rs.mu.Lock()
+		defer rs.mu.Unlock()
+		delete(rs.live, c)
+		if rs.ending[k] == c {
+			delete(rs.ending, k)
+		}
+	})
+	return c
+}
+
+// leave ends one Enter.
 func (rs *Rooms) leave(r *Room) {
+	c := r.conversation
+	c.removeAll(r)
 	rs.mu.Lock()
 	defer rs.mu.Unlock()
-	c := r.conversation
 	if !c.members[r] {
 		return
 	}
 	delete(c.members, r)
 	if len(c.members) == 0 {
+		rs.forget(c)
+		rs.ending[c.key] = c
+		c.post(c.end)
+	}
+}
+
+// forget has the next Enter begin another conversation. The caller holds rs.mu.
+func (rs *Rooms) forget(c *conversation) {
+	if rs.rooms[c.key] == c {
 		delete(rs.rooms, c.key)
-		c.signal.Leave()
+	}
+	if rs.joined[c.signal] == c {
+		delete(rs.joined, c.signal)
 	}
 }
 
@@ -123,16 +209,31 @@ func (rs *Rooms) leave(r *Room) {
 func (rs *Rooms) changed(s *talk.Session, e talk.RoomEvent) {
 	rs.mu.Lock()
 	c := rs.rooms[key{s, e.RoomID}]
+	if c != nil && e.Kind == talk.Deleted {
+		rs.forget(c)
+	}
 	rs.mu.Unlock()
-	if c == nil {
-		return
+	if c != nil {
+		c.happens(e.Kind)
 	}
-	switch e.Kind {
-	case talk.EndedForEveryone:
-		c.tell(EndedForEveryone)
-	case talk.Deleted:
-		c.tell(Deleted)
-	case talk.Empty:
-		c.tell(Empty)
+}
+
+// media is talk.Handler.Media.
+func (rs *Rooms) media(r *talk.Room, m talk.MediaMessage) {
+	rs.mu.Lock()
+	c := rs.joined[r]
+	rs.mu.Unlock()
+	if c != nil {
+		c.hears(m)
 	}
+}
+
+// membersOf are those who have entered a conversation.
+func (rs *Rooms) membersOf(c *conversation) (all []*Room) {
+	rs.mu.Lock()
+	defer rs.mu.Unlock()
+	for r := range c.members {
+		all = append(all, r)
+	}
+	return all
 }

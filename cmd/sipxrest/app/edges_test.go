@@ -53,7 +53,7 @@ var edges = map[string][]string{
 		"internal/watch", "internal/webhook"},
 	"phone":             {"media", "sipflow", "sipflow/uri", "resolve", "restauth", "internal/datafile", "internal/limit"},
 	"talk":              {},
-	"talkroom":          {"talk", "media"},
+	"talkroom":          {"talk", "media", "media/mix", "media/sfu"},
 	"media":             {},
 	"media/attendant":   {"media", "sipflow"},
 	"media/prompts":     {"media"},

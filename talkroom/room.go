@@ -53,6 +53,11 @@ func (r *Room) InCall() bool { return r.conversation.inCall() }
 // Phones is how many phones are in the conversation, of all owners.
 func (r *Room) Phones() int { return r.conversation.phones() }
 
+// Audio is a phone's sound: a *media.Session that is Stepped. Remove waits for a
+// call of it that goes on, so what those call back must not wait for whoever
+// removes the phone.
+type Audio = mix.Phone
+
 // PhoneOptions are how a phone takes part.
 type PhoneOptions struct {
 	// MayNotSpeak: Nextcloud has not given the permission to publish audio. The
@@ -70,9 +75,8 @@ type PhoneOptions struct {
 
 // AddPhone has a phone take part from now on: it hears the others and is heard.
 // callID is that of talk.Session.AddSession, which its owner calls, and says so by
-// Phone.Shown. The audio, a Stepped *media.Session, is the mixer's until
-// Phone.Remove has returned.
-func (r *Room) AddPhone(callID string, audio mix.Phone, o PhoneOptions) *Phone {
+// Phone.Shown. The audio is the mixer's until Phone.Remove has returned.
+func (r *Room) AddPhone(callID string, audio Audio, o PhoneOptions) *Phone {
 	p := &Phone{room: r, callID: callID, port: port{audio: audio}, opt: o, flags: o.Flags & muteFlags, sent: unknown}
 	r.conversation.add(p)
 	return p

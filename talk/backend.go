@@ -27,6 +27,7 @@ const (
 type Backend struct {
 	base, secret, agent string
 	client              *http.Client
+	known               remembered
 }
 
 // newBackend is for a configuration that was checked.
@@ -69,23 +70,36 @@ type Participant struct {
 
 // BackendError is a response of Nextcloud that is not 200.
 type BackendError struct {
-	Op   string // verify-dialout, rejected-dialout
+	Op   string // verify-dialout, rejected-dialout, or one of dial-in
 	Code int    // HTTP status
 }
 
 func (e *BackendError) Error() string {
 	why := ""
+	dialin := e.Op != verifyDialout && e.Op != rejectedDialout
 	switch {
 	case e.Code == http.StatusBadRequest && e.Op == verifyDialout:
 		why = "the number or the participant is another one"
+	case e.Code == http.StatusBadRequest && e.Op == openDialin:
+		why = "the conversation takes nobody without a PIN"
+	case e.Code == http.StatusBadRequest && dialin:
+		why = http.StatusText(e.Code)
 	case e.Code == http.StatusBadRequest:
 		why = "it knows of no such call"
 	case e.Code == http.StatusUnauthorized:
 		why = "the checksum is wrong: sip-secret must be sip_bridge_shared_secret of Talk"
+	case e.Code == http.StatusNotFound && e.Op == directDialin:
+		why = "nobody has the number, Talk is older than version 21, or the backend's url is wrong"
+	case e.Code == http.StatusNotFound && dialin:
+		why = "it has no such conversation or PIN, or the backend's url is wrong"
 	case e.Code == http.StatusNotFound:
 		why = "it has no such conversation or participant, or the backend's url is wrong"
+	case e.Code == http.StatusNotImplemented && dialin:
+		why = "SIP is not enabled in Talk: sip_bridge_shared_secret and sip_bridge_dialin_info must be set"
 	case e.Code == http.StatusNotImplemented:
 		why = "SIP dial-out is not enabled in Talk: sip_bridge_shared_secret, sip_bridge_dialin_info and sip_dialout must be set"
+	case e.Code == http.StatusTooManyRequests && dialin:
+		why = "too many wrong conversations, PINs or checksums: it refuses our address for now"
 	case e.Code == http.StatusTooManyRequests:
 		why = "too many wrong checksums: it refuses our address for now"
 	case e.Code >= 300 && e.Code < 400:
@@ -168,16 +182,21 @@ func (b *Backend) ask(ctx context.Context, method, roomID, op string, body objec
 	if err != nil {
 		return nil, err
 	}
+	b.sign(request, roomID)
+	return b.do(request, op)
+}
+
+// sign makes a request one of a SIP bridge, which Nextcloud knows by a checksum
+// over what is signed. It is not over the body, whatever Talk's documentation says.
+func (b *Backend) sign(request *http.Request, signed string) {
 	random := nonce()
 	for name, value := range map[string]string{
 		"OCS-APIRequest": "true", "Accept": "application/json", "Content-Type": "application/json", "User-Agent": b.agent,
-		"Talk-SIPBridge-Random": random,
-		// Not of the body, whatever Talk's documentation says.
-		"Talk-SIPBridge-Checksum": checksum(b.secret, random, roomID),
+		"Talk-SIPBridge-Random":   random,
+		"Talk-SIPBridge-Checksum": checksum(b.secret, random, signed),
 	} {
 		request.Header.Set(name, value)
 	}
-	return b.do(request, op)
 }
 
 // do is the body of a 200.

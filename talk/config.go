@@ -23,6 +23,9 @@ type Config struct {
 	TLS *tls.Config
 	// Dial opens TCP connections. Default: a net.Dialer's.
 	Dial func(ctx context.Context, network, address string) (net.Conn, error)
+	// Audio: phones are in the conversations themselves, so each connection to a
+	// server that cannot do that is warned of.
+	Audio bool
 	// Handler is told what happens.
 	Handler Handler
 }
@@ -64,6 +67,10 @@ type Handler struct {
 	// Media is told what a room's media server says to us: answers, offers,
 	// candidates, and errors of what was asked of it.
 	Media func(*Room, MediaMessage)
+	// Added is told that the participants see a phone that AddSession has sent:
+	// Nextcloud has let it into the conversation. It is told of phones of rooms that
+	// were joined, and again when the room is joined anew.
+	Added func(s *Session, callID string)
 	// AddFailed is told that the signaling server did not add a phone session:
 	// the call goes on without hang-up, DTMF and mute from Talk. err is a
 	// *ServerError.

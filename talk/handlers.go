@@ -31,6 +31,13 @@ func Handlers(list ...Handler) Handler {
 			}
 		}
 	}
+	h.Added = func(s *Session, callID string) {
+		for _, one := range list {
+			if one.Added != nil {
+				one.Added(s, callID)
+			}
+		}
+	}
 	h.AddFailed = func(s *Session, callID string, err error) {
 		for _, one := range list {
 			if one.AddFailed != nil {

@@ -64,8 +64,9 @@ type wire struct {
 	// ctx ends with the connection, its cause says why; end ends it.
 	ctx context.Context
 	end context.CancelCauseFunc
-	// version is of the server, as its welcome says.
-	version string
+	// Of the server, as its welcome says.
+	version  string
+	features []string
 }
 
 // connect opens a WebSocket and reads the welcome. heard is called for each
@@ -150,7 +151,7 @@ func (l *link) welcome(w *wire) error {
 	if m.Type != "welcome" || !read(m.Welcome, &v) {
 		return fmt.Errorf("%w: the first message is no welcome", ErrNotSignaling)
 	}
-	w.version = printable(v.Version, 64)
+	w.version, w.features = printable(v.Version, 64), v.Features
 	missing := slices.DeleteFunc(slices.Clone(l.needs), func(f string) bool { return slices.Contains(v.Features, f) })
 	if len(missing) > 0 {
 		return &FeatureError{Missing: missing, Version: w.version}

@@ -53,6 +53,13 @@ type link struct {
 
 	mu   sync.Mutex
 	wire *wire // that has said hello, nil without one
+	theirs *able
+}
+
+// able is what a server can do, as its welcome said last.
+type able struct {
+	version  string
+	features []string
 }
 
 // hold notes the connection, nil for none.
@@ -60,6 +67,9 @@ func (l *link) hold(w *wire) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.wire = w
+	if w != nil {
+		l.theirs = &able{w.version, w.features}
+	}
 }
 
 // cut ends the connection, if there is one, so that another is made.

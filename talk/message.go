@@ -24,6 +24,7 @@ type message struct {
 	Control  json.RawMessage `json:"control"`
 	Event    json.RawMessage `json:"event"`
 	Room     json.RawMessage `json:"room"`
+	Message  json.RawMessage `json:"message"`
 }
 
 // read reads v from raw and reports whether raw was an object of v's shape.

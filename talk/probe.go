@@ -17,6 +17,11 @@ type Probed struct {
 	Server, Backend string // addresses
 	Version         string // of the signaling server, if it said so
 	Err             error  // what is wrong and what to do, nil if nothing is
+	// Audio is what keeps phones from hearing and being heard in Talk itself, and
+	// what to do, nil if nothing does or Err says why it is not known.
+	Audio error
+	// DirectDialin: users may have numbers of their own.
+	DirectDialin bool
 }
 
 // Probe tries each signaling server and Nextcloud of cfg, all at once: the
@@ -57,6 +62,7 @@ func probe(ctx context.Context, server Server, b BackendConfig, cfg Config, clie
 	w, err := l.connect(ctx, func() {})
 	if err == nil {
 		p.Version = w.version
+		p.Audio = audioError(w.features, w.version)
 		if _, err = l.hello(w); err == nil {
 			l.depart(w)
 		}
@@ -66,7 +72,17 @@ func probe(ctx context.Context, server Server, b BackendConfig, cfg Config, clie
 		p.Err = explain(err)
 		return p
 	}
-	p.Err = newBackend(b, cfg).alive(ctx)
+	backend := newBackend(b, cfg)
+	if p.Err = backend.alive(ctx); p.Err != nil {
+		return p
+	}
+	// An old Nextcloud may say nothing of Talk to strangers.
+	if c, err := backend.Capabilities(ctx); err == nil {
+		p.DirectDialin = c.DirectDialin
+		if c.Encrypted {
+			p.Audio = errors.Join(p.Audio, errEncrypted)
+		}
+	}
 	return p
 }
 

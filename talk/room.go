@@ -19,6 +19,12 @@ const (
 	// sessions, until somebody takes part again. People have to come back first:
 	// browsers try every 16 s, and cannot before Nextcloud is there, too.
 	ReturnTime = 5 * time.Minute
+	// askTime is how often Nextcloud is asked meanwhile whether it is there: ReturnTime
+	// begins when it is.
+	askTime = 30 * time.Second
+	// shakenTime is how long after an outage those who leave may only have lost the
+	// signaling server, too. It keeps their sessions for 30 s.
+	shakenTime = time.Minute
 	// joinTime is how long the signaling server may take to let us into a room.
 	joinTime = 10 * time.Second
 	// listTime is how long after that it may take to say who is there.
@@ -39,25 +45,32 @@ type Room struct {
 	users int // Joins that were not left
 	// lost: the session was begun again, and the signaling server may not know of
 	// the room before we are in it: what is sent for it would be lost.
-	lost bool
-	told bool // Handler.Up was told of that
+	lost  bool
+	named bool            // Handler.Up was told of that
+	ctx   context.Context // done once it was left
 
 	mu        sync.Mutex
 	sessionID string             // our own, public
 	members   map[string]*member // by public session id
+	seq       int                // counts them
 	away      bool               // there is no connection: members are as they were
 	joining   *time.Timer        // since we have asked to join, until we are in it
 	inside    bool               // we are in it
 	listed    bool               // a list of the participants came since
+	unsure    bool               // the connection was lost since: joins may have been, too
 	// list is what it said, for those who are named later: the two are not sent by
 	// the same part of the server.
 	list map[string]member
-	// returning: the signaling server has forgotten who was in the call, and nobody
-	// has come back.
-	returning bool
-	alone     *time.Timer // since nobody takes part in the call
-	looking   bool        // we have joined anew because of that
-	over      bool        // it was left
+	over bool // it was left
+
+	media media
+
+	// What was told of the people.
+	audible []string
+	told    people
+	tooMany bool // of those who are to be heard
+
+	vigil vigil
 }
 
 // RoomEvent is something that happened in a room that was joined.
@@ -87,7 +100,8 @@ const (
 	Returned
 	// AudioChanged: Room.Audible returns others than before.
 	AudioChanged
-	// PeopleChanged: Room.Humans or Room.Others returns another number.
+	// PeopleChanged: Room.Humans or Room.Others returns another number than before
+	// that is not -1.
 	PeopleChanged
 )
 
@@ -122,24 +136,33 @@ func (r *Room) close() {
 // join may have been lost with the connection.
 func (r *Room) onUp(hello Hello) {
 	r.mu.Lock()
-	r.away = false
+	r.away, r.sessionID = false, r.link.sessionID
 	known := hello == Resumed && r.inside && r.listed
+	if hello == Resumed {
+		r.unsure = true
+		r.shaken()
+	}
 	switch {
 	case known:
 		r.judge()
+		r.sayAgain()
 	case hello == Resumed && r.inside: // who is there was lost on the way
 		r.look()
 	default:
 		if hello != Resumed {
 			clear(r.members)
-			r.returning = r.returning || hello == Renewed
+		}
+		if hello == Renewed {
+			r.missing()
 		}
 		r.link.out.renew(nil)
+		r.media.reset()
 		r.join()
 	}
 	r.mu.Unlock()
 	if known {
 		r.entered()
+		r.tell(Returned)
 	}
 }
 
@@ -160,8 +183,14 @@ func (r *Room) join() {
 	if r.over {
 		return
 	}
+	r.askToJoin("join")
+}
+
+// askToJoin sends the request, which must get a response within joinTime. The
+// caller holds r.mu.
+func (r *Room) askToJoin(id string) {
 	// Its outbox holds little else, so it is not full.
-	_ = r.link.out.put(&item{data: encode(object{"id": "join", "type": "room", "room": object{"roomid": r.id}})})
+	_ = r.link.out.put(&item{data: encode(object{"id": id, "type": "room", "room": object{"roomid": r.id}})})
 	r.stopJoining()
 	var late *time.Timer
 	late = time.AfterFunc(joinTime, func() {
@@ -182,21 +211,30 @@ func (r *Room) stopJoining() {
 }
 
 // look leaves the room and joins it anew: then we are told who is there,
-// whatever was lost on the way before. The caller holds r.mu.
+// whatever was lost on the way before. What we publish and hear ends with that.
+// The caller holds r.mu.
 func (r *Room) look() {
 	if r.away || !r.inside || r.over {
 		return // it is joined in any case
+	}
+	if r.media.flags != 0 { // the session would keep them
+		_ = r.putInCall(0)
 	}
 	_ = r.link.out.put(&item{data: encode(object{"id": "leave", "type": "room", "room": object{"roomid": ""}})})
 	r.join()
 }
 
 // forgotten is told that the session was begun again: people have to come back,
-// and it has to be seen whether there is the room.
+// and it has to be seen whether there is the room. Where the connection has media
+// that is asked without leaving: a server that has forgotten us closes it.
 func (r *Room) forgotten() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.returning = true
+	if r.media.used && !r.away && r.inside && !r.over {
+		r.askToJoin("still")
+		return
+	}
+	r.missing()
 	r.look()
 }
 
@@ -205,10 +243,21 @@ func (r *Room) joined() {
 	r.mu.Lock()
 	r.stopJoining()
 	clear(r.members)
-	r.inside, r.listed, r.list = true, false, nil
-	if r.looking {
+	r.inside, r.listed, r.list, r.unsure = true, false, nil, false
+	r.audible = nil
+	r.media.reset()
+	if r.vigil.looking {
 		r.wait(listTime)
 	}
+	r.mu.Unlock()
+	r.entered()
+	r.tell(Entered)
+}
+
+// stillThere is told that we have been in the room all the time.
+func (r *Room) stillThere() {
+	r.mu.Lock()
+	r.stopJoining()
 	r.mu.Unlock()
 	r.entered()
 }
@@ -217,7 +266,7 @@ func (r *Room) joined() {
 func (r *Room) entered() {
 	s := r.session
 	s.mu.Lock()
-	again := s.rooms[r.id] == r && r.lost && r.told
+	again := s.rooms[r.id] == r && r.lost && r.named
 	if again {
 		r.lost = false
 	}
@@ -234,17 +283,24 @@ func (r *Room) receive(m *message) error {
 	case "error":
 		// It has not joined and would not when resumed, or it had (already_joined),
 		// and nobody says who is there.
-		if m.ID == "join" {
+		switch err := m.serverError(); {
+		case m.ID == "still" && err.Code == "already_joined":
+			r.stillThere()
+		case m.ID == "join" || m.ID == "still":
 			r.link.resumeID = ""
-			return m.serverError()
+			return err
+		default:
+			r.mediaError(m.ID, err)
 		}
+	case "message":
+		r.receiveMedia(m.Message)
 	case "room":
 		var v struct {
 			RoomID string `json:"roomid"`
 		}
 		switch {
 		case !read(m.Room, &v):
-		case m.ID == "join" && v.RoomID == r.id:
+		case (m.ID == "join" || m.ID == "still") && v.RoomID == r.id:
 			r.joined()
 		case m.ID == "" && v.RoomID == "":
 			r.deleted()

@@ -40,6 +40,8 @@ type Session struct {
 	log     *slog.Logger
 	lines   *rate.Limiter // of the log that others can cause without end
 	newRoom func(id string) *Room
+	// needsAudio: phones are in the conversations themselves.
+	needsAudio bool
 
 	// live ends the rooms.
 	live context.Context
@@ -67,13 +69,13 @@ type Session struct {
 
 func newSession(endpoint, secret string, backend *Backend, cfg Config, client *http.Client, log *slog.Logger) *Session {
 	s := &Session{backend: backend, handler: cfg.Handler, lines: rate.NewLimiter(1, maxLines), log: log.With("signaling", endpoint, "nextcloud", backend.URL()),
-		phones: map[string]*added{}, added: map[string]*added{}, requests: map[string]*Request{}, rooms: map[string]*Room{}, said: said{}, between: func() {}}
+		phones: map[string]*added{}, added: map[string]*added{}, needsAudio: cfg.Audio, requests: map[string]*Request{}, rooms: map[string]*Room{}, said: said{}, between: func() {}}
 	s.live, s.end = context.WithCancel(context.Background())
 	s.link = &link{url: endpoint, secret: secret, backend: backend.URL(), agent: cfg.agent(), client: client, log: s.log, out: newOutbox(),
 		features: []string{"start-dialout"}, needs: []string{"dialout", "virtual-sessions"}, limit: maxMessage,
 		up: s.onUp, down: s.onDown, receive: s.receive, wrote: s.wrote}
 	s.newRoom = func(id string) *Room {
-		r := &Room{session: s, id: id, members: map[string]*member{}, away: true}
+		r := &Room{session: s, id: id, members: map[string]*member{}, away: true, told: unknown}
 		r.link = &link{url: endpoint, secret: secret, backend: backend.URL(), agent: cfg.agent(), client: client, log: s.log.With("room", id), out: newOutbox(),
 			features: []string{"internal-incall"}, limit: maxRoomMessage,
 			up: r.onUp, down: r.onDown, receive: r.receive, wrote: func(*item) {}}
@@ -130,13 +132,16 @@ func (s *Session) onUp(hello Hello) {
 		clear(s.added)
 		s.stale = false
 		for _, r := range s.rooms {
-			r.lost, r.told = true, false
+			r.lost, r.named = true, false
 		}
 	}
 	s.parted = false
 	s.mu.Unlock()
 	s.between()
 	s.log.Info("connected to the signaling server", "session", hello.String())
+	if err := s.Audio(); s.needsAudio && err != nil {
+		s.log.Warn("telephones are not heard in Talk, and hear nobody", "error", err)
+	}
 	for _, p := range doubtful {
 		if s.handler.InDoubt != nil {
 			s.handler.InDoubt(s, p)
@@ -156,7 +161,7 @@ func (s *Session) lookAgain() {
 	s.mu.Lock()
 	rooms := slices.Collect(maps.Values(s.rooms))
 	for _, r := range rooms {
-		r.told = true
+		r.named = true
 	}
 	s.mu.Unlock()
 	for _, r := range rooms {
@@ -277,10 +282,11 @@ func (s *Session) AddSession(p Phone) error {
 	return err
 }
 
-// What a phone does in a call: it has no audio of its own as signaling servers
-// see it.
+// What a session does in a call. A phone has no audio of its own as signaling
+// servers see it.
 const (
 	inCall    = 1
+	withAudio = 2
 	withPhone = 8
 )
 
@@ -314,6 +320,14 @@ func (s *Session) RemoveSession(callID string) (told bool, err error) {
 	}
 	s.refresh()
 	return err == nil && !p.doubt, err
+}
+
+// hasPhone reports whether a phone of that call is shown in a room, or is to be.
+func (s *Session) hasPhone(callID, roomID string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.phones[callID]
+	return p != nil && p.phone.RoomID == roomID
 }
 
 // lost reports whether the signaling server may not know of a joined room yet.
@@ -365,7 +379,7 @@ func (s *Session) Join(roomID string) *Room {
 	if r == nil {
 		r = s.newRoom(roomID)
 		ctx, cancel := context.WithCancel(s.live)
-		r.leave = cancel
+		r.ctx, r.leave = ctx, cancel
 		if !s.closed {
 			s.rooms[roomID] = r
 			s.wg.Go(func() { r.link.run(ctx) })

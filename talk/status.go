@@ -43,4 +43,5 @@ const (
 	MutedSpeaking  Flags = 1
 	MutedListening Flags = 2
 	Talking        Flags = 4
+	HandRaised     Flags = 8
 )

@@ -87,6 +87,9 @@ type Caller struct {
 	AttendeeID int64
 	// ActorType and ActorID are for Phone.Options.
 	ActorType, ActorID string
+	// Name is what the participant may be shown by, "" if there is nothing: Talk
+	// tells bridges the name of the conversation only, so it is that of the account.
+	Name string
 	// Member: it is one who was invited, by an account or an address, and has a PIN.
 	// Otherwise it is a guest that Nextcloud made for the call.
 	Member       bool
@@ -162,8 +165,14 @@ func (a *roomAnswer) caller(member bool) Caller {
 		c.IgnoresLobby = *a.Permissions&mayIgnoreLobby != 0
 	}
 	c.IgnoresLobby = c.IgnoresLobby || c.Moderator
+	if c.ActorType == "users" && !madeUp.MatchString(c.ActorID) {
+		c.Name = printable(c.ActorID, maxName)
+	}
 	return c
 }
+
+// madeUp is the name of an account that no human knows: directories have such.
+var madeUp = regexp.MustCompile(`^[0-9A-Fa-f]{8}-[0-9A-Fa-f-]{27}$|^[0-9a-f]{32,}$`)
 
 const (
 	readRoom     = "room"

@@ -113,6 +113,15 @@ func (j *jitter) enough() int {
 	return j.target
 }
 
+// spare is how many ticks may be left over all the time. A source of WebRTC keeps
+// the one packet that makes up for another one being late.
+func (j *jitter) spare() int {
+	if j.reserve {
+		return j.enough() + frameTicks/2
+	}
+	return j.target
+}
+
 // push takes a packet; codec none stands for one without sound. It reports
 // whether the packet belongs to the stream.
 func (j *jitter) push(seq uint16, ts uint32, c Codec, payload []byte, now time.Time) bool {
@@ -364,7 +373,7 @@ func (j *jitter) trim() {
 	if j.frames++; j.frames < window {
 		return
 	}
-	if j.low >= j.enough() && j.head() != nil {
+	if j.low >= j.spare() && j.head() != nil {
 		j.stats.Dropped++
 		j.skip()
 	}
@@ -379,8 +388,8 @@ func (j *jitter) fade(out []int16) (sound bool) {
 			clear(out[i:])
 			return sound
 		}
-		sound = true
 		out[i] = int16(int(j.last[j.at]) * (fadeSamples - j.hidden) / fadeSamples)
+		sound = sound || out[i] != 0
 		j.at = (j.at + 1) % len(j.last)
 		j.hidden++
 	}

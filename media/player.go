@@ -9,6 +9,8 @@ import (
 const (
 	playerLeast  = 20 * time.Millisecond
 	playerMost   = 120 * time.Millisecond
+	playerStart  = 2 * frameTicks // what waits at first, while nobody knows how irregularly packets come
+	playerLearns = 50             // packets that tell
 	playerSlots  = 128 // packets that can wait: 200 ms in packets of 2.5 ms, and those that came out of order
 	levelFrames  = 10  // frames that the level looks back, 200 ms
 	levelUnknown = 40  // -dBov of a packet that does not say it
@@ -17,8 +19,8 @@ const (
 
 // PlayerConfig is for one [Player].
 type PlayerConfig struct {
-	// What waits before playing begins: Min at first, up to Max if packets come
-	// irregularly. 0: 20 ms and 120 ms, for a peer of WebRTC.
+	// What waits before playing begins: 40 ms at first, then between Min and Max, as
+	// irregularly as packets come. 0: 20 ms and 120 ms, for a peer of WebRTC.
 	Min, Max time.Duration
 
 	// Log gets a line when a packet cannot be decoded, the first time. Nil: none.
@@ -71,6 +73,7 @@ func NewPlayer(cfg PlayerConfig) *Player {
 		stats: &p.stats, bad: -1, slots: make([]slot, playerSlots), reserve: true,
 		least: min(inTicks(cfg.Min), maxWaiting), most: min(inTicks(max(cfg.Min, cfg.Max)), maxWaiting),
 	}
+	p.jitter.target = min(max(playerStart, p.jitter.least), p.jitter.most)
 	for i := range p.levels {
 		p.levels[i] = levelSilence
 	}
@@ -107,7 +110,9 @@ func (p *Player) Push(seq uint16, ts uint32, c Codec, payload []byte, level int,
 		return
 	}
 	p.codec = c
-	p.jitter.aim(p.arrival.arrived(ts, unit(c), now.Sub(p.begin)))
+	if irregular := p.arrival.arrived(ts, unit(c), now.Sub(p.begin)); p.stats.Received > playerLearns {
+		p.jitter.aim(irregular)
+	}
 	switch {
 	case c == Opus && len(payload) <= opusSilence:
 		level = levelSilence

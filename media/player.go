@@ -11,10 +11,10 @@ const (
 	playerMost   = 120 * time.Millisecond
 	playerStart  = 2 * frameTicks // what waits at first, while nobody knows how irregularly packets come
 	playerLearns = 50             // packets that tell
-	playerSlots  = 128 // packets that can wait: 200 ms in packets of 2.5 ms, and those that came out of order
-	levelFrames  = 10  // frames that the level looks back, 200 ms
-	levelUnknown = 40  // -dBov of a packet that does not say it
-	levelSilence = 127 // of no packet, and the lowest of RFC 6464
+	playerSlots  = 128            // packets that can wait: 200 ms in packets of 2.5 ms, and those that came out of order
+	levelFrames  = 10             // frames that the level looks back, 200 ms
+	levelUnknown = 40             // -dBov of a packet that does not say it
+	levelSilence = 127            // of no packet, and the lowest of RFC 6464
 )
 
 // PlayerConfig is for one [Player].

@@ -105,6 +105,51 @@ var outages = map[string]func(st *talkStage){
 		st.lab.DropRooms()
 		time.Sleep(time.Minute)
 	},
+	"everybody's, resumed by us alone": func(st *talkStage) {
+		st.user.Lose()
+		st.cutOff(25 * time.Second)
+		time.Sleep(2 * time.Minute) // her session has ended: that is told after our return
+		st.user.Return()
+	},
+	"everybody's for too long": func(st *talkStage) {
+		st.user.Lose()
+		st.cutOff(45 * time.Second)
+		time.Sleep(2 * time.Minute)
+		st.user.Return()
+	},
+	"everybody's for ten minutes": func(st *talkStage) {
+		st.user.Lose()
+		st.cutOff(10 * time.Minute)
+		time.Sleep(4 * time.Minute)
+		st.user.Return()
+	},
+	"without a sign, for everybody": func(st *talkStage) {
+		st.lab.Freeze()
+		st.user.Lose()
+		time.Sleep(2 * time.Minute) // found out, and resumed or not
+		time.Sleep(2 * time.Minute)
+		st.user.Return()
+	},
+	"the connection for requests only": func(st *talkStage) {
+		st.lab.ForgetDialout()
+		time.Sleep(time.Minute)
+	},
+	"restarted, Nextcloud is away for ten minutes": func(st *talkStage) {
+		st.lab.Cloud.Change(func(c *talktest.Cloud) { c.Away = true })
+		st.lab.Restart()
+		time.Sleep(10 * time.Minute)
+		st.lab.Cloud.Change(func(c *talktest.Cloud) { c.Away = false })
+		time.Sleep(2 * time.Minute)
+		st.user.Return()
+		time.Sleep(time.Minute)
+	},
+	"Nextcloud is away for half an hour": func(st *talkStage) {
+		st.lab.Cloud.Change(func(c *talktest.Cloud) { c.Away = true })
+		st.cutOff(31 * time.Second)
+		time.Sleep(30 * time.Minute)
+		st.lab.Cloud.Change(func(c *talktest.Cloud) { c.Away = false })
+		time.Sleep(2 * time.Minute)
+	},
 	"Nextcloud is restarted with it": func(st *talkStage) {
 		st.lab.Cloud.Change(func(c *talktest.Cloud) { c.RefusePhones = true })
 		st.lab.Restart()

@@ -196,6 +196,10 @@ func (c *call) leave() {
 	t := c.talk
 	t.room.Leave()
 	if !c.overInTalk() && !c.s.reject(t.session, &t.entry, c.log) {
+		if t.entry.Connected { // but the signaling server has not told Nextcloud
+			t.entry.Connected = false
+			c.s.journal.put(&t.entry)
+		}
 		c.s.rejectAgain(t.session, &t.entry)
 		return
 	}
@@ -235,14 +239,20 @@ func (s *Service) reject(session *talk.Session, e *entry, log *slog.Logger) bool
 	return false
 }
 
-// rejectAgain has reject be tried once more when the signaling server was away:
-// Nextcloud, which is near it as a rule, may have been as well. The next process
-// does what comes to nothing here.
+// rejectPause is between attempts to tell Nextcloud of calls that came to nothing,
+// while it cannot be told.
+const rejectPause = time.Minute
+
+// rejectAgain has reject be tried once more, after a while or when the signaling
+// server was away and is back. The next process does what comes to nothing here.
 func (s *Service) rejectAgain(session *talk.Session, e *entry) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.unrejected[session]) < maxEntries {
-		s.unrejected[session] = append(s.unrejected[session], e)
+	if len(s.unrejected[session]) >= maxEntries {
+		return
+	}
+	if s.unrejected[session] = append(s.unrejected[session], e); len(s.unrejected[session]) == 1 {
+		time.AfterFunc(rejectPause, func() { s.sessionUp(session, talk.Resumed) })
 	}
 }
 
@@ -288,7 +298,7 @@ func (c *call) again() {
 
 // addFailed is talk.Handler.AddFailed. Nextcloud knows nothing of the phone
 // then, and learns only from us that the call is over. While it is not, the
-// phone is added again after a pause: Nextcloud may just be starting.
+// phone is added again after a pause: Nextcloud may be away for longer.
 func (s *Service) addFailed(session *talk.Session, callID string, _ error) {
 	c := s.find(callID)
 	switch {
@@ -302,10 +312,9 @@ func (s *Service) addFailed(session *talk.Session, callID string, _ error) {
 
 const (
 	// The pauses between attempts to have a phone shown double from firstAddPause to
-	// lastAddPause. There are maxAdds of them.
+	// lastAddPause.
 	firstAddPause = 5 * time.Second
 	lastAddPause  = time.Minute
-	maxAdds       = 20
 )
 
 // addLater shows the phone after a pause, if it is still up and not shown.
@@ -313,10 +322,8 @@ func (c *call) addLater() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	t := c.talk
-	if t.adds++; t.adds > maxAdds {
-		return
-	}
-	time.AfterFunc(min(firstAddPause<<(t.adds-1), lastAddPause), func() {
+	t.adds++
+	time.AfterFunc(min(firstAddPause<<min(t.adds-1, 10), lastAddPause), func() {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		if c.statuses[len(c.statuses)-1].State == talk.Connected {
@@ -327,11 +334,27 @@ func (c *call) addLater() {
 
 // phoneInDoubt is talk.Handler.InDoubt. Nextcloud may know nothing of the phone,
 // or never learn that it is gone: so we tell it as well. If it knows all that,
-// its response is 400, and nothing changes.
+// its response is 400, and nothing changes. One that is up is taken out and shown
+// anew: it is not known whether there is one, and there must not be two.
 func (s *Service) phoneInDoubt(session *talk.Session, p talk.Phone) {
-	if c := s.find(p.CallID); c == nil || c.overInTalk() {
+	if c := s.find(p.CallID); c == nil || !c.showAnew() {
 		s.rejectLate(session, &entry{CallID: p.CallID, RoomID: p.RoomID, Options: p.Options.Raw})
 	}
+}
+
+// showAnew shows the phone again. It reports false if the call is over.
+func (c *call) showAnew() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	switch {
+	case c.talk == nil || c.talk.left:
+		return false
+	case c.statuses[len(c.statuses)-1].State == talk.Connected:
+		if _, err := c.talk.session.RemoveSession(c.id); err == nil {
+			c.addPhone()
+		}
+	}
+	return true
 }
 
 // overInTalk reports whether the call is over and Nextcloud was to learn that
@@ -352,7 +375,9 @@ func (s *Service) rejectLate(session *talk.Session, e *entry) {
 	s.running.Add(1)
 	go func() {
 		defer s.running.Done()
-		s.reject(session, e, s.log)
+		if !s.reject(session, e, s.log) {
+			s.rejectAgain(session, e)
+		}
 	}()
 }
 
@@ -374,15 +399,18 @@ func (s *Service) endLeftovers(session *talk.Session, list []*entry) {
 	s.rejectAll(session, list)
 }
 
-// rejectAll has Nextcloud forget the calls that were never established.
+// rejectAll has Nextcloud forget the calls that were never established. If it
+// cannot be told of one, the others wait.
 func (s *Service) rejectAll(session *talk.Session, list []*entry) {
+	away := false
 	for _, e := range list {
 		switch {
-		case e.Connected || s.reject(session, e, s.log):
+		case e.Connected || !away && s.reject(session, e, s.log):
 			s.settle(e)
 		case s.hard.Err() != nil:
 			return
 		default:
+			away = true
 			s.rejectAgain(session, e)
 		}
 	}

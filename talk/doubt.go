@@ -17,6 +17,7 @@ type added struct {
 	// addedAt is when its addsession was written, zero if it was not or was told
 	// to be in doubt.
 	addedAt   time.Time
+	seen      bool      // in its room: there is no doubt
 	doubt     bool      // Handler.InDoubt is told of it
 	removal   *item     // its removesession, nil before RemoveSession
 	removedAt time.Time // when that was written, zero if it was not
@@ -27,7 +28,7 @@ type added struct {
 // that of the next ones does.
 func (s *Session) perhapsNotAdded(t time.Time) (list []Phone) {
 	for _, a := range s.added {
-		if a.addedAt.After(t) {
+		if a.addedAt.After(t) && !a.seen {
 			a.addedAt, a.doubt = time.Time{}, true
 			list = append(list, a.phone)
 		}

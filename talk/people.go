@@ -154,7 +154,7 @@ func (r *Room) came(raw json.RawMessage) {
 		var features []string
 		_ = json.Unmarshal(s.Features, &features)
 		one := seenAs(s.SessionID, user.Type, features)
-		if one.virtual && r.session.hasPhone(user.CallID, r.id) {
+		if one.virtual && r.session.sees(user.CallID, r.id) {
 			one.ours, one.callID = true, user.CallID
 		}
 		seen = append(seen, one)

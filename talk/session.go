@@ -322,12 +322,16 @@ func (s *Session) RemoveSession(callID string) (told bool, err error) {
 	return err == nil && !p.doubt, err
 }
 
-// hasPhone reports whether a phone of that call is shown in a room, or is to be.
-func (s *Session) hasPhone(callID, roomID string) bool {
+// sees notes that a phone was seen in a room. It reports whether that is ours.
+func (s *Session) sees(callID, roomID string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	p := s.phones[callID]
-	return p != nil && p.phone.RoomID == roomID
+	if p == nil || p.phone.RoomID != roomID {
+		return false
+	}
+	p.seen = true
+	return true
 }
 
 // lost reports whether the signaling server may not know of a joined room yet.

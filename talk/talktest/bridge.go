@@ -2,6 +2,7 @@ package talktest
 
 import (
 	"encoding/json"
+	"slices"
 	"time"
 )
 
@@ -108,13 +109,16 @@ func (k *link) add(s *session, id string, a *addSession) {
 	l := k.lab
 	l.mu.Lock()
 	r := l.rooms[s.cloud.URL+a.RoomID]
-	if a.Options == nil || a.Options.ActorID == "" || a.Options.ActorType != "phones" {
+	if a.Options == nil || a.Options.ActorID == "" || !slices.Contains([]string{"phones", "users", "emails", "guests"}, a.Options.ActorType) {
 		l.fault(NoActor, "session %s in room %s", a.SessionID, a.RoomID)
 	}
 	if s.phones[a.SessionID] != nil {
 		l.fault(AddedTwice, "session %s in room %s", a.SessionID, a.RoomID)
 	}
-	refuse, delay := s.cloud.RefusePhones, s.cloud.PhoneDelay
+	refuse, delay := s.cloud.RefusePhones || s.cloud.Away, s.cloud.PhoneDelay
+	if o := a.Options; o != nil {
+		refuse = refuse || !s.cloud.letsIn(a.RoomID, o.ActorType, o.ActorID)
+	}
 	l.mu.Unlock()
 	if r == nil {
 		return // silently

@@ -21,6 +21,17 @@ type Cloud struct {
 	VerifyAnswer string
 	// NoteDelay is how long Nextcloud takes to note the id of a call.
 	NoteDelay time.Duration
+	// DialinStatus is sent to all that is asked for dial-in. OldPIN: Talk knows its
+	// older way of PINs only, and no direct dial-in. Encrypted: browsers encrypt
+	// calls end to end.
+	DialinStatus      int
+	OldPIN, Encrypted bool
+	// Away has the whole Nextcloud be away: its proxy says 502.
+	Away bool
+	// StaleLists: those who have left stay in the lists of participants as they
+	// were. LooseLists: who is not in the call is in them with false, or without a
+	// word of it.
+	StaleLists, LooseLists bool
 	// RefusePhones has phones not be invited, PhoneDelay is how long their
 	// joining takes.
 	RefusePhones bool
@@ -29,13 +40,16 @@ type Cloud struct {
 	lab        *Lab
 	host, path string
 	// Guarded by Lab.mu.
-	asked    map[string]question // by token and attendee
-	verified map[string]bool     // by token, number and attendee
-	noted    map[string]string   // call ids, by token and attendee
-	invited  map[string]Web      // by user id
-	rejected []string            // call ids
-	requests []string
-	body     string
+	asked         map[string]question // by token and attendee
+	verified      map[string]bool     // by token, number and attendee
+	noted         map[string]string   // call ids, by token and attendee
+	invited       map[string]Web      // by user id
+	rejected      []string            // call ids
+	requests      []string
+	body          string
+	conversations map[string]*Conversation
+	numbers       map[string]string // users, by number
+	guesses       []time.Time
 }
 
 // question is a dial-out that Nextcloud has asked for.
@@ -137,17 +151,36 @@ func (c *Cloud) LastBody() string {
 }
 
 func (c *Cloud) serve(w http.ResponseWriter, r *http.Request, path string) {
-	if path == "status.php" {
+	c.lab.mu.Lock()
+	away := c.Away
+	c.lab.mu.Unlock()
+	switch {
+	case away:
+		http.Error(w, "Bad Gateway", http.StatusBadGateway)
+		return
+	case path == "status.php":
 		_, _ = io.WriteString(w, `{"installed":true,"maintenance":false,"versionstring":"31.0.0"}`)
 		return
 	}
 	body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 	var status int
 	var data json.RawMessage
+	code := 0 // of OCS
 	if token, ok := strings.CutPrefix(path, "ocs/v2.php/apps/spreed/api/v4/call/"); ok {
 		status = c.webCall(r, token, body)
+	} else if path == "ocs/v2.php/cloud/capabilities" {
+		c.lab.mu.Lock()
+		status, data = http.StatusOK, c.capabilities()
+		c.lab.mu.Unlock()
+	} else if st, d, is := c.dialin(r, path, body); is {
+		if status, data = st, d; st == http.StatusNotFound && len(d) > 0 {
+			code, data = noRoute, nil
+		}
 	} else {
 		status, data = c.answer(r, path, body)
+	}
+	if code == 0 {
+		code = status
 	}
 	c.lab.mu.Lock()
 	c.body = string(body)
@@ -166,7 +199,7 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request, path string) {
 	if len(data) == 0 {
 		data = json.RawMessage("[]")
 	}
-	out, err := json.Marshal(object{"ocs": object{"meta": object{"status": meta, "statuscode": status, "message": ""}, "data": data}})
+	out, err := json.Marshal(object{"ocs": object{"meta": object{"status": meta, "statuscode": code, "message": ""}, "data": data}})
 	if err != nil {
 		out = data // what is no JSON is sent as it is
 	}

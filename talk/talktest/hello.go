@@ -1,6 +1,7 @@
 package talktest
 
 import (
+	"bytes"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/hex"
@@ -24,10 +25,15 @@ func (k *link) hello(m *message) {
 		s.stop()
 		s.link, k.session = k, s
 		k.welcome(m.ID, s)
+		listed := false
 		for _, data := range s.waiting {
 			k.sendRaw(data)
+			listed = listed || bytes.Contains(data, []byte(`"users":[`))
 		}
 		s.waiting = nil
+		if s.room != nil && !listed {
+			s.deliver(s.room.list())
+		}
 		l.note("")
 		l.mu.Unlock()
 		if old != nil {

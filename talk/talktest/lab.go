@@ -16,6 +16,7 @@
 //	mcu.go        what carries the media
 //	dialout.go    Nextcloud's request to call a number
 //	cloud.go      Nextcloud's HTTP for bridges
+//	dialin.go     that of calls that come in: conversations, PINs, numbers
 //
 // All time is the clock's: the lab may be used in a testing/synctest bubble, by
 // way of Lab.Dial. Elsewhere Lab is the http.Handler of both servers.
@@ -91,7 +92,8 @@ type Lab struct {
 // New starts a lab that ends with the test.
 func New(t testing.TB) *Lab {
 	l := &Lab{t: t, accept: make(chan net.Conn), closed: make(chan struct{}), changed: make(chan struct{}),
-		Features: []string{"audio-video-permissions", "dialout", "hello-v2", "incall-all", "serverinfo", "transient-data", "virtual-sessions", "welcome"},
+		Features: []string{"audio-video-permissions", "dialout", "hello-v2", "incall-all", "mcu", "offer-codecs", "serverinfo", "transient-data",
+			"virtual-sessions", "welcome"},
 		conns:    map[*conn]bool{}, sessions: map[string]*session{}, resumes: map[string]*session{}, links: map[*link]bool{},
 		rooms: map[string]*room{}, pending: map[string]*request{}, answered: map[string]bool{}, calls: map[string]*call{}}
 	l.Cloud = l.AddCloud(CloudURL)

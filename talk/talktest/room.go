@@ -30,6 +30,7 @@ type room struct {
 	status   map[string]CallStatus // by call id
 	removals map[string]*time.Timer
 	deleted  bool
+	stale    []object // those of whom lists do not say that they have left
 }
 
 func (r *room) stop() {
@@ -115,6 +116,9 @@ func (l *Lab) leave(s *session) {
 	s.room = nil
 	s.closeMedia()
 	delete(r.sessions, s)
+	if s.user != nil && r.cloud.StaleLists {
+		r.stale = append(r.stale, s.listed())
+	}
 	if s.virtual != nil {
 		r.cloud.left(r.token, s.virtual.actor)
 	}
@@ -147,20 +151,48 @@ func compare(a, b string) int {
 }
 
 // publishPeople sends the list of participants.
-func (r *room) publishPeople() {
+func (r *room) publishPeople() { r.publish(nil, r.list()) }
+
+// list is the list of participants.
+func (r *room) list() object {
 	var users []object
 	for s := range r.sessions {
-		u := object{"sessionId": s.id, "lastPing": time.Now().Unix(), "inCall": s.flags()}
-		switch {
-		case s.virtual != nil:
-			u["virtual"] = true
-		case s.user == nil:
-			u["internal"] = true
-		}
-		users = append(users, u)
+		users = append(users, s.listed())
 	}
-	r.publish(nil, object{"type": "event", "event": object{"target": "participants", "type": "update",
-		"update": object{"roomid": r.token, "users": users}}})
+	if r.cloud.StaleLists {
+		for _, gone := range r.stale {
+			users = append(users, gone)
+		}
+	}
+	return object{"type": "event", "event": object{"target": "participants", "type": "update", "update": object{"roomid": r.token, "users": users}}}
+}
+
+// listed is a session as lists have it.
+func (s *session) listed() object {
+	flags := s.flags()
+	u := object{"sessionId": s.id, "lastPing": time.Now().Unix(), "inCall": flags}
+	switch {
+	case s.virtual != nil:
+		u["virtual"] = true
+	case s.user == nil:
+		u["internal"] = true
+		if len(s.features) > 0 {
+			u["features"] = s.features
+		}
+	default:
+		u["actorType"], u["actorId"], u["userId"] = "users", s.user.Name, s.user.Name
+		u["nextcloudSessionId"], u["participantType"], u["participantPermissions"] = "nextcloud-"+s.id, 3, allPermissions
+		if s.user.Moderator {
+			u["participantType"] = 2
+		}
+	}
+	if s.cloud.LooseLists && flags == 0 {
+		delete(u, "inCall")
+		if s.user != nil {
+			u["inCall"] = false
+		}
+	}
+	return u
 }
 
 // setStatus shows how a call fares: an equal status is not told again, the last

@@ -343,6 +343,19 @@ func (l *Lab) DropRooms() {
 	}
 }
 
+// ForgetDialout ends the sessions of bridges that are asked to call numbers, as
+// when their connection alone was lost for too long.
+func (l *Lab) ForgetDialout() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for k := range l.links {
+		if s := k.session; s != nil && slices.Contains(s.features, "start-dialout") {
+			l.remove(s)
+			k.end()
+		}
+	}
+}
+
 // Bridges counts the sessions that are asked to call numbers.
 func (l *Lab) Bridges() int {
 	l.mu.Lock()

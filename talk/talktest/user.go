@@ -3,6 +3,7 @@ package talktest
 import (
 	"encoding/json"
 	"slices"
+	"time"
 )
 
 // User is a Talk client in a room.
@@ -46,6 +47,21 @@ func (u *User) Return() {
 	defer l.mu.Unlock()
 	l.remove(u.session)
 	u.enter()
+}
+
+// Lose has the user's connection be lost: the signaling server ends the session
+// when nobody resumes it. Return comes back by another one.
+func (u *User) Lose() {
+	l := u.cloud.lab
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := u.session
+	s.stop()
+	s.expire = time.AfterFunc(resumeWindow, func() {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.remove(s)
+	})
 }
 
 // take is called with Lab.mu held.
@@ -94,6 +110,21 @@ func (u *User) Leave() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.remove(u.session)
+}
+
+// Speak takes part in the call with audio, or without.
+func (u *User) Speak(audible bool) {
+	l := u.session.lab
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	u.inCall = inCall
+	if audible {
+		u.inCall |= withAudio
+	}
+	if u.session.room != nil {
+		u.session.room.publishPeople()
+	}
+	l.note("")
 }
 
 // Call takes part in the call or no more.

@@ -7,13 +7,17 @@ import (
 	"time"
 )
 
-// Offer makes our offer: every codec, telephone-event, sendrecv. In a dialog
+// Offer makes our offer: every codec, telephone-event, sendrecv; with
+// [SRTPRequired] a key for every crypto suite. In a dialog
 // that has media already it keeps the number of m= lines and the payload types
 // (RFC 3264 §8). It changes nothing until [Session.Accept].
 func (s *Session) Offer() []byte {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	lines, ours := []line{{media: "audio", proto: "RTP/AVP"}}, 0
+	if s.opt.Security == SRTPRequired || s.secured {
+		lines[0].proto = "RTP/SAVP"
+	}
 	event := uint8(101)
 	var formats []format
 	if t := s.terms; t != nil {
@@ -37,8 +41,28 @@ func (s *Session) Offer() []byte {
 		}
 	}
 	formats = append(formats, format{event, telephoneEvent})
-	s.offered, s.offeredLines, s.offeredLine = formats, lines, ours
-	return s.versioned(lines, ours, formats, "sendrecv")
+	s.offered, s.offeredLines, s.offeredLine, s.offeredKeys = formats, lines, ours, nil
+	if s.mine != nil || lines[ours].proto == "RTP/SAVP" {
+		s.offeredKeys = s.offerKeys()
+	}
+	return s.versioned(lines, ours, formats, "sendrecv", s.offeredKeys)
+}
+
+// Expect takes a description that the phone gave somebody else before, of the same
+// call: if it wants SRTP, our first offer is RTP/SAVP.
+func (s *Session) Expect(description []byte) {
+	lines, err := readLines(description)
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, l := range lines {
+		if l.media == "audio" && l.port != 0 {
+			s.secured = l.proto == "RTP/SAVP" && s.opt.Security != SRTPOff
+			return
+		}
+	}
 }
 
 // Accept takes the peer's answer to the last [Session.Offer], and makes it so.
@@ -57,7 +81,7 @@ func (s *Session) Accept(answer []byte) error {
 	if len(lines) != len(s.offeredLines) {
 		return malformed("%d m= lines answer %d", len(lines), len(s.offeredLines))
 	}
-	t, err := s.ports.read(lines[s.offeredLine])
+	t, err := s.agreement(lines[s.offeredLine], true)
 	if err != nil {
 		return err
 	}
@@ -76,8 +100,11 @@ func (s *Session) Accept(answer []byte) error {
 		t.event = -1
 	}
 	t.line = s.offeredLine
-	s.apply(t, s.offeredLines)
-	return nil
+	var mine *sdes
+	if t.crypto != nil {
+		mine = answered(s.offeredKeys, t.crypto)
+	}
+	return s.apply(t, s.offeredLines, mine)
 }
 
 // Answer answers the peer's offer (RFC 3264 §6) and makes it so: the first
@@ -96,11 +123,13 @@ func (s *Session) Answer(offer []byte) ([]byte, error) {
 	}
 	var t *terms
 	for i, l := range lines {
-		found, why := s.ports.read(l)
+		found, why := s.agreement(l, false)
 		if why == nil {
-			t = found
-			t.line = i
-			break
+			if t == nil || t.crypto == nil && found.crypto != nil { // of two ways the one that is encrypted
+				t = found
+				t.line = i
+			}
+			continue
 		}
 		if err == nil || l.media == "audio" {
 			err = why // of the last audio line, rather than "no audio line"
@@ -116,24 +145,40 @@ func (s *Session) Answer(offer []byte) ([]byte, error) {
 	if t.event >= 0 {
 		formats = append(formats, format{uint8(t.event), telephoneEvent})
 	}
+	var mine *sdes
+	var keys []*sdes
+	if t.crypto != nil {
+		if s.mine != nil && s.terms.crypto.same(t.crypto) {
+			mine = s.mine.tagged(t.crypto.tag)
+		} else { // a new key for a new key: maybe it is another phone's (RFC 4568 §7.1.4)
+			mine = newKey(t.crypto.tag, t.crypto.suite)
+		}
+		keys = []*sdes{mine}
+	}
+	if err := s.apply(t, lines, mine); err != nil {
+		return nil, err
+	}
 	s.offered = nil
-	s.apply(t, lines)
-	return s.versioned(lines, t.line, formats, t.direction), nil
+	return s.versioned(lines, t.line, formats, t.direction, keys), nil
 }
 
 // versioned raises the version of o= by one if the description differs from
 // the last one that we made, as RFC 3264 §8 wants it.
-func (s *Session) versioned(lines []line, ours int, formats []format, direction string) []byte {
-	if b := s.write(s.version, lines, ours, formats, direction); bytes.Equal(b, s.described) {
+func (s *Session) versioned(lines []line, ours int, formats []format, direction string, keys []*sdes) []byte {
+	if b := s.write(s.version, lines, ours, formats, direction, keys); bytes.Equal(b, s.described) {
 		return b
 	}
 	s.version++
-	s.described = s.write(s.version, lines, ours, formats, direction)
+	s.described = s.write(s.version, lines, ours, formats, direction, keys)
 	return slices.Clone(s.described)
 }
 
-// apply makes terms those of the session.
-func (s *Session) apply(t *terms, lines []line) {
+// apply makes terms those of the session, with the key by which we encrypt.
+func (s *Session) apply(t *terms, lines []line, mine *sdes) error {
+	now := time.Now()
+	if err := s.secure(t, mine, now); err != nil {
+		return err
+	}
 	was := s.terms
 	s.terms = t
 	s.lines = make([]line, len(lines)) // of which only these are asked for again
@@ -145,8 +190,9 @@ func (s *Session) apply(t *terms, lines []line) {
 		s.unlatch()
 	}
 	if was == nil || !was.receives() {
-		s.heard = time.Now()
-		s.lives(s.heard) // NoMedia counts from here
+		s.heard = now
+		s.lives(now) // NoMedia counts from here
 	}
 	s.start()
+	return nil
 }

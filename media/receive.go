@@ -53,7 +53,25 @@ func (s *Session) receive(p *rtp.Packet, b []byte, from netip.AddrPort, now time
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.terms
-	if t == nil || !t.receives() || len(b) > maxPacket || p.Unmarshal(b) != nil || p.Version != 2 || p.SSRC == s.ssrc {
+	if t == nil || !t.receives() || len(b) > maxPacket {
+		s.stats.Ignored++
+		return
+	}
+	if s.rx != nil || s.before != nil { // what the header says is not secret, but not yet true
+		if _, err := p.Header.Unmarshal(b); err != nil || p.Version != 2 || p.SSRC == s.ssrc {
+			s.stats.Ignored++
+			return
+		}
+		if from != s.source && !s.may(from, now) {
+			s.stats.Foreign++
+			return
+		}
+		if b = s.decrypt(b, &p.Header, now); b == nil {
+			s.stats.Forged++
+			return
+		}
+	}
+	if p.Unmarshal(b) != nil || p.Version != 2 || p.SSRC == s.ssrc {
 		s.stats.Ignored++
 		return
 	}

@@ -86,8 +86,8 @@ func cname() string {
 // since the last one. It belongs to the clock.
 func (s *Session) sendReport(now time.Time) {
 	s.mu.Lock()
-	to := s.controlAddr()
-	sent, octets := s.stats.Sent, s.octets
+	to, seal := s.controlAddr(), s.sealBy()
+	sent, octets := s.stats.Sent-s.sentBefore, s.octets
 	blocks := s.peer.report(now)
 	s.mu.Unlock()
 	var first rtcp.Packet = &rtcp.ReceiverReport{SSRC: s.ssrc, Reports: blocks}
@@ -98,24 +98,31 @@ func (s *Session) sendReport(now time.Time) {
 			PacketCount: uint32(sent), OctetCount: octets, Reports: blocks,
 		}
 	}
-	s.sendRTCP(to, first)
+	s.sendRTCP(to, seal, s.ssrc, first)
 }
 
 // bye says that the stream has ended. The clock has, too.
 func (s *Session) bye() {
 	s.mu.Lock()
-	to := s.controlAddr()
+	to, ssrc := s.controlAddr(), s.ssrc
+	var seal *sealer
+	if s.mine != nil {
+		seal = s.mine.seal
+	}
 	s.mu.Unlock()
-	s.sendRTCP(to, &rtcp.ReceiverReport{SSRC: s.ssrc}, &rtcp.Goodbye{Sources: []uint32{s.ssrc}})
+	s.sendRTCP(to, seal, ssrc, &rtcp.ReceiverReport{SSRC: ssrc}, &rtcp.Goodbye{Sources: []uint32{ssrc}})
 }
 
 // sendRTCP sends a compound packet, with the CNAME behind the report.
-func (s *Session) sendRTCP(to netip.AddrPort, report rtcp.Packet, more ...rtcp.Packet) {
+func (s *Session) sendRTCP(to netip.AddrPort, seal *sealer, ssrc uint32, report rtcp.Packet, more ...rtcp.Packet) {
 	if !to.IsValid() {
 		return
 	}
-	all := append([]rtcp.Packet{report, rtcp.NewCNAMESourceDescription(s.ssrc, s.cname)}, more...)
+	all := append([]rtcp.Packet{report, rtcp.NewCNAMESourceDescription(ssrc, s.cname)}, more...)
 	b, err := rtcp.Marshal(all)
+	if err == nil && seal != nil {
+		b, err = seal.rtcp(b)
+	}
 	if err != nil {
 		s.ports.cfg.Log.Debug("RTCP report", "port", s.port, "err", err)
 		return
@@ -161,6 +168,10 @@ func (s *Session) receiveRTCP(b []byte, from netip.AddrPort, now time.Time) {
 	}
 	if s.terms == nil || from.Addr() != rtpFrom.Addr() || len(b) > maxPacket {
 		s.stats.Foreign++
+		return
+	}
+	if b = s.decryptRTCP(b, now); b == nil {
+		s.stats.Forged++
 		return
 	}
 	packets, err := rtcp.Unmarshal(b)

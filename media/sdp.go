@@ -46,6 +46,7 @@ type line struct {
 	rtcp         int        // port of a=rtcp, 0 without
 	rtpmap       []string   // values of a=rtpmap
 	direction    string     // "sendrecv" and so on
+	crypto       []string   // values of a=crypto
 }
 
 // readLines does without an SDP library: they refuse what they need not know,
@@ -106,6 +107,10 @@ func readLines(body []byte) ([]line, error) {
 				if len(at.rtpmap) < 128 {
 					at.rtpmap = append(at.rtpmap, v)
 				}
+			case "crypto":
+				if at != &all && len(at.crypto) < maxKeys { // keys are of a stream (RFC 4568 §4)
+					at.crypto = append(at.crypto, v)
+				}
 			case "rtcp":
 				port, _, _ := strings.Cut(v, " ")
 				if n, err := strconv.ParseUint(port, 10, 16); err == nil {
@@ -146,23 +151,38 @@ type terms struct {
 
 	addr      netip.AddrPort // where RTP goes by the description; zero while held by c=0.0.0.0
 	rtcp      uint16         // RTCP port of the peer
+	crypto    *sdes          // by which it encrypts, nil: it does not
 	direction string         // of ours
 }
 
 func (t *terms) sends() bool    { return t.direction == "sendrecv" || t.direction == "sendonly" }
 func (t *terms) receives() bool { return t.direction == "sendrecv" || t.direction == "recvonly" }
 
-// read finds in a line what we have in common, in the line's order.
-func (p *Ports) read(l line) (*terms, error) {
+// agreement finds in a line what we have in common, in the line's order. If it answers an
+// offer of ours, its key is that of one of ours.
+func (s *Session) agreement(l line, answers bool) (*terms, error) {
+	secured := l.proto == "RTP/SAVP" && s.opt.Security != SRTPOff
 	switch {
 	case l.media != "audio":
 		return nil, unacceptable("no audio line")
 	case l.port == 0:
 		return nil, unacceptable("the audio line is switched off")
-	case l.proto != "RTP/AVP" && l.proto != "RTP/AVPF":
+	case l.proto != "RTP/AVP" && l.proto != "RTP/AVPF" && !secured:
 		return nil, unacceptable("audio by %.20s: only plain RTP/AVP is spoken here", l.proto)
+	case answers && secured != (s.offeredLines[s.offeredLine].proto == "RTP/SAVP"):
+		return nil, unacceptable("audio by %.20s, where %s was offered", l.proto, s.offeredLines[s.offeredLine].proto)
 	}
 	t := &terms{proto: l.proto, event: -1, noise: 13, rtcp: uint16(min(l.port+1, 65535))}
+	if s.opt.Security != SRTPOff && (!answers || s.offeredKeys != nil) {
+		t.crypto = l.keyFor(answers, s.offeredKeys)
+	}
+	switch {
+	case t.crypto != nil:
+	case secured:
+		return nil, unacceptable("audio by RTP/SAVP without a=crypto that is of use here, such as AES_CM_128_HMAC_SHA1_80")
+	case s.opt.Security == SRTPRequired:
+		return nil, unacceptable("audio by %.20s in the clear: SRTP is required here", l.proto)
+	}
 	for _, f := range l.formats {
 		pt, err := strconv.ParseUint(f, 10, 7)
 		if err != nil {
@@ -202,7 +222,7 @@ func (p *Ports) read(l line) (*terms, error) {
 		return t, nil
 	}
 	t.addr = netip.AddrPortFrom(l.conn, uint16(l.port))
-	if why := p.refused(t.addr); why != "" {
+	if why := s.ports.refused(t.addr); why != "" {
 		return nil, unacceptable("audio to %s: %s", t.addr, why)
 	}
 	if l.rtcp >= 1024 {
@@ -235,7 +255,7 @@ type format struct {
 
 // write makes a description: for each of lines one that refuses it, but for
 // the line ours. The version is that of o=.
-func (s *Session) write(version uint64, lines []line, ours int, formats []format, direction string) []byte {
+func (s *Session) write(version uint64, lines []line, ours int, formats []format, direction string, keys []*sdes) []byte {
 	var b bytes.Buffer
 	family := "IP4"
 	if s.ports.cfg.Address.Is6() {
@@ -257,6 +277,9 @@ func (s *Session) write(version uint64, lines []line, ours int, formats []format
 			if f.name == telephoneEvent {
 				fmt.Fprintf(&b, "a=fmtp:%d 0-15\r\n", f.pt)
 			}
+		}
+		for _, k := range keys {
+			fmt.Fprintf(&b, "a=crypto:%s\r\n", k.line())
 		}
 		fmt.Fprintf(&b, "a=ptime:20\r\na=rtcp:%d\r\na=%s\r\n", s.port+1, direction)
 	}

@@ -11,46 +11,52 @@ const (
 	keepAlive   = 50 // frames after which one packet keeps NATs open (RFC 6263) and tells the phone where we are
 )
 
+// way is how the packet of a tick is sent, and where to.
+type way struct {
+	terms *terms
+	to    netip.AddrPort
+	seal  *sealer
+}
+
 // sendFrame sends the packet of this tick, if there is one.
 func (s *Session) sendFrame() {
-	t, to, ok := s.next()
+	w, ok := s.next()
 	if !ok {
 		s.out.forget()
 		return
 	}
 	if s.out.take(&s.pcm) {
-		s.sendSound(t, to, &s.pcm)
+		s.sendSound(w, &s.pcm)
 	} else {
-		s.sendSound(t, to, nil)
+		s.sendSound(w, nil)
 	}
 }
 
-// next is what the packet of this tick is sent by, and where to; ok is false if
-// nothing may be sent. The RTP clock goes on all the same.
-func (s *Session) next() (t *terms, to netip.AddrPort, ok bool) {
+// next is the way of this tick's packet; ok is false if nothing may be sent. The
+// RTP clock goes on all the same.
+func (s *Session) next() (w way, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	t = s.terms
-	to = s.destination()
+	w = way{s.terms, s.destination(), s.sealBy()}
 	s.ts += frameTicks
-	if !t.sends() || !to.IsValid() {
+	if !w.terms.sends() || !w.to.IsValid() {
 		s.idle = keepAlive
 		s.forgetDigits()
-		return t, to, false
+		return w, false
 	}
-	s.nextDigit(t)
-	return t, to, true
+	s.nextDigit(w.terms)
+	return w, true
 }
 
 // sendSound sends a frame, nil if there is silence. While a digit is sent there
 // is nothing else (RFC 4733 §2.6.1).
-func (s *Session) sendSound(t *terms, to netip.AddrPort, pcm *[frameSamples]int16) {
+func (s *Session) sendSound(w way, pcm *[frameSamples]int16) {
 	if s.press.on() {
-		s.sendDigit(t, to)
+		s.sendDigit(w)
 		return
 	}
-	if s.enc.codec != t.codec {
-		s.enc.reset(t.codec)
+	if s.enc.codec != w.terms.codec {
+		s.enc.reset(w.terms.codec)
 	}
 	paused := s.idle > 0
 	if pcm != nil {
@@ -67,14 +73,14 @@ func (s *Session) sendSound(t *terms, to netip.AddrPort, pcm *[frameSamples]int1
 		s.idle = 1 // a packet that keeps alive does not end the pause
 	}
 	s.enc.encode(&s.payload, pcm)
-	s.send(to, rtp.Header{Marker: s.silent == 0 && paused, PayloadType: t.pt, Timestamp: s.ts}, s.payload[:])
+	s.send(w, rtp.Header{Marker: s.silent == 0 && paused, PayloadType: w.terms.pt, Timestamp: s.ts}, s.payload[:])
 }
 
 // silence is read only.
 var silence [frameSamples]int16
 
 // send sends one packet.
-func (s *Session) send(to netip.AddrPort, h rtp.Header, payload []byte) {
+func (s *Session) send(w way, h rtp.Header, payload []byte) {
 	s.seq++
 	h.Version, h.SequenceNumber, h.SSRC = 2, s.seq, s.ssrc
 	n, err := h.MarshalTo(s.packet[:])
@@ -82,7 +88,13 @@ func (s *Session) send(to netip.AddrPort, h rtp.Header, payload []byte) {
 		return // cannot be: the header has no extensions
 	}
 	n += copy(s.packet[n:], payload)
-	_, err = s.rtp.WriteToUDPAddrPort(s.packet[:n], to)
+	packet := s.packet[:n]
+	if w.seal != nil {
+		packet, err = w.seal.rtp(s.sealed[:0], packet, &s.header)
+	}
+	if err == nil {
+		_, err = s.rtp.WriteToUDPAddrPort(packet, w.to)
+	}
 
 	s.mu.Lock()
 	if err != nil {

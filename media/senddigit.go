@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -92,7 +91,7 @@ func (s *Session) nextDigit(t *terms) {
 func (s *Session) forgetDigits() { s.press, s.presses = press{}, presses{} }
 
 // sendDigit sends one packet of the digit that is on its way.
-func (s *Session) sendDigit(t *terms, to netip.AddrPort) {
+func (s *Session) sendDigit(w way) {
 	p := &s.press
 	first := p.duration == 0
 	p.duration = min(p.duration+frameTicks, p.length)
@@ -107,5 +106,5 @@ func (s *Session) sendDigit(t *terms, to netip.AddrPort) {
 	}
 	b := [4]byte{p.event, end | digitVolume}
 	binary.BigEndian.PutUint16(b[2:], uint16(p.duration))
-	s.send(to, rtp.Header{Marker: first, PayloadType: uint8(t.event), Timestamp: p.ts}, b[:])
+	s.send(w, rtp.Header{Marker: first, PayloadType: uint8(w.terms.event), Timestamp: p.ts}, b[:])
 }

@@ -5,6 +5,8 @@ import (
 	"net/netip"
 	"sync"
 	"time"
+
+	"github.com/pion/rtp"
 )
 
 const frameTime = 20 * time.Millisecond
@@ -16,6 +18,9 @@ type Options struct {
 	// Signaling is the address that the leg's SIP comes from, if it is known to be the
 	// phone's or its NAT's: RTP from there may be latched on. Not that of a proxy.
 	Signaling netip.Addr
+
+	// Security says whether audio is encrypted. The zero value does what the peer offers.
+	Security Security
 
 	// Audio gets 20 ms of sound: 320 samples at 16 kHz, which are valid until
 	// it returns. From the first packet on it is called every 20 ms until the
@@ -50,6 +55,7 @@ type Stats struct {
 	Dropped   uint64 // came in time, but too many of them waited
 	Ignored   uint64 // not RTP, of a payload type that was not agreed, while held, stray sequence number or SSRC
 	Foreign   uint64 // from an address that does not count
+	Forged    uint64 // of an encrypted session: not by the peer's key, or repeated
 
 	Jitter     time.Duration // of arrival (RFC 3550 §6.4.1)
 	RoundTrip  time.Duration // by RTCP, 0 while unknown
@@ -64,7 +70,6 @@ type Session struct {
 	port  uint16
 	rtp   Conn
 	rtcp  Conn
-	ssrc  uint32 // ours
 	cname string
 
 	out   pacer
@@ -83,9 +88,20 @@ type Session struct {
 	offered      []format
 	offeredLines []line
 	offeredLine  int
-	lines        []line         // as agreed on
-	terms        *terms         // nil before the first agreement
-	named        netip.AddrPort // the last address of the peer's descriptions
+	offeredKeys  []*sdes            // ours, nil: plain RTP was offered
+	spare        [len(suites)]*sdes // ours that were offered and not agreed on, by suite
+	secured      bool               // our first offer is RTP/SAVP: see Expect
+	lines        []line             // as agreed on
+	terms        *terms             // nil before the first agreement
+	named        netip.AddrPort     // the last address of the peer's descriptions
+
+	ssrc       uint32  // ours; written by the clock, which reads it without mu
+	mine       *sdes   // by which we encrypt, nil: we do not
+	rx         *opener // by which we decrypt, nil: we do not
+	before     *opener // the one before, nil: there is none any more
+	beforeTill time.Time
+	clear      [maxPacket + 1]byte // a packet that was decrypted
+	sentBefore uint64              // packets of our streams before this one
 
 	source   netip.AddrPort // that is latched on
 	exact    bool           // source has been the named address
@@ -109,6 +125,9 @@ type Session struct {
 	enc      encoder
 	pcm      [frameSamples]int16
 	packet   [12 + frameTicks]byte
+	sealing  *sealer
+	sealed   [12 + frameTicks + 64]byte // with what SRTP adds to it
+	header   rtp.Header
 	payload  [frameTicks]byte
 	ts       uint32
 	seq      uint16
@@ -128,7 +147,7 @@ func (p *Ports) Open(opt Options) (*Session, error) {
 	}
 	s := &Session{
 		ports: p, opt: opt, port: port, rtp: rtp, rtcp: rtcp,
-		id: rand.Uint64() >> 2, ssrc: rand.Uint32(), ts: rand.Uint32(), seq: uint16(rand.Uint32() >> 17), // RFC 3550 §5.1
+		id: rand.Uint64() >> 2, ssrc: rand.Uint32(), ts: rand.Uint32(), seq: firstSeq(), // RFC 3550 §5.1
 		cname: cname(), begin: time.Now(), done: make(chan struct{}),
 		silent: keepSilence, idle: keepAlive,
 	}
@@ -168,6 +187,17 @@ func (s *Session) Codec() string {
 		return ""
 	}
 	return s.terms.codec.String()
+}
+
+// Suite is the crypto suite (RFC 4568 §6.2) by which audio is encrypted to the phone
+// and from it, "" if it is not.
+func (s *Session) Suite() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.mine == nil {
+		return ""
+	}
+	return s.mine.suite.name
 }
 
 // Stats is also right after Close.

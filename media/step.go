@@ -48,12 +48,11 @@ func (s *Session) Push(now time.Time, in *[frameSamples]int16) {
 		s.ts += uint32(due-makeUp) * frameTicks
 	}
 	s.frames++
-	if t, to, ok := s.next(); ok {
-		if in == nil || *in == ([frameSamples]int16{}) {
-			s.sendSound(t, to, nil)
-		} else {
-			s.sendSound(t, to, in)
-		}
+	if in != nil && *in == silence {
+		in = nil
+	}
+	if w, ok := s.next(); ok {
+		s.sendSound(w, in)
 	}
 	s.reportIfDue(now)
 }

@@ -24,7 +24,7 @@
 #	what Talk's signaling servers send           talk          FuzzReceive
 #	POST /dialout, numbers, targets; notes         dialout       FuzzOrder, FuzzNote
 #	webhooks' answers, files of dispatch rules     dispatch      FuzzDecision, FuzzRules
-#	session descriptions and RTP of audio calls   media         FuzzDescription, FuzzPackets
+#	session descriptions and RTP of audio calls   media         FuzzDescription, FuzzPackets, FuzzEncryptedPackets
 #	what the demo's phones hear                   siptest       FuzzReceive
 #
 # A parser of something new needs a line here. Packages not named look after

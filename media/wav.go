@@ -8,6 +8,7 @@ import (
 	"io"
 	"math"
 	"slices"
+	"sync"
 )
 
 const (
@@ -127,57 +128,75 @@ func (f *waveFormat) read(in io.Reader, size int64) ([]int16, error) {
 	return resample(mono, f.rate), nil
 }
 
-// resample converts from the rate to 16 kHz by a sinc in a Kaiser window. It is for
-// files, which are read once.
+// resample converts from the rate, one of waveRates, to 16 kHz.
 func resample(in []int16, rate int) []int16 {
 	if rate == 2*clockRate {
 		return in
 	}
+	f := filters[rate]()
+	out := make([]int16, (len(in)*f.up+f.down-1)/f.down)
+	for n := range out {
+		at, phase := n*f.down/f.up, n*f.down%f.up
+		h := f.taps[phase]
+		acc := float32(0)
+		for i := max(0, len(h)/2-at); i < len(h) && at+i-len(h)/2 < len(in); i++ {
+			acc += h[i] * float32(in[at+i-len(h)/2])
+		}
+		out[n] = clip(int(math.Round(float64(acc))))
+	}
+	return out
+}
+
+// filter is a sinc in a Kaiser window, for files: 80 dB, flat to 0.9 of what the
+// lower rate can have.
+type filter struct {
+	up, down int         // rates, by their common divisor
+	taps     [][]float32 // for each position that a sample of out has between two of in
+}
+
+// filters are made when they are needed.
+var filters = func() map[int]func() *filter {
+	m := map[int]func() *filter{}
+	for _, rate := range waveRates {
+		m[rate] = sync.OnceValue(func() *filter { return newFilter(rate) })
+	}
+	return m
+}()
+
+func newFilter(rate int) *filter {
 	const (
 		beta     = 7.86 // 80 dB
 		zeros    = 24   // of the sinc, on each side
 		passband = 0.93 // of the lower Nyquist frequency
 	)
-	up, down := 2*clockRate, rate
-	for a, b := up, down; ; a, b = b, a%b {
-		if b == 0 {
-			up, down = up/a, down/a
-			break
-		}
+	f := &filter{up: 2 * clockRate, down: rate}
+	a, b := f.up, f.down
+	for b > 0 {
+		a, b = b, a%b
 	}
-	scale := min(1, float64(up)/float64(down)) * passband // cut-off, of the Nyquist frequency of in
+	f.up, f.down = f.up/a, f.down/a
+	scale := min(1, float64(f.up)/float64(f.down)) * passband // cut-off, of the Nyquist frequency of in
 	width, whole := zeros/scale, bessel(beta)
-	taps := 2*int(math.Ceil(width)) + 1
-	// There are as many phases as positions of an output between two inputs.
-	filter := make([]float32, up*taps)
-	for p := range up {
-		h := filter[p*taps : (p+1)*taps]
-		sum := 0.0
+	side := int(math.Ceil(width))
+	for phase := range f.up {
+		h, sum := make([]float64, 2*side+1), 0.0
 		for i := range h {
-			x := float64(i-taps/2) - float64(p)/float64(up)
-			if r := x / width; r > -1 && r < 1 {
-				w := bessel(beta*math.Sqrt(1-r*r)) / whole
-				s := 1.0
-				if a := math.Pi * x * scale; a != 0 {
-					s = math.Sin(a) / a
-				}
-				h[i] = float32(s * w)
-				sum += float64(h[i])
+			x := float64(i-side) - float64(phase)/float64(f.up)
+			r := x / width
+			if r <= -1 || r >= 1 {
+				continue
 			}
+			h[i] = bessel(beta*math.Sqrt(1-r*r)) / whole
+			if a := math.Pi * x * scale; a != 0 {
+				h[i] *= math.Sin(a) / a
+			}
+			sum += h[i]
 		}
+		taps := make([]float32, len(h))
 		for i := range h {
-			h[i] = float32(float64(h[i]) / sum) // exactly 1 at 0 Hz
+			taps[i] = float32(h[i] / sum) // exactly 1 at 0 Hz
 		}
+		f.taps = append(f.taps, taps)
 	}
-	out := make([]int16, (len(in)*up+down-1)/down)
-	for n := range out {
-		at, p := n*down/up, n*down%up
-		h := filter[p*taps : (p+1)*taps]
-		acc := float32(0)
-		for i := max(0, taps/2-at); i < taps && at+i-taps/2 < len(in); i++ {
-			acc += h[i] * float32(in[at+i-taps/2])
-		}
-		out[n] = clip(int(math.Round(float64(acc))))
-	}
-	return out
+	return f
 }

@@ -15,8 +15,7 @@ const (
 func (m *Mixer) Run(ctx context.Context) {
 	ticker := time.NewTicker(frameTime)
 	defer ticker.Stop()
-	due := time.Now() // the next tick; by time passed, so that rounding does not add up
-	due = due.Add(frameTime)
+	due := time.Now().Add(frameTime) // the next tick; by time passed, so that delays do not add up
 	for {
 		select {
 		case <-ctx.Done():
@@ -35,8 +34,8 @@ func (m *Mixer) Run(ctx context.Context) {
 			m.step(now)
 			due = due.Add(frameTime)
 		}
-		if behind := now.Sub(due) / frameTime; behind >= 0 {
-			due = due.Add((behind + 1) * frameTime)
+		if behind := now.Sub(due); behind >= 0 {
+			due = due.Add((behind/frameTime + 1) * frameTime)
 		}
 	}
 }

@@ -27,6 +27,8 @@ type Conversation struct {
 	Reoffer func(offer []byte) ([]byte, error)
 	// Digit, when set, is told the digits that come by INFO.
 	Digit func(digit byte)
+	// Secret says that the digits may be a PIN: nobody but Digit is told.
+	Secret bool
 }
 
 // allowTalk is what a phone may send within a conversation. REFER is none of

@@ -219,7 +219,9 @@ func (in *Incoming) informed(_ *shard, m *wire.Message, from transport.Path) int
 }
 
 func (t *endpoint) informed(in *serverTx) wire.Reply {
-	t.leg.record.pressed(in.req, digitOf)
+	if !t.end.Secret {
+		t.leg.record.pressed(in.req, digitOf)
+	}
 	if digit := digitOf(in.req); digit != 0 && t.end.Digit != nil {
 		t.end.Digit(digit)
 	}

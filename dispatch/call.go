@@ -11,6 +11,7 @@ import (
 
 	"sipxrest/internal/limit"
 	"sipxrest/internal/webhook"
+	"sipxrest/media/attendant"
 	"sipxrest/sipflow"
 )
 
@@ -87,7 +88,8 @@ type call struct {
 	denied   bool      // by a policy, so that the fallback was taken
 	asked    time.Time // when the latest decision was begun
 	counted  bool
-	held     bool
+	held     bool                 // answered, before it is connected
+	ears     *attendant.Attendant // of one who is asked for a PIN; nil: there are none
 	joined   bool
 	answered time.Time // our 200
 }
@@ -101,6 +103,7 @@ func (d *Dispatcher) take(ctx context.Context, in *sipflow.Incoming) error {
 		return err
 	}
 	in.Observe(c.observe)
+	defer c.hush()
 	in.SetPolicy(c.rule.Policy) // applies to the numbers the caller asks us to transfer to as well
 	decision := c.rule.Static
 	c.asked = time.Now()
@@ -184,7 +187,7 @@ func (c *call) logEnd(e *sipflow.Event, more ...slog.Attr) {
 // the rule's fallback; the error is told too.
 func (c *call) ask(ctx context.Context, m *webhook.Message) (*Decision, error) {
 	start := time.Now()
-	decision, err := c.rule.decide(ctx, m)
+	decision, err := c.decide(ctx, m)
 	c.d.stats.time(time.Since(start))
 	if err != nil {
 		if ctx.Err() == nil {
@@ -193,6 +196,26 @@ func (c *call) ask(ctx context.Context, m *webhook.Message) (*Decision, error) {
 		return &c.rule.Fallback, err
 	}
 	return &decision, nil
+}
+
+// decide asks the webhook. A caller that has audio is responded to meanwhile: with
+// nobody else its phone is in a conversation.
+func (c *call) decide(ctx context.Context, m *webhook.Message) (decision Decision, err error) {
+	if c.ears == nil {
+		return c.rule.decide(ctx, m)
+	}
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		decision, err = c.rule.decide(ctx, m)
+	}()
+	if c.in.Wait(ctx, done) != nil { // the call is over
+		stop()
+		<-done
+	}
+	return decision, err
 }
 
 // fallBack notes that the rule's fallback is taken.
@@ -257,10 +280,12 @@ func (c *call) carryOut(ctx context.Context, decision *Decision) error {
 		} else {
 			c.d.count(c, OutcomeTransfer)
 		}
+		c.ringBack()
 		err = c.connect(ctx, p)
 		if err == nil || c.joined || ctx.Err() != nil {
 			return err
 		}
+		c.silence()
 		event := TargetFailed
 		if p.Action == Transfer {
 			event = TransferFailed
@@ -382,6 +407,7 @@ func (c *call) observe(e *sipflow.Event) {
 		}
 	case sipflow.Joined:
 		c.joined = true
+		c.hush()
 		c.tell(Answered, func(m *webhook.Message) {
 			m.Add("answered_at", stamp(c.answered))
 			m.Add("joined_at", stamp(e.At))

@@ -71,6 +71,9 @@ type Config struct {
 	// Agent is the user of ours whose secrets are used for challenges on the way
 	// to rooms and targets. Empty: none are.
 	Agent string
+	// Audio is how callers who are asked for a PIN hear and are heard. Nil: they are
+	// on hold meanwhile, and their digits come by INFO only.
+	Audio *Audio
 	// Calls is told of each call; nil: nobody is.
 	Calls Calls
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 	"github.com/google/go-cmp/cmp"
 
+	"sipxrest/media"
 	"sipxrest/resolve"
 	"sipxrest/sipflow"
 	"sipxrest/sipflow/siptest"
@@ -36,6 +37,7 @@ type flow struct {
 	hook   func(*hookSaid) reply // what the webhook returns
 	config func(*Config)
 	during func(*hooked)
+	audio  *Audio // of the service, whose Ports the flow makes; nil: there is none
 }
 
 // hookSaid is one request to the webhook.
@@ -68,6 +70,8 @@ type hooked struct {
 	log         bytes.Buffer
 	caller      *siptest.Phone
 	room, other *siptest.Phone
+	far         *callerAudio // nil where the service has no audio
+	ports       *media.Ports
 
 	mu sync.Mutex
 }
@@ -93,6 +97,8 @@ func (h *hooked) of(event string) map[string]any {
 func (f *flow) run(t *testing.T) (h *hooked) {
 	h = &hooked{t: t}
 	synctest.Test(t, func(t *testing.T) {
+		defer func(outer *testing.T) { h.t = outer }(h.t)
+		h.t = t
 		n := siptest.NewNetwork()
 		n.Name("10.0.0.2:5060", "201")
 		h.caller = siptest.NewPhone(n.Listen("10.0.0.2:5060"), siptest.Account{User: "201", Password: "secret"}, f.script)
@@ -101,6 +107,10 @@ func (f *flow) run(t *testing.T) (h *hooked) {
 		defer h.room.Close()
 		h.other = n.Phone("203", "10.0.0.4:5060", f.other)
 		defer h.other.Close()
+		if f.audio != nil {
+			h.far = newCallerAudio(t, n)
+			defer h.far.Close()
+		}
 		sw, stop := f.start(t, n, h)
 		ctx, cancel := t.Context(), context.CancelFunc(func() {})
 		if f.giveUp > 0 {
@@ -119,6 +129,9 @@ func (f *flow) run(t *testing.T) (h *hooked) {
 			if !p.OnHook() {
 				t.Errorf("a phone is not on hook: %v", p.Log())
 			}
+		}
+		if h.ports != nil && h.ports.InUse() != 0 {
+			t.Error("audio is left open")
 		}
 		if sw.Active() != 0 || h.d.Stats().Running != 0 || h.d.Stats().Queued != 0 || h.d.Stats().Asking != 0 {
 			t.Errorf("something is left: %+v", h.d.Stats())
@@ -143,6 +156,12 @@ func (f *flow) start(t *testing.T, n *siptest.Network, h *hooked) (*sipflow.Swit
 	}
 	cfg := Config{Rules: rules, Trunks: []Trunk{{Name: "t1", Sources: []string{"10.0.0.2"}}}, RoomTarget: "sip:{room}@10.0.0.3",
 		Domain: "10.0.0.3"}
+	if f.audio != nil {
+		audio := *f.audio
+		h.ports = mediaPorts(t, n, "10.0.0.1:20000")
+		audio.Ports = h.ports
+		cfg.Audio = &audio
+	}
 	if f.config != nil {
 		f.config(&cfg)
 	}

@@ -6,14 +6,18 @@ import (
 	"crypto/subtle"
 	"errors"
 	"time"
+
+	"sipxrest/media/prompts"
 )
 
 const (
 	// pinTries is how often a PIN may be entered, pinTime how long that may take
-	// all together. pinPause after a digit the entry counts as complete.
-	pinTries = 3
-	pinTime  = 30 * time.Second
-	pinPause = 5 * time.Second
+	// all together, and pinToldTime with the prompts that are played. pinPause after
+	// a digit the entry counts as complete.
+	pinTries    = 3
+	pinTime     = 30 * time.Second
+	pinToldTime = 60 * time.Second
+	pinPause    = 5 * time.Second
 )
 
 var (
@@ -22,31 +26,29 @@ var (
 	errPause    = errors.New("no further digit")
 )
 
-// enterPIN answers the caller, on hold, and has it enter the PIN. It returns
+// enterPIN answers the caller, and has it enter the PIN. It returns
 // the next decision if the webhook made one, nil if the PIN is right.
 //
 //go:noinline
 func (c *call) enterPIN(ctx context.Context, p plan) (*Decision, error) {
 	guess := c.guess(p.Room)
 	if !guess.allowed() {
-		return nil, c.wrongPIN(errGuesses)
+		return nil, c.wrongPIN(ctx, errGuesses)
 	}
-	if !c.held {
-		if err := c.in.AnswerHeld(ctx); err != nil {
-			return nil, err
-		}
-		c.held = true
+	if err := c.pickUp(ctx); err != nil {
+		return nil, err
 	}
-	limited, cancel := context.WithTimeoutCause(ctx, pinTime, errPINTime)
+	limited, cancel := context.WithTimeoutCause(ctx, c.pinTime(), errPINTime)
 	defer cancel()
-	for range pinTries {
+	c.start(prompts.EnterPIN)
+	for try := range pinTries {
 		digits, err := c.digits(limited)
 		if err != nil && ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		timeout := errors.Is(err, errPINTime)
 		if err == nil && digits != "" && !guess.take() {
-			return nil, c.wrongPIN(errGuesses)
+			return nil, c.wrongPIN(ctx, errGuesses)
 		}
 		switch {
 		// The fallback's PIN is checked here: the webhook has failed.
@@ -65,14 +67,21 @@ func (c *call) enterPIN(ctx context.Context, p plan) (*Decision, error) {
 			return nil, nil
 		}
 		if timeout {
-			return nil, c.wrongPIN(errPINTime)
+			return nil, c.wrongPIN(ctx, errPINTime)
+		}
+		switch {
+		case try == pinTries-1:
+		case digits == "": // a # alone
+			c.start(prompts.EnterPIN)
+		default:
+			c.start(prompts.WrongPIN, prompts.EnterPIN)
 		}
 	}
-	return nil, c.wrongPIN(errPINWrong)
+	return nil, c.wrongPIN(ctx, errPINWrong)
 }
 
 // wrongPIN hangs up, and says why (RFC 3326).
-func (c *call) wrongPIN(why error) error {
+func (c *call) wrongPIN(ctx context.Context, why error) error {
 	if errors.Is(why, errGuesses) {
 		c.log.Warn("inbound call: no PIN may be tried for now", "reason", why, "minutes", int(guessTime/time.Minute))
 	} else {
@@ -80,6 +89,11 @@ func (c *call) wrongPIN(why error) error {
 	}
 	c.d.count(c, OutcomePIN)
 	c.refuses(ByPIN)
+	if errors.Is(why, errPINTime) {
+		c.say(ctx, prompts.Goodbye)
+	} else {
+		c.say(ctx, prompts.WrongPIN, prompts.Goodbye)
+	}
 	if err := c.in.Refuse(403, "PIN"); err != nil {
 		return err
 	}
@@ -113,7 +127,7 @@ func (c *call) digits(ctx context.Context) (string, error) {
 		if len(entered) > 0 {
 			waiting, cancel = context.WithTimeoutCause(ctx, pinPause, errPause)
 		}
-		digit, err := c.in.Digit(waiting)
+		digit, err := c.digit(waiting)
 		cancel()
 		switch {
 		case errors.Is(err, errPause) && ctx.Err() == nil:

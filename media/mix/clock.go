@@ -45,16 +45,16 @@ func (m *Mixer) step(now time.Time) {
 	m.tick++
 	e := m.everyone.Load()
 	m.choose(e.sources)
-	m.others.clear()
-	for _, s := range e.sources {
-		if s.pull(now) {
-			m.others.add(&s.pcm, s.loud)
-		}
-	}
 	m.phones.clear()
 	for _, l := range e.lines {
 		if l.pull(now); l.counts {
 			m.phones.add(&l.said, l.loud)
+		}
+	}
+	m.all = m.phones
+	for _, s := range e.sources {
+		if s.pull(now) {
+			m.all.add(&s.pcm, s.loud)
 		}
 	}
 	all := false

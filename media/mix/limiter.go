@@ -6,6 +6,7 @@ const (
 	ceiling = 30000 // peak above which several speakers together are made quieter
 	attack  = 40    // samples within which that happens, 2.5 ms
 	release = 1.05  // by which they become louder again with each frame
+	shift   = 20    // of fixed point
 )
 
 // limiter keeps one output from overflowing. One who speaks alone is never touched.
@@ -34,13 +35,16 @@ func (l *limiter) apply(t *sum, out *frame) {
 		}
 		return
 	}
-	step := (want - from) / float32(over)
-	for i, v := range t.v {
-		gain := want
-		if i < over {
-			gain = from + step*float32(i+1)
-		}
-		out[i] = saturate(int32(float32(v) * gain))
+	if from == want {
+		over = 0
+	}
+	step := (want - from) / float32(max(over, 1))
+	for i, v := range t.v[:over] {
+		out[i] = saturate(int32(float32(v) * (from + step*float32(i+1))))
+	}
+	steady := int64(want * (1 << shift))
+	for i := over; i < samples; i++ {
+		out[i] = saturate(int32(int64(t.v[i]) * steady >> shift))
 	}
 }
 

@@ -119,16 +119,19 @@ func (l *Line) listen(e int64, muted bool) {
 
 // push gives the phone what it hears in this tick.
 func (l *Line) push(m *Mixer, now time.Time) {
-	t := &m.total
-	t.clear()
-	if hears := l.out.on || !l.deaf.Load(); hears {
-		t.of(&m.others, &m.phones)
-		if l.counts {
-			t.subtract(&l.said, l.loud)
-		}
-		l.out.sum(!l.deaf.Load(), t)
+	t, deaf := &m.total, l.deaf.Load()
+	switch {
+	case deaf && !l.out.on:
+		t.clear()
+	case l.counts:
+		t.without(&m.all, &l.said, l.loud)
+	default:
+		*t = m.all
 	}
-	if m.beepLoud && !l.deaf.Load() {
+	if deaf == l.out.on {
+		l.out.sum(!deaf, t)
+	}
+	if m.beepLoud && !deaf {
 		t.add(&m.beepPCM, true)
 	}
 	if l.player.next(&l.playing, &m.out) {

@@ -54,8 +54,8 @@ type Mixer struct {
 
 	// These belong to the clock.
 	tick     uint64 // number of this one
-	others   sum    // O: sources that are heard
 	phones   sum    // A: phones that are heard
+	all      sum    // O + A: these and the sources that are heard
 	total    sum    // of one listener
 	room     limiter
 	beeping  player

@@ -10,12 +10,14 @@ type sum struct {
 
 func (t *sum) clear() { *t = sum{} }
 
-// of makes it the sum of two.
-func (t *sum) of(a, b *sum) {
+// without makes it what is left of all without one of them.
+func (t *sum) without(all *sum, pcm *frame, loud bool) {
 	for i := range t.v {
-		t.v[i] = a.v[i] + b.v[i]
+		t.v[i] = all.v[i] - int32(pcm[i])
 	}
-	t.loud = a.loud + b.loud
+	if t.loud = all.loud; loud {
+		t.loud--
+	}
 }
 
 func (t *sum) add(pcm *frame, loud bool) {
@@ -24,15 +26,6 @@ func (t *sum) add(pcm *frame, loud bool) {
 	}
 	if loud {
 		t.loud++
-	}
-}
-
-func (t *sum) subtract(pcm *frame, loud bool) {
-	for i, v := range pcm {
-		t.v[i] -= int32(v)
-	}
-	if loud {
-		t.loud--
 	}
 }
 

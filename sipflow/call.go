@@ -98,7 +98,7 @@ func (c *Call) observed() {
 	switch {
 	case c.in != nil:
 		stage = StageRouting
-	case c.Spec.Converse != nil:
+	case c.Spec.Converse != nil && c.Dial == nil:
 		stage = StageDiallingCalled
 	}
 	r := newRecord(&c.mu, c.tellAll, stage)
@@ -108,6 +108,8 @@ func (c *Call) observed() {
 		caller.state, caller.report.CallID = legDialling, c.in.CallID
 		caller.report.Hop = c.in.Transport + ":" + c.in.Source.String()
 		c.in.leg.record = caller
+	case c.Spec.Converse != nil && c.Dial != nil:
+		r.add(RoleCalling, uri.Dialable(c.Dial.Number)+"@"+uri.AOR(c.Dial.Gateway))
 	case c.Spec.Converse != nil:
 		r.add(RoleCalled, c.CalledUser)
 	case c.dialsFirst():

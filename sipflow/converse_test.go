@@ -79,6 +79,7 @@ type talkCase struct {
 	events string // "" for any
 	loose  bool
 	during func(t *testing.T, phone *siptest.Phone)
+	dial   *Dialling // of a number, which 201 stands for
 
 	// Of those that 201 calls.
 	inbound bool
@@ -135,10 +136,13 @@ func (tc *talkCase) run(t *testing.T, n *siptest.Network, strict bool) {
 			t.Errorf("the caller got %v, want %q", got, tc.call)
 		}
 	} else {
-		c, placed := r.sw.Place(t.Context(), Spec{Key: Key{Agent: "sam@sipx.test", Calling: "talk-1", Called: "201@sipx.test"},
-			Method:    MethodInvite,
+		spec := Spec{Key: Key{Agent: "sam@sipx.test", Calling: "talk-1", Called: "201@sipx.test"}, Method: MethodInvite,
 			AgentName: "Sam", CalledUser: "201@sipx.test", Timeout: 20 * time.Second, Credentials: Credentials{Username: "sam", Password: "secret"},
-			Converse: end.conversation(), Observe: k.observe}, Converse)
+			Converse: end.conversation(), Observe: k.observe}
+		if tc.dial != nil {
+			spec.Dial, spec.AgentName, spec.Credentials = tc.dial, "", Credentials{Username: "sam", Password: "not for gateways"}
+		}
+		c, placed := r.sw.Place(t.Context(), spec, Converse)
 		if placed != nil {
 			t.Fatal(placed)
 		}
@@ -217,6 +221,12 @@ func inTalk(t *testing.T, phone *siptest.Phone) {
 
 const saidInTalk = "0 early, 1 answers, offers [held sendrecv sendrecv], digits 5"
 
+// dialsNumber is a number whose way is a gateway with a secret of its own.
+func dialsNumber(anonymous bool) *Dialling {
+	return &Dialling{Gateway: "sip:" + phoneAddr, Number: "201", Caller: "+493012345", Anonymous: anonymous,
+		Credentials: Credentials{Username: "trunk", Password: "trunk secret"}}
+}
+
 var talkCases = []*talkCase{
 	{name: "talk-called-hangs-up", phone: siptest.Script{Ring: 3 * time.Second, HangUpAfter: 20 * time.Second},
 		said:   "0 early, 1 answers, offers [], digits ",
@@ -261,6 +271,13 @@ var talkCases = []*talkCase{
 	{name: "talk-session-not-refreshed", phone: siptest.Script{Header: session("90;refresher=uas")}, err: errExpired.Error()},
 	{name: "talk-session-phone-vanished", phone: siptest.Script{Header: session("90;refresher=uac"), Reinvite: siptest.Reinvite{Silent: true}},
 		err: errExpired.Error()},
+	{name: "talk-dials", dial: dialsNumber(false), phone: siptest.Script{Ring: 3 * time.Second, HangUpAfter: 20 * time.Second,
+		Challenge: siptest.Challenge{Methods: []sip.RequestMethod{"INVITE"}, Realm: "sipx.test", User: "trunk", Password: "trunk secret"}},
+		said: "0 early, 1 answers, offers [], digits ", events: "alerted, answered, joined, ended by 1, 0"},
+	{name: "talk-dials-anonymously", dial: dialsNumber(true), hangUp: 20 * time.Second, err: ErrHungUpByUser.Error(),
+		events: "alerted, answered, joined, ended by 0, 0"},
+	{name: "talk-dials-busy", dial: dialsNumber(false), phone: siptest.Script{Status: 486}, err: "486", events: "alerted, ended by 1, 0"},
+	{name: "talk-dials-hold-and-more", dial: dialsNumber(false), during: inTalk, said: saidInTalk},
 
 	{name: "talk-inbound-hangs-up", inbound: true, phone: siptest.Script{HangUpAfter: 20 * time.Second},
 		said:   "0 early, 0 answers, offers [sendrecv], digits ",

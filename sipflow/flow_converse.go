@@ -64,25 +64,26 @@ func AnsweredElsewhere() error { return errElsewhere }
 //
 // The Key's Calling is the caller's to choose, and not a user's. The From is
 // Key.Agent with Spec.AgentName.
+//
+// With Spec.Dial it calls that number by way of its gateway instead, as Dial does.
+// The phone is then the calling party, and the conversation is in the place of the
+// target.
 func Converse(ctx context.Context, c *Call) (err error) {
-	l := c.newLegFrom("sip:"+c.CalledUser, c.CalledUser, c.AgentName, c.Key.Agent)
-	t := &endpoint{callee: l.callee, call: c, leg: l, end: c.Spec.Converse, far: CalledParty}
-	l.record = c.record.leg(RoleCalled, l.party)
+	l, far := c.conversing()
+	t := &endpoint{callee: l.callee, call: c, leg: l, end: c.Spec.Converse, far: far}
 	l.joinedMedia()
 	l.isWith(t)
-	l.first = c.inviteHeader(c.Subject, "", l.callee.allow())
-	l.onRinging = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
 	l.peer.forwarding(true) // from the answer on
 	answer, err := c.ring(ctx, l, l.describe(t.end.Offer()))
 	l.onRinging = nil
 	if err != nil {
-		return c.blame(ctx, CalledParty, err)
+		return c.blame(ctx, far, err)
 	}
 	c.sw.stats.answered[c.kind()].observe(c.sw.stats.elapsed() - c.began)
 	defer func() { t.close(); c.hangUp(ctx, l, err) }()
 	c.observe(&Event{Kind: Answered, At: time.Now(), CallID: l.callID})
 	if len(answer.SDP) == 0 {
-		return errors.Join(c.blame(ctx, CalledParty, errNoSDP), answer.Ack(nil))
+		return errors.Join(c.blame(ctx, far, errNoSDP), answer.Ack(nil))
 	}
 	if err := t.agree(answer.SDP); err != nil {
 		return errors.Join(c.blame(ctx, Self, err), answer.Ack(nil))
@@ -91,6 +92,19 @@ func Converse(ctx context.Context, c *Call) (err error) {
 		return err
 	}
 	return t.run(ctx)
+}
+
+// conversing prepares the call to the phone of a conversation, and says which party
+// it is.
+func (c *Call) conversing() (*Leg, Party) {
+	if c.Dial != nil {
+		return c.phoneLeg(allowTalk), CallingParty
+	}
+	l := c.newLegFrom("sip:"+c.CalledUser, c.CalledUser, c.AgentName, c.Key.Agent)
+	l.record = c.record.leg(RoleCalled, l.party)
+	l.first = c.inviteHeader(c.Subject, "", l.callee.allow())
+	l.onRinging = func() { c.observe(&Event{Kind: Alerted, At: time.Now(), CallID: l.callID}) }
+	return l, CalledParty
 }
 
 // takeBack invites a caller that is answered, and on hold or elsewhere, with our media.

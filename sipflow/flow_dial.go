@@ -37,7 +37,7 @@ const targetTime = 30 * time.Second
 // offer, or the other's offer, is joined as Invite does (flow IV).
 func Dial(ctx context.Context, c *Call) (err error) {
 	c.by = CallingParty
-	phone := c.phoneLeg()
+	phone := c.phoneLeg(allowBridged)
 	phone.joinedMedia().early = &earlyOffer{} // should the phone insist on offering before it answers
 	answer, err := c.ring(ctx, phone, nil)
 	phone.media.early = nil
@@ -131,8 +131,8 @@ func (c *Call) numberRole() Role {
 	return RoleCalling
 }
 
-// phoneLeg prepares the call to the number.
-func (c *Call) phoneLeg() *Leg {
+// phoneLeg prepares the call to the number, whose phone may send what allow says.
+func (c *Call) phoneLeg(allow string) *Leg {
 	d := c.Dial
 	scheme, rest, _ := strings.Cut(d.Gateway, ":")
 	host, _, _ := strings.Cut(rest, ";")
@@ -157,7 +157,7 @@ func (c *Call) phoneLeg() *Leg {
 	l := c.newLegFrom(scheme+":"+number+"@"+rest+";user=phone", number+"@"+host, name, aor)
 	l.callee = gatewayPhone{(*userPhone)(c)}
 	l.record = c.record.leg(c.numberRole(), l.party)
-	l.first = c.inviteHeader(c.Subject, "", allowBridged)
+	l.first = c.inviteHeader(c.Subject, "", allow)
 	if d.Anonymous {
 		l.first += "Privacy: id\r\n"
 		if caller != "" {

@@ -83,7 +83,7 @@ func (c *Call) connect(ctx context.Context, calling *Leg) (err error) {
 // calledLeg prepares the call to the called phone.
 func (c *Call) calledLeg() *Leg {
 	if c.Dial != nil {
-		return c.phoneLeg()
+		return c.phoneLeg(allowBridged)
 	}
 	user := c.user(CalledParty)
 	uri := "sip:" + user + ";sipx-noroute=Voicemail"

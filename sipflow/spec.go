@@ -80,7 +80,8 @@ type Spec struct {
 	Policy string
 	// Dial is for calls by Dial, and by Invite with Dialling.Last; nil for others.
 	Dial *Dialling
-	// Converse is for calls by Converse only; nil for others.
+	// Converse is for calls by Converse only; nil for others. Beside it Dial says
+	// which number is called, and Dial.Target is of no use.
 	Converse *Conversation
 	// Peer is the address from which the call is asked for, for the log.
 	Peer netip.Addr

@@ -99,6 +99,9 @@ func (c *call) place(o *placement) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.talk != nil && c.talk.sound != nil {
+		l.dtmf, l.mute = c.talk.sound.dtmf, c.talk.sound.mute
+	}
 	c.line = l
 	if c.why != nil {
 		l.hangUp(c.why)
@@ -165,6 +168,7 @@ func (c *call) connected() {
 	if c.talk != nil {
 		c.talk.entry.Connected = true
 		c.s.journal.put(&c.talk.entry)
+		c.talk.sound.join(c.id)
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -176,6 +180,9 @@ func (c *call) connected() {
 
 // ended says the last status and leaves nothing behind.
 func (c *call) ended(e ending, connected bool) {
+	if c.talk != nil {
+		c.talk.sound.end() // whose callbacks may wait for c.mu
+	}
 	c.mu.Lock()
 	why := c.why
 	status, outcome := lastStatus(e, connected, why)

@@ -31,8 +31,11 @@ type Config struct {
 	Gateway Gateway
 	// RoomTarget is the SIP URI that a phone out of a Talk conversation is joined
 	// to; {token} and {roomid} stand for the conversation's token. Required with
-	// Servers.
+	// Servers, unless phones have Audio.
 	RoomTarget string
+	// Audio has phones out of Talk conversations be in the conversation itself, in
+	// place of RoomTarget. New needs its Rooms and Ports, Check does not.
+	Audio *Audio
 	// Target is the SIP URI, or the user of Domain, that a phone is joined to
 	// when a client of the JSON resource names none. Optional.
 	Target string
@@ -89,6 +92,7 @@ type Limits struct {
 	Calls int // in all; default 100
 	Room  int // in one Talk conversation; default 20
 	User  int // of one user of the JSON resource; default 10
+	Rooms int // Talk conversations with phones, with Audio; default 50
 }
 
 // defaults completes c.
@@ -101,6 +105,7 @@ func (c *Config) defaults() {
 	set(&c.Limits.Calls, 100)
 	set(&c.Limits.Room, 20)
 	set(&c.Limits.User, 10)
+	set(&c.Limits.Rooms, 50)
 	if c.RingTimeout == 0 {
 		c.RingTimeout = 60 * time.Second
 	}
@@ -127,8 +132,11 @@ func (c Config) Check() error {
 				errs = append(errs, &fault.Fault{Key: "servers", Err: e})
 			}
 		}
-		if c.RoomTarget == "" {
-			wrong("room-target", "missing: write the SIP URI of a conversation's conference, such as sip:{token}@conference.example")
+		switch {
+		case c.RoomTarget == "" && c.Audio == nil:
+			wrong("room-target", "missing: write dialout.audio, so that phones are in the conversation itself, or the SIP URI of a conversation's conference, such as sip:{token}@conference.example")
+		case c.RoomTarget != "" && c.Audio != nil:
+			wrong("room-target", "dialout.audio has phones be in the conversation itself, which needs no conference: write one of the two")
 		}
 		if c.Dir == "" {
 			wrong("data-dir", "missing: calls in progress are noted there")
@@ -145,6 +153,9 @@ func (c Config) Check() error {
 		if _, err := targetURI(c.Target, c.Domain); err != nil {
 			wrong("target", "%w", err)
 		}
+	}
+	if c.Audio != nil && len(c.Servers) == 0 {
+		wrong("servers", "missing: dialout.audio is for calls out of Talk's conversations: write its signaling servers")
 	}
 	switch {
 	case c.Gateway.URI == "":
@@ -178,7 +189,7 @@ func (c Config) Check() error {
 	for _, limit := range []struct {
 		key string
 		n   int
-	}{{"limits.calls", c.Limits.Calls}, {"limits.room", c.Limits.Room}, {"limits.user", c.Limits.User}} {
+	}{{"limits.calls", c.Limits.Calls}, {"limits.room", c.Limits.Room}, {"limits.user", c.Limits.User}, {"limits.rooms", c.Limits.Rooms}} {
 		if limit.n < 1 || limit.n > 100_000 {
 			wrong(limit.key, "%d is not between 1 and 100000", limit.n)
 		}

@@ -79,6 +79,9 @@ func (c *call) one(m talk.Control) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.flags = flags
+		if c.talk.sound != nil { // the conversation shows them
+			return
+		}
 		// One that is not shown is added with them.
 		if err := c.talk.session.UpdateSession(c.id, flags); err != nil && !errors.Is(err, talk.ErrNotAdded) {
 			c.log.Warn("that the phone is muted, or no more, is not shown", "error", err)

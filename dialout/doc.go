@@ -11,6 +11,7 @@
 //	service.go      who runs calls, how many there may be; start and end
 //	call.go         one call from the acceptance to its last status
 //	sip.go          the call's phone and conference, by way of sipflow
+//	audio.go        the phone's audio, when it is in the conversation itself
 //	outcome.go      how a call ended, in the words of its statuses
 //	number.go       phone numbers, callers and targets, checked
 //	refusal.go      why a call is not made, for programs and for people

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -99,6 +100,13 @@ func newStage(t *testing.T, change func(*Config)) *stage {
 	if st.Service, err = New(cfg, nil, users, gate, log); err != nil {
 		t.Fatal(err)
 	}
+	if len(cfg.Servers) > 0 {
+		client, err := talk.New(talk.Config{Servers: cfg.Servers, Dial: cfg.Dial, Handler: talk.Handlers(st.Signals())}, log)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st.Connect(client)
+	}
 	st.place = st.lift
 	st.http = gate.Listener(restauth.TrustedOrPIN, true, st.Handler())
 	return st
@@ -176,13 +184,22 @@ func (l *testLine) wasHungUp() error {
 // runs has the service run until the test's end, or the function's call.
 func (st *stage) runs() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
+	connected, disconnect := context.WithCancel(context.Background())
+	done, served := make(chan error, 1), make(chan error, 1)
 	go func() { done <- st.Run(ctx) }()
+	go func() {
+		if st.client != nil {
+			served <- st.client.Serve(connected)
+		}
+		close(served)
+	}()
 	var once sync.Once
 	stop = func() {
 		once.Do(func() {
 			cancel()
-			if err := <-done; err != nil {
+			err := <-done
+			disconnect()
+			if err = errors.Join(err, <-served); err != nil {
 				st.t.Error(err)
 			}
 		})

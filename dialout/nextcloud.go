@@ -17,7 +17,8 @@ type conversation struct {
 	session *talk.Session
 	roomID  string
 	options talk.Options
-	room    *talk.Room // joined once the call was accepted
+	room    joined // once the call was accepted
+	sound   *sound // of the phone that is in the conversation itself; nil without Config.Audio
 	entry   entry      // owned by the call's goroutine
 	// left: the call is over, and Nextcloud learns that from the signaling server,
 	// which removes the phone. Guarded by call.mu, as the next.
@@ -25,6 +26,9 @@ type conversation struct {
 	adds int    // attempts to show the phone that have failed
 	name string // of the phone
 }
+
+// joined is a conversation that was entered.
+type joined interface{ Leave() }
 
 // attendee identifies the called party: nobody is called twice at once.
 type attendee struct {
@@ -97,6 +101,10 @@ func (s *Service) accept(c *call, r *talk.Request) *refusal {
 	if c.talk.name = shortened(who.DisplayName); c.talk.name == "" {
 		c.talk.name = displayNumber(c.number)
 	}
+	if why := s.enter(r, c, o, who); why != nil {
+		c.refused(o, why)
+		return why
+	}
 	e := &c.talk.entry
 	e.CallID, e.Server, e.Backend, e.RoomID, e.Options, e.At = c.id, r.Session.Server(), r.Session.Backend().URL(), r.RoomID, r.Options.Raw, time.Now()
 	e.open.Store(2)
@@ -104,12 +112,15 @@ func (s *Service) accept(c *call, r *talk.Request) *refusal {
 	if err := r.Accept(c.id); err != nil {
 		// Nobody knows of the call, so it must not be made.
 		s.journal.remove(c.id)
+		c.talk.part()
 		c.log.Warn("the request could not be accepted any more", "error", err)
 		return refuse(internalError, "")
 	}
 	c.say(talk.Status{State: talk.Accepted})
 	c.log.Info("phone call accepted", "room", r.RoomID, "backend", r.Session.Backend().URL())
-	c.talk.room = r.Session.Join(r.RoomID)
+	if c.talk.room == nil {
+		c.talk.room = r.Session.Join(r.RoomID)
+	}
 	if why := c.doomed(); why != nil { // nobody needs to be called any more
 		c.refused(o, doomRefusal(why))
 	} else if err := c.place(o); err != nil {
@@ -139,9 +150,12 @@ func (s *Service) check(c *call, r *talk.Request) (*placement, *refusal) {
 	if why := checkCaller(o.Caller, o.Anonymous); why != nil {
 		return nil, why
 	}
-	target, err := targetURI(roomTarget(s.cfg.RoomTarget, r.RoomID), "")
-	if err != nil {
-		return nil, refuse(internalError, "")
+	target := ""
+	if s.cfg.Audio == nil {
+		var err error
+		if target, err = targetURI(roomTarget(s.cfg.RoomTarget, r.RoomID), ""); err != nil {
+			return nil, refuse(internalError, "")
+		}
 	}
 	// As the users are now: they may have been read again. The policy of one who
 	// was removed is gone with him, and everybody's may allow more.
@@ -177,6 +191,8 @@ func (c *call) addPhone() {
 	case errors.Is(err, talk.ErrNoRoom): // roomAgain follows
 	case err != nil:
 		c.log.Warn("the phone is not shown in its conversation: nobody can hang it up there", "error", err)
+	case t.sound != nil:
+		t.sound.shown()
 	case c.flags != 0:
 		_ = t.session.UpdateSession(c.id, c.flags) // as soon as it is muted again
 	}

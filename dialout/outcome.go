@@ -28,6 +28,8 @@ var (
 	errRoomDeleted = errors.New("the conversation was deleted")
 	errRoomEmpty   = errors.New("nobody is left in the call")
 	errClient      = errors.New("hung up by its client")
+	errSilent      = errors.New("no audio has come from the phone for a minute")
+	errUnheard     = errors.New("the phone could not be heard in the conversation")
 )
 
 // Outcome is what a call came to.

@@ -24,7 +24,7 @@ type Service struct {
 	log     *slog.Logger
 	known   *restauth.Users
 	gate    *restauth.Gate
-	client  *talk.Client // nil without signaling servers
+	client  *talk.Client // nil without signaling servers; set by Connect
 	journal *journal
 	handler http.Handler
 
@@ -61,7 +61,7 @@ const (
 )
 
 // New checks cfg, makes the journal's folder and reads what an earlier process
-// left there. Nothing is connected before Run. sw places the calls of the
+// left there. With signaling servers Connect follows, before Run. sw places the calls of the
 // users, gate says who clients of the JSON resource are. An error is one
 // *fault.Fault or more.
 func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *restauth.Gate, log *slog.Logger) (*Service, error) {
@@ -87,14 +87,21 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 	if s.journal, err = openJournal(cfg.Dir, log); err != nil {
 		return nil, err
 	}
-	s.client, err = talk.New(talk.Config{Servers: cfg.Servers, UserAgent: cfg.UserAgent, TLS: cfg.TLS, Dial: cfg.Dial, Handler: talk.Handler{
-		Dialout: s.dialout, Control: s.control, Room: s.roomChanged, AddFailed: s.addFailed, InDoubt: s.phoneInDoubt, Up: s.sessionUp, Again: s.roomAgain,
-	}}, log)
-	if err != nil {
-		return nil, &fault.Fault{Key: "servers", Err: err}
-	}
-	s.adopt(s.journal.leftovers())
 	return s, nil
+}
+
+// Signals is what the client of the signaling servers is to tell. It is one of
+// several of talk.Handlers.
+func (s *Service) Signals() talk.Handler {
+	return talk.Handler{Dialout: s.dialout, Control: s.control, Room: s.roomChanged, AddFailed: s.addFailed, InDoubt: s.phoneInDoubt, Up: s.sessionUp, Again: s.roomAgain}
+}
+
+// Connect hands over the client, which has Config.Servers and tells Signals. It is
+// called once, before the client is served: that has to go on until Run has
+// returned.
+func (s *Service) Connect(client *talk.Client) {
+	s.client = client
+	s.adopt(s.journal.leftovers())
 }
 
 // adopt assigns the calls of an earlier process to the sessions that must end
@@ -119,27 +126,10 @@ func (s *Service) adopt(list []*entry) {
 // stopTime bounds how long Run waits for calls to end.
 const stopTime = 5 * time.Second
 
-// Run serves until ctx is done. Then it hangs up every call, says so, takes the
-// phones out of their rooms and says bye to the signaling servers. That takes
-// some seconds at most.
+// Run serves until ctx is done. Then it hangs up every call, says so, and takes the
+// phones out of their rooms. That takes some seconds at most.
 func (s *Service) Run(ctx context.Context) error {
-	connected, disconnect := context.WithCancel(context.Background())
-	defer disconnect()
-	served := make(chan error, 1)
-	go func() {
-		if s.client == nil {
-			<-connected.Done()
-			served <- nil
-			return
-		}
-		served <- s.client.Serve(connected)
-	}()
-	var err error
-	select {
-	case <-ctx.Done():
-	case err = <-served:
-		served <- nil
-	}
+	<-ctx.Done()
 	s.Stop()
 	for _, c := range s.callsOf(func(c *call) bool { return true }) {
 		c.hangUp(sipflow.ErrStopped)
@@ -157,13 +147,6 @@ func (s *Service) Run(ctx context.Context) error {
 		<-ended
 	}
 	s.giveUp()
-	disconnect()
-	if e := <-served; err == nil {
-		err = e
-	}
-	if err != nil {
-		return fmt.Errorf("signaling servers: %w", err)
-	}
 	return nil
 }
 

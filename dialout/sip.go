@@ -19,7 +19,8 @@ type placement struct {
 	caller    string         // number, "" for the default one
 	anonymous bool
 	client    order.Client        // who asks; Talk is trusted, and has no address
-	report    func(happening)     // returns at once
+	talks     *sipflow.Conversation // the phone is in the conversation itself; nil: it is joined with target
+	report    func(happening)       // returns at once
 	placed    func(callID string) // likewise; told the SIP Call-ID of the phone's call
 }
 
@@ -34,7 +35,11 @@ type line struct {
 // placeBy returns how calls are placed by way of a switchboard.
 func placeBy(sw *sipflow.Switchboard, cfg *Config) func(context.Context, *placement) (*line, error) {
 	return func(ctx context.Context, o *placement) (*line, error) {
-		c, err := sw.Place(ctx, o.spec(cfg), sipflow.Dial)
+		flow := sipflow.Dial
+		if o.talks != nil {
+			flow = sipflow.Converse
+		}
+		c, err := sw.Place(ctx, o.spec(cfg), flow)
 		if err != nil {
 			return nil, err
 		}
@@ -86,6 +91,7 @@ func (o *placement) spec(cfg *Config) sipflow.Spec {
 		Number:      o.number, Caller: caller, Anonymous: o.anonymous,
 		Target: o.target, Chosen: o.chosen,
 	}
+	spec.Converse = o.talks
 	return spec
 }
 

@@ -66,7 +66,12 @@ type Participant struct {
 	ActorType   string `json:"actorType"`
 	ActorID     string `json:"actorId"`
 	DisplayName string `json:"displayName"`
+	// Permissions are those of the participant in the call; nil before Talk 13.
+	Permissions *looseInt `json:"permissions"`
 }
+
+// MayPublish reports whether the participant may be heard.
+func (p *Participant) MayPublish() bool { return p.Permissions == nil || *p.Permissions&mayPublish != 0 }
 
 // BackendError is a response of Nextcloud that is not 200.
 type BackendError struct {

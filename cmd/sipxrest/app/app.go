@@ -29,10 +29,12 @@ import (
 	"sipxrest/internal/metrics"
 	"sipxrest/internal/overload"
 	"sipxrest/internal/trace"
+	"sipxrest/media"
 	webphone "sipxrest/phone"
 	"sipxrest/resolve"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
+	"sipxrest/talkroom"
 )
 
 // App is the whole service. New binds every socket, Run serves.
@@ -53,16 +55,20 @@ type App struct {
 	features []feature
 	// These are what features need of others that a service may be without. They
 	// are written before the first of them runs.
-	dispatch *dispatch.Dispatcher         // nil without
-	inbound  *sipflow.Inbound             // what becomes of calls that come in; nil: nothing
-	known    []func(netip.Addr) bool      // who is no stranger to the SIP limits
-	sipUser  func(username string) string // the user of a digest user name; "" for a trunk's
-	phone    *webphone.Service            // nil without
-	dialout  *dialout.Service             // nil without
-	bus      *event.Bus                   // nil without anybody who reads events
-	outbox   *event.Outbox                // nil likewise
-	api      *api.API                     // nil without
-	services []callcontroller.Service     // lines of the page at /
+	dispatch  *dispatch.Dispatcher         // nil without
+	inbound   *sipflow.Inbound             // what becomes of calls that come in; nil: nothing
+	known     []func(netip.Addr) bool      // who is no stranger to the SIP limits
+	sipUser   func(username string) string // the user of a digest user name; "" for a trunk's
+	phone     *webphone.Service            // nil without
+	rooms     *talkroom.Rooms              // conversations of Talk with phones; nil without
+	talkPorts *media.Ports                 // of those phones; nil without
+	signals   signals                      // who uses Talk's signaling servers
+	ports     []portRange                  // for audio
+	dialout   *dialout.Service             // nil without
+	bus       *event.Bus                   // nil without anybody who reads events
+	outbox    *event.Outbox                // nil likewise
+	api       *api.API                     // nil without
+	services  []callcontroller.Service     // lines of the page at /
 
 	overload *overload.Gate // lets calls in while messages are handled in time; nil: all
 	routes   web.Routes
@@ -107,7 +113,7 @@ func New(cfg config.Config, log *slog.Logger) (*App, error) {
 func (a *App) open() error {
 	for _, open := range []func() error{
 		a.openUsers, a.openResolver, a.openCertificates, a.openGate, a.openPeers, a.openEvents, a.openOutbox, a.openDispatch, a.openSIP, a.openTracing,
-		a.openAPI, a.openCDRs, a.openDialout, a.openPhone, a.openController, a.openListeners,
+		a.openAPI, a.openCDRs, a.openRooms, a.openDialout, a.openPhone, a.openTalk, a.openController, a.openListeners,
 	} {
 		if err := open(); err != nil {
 			return err

@@ -28,6 +28,7 @@ func (a *App) openDialout() error {
 		}
 		a.dialout, route.Handler = s, s.Handler()
 		f.run, f.drain = s.Run, s.Stop // Talk asks another bridge
+		a.signals.hears(s.Signals(), s.Connect)
 		f.waits = a.waitsForDialout
 		f.metrics = func(r *metrics.Registry) { addDialoutMetrics(r, s) }
 		a.services = append(a.services, callcontroller.Service{Prefix: dialout.Prefix, Security: "LOCAL-AND-REMOTE",
@@ -45,9 +46,8 @@ func (a *App) newDialout() (*dialout.Service, error) {
 	if a.bus != nil {
 		cfg.Calls = dialoutDoor{a.bus}
 	}
-	var err error
-	if cfg.TLS, err = DialoutTLS(&a.cfg); err != nil {
-		return nil, err
+	if cfg.Audio != nil {
+		cfg.Audio.Rooms, cfg.Audio.Ports = a.rooms, a.talkPorts
 	}
 	s, err := dialout.New(cfg, a.sw, a.users, a.gate, a.log)
 	if err != nil {

@@ -65,6 +65,10 @@ const (
 	stageSockets
 	// Webhooks: they are told how the calls that came in have ended.
 	stageWebhooks
+	// Signaling servers of Talk: what became of calls is told by way of them.
+	stageSignaling
+	// Conversations of Talk that have phones: their owners take those out first.
+	stageConversations
 	// Telephones: what became of their calls is told to Talk once they are hung up.
 	stageTelephones
 	// SIP: it ends first, and hangs everything up.

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"sipxrest/internal/metrics"
-	"sipxrest/media"
 	webphone "sipxrest/phone"
 	"sipxrest/sipflow"
 )
@@ -21,8 +20,7 @@ func (a *App) gateway() (*webphone.Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	mc.Log = a.log
-	ports, err := media.NewPorts(mc)
+	ports, err := a.portsOf(mc)
 	if err != nil {
 		return nil, err
 	}

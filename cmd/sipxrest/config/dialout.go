@@ -29,6 +29,8 @@ type Dialout struct {
 	Gateway dialout.Gateway
 	// RoomTarget is the SIP URI of a conversation's conference, with {token}.
 	RoomTarget string
+	// Audio has phones be in the conversation itself, in place of that.
+	Audio DialoutAudio
 	// Target is the SIP URI or user that a phone is joined to when a client names
 	// none.
 	Target string
@@ -45,12 +47,12 @@ type Dialout struct {
 
 // InUse reports whether anything is set that has calls made.
 func (d *Dialout) InUse() bool {
-	return len(d.Servers) > 0 || d.Gateway != (dialout.Gateway{}) || d.RoomTarget != "" || d.Target != "" || d.Agent != ""
+	return len(d.Servers) > 0 || d.Gateway != (dialout.Gateway{}) || d.RoomTarget != "" || d.Audio.Enabled || d.Target != "" || d.Agent != ""
 }
 
 // rows are the keys of the section.
 func (d *Dialout) rows() []row {
-	return []row{
+	return append([]row{
 		{Name: "dialout.servers", Set: servers(&d.Servers),
 			Show: "[{url: \"https://signaling.example\", secret: \"INTERNALSECRET\", backends: [{url: \"https://cloud.example/\", sip-secret: \"SIPSECRET\"}]}]",
 			Doc:  "signaling servers of Nextcloud Talk: `{url: https://signaling.example, secret: INTERNALSECRET, backends: [{url: https://cloud.example/, sip-secret: SECRET}]}`; of a cluster, each node. See [dialout.md](dialout.md), as for all of `dialout`",
@@ -70,10 +72,10 @@ func (d *Dialout) rows() []row {
 			Doc: "host in From"},
 		{Name: "dialout.gateway.default-number", Set: setting.Text(&d.Gateway.DefaultNumber), Show: "\"+493012345\"",
 			Doc: "caller of calls that name none, `+4930123456`"},
-		{Name: "dialout.room-target", Set: setting.Text(&d.RoomTarget), Absent: "required with `dialout.servers`", Show: "\"sip:{token}@conference.example\"",
+		{Name: "dialout.room-target", Set: setting.Text(&d.RoomTarget), Absent: "required with `dialout.servers`, unless there is `dialout.audio`", Show: "\"sip:{token}@conference.example\"",
 			Doc: "SIP URI of a conversation's conference, with `{token}` (or `{roomid}`, the same): `sip:{token}@conference.example`",
-			About: "What a phone is joined with: {token} stands for Talk's conversation; target\n" +
-				"is for requests over HTTP that name none."},
+			About: "What a phone is joined with where there is no audio: {token} stands for Talk's\n" +
+				"conversation; target is for requests over HTTP that name none."},
 		{Name: "dialout.target", Set: setting.Text(&d.Target), Show: "sip:conference@pbx.example",
 			Doc: "SIP URI or user that a phone is joined with when `POST /dialout` names none"},
 		{Name: "dialout.agent", Set: setting.Text(&d.Agent), Show: "\"201\"",
@@ -94,7 +96,9 @@ func (d *Dialout) rows() []row {
 			Doc: "those of one Talk conversation"},
 		{Name: "dialout.limits.user", Set: setting.Number(&d.Limits.User), Default: "10",
 			Doc: "those of one user of `POST /dialout`"},
-	}
+		{Name: "dialout.limits.rooms", Set: setting.Number(&d.Limits.Rooms), Default: "50",
+			Doc: "Talk conversations with phones at once, with `dialout.audio`"},
+	}, d.Audio.rows()...)
 }
 
 // servers reads the items of "dialout.servers".
@@ -151,6 +155,9 @@ func (c *Config) DialoutConfig() dialout.Config {
 	if cfg.Country == "" {
 		cfg.Country = c.Dial.Country
 	}
+	if d.Audio.Enabled {
+		cfg.Audio = &dialout.Audio{}
+	}
 	return cfg
 }
 
@@ -161,7 +168,7 @@ func (v *checks) dialout() {
 		return
 	}
 	for key, unset := range map[string]bool{"ring-timeout": d.RingTimeout == 0, "limits.calls": d.Limits.Calls == 0,
-		"limits.room": d.Limits.Room == 0, "limits.user": d.Limits.User == 0} {
+		"limits.room": d.Limits.Room == 0, "limits.user": d.Limits.User == 0, "limits.rooms": d.Limits.Rooms == 0} {
 		if unset { // which its package takes as the default
 			v.check("dialout."+key, errors.New("0 is neither none nor without limit: leave the key out for the default"))
 		}
@@ -180,6 +187,7 @@ func (v *checks) dialout() {
 		}
 		v.check(key, at.Err)
 	}
+	v.audio()
 	if t, err := ProxyTarget(d.Gateway.URI); err == nil {
 		if transport, ok := listensFor(v.c, t); !ok {
 			v.check("dialout.gateway.uri", fmt.Errorf("%q: sip.listen has no %s socket: add %s:ADDRESS:PORT to it", d.Gateway.URI, transport, transport))

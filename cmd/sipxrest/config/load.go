@@ -141,6 +141,9 @@ func (c *Config) readFile(name string) error {
 	}
 	w := setting.Walk{Keys: c.keys(), Dir: filepath.Dir(name), OnKey: func(key string, line int) {
 		c.origin[key] = fmt.Sprintf("%s:%d", name, line)
+	}, OnSection: func(section string, _ *yaml.Node) error {
+		c.noteSection(section)
+		return nil
 	}}
 	w.Mapping("", root)
 	var errs []error
@@ -226,6 +229,7 @@ func (c *Config) setText(k setting.Key, origin, val string) error {
 		return fmt.Errorf("%s: %w", origin, err)
 	}
 	c.origin[k.Name] = origin
+	c.noteSection(k.Name)
 	return nil
 }
 

@@ -204,12 +204,15 @@ func (v *checks) phoneSIP() {
 }
 
 // ports reads RTPPorts.
-func (p *PhoneSIP) ports() (least, most uint16, err error) {
-	a, b, _ := strings.Cut(p.RTPPorts, "-")
+func (p *PhoneSIP) ports() (least, most uint16, err error) { return portRange(p.RTPPorts) }
+
+// portRange reads "20000-20999".
+func portRange(text string) (least, most uint16, err error) {
+	a, b, _ := strings.Cut(text, "-")
 	low, err := strconv.ParseUint(strings.TrimSpace(a), 10, 16)
 	high, err2 := strconv.ParseUint(strings.TrimSpace(b), 10, 16)
 	if err != nil || err2 != nil || low < 1024 || high <= low {
-		return 0, 0, fmt.Errorf("%q: write two ports from 1024 to 65535, such as 20000-20999", p.RTPPorts)
+		return 0, 0, fmt.Errorf("%q: write two ports from 1024 to 65535, such as 20000-20999", text)
 	}
 	return uint16(low), uint16(high), nil
 }
@@ -217,6 +220,11 @@ func (p *PhoneSIP) ports() (least, most uint16, err error) {
 // mediaAddress is what phones are told to send audio to, and what its sockets
 // are bound to.
 func (c *Config) mediaAddress() (told, listen netip.Addr, err error) {
+	return c.audioAddress(c.Phone.SIP.Address)
+}
+
+// audioAddress is mediaAddress, where a key says text.
+func (c *Config) audioAddress(text string) (told, listen netip.Addr, err error) {
 	for _, l := range c.SIPListen() {
 		_, at, _ := strings.Cut(l, ":")
 		if ap, err := netip.ParseAddrPort(at); err == nil {
@@ -227,7 +235,6 @@ func (c *Config) mediaAddress() (told, listen netip.Addr, err error) {
 	if !listen.IsValid() || listen.IsUnspecified() {
 		listen = netip.Addr{}
 	}
-	text := c.Phone.SIP.Address
 	if text == "" && c.SIP.ExternalAddress != "auto" {
 		text = strings.Trim(c.SIP.ExternalAddress, "[]")
 	}

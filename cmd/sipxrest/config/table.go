@@ -268,7 +268,15 @@ var sections = map[string]section{
 		"Calls to telephones, for Nextcloud Talk and for clients that POST /dialout.\n" +
 		"Default: neither."},
 	"dialout.gateway": {Inline: true, About: "The way to the telephone network, and the number that phones are shown."},
-	"dialout.limits":  {Inline: true, About: "Calls at once: all, of one conversation, of one user over HTTP."},
+	"dialout.limits": {Inline: true, About: "Calls at once: all, of one conversation, of one user over HTTP; and with audio\n" +
+		"the conversations that have phones."},
+	"dialout.audio": {Inline: true, After: "dialout.gateway", About: "Phones out of Talk's conversations are heard there and hear, in place of\n" +
+		"room-target. address is what phones and the media server (Janus) send audio to\n" +
+		"(default: that of the SIP socket), ice-address what Janus is told in its place\n" +
+		"where a NAT is in between; ice-servers are only for where UDP to it is blocked.\n" +
+		"codec: g722, pcmu or pcma. speakers: participants that phones hear at a time.\n" +
+		"beep says who hears that a phone joins or leaves: phones, all or none.\n" +
+		"media-allow and media-nat are as with phone.sip. Default: not there."},
 	"dispatch": {About: "\n" +
 		"Calls that come in: whom to ask about each. Default: all are answered 404."},
 	"phone": {After: "dispatch", About: "Calls over WebSocket between users of their own, at /api/v3.\n" +

@@ -28,14 +28,14 @@ func (s *signals) hears(h talk.Handler, connect func(*talk.Client)) {
 
 // openTalk makes the client of the signaling servers, once all who use it are there.
 func (a *App) openTalk() error {
-	if len(a.cfg.Dialout.Servers) == 0 {
+	if !a.cfg.Dialout.InUse() {
 		return nil
 	}
-	cfg := a.cfg.DialoutConfig()
-	secure, err := DialoutTLS(&a.cfg)
-	if err != nil {
+	secure, err := DialoutTLS(&a.cfg) // a file that is named has to be there, whoever reads it
+	if err != nil || len(a.cfg.Dialout.Servers) == 0 {
 		return err
 	}
+	cfg := a.cfg.DialoutConfig()
 	client, err := talk.New(talk.Config{Servers: cfg.Servers, UserAgent: cfg.UserAgent, TLS: secure, Handler: talk.Handlers(a.signals.handlers...)}, a.log)
 	if err != nil {
 		return a.cfg.At("dialout.servers", fmt.Errorf("dialout.servers: %w", err))

@@ -17,6 +17,8 @@ import (
 type Audio struct {
 	Rooms *talkroom.Rooms
 	Ports *media.Ports
+	// Security says whether the phones' audio is encrypted.
+	Security media.Security
 	// Clip returns what the phones are told, see talkroom.PhoneOptions. nil: they are
 	// told nothing.
 	Clip func(name string) []int16
@@ -65,7 +67,7 @@ func (s *Service) enter(r *talk.Request, c *call, o *placement, who talk.Partici
 		c.log.Warn("whether Talk encrypts calls end to end is not known: it is taken not to", "error", err)
 	}
 	d := &sound{cfg: s.cfg.Audio, log: c.log, silent: !who.MayPublish()}
-	if d.session, err = d.cfg.Ports.Open(media.Options{Stepped: true, NoMedia: func() { c.hangUp(errSilent) }}); err != nil {
+	if d.session, err = d.cfg.Ports.Open(media.Options{Stepped: true, Security: d.cfg.Security, NoMedia: func() { c.hangUp(errSilent) }}); err != nil {
 		c.log.Warn("the phone is not called", "error", err)
 		return refuse(tooMany, "")
 	}

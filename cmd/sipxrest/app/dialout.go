@@ -12,6 +12,7 @@ import (
 	"sipxrest/dialout"
 	"sipxrest/internal/fault"
 	"sipxrest/internal/metrics"
+	"sipxrest/media"
 	"sipxrest/policy"
 	"sipxrest/schema"
 )
@@ -48,6 +49,7 @@ func (a *App) newDialout() (*dialout.Service, error) {
 	}
 	if cfg.Audio != nil {
 		cfg.Audio.Rooms, cfg.Audio.Ports = a.rooms, a.talkPorts
+		cfg.Audio.Security, _ = media.ParseSecurity(a.cfg.Dialout.Audio.SRTP) // checked
 	}
 	s, err := dialout.New(cfg, a.sw, a.users, a.gate, a.log)
 	if err != nil {

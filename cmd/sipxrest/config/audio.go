@@ -31,6 +31,8 @@ type DialoutAudio struct {
 	// MediaAllow lists networks where audio goes though it would not, MediaNAT
 	// those from which it may come though no phone has named them.
 	MediaAllow, MediaNAT []string
+	// SRTP says whether audio of phones is encrypted.
+	SRTP string
 	// ICEPort is the UDP port for all media servers. 0: any.
 	ICEPort int
 	// ICEAddress is what media servers are told in place of Address.
@@ -56,6 +58,8 @@ func (a *DialoutAudio) rows() []row {
 			Doc: "networks that audio is sent to though it would not be: loopback, link-local, this machine's own addresses"},
 		{Name: "dialout.audio.media-nat", Set: setting.Texts(&a.MediaNAT), Show: "[]",
 			Doc: "networks that audio may come from though the phone named another address: those of NATs in front of phones"},
+		{Name: "dialout.audio.srtp", Set: setting.Text(&a.SRTP), Check: word(media.Securities()...), Default: media.SRTPOffered.String(),
+			Doc: "SRTP with phones, with keys in SDP (RFC 4568): `offered`, where they offer it; `required`: we offer it, and calls without it come to nothing; `off`"},
 		{Name: "dialout.audio.ice-port", Set: setting.Number(&a.ICEPort), Default: "21000",
 			Doc: "UDP port for all media servers (Janus); 0: any that is free"},
 		{Name: "dialout.audio.ice-address", Set: setting.Text(&a.ICEAddress), Absent: "`dialout.audio.address`", Show: "198.51.100.7",

@@ -394,7 +394,7 @@ func TestTheExampleLoadsAndShowsTheDefaults(t *testing.T) {
 	}
 	dispatchFiles(t, dir)
 	// Of two ways to join phones with a conversation there is one.
-	either := regexp.MustCompile(`(?m)^  (room-target|audio): .*\n`).FindAllString(all.String(), -1)
+	either := regexp.MustCompile(`(?m)^  (room-target: .*token|audio: ).*\n`).FindAllString(all.String(), -1)
 	if len(either) != 2 {
 		t.Fatalf("of room-target and audio the example shows %q", either)
 	}

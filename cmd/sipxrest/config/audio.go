@@ -50,7 +50,7 @@ type DialoutAudio struct {
 // rows are the keys of the section.
 func (a *DialoutAudio) rows() []row {
 	return []row{
-		{Name: "dialout.audio.address", Set: setting.Text(&a.Address), Absent: "`phone.sip.address`, or what holds without it", Show: "192.0.2.20",
+		{Name: "dialout.audio.address", Set: setting.Text(&a.Address), Absent: "`phone.sip.address`, or what holds without it", Show: "192.0.2.1",
 			Doc: "address that phones and the media server send audio to. With any key of `dialout.audio`, phones out of Talk conversations are heard there, and hear; then there is no `dialout.room-target`. See [dialout.md](dialout.md)"},
 		{Name: "dialout.audio.rtp-ports", Set: setting.Text(&a.RTPPorts), Default: "20000-20999",
 			Doc: "UDP ports for phones, two for each call; those of `phone.sip.rtp-ports` are shared if they are the same"},

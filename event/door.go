@@ -3,6 +3,7 @@ package event
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"sipxrest/sipflow"
@@ -185,7 +186,7 @@ func (l *live) reasonToo(k *sipflow.Cause, reason, by string) (string, string) {
 const commitWait = 250 * time.Millisecond
 
 // Committed waits until call.created, and the key, of a call is kept: at most 250 ms.
-// It returns a *StoreError when it is not. The call must have been announced.
+// It returns a *StoreError when it is not.
 func (b *Bus) Committed(ctx context.Context, id string) error {
 	l := b.find(id)
 	if l == nil {
@@ -194,7 +195,7 @@ func (b *Bus) Committed(ctx context.Context, id string) error {
 		} else if old != nil {
 			return nil
 		}
-		return &StoreError{Store: b.cfg.Store, Err: errQueue} // its beginning was one event too many
+		return fmt.Errorf("call %s: %w", id, ErrNoCall)
 	}
 	timer := time.NewTimer(commitWait)
 	defer timer.Stop()

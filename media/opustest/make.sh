@@ -28,7 +28,9 @@ ff() { # file from options…
 }
 
 sine 400 1 400.wav
+sine 600 1 600.wav
 sine 1000 1 1000.wav
+sine 1500 1 1500.wav
 sine 1000 0.6 short.wav
 ffmpeg $quiet -i 400.wav -i 1000.wav -filter_complex "[0:a][1:a]join=inputs=2:channel_layout=stereo" -c:a pcm_s16le stereo.wav
 espeak-ng -v en-us -s 170 -w said.wav "The quick brown fox jumps over the lazy dog."
@@ -38,8 +40,7 @@ ffmpeg $quiet -i yes.wav -ar 48000 -af "apad=pad_dur=1.5" yes48.wav
 ffmpeg $quiet -i yes48.wav -i yes48.wav -filter_complex "concat=n=2:v=0:a=1" -c:a pcm_s16le pauses.wav
 
 # what browsers send: 20 ms, 32 kbit/s, full band, with what helps against losses
-ff tone-400 400.wav -b:a 32k -application voip -fec 1 -packet_loss 10
-ff tone-1000 1000.wav -b:a 32k -application voip -fec 1 -packet_loss 10
+for hz in 400 600 1000 1500; do ff "tone-$hz" "$hz.wav" -b:a 32k -application voip -fec 1 -packet_loss 10; done
 enc speech speech.wav --bitrate 32 --speech
 enc dtx pauses.wav --bitrate 24 --speech --set-ctl-int 4016=1 # OPUS_SET_DTX
 

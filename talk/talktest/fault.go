@@ -28,6 +28,20 @@ const (
 	AfterEnd      FaultKind = "a status after the last one"
 	BridgeInRoom  FaultKind = "a connection for dial-outs joined a room"
 	TooManyHellos FaultKind = "a refused hello is tried again at once"
+
+	// Of media.
+	InTwoSteps     FaultKind = "in the call before audio is: the apps never ask for it then"
+	NotConnected   FaultKind = "in the call with audio before it can be heard"
+	AskedItself    FaultKind = "asks for its own offer"
+	AskedPhone     FaultKind = "asks for the offer of a phone, which has none"
+	AskedGone      FaultKind = "asks for the offer of a session that has left"
+	OfferCodecs    FaultKind = "an offer with more than the one codec that it names"
+	OfferData      FaultKind = "an offer with a data channel"
+	WrongSID       FaultKind = "an answer with another sid than its offer"
+	EarlyCandidate FaultKind = "a candidate before the answer"
+	Echo           FaultKind = "what was heard is published"
+	SecondOffer    FaultKind = "a second publisher, or one that follows the first without incall 0"
+	NotLeft        FaultKind = "in the call to the end, without incall 0"
 )
 
 // fault fails the test. The caller holds l.mu.

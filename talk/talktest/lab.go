@@ -14,6 +14,10 @@
 //	web.go        Talk clients that come by WebSocket
 //	media.go      offers, answers, candidates: who may publish and hear
 //	mcu.go        what carries the media
+//	sfu.go        a stand-in for Janus, by pion; its rooms are in sfu_room.go
+//	judge.go      what a bridge does wrong with media
+//	participant.go  Talk clients that publish tones; participant_peer.go their
+//	              connections, ear.go what they hear
 //	dialout.go    Nextcloud's request to call a number
 //	cloud.go      Nextcloud's HTTP for bridges
 //	dialin.go     that of calls that come in: conversations, PINs, numbers
@@ -29,6 +33,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -60,6 +65,12 @@ type Lab struct {
 	NotFound bool
 	// MCU carries the media, if Features has "mcu". Set before anybody connects.
 	MCU MCU
+	// PublisherWait is how long somebody who wants to hear a session waits until
+	// it publishes. 0: 10 s, as the real server has it.
+	PublisherWait time.Duration
+	// Address is that of participants' connections. Zero: loopback. A real Janus
+	// needs another one.
+	Address netip.Addr
 	// Cloud is the first Nextcloud.
 	Cloud *Cloud
 
@@ -87,6 +98,7 @@ type Lab struct {
 	wrong    []time.Time // failed attempts to say hello
 	messages []string
 	calls    map[string]*call // by call id
+	tones    []int            // Hz, that participants publish
 }
 
 // New starts a lab that ends with the test.
@@ -94,7 +106,7 @@ func New(t testing.TB) *Lab {
 	l := &Lab{t: t, accept: make(chan net.Conn), closed: make(chan struct{}), changed: make(chan struct{}),
 		Features: []string{"audio-video-permissions", "dialout", "hello-v2", "incall-all", "mcu", "offer-codecs", "serverinfo", "transient-data",
 			"virtual-sessions", "welcome"},
-		conns:    map[*conn]bool{}, sessions: map[string]*session{}, resumes: map[string]*session{}, links: map[*link]bool{},
+		conns: map[*conn]bool{}, sessions: map[string]*session{}, resumes: map[string]*session{}, links: map[*link]bool{},
 		rooms: map[string]*room{}, pending: map[string]*request{}, answered: map[string]bool{}, calls: map[string]*call{}}
 	l.Cloud = l.AddCloud(CloudURL)
 	l.server = &http.Server{Handler: l}
@@ -212,6 +224,7 @@ func (l *Lab) Restart() {
 	l.mu.Lock()
 	for _, s := range l.sessions {
 		s.stop()
+		s.closeMedia()
 	}
 	for _, r := range l.rooms {
 		r.stop()

@@ -6,10 +6,6 @@ import (
 	"time"
 )
 
-// publisherWait is how long somebody who wants to hear a session waits until it
-// publishes.
-const publisherWait = 10 * time.Second
-
 // Flags of a session in the call.
 const (
 	withAudio = 2
@@ -45,13 +41,19 @@ type published struct {
 // heard is what a session hears of another one.
 type heard struct {
 	MCUSubscriber
-	sid string
+	sid      string
+	answered bool
 }
 
 // message handles one. Errors and answers go to s. Those of one session are
 // handled one after the other, but that asking does not hold up the rest.
 func (l *Lab) message(s *session, id string, m *mediaMessage) {
 	d := &m.Data
+	if s.user == nil {
+		l.mu.Lock()
+		l.judge(s, m)
+		l.mu.Unlock()
+	}
 	switch {
 	case m.Recipient.Type != "session" || m.Recipient.SessionID == "" || d.RoomType != "video":
 		l.refuse(s, id, "invalid_format", "Invalid data format.")
@@ -64,6 +66,9 @@ func (l *Lab) message(s *session, id string, m *mediaMessage) {
 	case d.Type == "answer":
 		l.mu.Lock()
 		h := s.hears[m.Recipient.SessionID]
+		if h != nil {
+			h.answered = true
+		}
 		l.mu.Unlock()
 		if h == nil || h.sid != d.SID || h.Answer(d.Payload.SDP) != nil {
 			l.refuse(s, id, "processing_failed", "Processing of the message failed, please check server logs.")
@@ -111,7 +116,11 @@ func (l *Lab) offer(s *session, id string, m *mediaMessage) {
 		old.Close()
 	}
 	trickle := &trickling{lab: l, to: s, from: s.id, sid: sid}
-	p, answer, err := l.mcu().Publish(m.Data.Payload.SDP, m.Data.AudioCodec, trickle.candidate)
+	codec := m.Data.AudioCodec
+	if !slices.Contains(l.Features, "offer-codecs") {
+		codec = "" // as servers before 2.0.2, which do not know it
+	}
+	p, answer, err := l.mcu().Publish(m.Data.Payload.SDP, codec, trickle.candidate)
 	if err != nil {
 		l.refuse(s, id, "client_not_found", err.Error())
 		return
@@ -131,7 +140,11 @@ func (l *Lab) offer(s *session, id string, m *mediaMessage) {
 // request makes the offer for a session that wants to hear another one, once that
 // publishes.
 func (l *Lab) request(s *session, id, whom string) {
-	timer := time.NewTimer(publisherWait)
+	wait := l.PublisherWait
+	if wait == 0 {
+		wait = 10 * time.Second
+	}
+	timer := time.NewTimer(wait)
 	defer timer.Stop()
 	var p *published
 	for p == nil {
@@ -252,6 +265,7 @@ func (s *session) setInCall(flags int) {
 	if s.inCall == flags {
 		return
 	}
+	s.judgeInCall(flags)
 	s.inCall = flags
 	if flags&inCall == 0 {
 		s.closeMedia()

@@ -315,7 +315,8 @@ func (c *Cloud) DeleteRoom(token string) {
 	r.stop()
 	delete(c.lab.rooms, c.URL+token)
 	for s := range r.sessions {
-		s.room = nil
+		s.room, s.inCall = nil, 0
+		s.closeMedia()
 	}
 	for _, k := range c.lab.calls {
 		if k.token == token {

@@ -173,6 +173,7 @@ func (k *link) take(m *message) bool {
 		k.error(m.ID, "hello_expected", "The first request must be \"hello\".")
 	case m.Type == "bye":
 		l.mu.Lock()
+		s.judgeLeaving()
 		l.remove(s)
 		l.mu.Unlock()
 		k.send(object{"id": m.ID, "type": "bye", "bye": object{}})
@@ -183,6 +184,9 @@ func (k *link) take(m *message) bool {
 		if slices.Contains(s.features, "start-dialout") {
 			l.fault(BridgeInRoom, "room %s", m.Room.RoomID)
 			s.dialout = false
+		}
+		if s.room != nil && s.room.token != m.Room.RoomID {
+			s.judgeLeaving()
 		}
 		l.join(s, m.Room.RoomID, m.ID)
 		l.mu.Unlock()

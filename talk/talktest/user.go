@@ -15,6 +15,7 @@ type User struct {
 	cloud   *Cloud
 	token   string
 	session *session
+	joins   int // the flags it comes into the call with; 0: audio and video
 	inCall  int
 	events  []string
 }
@@ -33,7 +34,10 @@ func (c *Cloud) Join(token, name string) *User {
 // Lab.mu.
 func (u *User) enter() {
 	l := u.cloud.lab
-	u.inCall = inCall | withAudio | withVideo
+	u.inCall = u.joins
+	if u.inCall == 0 {
+		u.inCall = inCall | withAudio | withVideo
+	}
 	u.session = &session{lab: l, id: l.next("U"), cloud: u.cloud, user: u}
 	l.sessions[u.session.id] = u.session
 	l.join(u.session, u.token, "")

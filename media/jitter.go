@@ -67,6 +67,7 @@ type jitter struct {
 	void   int     // samples of silence: the peer was silent, or nobody listened
 	blind  bool    // nobody listens: nothing is decoded
 	stale  bool    // the decoder has missed packets for that reason
+	owed   int     // ticks that were decoded beyond the time that has passed: who begins anew all the time is heard no faster
 	last   [frameSamples]int16
 	at     int // position in last
 	hidden int // samples made up since something was heard
@@ -212,6 +213,7 @@ func (j *jitter) pop() {
 // pull fills one frame, and reports whether there is sound of the peer in it,
 // made up or not.
 func (j *jitter) pull(out *[frameSamples]int16, now time.Time) (heard bool) {
+	j.owed = max(j.owed-frameTicks, 0)
 	n, whole := 0, true
 	for n < len(out) {
 		switch {
@@ -243,6 +245,7 @@ func (j *jitter) pull(out *[frameSamples]int16, now time.Time) (heard bool) {
 
 // pass lets one frame go by that nobody hears.
 func (j *jitter) pass(now time.Time) {
+	j.owed = max(j.owed-frameTicks, 0)
 	j.blind = true
 	for n := 0; n < frameSamples; {
 		k := min(j.hide+j.void+len(j.rest), frameSamples-n)
@@ -301,7 +304,7 @@ func (j *jitter) decode(s *slot, now time.Time) {
 	case j.blind:
 		j.void, j.stale = 2*s.ticks, true
 		return
-	case s.codec == Opus && len(s.payload) <= opusSilence:
+	case s.codec == Opus && (len(s.payload) <= opusSilence || j.owed > maxWaiting):
 		j.void = 2 * s.ticks
 		return
 	case j.stale: // what it knows of the sound before is wrong by now
@@ -314,6 +317,7 @@ func (j *jitter) decode(s *slot, now time.Time) {
 		j.rest = j.pcm
 		return
 	}
+	j.owed += s.ticks
 	if j.rest = j.opus.decode(s.payload, now); len(j.rest) != 2*s.ticks {
 		j.rest, j.hide = nil, 2*s.ticks
 	}

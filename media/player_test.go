@@ -436,3 +436,26 @@ func TestPlayerOfAnotherCodec(t *testing.T) {
 		t.Errorf("%+v", st)
 	}
 }
+
+// A stream that begins anew all the time, with much sound in each packet, takes no
+// more of the processor than any other: nothing is decoded faster than it sounds.
+func TestPlayerDecodesNoFasterThanItSounds(t *testing.T) {
+	p := NewPlayer(PlayerConfig{})
+	decoded := 0
+	p.jitter.opus.begin = func() (opusCore, error) {
+		core, err := newOpusCore()
+		return counting{core, &decoded}, err
+	}
+	packet := opustest.Packets("frame-60")[2]
+	var out [frameSamples]int16
+	for i := range 500 { // 10 s
+		now := newYear.Add(time.Duration(i) * frameTime)
+		for k := range 4 { // the second in sequence is believed
+			p.Push(uint16(i*5000+k), uint32(i)*960, Opus, packet, -1, now)
+		}
+		p.Pull(now, &out)
+	}
+	if most := 500/3 + 6; decoded > most || decoded < most/2 {
+		t.Errorf("%d packets of 60 ms are decoded in 10 s, want %d at most", decoded, most)
+	}
+}

@@ -25,6 +25,7 @@
 #	POST /dialout, numbers, targets; notes         dialout       FuzzOrder, FuzzNote
 #	webhooks' answers, files of dispatch rules     dispatch      FuzzDecision, FuzzRules
 #	session descriptions and RTP of audio calls   media         FuzzDescription, FuzzPackets, FuzzEncryptedPackets
+#	Opus and RTP of participants, WAV files       media         FuzzPlayer, FuzzOpus, FuzzWAV
 #	what the demo's phones hear                   siptest       FuzzReceive
 #
 # A parser of something new needs a line here. Packages not named look after

@@ -58,7 +58,7 @@ type conversation struct {
 type outlet struct{ publisher }
 
 func newConversation(rs *Rooms, k key, signal signaling) *conversation {
-	c := &conversation{rooms: rs, key: k, signal: signal, log: rs.log.With("room", k.token), inbox: inbox{wake: make(chan struct{}, 1)},
+	c := &conversation{rooms: rs, key: k, signal: signal, log: rs.log.With("conversation", rs.number.Add(1)), inbox: inbox{wake: make(chan struct{}, 1)},
 		done: make(chan struct{}), members: map[*Room]bool{}, hearings: map[string]*hearing{}}
 	c.others.Store(-1)
 	return c
@@ -337,14 +337,6 @@ func without[T comparable](list []T, gone T) (rest []T) {
 		}
 	}
 	return rest
-}
-
-// showFlags shows flags with a phone.
-func (c *conversation) showFlags(callID string, f talk.Flags) error {
-	if c.session == nil {
-		return talk.ErrNotAdded
-	}
-	return c.session.UpdateSession(callID, f)
 }
 
 // publish is where the mixer's clock leaves what the phones say.

@@ -10,8 +10,6 @@ import (
 
 const (
 	muteFlags = talk.MutedSpeaking | talk.MutedListening
-	// handRaised is shown with a phone that wants to speak (SIP_FLAG of Talk).
-	handRaised talk.Flags = 8
 	// unknown: the signaling server may show anything.
 	unknown talk.Flags = -1
 	// flagPause is the least time between two changes of what is shown of a phone.
@@ -133,7 +131,7 @@ func (p *Phone) show(now time.Time) {
 		f |= talk.MutedSpeaking
 	}
 	if p.hand {
-		f |= handRaised
+		f |= talk.HandRaised
 	}
 	if p.speaking && f&talk.MutedSpeaking == 0 {
 		f |= talk.Talking
@@ -141,11 +139,14 @@ func (p *Phone) show(now time.Time) {
 	if p.line == nil || !p.shown || f == p.sent || now.Sub(p.sentAt) < flagPause {
 		return
 	}
-	switch err := p.room.conversation.showFlags(p.callID, f); err {
+	c := p.room.conversation
+	switch err := c.rooms.show(c.session, p.callID, f); err {
 	case nil:
 		p.sent, p.sentAt = f, now
 	case talk.ErrNotAdded:
 		p.shown = false // until it is added again
+	default:
+		c.log.Debug("what is shown of a phone is told later", "error", err)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sipxrest/media"
@@ -32,7 +33,7 @@ const (
 type Config struct {
 	// SFU makes the connections with media servers.
 	SFU *sfu.SFU
-	// Codec is the one in which phones are heard. The zero value is G.722.
+	// Codec is the one in which phones are heard. Default G.722.
 	Codec media.Codec
 	// Speakers is how many participants of a conversation are heard at a time.
 	// Default 6.
@@ -49,9 +50,11 @@ type Rooms struct {
 	log      *slog.Logger
 	connects connector
 	join     func(*talk.Session, string) signaling
+	show     func(*talk.Session, string, talk.Flags) error
 	count    counters
 	load     *load
 	running  sync.WaitGroup // goroutines of conversations
+	number   atomic.Uint64  // tells conversations apart in the log: tokens let people in
 
 	mu       sync.Mutex
 	stopping bool
@@ -72,6 +75,9 @@ func New(cfg Config, log *slog.Logger) *Rooms {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
+	if cfg.Codec == 0 {
+		cfg.Codec = media.G722
+	}
 	if cfg.MaxRooms == 0 {
 		cfg.MaxRooms = 50
 	}
@@ -83,6 +89,7 @@ func New(cfg Config, log *slog.Logger) *Rooms {
 	}
 	return &Rooms{cfg: cfg, log: log, connects: servers{cfg.SFU}, load: newLoad(cfg.Speakers),
 		join:  func(s *talk.Session, token string) signaling { return s.Join(token) },
+		show:  (*talk.Session).UpdateSession,
 		rooms: map[key]*conversation{}, joined: map[signaling]*conversation{}, ending: map[key]*conversation{}, live: map[*conversation]bool{}}
 }
 

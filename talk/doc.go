@@ -10,11 +10,15 @@
 //	client.go              all connections; Serve
 //	session.go, status.go  one signaling server and one Nextcloud: what is sent
 //	request.go, control.go what arrives: to call a number; from moderators
-//	room.go, people.go     one conversation seen from inside
+//	room.go, people.go     one conversation seen from inside: who is there, who is heard
+//	media.go               offers, answers and candidates of its media server
+//	vigil.go               for how long nobody is there, and what of that is known
+//	handlers.go            several users of one client
 //	link.go, hello.go      one connection: kept up, resumed, given up
 //	outbox.go              what waits to be sent
 //	message.go             messages as JSON
-//	backend.go             what Nextcloud itself is asked
+//	backend.go, dialin.go  what Nextcloud itself is asked, for calls out and in
+//	capabilities.go        what a Nextcloud and a signaling server can do
 //	probe.go               what is wrong with a configuration, in words
 //	talktest               signaling server and Nextcloud, for tests
 //

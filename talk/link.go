@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -51,8 +52,8 @@ type link struct {
 	upAt                time.Time // of the connection, zero before the response to hello
 	heardAt             time.Time // the last sign of life of a session
 
-	mu   sync.Mutex
-	wire *wire // that has said hello, nil without one
+	mu     sync.Mutex
+	wire   *wire // that has said hello, nil without one
 	theirs *able
 }
 
@@ -70,6 +71,13 @@ func (l *link) hold(w *wire) {
 	if w != nil {
 		l.theirs = &able{w.version, w.features}
 	}
+}
+
+// can reports whether the server has a feature.
+func (l *link) can(feature string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.theirs != nil && slices.Contains(l.theirs.features, feature)
 }
 
 // cut ends the connection, if there is one, so that another is made.

@@ -141,7 +141,10 @@ func (r *Room) Ask(session string) (id string, err error) {
 func (r *Room) InCall(flags int) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.inside {
+	switch {
+	case r.over:
+		return ErrClosed
+	case !r.inside:
 		return ErrAway
 	}
 	return r.putInCall(flags)

@@ -17,7 +17,7 @@ const (
 type member struct {
 	machine   bool // a phone, or a bridge
 	virtual   bool // a phone: it has no audio of its own
-	ours      bool // a phone of our Session
+	ours      bool // we ourselves, or a phone of our Session
 	moderator bool
 	flags     int // of the call
 	seq       int // in the order in which they came
@@ -191,10 +191,10 @@ func (r *Room) enter(s *seen) {
 	if r.members[s.id] != nil || len(r.members) >= maxMembers {
 		return
 	}
-	m := r.list[s.id]
+	m, self := r.list[s.id], s.id == r.sessionID
 	m.virtual = m.virtual || s.virtual
-	m.machine = m.machine || s.machine || s.id == r.sessionID
-	m.ours = s.ours
+	m.machine = m.machine || s.machine || self
+	m.ours = s.ours || self
 	r.seq++
 	m.seq = r.seq
 	r.members[s.id] = &m

@@ -20,7 +20,7 @@ const (
 	// browsers try every 16 s, and cannot before Nextcloud is there, too.
 	ReturnTime = 5 * time.Minute
 	// askTime is how often Nextcloud is asked meanwhile whether it is there: ReturnTime
-	// begins when it is.
+	// begins when it is. It is asked before EmptyTime is over, too.
 	askTime = 30 * time.Second
 	// shakenTime is how long after an outage those who leave may only have lost the
 	// signaling server, too. It keeps their sessions for 30 s.
@@ -224,14 +224,17 @@ func (r *Room) look() {
 	r.join()
 }
 
-// forgotten is told that the session was begun again: people have to come back,
-// and it has to be seen whether there is the room. Where the connection has media
-// that is asked without leaving: a server that has forgotten us closes it.
+// forgotten is told that the session was begun again: it has to be seen whether
+// there is the room. A server that has forgotten us, too, closes the connection,
+// and otherwise says that we are there already; an older one says nothing, and
+// people may have to come back.
 func (r *Room) forgotten() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.media.used && !r.away && r.inside && !r.over {
-		r.askToJoin("still")
+	if r.link.can(featureCodecs) && !r.away && !r.over {
+		if r.inside {
+			r.askToJoin("still")
+		}
 		return
 	}
 	r.missing()

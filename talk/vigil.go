@@ -12,8 +12,8 @@ type vigil struct {
 	// until is when those who leave have not lost the signaling server with us any
 	// more.
 	until time.Time
-	// returning: an outage has thrown out who was in the call, and nobody has come
-	// back. since is when they could begin to, zero while there is no connection.
+	// returning: an outage has, or may have, thrown out who was in the call, and
+	// nobody has come back. since is when they could begin to, zero while there is no connection.
 	returning bool
 	since     time.Time
 	asking    bool // Nextcloud whether it is there
@@ -113,12 +113,9 @@ func (r *Room) waited() (then func()) {
 			}
 			r.tell(Empty)
 		}
-	case v.returning:
-		v.asking = true
-		return r.ask
 	}
-	r.lookOnce()
-	return nil
+	v.asking = true
+	return r.ask
 }
 
 // lookOnce sees once more who is there: what was sent of that over a connection
@@ -144,7 +141,8 @@ func (r *Room) unnamed() bool {
 	return false
 }
 
-// ask asks Nextcloud whether it is there: without it nobody can come back.
+// ask asks Nextcloud whether it is there: without it nobody can come back, and
+// those who have left may have had no choice.
 func (r *Room) ask() {
 	s := r.session
 	s.mu.Lock()
@@ -162,14 +160,14 @@ func (r *Room) asked(err error) {
 	v := &r.vigil
 	v.asking = false
 	switch {
-	case r.over || r.inCall() != 0 || !v.returning:
+	case r.over || r.inCall() != 0:
 		r.judge()
 	case err != nil:
-		v.since = time.Now()
+		v.returning, v.since = true, time.Now()
 		r.waitForReturn()
-	case time.Since(v.since) >= ReturnTime-listTime:
-		r.lookOnce()
+	case v.returning && time.Since(v.since) < ReturnTime-listTime:
+		r.waitForReturn()
 	default:
-		r.waitForReturn()
+		r.lookOnce()
 	}
 }

@@ -1,7 +1,9 @@
 package talktest
 
 import (
+	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -28,6 +30,9 @@ type Cloud struct {
 	OldPIN, Encrypted bool
 	// Away has the whole Nextcloud be away: its proxy says 502.
 	Away bool
+	// Maintenance has it be updated. StatusDelay is how long status.php takes.
+	Maintenance bool
+	StatusDelay time.Duration
 	// StaleLists: those who have left stay in the lists of participants as they
 	// were. LooseLists: who is not in the call is in them with false, or without a
 	// word of it.
@@ -152,14 +157,18 @@ func (c *Cloud) LastBody() string {
 
 func (c *Cloud) serve(w http.ResponseWriter, r *http.Request, path string) {
 	c.lab.mu.Lock()
-	away := c.Away
+	away, maintenance, delay := c.Away, c.Maintenance, c.StatusDelay
 	c.lab.mu.Unlock()
 	switch {
 	case away:
 		http.Error(w, "Bad Gateway", http.StatusBadGateway)
 		return
 	case path == "status.php":
-		_, _ = io.WriteString(w, `{"installed":true,"maintenance":false,"versionstring":"31.0.0"}`)
+		wait(r.Context(), delay)
+		_, _ = fmt.Fprintf(w, `{"installed":true,"maintenance":%t,"versionstring":"31.0.0"}`, maintenance)
+		return
+	case maintenance:
+		http.Error(w, "Service Unavailable", http.StatusServiceUnavailable)
 		return
 	}
 	body, _ := io.ReadAll(io.LimitReader(r.Body, 1<<20))
@@ -206,6 +215,16 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request, path string) {
 	_, _ = w.Write(out)
 }
 
+// wait waits for d, or until nobody does any more.
+func wait(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}
+
 // answer responds to Talk's two questions for SIP bridges.
 func (c *Cloud) answer(r *http.Request, path string, body []byte) (int, json.RawMessage) {
 	rest, ok := strings.CutPrefix(path, "ocs/v2.php/apps/spreed/api/v4/room/")
@@ -234,14 +253,7 @@ func (c *Cloud) answer(r *http.Request, path string, body []byte) (int, json.Raw
 	key := token + " " + string(v.Options.AttendeeID)
 	switch {
 	case op == "verify-dialout" && r.Method == http.MethodPost:
-		if c.VerifyDelay > 0 {
-			timer := time.NewTimer(c.VerifyDelay)
-			defer timer.Stop()
-			select {
-			case <-timer.C:
-			case <-r.Context().Done():
-			}
-		}
+		wait(r.Context(), c.VerifyDelay)
 		c.lab.mu.Lock()
 		defer c.lab.mu.Unlock()
 		q, known := c.asked[key]

@@ -21,7 +21,8 @@
 #	DNS answers, host names, hosts, resolv.conf   resolve       FuzzInterpret, FuzzParseHost, FuzzSystemFiles
 #	paths, IDs and audio of calls over WebSocket  phone         FuzzPath, FuzzAudio
 #	documents that we write                       schema        FuzzStatusDocuments
-#	what Talk's signaling servers send           talk          FuzzReceive
+#	what Talk's signaling servers send           talk          FuzzReceive, FuzzRoom (people, media)
+#	what Nextcloud answers                       talk          FuzzDialinAnswer
 #	POST /dialout, numbers, targets; notes         dialout       FuzzOrder, FuzzNote
 #	webhooks' answers, files of dispatch rules     dispatch      FuzzDecision, FuzzRules
 #	session descriptions and RTP of audio calls   media         FuzzDescription, FuzzPackets, FuzzEncryptedPackets

@@ -4,13 +4,16 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"io"
 	"log"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"sipxrest/talk"
 	"sipxrest/talk/talktest"
@@ -104,5 +107,84 @@ func TestProbeOverTLS(t *testing.T) {
 	cancel()
 	if found := talk.Probe(ctx, config(lab)); found[0].Err == nil {
 		t.Error("a probe that was given up found nothing wrong")
+	}
+}
+
+func TestProbeSaysWhyPhonesAreNotHeard(t *testing.T) {
+	for name, c := range map[string]struct {
+		change func(*talktest.Lab)
+		want   string // "" if they are
+	}{
+		"nothing": {func(*talktest.Lab) {}, ""},
+		"too old": {func(l *talktest.Lab) { l.Features = []string{"dialout", "virtual-sessions", "mcu"} },
+			"the signaling server (2.1.1~lab) is too old for audio: it lacks offer-codecs (2.0.2)"},
+		"no media server": {func(l *talktest.Lab) { l.Features = []string{"dialout", "virtual-sessions", "offer-codecs"} },
+			"the signaling server (2.1.1~lab) has no media server (mcu): set type = janus in [mcu] of its configuration"},
+		"encrypted": {func(l *talktest.Lab) { l.Cloud.Encrypted = true },
+			"Talk encrypts calls end to end: telephones cannot take part in them"},
+		"both": {func(l *talktest.Lab) {
+			l.Cloud.Encrypted, l.Features = true, []string{"dialout", "virtual-sessions", "mcu"}
+		},
+			"the signaling server (2.1.1~lab) is too old for audio: it lacks offer-codecs (2.0.2)\nTalk encrypts calls end to end: " +
+				"telephones cannot take part in them"},
+		"a Nextcloud that says nothing of itself": {func(l *talktest.Lab) { l.Cloud.NoCapabilities = true }, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				lab := talktest.New(t)
+				c.change(lab)
+				p := talk.Probe(t.Context(), config(lab))[0]
+				if p.Err != nil || (p.Audio == nil) != (c.want == "") || p.Audio != nil && p.Audio.Error() != c.want {
+					t.Errorf("%+v, want %q", p, c.want)
+				}
+				if p.DirectDialin == lab.Cloud.NoCapabilities {
+					t.Errorf("direct dial-in %v", p.DirectDialin)
+				}
+				lab.Close()
+			})
+		})
+	}
+}
+
+// A connection to a server that cannot do it is warned of, once, where phones are to
+// be heard.
+func TestASessionSaysWhyPhonesAreNotHeard(t *testing.T) {
+	for _, c := range []struct{ needed, able bool }{{true, false}, {true, true}, {false, false}} {
+		synctest.Test(t, func(t *testing.T) {
+			lab := talktest.New(t)
+			if !c.able {
+				lab.Features = []string{"dialout", "virtual-sessions"}
+			}
+			text := &strings.Builder{}
+			cfg := config(lab)
+			cfg.Audio = c.needed
+			client, err := talk.New(cfg, slog.New(slog.NewTextHandler(text, nil)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			session := client.Sessions()[0]
+			if err := session.Audio(); !errors.Is(err, talk.ErrAway) {
+				t.Errorf("before there is a connection: %v", err)
+			}
+			serve(t, client, func() {
+				var why *talk.AudioError
+				if err := session.Audio(); (err == nil) != c.able || err != nil && !errors.As(err, &why) {
+					t.Errorf("audio: %v", err)
+				}
+				lab.Drop()
+				sleep(time.Second)
+				if err := session.Audio(); (err == nil) != c.able {
+					t.Errorf("audio, after another connection: %v", err)
+				}
+			})
+			want := 0
+			if c.needed && !c.able {
+				want = 2 // connections
+			}
+			if n := strings.Count(text.String(), "has no media server"); n != want {
+				t.Errorf("%d warnings\n%s", n, text)
+			}
+			lab.Close()
+		})
 	}
 }

@@ -28,6 +28,8 @@ type Cloud struct {
 	// calls end to end.
 	DialinStatus      int
 	OldPIN, Encrypted bool
+	// NoCapabilities has strangers be told none of the capabilities.
+	NoCapabilities bool
 	// Away has the whole Nextcloud be away: its proxy says 502.
 	Away bool
 	// Maintenance has it be updated. StatusDelay is how long status.php takes.
@@ -177,7 +179,7 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request, path string) {
 	code := 0 // of OCS
 	if token, ok := strings.CutPrefix(path, "ocs/v2.php/apps/spreed/api/v4/call/"); ok {
 		status = c.webCall(r, token, body)
-	} else if path == "ocs/v2.php/cloud/capabilities" {
+	} else if path == "ocs/v2.php/cloud/capabilities" && !c.NoCapabilities {
 		c.lab.mu.Lock()
 		status, data = http.StatusOK, c.capabilities()
 		c.lab.mu.Unlock()

@@ -34,14 +34,15 @@ type Person struct {
 	// Type is Talk's participantType: 1 owner, 2 moderator, 3 user, 4 guest, 6 guest
 	// who is moderator. Default 3.
 	Type int
-	// Permissions default to all, 254.
+	// Permissions default to what everybody has, 246, and moderators to 254.
 	Permissions int
 }
 
 const (
-	allPermissions = 254
 	mayStart       = 2
 	mayIgnoreLobby = 8
+	// usual are to start and join calls, to be heard, seen and read.
+	usual = 246
 )
 
 func (p Person) moderator() bool { return p.Type == 1 || p.Type == 2 || p.Type == 6 }
@@ -55,7 +56,10 @@ func (p Person) filled() Person {
 		p.Type = 3
 	}
 	if p.Permissions == 0 {
-		p.Permissions = allPermissions
+		p.Permissions = usual
+		if p.moderator() {
+			p.Permissions |= mayIgnoreLobby
+		}
 	}
 	return p
 }

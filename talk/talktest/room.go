@@ -181,7 +181,7 @@ func (s *session) listed() object {
 		}
 	default:
 		u["actorType"], u["actorId"], u["userId"] = "users", s.user.Name, s.user.Name
-		u["nextcloudSessionId"], u["participantType"], u["participantPermissions"] = "nextcloud-"+s.id, 3, allPermissions
+		u["nextcloudSessionId"], u["participantType"], u["participantPermissions"] = "nextcloud-"+s.id, 3, usual
 		if s.user.Moderator {
 			u["participantType"] = 2
 		}

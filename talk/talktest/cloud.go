@@ -166,7 +166,7 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request, path string) {
 		http.Error(w, "Bad Gateway", http.StatusBadGateway)
 		return
 	case path == "status.php":
-		wait(r.Context(), delay)
+		waitFor(r.Context(), delay)
 		_, _ = fmt.Fprintf(w, `{"installed":true,"maintenance":%t,"versionstring":"31.0.0"}`, maintenance)
 		return
 	case maintenance:
@@ -217,8 +217,8 @@ func (c *Cloud) serve(w http.ResponseWriter, r *http.Request, path string) {
 	_, _ = w.Write(out)
 }
 
-// wait waits for d, or until nobody does any more.
-func wait(ctx context.Context, d time.Duration) {
+// waitFor waits for d, or until nobody does any more.
+func waitFor(ctx context.Context, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
@@ -255,7 +255,7 @@ func (c *Cloud) answer(r *http.Request, path string, body []byte) (int, json.Raw
 	key := token + " " + string(v.Options.AttendeeID)
 	switch {
 	case op == "verify-dialout" && r.Method == http.MethodPost:
-		wait(r.Context(), c.VerifyDelay)
+		waitFor(r.Context(), c.VerifyDelay)
 		c.lab.mu.Lock()
 		defer c.lab.mu.Unlock()
 		q, known := c.asked[key]

@@ -71,7 +71,9 @@ type Participant struct {
 }
 
 // MayPublish reports whether the participant may be heard.
-func (p *Participant) MayPublish() bool { return p.Permissions == nil || *p.Permissions&mayPublish != 0 }
+func (p *Participant) MayPublish() bool {
+	return p.Permissions == nil || *p.Permissions&mayPublish != 0
+}
 
 // BackendError is a response of Nextcloud that is not 200.
 type BackendError struct {

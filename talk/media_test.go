@@ -284,6 +284,31 @@ func TestWhatWeDoInTheCallIsSaidAgain(t *testing.T) {
 	})
 }
 
+// What we do in the call ends before we go, also when the whole client does: the lab
+// finds fault with another end.
+func TestTheEndOfARoomEndsOurPartInItsCall(t *testing.T) {
+	for name, end := range map[string]func(r *rig, room *talk.Room){
+		"left":   func(_ *rig, room *talk.Room) { room.Leave() },
+		"ended":  func(r *rig, _ *talk.Room) { r.stop() },
+		"unsent": func(r *rig, room *talk.Room) { r.lab.Drop(); room.Leave() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			media(t, func(r *rig, room *talk.Room, mcu *tape, _ *talktest.User) {
+				r.session.Join(token).Leave() // another user's comes and goes
+				_, _ = room.Offer("1", "v=0", "g722")
+				_ = room.InCall(3)
+				sleep(time.Second)
+				end(r, room)
+				sleep(time.Minute)
+				if n := len(wrote(r, `"incall":0`)); n != 1 || !slices.Contains(mcu.heard, "close") {
+					t.Errorf("said %d times, %q", n, mcu.heard)
+				}
+				r.session.Join(token) // for the end
+			})
+		})
+	}
+}
+
 // Leaving the room to see who is there would end what is published and heard.
 func TestARoomWithMediaIsNotLeftToLook(t *testing.T) {
 	media(t, func(r *rig, room *talk.Room, mcu *tape, alice *talktest.User) {

@@ -123,13 +123,24 @@ func (r *Room) Leave() {
 	r.leave()
 }
 
-// close ends the timers.
+// close ends the timers, and our part in the call.
 func (r *Room) close() {
+	r.hush()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.over = true
 	r.wait(0)
 	r.stopJoining()
+}
+
+// hush ends our part in the call, before the connection says bye: browsers look
+// for what we publish as long as we are in it.
+func (r *Room) hush() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.media.flags != 0 {
+		_ = r.putInCall(0)
+	}
 }
 
 // onUp joins the room, unless the session is known to be in it: a request to
@@ -218,7 +229,7 @@ func (r *Room) look() {
 		return // it is joined in any case
 	}
 	if r.media.flags != 0 { // the session would keep them
-		_ = r.putInCall(0)
+		_ = r.putInCall(0) // its outbox is not full
 	}
 	_ = r.link.out.put(&item{data: encode(object{"id": "leave", "type": "room", "room": object{"roomid": ""}})})
 	r.join()

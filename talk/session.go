@@ -86,15 +86,26 @@ func newSession(endpoint, secret string, backend *Backend, cfg Config, client *h
 
 // serve keeps the session connected, and its rooms until it ends.
 func (s *Session) serve(ctx context.Context) {
-	stop := context.AfterFunc(ctx, s.end)
+	stop := context.AfterFunc(ctx, s.endRooms)
 	defer stop()
 	s.link.run(ctx)
 	s.mu.Lock()
 	s.closed, s.up = true, false
 	s.lose(ErrClosed)
 	s.mu.Unlock()
-	s.end()
+	s.endRooms()
 	s.wg.Wait()
+}
+
+// endRooms has the rooms' connections say what is left, and bye.
+func (s *Session) endRooms() {
+	s.mu.Lock()
+	rooms := slices.Collect(maps.Values(s.rooms))
+	s.mu.Unlock()
+	for _, r := range rooms {
+		r.hush()
+	}
+	s.end()
 }
 
 // Server is the address of the signaling server's WebSocket.

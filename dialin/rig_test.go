@@ -116,6 +116,15 @@ func (r *rig) note(format string, args ...any) {
 	r.trace = append(r.trace, fmt.Sprintf(format, args...))
 }
 
+// set has a script change what Nextcloud and others know.
+func (r *rig) set(f func()) func() {
+	return func() {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		f()
+	}
+}
+
 // call calls, in its own goroutine.
 func (r *rig) call() {
 	r.ctx, r.hangUp = context.WithCancelCause(r.t.Context())
@@ -223,6 +232,8 @@ func (r *rig) Room(_ context.Context, asked string) (talk.RoomInfo, error) {
 	if err := r.asks("room"); err != nil {
 		return talk.RoomInfo{}, err
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	if asked != token {
 		return talk.RoomInfo{}, talk.ErrNotFound
 	}
@@ -236,6 +247,8 @@ func (r *rig) VerifyDialin(_ context.Context, asked, entered string) (talk.Calle
 	if asked != token || entered != pin {
 		return talk.Caller{}, talk.ErrNotFound
 	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	who := r.who
 	who.Room = r.info
 	return who, nil
@@ -259,8 +272,11 @@ func (r *rig) DirectDialin(_ context.Context, called, caller string) (talk.Calle
 // A session with the signaling server.
 
 func (r *rig) AddSession(p talk.Phone) error {
-	if r.addErr != nil {
-		return r.addErr
+	r.mu.Lock()
+	err := r.addErr
+	r.mu.Unlock()
+	if err != nil {
+		return err
 	}
 	r.note("add %s %q %q %s/%s", p.RoomID, p.DisplayName, p.Number, p.Options.ActorType, p.Options.ActorID)
 	r.added = append(r.added, p)
@@ -294,11 +310,20 @@ type fakeRoom struct{ r *rig }
 
 func (f fakeRoom) AddPhone(id string, a Audio, o talkroom.PhoneOptions) Phone {
 	f.r.note("in speak=%v", !o.MayNotSpeak)
-	f.r.phone = &fakePhone{r: f.r}
-	return f.r.phone
+	p := &fakePhone{r: f.r}
+	f.r.mu.Lock()
+	defer f.r.mu.Unlock()
+	f.r.phone = p
+	return p
 }
-func (f fakeRoom) InCall() bool { return f.r.inCall }
+func (f fakeRoom) InCall() bool {
+	f.r.mu.Lock()
+	defer f.r.mu.Unlock()
+	return f.r.inCall
+}
 func (f fakeRoom) Phones() int {
+	f.r.mu.Lock()
+	defer f.r.mu.Unlock()
 	n := f.r.phones
 	if f.r.phone != nil {
 		n++
@@ -321,7 +346,12 @@ func (p *fakePhone) Raised() bool      { return p.hand }
 func (p *fakePhone) Muted() talk.Flags { return p.flags }
 func (p *fakePhone) Mute(f talk.Flags) { p.flags = f; p.r.note("mute %d", f) }
 func (p *fakePhone) Raise(up bool)     { p.hand = up; p.r.note("hand %v", up) }
-func (p *fakePhone) Remove()           { p.r.phone = nil; p.r.note("out") }
+func (p *fakePhone) Remove() {
+	p.r.note("out")
+	p.r.mu.Lock()
+	defer p.r.mu.Unlock()
+	p.r.phone = nil
+}
 
 // fakeEars play prompts of promptTime, and take digits as an attendant.Attendant does.
 type fakeEars struct {

@@ -73,7 +73,7 @@ func TestRecordingsNeedConsent(t *testing.T) {
 
 func TestLobbyHoldsCallers(t *testing.T) {
 	lobby := cat(asked, "say lobby")
-	opens := func(r *rig) func() { return func() { r.info.Lobby = false } }
+	opens := func(r *rig) func() { return r.set(func() { r.info.Lobby = false }) }
 	for name, c := range map[string]struct {
 		prepare func(*rig)
 		script  func(*rig) []any
@@ -89,18 +89,18 @@ func TestLobbyHoldsCallers(t *testing.T) {
 		"not for ever": {script: func(*rig) []any { return []any{31 * time.Minute} },
 			want: cat(lobby, "say goodbye", "ends waited"), outcome: Waited},
 		"Nextcloud is away for a while": {script: func(r *rig) []any {
-			return []any{time.Minute, func() { r.fails["room"] = talk.ErrUnavailable }, time.Minute, func() { delete(r.fails, "room") }, opens(r), 20 * sec}
+			return []any{time.Minute, r.set(func() { r.fails["room"] = talk.ErrUnavailable }), time.Minute, r.set(func() { delete(r.fails, "room") }), opens(r), 20 * sec}
 		}, want: cat(lobby, member, left("", "joined")), outcome: Joined},
 		"the conversation is deleted": {script: func(r *rig) []any {
-			return []any{time.Minute, func() { r.fails["room"] = talk.ErrNotFound }, 20 * sec}
+			return []any{time.Minute, r.set(func() { r.fails["room"] = talk.ErrNotFound }), 20 * sec}
 		}, want: cat(lobby, "say ended", "ends over"), outcome: Over},
 		"phones are shut out meanwhile": {script: func(r *rig) []any {
-			return []any{time.Minute, func() { r.info.SIP = talk.SIPOff }, 20 * sec}
+			return []any{time.Minute, r.set(func() { r.info.SIP = talk.SIPOff }), 20 * sec}
 		}, want: cat(lobby, "say ended", "ends over"), outcome: Over},
 		"he leaves by *9": {script: func(*rig) []any { return []any{time.Minute, "*9", 5 * sec} },
 			want: cat(lobby, "say goodbye", "ends left"), outcome: Left},
 		"a recording began meanwhile": {script: func(r *rig) []any {
-			return []any{time.Minute, opens(r), func() { r.info.Recording = true }, 20 * sec, "1", 5 * sec}
+			return []any{time.Minute, opens(r), r.set(func() { r.info.Recording = true }), 20 * sec, "1", 5 * sec}
 		}, want: cat(lobby, "say recording", member, left("", "joined")), outcome: Joined},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -158,8 +158,7 @@ func TestCallsAreBegunByWhoMay(t *testing.T) {
 				}
 				r.was(c.want...)
 				if c.begins {
-					r.inCall, r.info.HasCall = true, true
-					r.script(r.happens(talkroom.Begun), 5*sec)
+					r.script(r.set(func() { r.inCall, r.info.HasCall = true, true }), r.happens(talkroom.Begun), 5*sec)
 				}
 				r.leaves()
 				r.was(c.then...)
@@ -189,8 +188,7 @@ func TestNextcloudLetsPhonesIn(t *testing.T) {
 			r.enters()
 			r.script(time.Minute)
 			r.was(cat(asked, "enter 4271953862", "say joining", add, "say not-started")...)
-			r.inCall = true
-			r.script(r.happens(talkroom.Begun), 5*sec)
+			r.script(r.set(func() { r.inCall = true }), r.happens(talkroom.Begun), 5*sec)
 			r.was("say joining", add, "in speak=true", "shown")
 			r.leaves()
 			r.was(left("", "joined")...)
@@ -341,11 +339,7 @@ func TestCompanyKeepsACallUp(t *testing.T) {
 		r := newRig(t)
 		r.inside()
 		for i := range 200 {
-			r.phones = 0
-			if i%50 == 49 {
-				r.phones = 1
-			}
-			r.script(30*sec, r.happens(talkroom.Empty))
+			r.script(30*sec, r.set(func() { r.phones = i % 50 / 49 }), r.happens(talkroom.Empty))
 		}
 		for range 10 {
 			r.script(10*time.Minute, r.happens(talkroom.Empty)) // in between somebody was there
@@ -376,7 +370,7 @@ func TestPhonesAreShownAgain(t *testing.T) {
 			r := newRig(t)
 			r.addErr = talk.ErrNoRoom
 			r.enters()
-			r.script(5*sec, func() { r.addErr = nil; r.s.again(r, token) }, 5*sec)
+			r.script(5*sec, r.set(func() { r.addErr = nil }), func() { r.s.again(r, token) }, 5*sec)
 			r.was(cat(asked, member)...)
 			r.leaves()
 			r.ended(Joined)

@@ -46,7 +46,8 @@ type call struct {
 	keys     chan byte         // that the caller presses, once he is known
 	controls chan talk.Control // what moderators want
 	changed  chan struct{}     // the conversation's call has begun, or we are to add the phone again; holds one
-	failed   chan error        // the phone was not added; holds one
+	seen     chan struct{}     // the phone was added; holds one
+	failed   chan error        // it was not; holds one
 	ctx      context.Context   // done once the call is to end: states wait with it
 	stop     context.CancelFunc
 

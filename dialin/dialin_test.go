@@ -189,11 +189,11 @@ func TestWhatFailsIsSaid(t *testing.T) {
 		"calls are encrypted end to end": {func(r *rig) { r.encrypted = true }, []any{5 * sec},
 			[]string{"say encrypted", "ends encrypted"}, Encrypted, "Talk encrypts calls end to end"},
 		"the capabilities cannot be read": {func(r *rig) { r.fails["encrypted"] = talk.ErrUnavailable }, []any{5 * sec},
-			unavailable, Unavailable, "nextcloud: unavailable"},
+			unavailable, Unavailable, "error=unavailable"},
 		"no media server": {func(r *rig) { r.fails["sessions"] = errors.New("has no media server (mcu)") }, []any{5 * sec},
 			unavailable, Unavailable, "has no media server (mcu)"},
 		"Nextcloud cannot be reached": {func(r *rig) { r.fails["room"] = talk.ErrUnavailable }, []any{sec, token + "#", 5 * sec},
-			inMenu, Unavailable, "nextcloud: unavailable"},
+			inMenu, Unavailable, "error=unavailable"},
 		"an error that has the address in it": {func(r *rig) {
 			r.fails["verify"] = &url.Error{Op: "Get", URL: "https://cloud.example/room/" + token + "/pin/" + pin, Err: errors.New("no route")}
 		}, []any{sec, token + "#" + pin + "#", 5 * sec},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"regexp"
 	"strings"
+	"time"
 
 	"sipxrest/media/prompts"
 	"sipxrest/sipflow"
@@ -73,6 +74,7 @@ func (c *call) meeting(ctx context.Context, say []string) (right bool, e *ending
 	if !c.guess.take() {
 		return false, c.tooMany()
 	}
+	start := time.Now()
 	c.info, err = c.cloud.Room(ctx, token)
 	switch {
 	case err == nil && c.info.SIP != talk.SIPOff:
@@ -81,7 +83,7 @@ func (c *call) meeting(ctx context.Context, say []string) (right bool, e *ending
 	case err == nil, errors.Is(err, talk.ErrNotFound): // one without phones tells a stranger no more than none
 		return false, nil
 	}
-	c.guess.right() // nobody has said that it is wrong
+	c.guess.unsaid(start)
 	return false, c.unless(ctx, err)
 }
 
@@ -129,14 +131,16 @@ func (c *call) pin(ctx context.Context, say []string) (right bool, e *ending) {
 		if !c.guess.take() {
 			return false, c.tooMany()
 		}
+		start := time.Now()
 		who, err = c.cloud.VerifyDialin(ctx, c.info.Token, entered)
-		if errors.Is(err, talk.ErrNotFound) {
+		switch {
+		case errors.Is(err, talk.ErrNotFound):
 			return false, nil
-		}
-		c.guess.right()
-		if err != nil {
+		case err != nil:
+			c.guess.unsaid(start)
 			return false, c.unless(ctx, err)
 		}
+		c.guess.right()
 	}
 	c.is(who)
 	return true, nil
@@ -146,6 +150,7 @@ func (c *call) pin(ctx context.Context, say []string) (right bool, e *ending) {
 func (c *call) is(who talk.Caller) {
 	token := c.info.Token
 	c.who = who
+	c.who.MayStart = who.MayStart || who.Room.Lobby // Nextcloud says of whom the lobby holds that he may not: it decides
 	if who.Room.Token != "" {
 		c.info = who.Room
 	}

@@ -16,6 +16,9 @@ const (
 	// barTime is how long a Nextcloud that refuses our address is not asked for
 	// strangers: each further question would prolong that, for everybody.
 	barTime = 5 * time.Minute
+	// slowAnswer is how long Nextcloud takes to say that it cannot say, for the guess to
+	// count: it makes those wait who guess, and then they would have as many as they like.
+	slowAnswer = 5 * time.Second
 	// maxBars bounds the trunks that are remembered for that.
 	maxBars = 1000
 )
@@ -50,6 +53,14 @@ func (g guess) take() bool { return g.of.Take(time.Now(), g.caller, g.trunk) }
 
 // right takes an entry off the count.
 func (g guess) right() { g.of.Forgive(time.Now(), g.caller, g.trunk) }
+
+// unsaid takes an entry off the count of which Nextcloud has not said whether it is
+// right, since it cannot.
+func (g guess) unsaid(asked time.Time) {
+	if time.Since(asked) < slowAnswer {
+		g.right()
+	}
+}
 
 // bar is whom a Nextcloud is not asked for.
 type bar struct{ cloud, source string }

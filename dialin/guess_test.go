@@ -151,3 +151,32 @@ func TestBarsAreBounded(t *testing.T) {
 		t.Errorf("%d trunks are remembered", len(r.s.bars))
 	}
 }
+
+// Nextcloud makes those wait who guess. What it does not say in time counts.
+func TestSlowAnswersCountAsGuesses(t *testing.T) {
+	for _, c := range []struct {
+		slow time.Duration
+		most int
+	}{{8 * sec, 9}, {0, 20}} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			r.fails["verify"], r.answers = talk.ErrUnavailable, c.slow
+			calls := 0
+			for range 20 {
+				r.over, r.ears = make(chan struct{}), nil
+				r.call()
+				synctest.Wait()
+				if r.ears == nil {
+					<-r.over
+					break
+				}
+				calls++
+				r.script(sec, token+"#", "7654321#", 20*sec)
+				r.leaves()
+			}
+			if calls != c.most {
+				t.Errorf("%d calls were answered with %v", calls, c.slow)
+			}
+		})
+	}
+}

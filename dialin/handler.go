@@ -9,6 +9,7 @@ import (
 func (s *Service) Handler() talk.Handler {
 	return talk.Handler{
 		Control:   func(session *talk.Session, m talk.Control) { s.control(session, m) },
+		Added:     func(session *talk.Session, callID string) { s.added(session, callID) },
 		AddFailed: func(session *talk.Session, callID string, err error) { s.addFailed(session, callID, err) },
 		Again:     func(session *talk.Session, roomID string) { s.again(session, roomID) },
 	}
@@ -42,6 +43,16 @@ func (s *Service) control(session Session, m talk.Control) {
 		case c.controls <- m:
 		default:
 			s.say(c.log, "too much is wanted of the phone at once: some is left out", "limit", maxControls)
+		}
+	}
+}
+
+// added is told that the participants see a phone.
+func (s *Service) added(session Session, callID string) {
+	if c := s.find(session, callID); c != nil {
+		select {
+		case c.seen <- struct{}{}:
+		default:
 		}
 	}
 }

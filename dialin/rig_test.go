@@ -43,8 +43,11 @@ type rig struct {
 	fails     map[string]error // by what is asked: room, verify, open, direct, encrypted, sessions
 	encrypted bool
 	asked     map[string]int
-	addErr    error // of AddSession
-	refuseAdd int   // so many adds fail
+	answers   time.Duration // how long it takes to fail
+	addErr    error         // of AddSession
+	refuseAdd int           // so many adds fail
+	slow      time.Duration // of Nextcloud, until a phone is seen
+	mute      bool          // nobody says whether a phone is seen
 	enterErr  error
 	openErr   error
 	inCall    bool
@@ -223,9 +226,13 @@ func (r *rig) URL() string { return "https://cloud.example/" }
 
 func (r *rig) asks(what string) error {
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	r.asked[what]++
-	return r.fails[what]
+	err, slow := r.fails[what], r.answers
+	r.mu.Unlock()
+	if err != nil {
+		time.Sleep(slow)
+	}
+	return err
 }
 
 func (r *rig) Room(_ context.Context, asked string) (talk.RoomInfo, error) {
@@ -280,10 +287,13 @@ func (r *rig) AddSession(p talk.Phone) error {
 	}
 	r.note("add %s %q %q %s/%s", p.RoomID, p.DisplayName, p.Number, p.Options.ActorType, p.Options.ActorID)
 	r.added = append(r.added, p)
+	id, then := p.CallID, func(id string) { r.s.added(r, id) }
 	if r.refuseAdd > 0 {
 		r.refuseAdd--
-		id := p.CallID
-		time.AfterFunc(time.Second, func() { r.s.addFailed(r, id, errors.New("add_failed")) })
+		then = func(id string) { r.s.addFailed(r, id, errors.New("add_failed")) }
+	}
+	if !r.mute {
+		time.AfterFunc(r.slow, func() { then(id) })
 	}
 	return nil
 }
@@ -439,5 +449,6 @@ func (fakeAudio) Push(time.Time, *[320]int16)      {}
 func (fakeAudio) Directions() (bool, bool)         { return true, true }
 func (a fakeAudio) SendDigit(key byte, _ time.Duration) error {
 	a.r.note("digit %c", key)
+	time.Sleep(time.Millisecond) // a moderator can be quicker
 	return nil
 }

@@ -128,7 +128,7 @@ func (s *Service) Take(ctx context.Context, in Incoming, q Call) error {
 	}
 	c := &call{s: s, q: &q, cloud: cloud, log: log, id: strings.ToLower(rand.Text()), language: q.Language, guess: s.guess(&q),
 		up: make(chan struct{}), keys: make(chan byte), controls: make(chan talk.Control, maxControls),
-		changed: make(chan struct{}, 1), failed: make(chan error, 1)}
+		changed: make(chan struct{}, 1), seen: make(chan struct{}, 1), failed: make(chan error, 1)}
 	if c.language == "" {
 		c.language = s.cfg.Language
 	}

@@ -11,8 +11,11 @@ import (
 )
 
 const (
-	// addTime is how long Nextcloud has to refuse a phone before it is heard.
-	addTime = 3 * time.Second
+	// addTime is how long the participants may not see a phone before it is heard all
+	// the same. A Nextcloud that refuses it takes less, as a rule.
+	addTime = 10 * time.Second
+	// joiningTime is how much of the prompt is heard at least.
+	joiningTime = 1500 * time.Millisecond
 	// maxAdds is how often a phone is added that Nextcloud refuses, addPause how long it
 	// waits for that although there is a call.
 	maxAdds  = 4
@@ -26,9 +29,13 @@ const (
 // join shows the phone in the conversation and has it take part until the call ends.
 // again: Nextcloud does not let it in for now.
 func (c *call) join(ctx context.Context) (e *ending, again bool) {
-	select { // what came of an earlier attempt
-	case <-c.failed:
-	default:
+	for forgotten := false; !forgotten; { // what came of an earlier attempt
+		select {
+		case <-c.failed:
+		case <-c.seen:
+		default:
+			forgotten = true
+		}
 	}
 	if c.full() {
 		return &ending{Full, []string{prompts.Full}, errFull}, false
@@ -40,12 +47,17 @@ func (c *call) join(ctx context.Context) (e *ending, again bool) {
 	if e := c.show(ctx); e != nil {
 		return e, false
 	}
-	timer := time.NewTimer(addTime)
-	defer timer.Stop()
-	for waits := true; waits; {
+	late, told := time.NewTimer(addTime), time.NewTimer(joiningTime)
+	defer late.Stop()
+	defer told.Stop()
+	for seen, heard := false, false; !seen || !heard; {
 		select {
-		case <-timer.C:
-			waits = false
+		case <-c.seen:
+			seen = true
+		case <-told.C:
+			heard = true
+		case <-late.C:
+			seen = true
 		case <-c.failed:
 			c.takeOut()
 			return nil, true

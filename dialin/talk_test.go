@@ -100,7 +100,7 @@ func TestLobbyHoldsCallers(t *testing.T) {
 		"he leaves by *9": {script: func(*rig) []any { return []any{time.Minute, "*9", 5 * sec} },
 			want: cat(lobby, "say goodbye", "ends left"), outcome: Left},
 		"a recording began meanwhile": {script: func(r *rig) []any {
-			return []any{time.Minute, opens(r), r.set(func() { r.info.Recording = true }), 20 * sec, "1", 5 * sec}
+			return []any{time.Minute, opens(r), r.set(func() { r.info.Recording = true }), 13 * sec, "1", 5 * sec}
 		}, want: cat(lobby, "say recording", member, left("", "joined")), outcome: Joined},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -387,9 +387,51 @@ func TestControlsAreBounded(t *testing.T) {
 			r.control(talk.Control{Kind: talk.DTMF, Digit: '1', Sender: "m"})()
 		}
 		synctest.Wait()
-		if n := len(r.trace); n < 1 || n > 2*maxControls {
+		r.script(time.Minute)
+		if n := len(r.trace); n < maxControls || n > maxControls+2 {
 			t.Errorf("%d digits", n)
 		}
+		r.leaves()
+		r.ended(Joined)
+	})
+}
+
+// A phone is heard once the participants see it, and not long before the prompt is over.
+func TestPhonesAreHeardOnceTheyAreSeen(t *testing.T) {
+	for name, c := range map[string]struct {
+		prepare func(*rig)
+		not, in time.Duration
+	}{
+		"at once":           {func(r *rig) {}, 1400 * time.Millisecond, 1600 * time.Millisecond},
+		"Nextcloud is slow": {func(r *rig) { r.slow = 7 * sec }, 6900 * time.Millisecond, 7100 * time.Millisecond},
+		"an old server":     {func(r *rig) { r.mute = true }, 9900 * time.Millisecond, 10100 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				c.prepare(r)
+				r.call()
+				synctest.Wait()
+				r.script(sec, token+"#"+pin+"#", c.not)
+				r.was(cat(asked, member[:3])...)
+				r.script(c.in - c.not)
+				r.was(member[3:]...)
+				r.leaves()
+				r.ended(Joined)
+			})
+		})
+	}
+}
+
+// A member whom the lobby held may begin the call none the less: Nextcloud says of those
+// that they may not.
+func TestWhomTheLobbyHeldMayBeginTheCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.inCall, r.info.HasCall, r.info.Lobby, r.who.MayStart = false, false, true, false
+		r.enters()
+		r.script(time.Minute, r.set(func() { r.info.Lobby = false }), 20*sec)
+		r.was(cat(asked, "say lobby", member)...)
 		r.leaves()
 		r.ended(Joined)
 	})

@@ -55,6 +55,8 @@ type Config struct {
 	Drain time.Duration
 	// Dialout says how the telephone network is called; off by default.
 	Dialout Dialout
+	// Dialin says how callers get into conversations of Talk.
+	Dialin Dialin
 	// Dispatch says what becomes of calls that come in.
 	Dispatch Dispatch
 	// Phone is calls over WebSocket; off by default.

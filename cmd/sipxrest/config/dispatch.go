@@ -74,9 +74,12 @@ func (d *Dispatch) rows() []row {
     #pin_check: local          # or webhook: asked with event pin_entered
     #mode: dial                # a transfer; redirect: answered 302
     #policy: no-international  # whom transfers, and REFERs of the caller, may call; default: policy
+    #backend: https://cloud.example/ # Nextcloud of targets talk:; lets a webhook name them
+    #language: de              # in which callers to Talk are spoken to; dialin.language
   # Without url the rule decides, by the fields that a webhook may answer:
   #- {id: closed, numbers: ["+4930123457"], action: hangup, reject_status_code: 486, reject_reason: Closed}
   #- {id: moved, numbers: ["+4930123458"], action: transfer, transfer_to: "sip:202@pbx.example", transfer_ringing_timeout: 20s, destination_name: Desk}
+  #- {id: talk, numbers: ["+4930123459"], action: transfer, transfer_to: "talk:"} # or talk:TOKEN, talk:direct
   #- {id: conference, numbers: ["5000"], action: answer, room_name: support, pin: "1234", media_encryption: SRTP, metadata: "", attributes: {}}`},
 		{Name: "dispatch.rules-dir", Set: setting.Path(&d.RulesDir), AtOnce: true, After: "dispatch.agent", Show: "dispatch.d",
 			Doc:   "folder with more rules, in files `*.yaml` with a rule or a list of them; watched",
@@ -159,7 +162,7 @@ func (c *Config) DispatchConfig() dispatch.Config {
 		Rules: slices.Clone(d.Rules), RulesDir: d.RulesDir, Trunks: d.Trunks, Algorithms: d.DigestAlgorithms, Rooms: d.Rooms, RoomTarget: d.RoomTarget, Domain: c.Domain,
 		Region: strings.ToUpper(c.Dial.Country), ExtensionDigits: c.Dial.ExtensionDigits, Agent: d.Agent,
 		UserAgent: "sipxrest/" + version.Current().Version, Resolver: webResolver(c.DNS.Servers),
-		HasUsers: c.Phone.HasGateway(),
+		HasUsers: c.Phone.HasGateway(), CheckTalk: c.checkTalk(),
 	}
 	if cfg.ExtensionDigits == 0 {
 		cfg.ExtensionDigits = 5

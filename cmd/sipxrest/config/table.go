@@ -224,7 +224,8 @@ func (c *Config) rows() []row {
 	}
 	rows = append(append(append(rows, c.API.rows()...), c.Events.rows()...), c.Phone.rows()...)
 	rows = append(rows, c.CDR.rows()...)
-	return append(append(rows, c.Dialout.rows()...), c.Dispatch.rows()...)
+	rows = append(append(rows, c.Dialout.rows()...), c.Dialin.rows()...)
+	return append(rows, c.Dispatch.rows()...)
 }
 
 // sections are those that rows are in: how the example shows them.
@@ -277,6 +278,9 @@ var sections = map[string]section{
 		"codec: g722, pcmu or pcma. speakers: participants that phones hear at a time.\n" +
 		"beep says who hears that a phone joins or leaves: phones, all or none.\n" +
 		"media-allow and media-nat are as with phone.sip. Default: not there."},
+	"dialin": {After: "dialout", About: "\n" +
+		"Callers into Talk conversations, by targets talk: of dispatch. Telephones hear\n" +
+		"and are heard by dialout.audio."},
 	"dispatch": {About: "\n" +
 		"Calls that come in: whom to ask about each. Default: all are answered 404."},
 	"phone": {After: "dispatch", About: "Calls over WebSocket between users of their own, at /api/v3.\n" +

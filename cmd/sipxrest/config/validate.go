@@ -45,6 +45,7 @@ func (c *Config) Validate() error {
 	}
 	v.watching()
 	v.dialout()
+	v.dialin()
 	v.dispatch()
 	v.webhooks()
 	v.phone()

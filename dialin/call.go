@@ -16,9 +16,6 @@ import (
 )
 
 const (
-	// settleTime is between the answer and the first prompt: a phone that was just
-	// answered drops the beginning of what it is told.
-	settleTime = 700 * time.Millisecond
 	// sayTime bounds the prompts at the end of a call.
 	sayTime = 20 * time.Second
 	// maxControls is how much of what moderators want may wait.
@@ -228,9 +225,6 @@ func (c *call) run(ctx context.Context) *ending {
 
 // states are those of the call until it ends. read has the caller's keys read.
 func (c *call) states(ctx context.Context, read func()) *ending {
-	if e := c.pause(ctx, settleTime); e != nil {
-		return e
-	}
 	if e := c.ready(ctx); e != nil {
 		return e
 	}
@@ -271,7 +265,7 @@ func (c *call) ready(ctx context.Context) *ending {
 		c.s.say(c.log, "a caller is not taken to Talk", "error", errBarred)
 		return &ending{Unavailable, []string{prompts.Unavailable}, errBarred}
 	}
-	encrypted, err := c.s.parts.Encrypted(ctx, c.cloud)
+	encrypted, err := c.cloud.Encrypted(ctx)
 	switch {
 	case ctx.Err() != nil:
 		return &ending{outcome: Left, why: context.Cause(ctx)}
@@ -319,18 +313,6 @@ func withoutURL(err error) error {
 		return asked.Err
 	}
 	return err
-}
-
-// pause waits.
-func (c *call) pause(ctx context.Context, d time.Duration) *ending {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return &ending{outcome: Left, why: context.Cause(ctx)}
-	}
 }
 
 // read hands on the caller's keys.

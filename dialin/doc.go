@@ -28,6 +28,8 @@
 //	guess.go    how often may be guessed, and when nobody is asked
 //	name.go     what others see of a caller
 //	parts.go    what a call needs of other packages
+//	wire.go     those packages
+//	handler.go  what the signaling servers tell
 //
 // A call has two goroutines: that of sipflow, in which the dialog lives, and one that
 // walks through the states. A third one reads the caller's keys once he is known.

@@ -19,6 +19,8 @@ type Incoming interface {
 // Cloud is a Nextcloud: a *talk.Backend.
 type Cloud interface {
 	URL() string
+	// Encrypted reports whether calls are encrypted from end to end.
+	Encrypted(ctx context.Context) (bool, error)
 	Room(ctx context.Context, token string) (talk.RoomInfo, error)
 	VerifyDialin(ctx context.Context, token, pin string) (talk.Caller, error)
 	OpenDialin(ctx context.Context, token string) (talk.Caller, error)
@@ -73,7 +75,7 @@ type Phone interface {
 	Remove()
 }
 
-// Parts are what calls need of other packages.
+// Parts are what calls need of other packages. Tests have others than New.
 type Parts struct {
 	// Open makes the ears of a call: clip returns a prompt. silent is told that the
 	// phone has sent nothing for a minute.
@@ -87,6 +89,4 @@ type Parts struct {
 	Sessions func(c Cloud) ([]Session, error)
 	// Ends is told what a call came to, before it is hung up. It may be nil.
 	Ends func(id string, o Outcome)
-	// Encrypted reports whether a Nextcloud encrypts calls from end to end.
-	Encrypted func(ctx context.Context, c Cloud) (bool, error)
 }

@@ -77,7 +77,7 @@ func newRig(t *testing.T, change ...func(*Config)) *rig {
 		f(&cfg)
 	}
 	var err error
-	r.s, err = New(cfg, r.parts(), []Cloud{r}, slog.New(slog.NewTextHandler(&r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
+	r.s, err = newService(cfg, r.parts(), []Cloud{r}, slog.New(slog.NewTextHandler(&r.logs, &slog.HandlerOptions{Level: slog.LevelDebug})))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -108,8 +108,7 @@ func (r *rig) parts() Parts {
 			}
 			return []Session{r}, nil
 		},
-		Encrypted: func(context.Context, Cloud) (bool, error) { return r.encrypted, r.fails["encrypted"] },
-		Ends:      func(_ string, o Outcome) { r.note("ends %v", o) },
+		Ends: func(_ string, o Outcome) { r.note("ends %v", o) },
 	}
 }
 
@@ -223,6 +222,8 @@ func (r *rig) Refuse(code int, reason string, header ...string) error {
 // A Nextcloud.
 
 func (r *rig) URL() string { return "https://cloud.example/" }
+
+func (r *rig) Encrypted(context.Context) (bool, error) { return r.encrypted, r.fails["encrypted"] }
 
 func (r *rig) asks(what string) error {
 	r.mu.Lock()

@@ -56,7 +56,8 @@ type Service struct {
 	lines   *rate.Limiter
 	guesses *limit.Failures
 	// clouds are the Nextclouds, each once. They are written before the first call.
-	clouds []Cloud
+	clouds   []Cloud
+	sessions [][]*talk.Session // of each
 
 	counted [numOutcomes]atomic.Uint64
 	active  atomic.Int64
@@ -67,8 +68,8 @@ type Service struct {
 	bars  map[bar]time.Time // until when
 }
 
-// New makes a Service. Its error is one *fault.Fault or more.
-func New(cfg Config, parts Parts, clouds []Cloud, log *slog.Logger) (*Service, error) {
+// newService makes a Service with parts of the caller's.
+func newService(cfg Config, parts Parts, clouds []Cloud, log *slog.Logger) (*Service, error) {
 	if err := cfg.Check(); err != nil {
 		return nil, err
 	}

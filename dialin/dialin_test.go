@@ -187,7 +187,7 @@ func TestWhatFailsIsSaid(t *testing.T) {
 		log     string
 	}{
 		"calls are encrypted end to end": {func(r *rig) { r.encrypted = true }, []any{5 * sec},
-			[]string{"say encrypted", "ends encrypted"}, Encrypted, "Talk encrypts calls end to end"},
+			[]string{"say encrypted", "ends encrypted"}, Encrypted, "calls are encrypted end to end"},
 		"the capabilities cannot be read": {func(r *rig) { r.fails["encrypted"] = talk.ErrUnavailable }, []any{5 * sec},
 			unavailable, Unavailable, "error=unavailable"},
 		"no media server": {func(r *rig) { r.fails["sessions"] = errors.New("has no media server (mcu)") }, []any{5 * sec},

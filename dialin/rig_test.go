@@ -345,7 +345,6 @@ func (f fakeRoom) Leave() { f.r.note("leave") }
 
 type fakePhone struct {
 	r     *rig
-	mu    sync.Mutex
 	flags talk.Flags
 	hand  bool
 }

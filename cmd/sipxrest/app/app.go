@@ -22,6 +22,7 @@ import (
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/cmd/sipxrest/version"
 	"sipxrest/cmd/sipxrest/web"
+	"sipxrest/dialin"
 	"sipxrest/dialout"
 	"sipxrest/dispatch"
 	"sipxrest/event"
@@ -65,6 +66,7 @@ type App struct {
 	signals   signals                      // who uses Talk's signaling servers
 	ports     []portRange                  // for audio
 	dialout   *dialout.Service             // nil without
+	dialin    *dialin.Service              // nil without
 	bus       *event.Bus                   // nil without anybody who reads events
 	outbox    *event.Outbox                // nil likewise
 	api       *api.API                     // nil without

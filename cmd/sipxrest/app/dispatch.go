@@ -29,6 +29,9 @@ func (a *App) dispatchBy(cfg *config.Config) dispatch.Config {
 		dc.Calls = dispatchDoor{a.bus}
 	}
 	dc.HasUsers, dc.Phone = a.cfg.Phone.HasGateway(), a.takePhone // whatever is read again
+	if dc.Talk = a.takeTalk; !a.cfg.HasDialin() {
+		dc.CheckTalk = nil // likewise
+	}
 	return dc
 }
 

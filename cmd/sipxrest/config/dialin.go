@@ -67,19 +67,8 @@ func (d *Dialin) rows() []row {
 	}
 }
 
-// HasDialin reports whether callers can be taken to Talk: there is one, and telephones
-// take part in its conversations.
-func (c *Config) HasDialin() bool { return len(c.Dialout.Servers) > 0 && c.hasAudio() }
-
-// hasAudio reports whether telephones take part in conversations by their audio.
-func (c *Config) hasAudio() bool {
-	for key := range c.origin {
-		if strings.HasPrefix(key, "dialout.audio.") {
-			return true
-		}
-	}
-	return false
-}
+// HasDialin reports whether callers can be taken to Talk.
+func (c *Config) HasDialin() bool { return len(c.Dialout.Servers) > 0 }
 
 // DialinConfig is the section as its package wants it, without the music.
 func (c *Config) DialinConfig() dialin.Config {
@@ -121,29 +110,20 @@ func (c *Config) checkTalk() func(backend, language string) error {
 			}
 		}
 	}
-	var languages []string
-	if set, err := c.Dialin.Clips(); err == nil {
-		languages = set.Languages()
-	}
+	set, wrong := c.Dialin.Clips() // what is wrong with them is said of their key
 	return func(backend, language string) error {
 		switch {
 		case backend == "" && len(clouds) > 1:
 			return fmt.Errorf("backend: missing: name the Nextcloud, one of %s", strings.Join(clouds, ", "))
 		case backend != "" && !slices.ContainsFunc(clouds, func(url string) bool { return dialin.SameBackend(url, backend) }):
 			return fmt.Errorf("backend: %.200q is no Nextcloud of dialout.servers: write one of %s", backend, strings.Join(clouds, ", "))
-		case language != "" && !slices.Contains(languages, language):
-			return unknownLanguage("language", language, languages)
+		case language != "" && wrong == nil:
+			if err := set.Check(language); err != nil {
+				return fmt.Errorf("language: %w", err)
+			}
 		}
 		return nil
 	}
-}
-
-func unknownLanguage(key, language string, known []string) error {
-	text := fmt.Sprintf("%.40q: there are no prompts in that language: write one of %s, or add a folder to dialin.prompts", language, strings.Join(known, ", "))
-	if key != "" {
-		text = key + ": " + text
-	}
-	return errors.New(text)
 }
 
 // dialin checks the section.
@@ -151,7 +131,7 @@ func (v *checks) dialin() {
 	d := &v.c.Dialin
 	for _, r := range d.rows() {
 		if v.c.IsSet(r.Name) && !v.c.HasDialin() {
-			v.check(r.Name, errors.New("nobody can call into Talk: write dialout.servers and dialout.audio, too"))
+			v.check(r.Name, errors.New("nobody can call into Talk: write dialout.servers, too"))
 			return
 		}
 	}
@@ -161,8 +141,8 @@ func (v *checks) dialin() {
 	set, err := d.Clips()
 	if err != nil {
 		v.check("dialin.prompts", err)
-	} else if !slices.Contains(set.Languages(), d.Language) {
-		v.check("dialin.language", unknownLanguage("", d.Language, set.Languages()))
+	} else {
+		v.check("dialin.language", set.Check(d.Language))
 	}
 	if _, err := d.Sound(); err != nil {
 		v.check("dialin.music", err)

@@ -55,7 +55,13 @@ func dispatchFiles(t *testing.T, dir string) {
 	for name, data := range map[string][]byte{"ca.crt": cert, "hook.crt": cert, "hook.key": key} {
 		apptest.Write(t, dir, name, string(data))
 	}
-	if err := os.Mkdir(filepath.Join(dir, "dispatch.d"), 0o700); err != nil {
-		t.Fatal(err)
+	apptest.Write(t, dir, "music.wav", silentWAV)
+	for _, folder := range []string{"dispatch.d", "prompts/en"} {
+		if err := os.MkdirAll(filepath.Join(dir, folder), 0o700); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
+
+// silentWAV is a WAV file of two samples, at 8 kHz.
+const silentWAV = "RIFF\x28\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x40\x1f\x00\x00\x80\x3e\x00\x00\x02\x00\x10\x00data\x04\x00\x00\x00\x00\x00\x00\x00"

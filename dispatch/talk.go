@@ -69,7 +69,7 @@ func (st *state) checkTalk(r *Rule, target string, fromAnswer bool) error {
 	case r.Redirect:
 		return fmt.Errorf("transfer_to: %s is no SIP address that a caller could be redirected to: leave out mode: redirect", shown(target))
 	case st.cfg.CheckTalk == nil:
-		return fmt.Errorf("%s: nobody can call into Nextcloud Talk: write the sections dialout, with servers, and dialin", shown(target))
+		return fmt.Errorf("%s: nobody can call into Nextcloud Talk: write dialout.servers and dialout.audio", shown(target))
 	case fromAnswer && r.Backend == "":
 		return fmt.Errorf("transfer_to: %s: the webhook of a rule may name it only if the rule names the Nextcloud: write backend", shown(target))
 	}
@@ -134,7 +134,7 @@ func (r *Rule) checkBackend(cfg *Config) error {
 	case r.Backend == "" && r.Language == "":
 		return nil
 	case cfg.CheckTalk == nil:
-		return errors.New("nobody can call into Nextcloud Talk: write the sections dialout, with servers, and dialin, or leave backend and language out")
+		return errors.New("nobody can call into Nextcloud Talk: write dialout.servers and dialout.audio, or leave backend and language out")
 	case r.Static == nil:
 		return cfg.CheckTalk(r.Backend, r.Language)
 	}

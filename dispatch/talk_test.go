@@ -164,7 +164,7 @@ func TestTalkTargetsThatAreRefused(t *testing.T) {
 		{`{id: r, action: transfer, transfer_to: "talk:` + strings.Repeat("1", 31) + `"}`, true, "4 to 30 digits"},
 		{`{id: r, action: transfer, transfer_to: "talk:abcd"}`, true, "4 to 30 digits"},
 		{`{id: r, action: transfer, transfer_to: "talk"}`, true, "write a sip:, sips: or tel: URI"},
-		{`{id: r, action: transfer, transfer_to: "talk:"}`, false, "write the sections dialout, with servers, and dialin"},
+		{`{id: r, action: transfer, transfer_to: "talk:"}`, false, "write dialout.servers and dialout.audio"},
 		{`{id: r, action: transfer, transfer_to: "talk:", mode: redirect}`, true, "leave out mode: redirect"},
 		{`{id: r, action: transfer, transfer_to: "talk:", backend: "https://other.example/"}`, true, "backend: is no Nextcloud"},
 		{`{id: r, action: transfer, transfer_to: "talk:", language: xx}`, true, "language: is none"},

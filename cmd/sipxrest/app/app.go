@@ -31,6 +31,7 @@ import (
 	"sipxrest/internal/overload"
 	"sipxrest/internal/trace"
 	"sipxrest/media"
+	"sipxrest/media/prompts"
 	webphone "sipxrest/phone"
 	"sipxrest/resolve"
 	"sipxrest/restauth"
@@ -67,6 +68,7 @@ type App struct {
 	ports     []portRange                  // for audio
 	dialout   *dialout.Service             // nil without
 	dialin    *dialin.Service              // nil without
+	prompts   *prompts.Set                 // what callers are told; nil before somebody needs it
 	bus       *event.Bus                   // nil without anybody who reads events
 	outbox    *event.Outbox                // nil likewise
 	api       *api.API                     // nil without
@@ -115,7 +117,7 @@ func New(cfg config.Config, log *slog.Logger) (*App, error) {
 func (a *App) open() error {
 	for _, open := range []func() error{
 		a.openUsers, a.openResolver, a.openCertificates, a.openGate, a.openPeers, a.openEvents, a.openOutbox, a.openDispatch, a.openSIP, a.openTracing,
-		a.openAPI, a.openCDRs, a.openRooms, a.openDialout, a.openPhone, a.openTalk, a.openController, a.openListeners,
+		a.openAPI, a.openCDRs, a.openRooms, a.openDialout, a.openDialin, a.openPhone, a.openTalk, a.openController, a.openListeners,
 	} {
 		if err := open(); err != nil {
 			return err

@@ -29,9 +29,7 @@ func (a *App) dispatchBy(cfg *config.Config) dispatch.Config {
 		dc.Calls = dispatchDoor{a.bus}
 	}
 	dc.HasUsers, dc.Phone = a.cfg.Phone.HasGateway(), a.takePhone // whatever is read again
-	if dc.Talk = a.takeTalk; !a.cfg.HasDialin() {
-		dc.CheckTalk = nil // likewise
-	}
+	dc.CheckTalk, dc.Talk = a.cfg.CheckTalk(), a.takeTalk         // likewise
 	return dc
 }
 

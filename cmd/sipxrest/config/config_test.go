@@ -401,6 +401,10 @@ func TestTheExampleLoadsAndShowsTheDefaults(t *testing.T) {
 	shown := map[string]bool{}
 	for _, other := range either {
 		file := strings.Replace(all.String(), other, "", 1)
+		if strings.HasPrefix(other, "  audio") { // without it nobody can call into Talk
+			file = regexp.MustCompile(`(?ms)^dialin:.*?^dispatch:`).ReplaceAllString(file, "dispatch:")
+			file = regexp.MustCompile(`(?m)^ .*("talk:|backend: h|language: de).*\n`).ReplaceAllString(file, "")
+		}
 		full, err := Load(Source{File: apptest.Write(t, dir, "full.yaml", file)})
 		if err != nil {
 			t.Fatalf("%v\n%s", err, file)

@@ -67,8 +67,9 @@ func (d *Dialin) rows() []row {
 	}
 }
 
-// HasDialin reports whether callers can be taken to Talk.
-func (c *Config) HasDialin() bool { return len(c.Dialout.Servers) > 0 }
+// HasDialin reports whether callers can be taken to Talk: there is one, and telephones
+// take part in its conversations by their audio.
+func (c *Config) HasDialin() bool { return len(c.Dialout.Servers) > 0 && c.Dialout.Audio.Enabled }
 
 // DialinConfig is the section as its package wants it, without the music.
 func (c *Config) DialinConfig() dialin.Config {
@@ -97,8 +98,8 @@ func (d *Dialin) Sound() ([]int16, error) {
 	return pcm, nil
 }
 
-// checkTalk is dispatch.Config.CheckTalk; nil where callers cannot be taken to Talk.
-func (c *Config) checkTalk() func(backend, language string) error {
+// CheckTalk is that of dispatch.Config; nil where callers cannot be taken to Talk.
+func (c *Config) CheckTalk() func(backend, language string) error {
 	if !c.HasDialin() {
 		return nil
 	}
@@ -131,7 +132,7 @@ func (v *checks) dialin() {
 	d := &v.c.Dialin
 	for _, r := range d.rows() {
 		if v.c.IsSet(r.Name) && !v.c.HasDialin() {
-			v.check(r.Name, errors.New("nobody can call into Talk: write dialout.servers, too"))
+			v.check(r.Name, errors.New("nobody can call into Talk: write dialout.servers and dialout.audio, too"))
 			return
 		}
 	}

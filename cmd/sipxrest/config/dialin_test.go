@@ -11,7 +11,7 @@ import (
 const talkConfig = apptest.Minimal + `dialout:
   servers: [{url: "https://signaling.example", secret: s, backends: [{url: "https://cloud.example/", sip-secret: s}]}]
   gateway: {uri: "sip:gateway.example", default-number: "+493012345"}
-  room-target: "sip:{token}@conference.example"
+  audio: {address: 127.0.0.1, media-allow: [127.0.0.0/8]}
 `
 
 func TestDialinIsChecked(t *testing.T) {
@@ -31,7 +31,7 @@ func TestDialinIsChecked(t *testing.T) {
 		{talkConfig + "dialin: {allow-unmute: perhaps}\n", "dialin.allow-unmute"},
 		{talkConfig + "dialin: {calls: 0}\n", "dialin.calls: 0 is not between 1 and 100000"},
 		{apptest.Minimal + "dialin: {tries: 3}\n", "dialin.tries: nobody can call into Talk: write dialout.servers"},
-		{apptest.Minimal + rule(`{id: r, action: transfer, transfer_to: "talk:"}`), "write the sections dialout, with servers, and dialin"},
+		{apptest.Minimal + rule(`{id: r, action: transfer, transfer_to: "talk:"}`), "write dialout.servers and dialout.audio"},
 		{several + rule(`{id: r, action: transfer, transfer_to: "talk:"}`), "backend: missing: name the Nextcloud, one of https://cloud.example/, https://other.example/"},
 		{several + rule(`{id: r, action: transfer, transfer_to: "talk:", backend: "https://third.example/"}`), "backend: \"https://third.example/\" is no Nextcloud of dialout.servers"},
 		{talkConfig + rule(`{id: r, action: transfer, transfer_to: "talk:", language: xx}`), "language: there are no prompts in \"xx\""},

@@ -162,7 +162,7 @@ func (c *Config) DispatchConfig() dispatch.Config {
 		Rules: slices.Clone(d.Rules), RulesDir: d.RulesDir, Trunks: d.Trunks, Algorithms: d.DigestAlgorithms, Rooms: d.Rooms, RoomTarget: d.RoomTarget, Domain: c.Domain,
 		Region: strings.ToUpper(c.Dial.Country), ExtensionDigits: c.Dial.ExtensionDigits, Agent: d.Agent,
 		UserAgent: "sipxrest/" + version.Current().Version, Resolver: webResolver(c.DNS.Servers),
-		HasUsers: c.Phone.HasGateway(), CheckTalk: c.checkTalk(),
+		HasUsers: c.Phone.HasGateway(), CheckTalk: c.CheckTalk(),
 	}
 	if cfg.ExtensionDigits == 0 {
 		cfg.ExtensionDigits = 5

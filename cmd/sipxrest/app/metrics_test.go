@@ -23,6 +23,7 @@ import (
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/sipflow"
 	"sipxrest/sipflow/siptest"
+	"sipxrest/talk"
 )
 
 // watched is a configuration with a metrics listener.
@@ -277,6 +278,9 @@ func TestAlertRulesNameMetricsThatExist(t *testing.T) {
 	_, addr := apptest.Phone(t, siptest.Script{})
 	cfg := watched(t, addr)
 	cfg.Dialout.Gateway.URI = "sip:" + addr // what only some have is shown too
+	cfg.Dialout.Servers = []talk.Server{{URL: "https://signaling.test", Secret: "s", Backends: []talk.BackendConfig{{URL: "https://cloud.test/", SIPSecret: "s"}}}}
+	cfg.Dialout.Audio.Enabled, cfg.Dialout.Audio.Address, cfg.Dialout.Audio.ICEPort = true, "127.0.0.1", 0
+	cfg.Dialout.Audio.MediaAllow = []string{"127.0.0.0/8"}
 	cfg.Phone.Enabled = true
 	cfg.Dispatch.RulesDir = t.TempDir()
 	cfg.CDR.Postgres = "host=" + t.TempDir() // nobody is there

@@ -22,6 +22,14 @@ func (st *stage) shows(want ...talk.Flags) {
 	st.flags["call-1"] = nil
 }
 
+// shown are the flags that were shown of a phone so far.
+func (st *stage) shown(id string) []talk.Flags {
+	synctest.Wait()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return slices.Clone(st.flags[id])
+}
+
 // heard reports whether the publisher gets anything but silence in the next 200 ms.
 func (st *stage) heard() bool {
 	p := st.pub()
@@ -42,9 +50,7 @@ func TestWhoSpeaksIsShown(t *testing.T) {
 		st.shows() // not before the phone session is there
 		p.Shown()
 		st.shows(talk.Talking)
-		a.mu.Lock()
-		a.silent = true
-		a.mu.Unlock()
+		a.hush()
 		time.Sleep(5 * time.Second)
 		st.shows(0)
 		p.Shown() // added again: it is shown with none
@@ -63,15 +69,14 @@ func TestFlagsAreShownOnceASecondAtMost(t *testing.T) {
 			p.Mute(0)
 			time.Sleep(100 * time.Millisecond)
 		}
-		synctest.Wait()
-		if n := len(st.flags["call-1"]); n > 6 {
+		if n := len(st.shown("call-1")); n > 6 {
 			t.Errorf("%d changes were shown in 4 s", n)
 		}
 		p.Raise(true)
 		p.Mute(talk.MutedSpeaking | talk.MutedListening)
 		time.Sleep(2 * time.Second)
-		last := st.flags["call-1"][len(st.flags["call-1"])-1]
-		if last != talk.MutedSpeaking|talk.MutedListening|talk.HandRaised {
+		all := st.shown("call-1")
+		if last := all[len(all)-1]; last != talk.MutedSpeaking|talk.MutedListening|talk.HandRaised {
 			t.Errorf("shown in the end: %d", last)
 		}
 	})
@@ -97,7 +102,7 @@ func TestAMutedPhoneIsNotHeard(t *testing.T) {
 			t.Error("a phone on hold is heard")
 		}
 		time.Sleep(time.Second)
-		if f := st.flags["call-1"]; f[len(f)-1] != talk.MutedSpeaking {
+		if f := st.shown("call-1"); f[len(f)-1] != talk.MutedSpeaking {
 			t.Errorf("a phone on hold is shown with %v", f)
 		}
 		p.Held(false)
@@ -114,7 +119,7 @@ func TestAMutedPhoneIsNotHeard(t *testing.T) {
 		if st.heard() || q.Muted() != talk.MutedSpeaking {
 			t.Error("one who may not speak is heard")
 		}
-		if got := st.flags["call-2"]; !slices.Equal(got, []talk.Flags{talk.MutedSpeaking}) {
+		if got := st.shown("call-2"); !slices.Equal(got, []talk.Flags{talk.MutedSpeaking}) {
 			t.Errorf("shown %v", got)
 		}
 	})
@@ -125,18 +130,29 @@ func TestAPhoneThatTheServerDoesNotKnowIsShownLater(t *testing.T) {
 		r := st.enter()
 		var err error = talk.ErrNotAdded
 		n := 0
-		st.rooms.show = func(*talk.Session, string, talk.Flags) error { n++; return err }
+		st.rooms.show = func(*talk.Session, string, talk.Flags) error {
+			st.mu.Lock()
+			defer st.mu.Unlock()
+			n++
+			return err
+		}
+		tried := func(with error) int {
+			synctest.Wait()
+			st.mu.Lock()
+			defer st.mu.Unlock()
+			err = with
+			return n
+		}
 		p := r.AddPhone("call-1", &fakePhone{silent: true}, PhoneOptions{Flags: talk.MutedSpeaking})
 		p.Shown()
 		time.Sleep(10 * time.Second)
-		if n != 1 {
+		if n := tried(errors.New("too much waits")); n != 1 {
 			t.Errorf("it was tried %d times", n)
 		}
-		err = errors.New("too much waits")
 		p.Shown()
-		err = nil
+		tried(nil)
 		time.Sleep(2 * time.Second)
-		if n < 3 {
+		if tried(nil) < 3 {
 			t.Error("flags that could not be sent are not sent again")
 		}
 	})
@@ -146,22 +162,30 @@ func TestAPhoneAloneHearsSoAndThenMusic(t *testing.T) {
 	inRoom(t, func(st *stage) {
 		asked := 0
 		clip := func(name string) []int16 {
+			st.mu.Lock()
+			defer st.mu.Unlock()
 			if name == "alone" {
 				asked++
 			}
 			return slices.Repeat([]int16{5000}, 16000)
 		}
+		told := func() int {
+			synctest.Wait()
+			st.mu.Lock()
+			defer st.mu.Unlock()
+			return asked
+		}
 		o := PhoneOptions{Clip: clip, Music: slices.Repeat([]int16{3000}, 8000)}
-		st.others = -1 // not known yet
+		st.set(talk.PeopleChanged, func() { st.others = -1 }) // not known yet
 		r, _, a := st.up(o)
-		a.silent = true
+		a.hush()
 		time.Sleep(10 * time.Second)
-		if asked != 0 {
+		if told() != 0 {
 			t.Fatal("it is told to be alone though nobody knows")
 		}
 		st.set(talk.PeopleChanged, func() { st.others = 0 })
 		time.Sleep(2500 * time.Millisecond)
-		if asked != 1 {
+		if told() != 1 {
 			t.Fatal("it is not told that it is alone")
 		}
 		time.Sleep(10 * time.Second)
@@ -175,8 +199,8 @@ func TestAPhoneAloneHearsSoAndThenMusic(t *testing.T) {
 		}
 		st.set(talk.PeopleChanged, func() { st.others = 0 })
 		time.Sleep(3 * time.Second)
-		if !a.hears() || asked != 1 {
-			t.Errorf("alone again: music %v, told %d times", a.hears(), asked)
+		if !a.hears() || told() != 1 {
+			t.Errorf("alone again: music %v, told %d times", a.hears(), told())
 		}
 		// Another phone is company, too.
 		second := r.AddPhone("call-2", &fakePhone{silent: true}, PhoneOptions{})
@@ -194,11 +218,12 @@ func TestAPromptIsForOnePhone(t *testing.T) {
 		r, p, a := st.up()
 		b := &fakePhone{silent: true}
 		r.AddPhone("call-2", b, PhoneOptions{})
-		a.silent = true
+		a.hush()
 		p.Play(slices.Repeat([]int16{5000}, 3*16000))
 		time.Sleep(500 * time.Millisecond)
-		if a.heard < 10 || b.heard > 0 {
-			t.Errorf("heard by the one %d, by the other %d", a.heard, b.heard)
+		synctest.Wait()
+		if one, other := a.frames(), b.frames(); one < 10 || other > 0 {
+			t.Errorf("heard by the one %d, by the other %d", one, other)
 		}
 		if st.heard() {
 			t.Error("the conversation hears the prompt")
@@ -211,7 +236,7 @@ func TestPhonesHearThatOthersComeAndGo(t *testing.T) {
 		inRoom(t, func(st *stage) {
 			st.others = 3
 			r, _, a := st.up()
-			a.silent = true
+			a.hush()
 			heard := func() (phone, web bool) {
 				p := st.pub()
 				a.mu.Lock()

@@ -22,9 +22,10 @@ func TestPhonesAreInTheCallOnceTheyAreHeard(t *testing.T) {
 		st.says("offer g722")
 		pub := st.pub()
 		time.Sleep(time.Second)
-		if pub.heard > 0 {
+		if st.mu.Lock(); pub.heard > 0 {
 			t.Error("something was sent before there was a connection")
 		}
+		st.mu.Unlock()
 		st.tell(talk.MediaMessage{Kind: talk.MediaCandidate, From: ours, SID: pub.sid})
 		st.tell(talk.MediaMessage{Kind: talk.MediaCandidate, From: ours, SID: "another"})
 		st.tell(talk.MediaMessage{Kind: talk.MediaAnswer, From: "P1", SID: pub.sid})   // not ours
@@ -274,6 +275,8 @@ func TestPhonesHearThatTheyAreConnectedAgain(t *testing.T) {
 	inRoom(t, func(st *stage) {
 		asked := []string{}
 		_, _, a := st.up(PhoneOptions{Clip: func(name string) []int16 {
+			st.mu.Lock()
+			defer st.mu.Unlock()
 			asked = append(asked, name)
 			return slices.Repeat([]int16{5000}, 16000)
 		}})
@@ -283,14 +286,20 @@ func TestPhonesHearThatTheyAreConnectedAgain(t *testing.T) {
 		st.refuse = errors.New("down")
 		st.mu.Unlock()
 		time.Sleep(2500 * time.Millisecond)
-		if len(asked) != 0 {
-			t.Errorf("too soon: %q", asked)
+		heard := func() []string {
+			synctest.Wait()
+			st.mu.Lock()
+			defer st.mu.Unlock()
+			return slices.Clone(asked)
+		}
+		if got := heard(); len(got) != 0 {
+			t.Errorf("too soon: %q", got)
 		}
 		time.Sleep(20 * time.Second)
-		if !slices.Equal(asked, []string{"reconnecting"}) {
-			t.Errorf("the phone heard %q, want reconnecting once", asked)
+		if got := heard(); !slices.Equal(got, []string{"reconnecting"}) {
+			t.Errorf("the phone heard %q, want reconnecting once", got)
 		}
-		if a.heard == 0 {
+		if a.frames() == 0 {
 			t.Error("it was not played")
 		}
 	})

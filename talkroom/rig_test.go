@@ -273,6 +273,20 @@ func (p *fakePhone) Push(_ time.Time, in *[320]int16) {
 	}
 }
 
+// frames are how many it has heard that were not silent.
+func (p *fakePhone) frames() int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.heard
+}
+
+// hush has the phone say nothing any more.
+func (p *fakePhone) hush() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.silent = true
+}
+
 // hears reports whether the phone hears anything in the next 200 ms.
 func (p *fakePhone) hears() bool {
 	time.Sleep(time.Second) // what comes still from before
@@ -332,6 +346,14 @@ func (st *stage) pub() *fakePublisher {
 	return st.pubs[len(st.pubs)-1]
 }
 
+// hearings is how many subscriptions were made.
+func (st *stage) hearings() int {
+	synctest.Wait()
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	return len(st.subs)
+}
+
 // answers answers the offer and has the connection come.
 func (st *stage) answers() *fakePublisher {
 	p := st.pub()
@@ -373,6 +395,14 @@ func (st *stage) says(want ...string) {
 	if !slices.Equal(got, want) {
 		st.t.Errorf("said %q, want %q\n%s", st.said, want, st.log)
 	}
+	st.said = nil
+}
+
+// forget forgets what was said.
+func (st *stage) forget() {
+	synctest.Wait()
+	st.mu.Lock()
+	defer st.mu.Unlock()
 	st.said = nil
 }
 

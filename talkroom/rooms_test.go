@@ -65,7 +65,7 @@ func TestTheCallBeginsAndEnds(t *testing.T) {
 		st.set(talk.Empty, nil)
 		st.told(Empty, Empty)
 		other.Leave()
-		st.said = nil
+		st.forget()
 	})
 }
 

@@ -76,7 +76,7 @@ func (l *logText) String() string {
 func testGateway() Gateway { return Gateway{URI: "sip:gw.test"} }
 
 // newStage makes a service without Talk, unless change adds it.
-func newStage(t *testing.T, change func(*Config)) *stage {
+func newStage(t *testing.T, change func(*Config), more ...talk.Handler) *stage {
 	t.Helper()
 	cfg := Config{Gateway: testGateway(), Domain: "sipx.test", Target: "conference"}
 	if change != nil {
@@ -101,7 +101,7 @@ func newStage(t *testing.T, change func(*Config)) *stage {
 		t.Fatal(err)
 	}
 	if len(cfg.Servers) > 0 {
-		client, err := talk.New(talk.Config{Servers: cfg.Servers, Dial: cfg.Dial, Handler: talk.Handlers(st.Signals())}, log)
+		client, err := talk.New(talk.Config{Servers: cfg.Servers, Dial: cfg.Dial, Handler: talk.Handlers(append([]talk.Handler{st.Signals()}, more...)...)}, log)
 		if err != nil {
 			t.Fatal(err)
 		}

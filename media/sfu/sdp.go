@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/pion/sdp/v3"
+
+	"sipxrest/media"
 )
 
 const (
@@ -29,7 +31,8 @@ var (
 // data channel costs an association of SCTP (RFC 8831) for each subscription.
 type offer struct {
 	all   []*sdp.MediaDescription
-	audio int // the index of what is taken
+	audio int              // the index of what is taken
+	types [128]media.Codec // of the audio, by payload type
 }
 
 // parse reads a description. Its candidates are those that may be used.
@@ -75,12 +78,38 @@ func readOffer(text string) (*offer, string, error) {
 	if o.audio < 0 {
 		return nil, "", errNoAudio
 	}
+	if !o.learn(o.all[o.audio]) {
+		return nil, "", ErrCodec
+	}
 	d.MediaDescriptions = o.all[o.audio : o.audio+1 : o.audio+1]
 	mid, _ := o.all[o.audio].Attribute("mid")
 	d.Attributes = slices.DeleteFunc(d.Attributes, func(a sdp.Attribute) bool { return a.Key == "group" })
 	d.WithValueAttribute("group", "BUNDLE "+mid)
 	out, err := d.Marshal()
 	return o, string(out), err
+}
+
+// learn takes the payload types of our codecs, and reports whether there is one.
+// pion would take a static payload type for its codec, whatever the offer says.
+func (o *offer) learn(m *sdp.MediaDescription) bool {
+	names := map[string]string{"0": "PCMU/8000", "8": "PCMA/8000", "9": "G722/8000"} // RFC 3551 §6
+	for _, a := range m.Attributes {
+		if pt, what, ok := strings.Cut(a.Value, " "); ok && a.Key == "rtpmap" {
+			names[pt] = what
+		}
+	}
+	known := false
+	for _, format := range m.MediaName.Formats {
+		pt, err := strconv.ParseUint(format, 10, 7)
+		name, rest, _ := strings.Cut(names[format], "/")
+		clock, _, _ := strings.Cut(rest, "/")
+		for _, c := range codecs {
+			if err == nil && strings.EqualFold(name, c.codec.String()) && clock == strconv.Itoa(int(c.params.ClockRate)) {
+				o.types[pt], known = c.codec, true
+			}
+		}
+	}
+	return known
 }
 
 // direction reports whether the direction of m is one of those. It is that of

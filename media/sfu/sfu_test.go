@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/pion/rtp"
+
 	"sipxrest/media"
 	"sipxrest/talk/talktest"
 )
@@ -42,6 +44,82 @@ func TestWhatIsPublishedIsHeard(t *testing.T) {
 		})
 	}
 }
+
+// What participants publish, as libopus makes it: tones, and pauses that are not
+// sent. The level of packets is told without decoding.
+func TestOpusIsHeard(t *testing.T) {
+	t.Parallel()
+	r := newRig(t)
+	one, pauses := r.janus.Play(talktest.Tone1000), r.janus.Play(talktest.Pauses)
+	defer one.Close()
+	defer pauses.Close()
+	s, _ := r.subscribe(one)
+	other, _ := r.subscribe(pauses)
+	var pcm []int16
+	silent := 0
+	run(100, func(_ int, now time.Time) {
+		var out, more [320]int16
+		if s.Pull(now, &out) || len(pcm) > 0 {
+			pcm = append(pcm, out[:]...)
+		}
+		if !other.Pull(now, &more) {
+			silent++
+		}
+	})
+	if len(pcm) < 16000 {
+		t.Fatalf("heard %d samples only: %+v", len(pcm), s.Stats())
+	}
+	pcm = pcm[len(pcm)-8000:]
+	if at, off := level(pcm, 1000), level(pcm, 1300); at < -24 || off > at-20 {
+		t.Errorf("1000 Hz with %.1f dBFS, 1300 Hz with %.1f", at, off)
+	}
+	if st := s.Stats(); st.Codec != media.Opus || st.Faults > 0 || s.Level() != 30 {
+		t.Errorf("level %d, %+v", s.Level(), st)
+	}
+	if st := other.Stats(); st.Faults > 0 || silent == 0 {
+		t.Errorf("%d silent frames, %+v", silent, st)
+	}
+}
+
+// Nothing of ours allocates for a frame that is published, or for a packet that
+// comes.
+func TestFramesAllocateNothing(t *testing.T) {
+	r := newRig(t)
+	p, there, _ := r.publish(media.G722, "g722")
+	s, _ := r.subscribe(there)
+	p.track.out.Store(&outlet{stream: nowhere{}}) // what pion does with it is not ours
+	frame := tone(440, 0)
+	if n := testing.AllocsPerRun(200, func() { p.Write(frame) }); n != 0 {
+		t.Errorf("%v allocations for a frame that is published", n)
+	}
+	packet := append([]byte{0x90, 9, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 0xbe, 0xde, 0, 1, 0x10, 30, 0, 0}, make([]byte, 160)...)
+	var out [320]int16
+	now, n := time.Now(), 0
+	each := func() {
+		n++
+		now = now.Add(20 * time.Millisecond)
+		packet[2], packet[3] = byte(n>>8), byte(n)
+		ts := uint32(160 * n)
+		packet[4], packet[5], packet[6], packet[7] = byte(ts>>24), byte(ts>>16), byte(ts>>8), byte(ts)
+		s.take(packet)
+		s.Pull(now, &out)
+	}
+	for range 100 {
+		each()
+	}
+	if n := testing.AllocsPerRun(200, each); n != 0 {
+		t.Errorf("%v allocations for a packet", n)
+	}
+	if s.Stats().Received < 200 {
+		t.Errorf("%+v", s.Stats())
+	}
+}
+
+// nowhere takes packets in pion's place.
+type nowhere struct{}
+
+func (nowhere) WriteRTP(*rtp.Header, []byte) (int, error) { return 0, nil }
+func (nowhere) Write([]byte) (int, error)                 { return 0, nil }
 
 // Janus answers so if the signaling server did not tell it the codec.
 func TestAnAnswerWithoutTheCodecIsToldApart(t *testing.T) {

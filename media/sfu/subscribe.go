@@ -91,10 +91,7 @@ func (s *Subscription) answer(o *offer, audio string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	// Packets may come as soon as this is set.
-	if err := s.learn(answer.SDP); err != nil {
-		return "", err
-	}
+	s.types, s.level = o.types, levelID(answer.SDP) // before packets can come
 	text, err := s.gather(answer)
 	if err != nil {
 		return "", err
@@ -102,41 +99,23 @@ func (s *Subscription) answer(o *offer, audio string) (string, error) {
 	return o.answer(text)
 }
 
-// learn takes payload types and the id of the extension from our answer.
-func (s *Subscription) learn(answer string) error {
+// levelID finds the extension in our answer, 0 for none.
+func levelID(answer string) uint8 {
 	d := &sdp.SessionDescription{}
-	if err := d.UnmarshalString(answer); err != nil {
-		return err
+	if d.UnmarshalString(answer) != nil {
+		return 0
 	}
-	known := false
 	for _, m := range d.MediaDescriptions {
-		if m.MediaName.Port.Value == 0 {
-			continue
-		}
 		for _, a := range m.Attributes {
-			number, what, _ := strings.Cut(a.Value, " ")
-			switch a.Key {
-			case "rtpmap":
-				name, _, _ := strings.Cut(what, "/")
-				pt, err := strconv.ParseUint(number, 10, 7)
-				for _, c := range codecs {
-					if err == nil && strings.EqualFold(name, c.codec.String()) {
-						s.types[pt], known = c.codec, true
-					}
-				}
-			case "extmap":
-				id, _, _ := strings.Cut(number, "/")
-				n, err := strconv.ParseUint(id, 10, 8)
-				if uri, _, _ := strings.Cut(what, " "); err == nil && uri == levelURI {
-					s.level = uint8(n)
-				}
+			id, what, _ := strings.Cut(a.Value, " ")
+			id, _, _ = strings.Cut(id, "/")
+			uri, _, _ := strings.Cut(what, " ")
+			if n, err := strconv.ParseUint(id, 10, 8); err == nil && a.Key == "extmap" && uri == levelURI {
+				return uint8(n)
 			}
 		}
 	}
-	if !known {
-		return ErrCodec
-	}
-	return nil
+	return 0
 }
 
 // take takes a packet of RTP.

@@ -98,13 +98,13 @@ func (p *Participant) publish() error {
 	c.sid = fmt.Sprint(time.Now().UnixNano())
 	p.say("publish", p.ID(), object{"type": "offer", "roomType": "video", "sid": c.sid,
 		"payload": object{"type": "offer", "nick": p.Name, "sdp": c.pc.LocalDescription().SDP}})
-	p.lab.wg.Go(func() { p.speak(c, track) })
+	p.lab.wg.Go(func() { p.opts.Sound.speak(c.done, func(packet *rtp.Packet) { _ = track.WriteRTP(packet) }) })
 	return nil
 }
 
-// speak sends a packet every 20 ms.
-func (p *Participant) speak(c *peerConn, track *webrtc.TrackLocalStaticRTP) {
-	packets := p.opts.Sound.packets()
+// speak gives a packet to send every 20 ms, until done.
+func (s Sound) speak(done <-chan struct{}, send func(*rtp.Packet)) {
+	packets := s.packets()
 	clock := time.NewTicker(20 * time.Millisecond)
 	defer clock.Stop()
 	from := time.Now()
@@ -115,17 +115,17 @@ func (p *Participant) speak(c *peerConn, track *webrtc.TrackLocalStaticRTP) {
 	packet := rtp.Packet{Header: rtp.Header{Version: 2, Marker: true, PayloadType: 111}}
 	_ = packet.SetExtension(1, level)
 	for n := 0; ; n++ {
-		if due := from.Add(time.Duration(n) * 20 * time.Millisecond); time.Since(due) < 0 {
+		for time.Since(from) < time.Duration(n)*20*time.Millisecond {
 			select {
 			case <-clock.C:
-			case <-c.done:
+			case <-done:
 				return
 			}
 		}
 		packet.SequenceNumber++
 		packet.Timestamp += 960
 		packet.Payload = packets[n%len(packets)]
-		_ = track.WriteRTP(&packet)
+		send(&packet)
 		packet.Marker = false
 	}
 }

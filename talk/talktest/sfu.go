@@ -106,7 +106,7 @@ func (s *SFU) start() {
 	s.up = &running{sfu: s, peers: map[*webrtc.PeerConnection]*port{}}
 }
 
-// Close ends it.
+// Close ends it. What it plays has to be closed before.
 func (s *SFU) Close() {
 	s.mu.Lock()
 	s.ended = true

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/pion/rtp"
 	"github.com/pion/sdp/v3"
 	"github.com/pion/webrtc/v4"
 )
@@ -14,7 +15,8 @@ import (
 // sfuPublisher is a room of Janus: somebody publishes, others hear him.
 type sfuPublisher struct {
 	up    *running
-	pc    *webrtc.PeerConnection
+	pc    *webrtc.PeerConnection // nil for Play
+	end   func()                 // of Play
 	codec string
 	video bool
 
@@ -114,6 +116,26 @@ func (p *sfuPublisher) forward(t *webrtc.TrackRemote) {
 	}
 }
 
+// Play makes a room in which somebody says a sound, without a connection to him,
+// until its Close.
+func (s *SFU) Play(sound Sound) MCUPublisher {
+	s.mu.Lock()
+	up := s.up
+	s.mu.Unlock()
+	done := make(chan struct{})
+	p := &sfuPublisher{up: up, codec: "opus", listeners: map[*sfuSubscriber]bool{}, end: sync.OnceFunc(func() { close(done) })}
+	s.wg.Go(func() {
+		sound.speak(done, func(packet *rtp.Packet) {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			for l := range p.listeners {
+				_ = l.track.WriteRTP(packet)
+			}
+		})
+	})
+	return p
+}
+
 // Candidate takes one of the publisher's.
 func (p *sfuPublisher) Candidate(c Candidate) error { return give(p.pc, c) }
 
@@ -135,6 +157,10 @@ func (p *sfuPublisher) Close() {
 	p.mu.Unlock()
 	for l := range listeners {
 		p.up.close(l.pc)
+	}
+	if p.pc == nil {
+		p.end()
+		return
 	}
 	p.up.close(p.pc)
 }

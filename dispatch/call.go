@@ -320,7 +320,11 @@ func (c *call) connect(ctx context.Context, p plan) error {
 		return c.st.cfg.Talk(ctx, c.in, t)
 	}
 	to := sipflow.Destination{URI: p.uri, DisplayName: p.DisplayName, RingTime: p.ring(), Trusted: p.ours}
-	if agent := c.st.cfg.Agent; agent != "" && c.st.cfg.Secrets != nil {
+	agent, g := c.st.cfg.Agent, &c.st.cfg.Gateway
+	switch {
+	case p.gateway:
+		to.Credentials, to.Realm, to.Gateway = g.Credentials, g.Realm, g.URI
+	case agent != "" && c.st.cfg.Secrets != nil:
 		to.Credentials, _ = c.st.cfg.Secrets(agent)
 	}
 	return c.in.Connect(ctx, to)

@@ -56,6 +56,7 @@ type Decision struct {
 
 	// Of Transfer.
 	To          string // a SIP, SIPS or tel URI
+	Number      bool   // To was a number alone: it goes to the gateway, if there is one
 	DisplayName string // of To
 	// Ring is how long the target rings, that of a room too.
 	Ring time.Duration
@@ -154,17 +155,17 @@ func (f fields) answer(d *Decision) error {
 }
 
 func (f fields) media() (Media, error) {
-	text, err := f.text("mediaencryption", "media_encryption")
+	text, err := f.scalarText("mediaencryption", "media_encryption")
 	if err != nil {
 		return 0, err
 	}
 	name := strings.ToUpper(strings.TrimSpace(text))
 	switch strings.TrimPrefix(name, "SIP_MEDIA_ENCRYPT_") {
-	case "", "ALLOW":
+	case "", "ALLOW", "1": // by the numbers of LiveKit's SIPMediaEncryption, too
 		return MediaAny, nil
-	case "REQUIRE", "SRTP":
+	case "REQUIRE", "SRTP", "2":
 		return MediaSecure, nil
-	case "DISABLE":
+	case "DISABLE", "0":
 		return MediaInClear, nil
 	}
 	return 0, fmt.Errorf("media_encryption: %.64q is unknown: write SRTP, SIP_MEDIA_ENCRYPT_REQUIRE, DISABLE or SIP_MEDIA_ENCRYPT_ALLOW", text)
@@ -191,6 +192,9 @@ func (f fields) hangup(d *Decision) error {
 func (f fields) transfer(d *Decision) error {
 	to, err := f.text("transferto", "transfer_to")
 	if err == nil {
+		if number, ok := bareNumber(to); ok && strings.HasPrefix(number, "+") {
+			to, d.Number = "tel:"+number, true
+		}
 		d.To, err = parseTarget(to)
 		if err != nil {
 			err = fmt.Errorf("transfer_to: %w", err)

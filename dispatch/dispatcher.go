@@ -17,6 +17,7 @@ import (
 	"sipxrest/internal/limit"
 	"sipxrest/internal/webhook"
 	"sipxrest/sipflow"
+	"sipxrest/sipflow/uri"
 )
 
 // Config is what New needs.
@@ -33,6 +34,9 @@ type Config struct {
 	RoomTarget string
 	// Domain is ours, and where tel URIs are called.
 	Domain string
+	// Gateway is where numbers are called to which transfer_to is set. Without it that is
+	// Domain.
+	Gateway Gateway
 	// Region is the ISO 3166 country of numbers without a country code; of so
 	// many digits and fewer, ExtensionDigits, they stay in the house.
 	Region          string
@@ -225,6 +229,21 @@ type plan struct {
 	ours bool
 	// denied says that a policy does not allow it.
 	denied bool
+	// gateway says that the URI is a number at the gateway.
+	gateway bool
+}
+
+// Gateway is the way to the telephone network.
+type Gateway struct {
+	URI         string // sip:gw.example;transport=tls
+	Credentials sipflow.Credentials
+	Realm       string // that alone gets the credentials; empty: any
+}
+
+// number is the URI of a number at the gateway.
+func (g *Gateway) number(number string) string {
+	scheme, rest, _ := strings.Cut(g.URI, ":")
+	return scheme + ":" + string(uri.AppendUser(nil, number)) + "@" + rest + ";user=phone"
 }
 
 // plan finds out whom a decision calls, and whether that is allowed.
@@ -252,6 +271,9 @@ func (st *state) plan(r *Rule, d *Decision, atLoad bool) (plan, error) {
 		return p, errors.Join(err, st.checkPhone(p.uri), st.checkTalk(r, p.uri, false))
 	case Transfer:
 		p.uri = sipURI(d.To, st.cfg.Domain)
+		if d.Number && st.cfg.Gateway.URI != "" && !r.Redirect { // who is redirected has ways of his own
+			p.uri, p.gateway = st.cfg.Gateway.number(strings.TrimPrefix(d.To, "tel:")), true
+		}
 		if strings.HasPrefix(p.uri, phoneScheme) { // policies are about numbers
 			if r.Redirect {
 				return p, fmt.Errorf("transfer_to: %s is no SIP address that a caller could be redirected to: leave out mode: redirect", p.uri)

@@ -166,6 +166,38 @@ func TestRedirectAnswers302(t *testing.T) {
 	}
 }
 
+// A number alone goes to the gateway, whose credentials nobody else gets, and not to the
+// domain's proxies.
+func TestANumberGoesToTheGateway(t *testing.T) {
+	for _, c := range []struct{ name, gateway, want string }{
+		{"a gateway", "sip:10.0.0.4:5060", "sip:+15551234@10.0.0.4:5060;user=phone"},
+		{"none: the domain", "", "sip:+15551234@10.0.0.3;user=phone"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := flow{rules: `{id: r, url: "https://hooks.test/"}`, hook: says(`{"action":"transfer","transfer_to":"+1 555 1234"}`),
+				other: siptest.Script{Challenge: siptest.Challenge{Methods: []sip.RequestMethod{sip.INVITE}, Realm: "anything"}},
+				config: func(cfg *Config) {
+					cfg.Gateway = Gateway{URI: c.gateway, Credentials: sipflow.Credentials{Username: "203",
+						Password: "secret"}}
+				}}
+			f.during = func(h *hooked) { time.Sleep(3 * time.Second); h.caller.HangUp() }
+			h := f.run(t)
+			callee := h.room
+			if c.gateway != "" {
+				callee = h.other
+			}
+			got := callee.Requests("INVITE")
+			if len(got) == 0 || got[len(got)-1].Recipient.String() != c.want {
+				t.Errorf("called: %v, want %s", got, c.want)
+			}
+			if c.gateway != "" && got[len(got)-1].GetHeader("Proxy-Authorization") == nil {
+				t.Error("the gateway got no credentials")
+			}
+			h.decided(OutcomeTransfer)
+		})
+	}
+}
+
 func TestTheFallbackIsTaken(t *testing.T) {
 	boom := errors.New("boom")
 	for _, c := range []struct {

@@ -114,7 +114,8 @@ func TestOffersOfEncryption(t *testing.T) {
 		{"the phone's order", secure + "a=crypto:7 AES_CM_128_HMAC_SHA1_32 " + inline(2, 30) + "\r\n" + usual, SRTPOffered, 0,
 			"RTP/SAVP 7 AES_CM_128_HMAC_SHA1_32"},
 		{"the first that is known", secure + "a=crypto:3 NEW_SUITE inline:abc\r\n" + usual, SRTPOffered, 0, "RTP/SAVP 1 AES_CM_128_HMAC_SHA1_80"},
-		{"the first that is encrypted", secure + "a=crypto:3 AES_CM_128_HMAC_SHA1_80 " + inline(2, 30) + " UNENCRYPTED_SRTP\r\n" + usual, SRTPOffered,
+		{"the first that is encrypted", secure + "a=crypto:3 AES_CM_128_HMAC_SHA1_80 " + inline(2, 30) + " UNENCRYPTED_SRTP\r\n" + usual,
+			SRTPOffered,
 			0, "RTP/SAVP 1 AES_CM_128_HMAC_SHA1_80"},
 		{"nothing that is encrypted", secure + "a=crypto:3 AES_CM_128_HMAC_SHA1_80 " + inline(2, 30) + " UNENCRYPTED_SRTCP\r\n", SRTPOffered,
 			488, "a=crypto"},
@@ -250,7 +251,8 @@ func TestKeysInLaterNegotiations(t *testing.T) {
 	if len(tags) != len(suites) {
 		t.Errorf("tags are not unique:\n%s", offer)
 	}
-	if err := s.Accept([]byte(secure + cryptoLine(4, 1))); err != nil || s.rx != rx || s.mine.line() != "4 AES_CM_128_HMAC_SHA1_80 inline:"+first {
+	if err := s.Accept([]byte(secure + cryptoLine(4, 1))); err != nil || s.rx != rx ||
+		s.mine.line() != "4 AES_CM_128_HMAC_SHA1_80 inline:"+first {
 		t.Errorf("the phone goes on with its key: %v", err)
 	}
 	if string(s.Offer()) != offer {

@@ -96,12 +96,18 @@ type calledTarget struct {
 func (l *Leg) calledTarget() *calledTarget { return l.callee.(*calledTarget) }
 
 func (t *calledTarget) secret() (*Credentials, string, bool) {
+	if t.to.Gateway != "" {
+		return &t.to.Credentials, t.to.Realm, t.to.Realm == ""
+	}
 	return &t.to.Credentials, cmp.Or(t.to.Realm, t.sw.cfg.Realm), false
 }
 
 // servers lets only the configuration name servers that get the secret. A client or
 // caller could name a host of his own, which would have calls signed that others pay.
 func (t *calledTarget) servers() secretServers {
+	if t.to.Gateway != "" {
+		return secretServers{t.to.Gateway, ofGateway}
+	}
 	if t.to.Trusted {
 		return secretServers{t.to.URI, ofURI}
 	}
@@ -109,6 +115,9 @@ func (t *calledTarget) servers() secretServers {
 }
 
 func (t *calledTarget) route(ctx context.Context, uri string) ([]resolve.Hop, error) {
+	if t.to.Gateway != "" {
+		return t.sw.hopsOf(ctx, t.to.Gateway)
+	}
 	if t.to.Trusted {
 		return t.sw.nextHops(ctx, uri)
 	}
@@ -125,7 +134,12 @@ func (t *calledTarget) ringing(l *Leg, m *wire.Message) {
 
 func (t *calledTarget) pickedUp(m *wire.Message) { t.header = relayedHeader(m) }
 
-func (t *calledTarget) passwordKey() string { return "dispatch.agent" }
+func (t *calledTarget) passwordKey() string {
+	if t.to.Gateway != "" {
+		return "dialout.gateway.user"
+	}
+	return "dispatch.agent"
+}
 
 // targetLeg prepares the call to the target.
 func (in *Incoming) targetLeg(to *Destination) (*Leg, error) {

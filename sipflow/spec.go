@@ -165,4 +165,8 @@ type Destination struct {
 	// Trusted says that the configuration names the target, which may then be a
 	// service that only this machine reaches.
 	Trusted bool
+	// Gateway, when it is set, is the SIP URI of a way to the telephone network. The
+	// INVITE goes there, and not by the outbound proxies, and it gets the Credentials:
+	// for Realm, or where that is empty for any.
+	Gateway string
 }

@@ -91,7 +91,8 @@ func TestABadPromptIsNamed(t *testing.T) {
 			`/Deutsch: "Deutsch" is no language: name the folder as en, fr or pt-BR`},
 		{"two", map[string][]byte{"en/welcome.wav": nil, "de/goodbye.wav": nil}, "/en/welcome.wav: "},
 		{"two, the other", map[string][]byte{"en/welcome.wav": nil, "de/goodbye.wav": nil}, "/de/goodbye.wav: "},
-		{"files at the top", map[string][]byte{"welcome.wav": wav(16000, time.Second)}, ": there is no folder of a language in it, such as en or fr"},
+		{"files at the top", map[string][]byte{"welcome.wav": wav(16000, time.Second)},
+			": there is no folder of a language in it, such as en or fr"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, err := Load(folder(t, c.files)); err == nil || !strings.Contains(err.Error(), c.want) {

@@ -15,6 +15,7 @@ import (
 	"sipxrest/internal/fault"
 	"sipxrest/internal/setting"
 	"sipxrest/policy"
+	"sipxrest/sipflow"
 )
 
 // Dispatch is the section "dispatch": what becomes of calls that come in.
@@ -163,6 +164,8 @@ func (c *Config) DispatchConfig() dispatch.Config {
 		Region: strings.ToUpper(c.Dial.Country), ExtensionDigits: c.Dial.ExtensionDigits, Agent: d.Agent,
 		UserAgent: "sipxrest/" + version.Current().Version, Resolver: webResolver(c.DNS.Servers),
 		HasUsers: c.Phone.HasGateway(), CheckTalk: c.CheckTalk(),
+		Gateway: dispatch.Gateway{URI: c.Dialout.Gateway.URI, Realm: c.Dialout.Gateway.Realm,
+			Credentials: sipflow.Credentials{Username: c.Dialout.Gateway.User, Password: c.Dialout.Gateway.Secret}},
 	}
 	if cfg.ExtensionDigits == 0 {
 		cfg.ExtensionDigits = 5

@@ -177,7 +177,9 @@ func (d *sound) prove() {
 func (d *sound) shown() { d.with((*talkroom.Phone).Shown) }
 
 // dtmf is line.dtmf: the digit goes by RFC 4733.
-func (d *sound) dtmf(_ context.Context, digit byte) error { return d.session.SendDigit(digit, digitTime) }
+func (d *sound) dtmf(_ context.Context, digit byte) error {
+	return d.session.SendDigit(digit, digitTime)
+}
 
 // mute is line.mute: it is done in the mixer, and the conversation shows it.
 func (d *sound) mute(_ context.Context, f talk.Flags) error {

@@ -19,7 +19,7 @@ type conversation struct {
 	options talk.Options
 	room    joined // once the call was accepted
 	sound   *sound // of the phone that is in the conversation itself; nil without Config.Audio
-	entry   entry      // owned by the call's goroutine
+	entry   entry  // owned by the call's goroutine
 	// left: the call is over, and Nextcloud learns that from the signaling server,
 	// which removes the phone. Guarded by call.mu, as the next.
 	left bool

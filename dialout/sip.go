@@ -18,10 +18,10 @@ type placement struct {
 	chosen    bool           // target is a client's choice
 	caller    string         // number, "" for the default one
 	anonymous bool
-	client    order.Client        // who asks; Talk is trusted, and has no address
+	client    order.Client          // who asks; Talk is trusted, and has no address
 	talks     *sipflow.Conversation // the phone is in the conversation itself; nil: it is joined with target
 	report    func(happening)       // returns at once
-	placed    func(callID string) // likewise; told the SIP Call-ID of the phone's call
+	placed    func(callID string)   // likewise; told the SIP Call-ID of the phone's call
 }
 
 // A line is a call that was placed. Its functions may be called from any

@@ -55,7 +55,7 @@ type PublisherStats struct {
 // Publish makes a connection that sends audio in one codec, and its offer, which
 // has all candidates. With Servers this may take a second.
 func (s *SFU) Publish(codec media.Codec, events Events) (*Publisher, string, error) {
-	p := &Publisher{encoder: media.NewEncoder(codec), payload: make([]byte, 0, frameTicks),
+	p := &Publisher{payload: make([]byte, 0, frameTicks),
 		header: rtp.Header{Version: 2, Marker: true, SequenceNumber: uint16(rand.Uint32()), Timestamp: rand.Uint32()}}
 	p.events, p.rtcp = events, p.report
 	engine := &webrtc.MediaEngine{}
@@ -70,6 +70,7 @@ func (s *SFU) Publish(codec media.Codec, events Events) (*Publisher, string, err
 	if p.track.params.ClockRate == 0 {
 		return nil, "", fmt.Errorf("publish: %v cannot be encoded", codec)
 	}
+	p.encoder = media.NewEncoder(codec)
 	reports := &interceptor.Registry{}
 	sender, err := report.NewSenderInterceptor(report.WithSenderLoggerFactory(s.settings.LoggerFactory))
 	if err != nil {

@@ -192,7 +192,19 @@ func (c *Config) addressOfAudio() (told, listen netip.Addr, err error) {
 	if text == "" {
 		text = c.Phone.SIP.Address
 	}
-	return c.audioAddress(text)
+	if told, listen, err = c.audioAddress(text); err == nil && isOwn(told) {
+		listen = told // SIP may have another one: Janus is not where the gateway is
+	}
+	return told, listen, err
+}
+
+// isOwn reports whether an address is one of this machine's.
+func isOwn(a netip.Addr) bool {
+	all, _ := net.InterfaceAddrs()
+	return slices.ContainsFunc(all, func(own net.Addr) bool {
+		p, err := netip.ParsePrefix(own.String())
+		return err == nil && p.Addr().Unmap() == a
+	})
 }
 
 // boundTo is the address that sockets for audio are bound to: what is told, where

@@ -3,6 +3,7 @@ package talktest
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -293,4 +294,12 @@ func (c *Cloud) capabilities() json.RawMessage {
 	data, _ := json.Marshal(object{"version": object{"major": 31}, "capabilities": object{"spreed": object{"version": "21.1.0", "features": features,
 		"config": object{"call": object{"enabled": true, "sip-enabled": true, "end-to-end-encryption": c.Encrypted}}}}})
 	return data
+}
+
+// Conversations are the tokens of those that were Set, or made for a call to a user's
+// number.
+func (c *Cloud) Conversations() []string {
+	c.lab.mu.Lock()
+	defer c.lab.mu.Unlock()
+	return slices.Sorted(maps.Keys(c.conversations))
 }

@@ -280,6 +280,12 @@ func (s *session) closeMedia() {
 	if p := s.publishes; p != nil {
 		s.publishes = nil
 		s.lab.wg.Go(p.Close)
+		for _, other := range s.lab.sessions { // nobody hears what is published no more
+			if h := other.hears[s.id]; h != nil {
+				delete(other.hears, s.id)
+				s.lab.wg.Go(h.Close)
+			}
+		}
 	}
 	for whom, h := range s.hears {
 		delete(s.hears, whom)

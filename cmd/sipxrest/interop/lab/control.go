@@ -21,6 +21,7 @@ type control struct {
 
 	mu        sync.Mutex
 	known     []Call
+	digits    string        // that came as telephone events
 	changed   chan struct{} // closed and replaced at every event
 	responses map[string]chan response
 	tokens    int
@@ -105,6 +106,10 @@ func (c *control) take(m message) {
 		}
 		return
 	}
+	if m.Type == "CALL_DTMF_START" {
+		c.digits += m.Param
+		return
+	}
 	state := map[string]string{
 		"CALL_INCOMING":    "incoming",
 		"CALL_OUTGOING":    "outgoing",
@@ -136,6 +141,12 @@ func (c *control) calls() []Call {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return append([]Call(nil), c.known...)
+}
+
+func (c *control) pressed() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.digits
 }
 
 func (c *control) await(timeout time.Duration, ok func([]Call) bool) error {

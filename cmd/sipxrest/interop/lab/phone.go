@@ -32,6 +32,8 @@ type PhoneConfig struct {
 	Tone float64
 	// G722 makes it speak G.722 and nothing else; otherwise it is G.711.
 	G722 bool
+	// Codec is the only one of G.711's that it speaks: PCMA or PCMU. Empty: both.
+	Codec string
 	// TCP makes it register and call over TCP.
 	TCP bool
 }
@@ -143,6 +145,9 @@ func account(user, proxy string, c PhoneConfig) string {
 	}
 	line := fmt.Sprintf("<sip:%s@%s;transport=%s>;auth_user=%s;auth_pass=%s;outbound=\"sip:%s;transport=%s\";answermode=%s;regint=120;catchall=yes",
 		user, Domain, transport, user, Password, proxy, transport, mode)
+	if c.Codec != "" {
+		line += ";audio_codecs=" + c.Codec + "/8000/1"
+	}
 	if c.AnswerDelay > 0 {
 		line += fmt.Sprintf(";answerdelay=%d", c.AnswerDelay.Milliseconds())
 	}
@@ -184,6 +189,17 @@ func (p *Phone) HangUpCall(id string) {
 // Hold puts the current call on hold, Resume takes it back.
 func (p *Phone) Hold()   { p.lab.tb.Helper(); p.command("hold", "") }
 func (p *Phone) Resume() { p.lab.tb.Helper(); p.command("resume", "") }
+
+// Press sends digits as telephone events (RFC 4733), one after the other.
+func (p *Phone) Press(digits string) {
+	p.lab.tb.Helper()
+	for _, digit := range digits {
+		p.command("sndcode", string(digit))
+	}
+}
+
+// Digits are those that have come as telephone events (RFC 4733), of all its calls.
+func (p *Phone) Digits() string { return p.ctrl.pressed() }
 
 // Transfer refers the other side of the current call to user.
 func (p *Phone) Transfer(user string) {
@@ -310,6 +326,13 @@ func (p *Phone) AwaitNothingHeard() {
 	p.awaitRates("silence", func(_, received int) bool { return received == 0 })
 }
 
+// AwaitSilence waits until the phone says that hardly any audio comes: silence that
+// lasts is a packet a second.
+func (p *Phone) AwaitSilence() {
+	p.lab.tb.Helper()
+	p.awaitRates("silence", func(_, received int) bool { return received < 3000 })
+}
+
 func (p *Phone) awaitRates(what string, ok func(sent, received int) bool) {
 	p.lab.tb.Helper()
 	deadline := time.Now().Add(Patience)
@@ -349,6 +372,48 @@ func (p *Phone) AwaitTone(hz float64, whose string) {
 			p.lab.tb.Fatalf("phone %s does not hear the %.0f Hz of %s: share %.2f, %v", p.User, hz, whose, share, err)
 		}
 	}
+}
+
+// AwaitSounds waits until the newest of the phone's recordings has these tones now,
+// and none of the others. No tone: silence, as far as it goes.
+func (p *Phone) AwaitSounds(tones []float64, without ...float64) {
+	p.lab.tb.Helper()
+	p.AwaitSoundsIn(Patience, tones, without...)
+}
+
+// AwaitSoundsIn is AwaitSounds with a patience of its own.
+func (p *Phone) AwaitSoundsIn(patience time.Duration, tones []float64, without ...float64) {
+	p.lab.tb.Helper()
+	var is, isNot []float64
+	var err error
+	p.lab.untilIn(patience, 100*time.Millisecond, func() string {
+		return fmt.Sprintf("phone %s hears %v Hz at %.0f dB and %v Hz at %.0f dB: the first ones should be heard, the others not: %v",
+			p.User, tones, is, without, isNot, err)
+	}, func() bool {
+		if is, err = p.levels(tones); err == nil {
+			isNot, err = p.levels(without)
+		}
+		return err == nil && !slices.ContainsFunc(is, func(db float64) bool { return db < heardAt }) &&
+			!slices.ContainsFunc(isNot, func(db float64) bool { return db > notHeardAt })
+	})
+}
+
+// Levels in dBFS: the phones' tones have -12, and what leaks of one into a recording
+// of another one is far below that.
+const heardAt, notHeardAt = -30, -50
+
+func (p *Phone) levels(tones []float64) ([]float64, error) {
+	files, _ := filepath.Glob(filepath.Join(p.dir, "dump-*-dec.wav"))
+	newest, at := "", time.Time{}
+	for _, file := range files {
+		if info, err := os.Stat(file); err == nil && info.ModTime().After(at) {
+			newest, at = file, info.ModTime()
+		}
+	}
+	if newest == "" {
+		return nil, errors.New("nothing recorded")
+	}
+	return Levels(newest, tones...)
 }
 
 // heard is the largest share of hz in any of the phone's recordings. There is

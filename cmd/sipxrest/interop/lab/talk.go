@@ -73,6 +73,17 @@ func (l *Lab) DialoutLines(t *Talk, changes ...string) string {
 	return strings.NewReplacer(changes...).Replace(lines)
 }
 
+// AudioLines are DialoutLines with the phones' audio in the conversation itself, by
+// way of j. The phones name 127.0.0.1, but what they send to j.Here comes from there.
+func (l *Lab) AudioLines(t *Talk, j *Janus, changes ...string) string {
+	l.tb.Helper()
+	rtp := Ports(l.tb, 64)
+	return l.DialoutLines(t, append([]string{
+		fmt.Sprintf("  room-target: \"sip:{token}@%s\"\n", Domain),
+		fmt.Sprintf("  audio: {address: %s, rtp-ports: %d-%d, ice-port: %d, media-allow: [127.0.0.0/8, %s/32], media-nat: [%s/32]}\n",
+			j.Here, rtp, rtp+61, rtp+62, j.Here, j.Here)}, changes...)...)
+}
+
 // Check runs "sipxrest check" with the configuration of s and further lines
 // instead of its own, and answers what it prints and whether it found nothing
 // wrong.

@@ -40,26 +40,35 @@ func tone(hz float64, seconds, rate int) []byte {
 // a recording is silent.
 const audible = 8000 * 8000 / 2 / 100
 
-// Heard says how much of a recording's energy is at hz, from 0 (silence or
-// other sounds) to about 1 (nothing else), in the half second where it is most.
-func Heard(path string, hz float64) (float64, error) {
+// recorded reads a recording that may still go on.
+func recorded(path string) (samples []float64, rate int, err error) {
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return 0, err
+		return nil, 0, err
 	}
 	i := bytes.Index(data, []byte("data"))
 	if !bytes.HasPrefix(data, []byte("RIFF")) || i < 0 || i < 28 || len(data) < i+8 {
-		return 0, fmt.Errorf("%s: not a WAV file", path)
+		return nil, 0, fmt.Errorf("%s: not a WAV file", path)
 	}
-	rate := int(binary.LittleEndian.Uint32(data[24:]))
+	rate = int(binary.LittleEndian.Uint32(data[24:]))
 	if rate != sampleRate && rate != 2*sampleRate {
-		return 0, fmt.Errorf("%s: %d samples a second", path, rate)
+		return nil, 0, fmt.Errorf("%s: %d samples a second", path, rate)
 	}
 	// The length field is written when the recording is closed: read to the end.
 	data = data[i+8:]
-	samples := make([]float64, len(data)/2)
+	samples = make([]float64, len(data)/2)
 	for i := range samples {
 		samples[i] = float64(int16(binary.LittleEndian.Uint16(data[2*i:])))
+	}
+	return samples, rate, nil
+}
+
+// Heard says how much of a recording's energy is at hz, from 0 (silence or
+// other sounds) to about 1 (nothing else), in the half second where it is most.
+func Heard(path string, hz float64) (float64, error) {
+	samples, rate, err := recorded(path)
+	if err != nil {
+		return 0, err
 	}
 	window := rate / 2
 	if len(samples) < window {
@@ -79,4 +88,29 @@ func Heard(path string, hz float64) (float64, error) {
 		}
 	}
 	return best, nil
+}
+
+// Levels are those of tones in Hz, in dBFS, in the last half second of a recording.
+// A full-scale sine has 0.
+func Levels(path string, hz ...float64) ([]float64, error) {
+	samples, rate, err := recorded(path)
+	if err != nil {
+		return nil, err
+	}
+	window := rate / 2
+	if len(samples) < window {
+		return nil, errors.New("recording shorter than half a second")
+	}
+	samples = samples[len(samples)-window:]
+	levels := make([]float64, len(hz))
+	for i, f := range hz {
+		var re, im, all float64
+		for n, s := range samples {
+			w := 0.5 - 0.5*math.Cos(2*math.Pi*float64(n)/float64(window)) // Hann: a tone is nowhere but at its place
+			sin, cos := math.Sincos(2 * math.Pi * f * float64(n) / float64(rate))
+			re, im, all = re+w*s*cos, im+w*s*sin, all+w
+		}
+		levels[i] = 20 * math.Log10(max(2*math.Hypot(re, im)/(all*32768), 1e-6))
+	}
+	return levels, nil
 }

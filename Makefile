@@ -16,7 +16,7 @@ VERSION = -X '$(BUILD).linked=$(TAG)' -X '$(BUILD).linkedRevision=$(REVISION)'
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## install what the interop tests need (Kamailio, baresip, Linphone, SIPp, curl, Chromium) by apt-get, only what is missing
+setup: ## install what the interop tests need (Kamailio, baresip, Linphone, SIPp, curl, Chromium, Janus) by apt-get, only what is missing
 	@scripts/setup.sh
 
 build: ## bin/sipxrest
@@ -39,7 +39,7 @@ check: ## gofmt, vet, staticcheck, builds for other systems and quick unit tests
 unit: ## what check does, with all tests and the race detector; needs Go alone
 	@scripts/unit.sh
 
-interop: ## tests with Kamailio, baresip, Linphone, SIPp, curl and Chromium; needs `make setup`
+interop: ## tests with Kamailio, baresip, Linphone, SIPp, curl, Chromium and Janus; needs `make setup`
 	@scripts/interop.sh
 
 fuzz-short: ## each fuzz target for 10 s

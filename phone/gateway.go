@@ -18,6 +18,8 @@ import (
 type Gateway struct {
 	Board *sipflow.Switchboard
 	Ports *media.Ports
+	// Security says whether audio of SIP phones is encrypted.
+	Security media.Security
 	// Domain is the host of our From.
 	Domain string
 	// Credentials are for the challenges of Domain's servers; nil: there are none.
@@ -52,7 +54,8 @@ type sipSide struct {
 func (s *Service) newSide(ctx context.Context, side int) (*sipSide, error) {
 	p := &sipSide{s: s, side: side, leg: newLeg(&s.stats.frames)}
 	var err error
-	p.session, err = s.cfg.Gateway.Ports.Open(media.Options{Audio: p.hear, NoMedia: p.silent})
+	g := s.cfg.Gateway
+	p.session, err = g.Ports.Open(media.Options{Security: g.Security, Audio: p.hear, NoMedia: p.silent})
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +101,7 @@ func (p *sipSide) silent() { p.s.hangUp(p.c, p.side) }
 
 // conversation is the phone's side for the switchboard.
 func (p *sipSide) conversation() *sipflow.Conversation {
-	return &sipflow.Conversation{Offer: p.session.Offer, Answered: p.answered, Reoffer: p.reoffer}
+	return &sipflow.Conversation{Offer: p.session.Offer, Answered: p.answered, Reoffer: p.reoffer, Expect: p.session.Expect}
 }
 
 // answered takes the phone's answer to our offer. Of a phone that was called
@@ -423,6 +426,7 @@ func (r *rtpStats) add(m media.Stats) {
 	r.sum.Late += m.Late
 	r.sum.Dropped += m.Dropped
 	r.sum.Foreign += m.Foreign
+	r.sum.Forged += m.Forged
 	r.sum.Jitter = max(r.sum.Jitter, m.Jitter)
 }
 

@@ -54,6 +54,12 @@ func (e *ear) all() []int16 {
 // withDesk runs f in an exchange. The script is that of kim's SIP phone.
 func withDesk(t *testing.T, script siptest.Script, f func(x *exchange), options ...func(*Config)) {
 	t.Helper()
+	withSecuredDesk(t, script, media.SRTPOffered, f, options...)
+}
+
+// withSecuredDesk is withDesk with a SIP phone that says whether its audio is encrypted.
+func withSecuredDesk(t *testing.T, script siptest.Script, desk media.Security, f func(x *exchange), options ...func(*Config)) {
+	t.Helper()
 	at(t, func(h *house) {
 		t := h.t
 		x := &exchange{house: h, heard: &ear{}}
@@ -70,7 +76,7 @@ func withDesk(t *testing.T, script siptest.Script, f func(x *exchange), options 
 		there, err := media.NewPorts(media.Config{Address: netip.MustParseAddr("10.0.0.3"), MinPort: 40000, MaxPort: 40001,
 			Log: slog.New(slog.DiscardHandler), ListenUDP: listen})
 		fail(err)
-		x.far, err = there.Open(media.Options{Audio: x.heard.hear})
+		x.far, err = there.Open(media.Options{Security: desk, Audio: x.heard.hear})
 		fail(err)
 		defer x.far.Close()
 		if script.SDP == "" {

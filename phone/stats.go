@@ -20,7 +20,7 @@ type Stats struct {
 	LoginsFailed     uint64
 
 	ToPhones, FromPhones uint64      // calls that rang a SIP phone, or came from one
-	RTP                  media.Stats // the packets Sent, Received, Lost, Late, Dropped and Foreign of calls that are over, and the largest Jitter; the rest is 0
+	RTP                  media.Stats // the packets Sent, Received, Lost, Late, Dropped, Foreign and Forged of calls that are over, and the largest Jitter; the rest is 0
 
 	FramesRelayed   uint64 // of audio, that were sent
 	FramesDropped   uint64 // the oldest, for a reader who is too slow

@@ -25,6 +25,10 @@ type Conversation struct {
 	// holds the call, takes it back or changes codecs. An error refuses it, with
 	// the code of a *StatusError, or 488; the session is then as before.
 	Reoffer func(offer []byte) ([]byte, error)
+	// Expect, when set, is told the phone's description before Offer is asked for in a
+	// call that was answered before, on hold or elsewhere: a phone that wants SRTP
+	// takes no offer of plain RTP.
+	Expect func(description []byte)
 	// Digit, when set, is told the digits that come by INFO.
 	Digit func(digit byte)
 	// Secret says that the digits may be a PIN: nobody but Digit is told.
@@ -109,6 +113,9 @@ func (c *Call) conversing() (*Leg, Party) {
 
 // takeBack invites a caller that is answered, and on hold or elsewhere, with our media.
 func (t *endpoint) takeBack(ctx context.Context) error {
+	if said := t.leg.saidLast(); said != nil && t.end.Expect != nil {
+		t.end.Expect(said)
+	}
 	again, err := t.leg.reinvite(ctx, t.leg.describe(t.end.Offer()))
 	if err != nil {
 		return err
@@ -159,7 +166,18 @@ func (t *endpoint) agree(answer []byte) error {
 	if err := t.end.Answered(answer, false); err != nil {
 		return unacceptable(err)
 	}
+	t.disclosed(answer)
 	return nil
+}
+
+// disclosed says once that the keys of encrypted media can be read by who can read the
+// SIP messages: an answer has them, and the offer that it is for.
+func (t *endpoint) disclosed(answer []byte) {
+	sw := t.call.sw
+	if t.leg.secure || sw.keysShown.Load() || sdp.SecurityOf(answer)&sdp.SDES == 0 || sw.keysShown.Swap(true) {
+		return
+	}
+	sw.log.Warn("sip: a call's media are encrypted, but their keys go over SIP in the clear: have the phone use TLS", "call", t.call)
 }
 
 // unacceptable is the refusal of a description.
@@ -284,6 +302,7 @@ func (t *endpoint) describe(in *serverTx) wire.Reply {
 		}
 		r.Body = l.answerTo(offer, answer)
 		l.heard(offer)
+		t.disclosed(answer)
 	case in.method == "INVITE":
 		r.Body = l.describe(t.end.Offer())
 		t.owed = in

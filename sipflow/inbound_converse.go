@@ -185,6 +185,7 @@ func (t *endpoint) answer(ctx context.Context, in *Incoming) error {
 			return unacceptable(err)
 		}
 		l.heard(in.offer)
+		t.disclosed(answer)
 		body = l.answerTo(in.offer, answer)
 	default:
 		body = l.describe(t.end.Offer())

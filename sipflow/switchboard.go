@@ -9,6 +9,7 @@ import (
 	"hash/maphash"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sipxrest/internal/fault"
@@ -88,6 +89,7 @@ type Switchboard struct {
 	challenger challenger   // of inbound calls
 	seed       maphash.Seed // of the tags in responses outside of dialogs
 	keys       [32]byte     // secret, see Leg.mediaKey
+	keysShown  atomic.Bool  // that keys go in the clear was said
 
 	flows sync.WaitGroup // one per call
 	forks sync.WaitGroup // one per 2xx that is hung up on the side

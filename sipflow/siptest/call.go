@@ -78,7 +78,11 @@ func (p *Phone) invite(how Calling, uri sip.Uri, on func(*sip.Response), with ..
 		req.SetBody(nil)
 	} else {
 		d := &dialog{}
-		contentType, body := p.packed(p.usualSDP(d, ""))
+		offer := o.how.SDP
+		if offer == "" {
+			offer = p.usualSDP(d, "")
+		}
+		contentType, body := p.packed(offer)
 		o.offered = d.offered
 		req.AppendHeader(sip.NewHeader("Content-Type", contentType))
 		req.SetBody([]byte(body))

@@ -18,6 +18,7 @@ func (p *Phone) Call(ctx context.Context, uri string, with ...sip.Header) error 
 type Calling struct {
 	NoOffer  bool   // the INVITE carries none: the ACK, or the PRACK, answers that of the 200, or 1xx
 	NoAnswer bool   // not even then
+	SDP      string // its offer; "" for one of the phone's own
 	Reliable bool   // supports 100rel (RFC 3262)
 	NoPRACK  bool   // but never acknowledges
 	LoseACKs int    // so many ACKs of 2xx are not sent

@@ -229,7 +229,7 @@ func TestPhoneCallsASIPPhone(t *testing.T) {
 	desk, addr := apptest.Phone(t, siptest.Script{HangUpAfter: 300 * time.Millisecond})
 	cfg.SIP.OutboundProxy = []string{"sip:" + addr}
 	cfg.Policy, cfg.Dial.Country = policy.NoPremium, "DE"
-	cfg.Phone.SIP = config.PhoneSIP{Enabled: true, RTPPorts: "24000-24999", MediaAllow: []string{"127.0.0.0/8"}, Guests: true}
+	cfg.Phone.SIP = config.PhoneSIP{Enabled: true, RTPPorts: "24000-24999", MediaAllow: []string{"127.0.0.0/8"}, Guests: true, SRTP: "offered"}
 	store, err := webphone.Open(cfg.PhoneDatabase())
 	if err != nil {
 		t.Fatal(err)

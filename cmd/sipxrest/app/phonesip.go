@@ -24,7 +24,11 @@ func (a *App) gateway() (*webphone.Gateway, error) {
 	if err != nil {
 		return nil, err
 	}
-	g := &webphone.Gateway{Board: a.sw, Ports: ports, Domain: cmp.Or(p.Domain, a.cfg.Domain), Guests: p.Guests, User: a.sipUser}
+	security, err := p.Security()
+	if err != nil {
+		return nil, err
+	}
+	g := &webphone.Gateway{Board: a.sw, Ports: ports, Security: security, Domain: cmp.Or(p.Domain, a.cfg.Domain), Guests: p.Guests, User: a.sipUser}
 	if p.Agent != "" {
 		g.Credentials = func() sipflow.Credentials {
 			c, _ := a.dialling.secrets(p.Agent)
@@ -52,7 +56,7 @@ func addGatewayMetrics(r *metrics.Registry, service *webphone.Service, g *webpho
 				to.gauge(g.Ports.InUse(), "in_use")
 				to.gauge(g.Ports.Pairs(), "all")
 			}},
-		{metrics.Counter("sipxrest_phone_rtp_packets_total", "RTP packets of calls that are over: sent, received; lost, late (of the lost, came too late), dropped (too many waited), foreign (from an address that does not count).", "what"),
+		{metrics.Counter("sipxrest_phone_rtp_packets_total", "RTP packets of calls that are over: sent, received; lost, late (of the lost, came too late), dropped (too many waited), foreign (from an address that does not count), forged (of encrypted audio: by another key, or repeated).", "what"),
 			func(s webphone.Stats, to values) {
 				to.count(s.RTP.Sent, "sent")
 				to.count(s.RTP.Received, "received")
@@ -60,6 +64,7 @@ func addGatewayMetrics(r *metrics.Registry, service *webphone.Service, g *webpho
 				to.count(s.RTP.Late, "late")
 				to.count(s.RTP.Dropped, "dropped")
 				to.count(s.RTP.Foreign, "foreign")
+				to.count(s.RTP.Forged, "forged")
 			}},
 		{metrics.Gauge("sipxrest_phone_rtp_jitter_seconds", "Largest jitter of a call that is over, in seconds."),
 			func(s webphone.Stats, to values) { to.set(s.RTP.Jitter.Seconds()) }},

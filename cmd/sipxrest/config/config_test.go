@@ -105,7 +105,7 @@ phone:
   max-call-time: 2h
   limits: {sockets: 100, sockets-per-user: 3, calls: 40, requests-per-user: 5}
   sip: {enabled: true, domain: phones.test, address: 192.0.2.9, rtp-ports: 30000-30009, agent: "203", guests: false, media-allow: `+
-		`[127.0.0.0/8], media-nat: [192.0.2.0/24]}
+		`[127.0.0.0/8], media-nat: [192.0.2.0/24], srtp: required}
 dns: {servers: ["127.0.0.1:5353"]}
 `)
 	got, err := Load(Source{File: file})
@@ -173,7 +173,7 @@ dns: {servers: ["127.0.0.1:5353"]}
 			Origins: []string{"https://phone.example"}, MinLevel: "client", RingTime: 45 * time.Second, MaxCall: 2 * time.Hour,
 			Limits: PhoneLimits{Sockets: 100, SocketsPerUser: 3, Calls: 40, RequestsPerUser: 5},
 			SIP: PhoneSIP{Enabled: true, Domain: "phones.test", Address: "192.0.2.9", RTPPorts: "30000-30009", Agent: "203",
-				MediaAllow: []string{"127.0.0.0/8"}, MediaNAT: []string{"192.0.2.0/24"}},
+				MediaAllow: []string{"127.0.0.0/8"}, MediaNAT: []string{"192.0.2.0/24"}, SRTP: "required"},
 		},
 	}
 	absent := Default()

@@ -112,6 +112,8 @@ func (p *Phone) rows() []row {
 			Doc: "networks that audio is sent to though it would not be: loopback, link-local, this machine's own addresses"},
 		{Name: "phone.sip.media-nat", Set: setting.Texts(&p.SIP.MediaNAT), Show: "[]",
 			Doc: "networks that audio may come from though the phone named another address: those of NATs in front of phones"},
+		{Name: "phone.sip.srtp", Set: setting.Text(&p.SIP.SRTP), Check: word(media.Securities()...), Default: "offered",
+			Doc: "encrypted audio (SRTP) with SIP phones: `offered` takes it from a phone that offers it, `required` offers it and refuses what is not encrypted (488), `off`"},
 	}
 }
 
@@ -176,7 +178,12 @@ type PhoneSIP struct {
 	// MediaAllow lists networks where audio goes though it would not, MediaNAT
 	// those from which it may come though no phone has named them.
 	MediaAllow, MediaNAT []string
+	// SRTP says whether audio is encrypted: a word of media.Securities.
+	SRTP string
 }
+
+// Security reads SRTP.
+func (p *PhoneSIP) Security() (media.Security, error) { return media.ParseSecurity(p.SRTP) }
 
 // phoneSIP checks the section.
 func (v *checks) phoneSIP() {

@@ -4,6 +4,9 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sipxrest/cmd/sipxrest/apptest"
+	"sipxrest/media"
 )
 
 func TestPhoneFaultsNameTheirKey(t *testing.T) {
@@ -28,6 +31,7 @@ func TestPhoneFaultsNameTheirKey(t *testing.T) {
 		"phone.sip.address":              func(c *Config) { c.Phone.SIP.Address = "phones.example" },
 		"phone.sip.rtp-ports":            func(c *Config) { c.Phone.SIP.RTPPorts = "20000" },
 		"phone.sip.media-allow":          func(c *Config) { c.Phone.SIP.MediaAllow = []string{"x"} },
+		"phone.sip.srtp":                 func(c *Config) { c.Phone.SIP.SRTP = "sometimes" },
 		"phone.sip.media-nat":            func(c *Config) { c.Phone.SIP.MediaNAT = []string{"192.0.2.0/33"} },
 	} {
 		c := Default()
@@ -35,6 +39,23 @@ func TestPhoneFaultsNameTheirKey(t *testing.T) {
 		set(&c)
 		if err := c.Validate(); err == nil || !strings.HasPrefix(err.Error(), key+": ") || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+func TestWordsOfSRTP(t *testing.T) {
+	for word, want := range map[string]media.Security{"": media.SRTPOffered, "offered": media.SRTPOffered, "required": media.SRTPRequired,
+		"off": media.SRTPOff} {
+		file := "domain: pbx.example\nusers: [users.yaml]\nphone: {enabled: true, plain-http: true, sip: {address: 192.0.2.1"
+		if word != "" {
+			file += ", srtp: " + word // "off" is no truth value
+		}
+		c, err := Load(Source{File: apptest.Write(t, t.TempDir(), "sipxrest.yaml", file+"}}\n")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.Phone.SIP.Security(); err != nil || got != want {
+			t.Errorf("%q: %v, %v", word, got, err)
 		}
 	}
 }

@@ -295,5 +295,6 @@ var sections = map[string]section{
 		"that of the SIP socket); agent's SIP password answers challenges; guests are\n" +
 		"phones that are no user's. Audio goes to private and public addresses, but\n" +
 		"not to loopback, link-local or own ones unless media-allow names them;\n" +
-		"media-nat are networks from which it may come though no phone has named them."},
+		"media-nat are networks from which it may come though no phone has named them.\n" +
+		"srtp is offered (encrypted as the phone offers it), required or off."},
 }

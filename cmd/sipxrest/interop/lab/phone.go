@@ -34,6 +34,9 @@ type PhoneConfig struct {
 	G722 bool
 	// Codec is the only one of G.711's that it speaks: PCMA or PCMU. Empty: both.
 	Codec string
+	// Encryption is what it encrypts audio by: "srtp" if the other side does,
+	// "srtp-mand" always. Default: not at all.
+	Encryption string
 	// TCP makes it register and call over TCP.
 	TCP bool
 }
@@ -92,7 +95,7 @@ module_app		ctrl_tcp.so
 ctrl_tcp_listen		127.0.0.1:%[7]d
 statmode_default	on
 menu_bell		no
-ringback_disabled	yes
+%[9]sringback_disabled	yes
 `
 
 // Phone starts a phone for user and waits until it is registered.
@@ -114,7 +117,11 @@ func (l *Lab) Phone(user string, c PhoneConfig) *Phone {
 	if c.G722 {
 		codec, rate = "g722", 2*sampleRate
 	}
-	l.write(name+"/config", fmt.Sprintf(baresipConfig, sip, c.MaxCalls, p.dir, rtp, rtp+19, modulePath(l.tb), ctrl, codec))
+	more := ""
+	if c.Encryption != "" {
+		more = "module			srtp.so\n"
+	}
+	l.write(name+"/config", fmt.Sprintf(baresipConfig, sip, c.MaxCalls, p.dir, rtp, rtp+19, modulePath(l.tb), ctrl, codec, more))
 	l.write(name+"/accounts", account(user, l.Proxy.Addr, c))
 	l.write(name+"/contacts", "")
 	l.write(name+"/tone.wav", string(tone(p.Tone, 120, rate)))
@@ -150,6 +157,9 @@ func account(user, proxy string, c PhoneConfig) string {
 	}
 	if c.AnswerDelay > 0 {
 		line += fmt.Sprintf(";answerdelay=%d", c.AnswerDelay.Milliseconds())
+	}
+	if c.Encryption != "" {
+		line += ";mediaenc=" + c.Encryption
 	}
 	return line + "\n"
 }

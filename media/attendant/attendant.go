@@ -33,6 +33,8 @@ type Config struct {
 	Ports *media.Ports
 	// Signaling is media.Options.Signaling.
 	Signaling netip.Addr
+	// Security says whether the audio is encrypted.
+	Security media.Security
 	// Clip returns the prompt of a name: 16 kHz, mono. See prompts.Set.
 	Clip func(name string) []int16
 	// NoMedia is told that the caller's phone has sent nothing for 60 s, though it
@@ -67,7 +69,7 @@ func New(cfg Config) (*Attendant, error) {
 	cfg.Log = cmp.Or(cfg.Log, slog.Default())
 	a := &Attendant{cfg: cfg, more: make(chan struct{}, 1), closed: make(chan struct{})}
 	var err error
-	a.s, err = cfg.Ports.Open(media.Options{Signaling: cfg.Signaling, Stepped: true, NoMedia: cfg.NoMedia,
+	a.s, err = cfg.Ports.Open(media.Options{Signaling: cfg.Signaling, Security: cfg.Security, Stepped: true, NoMedia: cfg.NoMedia,
 		Digit: func(key byte) { a.press(key, byRTP) }})
 	if err != nil {
 		return nil, err

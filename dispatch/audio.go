@@ -1,6 +1,7 @@
 package dispatch
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
@@ -17,8 +18,9 @@ import (
 type Audio struct {
 	Ports   *media.Ports
 	Prompts *prompts.Set
-	// Language is that of the prompts.
+	// Language is that of the prompts, for rules that have none of their own.
 	Language string
+	Security media.Security
 }
 
 // ringBackTone is what a caller hears whose target rings: as telephones in most of Europe,
@@ -56,7 +58,7 @@ func (c *call) pickUp(ctx context.Context) error {
 
 // open takes ports for the caller's audio. Without any the PIN can still be entered.
 func (c *call) open(audio *Audio) {
-	ears, err := attendant.New(attendant.Config{Ports: audio.Ports, Clip: audio.Prompts.In(audio.Language), Log: c.log})
+	ears, err := attendant.New(attendant.Config{Ports: audio.Ports, Security: audio.Security, Clip: audio.Prompts.In(cmp.Or(c.rule.Language, audio.Language)), Log: c.log})
 	if err != nil {
 		c.log.Warn("inbound call: digits of the PIN can come by INFO only", "reason", err)
 		return

@@ -55,6 +55,9 @@ func (r *Rule) check(cfg *Config) error {
 		fault("url", r.checkURL())
 	}
 	fault("backend", r.checkBackend(cfg))
+	if r.Language != "" && cfg.CheckLanguage != nil {
+		fault("language", cfg.CheckLanguage(r.Language))
+	}
 	if r.EventsURL != "" {
 		fault("events_url", r.CheckURL(r.EventsURL))
 	}

@@ -78,6 +78,9 @@ type Config struct {
 	// Audio is how callers who are asked for a PIN hear and are heard. Nil: they are
 	// on hold meanwhile, and their digits come by INFO only.
 	Audio *Audio
+	// CheckLanguage says what is wrong with the language of a rule, where callers are
+	// asked for PINs in words. Nil: they are not.
+	CheckLanguage func(language string) error
 	// Calls is told of each call; nil: nobody is.
 	Calls Calls
 }

@@ -131,7 +131,7 @@ const maxCaller = 32
 // not said it.
 func (r *Rule) checkBackend(cfg *Config) error {
 	switch {
-	case r.Backend == "" && r.Language == "":
+	case r.Backend == "" && (r.Language == "" || cfg.CheckLanguage != nil): // that is checked by itself
 		return nil
 	case cfg.CheckTalk == nil:
 		return errors.New("nobody can call into Nextcloud Talk: write dialout.servers and dialout.audio, or leave backend and language out")

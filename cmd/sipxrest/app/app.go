@@ -66,6 +66,7 @@ type App struct {
 	talkPorts *media.Ports                 // of those phones; nil without
 	signals   signals                      // who uses Talk's signaling servers
 	ports     []portRange                  // for audio
+	pinAudio  *dispatch.Audio              // of callers who enter a PIN; nil without
 	dialout   *dialout.Service             // nil without
 	dialin    *dialin.Service              // nil without
 	prompts   *prompts.Set                 // what callers are told; nil before somebody needs it

@@ -28,8 +28,8 @@ func (a *App) dispatchBy(cfg *config.Config) dispatch.Config {
 	if a.bus != nil {
 		dc.Calls = dispatchDoor{a.bus}
 	}
-	dc.HasUsers, dc.Phone = a.cfg.Phone.HasGateway(), a.takePhone // whatever is read again
-	dc.CheckTalk, dc.Talk = a.cfg.CheckTalk(), a.takeTalk         // likewise
+	dc.HasUsers, dc.Phone, dc.Audio = a.cfg.Phone.HasGateway(), a.takePhone, a.pinAudio // whatever is read again
+	dc.CheckTalk, dc.Talk = a.cfg.CheckTalk(), a.takeTalk                               // likewise
 	return dc
 }
 
@@ -37,6 +37,9 @@ func (a *App) dispatchBy(cfg *config.Config) dispatch.Config {
 func (a *App) openDispatch() error {
 	if !a.cfg.Dispatch.InUse() {
 		return nil
+	}
+	if err := a.openPINAudio(); err != nil {
+		return err
 	}
 	d, err := dispatch.New(a.dispatchBy(&a.cfg), a.log)
 	if err != nil {
@@ -72,7 +75,7 @@ func (a *App) openDispatch() error {
 			}
 			return nil
 		},
-		metrics: func(r *metrics.Registry) { addDispatchMetrics(r, d) },
+		metrics: func(r *metrics.Registry) { addDispatchMetrics(r, d); a.addPINMetrics(r) },
 	})
 	return nil
 }

@@ -13,6 +13,8 @@ import (
 	"sipxrest/cmd/sipxrest/app"
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/dispatch"
+	"sipxrest/media"
+	"sipxrest/media/prompts"
 	"sipxrest/sipflow"
 )
 
@@ -36,12 +38,59 @@ func (c *checker) dispatch(cfg *config.Config) {
 	if len(d.Trunks) == 0 {
 		c.say(levelNote, "dispatch", "there are no trunks, so only users with a SIP password can call in: name who sends calls in dispatch.trunks")
 	}
+	c.pinAudio(cfg)
 	ctx, cancel := context.WithTimeout(c.ctx, 10*time.Second)
 	defer cancel()
 	for _, problem := range dispatch.Probe(ctx, dc) {
 		c.say(levelProblem, "dispatch", "%v", problem)
 	}
 	c.dispatchUsers(cfg)
+}
+
+// pinAudio tells what callers hear who are asked for a PIN.
+func (c *checker) pinAudio(cfg *config.Config) {
+	if why := cfg.LacksPINAudio(); why != nil {
+		c.say(levelNote, "dispatch", "PINs can be entered by INFO only, which most telephones do not send: %s: %v", cfg.Origin("dispatch.audio.address"), why)
+	}
+	if !cfg.HasPINAudio() {
+		return
+	}
+	mc, err := cfg.PINMedia()
+	if err != nil {
+		return // said above
+	}
+	ports, err := media.NewPorts(mc)
+	if err == nil {
+		var session *media.Session
+		if session, err = ports.Open(media.Options{}); err == nil {
+			session.Close()
+		}
+	}
+	if err != nil {
+		c.say(levelProblem, "dispatch", "%s: no port of %d-%d can be bound on %s: %v", cfg.Origin("dispatch.audio.rtp-ports"), mc.MinPort, mc.MaxPort, mc.Listen, err)
+		return
+	}
+	set, language, err := cfg.PINPrompts()
+	if err != nil {
+		return // said above
+	}
+	c.say(levelOK, "dispatch", "callers who are asked for a PIN send audio to %s, ports %d-%d: %s at once, prompts in %s", mc.Address, mc.MinPort, mc.MaxPort,
+		count(ports.Pairs(), "call"), language)
+	c.prompts("dispatch", cfg.Dispatch.Audio.Prompts, set)
+}
+
+// prompts lists those that there are, by their languages.
+func (c *checker) prompts(about, folder string, set *prompts.Set) {
+	for _, language := range set.Languages() {
+		switch own := set.Own(language); {
+		case len(own) == 0:
+			c.say(levelOK, about, "prompts in %s: %d built in", language, len(prompts.Names))
+		case len(own) == len(prompts.Names):
+			c.say(levelOK, about, "prompts in %s: %d of %s", language, len(own), folder)
+		default:
+			c.say(levelOK, about, "prompts in %s: %d built in, and of %s %s", language, len(prompts.Names)-len(own), folder, strings.Join(own, ", "))
+		}
+	}
 }
 
 // dispatchUsers looks for the users that the section names.

@@ -2,10 +2,13 @@ package check
 
 import (
 	"fmt"
+	"os"
+	"path/filepath"
 	"testing"
 
 	"sipxrest/cmd/sipxrest/apptest"
 	"sipxrest/cmd/sipxrest/config"
+	"sipxrest/media/prompts"
 	"sipxrest/sipflow/siptest"
 )
 
@@ -29,6 +32,48 @@ dispatch:
 	}
 	wants(t, out, "ok dispatch 1 rule, 1 trunk", `problem dispatch `+file+`:11: rule "gone": url: lookup nowhere.test`,
 		"dispatch.agent: there is no user 998", "dispatch.trunks: there is no user 999")
+}
+
+// What callers hear who are asked for a PIN, and where that goes.
+func TestCheckListsThePrompts(t *testing.T) {
+	dir := t.TempDir()
+	apptest.Write(t, dir, "users.yaml", apptest.UsersYAML)
+	for _, tt := range []struct {
+		listen, audio string
+		want          []string
+	}{
+		{"udp:127.0.0.1:0", "rtp-ports: 24000-24099, language: de", []string{
+			"ok dispatch callers who are asked for a PIN send audio to 127.0.0.1, ports 24000-24099: 50 calls at once, prompts in de",
+			"ok dispatch prompts in de: 22 built in", "ok dispatch prompts in en: 22 built in"}},
+		{"udp:127.0.0.1:0", "prompts: prompts", []string{
+			"ok dispatch prompts in de: 22 built in",
+			"ok dispatch prompts in en: 21 built in, and of " + filepath.Join(dir, "prompts") + " wrong-pin",
+			"ok dispatch prompts in fr: 22 of " + filepath.Join(dir, "prompts")}},
+		{"udp:0.0.0.0:0", "", []string{
+			"note dispatch PINs can be entered by INFO only, which most telephones do not send: dispatch.audio.address: missing"}},
+	} {
+		for _, language := range []string{"en", "fr"} {
+			if err := os.MkdirAll(filepath.Join(dir, "prompts", language), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		const silence = "RIFF\x2c\x00\x00\x00WAVEfmt " +
+			"\x10\x00\x00\x00\x01\x00\x01\x00\x40\x1f\x00\x00\x80\x3e\x00\x00\x02\x00\x10\x00data\x08\x00\x00\x00" +
+			"\x01\x02\x01\x02\x01\x02\x01\x02"
+		apptest.Write(t, filepath.Join(dir, "prompts", "en"), "wrong-pin.wav", silence)
+		for _, name := range prompts.Names {
+			apptest.Write(t, filepath.Join(dir, "prompts", "fr"), name+".wav", silence)
+		}
+		file := apptest.Write(t, dir, "sipxrest.yaml", apptest.Minimal+fmt.Sprintf(`
+data-dir: data
+sip: {listen: [%q]}
+dispatch:
+  audio: {%s}
+  rules: [{id: a, action: hangup}]
+`, tt.listen, tt.audio))
+		_, out := checked(t, file)
+		wants(t, out, tt.want...)
+	}
 }
 
 func TestTryDispatchNeedsNoCall(t *testing.T) {

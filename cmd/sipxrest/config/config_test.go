@@ -393,8 +393,9 @@ func TestTheExampleLoadsAndShowsTheDefaults(t *testing.T) {
 		all.WriteString(line)
 	}
 	dispatchFiles(t, dir)
+	promptFiles(t, dir)
 	// Of two ways to join phones with a conversation there is one.
-	either := regexp.MustCompile(`(?m)^  (room-target: .*token|audio: ).*\n`).FindAllString(all.String(), -1)
+	either := regexp.MustCompile(`(?m)^  (room-target: .*token|audio: .*ice-port).*\n`).FindAllString(all.String(), -1)
 	if len(either) != 2 {
 		t.Fatalf("of room-target and audio the example shows %q", either)
 	}

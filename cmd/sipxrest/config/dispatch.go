@@ -35,6 +35,7 @@ type Dispatch struct {
 	// Agent is the user of ours whose SIP password answers challenges on the way
 	// to rooms and targets.
 	Agent string
+	Audio DispatchAudio
 }
 
 // InUse reports whether calls that come in are dispatched.
@@ -42,7 +43,7 @@ func (d *Dispatch) InUse() bool { return len(d.Rules) > 0 || d.RulesDir != "" ||
 
 // rows are the keys of the section.
 func (d *Dispatch) rows() []row {
-	return []row{
+	return append([]row{
 		{Name: "dispatch.rules", Set: dispatchRules(&d.Rules), AtOnce: true, After: "dispatch.rules-dir",
 			Doc: "who decides on calls that come in, a list; see [dispatch.md](dispatch.md), as for all of `dispatch`",
 			About: "The rule that says most of a call is taken: number and trunk, number, trunk,\n" +
@@ -82,7 +83,7 @@ func (d *Dispatch) rows() []row {
   #- {id: moved, numbers: ["+4930123458"], action: transfer, transfer_to: "sip:202@pbx.example", transfer_ringing_timeout: 20s, destination_name: Desk}
   #- {id: talk, numbers: ["+4930123459"], action: transfer, transfer_to: "talk:"} # or talk:TOKEN, talk:direct
   #- {id: conference, numbers: ["5000"], action: answer, room_name: support, pin: "1234", media_encryption: SRTP, metadata: "", attributes: {}}`},
-		{Name: "dispatch.rules-dir", Set: setting.Path(&d.RulesDir), AtOnce: true, After: "dispatch.agent", Show: "dispatch.d",
+		{Name: "dispatch.rules-dir", Set: setting.Path(&d.RulesDir), AtOnce: true, After: "dispatch.audio", Show: "dispatch.d",
 			Doc:   "folder with more rules, in files `*.yaml` with a rule or a list of them; watched",
 			About: "More rules, in files *.yaml with a rule or a list of them; watched."},
 		{Name: "dispatch.trunks", Set: trunks(&d.Trunks), AtOnce: true,
@@ -110,7 +111,7 @@ func (d *Dispatch) rows() []row {
 		{Name: "dispatch.agent", Set: setting.Text(&d.Agent), AtOnce: true, Show: "\"201\"",
 			Doc:   "the user whose SIP password answers challenges on the way to rooms and targets",
 			About: "The user whose SIP password answers challenges on the way there."},
-	}
+	}, d.Audio.rows()...)
 }
 
 // dispatchRules reads the items of "dispatch.rules".
@@ -163,7 +164,7 @@ func (c *Config) DispatchConfig() dispatch.Config {
 		Rules: slices.Clone(d.Rules), RulesDir: d.RulesDir, Trunks: d.Trunks, Algorithms: d.DigestAlgorithms, Rooms: d.Rooms, RoomTarget: d.RoomTarget, Domain: c.Domain,
 		Region: strings.ToUpper(c.Dial.Country), ExtensionDigits: c.Dial.ExtensionDigits, Agent: d.Agent,
 		UserAgent: "sipxrest/" + version.Current().Version, Resolver: webResolver(c.DNS.Servers),
-		HasUsers: c.Phone.HasGateway(), CheckTalk: c.CheckTalk(),
+		HasUsers: c.Phone.HasGateway(), CheckTalk: c.CheckTalk(), CheckLanguage: c.checkLanguage(),
 		Gateway: dispatch.Gateway{URI: c.Dialout.Gateway.URI, Realm: c.Dialout.Gateway.Realm,
 			Credentials: sipflow.Credentials{Username: c.Dialout.Gateway.User, Password: c.Dialout.Gateway.Secret}},
 	}
@@ -211,6 +212,7 @@ func webResolver(servers []string) *net.Resolver {
 
 // dispatch checks the section.
 func (v *checks) dispatch() {
+	v.dispatchAudio()
 	if !v.c.Dispatch.InUse() {
 		return
 	}

@@ -283,6 +283,11 @@ var sections = map[string]section{
 		"and are heard by dialout.audio."},
 	"dispatch": {About: "\n" +
 		"Calls that come in: whom to ask about each. Default: all are answered 404."},
+	"dispatch.audio": {Inline: true, After: "dispatch.agent", About: "Callers who are asked for a PIN hear prompts, and press digits as telephones send\n" +
+		"them (RFC 4733). enabled: false has them on hold, and digits come by INFO only.\n" +
+		"address is what they send audio to; like rtp-ports and the networks it is\n" +
+		"by default that of phone.sip, or dialout.audio. language: en, de, tones in place\n" +
+		"of words, or one of prompts, a folder with LANGUAGE/NAME.wav."},
 	"phone": {After: "dispatch", About: "Calls over WebSocket between users of their own, at /api/v3.\n" +
 		"\"sipxrest phone user add NAME\" makes one. Default: not there."},
 	"cdr":       {After: "phone", About: "Records of calls that are over, at /v1/cdrs."},

@@ -7,7 +7,6 @@ import (
 	"net"
 	"strconv"
 	"testing"
-	"time"
 
 	"sipxrest/cmd/sipxrest/interop/lab"
 )
@@ -23,7 +22,7 @@ func TestAPINIsEnteredByTelephone(t *testing.T) {
 			sip, rtp := net.JoinHostPort("127.0.0.1", strconv.Itoa(lab.Ports(t, 1))), lab.Ports(t, 8)
 			l := lab.Start(t, map[string]string{"5000": sip})
 			caller := l.Phone("201", lab.PhoneConfig{G722: wide})
-			room := l.Phone("202", lab.PhoneConfig{G722: wide, AnswerDelay: 3 * time.Second})
+			room := l.Phone("202", lab.PhoneConfig{G722: wide, Manual: true})
 			l.ServiceAt(sip, fmt.Sprintf(`dispatch:
   trunks: [{name: kamailio, sources: [127.0.0.1]}]
   rooms: {support: "sip:202@sipx.test"}
@@ -41,6 +40,7 @@ func TestAPINIsEnteredByTelephone(t *testing.T) {
 			caller.Press("4711#") // in the prompt's place
 			room.AwaitRinging()
 			caller.AwaitTone(ringing, "the room")
+			room.Answer()
 			inCall(caller, room)
 			caller.HangUp()
 			caller.AwaitOnHook()

@@ -55,9 +55,7 @@ func (r *Rule) check(cfg *Config) error {
 		fault("url", r.checkURL())
 	}
 	fault("backend", r.checkBackend(cfg))
-	if r.Language != "" && cfg.CheckLanguage != nil {
-		fault("language", cfg.CheckLanguage(r.Language))
-	}
+	fault("language", r.checkLanguage(cfg))
 	if r.EventsURL != "" {
 		fault("events_url", r.CheckURL(r.EventsURL))
 	}

@@ -131,17 +131,35 @@ const maxCaller = 32
 // not said it.
 func (r *Rule) checkBackend(cfg *Config) error {
 	switch {
-	case r.Backend == "" && (r.Language == "" || cfg.CheckLanguage != nil): // that is checked by itself
+	case r.Backend == "" && (r.Language == "" || cfg.CheckLanguage != nil): // see checkLanguage
 		return nil
 	case cfg.CheckTalk == nil:
 		return errors.New("nobody can call into Nextcloud Talk: write dialout.servers and dialout.audio, or leave backend and language out")
 	case r.Static == nil:
 		return cfg.CheckTalk(r.Backend, r.Language)
+	case r.leadsToTalk(cfg): // plan has checked it
+		return nil
+	}
+	return errors.New("backend and language are for targets in Nextcloud Talk: write transfer_to: \"talk:\", or leave them out")
+}
+
+// checkLanguage says what is wrong with the language in which a rule asks for PINs.
+func (r *Rule) checkLanguage(cfg *Config) error {
+	if r.Backend != "" || r.Language == "" || cfg.CheckLanguage == nil || r.leadsToTalk(cfg) {
+		return nil
+	}
+	return cfg.CheckLanguage(r.Language)
+}
+
+// leadsToTalk reports whether a rule that decides by itself has a target in Talk.
+func (r *Rule) leadsToTalk(cfg *Config) bool {
+	if r.Static == nil {
+		return false
 	}
 	for _, d := range []*Decision{r.Static, &r.Fallback} {
 		if strings.HasPrefix(d.To, talkScheme) || d.Action == Answer && strings.HasPrefix(cfg.Rooms[d.Room], talkScheme) {
-			return nil // plan has checked it
+			return true
 		}
 	}
-	return errors.New("backend and language are for targets in Nextcloud Talk: write transfer_to: \"talk:\", or leave them out")
+	return false
 }

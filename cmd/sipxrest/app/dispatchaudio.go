@@ -35,6 +35,9 @@ func (a *App) openPINAudio() error {
 	if err != nil {
 		return a.cfg.At("dispatch.audio.prompts", fmt.Errorf("dispatch.audio.prompts: %w", err))
 	}
+	if a.cfg.PINFolder() == a.cfg.Dialin.Prompts {
+		a.prompts = set // one for all, of what is decoded
+	}
 	security, err := media.ParseSecurity(a.cfg.Dispatch.Audio.SRTP)
 	if err != nil {
 		return a.cfg.At("dispatch.audio.srtp", fmt.Errorf("dispatch.audio.srtp: %w", err))

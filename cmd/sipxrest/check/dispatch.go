@@ -76,7 +76,7 @@ func (c *checker) pinAudio(cfg *config.Config) {
 	}
 	c.say(levelOK, "dispatch", "callers who are asked for a PIN send audio to %s, ports %d-%d: %s at once, prompts in %s", mc.Address, mc.MinPort, mc.MaxPort,
 		count(ports.Pairs(), "call"), language)
-	c.prompts("dispatch", cfg.Dispatch.Audio.Prompts, set)
+	c.prompts("dispatch", cfg.PINFolder(), set)
 }
 
 // prompts lists those that there are, by their languages.

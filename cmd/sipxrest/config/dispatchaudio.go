@@ -49,9 +49,9 @@ func (a *DispatchAudio) rows() []row {
 			Doc: "networks that audio may come from though the caller named another address: those of NATs in front of phones"},
 		{Name: dispatchAudio + "srtp", Set: setting.Text(&a.SRTP), Check: word(media.Securities()...), Default: media.SRTPOffered.String(),
 			Doc: "SRTP with callers, with keys in SDP (RFC 4568): `offered`, where they offer it; `required`: callers without it are on hold; `off`"},
-		{Name: dispatchAudio + "language", Set: setting.Text(&a.Language), Absent: "`en`", Show: "en",
+		{Name: dispatchAudio + "language", Set: setting.Text(&a.Language), Absent: "`dialin.language`", Show: "en",
 			Doc: "language of the prompts: `en`, `de`, `tones` in place of words, or a folder of `prompts`; a rule's `language` goes first"},
-		{Name: dispatchAudio + "prompts", Set: setting.Path(&a.Prompts), Show: "prompts",
+		{Name: dispatchAudio + "prompts", Set: setting.Path(&a.Prompts), Absent: "`dialin.prompts`", Show: "prompts",
 			Doc: "folder with recordings in place of the built-in prompts, `LANGUAGE/NAME.wav`"},
 	}
 }
@@ -147,10 +147,12 @@ func (c *Config) pinAudio() DispatchAudio {
 // PINPrompts are the prompts of the section, and the language of rules that name none.
 // Errors name the file.
 func (c *Config) PINPrompts() (*prompts.Set, string, error) {
-	a := &c.Dispatch.Audio
-	set, err := prompts.Load(a.Prompts)
-	return set, cmp.Or(a.Language, "en"), err
+	set, err := prompts.Load(c.PINFolder())
+	return set, cmp.Or(c.Dispatch.Audio.Language, c.Dialin.Language), err
 }
+
+// PINFolder is that of the section's prompts.
+func (c *Config) PINFolder() string { return cmp.Or(c.Dispatch.Audio.Prompts, c.Dialin.Prompts) }
 
 // checkLanguage is dispatch.Config.CheckLanguage; nil where nobody hears prompts.
 func (c *Config) checkLanguage() func(language string) error {

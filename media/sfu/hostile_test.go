@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -288,4 +289,30 @@ func TestConfigurationsThatAreWrong(t *testing.T) {
 			_ = s.Close()
 		}
 	}
+}
+
+// A thousand connections that nobody answers leave nothing behind.
+func TestAThousandSubscriptions(t *testing.T) {
+	r := newRig(t)
+	offer := anOffer(t, r)
+	goroutines := runtime.NumGoroutine()
+	var subs []*Subscription
+	for range 1000 {
+		s, _, err := r.sfu.Subscribe(offer, Events{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		subs = append(subs, s)
+		if len(subs) == 50 {
+			for _, s := range subs {
+				s.Close()
+			}
+			subs = subs[:0]
+		}
+	}
+	eventually(t, "all are gone", 20*time.Second, func() bool {
+		r.sfu.mu.Lock()
+		defer r.sfu.mu.Unlock()
+		return len(r.sfu.conns) <= 1 && runtime.NumGoroutine() <= goroutines+20
+	})
 }

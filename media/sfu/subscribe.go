@@ -32,6 +32,7 @@ type Subscription struct {
 	level  uint8            // the extension's id, 0: none
 
 	// Owned by pion's reader.
+	send     func([]rtcp.Packet) error
 	header   rtp.Header
 	reported time.Time
 	highest  uint32 // sequence number, with its cycles
@@ -71,6 +72,7 @@ func (s *SFU) Subscribe(text string, events Events) (*Subscription, string, erro
 	if err := sub.open(s, engine, &interceptor.Registry{}); err != nil {
 		return nil, "", fmt.Errorf("subscribe: %w", err)
 	}
+	sub.send = sub.pc.WriteRTCP
 	answer, err := sub.answer(offer, audio)
 	if err != nil {
 		sub.close()
@@ -153,11 +155,11 @@ func (s *Subscription) take(packet []byte) {
 		}
 	}
 	s.player.Push(s.header.SequenceNumber, s.header.Timestamp, codec, payload, level, now)
-	s.report(now)
+	s.report(now, codec)
 }
 
 // report tells the media server every 5 s what came (RFC 3550 §6.4.2).
-func (s *Subscription) report(now time.Time) {
+func (s *Subscription) report(now time.Time, codec media.Codec) {
 	s.received++
 	if d := int16(s.header.SequenceNumber - uint16(s.highest)); d > 0 {
 		s.highest += uint32(d)
@@ -170,10 +172,13 @@ func (s *Subscription) report(now time.Time) {
 	if s.expected > s.received {
 		fraction = uint8(min((s.expected-s.received)*256/s.expected, 255))
 	}
-	stats := s.player.Stats()
-	_ = s.pc.WriteRTCP([]rtcp.Packet{&rtcp.ReceiverReport{SSRC: 1, Reports: []rtcp.ReceptionReport{{SSRC: s.header.SSRC,
+	stats, clock := s.player.Stats(), 8000.0
+	if codec == media.Opus {
+		clock = 48000
+	}
+	_ = s.send([]rtcp.Packet{&rtcp.ReceiverReport{SSRC: 1, Reports: []rtcp.ReceptionReport{{SSRC: s.header.SSRC,
 		FractionLost: fraction, TotalLost: uint32(min(stats.Lost, 1<<23-1)), LastSequenceNumber: s.highest,
-		Jitter: uint32(stats.Jitter.Seconds() * 48000)}}}})
+		Jitter: uint32(stats.Jitter.Seconds() * clock)}}}})
 	s.expected, s.received, s.reported = 0, 0, now
 }
 

@@ -156,6 +156,7 @@ func TestOffersThatAreAskedFor(t *testing.T) {
 		{"publishes nothing", "client_not_found", func(l *Lab) string { return l.Cloud.Join(token, "carol").ID() }},
 		{"never was there", "client_not_found", func(l *Lab) string { return "nobody" }},
 		{"publishes later", "", func(l *Lab) string { return l.Cloud.Talk(token, "carol", ParticipantOptions{}).ID() }},
+		{"has a camera", "", func(l *Lab) string { return l.Cloud.Talk(token, "carol", ParticipantOptions{Video: true}).ID() }},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -177,6 +178,9 @@ func TestOffersThatAreAskedFor(t *testing.T) {
 				if !strings.Contains(sdp, want) {
 					t.Errorf("no %q in\n%s", want, sdp)
 				}
+			}
+			if strings.Contains(sdp, "m=video 9 ") != (tt.name == "has a camera") {
+				t.Errorf("video in\n%s", sdp)
 			}
 		})
 	}

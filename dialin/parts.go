@@ -59,6 +59,7 @@ type Ears interface {
 type Room interface {
 	AddPhone(callID string, audio Audio, o talkroom.PhoneOptions) Phone
 	InCall() bool
+	Inside() bool
 	Phones() int
 	Leave()
 }

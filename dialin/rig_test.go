@@ -47,6 +47,7 @@ type rig struct {
 	addErr    error         // of AddSession
 	refuseAdd int           // so many adds fail
 	slow      time.Duration // of Nextcloud, until a phone is seen
+	outside   bool          // we are not in the conversation yet
 	mute      bool          // nobody says whether a phone is seen
 	enterErr  error
 	openErr   error
@@ -326,6 +327,11 @@ func (f fakeRoom) AddPhone(id string, a Audio, o talkroom.PhoneOptions) Phone {
 	defer f.r.mu.Unlock()
 	f.r.phone = p
 	return p
+}
+func (f fakeRoom) Inside() bool {
+	f.r.mu.Lock()
+	defer f.r.mu.Unlock()
+	return !f.r.outside
 }
 func (f fakeRoom) InCall() bool {
 	f.r.mu.Lock()

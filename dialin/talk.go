@@ -20,6 +20,8 @@ const (
 	// waits for that although there is a call.
 	maxAdds  = 4
 	addPause = 5 * time.Second
+	// lookTime is how often it is looked whether we are in the conversation.
+	lookTime = 50 * time.Millisecond
 	// starTime is how long after a * another key counts with it.
 	starTime = 3 * time.Second
 	// digitTime is how long a digit of a moderator sounds.
@@ -82,11 +84,14 @@ func (c *call) join(ctx context.Context) (e *ending, again bool) {
 // full reports whether there are as many phones in the conversation as may be.
 func (c *call) full() bool { return c.room.Phones() >= c.s.cfg.RoomPhones }
 
-// show adds the phone among the participants. It waits for a signaling server that was
-// restarted and does not know the conversation yet.
+// show adds the phone among the participants. It waits until we are in the conversation:
+// a signaling server that does not know it yet would drop the phone without a word.
 func (c *call) show(ctx context.Context) *ending {
 	for late := time.Now().Add(talk.EmptyTime); ; {
-		err := c.add()
+		err := talk.ErrNoRoom
+		if c.room.Inside() {
+			err = c.add()
+		}
 		switch {
 		case err == nil:
 			return nil
@@ -94,7 +99,7 @@ func (c *call) show(ctx context.Context) *ending {
 			c.s.say(c.log, "the phone cannot be shown in its conversation", "error", err)
 			return &ending{Unavailable, []string{prompts.Unavailable}, err}
 		}
-		if e := c.wait(ctx, time.Second, c.changed); e != nil {
+		if e := c.wait(ctx, lookTime, c.changed); e != nil {
 			return e
 		}
 	}

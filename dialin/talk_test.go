@@ -436,3 +436,28 @@ func TestWhomTheLobbyHeldMayBeginTheCall(t *testing.T) {
 		r.ended(Joined)
 	})
 }
+
+// A phone is added once we are in the conversation: before that it would be lost.
+func TestPhonesAreAddedOnceWeAreInside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.outside = true
+		r.enters()
+		r.script(10 * sec)
+		r.was(cat(asked, member[:2])...)
+		r.script(r.set(func() { r.outside = false }), 2*sec)
+		r.was(member[2:]...)
+		r.leaves()
+		r.was(left("", "joined")...)
+	})
+	t.Run("which may never be", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			r.outside = true
+			r.enters()
+			r.script(40 * sec)
+			r.was(cat(asked, member[:2], "leave", "say unavailable", "ends unavailable")...)
+			r.ended(Unavailable)
+		})
+	})
+}

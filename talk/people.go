@@ -67,6 +67,14 @@ func (r *Room) Humans() int {
 	return r.shown().humans
 }
 
+// Inside reports whether we are in the room, as far as is known: a phone that is added
+// before is lost, for the signaling server may not know the room yet.
+func (r *Room) Inside() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.inside && !r.away
+}
+
 // Others counts all who take part in the room's call but ourselves and the phones
 // of our Session, -1 while that is not known.
 func (r *Room) Others() int {

@@ -158,6 +158,8 @@ func (st *stage) Audible() []string {
 	return slices.Clone(st.audible)
 }
 
+func (st *stage) Inside() bool { st.mu.Lock(); defer st.mu.Unlock(); return !st.away }
+
 func (st *stage) Others() int { st.mu.Lock(); defer st.mu.Unlock(); return st.others }
 
 func (st *stage) Leave() {

@@ -50,6 +50,10 @@ func (r *Room) Leave() { r.conversation.rooms.leave(r) }
 // our phones and those of others. Begun and Ended tell of changes.
 func (r *Room) InCall() bool { return r.conversation.inCall() }
 
+// Inside reports whether we are in the conversation: before that, and while the
+// connection is lost, phones need not be added to it.
+func (r *Room) Inside() bool { return r.conversation.signal.Inside() }
+
 // Phones is how many phones are in the conversation, of all owners.
 func (r *Room) Phones() int { return r.conversation.phones() }
 

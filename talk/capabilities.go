@@ -142,8 +142,14 @@ func audioError(features []string, version string) error {
 	return &AudioError{Missing: missing, Version: version}
 }
 
-// errEncrypted is what Probe finds.
-var errEncrypted = errors.New("Talk encrypts calls end to end: telephones cannot take part in them")
+// ErrEncrypted is why phones are not heard where Backend.Encrypted is so.
+var ErrEncrypted error = encryptedError{}
+
+type encryptedError struct{}
+
+func (encryptedError) Error() string {
+	return "Talk encrypts calls end to end: telephones cannot take part in them"
+}
 
 // Audio returns why phones cannot be heard by way of the signaling server: an
 // *AudioError, ErrAway before there was a connection, nil if they can.

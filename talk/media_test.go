@@ -20,7 +20,6 @@ import (
 type tape struct {
 	mu    sync.Mutex
 	heard []string
-	early bool // candidates come before the answer
 }
 
 func (t *tape) note(format string, args ...any) {

@@ -80,7 +80,7 @@ func probe(ctx context.Context, server Server, b BackendConfig, cfg Config, clie
 	if c, err := backend.Capabilities(ctx); err == nil {
 		p.DirectDialin = c.DirectDialin
 		if c.Encrypted {
-			p.Audio = errors.Join(p.Audio, errEncrypted)
+			p.Audio = errors.Join(p.Audio, ErrEncrypted)
 		}
 	}
 	return p

@@ -160,9 +160,7 @@ func (r *room) list() object {
 		users = append(users, s.listed())
 	}
 	if r.cloud.StaleLists {
-		for _, gone := range r.stale {
-			users = append(users, gone)
-		}
+		users = append(users, r.stale...)
 	}
 	return object{"type": "event", "event": object{"target": "participants", "type": "update", "update": object{"roomid": r.token, "users": users}}}
 }

@@ -98,6 +98,9 @@ func (s *Service) roomChanged(session *talk.Session, e talk.RoomEvent) {
 	case talk.Deleted:
 		s.hangUpRoom(key, errRoomDeleted)
 	case talk.Empty: // its phones would cost money for nothing
+		if session.Callers(e.RoomID) > 0 {
+			return // who has dialled in talks with them
+		}
 		s.hangUpRoom(key, errRoomEmpty)
 	}
 }

@@ -96,6 +96,31 @@ func TestAPhoneThatIsLeftAloneIsHungUp(t *testing.T) {
 	})
 }
 
+// Two telephones may talk with each other, when one of them has dialled in.
+func TestAPhoneIsNotHungUpWhileACallerIsThere(t *testing.T) {
+	inTalk(t, func(st *talkStage) {
+		_, l := st.connected()
+		session := st.client.Sessions()[0]
+		if err := session.AddSession(talk.Phone{CallID: "caller", RoomID: token, Options: talk.Options{ActorType: "guests", ActorID: "g"}}); err != nil {
+			t.Fatal(err)
+		}
+		st.user.Leave()
+		time.Sleep(time.Hour)
+		synctest.Wait()
+		if why := l.wasHungUp(); why != nil {
+			t.Errorf("hung up: %v", why)
+		}
+		if _, err := session.RemoveSession("caller"); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * talk.EmptyTime)
+		synctest.Wait()
+		if !errors.Is(l.wasHungUp(), errRoomEmpty) {
+			t.Errorf("hung up for %v", l.wasHungUp())
+		}
+	})
+}
+
 func TestDigitsReachThePhoneInOrder(t *testing.T) {
 	inTalk(t, func(st *talkStage) {
 		id, l := st.connected()

@@ -345,6 +345,22 @@ func (s *Session) sees(callID, roomID string) bool {
 	return true
 }
 
+// Callers counts the phones of a room that have dialled in: they are of people who
+// are not called.
+func (s *Session) Callers(roomID string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, p := range s.phones {
+		if p.phone.RoomID == roomID && p.phone.Options.ActorType != calledActor {
+			n++
+		}
+	}
+	return n
+}
+
+// calledActor is the type of participants who are called.
+const calledActor = "phones"
+
 // lost reports whether the signaling server may not know of a joined room yet.
 // The caller holds s.mu.
 func (s *Session) lost(roomID string) bool {

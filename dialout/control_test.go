@@ -101,7 +101,8 @@ func TestAPhoneIsNotHungUpWhileACallerIsThere(t *testing.T) {
 	inTalk(t, func(st *talkStage) {
 		_, l := st.connected()
 		session := st.client.Sessions()[0]
-		if err := session.AddSession(talk.Phone{CallID: "caller", RoomID: token, Options: talk.Options{ActorType: "guests", ActorID: "g"}}); err != nil {
+		if err := session.AddSession(talk.Phone{CallID: "caller", RoomID: token,
+			Options: talk.Options{ActorType: "guests", ActorID: "g"}}); err != nil {
 			t.Fatal(err)
 		}
 		st.user.Leave()

@@ -47,9 +47,11 @@ func TestWhoIsHeard(t *testing.T) {
 		"null":                  {`"users":[{"sessionId":"alice","inCall":null},{"sessionId":"bob","inCall":3}]`, []string{"bob"}},
 		"video only":            {`"users":[{"sessionId":"alice","inCall":5},{"sessionId":"bob","inCall":1}]`, nil},
 		"audio out of the call": {`"users":[{"sessionId":"alice","inCall":2},{"sessionId":"bob","inCall":6}]`, nil},
-		"who has left is listed": {`"users":[{"sessionId":"carol","inCall":7,"userId":"alice"},{"sessionId":"alice","inCall":7,"userId":"alice"}]`,
+		"who has left is listed": {`"users":[{"sessionId":"carol","inCall":7,"userId":"alice"},` +
+			`{"sessionId":"alice","inCall":7,"userId":"alice"}]`,
 			[]string{"alice"}},
-		"another bridge": {`"users":[{"sessionId":"alice","inCall":3,"internal":true,"features":["internal-incall"]},{"sessionId":"bob","inCall":3}]`,
+		"another bridge": {`"users":[{"sessionId":"alice","inCall":3,"internal":true,"features":["internal-incall"]},` +
+			`{"sessionId":"bob","inCall":3}]`,
 			[]string{"alice", "bob"}},
 		"a phone": {`"users":[{"sessionId":"alice","inCall":11,"virtual":true},{"sessionId":"bob","inCall":3}]`, []string{"bob"}},
 		"moderators first": {`"users":[{"sessionId":"alice","inCall":3,"participantType":3},{"sessionId":"bob","inCall":3,"participantType":1}]`,

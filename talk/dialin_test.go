@@ -97,7 +97,8 @@ func TestNextcloudKnowsWhoDialsIn(t *testing.T) {
 
 func TestNextcloudMakesGuestsOfStrangers(t *testing.T) {
 	dialIn(t, func(r *rig, b *talk.Backend) {
-		if _, err := b.OpenDialin(r.t.Context(), token); !errors.Is(err, talk.ErrNoSIP) || !strings.Contains(err.Error(), "nobody without a PIN") {
+		_, err := b.OpenDialin(r.t.Context(), token)
+		if !errors.Is(err, talk.ErrNoSIP) || !strings.Contains(err.Error(), "nobody without a PIN") {
 			t.Errorf("without a PIN: %v", err)
 		}
 		r.lab.Cloud.Set(token, func(c *talktest.Conversation) { c.SIP = 2 })

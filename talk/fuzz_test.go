@@ -104,8 +104,8 @@ func FuzzRoom(f *testing.F) {
 		`{"sessionId":"U","inCall":7,"participantType":1},{"sessionId":"V","inCall":9,"virtual":true},` +
 		`{"sessionId":"B","inCall":3,"internal":true},{"sessionId":"S","inCall":false},{"sessionId":"gone","inCall":3}]}}}`
 	for _, m := range []string{
-		`{"type":"message","message":{"sender":{"type":"session","sessionid":"S"},"data":{"from":"S","to":"S","type":"answer","roomType":"video",` +
-			`"payload":{"type":"answer","sdp":"v=0"},"sid":"1"}}}`,
+		`{"type":"message","message":{"sender":{"type":"session","sessionid":"S"},"data":{"from":"S","to":"S","type":"answer",` +
+			`"roomType":"video","payload":{"type":"answer","sdp":"v=0"},"sid":"1"}}}`,
 		`{"type":"message","message":{"sender":{"type":"session","sessionid":"U"},"data":{"type":"offer","roomType":"video",` +
 			`"payload":{"type":"offer","sdp":"v=0","update":true},"sid":"1"}}}`,
 		`{"type":"message","message":{"sender":{"type":"session","sessionid":"U"},"data":{"type":"candidate","roomType":"video",` +

@@ -148,8 +148,8 @@ func TestARoomHearsAParticipant(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		same(t, wrote(r, "requestoffer")[0], `{"id":"`+id+`","type":"message","message":{"recipient":{"type":"session","sessionid":"`+alice.ID()+`"},`+
-			`"data":{"roomType":"video","type":"requestoffer"}}}`)
+		same(t, wrote(r, "requestoffer")[0], `{"id":"`+id+`","type":"message","message":{"recipient":{"type":"session",`+
+			`"sessionid":"`+alice.ID()+`"},"data":{"roomType":"video","type":"requestoffer"}}}`)
 		sleep(9 * time.Second)
 		r.was()
 		sleep(time.Second) // she publishes nothing
@@ -162,14 +162,16 @@ func TestARoomHearsAParticipant(t *testing.T) {
 			r.lab.Say(`{"type":"message","message":{"sender":{"type":"session","sessionid":"` + alice.ID() + `"},"data":` + data + `}}`)
 		}
 		say(`{"from":"x","to":"y","type":"offer","roomType":"video","payload":{"sdp":"v=0","type":"offer"},"sid":"803"}`)
-		say(`{"type":"candidate","roomType":"video","payload":{"candidate":{"sdpMid":"0","sdpMLineIndex":0,"candidate":"candidate:1"}},"sid":"803"}`)
+		say(`{"type":"candidate","roomType":"video","payload":{"candidate":{"sdpMid":"0","sdpMLineIndex":0,"candidate":"candidate:1"}},` +
+			`"sid":"803"}`)
 		say(`{"type":"offer","roomType":"video","payload":{"sdp":"v=1","type":"offer","update":true},"sid":"803"}`)
 		r.was(`kind=1 from=U sid="803" sdp="v=0"`, `kind=3 from=U sid="803" sdp="" 0 candidate:1`, `kind=1 from=U sid="803" sdp="v=1" update`)
 		if err := room.Answer(alice.ID(), "803", "v=2"); err != nil {
 			t.Error(err)
 		}
-		same(t, wrote(r, `"answer"`)[0], `{"id":"answer-3","type":"message","message":{"recipient":{"type":"session","sessionid":"`+alice.ID()+`"},`+
-			`"data":{"to":"`+alice.ID()+`","sid":"803","roomType":"video","type":"answer","payload":{"type":"answer","nick":"Phones","sdp":"v=2"}}}}`)
+		same(t, wrote(r, `"answer"`)[0], `{"id":"answer-3","type":"message","message":{"recipient":{"type":"session",`+
+			`"sessionid":"`+alice.ID()+`"},"data":{"to":"`+alice.ID()+`","sid":"803","roomType":"video","type":"answer",`+
+			`"payload":{"type":"answer","nick":"Phones","sdp":"v=2"}}}}`)
 		r.was("error from=U id=answer-3 code=processing_failed") // the lab knows of no such offer
 	})
 }

@@ -163,3 +163,18 @@ func (r *Rule) leadsToTalk(cfg *Config) bool {
 	}
 	return false
 }
+
+// LeadIntoTalk counts the rules by which callers may get into Nextcloud Talk: by their
+// own targets, or those of a webhook that may name one.
+func LeadIntoTalk(cfg Config) (n int) {
+	st, err := newState(cfg, nil)
+	if err != nil {
+		return 0
+	}
+	for _, r := range st.table.rules {
+		if r.leadsToTalk(&cfg) || r.Static == nil && (r.Backend != "" || strings.HasPrefix(r.Fallback.To, talkScheme)) {
+			n++
+		}
+	}
+	return n
+}

@@ -117,6 +117,7 @@ func (c *checker) run(src config.Source) bool {
 		c.dialout(&cfg)
 		c.cdr(&cfg)
 		c.dispatch(&cfg)
+		c.dialin(&cfg)
 		c.webhooks(&cfg)
 		c.phone(&cfg)
 		c.api(&cfg)

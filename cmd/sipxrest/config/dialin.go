@@ -67,6 +67,14 @@ func (d *Dialin) rows() []row {
 	}
 }
 
+// DialinKeys are the names of the section's keys.
+func DialinKeys() (names []string) {
+	for _, r := range new(Dialin).rows() {
+		names = append(names, r.Name)
+	}
+	return names
+}
+
 // HasDialin reports whether callers can be taken to Talk: there is one, and telephones
 // take part in its conversations by their audio.
 func (c *Config) HasDialin() bool { return len(c.Dialout.Servers) > 0 && c.Dialout.Audio.Enabled }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sipxrest/media"
@@ -177,7 +178,8 @@ func TestTheCallIsEndedForEveryone(t *testing.T) {
 // Who may not speak by Nextcloud's permissions is not heard, and hears.
 func TestAPhoneThatMayNotSpeak(t *testing.T) {
 	withAudio(t, func(st *audioStage) {
-		st.lab.Cloud.VerifyAnswer = `{"token":"` + token + `","attendeeId":101,"actorType":"phones","actorId":"actor-101","displayName":"Phone","permissions":7}`
+		st.lab.Cloud.VerifyAnswer = `{"token":"` + token + `","attendeeId":101,"actorType":"phones","actorId":"actor-101",` +
+			`"displayName":"Phone","permissions":7}`
 		alice := st.lab.Cloud.Talk(token, "alice", talktest.ParticipantOptions{Sound: talktest.Tone600})
 		defer alice.Leave()
 		p := st.call(101, 700)
@@ -243,5 +245,28 @@ func TestPhonesThatCannotBeHeardAreNotCalled(t *testing.T) {
 			}
 			refused(st, tooMany, "too many conversations")
 		})
+	})
+}
+
+// A phone that is not heard for a minute is told so, and hung up after that.
+func TestAPhoneThatIsNotHeardIsTold(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		asked := ""
+		d := &sound{cfg: &Audio{Clip: func(name string) []int16 { asked = name; return make([]int16, 3*16000) }}}
+		var after time.Duration
+		begun := time.Now()
+		d.unavailable(func() { after = time.Since(begun) })
+		time.Sleep(time.Minute)
+		if asked != "unavailable" || after != 3*time.Second {
+			t.Errorf("it hears %q, and is hung up after %v", asked, after)
+		}
+		d.cfg.Clip = nil // whatever there is to be heard
+		after = -1
+		begun = time.Now()
+		d.unavailable(func() { after = time.Since(begun) })
+		time.Sleep(time.Minute)
+		if after != 0 {
+			t.Errorf("without a prompt it is hung up after %v", after)
+		}
 	})
 }

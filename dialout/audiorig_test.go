@@ -35,8 +35,8 @@ var loopback = netip.MustParseAddr("127.0.0.1")
 
 func portsFrom(t *testing.T, least uint16) *media.Ports {
 	t.Helper()
-	p, err := media.NewPorts(media.Config{Address: loopback, MinPort: least, MaxPort: least + 199, Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")},
-		Log: slog.New(slog.DiscardHandler)})
+	p, err := media.NewPorts(media.Config{Address: loopback, MinPort: least, MaxPort: least + 199, Log: slog.New(slog.DiscardHandler),
+		Allow: []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -101,7 +101,8 @@ func newStage(t *testing.T, change func(*Config), more ...talk.Handler) *stage {
 		t.Fatal(err)
 	}
 	if len(cfg.Servers) > 0 {
-		client, err := talk.New(talk.Config{Servers: cfg.Servers, Dial: cfg.Dial, Handler: talk.Handlers(append([]talk.Handler{st.Signals()}, more...)...)}, log)
+		users := append([]talk.Handler{st.Signals()}, more...)
+		client, err := talk.New(talk.Config{Servers: cfg.Servers, Dial: cfg.Dial, Handler: talk.Handlers(users...)}, log)
 		if err != nil {
 			t.Fatal(err)
 		}

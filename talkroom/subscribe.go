@@ -252,6 +252,11 @@ func (c *conversation) answer(h *hearing, n int, conn subscription, answer strin
 			h.warned = true
 			c.log.Warn("a participant cannot be heard by phones", "session", h.session, "error", err)
 		}
+		if errors.Is(err, sfu.ErrCodec) { // until he publishes anew, or comes back
+			c.unhear(h)
+			c.to(h, sourceWaiting)
+			return
+		}
 		c.lost(h, err, absentPauses)
 		return
 	}

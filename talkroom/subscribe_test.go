@@ -216,6 +216,25 @@ func TestOneWhoCannotBeHeardKeepsNobody(t *testing.T) {
 	})
 }
 
+// One without a codec of ours is not asked in vain again and again.
+func TestOneWithoutACodecOfOursIsNotAskedAgain(t *testing.T) {
+	inRoom(t, func(st *stage) {
+		st.up()
+		st.set(talk.AudioChanged, func() { st.audible = []string{"P1"} })
+		st.mu.Lock()
+		st.refuse = fmt.Errorf("the offer: %w", sfu.ErrCodec)
+		st.mu.Unlock()
+		st.tell(talk.MediaMessage{Kind: talk.MediaOffer, From: "P1", SID: "s1", SDP: "offer"})
+		time.Sleep(5 * time.Minute)
+		st.says("ask P1")
+		st.mu.Lock()
+		st.refuse = nil
+		st.mu.Unlock()
+		st.offers("P1", "s2").Connected(0) // with another one
+		st.says("answer P1 s2")
+	})
+}
+
 // What the signaling server sends without end is bounded.
 func TestAFloodOfMediaMessagesIsBounded(t *testing.T) {
 	inRoom(t, func(st *stage) {

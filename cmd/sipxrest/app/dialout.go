@@ -49,6 +49,11 @@ func (a *App) newDialout() (*dialout.Service, error) {
 	}
 	if cfg.Audio != nil {
 		cfg.Audio.Rooms, cfg.Audio.Ports = a.rooms, a.talkPorts
+		clips, err := a.clips()
+		if err != nil {
+			return nil, err
+		}
+		cfg.Audio.Clip = func(name string) []int16 { return clips.Clip(a.cfg.Dialin.Language, name) }
 		cfg.Audio.Security, _ = media.ParseSecurity(a.cfg.Dialout.Audio.SRTP) // checked
 	}
 	s, err := dialout.New(cfg, a.sw, a.users, a.gate, a.log)

@@ -2,15 +2,20 @@ package check
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
+	"syscall"
 	"time"
 
 	"sipxrest/cmd/sipxrest/app"
 	"sipxrest/cmd/sipxrest/config"
+	"sipxrest/cmd/sipxrest/web"
 	"sipxrest/dialout"
+	"sipxrest/media"
 	"sipxrest/resolve"
 	"sipxrest/talk"
 )
@@ -32,6 +37,7 @@ func (c *checker) dialout(cfg *config.Config) {
 	if d.Agent != "" {
 		c.dialoutAgent(cfg)
 	}
+	c.audio(cfg)
 	if len(d.Servers) == 0 {
 		c.say(levelOK, "dialout", "for clients that POST %s; Talk is not served (dialout.servers)", dialout.Prefix)
 		return
@@ -49,7 +55,61 @@ func (c *checker) dialout(cfg *config.Config) {
 		} else {
 			c.say(levelOK, "dialout", "%s (version %s) takes us as a bridge for %s", p.Server, p.Version, p.Backend)
 		}
+		if d.Audio.Enabled {
+			for _, e := range config.Flatten(p.Audio) {
+				if e != nil {
+					c.say(levelProblem, "dialout", "%s for %s: %v", p.Server, p.Backend, e)
+				}
+			}
+		}
 	}
+}
+
+// audio tries the sockets for phones that are in Talk's conversations.
+func (c *checker) audio(cfg *config.Config) {
+	a := &cfg.Dialout.Audio
+	if !a.Enabled {
+		return
+	}
+	mc, err := cfg.AudioMedia()
+	sc, err2 := cfg.SFU()
+	if err != nil || err2 != nil {
+		return // said above
+	}
+	ports, err := media.NewPorts(mc)
+	if err != nil {
+		c.say(levelProblem, "dialout", "%s: %v", cfg.Origin("dialout.audio"), err)
+		return
+	}
+	session, err := ports.Open(media.Options{})
+	if err != nil {
+		c.say(levelProblem, "dialout", "%s: no port of %s can be bound on %s: %v", cfg.Origin("dialout.audio.rtp-ports"), a.RTPPorts, mc.Listen, err)
+		return
+	}
+	session.Close()
+	at := "any port"
+	if a.ICEPort != 0 {
+		at = "port " + strconv.Itoa(a.ICEPort)
+		socket, err := c.bind("udp", netip.AddrPortFrom(sc.Address, sc.Port).String())
+		switch {
+		case errors.Is(err, syscall.EADDRINUSE):
+			if _, asked := app.AskStatus(c.ctx, cfg); asked != nil {
+				c.say(levelProblem, "dialout", "%s: another program has UDP port %d on %s", cfg.Origin("dialout.audio.ice-port"), a.ICEPort, sc.Address)
+				return
+			}
+			at += ", which the running service has"
+		case err != nil:
+			c.say(levelProblem, "dialout", "%s: %v", cfg.Origin("dialout.audio.ice-port"), web.ExplainBind(err))
+			return
+		default:
+			_ = socket.Close()
+		}
+	}
+	told := sc.Address
+	if sc.External.IsValid() {
+		told = sc.External
+	}
+	c.say(levelOK, "dialout", "phones are heard in Talk, by %s: they send audio to %s, ports %s; media servers to %s, UDP %s", a.Codec, mc.Address, a.RTPPorts, told, at)
 }
 
 // inTheClear reports whether a server's address, which was checked, is of plain

@@ -2,13 +2,18 @@ package check
 
 import (
 	"fmt"
+	"net"
+	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/emiago/sipgo/sip"
 
 	"sipxrest/cmd/sipxrest/apptest"
+	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/sipflow/siptest"
+	"sipxrest/talk/talktest"
 )
 
 func TestCheckOfTheWayToTelephones(t *testing.T) {
@@ -38,6 +43,66 @@ dialout: %s
 		if wants(t, out, want); strings.Contains(out, "hunter2") {
 			t.Errorf("the password is shown:\n%s", out)
 		}
+	}
+}
+
+// What phones in Talk's conversations need is looked at.
+func TestCheckOfAudioInTalk(t *testing.T) {
+	dir := t.TempDir()
+	apptest.Write(t, dir, "users.yaml", apptest.UsersYAML)
+	_, proxy := apptest.Phone(t, siptest.Script{})
+	for _, tt := range []struct {
+		audio    string
+		features []string // of the signaling server
+		sealed   bool
+		want     string
+	}{
+		{"ice-port: 0", []string{"mcu", "offer-codecs"}, false,
+			"ok dialout phones are heard in Talk, by g722: they send audio to 127.0.0.1, ports 31000-31199"},
+		{"codec: pcma, ice-port: 0", []string{"mcu"}, false, "is too old for audio: it lacks offer-codecs (2.0.2)"},
+		{"ice-port: 0", []string{"offer-codecs"}, false, "has no media server (mcu)"},
+		{"ice-port: 0", []string{"mcu", "offer-codecs"}, true, "Talk encrypts calls end to end: telephones cannot take part"},
+	} {
+		lab := talktest.New(t)
+		lab.Features = append(slices.DeleteFunc(lab.Features, func(f string) bool { return f == "mcu" || f == "offer-codecs" }), tt.features...)
+		server := httptest.NewServer(lab)
+		lab.Cloud.Listen(server.URL + "/nextcloud/")
+		lab.Cloud.Encrypted = tt.sealed
+		_, out := checked(t, apptest.Write(t, dir, "sipxrest.yaml", apptest.Minimal+fmt.Sprintf(`
+data-dir: data
+sip: {listen: ["udp:127.0.0.1:0"], outbound-proxy: ["sip:%s"]}
+dialout:
+  servers: [{url: "%s", secret: "%s", backends: [{url: "%s/nextcloud", sip-secret: "%s"}]}]
+  gateway: {uri: "sip:%s"}
+  audio: {address: 127.0.0.1, rtp-ports: 31000-31199, %s}
+`, proxy, server.URL, talktest.Secret, server.URL, talktest.SIPSecret, proxy, tt.audio)))
+		wants(t, out, tt.want)
+		server.Close()
+	}
+}
+
+func TestCheckNoticesPortsOfAudioThatAreTaken(t *testing.T) {
+	taken, err := net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := taken.LocalAddr().(*net.UDPAddr).Port
+	for key, set := range map[string]func(*config.DialoutAudio){
+		"dialout.audio.ice-port: another program has UDP port": func(a *config.DialoutAudio) { a.ICEPort = port },
+		"dialout.audio.rtp-ports: no port of": func(a *config.DialoutAudio) {
+			a.RTPPorts = fmt.Sprintf("%d-%d", port&^1, port|1)
+		},
+	} {
+		cfg := config.Default()
+		cfg.DataDir = t.TempDir()
+		a := &cfg.Dialout.Audio
+		a.Enabled, a.Address, a.RTPPorts, a.ICEPort = true, "127.0.0.1", "31000-31199", 0
+		set(a)
+		var b strings.Builder
+		c := &checker{ctx: t.Context(), out: &b, bind: bind}
+		c.audio(&cfg)
+		wants(t, b.String(), key)
 	}
 }
 

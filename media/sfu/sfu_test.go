@@ -153,10 +153,10 @@ func TestAConnectionThatEndsIsNoticed(t *testing.T) {
 		s, se := r.subscribe(there)
 		r.flows(p, s)
 		r.janus.Restart(time.Hour)
-		if err := pe.down(t, 2*time.Second); !errors.Is(err, ErrClosed) {
+		if err := pe.down(t, 5*time.Second); !errors.Is(err, ErrClosed) {
 			t.Errorf("publisher: %v", err)
 		}
-		if err := se.down(t, 2*time.Second); !errors.Is(err, ErrClosed) {
+		if err := se.down(t, 5*time.Second); !errors.Is(err, ErrClosed) {
 			t.Errorf("subscription: %v", err)
 		}
 	})

@@ -93,7 +93,12 @@ func TestFaultsOfMedia(t *testing.T) {
 			p := b.offer("1", b.id)
 			b.inCall("3")
 			s := b.ask(alice.ID())
-			play(3*time.Second, func(_ int, now time.Time) {
+			found := make(chan bool)
+			l.mu.Lock()
+			tell := l.OnFault
+			l.OnFault = func(f Fault) { tell(f); close(found) }
+			l.mu.Unlock()
+			play(20*time.Second, found, func(_ int, now time.Time) {
 				var frame [320]int16
 				s.Pull(now, &frame)
 				p.Write(&frame)

@@ -218,12 +218,17 @@ func (b *bridge) ask(id string) *sfu.Subscription {
 	return s
 }
 
-// play is a bridge's clock: what is heard of s is given to out, a frame each 20 ms.
-func play(d time.Duration, f func(n int, now time.Time)) {
+// play is a bridge's clock: it calls f every 20 ms, until stop.
+func play(d time.Duration, stop <-chan bool, f func(n int, now time.Time)) {
 	clock := time.NewTicker(20 * time.Millisecond)
 	defer clock.Stop()
 	for n := range int(d / (20 * time.Millisecond)) {
-		f(n, <-clock.C)
+		select {
+		case now := <-clock.C:
+			f(n, now)
+		case <-stop:
+			return
+		}
 	}
 }
 

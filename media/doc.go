@@ -9,10 +9,20 @@
 // the dialog goes on. [Session.Write] is the way to the phone, [Options] has
 // the callbacks for what comes from it, [Session.Close] ends it all.
 //
+// An owner that has a clock of its own, such as that of a mixer, sets
+// [Options.Stepped] and calls [Session.Pull] and [Session.Push] in place of it.
+// [Session.SendDigit] presses keys towards the phone.
+//
+// # Encryption
+//
+// SRTP (RFC 3711) is done with keys in the session descriptions (RFC 4568), as
+// [Options.Security] says. Our key changes when the phone's does, and never
+// otherwise. Packets that are not by the phone's key count for nothing.
+//
 // # Goroutines
 //
 // Each session has two readers, one for each socket (RTP, RTCP). From the first
-// negotiation on it has a clock, which every 20 ms sends one packet and plays
+// negotiation on it has a clock, unless it is stepped, which every 20 ms sends one packet and plays
 // one frame. The clock owns both codecs and makes all callbacks; the reader
 // sorts packets into the jitter buffer under Session.mu. Nothing that comes
 // from outside makes any of them wait.

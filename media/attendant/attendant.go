@@ -74,7 +74,7 @@ func New(cfg Config) (*Attendant, error) {
 	if err != nil {
 		return nil, err
 	}
-	a.end = sipflow.Conversation{Offer: a.s.Offer, Answered: a.answered, Reoffer: a.reoffer,
+	a.end = sipflow.Conversation{Offer: a.s.Offer, Answered: a.answered, Reoffer: a.reoffer, Expect: a.s.Expect,
 		Digit: func(key byte) { a.press(key, byINFO) }, Secret: true}
 	return a, nil
 }

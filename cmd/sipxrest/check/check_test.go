@@ -263,13 +263,22 @@ func TestCheckTellsOfTheGatewayToSIPPhones(t *testing.T) {
 	file := apptest.Write(t, dir, "sipxrest.yaml", apptest.Minimal+fmt.Sprintf(`
 data-dir: data
 sip: {listen: [udp:127.0.0.1:6050], outbound-proxy: [sip:%s]}
-phone: {enabled: true, sip: {enabled: true, rtp-ports: 24000-24099}}
+phone: {enabled: true, sip: {enabled: true, rtp-ports: 24000-24099, srtp: required}}
 `, proxy))
 	_, out := checked(t, file)
 	wants(t, out, "note phone served on the listeners of http; there are no users in "+filepath.Join(dir, "data/phone.db")+
 		" yet: sipxrest phone user add NAME",
 		"ok phone SIP phones send audio to 127.0.0.1, ports 24000-24099: 50 calls at once",
+		"audio of SIP phones is encrypted, but SIP is not: whoever reads its messages has the keys; add tls: or wss: to sip.listen",
 		"note phone SIP phones cannot call users: there are no dispatch rules with transfer_to: phone:NAME")
+	for _, tt := range []struct{ listen, proxy string }{{"udp:127.0.0.1:6050, tls:127.0.0.1:6051", "sip:" + proxy},
+		{"udp:127.0.0.1:6050", "sips:127.0.0.1:6061"}, {"udp:127.0.0.1:6050", "sip:" + proxy + ";transport=tls"}} {
+		cfg := config.Default()
+		cfg.SIP.Listen, cfg.SIP.OutboundProxy = strings.Split(tt.listen, ", "), []string{tt.proxy}
+		if !sipByTLS(&cfg) {
+			t.Errorf("%s and %s are not encrypted", tt.listen, tt.proxy)
+		}
+	}
 }
 
 // proxyOf is a registrar and proxy that asks for passwords, on a real socket.

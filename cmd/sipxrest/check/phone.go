@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"os"
+	"slices"
+	"strings"
 
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/media"
@@ -49,6 +51,18 @@ func (c *checker) phone(cfg *config.Config) {
 	}
 }
 
+// sipByTLS reports whether phones can be reached over TLS or WSS.
+func sipByTLS(cfg *config.Config) bool {
+	for _, l := range cfg.SIPListen() {
+		if strings.HasPrefix(l, "tls:") || strings.HasPrefix(l, "wss:") {
+			return true
+		}
+	}
+	return slices.ContainsFunc(cfg.SIP.OutboundProxy, func(uri string) bool {
+		return strings.HasPrefix(uri, "sips:") || strings.Contains(uri, ";transport=tls")
+	})
+}
+
 // phoneSIP tells of the gateway to SIP.
 func (c *checker) phoneSIP(cfg *config.Config) {
 	p := &cfg.Phone.SIP
@@ -71,6 +85,10 @@ func (c *checker) phoneSIP(cfg *config.Config) {
 	}
 	session.Close()
 	c.say(levelOK, "phone", "SIP phones send audio to %s, ports %s: %s at once", mc.Address, p.RTPPorts, count(ports.Pairs(), "call"))
+	if p.SRTP == media.SRTPRequired.String() && !sipByTLS(cfg) {
+		c.say(levelNote, "phone", "%s: audio of SIP phones is encrypted, but SIP is not: whoever reads its messages has the keys; add tls: or wss: to sip.listen",
+			cfg.Origin("phone.sip.srtp"))
+	}
 	if !cfg.Dispatch.InUse() {
 		c.say(levelNote, "phone", "SIP phones cannot call users: there are no dispatch rules with transfer_to: phone:NAME")
 	}

@@ -14,6 +14,7 @@ import (
 
 // What is published is heard, in each codec, and its tone has the right height.
 func TestWhatIsPublishedIsHeard(t *testing.T) {
+	t.Parallel()
 	for _, codec := range []media.Codec{media.G722, media.PCMU, media.PCMA} {
 		t.Run(codec.String(), func(t *testing.T) {
 			t.Parallel()
@@ -146,6 +147,7 @@ func TestAnAnswerWithoutTheCodecIsToldApart(t *testing.T) {
 
 // A media server that is stopped says goodbye, one that is killed does not.
 func TestAConnectionThatEndsIsNoticed(t *testing.T) {
+	t.Parallel()
 	t.Run("stopped", func(t *testing.T) {
 		t.Parallel()
 		r := newRig(t)

@@ -93,8 +93,8 @@ func (l *audioLab) flags(id string, want int) {
 	l.Until(fmt.Sprintf("phone %s is shown with flags %d", id, want), func() bool { return l.alice.Flags()[id]&^speaking == want })
 }
 
-// Telephones of three codecs and two browsers are in one conversation: each hears
-// exactly the others.
+// Telephones of three codecs, two browsers and a client of pion's are in one
+// conversation: each hears exactly the others.
 func TestEverybodyInTalkHearsEverybodyElse(t *testing.T) {
 	t.Parallel()
 	l := newAudioLab(t)
@@ -103,7 +103,10 @@ func TestEverybodyInTalkHearsEverybodyElse(t *testing.T) {
 	for i, c := range []lab.PhoneConfig{{Codec: "PCMA", Tone: 440}, {Codec: "PCMU", Tone: 760}, {G722: true, Tone: 1320}} {
 		phones = append(phones, l.Phone("+49305550020"+strconv.Itoa(i), c))
 	}
-	tones := []float64{l.alice.Tone, bob.Tone}
+	carol := l.talk.Cloud.Talk(conversation, "carol", talktest.ParticipantOptions{Sound: talktest.Tone1500})
+	defer carol.Leave()
+	tones := []float64{l.alice.Tone, bob.Tone, 1500}
+	l.alice.AwaitHears("carol", 1500)
 
 	var ids []string
 	l.Run(t, "one after the other", func(t *testing.T) {
@@ -111,8 +114,9 @@ func TestEverybodyInTalkHearsEverybodyElse(t *testing.T) {
 			ids = append(ids, l.call(p, 101+i))
 			tones = append(tones, p.Tone)
 			for _, user := range []*lab.TalkUser{l.alice, bob} {
-				user.AwaitHears("phones", tones[2:]...)
+				user.AwaitHears("phones", tones[3:]...)
 			}
+			l.Until("carol hears alice, bob and the telephones", func() bool { return len(carol.Hears()) == 3 })
 			for _, p := range phones[:i+1] {
 				own := slices.Index(tones, p.Tone)
 				p.AwaitSounds(slices.Delete(slices.Clone(tones), own, own+1), p.Tone)
@@ -125,7 +129,9 @@ func TestEverybodyInTalkHearsEverybodyElse(t *testing.T) {
 	})
 	l.Run(t, "a participant leaves, and telephones hang up", func(t *testing.T) {
 		bob.Leave()
-		phones[0].AwaitSounds([]float64{l.alice.Tone, phones[1].Tone, phones[2].Tone}, bob.Tone)
+		phones[0].AwaitSounds([]float64{l.alice.Tone, 1500, phones[1].Tone, phones[2].Tone}, bob.Tone)
+		carol.Leave()
+		phones[0].AwaitSounds([]float64{l.alice.Tone, phones[1].Tone, phones[2].Tone}, 1500)
 		phones[0].HangUp()
 		l.alice.AwaitHears("phones", phones[1].Tone, phones[2].Tone)
 		phones[1].AwaitSounds([]float64{l.alice.Tone, phones[2].Tone}, phones[0].Tone)

@@ -53,7 +53,7 @@ func (l *Lab) TalkWith(j *Janus) *Talk {
 			t.Features = append(t.Features, feature)
 		}
 	}
-	t.MCU = j.MCU()
+	t.MCU, t.Address = j.MCU(), j.Here
 	return t
 }
 

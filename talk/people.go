@@ -245,17 +245,23 @@ func (l *listed) member() member {
 
 // readList reads the participants of a list, of which each may be anything.
 func readList(raw json.RawMessage) (list []listed, ok bool) {
-	var users []json.RawMessage
-	if json.Unmarshal(raw, &users) != nil || users == nil {
-		return nil, false
-	}
-	for _, u := range users[:min(len(users), maxMembers)] {
-		var l listed
-		if read(u, &l) && l.SessionID != "" && len(l.SessionID) <= maxID {
-			list = append(list, l)
+	if json.Unmarshal(raw, &list) != nil { // one by one, without those that are none
+		var users []json.RawMessage
+		if json.Unmarshal(raw, &users) != nil {
+			return nil, false
+		}
+		list = make([]listed, len(users))
+		for i, u := range users {
+			if !read(u, &list[i]) {
+				list[i] = listed{}
+			}
 		}
 	}
-	return list, true
+	if list == nil {
+		return nil, false
+	}
+	list = list[:min(len(list), maxMembers)]
+	return slices.DeleteFunc(list, func(l listed) bool { return l.SessionID == "" || len(l.SessionID) > maxID }), true
 }
 
 // updated takes what is said of the participants: that the call has ended for

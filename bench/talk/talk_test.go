@@ -78,7 +78,7 @@ func BenchmarkConversations(b *testing.B) {
 				time.Sleep(span)
 				took := time.Since(began).Seconds()
 				cpu, packets = s.cpu(b)-cpu, s.received.Load()-packets
-				// What is lacking the stand-ins have not taken: they need the machine, too.
+				// Where many are lacking, the figure is of another load than it says.
 				b.ReportMetric(100*float64(packets)/(float64(50*all)*took), "%packets")
 				b.ReportMetric(100*cpu/took, "%core")
 				b.ReportMetric(s.memory(b), "MiB")

@@ -64,7 +64,15 @@ func TestATelephoneIsInTheConversationItself(t *testing.T) {
 	}
 	for name, want := range map[string]float64{"sipxrest_talk_rooms": 1, "sipxrest_talk_phones": 1, "sipxrest_talk_speakers": 6,
 		`sipxrest_talk_media_total{result="connected"}`: 1, "sipxrest_talk_publish_seconds_count": 1, `sipxrest_talk_sources{state="heard"}`: 1} {
-		if got := s.metric(name); got != want {
+		got := s.metric(name)
+		for range 100 { // connections take their time
+			if got == want {
+				break
+			}
+			time.Sleep(100 * time.Millisecond)
+			got = s.metric(name)
+		}
+		if got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
 		}
 	}

@@ -93,7 +93,7 @@ func TestAPINWithTheAudioSwitchedOff(t *testing.T) {
 func TestPortsForPINsAreSharedWithSIPPhones(t *testing.T) {
 	for ports, shared := range map[string]bool{"": true, "24000-24999": true, "25000-25099": false} {
 		cfg, _, _ := withPhone(t)
-		cfg.Phone.SIP = config.PhoneSIP{Enabled: true, RTPPorts: "24000-24999", MediaAllow: []string{"127.0.0.0/8"}}
+		cfg.Phone.SIP = config.PhoneSIP{Enabled: true, SRTP: "offered", RTPPorts: "24000-24999", MediaAllow: []string{"127.0.0.0/8"}}
 		cfg.Dispatch.RulesDir = t.TempDir()
 		apptest.Write(t, cfg.Dispatch.RulesDir, "rules.yaml", pinRule)
 		cfg.Dispatch.RoomTarget = "sip:{room}@sipx.test"

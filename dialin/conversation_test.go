@@ -81,7 +81,8 @@ func newWhole(t *testing.T, change ...func(*Config)) *whole {
 		t.Fatal(err)
 	}
 	client, err := talk.New(talk.Config{Handler: talk.Handlers(rooms.Handler(), w.s.Handler()), Dial: w.lab.Dial, Servers: []talk.Server{{
-		URL: talktest.URL, Secret: talktest.Secret, Backends: []talk.BackendConfig{{URL: talktest.CloudURL, SIPSecret: talktest.SIPSecret}}}}}, log)
+		URL: talktest.URL, Secret: talktest.Secret,
+		Backends: []talk.BackendConfig{{URL: talktest.CloudURL, SIPSecret: talktest.SIPSecret}}}}}, log)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -209,7 +209,8 @@ func TestWhatFailsIsSaid(t *testing.T) {
 		"too many phones": {func(r *rig) { r.phones = 3 }, []any{sec, token + "#" + pin + "#", 5 * sec},
 			[]string{"say welcome enter-meeting", "say enter-pin", "enter 4271953862", "leave", "say full", "ends full"}, Full, ""},
 		"the phone cannot be shown": {func(r *rig) { r.addErr = talk.ErrBacklog }, []any{sec, token + "#" + pin + "#", 5 * sec},
-			[]string{"say welcome enter-meeting", "say enter-pin", "enter 4271953862", "say joining", "leave", "say unavailable", "ends unavailable"},
+			[]string{"say welcome enter-meeting", "say enter-pin", "enter 4271953862", "say joining", "leave",
+				"say unavailable", "ends unavailable"},
 			Unavailable, "too much waits"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -89,7 +89,8 @@ func TestLobbyHoldsCallers(t *testing.T) {
 		"not for ever": {script: func(*rig) []any { return []any{31 * time.Minute} },
 			want: cat(lobby, "say goodbye", "ends waited"), outcome: Waited},
 		"Nextcloud is away for a while": {script: func(r *rig) []any {
-			return []any{time.Minute, r.set(func() { r.fails["room"] = talk.ErrUnavailable }), time.Minute, r.set(func() { delete(r.fails, "room") }), opens(r), 20 * sec}
+			return []any{time.Minute, r.set(func() { r.fails["room"] = talk.ErrUnavailable }), time.Minute,
+				r.set(func() { delete(r.fails, "room") }), opens(r), 20 * sec}
 		}, want: cat(lobby, member, left("", "joined")), outcome: Joined},
 		"the conversation is deleted": {script: func(r *rig) []any {
 			return []any{time.Minute, r.set(func() { r.fails["room"] = talk.ErrNotFound }), 20 * sec}
@@ -138,7 +139,8 @@ func TestCallsAreBegunByWhoMay(t *testing.T) {
 		"a guest may":   {start: StartAll, want: cat(waits[:3], guest), then: left("", "joined"), outcome: Joined},
 		"a member may": {start: StartMembers, member: true, want: cat(waits[:2], member), then: left("", "joined"),
 			outcome: Joined},
-		"nobody may by phone": {start: StartNone, member: true, want: waits, begins: true, then: cat(member[1:], left("", "joined")), outcome: Joined},
+		"nobody may by phone": {start: StartNone, member: true, want: waits, begins: true,
+			then: cat(member[1:], left("", "joined")), outcome: Joined},
 		"a member without the permission": {start: StartMembers, member: true, prepare: func(r *rig) { r.who.MayStart = false }, want: waits,
 			then: []string{"leave", "ends left"}, outcome: Left},
 	} {

@@ -32,8 +32,10 @@ func TestDialinIsChecked(t *testing.T) {
 		{talkConfig + "dialin: {calls: 0}\n", "dialin.calls: 0 is not between 1 and 100000"},
 		{apptest.Minimal + "dialin: {tries: 3}\n", "dialin.tries: nobody can call into Talk: write dialout.servers"},
 		{apptest.Minimal + rule(`{id: r, action: transfer, transfer_to: "talk:"}`), "write dialout.servers and dialout.audio"},
-		{several + rule(`{id: r, action: transfer, transfer_to: "talk:"}`), "backend: missing: name the Nextcloud, one of https://cloud.example/, https://other.example/"},
-		{several + rule(`{id: r, action: transfer, transfer_to: "talk:", backend: "https://third.example/"}`), "backend: \"https://third.example/\" is no Nextcloud of dialout.servers"},
+		{several + rule(`{id: r, action: transfer, transfer_to: "talk:"}`),
+			"backend: missing: name the Nextcloud, one of https://cloud.example/, https://other.example/"},
+		{several + rule(`{id: r, action: transfer, transfer_to: "talk:", backend: "https://third.example/"}`),
+			"backend: \"https://third.example/\" is no Nextcloud of dialout.servers"},
 		{talkConfig + rule(`{id: r, action: transfer, transfer_to: "talk:", language: xx}`), "language: there are no prompts in \"xx\""},
 	} {
 		_, err := Load(Source{File: apptest.Write(t, t.TempDir(), "sipxrest.yaml", c.text)})
@@ -42,7 +44,8 @@ func TestDialinIsChecked(t *testing.T) {
 		}
 	}
 	for _, text := range []string{
-		talkConfig + "dialin: {language: de, tries: 5, time: 2m, pause: 3s, wait: 1h, start-calls: all, consent: refuse, allow-unmute: false, calls: 7}\n",
+		talkConfig + "dialin: {language: de, tries: 5, time: 2m, pause: 3s, wait: 1h, start-calls: all, " +
+			"consent: refuse, allow-unmute: false, calls: 7}\n",
 		talkConfig + rule(`{id: r, action: transfer, transfer_to: "talk:", language: de, backend: "https://CLOUD.example"}`),
 		several + rule(`{id: r, action: transfer, transfer_to: "talk:direct", backend: "https://other.example/"}`),
 	} {

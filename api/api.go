@@ -12,6 +12,7 @@ import (
 	"github.com/gorilla/mux"
 
 	"sipxrest/event"
+	"sipxrest/internal/capture"
 	"sipxrest/internal/limit"
 	"sipxrest/order"
 	"sipxrest/restauth"
@@ -41,6 +42,8 @@ type Config struct {
 
 	// Keys are the API keys; nil: none.
 	Keys *Keys
+	// Messages has the SIP messages of calls; nil: they are not kept.
+	Messages *capture.Ring
 	// Webhooks are told of events; nil: there are none.
 	Webhooks *event.Outbox
 	// Phone returns the user of the phone over WebSocket whose token it is; nil:

@@ -73,6 +73,9 @@ func (a *API) callRoutes(r *mux.Router) {
 		http.MethodPost: {do: a.postCall, scopes: write, laterAgent: true},
 		http.MethodGet:  {do: a.listCalls, scopes: read, params: append(slices.Clone(callFilters), pageParams...)},
 	})
+	a.resource(r, "/calls/{id}/messages", methods{
+		http.MethodGet: {do: a.callMessages, scopes: []Scope{Admin}, accept: messageTypes, params: []string{"format"}},
+	})
 	a.resource(r, "/calls/{id}", methods{
 		http.MethodPut:    {do: a.putCall, scopes: write, laterAgent: true},
 		http.MethodGet:    {do: a.getCall, scopes: read},

@@ -63,6 +63,7 @@ const (
 	WebhookNotFound       Code = "webhook_not_found"
 	UserNotFound          Code = "user_not_found"
 	CDRNotFound           Code = "cdr_not_found"
+	NotTraced             Code = "not_traced"
 	MethodNotAllowed      Code = "method_not_allowed"
 	NotAcceptable         Code = "not_acceptable"
 	CallInProgress        Code = "call_in_progress"
@@ -124,6 +125,7 @@ var faults = []Fault{
 	{WebhookNotFound, 404, "There is no such webhook.", nil},
 	{UserNotFound, 404, "There is no such user, or you may not see him.", nil},
 	{CDRNotFound, 404, "There is no such record, or it is not yours.", nil},
+	{NotTraced, 404, "No SIP messages of this call are kept: trace.messages is %s, and they are in memory only.", []any{"off"}},
 	{MethodNotAllowed, 405, "Allow names what is possible here: %s.", []any{"GET, HEAD"}},
 	{NotAcceptable, 406, "This is to be had as: %s.", []any{"application/json"}},
 	{CallInProgress, 409, "%s is already calling %s (%s). End it, or send on_conflict \"replace\" or \"return\".", []any{"201", "202", "call_01KBA8M3YQ7V0T4N2ZJ6"}},

@@ -60,6 +60,10 @@ type Config struct {
 	// Overload, when set, is told how late messages are, and refuses calls by that. It
 	// may be shared with who refuses them before; see Spec.Admitted.
 	Overload *overload.Gate
+	// Watch is told of each SIP message that comes, or is handed to the kernel, by the
+	// goroutine that has it. It returns at once, keeps nothing of it, and calls nothing of
+	// the switchboard; nil: nobody is told.
+	Watch    func(*OnWire)
 	Inbound  *Inbound          // calls that others place to us; nil: they get 404
 	Resolver *resolve.Resolver // its owner closes it; nil: no call can be placed
 	Network  transport.Network // tests only
@@ -136,6 +140,7 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 	}
 	sw.transport = transport.Sockets{Log: log, Network: cfg.Network, TLS: cfg.TLS, WebSocket: cfg.WebSocket, Receive: sw.receive, Malformed: sw.malformed, Failed: sw.failedOn, Lost: sw.lost,
 		Admission: sw.limits.admission(), Faults: &sw.faults}
+	sw.transport.Watch = cfg.Watch
 	if cfg.Overload != nil {
 		sw.transport.Waited = cfg.Overload.Waited
 	}

@@ -226,6 +226,9 @@ func (s *Stream) Send(b []byte, _ netip.AddrPort) error {
 		_, err = s.conn.Write(b)
 	}
 	s.t.traffic(s).sent(err)
+	if err == nil && s.t.Watch != nil {
+		s.t.watch(s, b, s.Hop.Addr, true)
+	}
 	if err != nil {
 		if refused := s.Refused(); refused != nil {
 			err = refused

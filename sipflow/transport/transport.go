@@ -122,6 +122,9 @@ type Sockets struct {
 	Malformed func(m *wire.Message, err *wire.ParseError, from Path)
 	// Failed is told of a message whose handling failed.
 	Failed func(m *wire.Message, from Path)
+	// Watch is told of each message that goes in or out, whole as it is on the wire. It
+	// keeps nothing of it and returns at once; nil: nobody is.
+	Watch  func(m *OnWire)
 	Faults *Faults
 
 	own       map[netip.AddrPort]struct{} // every address of our sockets
@@ -346,6 +349,9 @@ func (t *Sockets) deliver(m *wire.Message, err error, from Path) {
 	}()
 	n := t.traffic(from.Link)
 	n.In.Add(1)
+	if t.Watch != nil && m != nil {
+		t.watch(from.Link, m.Raw(), from.To, false)
+	}
 	if err == nil {
 		t.Receive(m, from)
 	} else if pe, ok := errors.AsType[*wire.ParseError](err); ok {

@@ -19,7 +19,7 @@ func (t *Sockets) openUDP(addr, advertised string) error {
 	if err != nil {
 		return err
 	}
-	s := &udpSocket{conn: c, direct: newDirectUDP(c), traffic: &t.Messages[KindUDP]}
+	s := &udpSocket{conn: c, direct: newDirectUDP(c), traffic: &t.Messages[KindUDP], t: t}
 	if s.host, err = hostPort(c.LocalAddr(), advertised); err != nil {
 		c.Close()
 		return err
@@ -51,6 +51,7 @@ type udpSocket struct {
 	at      netip.Addr // its own; invalid if unknown
 	host    string
 	traffic *Counters
+	t       *Sockets
 	seen    seen // under ExternalAddress "auto"
 }
 
@@ -65,13 +66,21 @@ func (s *udpSocket) close() {
 func (s *udpSocket) Send(b []byte, to netip.AddrPort) error {
 	if s.direct != nil {
 		if sent, err := s.direct.send(b, to); sent || err != nil {
-			s.traffic.sent(err)
+			s.wrote(b, to, err)
 			return s.explain(err, to)
 		}
 	}
 	_, err := s.conn.WriteToUDPAddrPort(b, to)
-	s.traffic.sent(err)
+	s.wrote(b, to, err)
 	return s.explain(err, to)
+}
+
+// wrote counts a datagram, and tells of it.
+func (s *udpSocket) wrote(b []byte, to netip.AddrPort, err error) {
+	s.traffic.sent(err)
+	if err == nil && s.t.Watch != nil {
+		s.t.watch(s, b, to, true)
+	}
 }
 
 // explain says what the kernel means by EINVAL.

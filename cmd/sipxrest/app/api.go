@@ -10,6 +10,7 @@ import (
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/cmd/sipxrest/web"
 	"sipxrest/event"
+	"sipxrest/internal/capture"
 	"sipxrest/internal/metrics"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
@@ -43,7 +44,51 @@ func (a *App) observers() []func(*sipflow.Event) {
 	if a.bus == nil {
 		return nil
 	}
-	return []func(*sipflow.Event){a.bus.Observe}
+	all := []func(*sipflow.Event){a.bus.Observe}
+	if a.messages != nil {
+		all = append(all, a.claimMessages)
+	}
+	return all
+}
+
+// openMessages makes the store of SIP messages, if they are kept.
+func (a *App) openMessages() {
+	mode := capture.Mode(a.cfg.Trace.Messages)
+	if mode == capture.Off || a.bus == nil {
+		return
+	}
+	a.messages = capture.New(mode, a.cfg.Trace.Bytes)
+	a.add(feature{name: "SIP messages", stage: stageBase, metrics: func(r *metrics.Registry) {
+		show(r, func() [2]int { calls, bytes := a.messages.Kept(); return [2]int{calls, bytes} }, []family[[2]int]{
+			{metrics.Gauge("sipxrest_trace_calls", "Calls whose SIP messages are in memory."),
+				func(s [2]int, to values) { to.gauge(s[0]) }},
+			{metrics.Gauge("sipxrest_trace_bytes", "What SIP messages take in memory, about."),
+				func(s [2]int, to values) { to.gauge(s[1]) }},
+		})
+	}})
+}
+
+// keepMessage is sipflow.Config.Watch.
+func (a *App) keepMessage(m *sipflow.OnWire) {
+	a.messages.Add(capture.Message{At: m.At, Out: m.Out, Transport: m.Transport, Local: m.Local, Remote: m.Remote}, m.Data)
+}
+
+// claimMessages says whose the messages of a dialog are, and what its call came to.
+func (a *App) claimMessages(e *sipflow.Event) {
+	if e.ID == "" {
+		return
+	}
+	if e.Leg != nil && e.Leg.CallID != "" {
+		a.messages.Claim(e.ID, e.Leg.CallID)
+	}
+	for i := range e.Legs {
+		if id := e.Legs[i].CallID; id != "" {
+			a.messages.Claim(e.ID, id)
+		}
+	}
+	if e.Kind == sipflow.Ended {
+		a.messages.Ended(e.ID, e.Err != nil)
+	}
 }
 
 // openAPI makes the API, if it is enabled. It is made before all that has calls of its
@@ -72,6 +117,7 @@ func (a *App) openAPI() error {
 	cfg := a.cfg.APIConfig()
 	cfg.Keys = keys
 	cfg.Webhooks = a.outbox
+	cfg.Messages = a.messages
 	cfg.Durable = a.bus.Stats().Store != config.EventsInMemory
 	cfg.Policy = func(u *restauth.User) string { return a.dialling.Of(u.Name, u.Identity) }
 	cfg.Phone = a.phoneUser

@@ -26,6 +26,7 @@ import (
 	"sipxrest/dialout"
 	"sipxrest/dispatch"
 	"sipxrest/event"
+	"sipxrest/internal/capture"
 	"sipxrest/internal/fault"
 	"sipxrest/internal/metrics"
 	"sipxrest/internal/overload"
@@ -52,6 +53,7 @@ type App struct {
 	controller *callcontroller.Controller
 	gate       *restauth.Gate
 	tracer     *trace.Tracer // nil without
+	messages   *capture.Ring // nil: SIP messages are not kept
 
 	// features are the parts, in the order in which they start.
 	features []feature
@@ -175,6 +177,7 @@ func (a *App) openGate() (err error) {
 }
 
 func (a *App) openSIP() error {
+	a.openMessages()
 	secure, err := a.sipTLS()
 	if err != nil {
 		return err
@@ -225,6 +228,9 @@ func (a *App) completeSIP(sc *sipflow.Config) {
 	}
 	sc.Inbound = a.inbound
 	sc.Overload = a.overload
+	if a.messages != nil {
+		sc.Watch = a.keepMessage
+	}
 }
 
 // LoadUsers reads the users and makes them known to who says whom they may call.

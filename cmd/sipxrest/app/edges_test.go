@@ -47,7 +47,8 @@ var edges = map[string][]string{
 	"cmd/sipxrest/check": {"cmd/sipxrest/app", "cmd/sipxrest/config", "cmd/sipxrest/web", "*"},
 
 	"event": {"sipflow", "internal/datafile", "internal/fault", "internal/limit", "internal/webhook"},
-	"api": {"event", "order", "restauth", "sipflow", "internal/datafile", "internal/fault", "internal/limit", "internal/watch",
+	"api": {"event", "order", "restauth", "sipflow", "internal/capture", "internal/datafile", "internal/fault", "internal/limit",
+		"internal/watch",
 		"resolve", "policy"},
 	"callcontroller": {"sipflow", "restauth", "schema", "order"},
 	"order":          {"policy", "resolve", "restauth", "sipflow", "sipflow/uri"},
@@ -68,6 +69,7 @@ var edges = map[string][]string{
 	"resolve":           {"internal/limit"},
 	"policy":            {"internal/fault"},
 	"schema":            {},
+	"internal/capture":  {},
 	"internal/datafile": {},
 	"internal/fault":    {},
 	"internal/digest":   {},

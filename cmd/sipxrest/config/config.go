@@ -208,6 +208,11 @@ type Trace struct {
 	Endpoint string
 	// Sample is the share of the calls that are traced, 0 to 1.
 	Sample float64
+	// Messages says whose SIP messages are kept for /v1/calls/{id}/messages: "off",
+	// "failed" or "all".
+	Messages string
+	// Bytes bounds what they take in memory.
+	Bytes int
 }
 
 // DNS is the section "dns".

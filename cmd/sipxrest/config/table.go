@@ -219,6 +219,10 @@ func (c *Config) rows() []row {
 			Doc: "OTLP receiver of calls' traces, `http://192.0.2.7:4318` (see [monitoring.md](monitoring.md))"},
 		{Name: "trace.sample", Set: setting.Share(&c.Trace.Sample), Check: shareOf, Default: "1",
 			Doc: "share of the calls that are traced, 0 to 1"},
+		{Name: "trace.messages", Set: setting.Text(&c.Trace.Messages), Check: word("off", "failed", "all"), Default: "off",
+			Doc: "whose SIP messages are kept in memory for `/v1/calls/{id}/messages`: those of `all` calls, of `failed` ones, or none (see [trace.md](trace.md))"},
+		{Name: "trace.bytes", Set: setting.Number(&c.Trace.Bytes), Check: recordBytes, Default: "67108864",
+			Doc: "what those may take; 1 MiB to 4 GiB. Beyond it the oldest go"},
 		{Name: "dns.servers", Set: setting.Texts(&c.DNS.Servers), Absent: "the system's", Show: "[\"192.0.2.53:53\"]",
 			Doc: "DNS servers to ask instead, `192.0.2.53` or `192.0.2.53:53`"},
 	}

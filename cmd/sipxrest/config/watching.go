@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"slices"
@@ -22,6 +23,9 @@ func (v *checks) watching() {
 		case n != 0 && slices.ContainsFunc(v.c.HTTP, func(l HTTPListener) bool { return SameSocket(l.Listen, at) }):
 			v.check("metrics.listen", fmt.Errorf("%s is a listener of http already: choose another port", at))
 		}
+	}
+	if v.c.Trace.Messages != "off" && v.c.Trace.Messages != "" && !v.c.API.Enabled {
+		v.check("trace.messages", errors.New("they are shown by the API only: set api.enabled, or leave this out"))
 	}
 	if v.c.Trace.Endpoint != "" {
 		_, err := trace.ParseEndpoint(v.c.Trace.Endpoint)

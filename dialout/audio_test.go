@@ -27,9 +27,7 @@ func TestAPhoneAndTheConversationHearEachOther(t *testing.T) {
 		st.until("shown as speaking", func() bool { return st.lab.Cloud.Flags(token, p.id) == 4 })
 		p.hangUp()
 		st.until("gone", func() bool { return len(st.lab.Cloud.Phones(token)) == 0 && st.lab.Cloud.BridgesIn(token) == 0 })
-		if got := st.last(p.id); got != "cleared Bye" {
-			t.Errorf("last status %q", got)
-		}
+		st.until("the last status", func() bool { return st.last(p.id) == "cleared Bye" })
 		st.until("nothing is published", func() bool { n, _ := st.lab.Cloud.Published(token); return n <= 2 })
 		if n := st.rooms.Stats(); n.Rooms != 0 || n.Phones != 0 {
 			t.Errorf("left in conversations: %+v", n)
@@ -72,9 +70,7 @@ func TestPhonesHearEachOtherAndNotThemselves(t *testing.T) {
 		// And hangs one up.
 		alice.Control(c.id, `{"type":"hangup"}`)
 		st.until("hung up", func() bool { return c.line.wasHungUp() != nil })
-		if got := st.last(c.id); got != "cleared Hung up by a moderator" {
-			t.Errorf("last status %q", got)
-		}
+		st.until("the last status", func() bool { return st.last(c.id) == "cleared Hung up by a moderator" })
 		st.hears("the first", a, 600, 900)
 	})
 }
@@ -166,9 +162,7 @@ func TestTheCallIsEndedForEveryone(t *testing.T) {
 		st.lab.Cloud.EndForEveryone(token)
 		st.until("all are hung up", func() bool { return a.line.wasHungUp() != nil && b.line.wasHungUp() != nil })
 		st.until("the bridge has left", func() bool { return st.lab.Cloud.BridgesIn(token) == 0 && len(st.lab.Cloud.Phones(token)) == 0 })
-		if got := st.last(a.id); got != "cleared Ended for everyone" {
-			t.Errorf("last status %q", got)
-		}
+		st.until("the last status", func() bool { return st.last(a.id) == "cleared Ended for everyone" })
 		if n := st.ports.InUse(); n != 0 {
 			t.Errorf("%d ports are in use", n)
 		}
@@ -253,19 +247,17 @@ func TestAPhoneThatIsNotHeardIsTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		asked := ""
 		d := &sound{cfg: &Audio{Clip: func(name string) []int16 { asked = name; return make([]int16, 3*16000) }}}
-		var after time.Duration
-		begun := time.Now()
-		d.unavailable(func() { after = time.Since(begun) })
-		time.Sleep(time.Minute)
-		if asked != "unavailable" || after != 3*time.Second {
+		hungUp := func() time.Duration {
+			begun, over := time.Now(), make(chan bool)
+			d.unavailable(func() { close(over) })
+			<-over
+			return time.Since(begun)
+		}
+		if after := hungUp(); asked != "unavailable" || after != 3*time.Second {
 			t.Errorf("it hears %q, and is hung up after %v", asked, after)
 		}
 		d.cfg.Clip = nil // whatever there is to be heard
-		after = -1
-		begun = time.Now()
-		d.unavailable(func() { after = time.Since(begun) })
-		time.Sleep(time.Minute)
-		if after != 0 {
+		if after := hungUp(); after != 0 {
 			t.Errorf("without a prompt it is hung up after %v", after)
 		}
 	})

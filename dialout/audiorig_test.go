@@ -47,8 +47,8 @@ func portsFrom(t *testing.T, least uint16) *media.Ports {
 // no connection of the media server's, no note.
 func withAudio(t *testing.T, f func(st *audioStage), change ...func(*audioStage, *Config)) {
 	t.Helper()
-	if testing.Short() {
-		t.Skip("takes real time")
+	if testing.Short() || raceDetector {
+		t.Skip("sound in real time, for which the race detector is too slow")
 	}
 	dir := t.TempDir()
 	st := &audioStage{lab: talktest.New(t), ports: portsFrom(t, 30000), far: portsFrom(t, 30200)}

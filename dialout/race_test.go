@@ -1,0 +1,5 @@
+//go:build race
+
+package dialout
+
+const raceDetector = true

@@ -1,6 +1,7 @@
 package docstest
 
 import (
+	"errors"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -20,9 +21,11 @@ var notService = []string{"bench", "cmd/sipxrest/interop", "cmd/sipxrest/chaos",
 func TestEveryGoroutineAndLockIsOnItsPage(t *testing.T) {
 	const name = "docs/concurrency.md"
 	text, err := os.ReadFile(filepath.Join(root, name))
-	if err != nil {
+	more, moreErr := os.ReadFile(filepath.Join(root, "docs/concurrency-media.md"))
+	if err := errors.Join(err, moreErr); err != nil {
 		t.Fatal(err)
 	}
+	text = append(text, more...)
 	page, starts, locks := string(text), 0, 0
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

@@ -199,6 +199,35 @@ func TestAPINWithoutAudio(t *testing.T) {
 	}
 }
 
+// A caller who encrypts its audio is answered so, and one who does not where it must is
+// on hold.
+func TestAPINIsHeardEncrypted(t *testing.T) {
+	for name, c := range map[string]struct {
+		media    siptest.Media
+		security media.Security
+		want     string
+	}{
+		"offered":      {siptest.SRTPOnly(), media.SRTPOffered, "RTP/SAVP 9"},
+		"not offered":  {siptest.Desk(), media.SRTPOffered, "RTP/AVP 9"},
+		"not required": {siptest.Desk(), media.SRTPRequired, "a=inactive"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := flow{rules: hookRule, hook: says(`{"room_name":"a","pin":"12"}`), audio: audio(t, "en"),
+				script: siptest.Script{Media: c.media, Do: keys("12#")}, room: siptest.Script{Media: c.media, HangUpAfter: 10 * time.Second}}
+			f.audio.Security = c.security
+			h := f.run(t)
+			h.callerGot("")
+			answer := string(h.caller.Answers()[0].Body())
+			if !strings.Contains(answer, c.want) || strings.Contains(answer, "RTP/SAVP 9") != strings.Contains(answer, "a=crypto:") {
+				t.Errorf("the answer is\n%s", answer)
+			}
+			if len(h.room.Requests("INVITE")) == 0 {
+				t.Error("the room was not called")
+			}
+		})
+	}
+}
+
 // A room that fails, and a webhook that names another one with a PIN of its own.
 func TestASecondPINIsHeard(t *testing.T) {
 	f := flow{rules: `{id: r, url: "https://hooks.test/", decide: [target_failed]}`, audio: audio(t, "en"),

@@ -123,6 +123,9 @@ func (f *flow) run(t *testing.T) (h *hooked) {
 		if f.during != nil {
 			f.during(h)
 		}
+		if h.far != nil {
+			h.far.Close()
+		}
 		time.Sleep(3 * time.Minute)
 		synctest.Wait()
 		for _, p := range []*siptest.Phone{h.caller, h.room, h.other} {

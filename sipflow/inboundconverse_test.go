@@ -3,7 +3,9 @@ package sipflow
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sipxrest/sipflow/siptest"
@@ -124,5 +126,26 @@ func TestCallersThatAreAskedFirstSurviveLoss(t *testing.T) {
 		t.Run(ic.name, func(t *testing.T) {
 			flowtest.LoseEach(t, func(t *testing.T, n *siptest.Network) { ic.run(t, n, false) })
 		})
+	}
+}
+
+// What a caller presses is told to streams of events, unless it may be a PIN.
+func TestAPINIsToldToNoStream(t *testing.T) {
+	for _, secret := range []bool{true, false} {
+		told := ""
+		ic := inboundCase{name: "secret", caller: siptest.Script{Do: digitsAt(3*time.Second, "4#"), HangUpAfter: 10 * time.Second},
+			take: func(ctx context.Context, in *Incoming) error {
+				end := (&audio{}).conversation()
+				end.Secret = secret
+				return in.Converse(ctx, end)
+			},
+			during: func(_ *testing.T, r *rig, _, _ *siptest.Phone) {
+				time.Sleep(8 * time.Second)
+				told = r.stories.text()
+			}}
+		synctest.Test(t, func(t *testing.T) { ic.run(t, siptest.NewNetwork(), true) })
+		if got := strings.Contains(told, "digit"); got == secret {
+			t.Errorf("secret %v, and the events are\n%s", secret, told)
+		}
 	}
 }

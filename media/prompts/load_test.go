@@ -81,7 +81,7 @@ func TestABadPromptIsNamed(t *testing.T) {
 		{"no WAV", map[string][]byte{"en/welcome.wav": []byte("ID3")}, "/en/welcome.wav: "},
 		{"cut off", map[string][]byte{"en/welcome.wav": wav(16000, time.Second)[:50]}, "/en/welcome.wav: "},
 		{"silence", map[string][]byte{"en/welcome.wav": wav(16000, 0)}, "/en/welcome.wav: "},
-		{"endless", map[string][]byte{"en/welcome.wav": wav(16000, 2*time.Minute)}, "/en/welcome.wav: longer than 1m0s"},
+		{"endless", map[string][]byte{"en/welcome.wav": wav(8000, 61*time.Second)}, "/en/welcome.wav: longer than 1m0s"},
 		{"huge", map[string][]byte{"en/welcome.wav": make([]byte, maxFile+1)}, "/en/welcome.wav: larger than 16 MiB"},
 		{"a name that is none", map[string][]byte{"en/wellcome.wav": wav(16000, time.Second)},
 			"/en/wellcome.wav: no prompt has this name: they are welcome,"},

@@ -196,7 +196,7 @@ func (t *endpoint) run(ctx context.Context) error {
 	c.by, c.wasUp = Self, true
 	c.connected()
 	c.observe(&Event{Kind: Joined, At: time.Now(), CallID: l.callID})
-	t.listen()
+	l.media.joint = t
 	for {
 		e, err := t.next(talk)
 		if err == nil {

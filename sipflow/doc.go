@@ -99,6 +99,7 @@
 //
 // The whole:
 //
+//	onwire.go             messages as they came or went, for who watches
 //	call.go               one call and its goroutine
 //	calllog.go            its line in the log
 //	control.go            what clients want of a call in progress

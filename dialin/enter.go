@@ -83,7 +83,7 @@ func (c *call) meeting(ctx context.Context, say []string) (right bool, e *ending
 	case err == nil, errors.Is(err, talk.ErrNotFound): // one without phones tells a stranger no more than none
 		return false, nil
 	}
-	c.guess.unsaid(start)
+	c.guess.unsaid(ctx, start)
 	return false, c.unless(ctx, err)
 }
 
@@ -137,7 +137,7 @@ func (c *call) pin(ctx context.Context, say []string) (right bool, e *ending) {
 		case errors.Is(err, talk.ErrNotFound):
 			return false, nil
 		case err != nil:
-			c.guess.unsaid(start)
+			c.guess.unsaid(ctx, start)
 			return false, c.unless(ctx, err)
 		}
 		c.guess.right()

@@ -1,6 +1,7 @@
 package dialin
 
 import (
+	"context"
 	"time"
 
 	"sipxrest/internal/limit"
@@ -55,9 +56,10 @@ func (g guess) take() bool { return g.of.Take(time.Now(), g.caller, g.trunk) }
 func (g guess) right() { g.of.Forgive(time.Now(), g.caller, g.trunk) }
 
 // unsaid takes an entry off the count of which Nextcloud has not said whether it is
-// right, since it cannot.
-func (g guess) unsaid(asked time.Time) {
-	if time.Since(asked) < slowAnswer {
+// right, since it cannot. Who did not wait for that, which ctx tells, has guessed:
+// Nextcloud was asked, and counts it.
+func (g guess) unsaid(ctx context.Context, asked time.Time) {
+	if ctx.Err() == nil && time.Since(asked) < slowAnswer {
 		g.right()
 	}
 }

@@ -180,3 +180,33 @@ func TestSlowAnswersCountAsGuesses(t *testing.T) {
 		})
 	}
 }
+
+// Who hangs up before Nextcloud has said whether an entry is right has guessed all the
+// same: Nextcloud counts it, too, and would soon answer nobody.
+func TestWhoHangsUpHasGuessed(t *testing.T) {
+	for _, what := range []string{"room", "verify"} {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			r.fails[what], r.answers = talk.ErrUnavailable, 2*sec
+			for range 20 {
+				r.over, r.ears = make(chan struct{}), nil
+				r.call()
+				synctest.Wait()
+				if r.ears == nil {
+					<-r.over
+					break
+				}
+				r.script(sec, token+"#")
+				if what == "verify" {
+					r.script("7654321#")
+				}
+				r.script(sec)
+				r.leaves()
+			}
+			if n := r.asked[what]; n != maxCallerGuesses {
+				t.Errorf("Nextcloud was asked %d times (%s)", n, what)
+			}
+			r.discreet()
+		})
+	}
+}

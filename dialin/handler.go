@@ -91,16 +91,19 @@ func (s *Service) again(session Session, roomID string) {
 	}
 }
 
-// addAgain adds the phone once more, if it takes part in that conversation.
+// addAgain adds the phone once more, if it was added to that conversation. It may not
+// be heard yet.
 func (c *call) addAgain(roomID string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.phone == nil || c.as.RoomID != roomID {
+	if !c.shown && c.phone == nil || c.as.RoomID != roomID {
 		return nil
 	}
 	if err := c.addLocked(c.as); err != nil {
 		return err
 	}
-	c.phone.Shown()
+	if c.phone != nil {
+		c.phone.Shown()
+	}
 	return nil
 }

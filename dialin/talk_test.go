@@ -367,6 +367,19 @@ func TestPhonesAreShownAgain(t *testing.T) {
 		r.s.again(r, token)
 		r.was()
 	})
+	t.Run("before they are heard", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			r := newRig(t)
+			r.enters()
+			r.was(cat(asked, member[:3])...)
+			r.s.again(r, token)
+			r.was(member[2])
+			r.script(5 * sec)
+			r.was(member[3:]...)
+			r.leaves()
+			r.was(left("", "joined")...)
+		})
+	})
 	t.Run("and wait for it", func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := newRig(t)

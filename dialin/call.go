@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"sipxrest/internal/boundary"
+
 	"sipxrest/media/attendant"
 	"sipxrest/media/prompts"
 	"sipxrest/sipflow"
@@ -77,7 +79,10 @@ func (c *call) converse(ctx context.Context, in Incoming) error {
 	var walk sync.WaitGroup
 	var end *ending
 	walk.Go(func() {
-		end = c.run(talking)
+		if !boundary.Try(c.log, "a caller into Talk", func() { end = c.run(talking) }) {
+			end = &ending{outcome: c.lastOutcome(), why: errFault}
+			boundary.Try(c.log, "the end of a caller into Talk", c.leave)
+		}
 		stop(end.error())
 	})
 	err := in.Converse(talking, c.conversation())

@@ -68,5 +68,6 @@ var (
 	errMediaFailed = errors.New("the media server cannot be reached")
 	errSilent      = errors.New("the phone has sent no audio for a minute")
 	errNotAdded    = errors.New("the caller is not let in by Nextcloud")
+	errFault       = errors.New("internal fault, see the log")
 	errNoRoom      = errors.New("the conversation of the rule cannot be called into")
 )

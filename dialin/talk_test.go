@@ -2,9 +2,12 @@ package dialin
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"sipxrest/media/prompts"
 
 	"sipxrest/sipflow"
 	"sipxrest/talk"
@@ -474,5 +477,28 @@ func TestPhonesAreAddedOnceWeAreInside(t *testing.T) {
 			r.was(cat(asked, member[:2], "leave", "say unavailable", "ends unavailable")...)
 			r.ended(Unavailable)
 		})
+	})
+}
+
+// A fault of ours ends the call that it happens in, and leaves nothing of that in the
+// conversation.
+func TestAFaultEndsOneCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		clip := r.s.parts.Clip
+		r.inside()
+		r.s.parts.Clip = func(language, name string) []int16 {
+			if name == prompts.Help {
+				panic("out of range")
+			}
+			return clip(language, name)
+		}
+		r.script("*#")
+		<-r.over
+		r.was("out", "remove", "leave", "ends joined")
+		r.ended(Joined)
+		if !strings.Contains(r.logs.String(), "internal fault") {
+			t.Error("nobody is told of it")
+		}
 	})
 }

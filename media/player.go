@@ -125,17 +125,24 @@ func (p *Player) Push(seq uint16, ts uint32, c Codec, payload []byte, level int,
 // Pull decodes the next 20 ms. It reports whether out is sound of the source;
 // else it is silence.
 func (p *Player) Pull(now time.Time, out *[320]int16) (heard bool) {
-	p.mu.Lock()
-	p.turn()
-	heard = p.jitter.pull(out, now)
-	tell := p.jitter.opus.faults > 0 && !p.told
-	p.told = p.told || tell
-	err := p.jitter.opus.err
-	p.mu.Unlock()
-	if tell && p.log != nil {
+	heard, err := p.hear(now, out)
+	if err != nil && p.log != nil {
 		p.log.Warn("a participant's sound cannot be decoded", "err", err)
 	}
 	return heard
+}
+
+// hear is Pull. The error is the first one of the decoder.
+func (p *Player) hear(now time.Time, out *[320]int16) (heard bool, err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.turn()
+	heard = p.jitter.pull(out, now)
+	if p.jitter.opus.faults > 0 && !p.told {
+		p.told = true
+		err = p.jitter.opus.err
+	}
+	return heard, err
 }
 
 // Skip lets 20 ms pass by that nobody hears: nothing is decoded.

@@ -4,6 +4,8 @@ import (
 	"net/netip"
 	"time"
 
+	"sipxrest/internal/boundary"
+
 	"github.com/pion/rtp"
 )
 
@@ -26,7 +28,7 @@ func (s *Session) readRTP() {
 			}
 			continue
 		}
-		s.receive(&p, buf[:n], unmapped(from), time.Now())
+		boundary.Try(s.ports.cfg.Log, "a packet of RTP", func() { s.receive(&p, buf[:n], unmapped(from), time.Now()) })
 	}
 }
 

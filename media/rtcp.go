@@ -6,6 +6,8 @@ import (
 	"net/netip"
 	"time"
 
+	"sipxrest/internal/boundary"
+
 	"github.com/pion/rtcp"
 )
 
@@ -155,7 +157,7 @@ func (s *Session) readRTCP() {
 			}
 			continue
 		}
-		s.receiveRTCP(buf[:n], unmapped(from), time.Now())
+		boundary.Try(s.ports.cfg.Log, "a packet of RTCP", func() { s.receiveRTCP(buf[:n], unmapped(from), time.Now()) })
 	}
 }
 

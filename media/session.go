@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 
+	"sipxrest/internal/boundary"
+
 	"github.com/pion/rtp"
 )
 
@@ -246,7 +248,7 @@ func (s *Session) run() {
 		case <-s.done:
 			return
 		case <-tick.C:
-			s.tick(time.Now(), began)
+			boundary.Try(s.ports.cfg.Log, "a frame of a call", func() { s.tick(time.Now(), began) })
 		}
 	}
 }
@@ -280,17 +282,21 @@ func (s *Session) reportIfDue(now time.Time) {
 
 // playFrame makes the callbacks.
 func (s *Session) playFrame(now time.Time) {
-	s.mu.Lock()
-	playing := s.playing
-	if playing {
-		s.jitter.pull(&s.pcm, now)
-	}
-	n := s.notices(now)
-	s.mu.Unlock()
+	playing, n := s.pull(now)
 	if playing && s.opt.Audio != nil {
 		s.opt.Audio(s.pcm[:])
 	}
 	s.tell(n)
+}
+
+// pull takes the next frame, if there is one.
+func (s *Session) pull(now time.Time) (playing bool, n notices) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.playing {
+		s.jitter.pull(&s.pcm, now)
+	}
+	return s.playing, s.notices(now)
 }
 
 // notices are what the owner is told of at the end of a frame.

@@ -8,24 +8,27 @@ import "time"
 // call, and while it sends a digit by RFC 4733 and 100 ms behind it: the tone of the key,
 // of which phones let some slip into the sound, is not for others.
 func (s *Session) Pull(now time.Time, out *[frameSamples]int16) (heard bool) {
-	s.mu.Lock()
-	if s.closed || s.terms == nil {
-		s.mu.Unlock()
+	heard, n := s.hear(now, out)
+	if !heard {
 		clear(out[:])
-		return false
+	}
+	s.tell(n)
+	return heard
+}
+
+// hear takes the next frame, and what is to be told of it.
+func (s *Session) hear(now time.Time, out *[frameSamples]int16) (heard bool, n notices) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed || s.terms == nil {
+		return false, n
 	}
 	if s.playing {
 		before := s.jitter.hidden
 		s.jitter.pull(out, now)
 		heard = min(before, s.jitter.hidden) < fadeSamples && s.terms.direction == "sendrecv" && !now.Before(s.deaf)
 	}
-	n := s.notices(now)
-	s.mu.Unlock()
-	if !heard {
-		clear(out[:])
-	}
-	s.tell(n)
-	return heard
+	return heard, s.notices(now)
 }
 
 // Push sends the next 20 ms to the phone of a stepped session, and the reports by

@@ -6,6 +6,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"sipxrest/internal/boundary"
+
 	"sipxrest/talk"
 )
 
@@ -234,5 +236,39 @@ func TestOtherBridgesAreNotPeople(t *testing.T) {
 				t.Errorf("%d take part", n)
 			}
 		})
+	})
+}
+
+// A fault of ours in what a server says ends neither the process nor the connection.
+func TestAFaultCostsOneMessage(t *testing.T) {
+	fail := false
+	bubble(t, func(r *rig) {
+		id := r.call(101)
+		r.session.Join(token)
+		synctest.Wait()
+		r.add(id, 101)
+		r.status(id, talk.Connected)
+		user := r.lab.Cloud.Join(token, "alice")
+		synctest.Wait()
+		r.forget()
+		before := boundary.Count()
+		fail = true
+		user.Control(id, `{"type":"dtmf","digit":"5"}`)
+		synctest.Wait()
+		fail = false
+		if boundary.Count() == before {
+			t.Error("nothing has failed")
+		}
+		user.Control(id, `{"type":"dtmf","digit":"7"}`)
+		r.was("control " + id + ` kind=2 digit='7' mute=0 reason=""`)
+		r.status(id, talk.Cleared)
+	}, func(_ *rig, c *talk.Config) {
+		tell := c.Handler.Control
+		c.Handler.Control = func(s *talk.Session, m talk.Control) {
+			if fail {
+				panic("out of range")
+			}
+			tell(s, m)
+		}
 	})
 }

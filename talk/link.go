@@ -9,6 +9,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"sipxrest/internal/boundary"
 )
 
 const (
@@ -201,7 +203,8 @@ func (l *link) readAll(w *wire, heard func()) error {
 		if m.Type == "bye" {
 			return l.bye(m)
 		}
-		if err := l.receive(m); err != nil {
+		boundary.Try(l.log, "a message of the signaling server", func() { err = l.receive(m) })
+		if err != nil {
 			return err
 		}
 	}

@@ -336,14 +336,17 @@ func flags(raw json.RawMessage) (n int, ok bool) {
 
 // change makes a change to the members, and tells what is thereby otherwise.
 func (r *Room) change(f func()) {
-	r.mu.Lock()
-	f()
-	r.judge()
-	kinds := r.changed()
-	r.mu.Unlock()
-	for _, k := range kinds {
+	for _, k := range r.changing(f) {
 		r.tell(k)
 	}
+}
+
+func (r *Room) changing(f func()) []RoomEventKind {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	f()
+	r.judge()
+	return r.changed()
 }
 
 // changed finds what of the people is otherwise than was told. What is not known

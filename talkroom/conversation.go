@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sipxrest/internal/boundary"
+
 	"sipxrest/media"
 	"sipxrest/media/mix"
 	"sipxrest/talk"
@@ -73,13 +75,13 @@ func (c *conversation) run() {
 	c.count()
 	for !c.left {
 		if f := c.inbox.take(); f != nil {
-			f()
+			boundary.Try(c.log, "what a conversation was told", f)
 			continue
 		}
 		select {
 		case <-c.inbox.wake:
 		case <-look.C:
-			c.look(time.Now())
+			boundary.Try(c.log, "a look at a conversation", func() { c.look(time.Now()) })
 		}
 	}
 	c.signal.Leave()
@@ -92,6 +94,7 @@ func (c *conversation) run() {
 
 // end is the last thing that is done: everybody has left.
 func (c *conversation) end() {
+	c.left = true // whatever fails
 	c.mu.Lock()
 	c.closed = true
 	for len(c.list) > 0 {
@@ -99,7 +102,6 @@ func (c *conversation) end() {
 	}
 	c.mu.Unlock()
 	c.unwanted()
-	c.left = true
 }
 
 // post has f be called by the conversation's goroutine.
@@ -273,7 +275,7 @@ func (c *conversation) add(p *Phone) {
 		return
 	}
 	if c.mixer == nil {
-		m := mix.New(mix.Config{Speakers: c.rooms.load.speakers(), Out: c.publish, Late: c.late})
+		m := mix.New(mix.Config{Speakers: c.rooms.load.speakers(), Out: c.publish, Late: c.late, Log: c.log})
 		ctx, cancel := context.WithCancel(context.Background())
 		c.aside.Go(func() { m.Run(ctx) })
 		c.mixer, c.stop = m, cancel

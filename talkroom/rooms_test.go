@@ -2,9 +2,12 @@ package talkroom
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"sipxrest/internal/boundary"
 
 	"sipxrest/talk"
 )
@@ -150,5 +153,33 @@ func TestLateClocksHaveFewerParticipantsDecoded(t *testing.T) {
 		if got := l.speakers(); got != 6 {
 			t.Errorf("%d speakers after a minute, want 6", got)
 		}
+	})
+}
+
+// A fault in what a conversation is told ends neither the process nor the conversation.
+func TestFaultsInWhatIsToldAreSurvived(t *testing.T) {
+	inRoom(t, func(st *stage) {
+		fail := true
+		r, err := st.rooms.Enter(nil, "123", func(Event) {
+			if fail {
+				panic("out of range")
+			}
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		before := boundary.Count()
+		st.set(talk.Empty, nil)
+		if boundary.Count() == before {
+			t.Error("nothing has failed")
+		}
+		fail = false
+		st.audible = []string{"P1"}
+		r.AddPhone("call-1", &fakePhone{}, PhoneOptions{})
+		time.Sleep(time.Second)
+		if len(st.pubs) != 1 || !strings.Contains(strings.Join(st.said, "\n"), "ask P1") {
+			t.Errorf("the conversation does not go on: %q", st.said)
+		}
+		r.Leave()
 	})
 }

@@ -21,6 +21,8 @@ import (
 	"sync"
 	"time"
 
+	"sipxrest/internal/boundary"
+
 	"sipxrest/media"
 	"sipxrest/sipflow"
 )
@@ -214,20 +216,25 @@ func (a *Attendant) run(stop <-chan struct{}) {
 		due := int(now.Sub(began)/frameTime) - frames
 		frames += due
 		for range min(due, makeUp) {
-			heard := a.s.Pull(now, &in)
-			a.mu.Lock()
-			if heard {
-				a.player.hold(now) // the caller's phone is ready: prompts may begin
-			}
-			sound := a.player.next(now, &out)
-			a.mu.Unlock()
-			if sound {
-				a.s.Push(now, &out)
-			} else {
-				a.s.Push(now, nil)
-			}
+			boundary.Try(a.cfg.Log, "the sound of a caller", func() {
+				if a.next(now, a.s.Pull(now, &in), &out) {
+					a.s.Push(now, &out)
+				} else {
+					a.s.Push(now, nil)
+				}
+			})
 		}
 	}
+}
+
+// next is what is played to the caller in this frame, if there is anything.
+func (a *Attendant) next(now time.Time, heard bool, out *[frame]int16) (sound bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if heard {
+		a.player.hold(now) // the caller's phone is ready: prompts may begin
+	}
+	return a.player.next(now, out)
 }
 
 // wait returns once c has something or is closed, or with why it never will be.

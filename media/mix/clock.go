@@ -3,6 +3,8 @@ package mix
 import (
 	"context"
 	"time"
+
+	"sipxrest/internal/boundary"
 )
 
 const (
@@ -53,7 +55,7 @@ func (m *Mixer) step(now time.Time) {
 	}
 	m.all = m.phones
 	for _, s := range e.sources {
-		if s.pull(now) {
+		if m.pull(s, now) {
 			m.all.add(&s.pcm, s.loud)
 		}
 	}
@@ -65,7 +67,7 @@ func (m *Mixer) step(now time.Time) {
 			m.total.add(&m.beepPCM, true)
 		}
 		m.room.apply(&m.total, &m.out)
-		m.cfg.Out(&m.out)
+		boundary.Try(m.cfg.Log, "the sound of all phones", func() { m.cfg.Out(&m.out) })
 	}
 	for _, l := range e.lines {
 		l.push(m, now)

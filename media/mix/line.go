@@ -5,6 +5,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"time"
+
+	"sipxrest/internal/boundary"
 )
 
 const (
@@ -75,7 +77,10 @@ func (l *Line) Remove() {
 
 // pull takes what the phone says in this tick.
 func (l *Line) pull(now time.Time) {
-	heard := l.phone.Pull(now, &l.said)
+	heard := false
+	if !boundary.Try(l.mixer.cfg.Log, "the sound of a phone", func() { heard = l.phone.Pull(now, &l.said) }) {
+		l.said = frame{}
+	}
 	muted := l.muted.Load()
 	e := int64(0)
 	if heard {
@@ -138,5 +143,5 @@ func (l *Line) push(m *Mixer, now time.Time) {
 		t.add(&m.out, true)
 	}
 	l.limiter.apply(t, &m.out)
-	l.phone.Push(now, &m.out)
+	boundary.Try(m.cfg.Log, "the sound for a phone", func() { l.phone.Push(now, &m.out) })
 }

@@ -1,6 +1,7 @@
 package mix
 
 import (
+	"log/slog"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -39,6 +40,9 @@ type Config struct {
 	// conversation hears of them. The frame is valid until it returns. Nil: nobody does.
 	Out func(*[320]int16)
 
+	// Log is told of faults of phones and sources. Nil: nobody is.
+	Log *slog.Logger
+
 	// Late gets how late each tick of the clock is. Nil: nobody wants to know.
 	Late func(time.Duration)
 }
@@ -72,6 +76,9 @@ type members struct {
 
 // New makes one without phones and sources.
 func New(cfg Config) *Mixer {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
 	m := &Mixer{cfg: cfg}
 	if cfg.Speakers <= 0 {
 		cfg.Speakers = defaultSpeakers

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"sipxrest/internal/boundary"
 )
 
 // Each phone hears all but itself, and the conversation hears all phones and
@@ -451,4 +453,33 @@ func TestLateClock(t *testing.T) {
 		cancel()
 		wg.Wait()
 	})
+}
+
+// faulty is a phone, and a participant, whose sound cannot be made.
+type faulty struct{}
+
+func (faulty) Pull(time.Time, *[320]int16) bool { panic("out of range") }
+func (faulty) Push(time.Time, *[320]int16)      { panic("out of range") }
+func (faulty) Skip(time.Time)                   { panic("out of range") }
+func (faulty) Level() int                       { return 0 }
+
+// A fault in the sound of one ends neither the process nor the sound of the others.
+func TestFaultsOfOneAreNotHeardByOthers(t *testing.T) {
+	m := New(Config{Out: func(*[320]int16) { panic("out of range") }})
+	a := &telephone{voice: voice{hz: 440, amplitude: 8000}}
+	b := &telephone{voice: voice{silent: true}}
+	m.AddPhone(faulty{})
+	m.AddSource(faulty{})
+	m.AddPhone(a)
+	m.AddPhone(b)
+	before := boundary.Count()
+	for range 50 {
+		m.step(time.Now())
+	}
+	if n := boundary.Count() - before; n != 4*50 {
+		t.Errorf("%d faults are counted", n)
+	}
+	if l := level(b.last(20), 440); l < 7900 {
+		t.Errorf("the one hears the other at %.0f", l)
+	}
 }

@@ -1,6 +1,10 @@
 package mix
 
-import "time"
+import (
+	"time"
+
+	"sipxrest/internal/boundary"
+)
 
 const (
 	stay       = 100 // ticks that a source is heard at least, 2 s
@@ -22,6 +26,14 @@ type source struct {
 
 // pull takes what the source says in this tick, and reports whether it is heard.
 // One that is not is not decoded.
+func (m *Mixer) pull(s *source, now time.Time) (heard bool) {
+	if !boundary.Try(m.cfg.Log, "the sound of a participant", func() { heard = s.pull(now) }) {
+		s.pcm = frame{}
+		return false
+	}
+	return heard
+}
+
 func (s *source) pull(now time.Time) (heard bool) {
 	if !s.chosen && !s.fade.on {
 		s.from.Skip(now)

@@ -9,6 +9,8 @@ import (
 	"sync"
 	"time"
 
+	"sipxrest/internal/boundary"
+
 	"github.com/pion/interceptor"
 	"github.com/pion/transport/v5/packetio"
 	"github.com/pion/webrtc/v4"
@@ -215,19 +217,20 @@ func (c *conn) buffer(kind packetio.BufferPacketType, ssrc uint32) io.ReadWriteC
 	if kind == packetio.RTPBufferPacket {
 		take = c.rtp
 	}
-	return &inlet{take: take, done: make(chan struct{})}
+	return &inlet{log: c.log, take: take, done: make(chan struct{})}
 }
 
 // inlet gives packets to take as they come. Reading from it waits for its end.
 type inlet struct {
+	log  *slog.Logger
 	take func([]byte)
 	once sync.Once
 	done chan struct{}
 }
 
 func (i *inlet) Write(p []byte) (int, error) {
-	if i.take != nil {
-		i.take(p)
+	if i.take != nil { // in pion's goroutine, where nobody else ends a panic
+		boundary.Try(i.log, "a packet of a media server", func() { i.take(p) })
 	}
 	return len(p), nil
 }

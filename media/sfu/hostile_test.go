@@ -2,6 +2,7 @@ package sfu
 
 import (
 	"errors"
+	"log/slog"
 	"net"
 	"net/netip"
 	"runtime"
@@ -315,4 +316,22 @@ func TestAThousandSubscriptions(t *testing.T) {
 		defer r.sfu.mu.Unlock()
 		return len(r.sfu.conns) <= 1 && runtime.NumGoroutine() <= goroutines+20
 	})
+}
+
+// A fault of ours in pion's goroutine costs the packet, and not the process.
+func TestAFaultCostsOnePacket(t *testing.T) {
+	n := 0
+	i := &inlet{log: slog.New(slog.DiscardHandler), done: make(chan struct{}), take: func([]byte) {
+		if n++; n == 1 {
+			panic("out of range")
+		}
+	}}
+	for range 2 {
+		if wrote, err := i.Write([]byte("packet")); wrote != 6 || err != nil {
+			t.Errorf("wrote %d, %v", wrote, err)
+		}
+	}
+	if n != 2 {
+		t.Errorf("%d packets were taken", n)
+	}
 }

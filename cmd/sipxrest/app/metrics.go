@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"time"
 
+	"sipxrest/internal/boundary"
+
 	"sipxrest/callcontroller"
 	"sipxrest/cmd/sipxrest/version"
 	"sipxrest/internal/metrics"
@@ -208,7 +210,7 @@ var messageMetrics = []family[*sipNow]{
 			to.count(s.Unacked, "ack")
 		}},
 	{metrics.Counter("sipxrest_sip_faults_total", "Faults of this program, each of which ended the transaction, message or connection that it was about, and nothing else: please report the log line \"internal fault\"."),
-		func(s *sipNow, to values) { to.count(s.Faults) }},
+		func(s *sipNow, to values) { to.count(s.Faults + boundary.Count()) }},
 	{metrics.Counter("sipxrest_sip_inbound_total", "INVITEs that would begin a call, once each: admitted; refused by the rules; challenged (401); denied, for the credentials are wrong; unfit, no call can be made of it or there are too many; merged, it came by several ways; replaced, it took the place of a phone in a call.", "result"),
 		func(s *sipNow, to values) { each[sipflow.InboundKind](to, s.Inbound[:]) }},
 	{metrics.Counter("sipxrest_sip_challenges_total", "SIP digest challenges (401, 407): answered; denied, for the secret is refused or none fits; foreign, from who gets no credentials.", "verdict"),

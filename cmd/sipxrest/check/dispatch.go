@@ -108,6 +108,9 @@ func (c *checker) dispatchUsers(cfg *config.Config) {
 			c.say(levelProblem, "dispatch", "%s", why)
 		}
 	}
+	if cfg.Dispatch.Agent == "" {
+		c.say(levelNote, "dispatch", "dispatch.agent is not set: where the proxy asks for a SIP password, calls to rooms and targets end with 403")
+	}
 	need("dispatch.agent", cfg.Dispatch.Agent)
 	for _, t := range cfg.Dispatch.Trunks {
 		if t.Username != "" && t.Credentials == (sipflow.Credentials{}) {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"sipxrest/cmd/sipxrest/apptest"
@@ -32,6 +33,29 @@ dispatch:
 	}
 	wants(t, out, "ok dispatch 1 rule, 1 trunk", `problem dispatch `+file+`:11: rule "gone": url: lookup nowhere.test`,
 		"dispatch.agent: there is no user 998", "dispatch.trunks: there is no user 999")
+}
+
+// A proxy that challenges refuses the calls to rooms and targets of a service that has
+// nobody's SIP password for them.
+func TestCheckMissesTheAgentOfDispatch(t *testing.T) {
+	_, proxy := apptest.Phone(t, siptest.Script{})
+	const note = "note dispatch dispatch.agent is not set: where the proxy asks for a SIP password, calls to rooms and targets end with 403"
+	for _, agent := range []string{"", "agent: \"201\""} {
+		dir := t.TempDir()
+		apptest.Write(t, dir, "users.yaml", apptest.UsersYAML)
+		_, out := checked(t, apptest.Write(t, dir, "sipxrest.yaml", apptest.Minimal+fmt.Sprintf(`
+data-dir: data
+sip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]}
+trusted: []
+dns: {servers: ["%s"]}
+dispatch:
+  rules: [{id: a, action: transfer, transfer_to: "sip:202@sipx.test"}]
+  %s
+`, proxy, apptest.NameServer(t), agent)))
+		if said := strings.Contains(strings.Join(strings.Fields(out), " "), note); said != (agent == "") {
+			t.Errorf("with %q it says\n%s", agent, out)
+		}
+	}
 }
 
 // What callers hear who are asked for a PIN, and where that goes.

@@ -40,6 +40,11 @@ func TestEveryYAMLBlockOfTheDocumentsFitsTheInstalledConfiguration(t *testing.T)
 	if err != nil {
 		t.Fatal(err)
 	}
+	guides, err := filepath.Glob(filepath.Join(root, "docs/pbx/*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	documents = append(documents, guides...)
 	installed, err := os.ReadFile(filepath.Join(root, "packaging/sipxrest.yaml"))
 	if err != nil {
 		t.Fatal(err)

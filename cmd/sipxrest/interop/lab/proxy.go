@@ -56,6 +56,13 @@ func startProxy(l *Lab, c proxyConfig) *Proxy {
 		"@PORT@", strconv.Itoa(port), "@WORKERS@", strconv.Itoa(max(c.workers, 1)), "@PHONES@", strconv.Itoa(max(c.phones, 1)), "@PASSWORD@", Password,
 		"@SECURE@", modules, "@CONTACT@", contact, "@UPGRADE@", upgrade, "@ROUTES@", fixed.String()).Replace(kamailioConfig))
 
+	p.serve(l, config)
+	return p
+}
+
+// serve starts Kamailio with a configuration and waits until it answers.
+func (p *Proxy) serve(l *Lab, config string) {
+	l.tb.Helper()
 	// In the foreground (-DD), logging to stderr (-E); -Y keeps its control
 	// sockets out of /run, which needs root.
 	p.Process = start(l.tb, "kamailio", l.Dir, "kamailio", "-f", config, "-DD", "-E", "-m", "64", "-M", "8",
@@ -68,7 +75,6 @@ func startProxy(l *Lab, c proxyConfig) *Proxy {
 		}
 		return answersOptions(p.Addr)
 	})
-	return p
 }
 
 // answersOptions sends one OPTIONS and waits briefly for any answer.

@@ -141,7 +141,14 @@ func (l *Lab) service(sip, proxy, listen, lines string, more []string) *Service 
 	base := fmt.Sprintf(serviceConfig, Domain, l.Dir, sip, proxy, secure, plain, internal, TrustedIP, lines, listen)
 	config := l.write("sipxrest.yaml", base+strings.Join(more, "\n")+"\n")
 	s := &Service{lab: l, base: base, SIP: sip, Secure: "https://" + secure, Plain: "http://" + plain, Internal: "http://" + internal}
-	tb := l.tb
+	s.serve(program, config)
+	return s
+}
+
+// serve starts the program and waits until it serves.
+func (s *Service) serve(program, config string) {
+	l, tb := s.lab, s.lab.tb
+	tb.Helper()
 	tb.Cleanup(func() { // runs when it has been stopped
 		for _, line := range s.Lines() {
 			if crash.MatchString(line) {
@@ -149,11 +156,10 @@ func (l *Lab) service(sip, proxy, listen, lines string, more []string) *Service 
 			}
 		}
 	})
-	s.Process = start(l.tb, "sipxrest", l.Dir, program, "serve", "--config", config)
+	s.Process = start(tb, "sipxrest", l.Dir, program, "serve", "--config", config)
 	if _, err := s.AwaitLine(0, regexp.MustCompile(`sipxrest serves`), Patience); err != nil {
-		l.tb.Fatalf("%v\n%s", err, strings.Join(s.Lines(), "\n"))
+		tb.Fatalf("%v\n%s", err, strings.Join(s.Lines(), "\n"))
 	}
-	return s
 }
 
 // AwaitDraining waits until the service says that it shuts down.

@@ -140,6 +140,17 @@ var joinCases = []struct {
 		w.join(t, nil)
 		w.talking(t, 0, true, false)
 	}, ""},
+	{"join-first-invites-us-meanwhile", func(t *testing.T, w *twoCalls) {
+		w.other.SetScript(siptest.Script{Reinvite: siptest.Reinvite{After: 3 * time.Second, SDP: sdpOf(4711)}})
+		go func() { // between two INVITEs of ours
+			time.Sleep(time.Second)
+			for _, id := range w.far.Calls() {
+				w.far.DoIn(context.Background(), id, siptest.Action{Method: "INVITE"}) //nolint:errcheck // 491
+			}
+		}()
+		w.join(t, nil)
+		w.talking(t, 0, true, true)
+	}, ""},
 	{"join-a-call-with-itself", func(t *testing.T, w *twoCalls) {
 		w.b = w.a
 		w.join(t, ErrCannotJoin)

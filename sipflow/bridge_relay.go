@@ -34,6 +34,9 @@ type outcome func(ctx context.Context, answer []byte, err error)
 
 // relay sends a phone's request on to the other one.
 func (b *bridge) relay(ctx context.Context, from *Leg, in *serverTx) {
+	if from.peer.settled(in) { // while the call was busy: see Leg.mayOffer
+		return
+	}
 	if no := from.barredReply(in.req); no.Code != 0 {
 		in.respond(no)
 		return

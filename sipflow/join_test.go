@@ -7,6 +7,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/emiago/sipgo/sip"
+
 	"sipxrest/sipflow/siptest"
 	"sipxrest/sipflow/siptest/flowtest"
 )
@@ -121,6 +123,33 @@ var joinCases = []struct {
 		w.join(t, ErrPhoneTimeout) // it waits for the first
 		time.Sleep(time.Minute)
 		w.talking(t, 1, false, true)
+	}, ""},
+	{"join-with-a-phone-that-took-the-others-place", func(t *testing.T, w *twoCalls) {
+		second := w.net.Phone("204", "10.0.0.9:5070", siptest.Script{}) // as the proxy is one of ours
+		t.Cleanup(second.Close)
+		if ids := w.other.Calls(); len(ids) == 1 {
+			replaces, uri, err := w.other.Replaces(ids[0])
+			if err == nil {
+				err = second.Call(t.Context(), uri, sip.NewHeader("Replaces", replaces))
+			}
+			if err != nil && w.net.Drop == nil {
+				t.Error(err)
+			}
+		}
+		time.Sleep(5 * time.Second)
+		w.join(t, nil)
+		w.talking(t, 0, true, false)
+	}, ""},
+	{"join-first-invites-us-meanwhile", func(t *testing.T, w *twoCalls) {
+		w.other.SetScript(siptest.Script{Reinvite: siptest.Reinvite{After: 3 * time.Second, SDP: sdpOf(4711)}})
+		go func() { // between two INVITEs of ours
+			time.Sleep(time.Second)
+			for _, id := range w.far.Calls() {
+				w.far.DoIn(context.Background(), id, siptest.Action{Method: "INVITE"}) //nolint:errcheck // 491
+			}
+		}()
+		w.join(t, nil)
+		w.talking(t, 0, true, true)
 	}, ""},
 	{"join-a-call-with-itself", func(t *testing.T, w *twoCalls) {
 		w.b = w.a

@@ -128,10 +128,15 @@ func (l *Leg) told() []byte {
 }
 
 // mayOffer waits until no offer is without its answer in the dialog: a refresh of ours
-// is over, or the phone has acknowledged what it was offered in a 2xx.
+// is over, or the phone has acknowledged what it was offered in a 2xx. An offer of the
+// phone's that came while the call was busy is refused with 491 (RFC 3261 §14.1): the
+// call would relay it once it is no longer busy, and that is what it waits for here.
 func (l *Leg) mayOffer(ctx context.Context) error {
 	for !l.peer.mayOffer() {
 		var err error
+		if in := l.peer.crossing(); in != nil && in.respond(wire.Reply{Code: 491}) {
+			continue
+		}
 		switch e, ok := l.take(); {
 		case ok && e.ofLeg():
 			err = l.tend(ctx, e)

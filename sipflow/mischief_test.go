@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -622,7 +624,7 @@ func makeMischief(t *testing.T, seed uint64) {
 			continue
 		}
 		if ups != 2 {
-			t.Errorf("%d phones are in the call %s", ups, key)
+			t.Errorf("%d phones are in the call %s; it saw\n%s\n%s", ups, key, m.messagesOf(c.legs), stacks())
 		}
 	}
 	r.sw.mu.Unlock()
@@ -650,6 +652,34 @@ func makeMischief(t *testing.T, seed uint64) {
 		p.udp.Close()
 	}
 	phones.Wait()
+}
+
+// stacks are those of the goroutines of calls.
+func stacks() string {
+	buf := make([]byte, 8<<20)
+	var b strings.Builder
+	for g := range strings.SplitSeq(string(buf[:runtime.Stack(buf, true)]), "\n\n") {
+		if strings.Contains(g, "sipflow.(*Switchboard).run") {
+			b.WriteString(g + "\n\n")
+		}
+	}
+	return b.String()
+}
+
+// messagesOf are the messages of legs, as far as they tell requests and responses apart.
+func (m *mischief) messagesOf(legs []*Leg) string {
+	var b strings.Builder
+	for _, p := range m.net.Packets() {
+		i := slices.IndexFunc(legs, func(l *Leg) bool { return strings.Contains(string(p.Data), l.callID) })
+		if i < 0 {
+			continue
+		}
+		first, rest, _ := strings.Cut(string(p.Data), "\r\n")
+		_, seq, _ := strings.Cut(rest, "\r\nCSeq: ")
+		seq, _, _ = strings.Cut(seq, "\r\n")
+		fmt.Fprintf(&b, "%v leg %d %s > %s lost %t: %s (%s)\n", p.Sent.Format("04:05.000"), i, p.From, p.To, p.Lost, first, seq)
+	}
+	return b.String()
 }
 
 // anyOf throws dice that several goroutines have.

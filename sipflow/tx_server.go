@@ -230,6 +230,24 @@ func (p *requests) mayOffer() bool {
 // offering reports whether a request of ours with an offer is pending. p.mu is held.
 func (p *requests) offering() bool { return p.inviting+p.updating > 0 }
 
+// crossing is an offer of the phone's that the call is to deal with, and has not; nil for
+// none.
+func (p *requests) crossing() *serverTx {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if open, _ := p.theirs(); open != nil && !open.initial && !open.alone {
+		return open
+	}
+	return nil
+}
+
+// settled reports whether a request has had its final response.
+func (p *requests) settled(tx *serverTx) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return tx.done
+}
+
 // idle reports whether we may offer something, and no INVITE waits for its ACK.
 func (p *requests) idle() bool {
 	p.mu.Lock()

@@ -120,7 +120,7 @@ func New(cfg config.Config, log *slog.Logger) (*App, error) {
 func (a *App) open() error {
 	for _, open := range []func() error{
 		a.openUsers, a.openResolver, a.openCertificates, a.openGate, a.openPeers, a.openEvents, a.openOutbox, a.openDispatch, a.openSIP, a.openTracing,
-		a.openAPI, a.openCDRs, a.openRooms, a.openDialout, a.openDialin, a.openPhone, a.openTalk, a.openController, a.openListeners,
+		a.openAPI, a.openConsole, a.openCDRs, a.openRooms, a.openDialout, a.openDialin, a.openPhone, a.openTalk, a.openController, a.openListeners,
 	} {
 		if err := open(); err != nil {
 			return err

@@ -51,6 +51,7 @@ var edges = map[string][]string{
 		"internal/watch",
 		"resolve", "policy"},
 	"callcontroller": {"sipflow", "restauth", "schema", "order"},
+	"console":        {},
 	"order":          {"policy", "resolve", "restauth", "sipflow", "sipflow/uri"},
 	"dialout":        {"talk", "talkroom", "sipflow", "media", "restauth", "order", "resolve", "internal/fault", "internal/limit"},
 	"dialin": {"talk", "talkroom", "media", "media/attendant", "media/prompts", "sipflow", "internal/boundary", "internal/fault",

@@ -64,6 +64,8 @@ type Config struct {
 	// API is version 1 of the JSON interface, Events the log of what happens to calls.
 	API    API
 	Events Events
+	// Console is the page at /console.
+	Console Console
 	// CDR is records of calls that are over.
 	CDR CDR
 	// DNS names the servers to ask instead of those of the system, "host:port".

@@ -227,7 +227,7 @@ func (c *Config) rows() []row {
 			Doc: "DNS servers to ask instead, `192.0.2.53` or `192.0.2.53:53`"},
 	}
 	rows = append(append(append(rows, c.API.rows()...), c.Events.rows()...), c.Phone.rows()...)
-	rows = append(rows, c.CDR.rows()...)
+	rows = append(append(rows, c.CDR.rows()...), c.Console.rows()...)
 	rows = append(append(rows, c.Dialout.rows()...), c.Dialin.rows()...)
 	return append(rows, c.Dispatch.rows()...)
 }

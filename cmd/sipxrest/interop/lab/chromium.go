@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -103,4 +105,45 @@ func (t *Tab) Until(expression, want string) {
 		got = t.Eval(expression)
 		return got == want
 	})
+}
+
+// Size gives the page so many pixels, as a window or a telephone has.
+func (t *Tab) Size(width, height int64) {
+	t.lab.tb.Helper()
+	if err := chromedp.Do(t.ctx, chromedp.EmulateViewport(width, height)); err != nil {
+		t.lab.tb.Fatal(err)
+	}
+}
+
+// Load runs a script in the page, whatever the page's own policy is.
+func (t *Tab) Load(script string) {
+	t.lab.tb.Helper()
+	if _, err := chromedp.Run(t.ctx, chromedp.Evaluate[string](script+"\n;'loaded'")); err != nil {
+		t.lab.tb.Fatal(err)
+	}
+}
+
+// Type sends keys to what has the focus, as a user does.
+func (t *Tab) Type(keys string) {
+	t.lab.tb.Helper()
+	if err := chromedp.Do(t.ctx, chromedp.KeyEvent(keys)); err != nil {
+		t.lab.tb.Fatal(err)
+	}
+}
+
+// Shot writes a picture of the whole page to a file of the lab's folder that ends in
+// ".png", and to $LAB_SHOTS if that names another folder.
+func (t *Tab) Shot(name string) {
+	t.lab.tb.Helper()
+	picture, err := chromedp.Run(t.ctx, chromedp.FullScreenshot(100))
+	if err != nil {
+		t.lab.tb.Fatal(err)
+	}
+	dir := t.lab.Dir
+	if other := os.Getenv("LAB_SHOTS"); other != "" {
+		dir = other
+	}
+	if err := os.WriteFile(filepath.Join(dir, name), picture, 0o600); err != nil {
+		t.lab.tb.Fatal(err)
+	}
 }

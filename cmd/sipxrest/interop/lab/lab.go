@@ -66,6 +66,12 @@ func StartSecure(tb testing.TB, routes map[string]string) *Lab {
 	return startLab(tb, proxyConfig{routes: routes, secure: true})
 }
 
+// Bare makes a folder only, for tests of pages that call nobody.
+func Bare(tb testing.TB) *Lab {
+	tb.Helper()
+	return &Lab{tb: tb, Dir: folder(tb)}
+}
+
 func startLab(tb testing.TB, c proxyConfig) *Lab {
 	tb.Helper()
 	Need(tb, "kamailio", "baresip", "sipp", "curl")

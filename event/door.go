@@ -3,7 +3,6 @@ package event
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	"sipxrest/sipflow"
@@ -186,7 +185,7 @@ func (l *live) reasonToo(k *sipflow.Cause, reason, by string) (string, string) {
 const commitWait = 250 * time.Millisecond
 
 // Committed waits until call.created, and the key, of a call is kept: at most 250 ms.
-// It returns a *StoreError when it is not.
+// It returns a *StoreError when it is not. The call must have been announced.
 func (b *Bus) Committed(ctx context.Context, id string) error {
 	l := b.find(id)
 	if l == nil {
@@ -195,7 +194,7 @@ func (b *Bus) Committed(ctx context.Context, id string) error {
 		} else if old != nil {
 			return nil
 		}
-		return fmt.Errorf("call %s: %w", id, ErrNoCall)
+		return &StoreError{Store: b.cfg.Store, Err: errQueue} // its beginning was one event too many
 	}
 	timer := time.NewTimer(commitWait)
 	defer timer.Stop()

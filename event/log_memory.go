@@ -18,7 +18,10 @@ type memoryLog struct {
 	bytes int64
 	last  int64
 	keys  map[string]*KeyUse
-	cdrs  []*CDR
+	// answers are the keys that hold one, oldest first; some have been given up since.
+	answers     []*KeyUse
+	answerBytes int
+	cdrs        []*CDR
 }
 
 type memoryCall struct {
@@ -36,6 +39,9 @@ func (m *memoryLog) Name() string { return m.name }
 
 // maxMemoryCDRs bounds records of calls that are kept in memory.
 const maxMemoryCDRs = 10_000
+
+// maxMemoryAnswers bounds the bytes of answers that are kept in memory for idempotency keys.
+const maxMemoryAnswers = 32 << 20
 
 func (m *memoryLog) Append(b *Batch) error {
 	m.mu.Lock()
@@ -68,6 +74,10 @@ func (m *memoryLog) Append(b *Batch) error {
 	}
 	for _, use := range b.Keys {
 		m.keys[keyName(use.Principal, use.Key)] = use
+		m.answers, m.answerBytes = append(m.answers, use), m.answerBytes+len(use.Answer)
+	}
+	for m.answerBytes > maxMemoryAnswers {
+		m.dropAnswer()
 	}
 	for _, call := range b.Forget {
 		for name, use := range m.keys {
@@ -89,6 +99,18 @@ func (m *memoryLog) drop() {
 	m.ended = m.ended[1:]
 	m.bytes -= of.bytes
 	delete(m.calls, of.id)
+}
+
+// dropAnswer lets go of the oldest answer, with its key: who asks with it again is
+// served anew.
+func (m *memoryLog) dropAnswer() {
+	use := m.answers[0]
+	m.answers[0] = nil
+	m.answers = m.answers[1:]
+	m.answerBytes -= len(use.Answer)
+	if name := keyName(use.Principal, use.Key); m.keys[name] == use {
+		delete(m.keys, name)
+	}
 }
 
 // Read returns nothing: the ring has all events that are there.
@@ -165,6 +187,9 @@ func (m *memoryLog) Trim(t Trim) error {
 		if !t.Now.Before(use.Until) {
 			delete(m.keys, name)
 		}
+	}
+	for len(m.answers) > 0 && !t.Now.Before(m.answers[0].Until) {
+		m.dropAnswer()
 	}
 	i := 0
 	for i < len(m.cdrs) && m.cdrs[i].EndTime.Before(t.CDRs) {

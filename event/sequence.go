@@ -6,6 +6,14 @@ import (
 	"time"
 )
 
+const (
+	// Where more than gatherFrom events were told in gatherSpan, the sequencer lets events
+	// gather for gatherTime: to be woken for each costs more than the event itself.
+	gatherFrom = 64
+	gatherSpan = 100 * time.Millisecond
+	gatherTime = 5 * time.Millisecond
+)
+
 // aheadAfter is how long readers wait for the log. Then they go on without it.
 const aheadAfter = 250 * time.Millisecond
 
@@ -14,20 +22,44 @@ type sequencer struct {
 	prefix []byte   // of ids in this run
 	out    []*Event // that have got their numbers in this round
 	last   int64
+	pace   pace
 	gap    struct {
 		from  int64 // number of the last event before the first one that was lost
 		count int64
 	}
 }
 
+// pace is how fast events are told.
+type pace struct {
+	since time.Time // when the present span began
+	taken int       // what was told in it
+	busy  bool      // more than gatherFrom in the one before
+}
+
+// took counts what was told, and reports whether the next are to gather.
+func (p *pace) took(n int, now time.Time) bool {
+	if p.taken += n; now.Sub(p.since) >= gatherSpan {
+		p.busy = p.taken > gatherFrom && now.Sub(p.since) < 2*gatherSpan
+		p.since, p.taken = now, 0
+	}
+	return p.busy
+}
+
 // sequence takes what the shards have been told until ctx ends.
 func (b *Bus) sequence(ctx context.Context) {
-	timer := time.NewTimer(time.Hour)
+	timer, gather := time.NewTimer(time.Hour), time.NewTimer(time.Hour)
 	defer timer.Stop()
+	defer gather.Stop()
 	for {
 		select {
 		case <-b.wake:
-			b.drain()
+			if b.seq.pace.took(b.drain(), time.Now()) {
+				gather.Reset(gatherTime)
+				select {
+				case <-gather.C:
+				case <-ctx.Done():
+				}
+			}
 		case <-timer.C:
 		case <-ctx.Done():
 			b.drain()
@@ -39,9 +71,8 @@ func (b *Bus) sequence(ctx context.Context) {
 	}
 }
 
-// drain takes the shards' queues.
-func (b *Bus) drain() {
-	taken := 0
+// drain takes the shards' queues, and returns how much was in them.
+func (b *Bus) drain() (taken int) {
 	for i := range b.shards {
 		s := &b.shards[i]
 		s.mu.Lock()
@@ -66,6 +97,7 @@ func (b *Bus) drain() {
 	b.endGap(false)
 	b.publish()
 	b.queued.Add(-toldSize * int64(taken)) // not before: whoever sees none has all in order
+	return taken
 }
 
 // one makes events of one thing that was told.

@@ -65,7 +65,8 @@ func (b *bridge) referID(from *Leg, id uint32) uint32 {
 
 // referAccepted tells that a phone transfers the other one, which has accepted its REFER.
 func (b *bridge) referAccepted(r *forward) {
-	i := slices.IndexFunc(b.referrals, func(o referral) bool { return o.to == r.to && o.near == r.in.seq })
+	// By our number: another phone in the place of the first one may have used its number, too.
+	i := slices.IndexFunc(b.referrals, func(o referral) bool { return o.to == r.to && o.far == r.attempt.tx.seq })
 	if i < 0 || !b.isObserved() {
 		return
 	}

@@ -386,8 +386,12 @@ func (l *Leg) movesTo(c *Call) {
 	l.inbox.wakes(c.wake)
 	c.legs = append(c.legs, l)
 	record := c.record.joining(RoleTarget, l.party)
+	var who callee = (*userPhone)(c)
+	if in := l.callee.caller(); in != nil { // its INVITE outlives it, and what it says of itself is not trusted
+		who = &replacer{callerPhone{(*userPhone)(c), in}}
+	}
 	l.peer.mu.Lock()
-	l.callee, l.record = (*userPhone)(c), record
+	l.callee, l.record = who, record
 	l.peer.mu.Unlock()
 	record.dialled(l.callID, resolve.Hop{})
 	record.answered(l.target, 200, wire.Phrase(200))

@@ -2,6 +2,7 @@ package sipflow
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -9,6 +10,7 @@ import (
 	"github.com/emiago/sipgo/sip"
 
 	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/wire"
 )
 
 // Each phone knows the subscription of a REFER by the CSeq that the REFER had
@@ -72,5 +74,30 @@ func TestReferralsAreBounded(t *testing.T) {
 	}
 	if near, far, old := b.referID(to, 99), b.referID(from, 1099), b.referID(to, 5); near != 1099 || far != 99 || old != 5 {
 		t.Errorf("%d %d %d", near, far, old)
+	}
+}
+
+// Two phones that one after the other were joined with the same one may give their REFERs
+// the same number: what is told of each ends.
+func TestReferralsOfSeveralPhonesEndEach(t *testing.T) {
+	states := map[int]string{}
+	record := newRecord(&sync.Mutex{}, func(e *Event) { states[e.Transfer.N] = e.Transfer.State }, StageConnected)
+	b := &bridge{call: &Call{record: record}}
+	to := &Leg{}
+	for i, from := range []*Leg{{}, {}} {
+		m, err := wire.Parse([]byte("REFER sip:x@10.0.0.1 SIP/2.0\r\nVia: SIP/2.0/UDP 10.0.0.2;branch=z9hG4bK1\r\nFrom: <sip:a@x>;tag=1\r\n" +
+			"To: <sip:b@x>;tag=2\r\nCall-ID: c\r\nCSeq: 5 REFER\r\nRefer-To: <sip:203@x>\r\nContent-Length: 0\r\n\r\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &forward{in: &serverTx{method: "REFER", seq: 5, req: m}, from: from, to: to, attempt: &attempt{tx: &clientTx{seq: uint32(7 + i)}}}
+		b.referred(r)
+		b.referAccepted(r)
+	}
+	for i := range b.referrals {
+		b.unreported(&b.referrals[i])
+	}
+	if len(states) != 2 || states[1] != TransferFailed || states[2] != TransferFailed {
+		t.Errorf("told: %v", states)
 	}
 }

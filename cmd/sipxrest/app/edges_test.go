@@ -50,6 +50,7 @@ var edges = map[string][]string{
 	"api": {"event", "order", "restauth", "sipflow", "internal/capture", "internal/datafile", "internal/fault", "internal/limit",
 		"internal/watch",
 		"resolve", "policy"},
+	"client":         {},
 	"callcontroller": {"sipflow", "restauth", "schema", "order"},
 	"console":        {},
 	"order":          {"policy", "resolve", "restauth", "sipflow", "sipflow/uri"},

@@ -91,7 +91,8 @@ func TestAnOrderIsRepeatedWithItsKeyAfterTheTimeThatIsAskedFor(t *testing.T) {
 			}
 		}
 		s.answers = []any{answer(200, `{}`)}
-		if _, err := c.CreateCall(t.Context(), CreateCall{}, IdempotencyKey("mine")); err != nil || s.seen[5].Header.Get("Idempotency-Key") != "mine" {
+		if _, err := c.CreateCall(t.Context(), CreateCall{}, IdempotencyKey("mine")); err != nil ||
+			s.seen[5].Header.Get("Idempotency-Key") != "mine" {
 			t.Errorf("%v %v", err, s.seen[5].Header)
 		}
 	})
@@ -110,11 +111,13 @@ func TestWhatIsNotRepeated(t *testing.T) {
 		asked  int
 		want   error
 	}{
-		"an error":                      {call, func() any { return answer(404, `{"code":"call_not_found"}`) }, 1, CodeCallNotFound},
-		"a wrong PIN":                   {me, func() any { return answer(429, `{"code":"too_many_wrong_pins","retry_after_ms":10}`) }, 1, CodeTooManyWrongPINs},
-		"a webhook that may be made":    {hook, func() any { return errReset }, 1, errReset},
-		"a webhook that was not made":   {hook, func() any { return answer(503, `{"code":"store_unavailable"}`) }, 5, CodeStoreUnavailable},
-		"a long pause":                  {call, func() any { return answer(429, `{"code":"rate_limited","retry_after_ms":31000}`) }, 1, CodeRateLimited},
+		"an error": {call, func() any { return answer(404, `{"code":"call_not_found"}`) }, 1, CodeCallNotFound},
+		"a wrong PIN": {me, func() any { return answer(429, `{"code":"too_many_wrong_pins","retry_after_ms":10}`) }, 1,
+			CodeTooManyWrongPINs},
+		"a webhook that may be made":  {hook, func() any { return errReset }, 1, errReset},
+		"a webhook that was not made": {hook, func() any { return answer(503, `{"code":"store_unavailable"}`) }, 5, CodeStoreUnavailable},
+		"a long pause": {call, func() any { return answer(429, `{"code":"rate_limited","retry_after_ms":31000}`) }, 1,
+			CodeRateLimited},
 		"more than five times":          {me, func() any { return errReset }, 5, errReset},
 		"a gateway's word for silence":  {me, func() any { return answer(502, "<html>", "Content-Type", "text/html") }, 5, nil},
 		"a gateway's word about a hook": {hook, func() any { return answer(502, "<html>", "Content-Type", "text/html") }, 1, nil},

@@ -52,7 +52,8 @@ func TestAStreamGoesOnWhereItWasCut(t *testing.T) {
 			answer(503, `{"code":"draining","retry_after_ms":3000}`),
 			answer(502, "", "Content-Type", "text/html"),
 			stream(told(2, "leg.dialing", ""), told(3, "leg.ringing", ""), "id: evt_abc123_1_9\n\n"),
-			stream("id: evt_abc123_1_9\nevent: stream.closing\ndata: {\"id\":\"evt_abc123_1_9\",\"data\":{\"retry_ms\":1234}}\n\n", told(1, "never.read", "")),
+			stream("id: evt_abc123_1_9\nevent: stream.closing\n"+
+				"data: {\"id\":\"evt_abc123_1_9\",\"data\":{\"retry_ms\":1234}}\n\n", told(1, "never.read", "")),
 			stream(told(12, "call.ended", ""), told(13, "never.read", "")),
 		)
 		all, err := read(t.Context(), c, "c", EventQuery{})
@@ -85,7 +86,8 @@ func TestAStreamTellsOfGaps(t *testing.T) {
 			answer(403, `{"code":"missing_scope"}`),
 		)
 		all, err := read(ctx, c, "", EventQuery{Types: []string{"call.*"}})
-		const want = "call.created evt_abc123_1_1 c\ngap other_store 0 at evt_xyz789_1_5\ncall.created evt_xyz789_1_6 c\ngap store_too_slow 4 at evt_xyz789_1_7\n"
+		const want = "call.created evt_abc123_1_1 c\ngap other_store 0 at evt_xyz789_1_5\n" +
+			"call.created evt_xyz789_1_6 c\ngap store_too_slow 4 at evt_xyz789_1_7\n"
 		if all != want || !errors.Is(err, CodeMissingScope) {
 			t.Errorf("%s%v", all, err)
 		}
@@ -98,7 +100,8 @@ func TestAStreamTellsOfGaps(t *testing.T) {
 func TestASnapshotIsAnEventForEachCall(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		part := func(n int, ids ...string) string {
-			return fmt.Sprintf("id: evt_abc123_1_5\nevent: stream.snapshot\ndata: {\"id\":\"evt_abc123_1_5\",\"data\":{\"part\":%d,\"parts\":2,\"calls\":[{\"id\":%q}]}}\n\n",
+			return fmt.Sprintf("id: evt_abc123_1_5\nevent: stream.snapshot\n"+
+				"data: {\"id\":\"evt_abc123_1_5\",\"data\":{\"part\":%d,\"parts\":2,\"calls\":[{\"id\":%q}]}}\n\n",
 				n, ids[0])
 		}
 		c, s := scripted(t, Config{},
@@ -155,11 +158,12 @@ func TestHowAStreamEnds(t *testing.T) {
 		want    string
 		err     error
 	}{
-		"its end was read before":   {[]any{stream(told(1, "leg.ended", "")), answer(204, "")}, "leg.ended evt_abc123_1_1 c\n", nil},
-		"no such call":              {[]any{answer(404, `{"code":"call_not_found"}`)}, "", CodeCallNotFound},
-		"nobody there":              {[]any{errReset, errReset, errReset, errReset, errReset, stream(told(1, "call.ended", ""))}, "", errReset},
-		"its reader's time is over": {[]any{stream(told(1, "leg.ended", "")), answer(503, `{"code":"draining","retry_after_ms":7200000}`)}, "leg.ended evt_abc123_1_1 c\n", context.DeadlineExceeded},
-		"not JSON":                  {[]any{stream("id: x\nevent: call.ended\ndata: {\n\n")}, "", io.ErrUnexpectedEOF},
+		"its end was read before": {[]any{stream(told(1, "leg.ended", "")), answer(204, "")}, "leg.ended evt_abc123_1_1 c\n", nil},
+		"no such call":            {[]any{answer(404, `{"code":"call_not_found"}`)}, "", CodeCallNotFound},
+		"nobody there":            {[]any{errReset, errReset, errReset, errReset, errReset, stream(told(1, "call.ended", ""))}, "", errReset},
+		"its reader's time is over": {[]any{stream(told(1, "leg.ended", "")),
+			answer(503, `{"code":"draining","retry_after_ms":7200000}`)}, "leg.ended evt_abc123_1_1 c\n", context.DeadlineExceeded},
+		"not JSON": {[]any{stream("id: x\nevent: call.ended\ndata: {\n\n")}, "", io.ErrUnexpectedEOF},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			ctx, stop := context.WithTimeout(t.Context(), time.Hour)

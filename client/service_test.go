@@ -252,7 +252,8 @@ func TestALostAnswerPlacesNoSecondCall(t *testing.T) {
 	var call *client.Call
 	go func() {
 		var err error
-		call, err = c.CreateCall(ctx, client.CreateCall{Calling: client.Address("201"), Called: client.Address("202")}, client.Wait(3*time.Second))
+		call, err = c.CreateCall(ctx, client.CreateCall{Calling: client.Address("201"), Called: client.Address("202")},
+			client.Wait(3*time.Second))
 		placed <- err
 	}()
 	for e, err := range c.Events(ctx, client.EventQuery{After: "oldest", Types: []string{"leg.ringing"}}) {

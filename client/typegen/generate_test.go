@@ -37,8 +37,10 @@ func TestWhatHasNoGoTypeIsNamed(t *testing.T) {
 			t.Errorf("%s: %v", schema, err)
 		}
 	}
-	text, err := Generate([]byte(head + "{type: object, required: [a], properties: {a: {type: [integer, 'null']}, b: {type: integer, default: 5}}}\n"))
-	if err != nil || !strings.Contains(string(text), "A *int `json:\"a\"`") || !strings.Contains(string(text), "B *int `json:\"b,omitzero\"`") {
+	text, err := Generate([]byte(head +
+		"{type: object, required: [a], properties: {a: {type: [integer, 'null']}, b: {type: integer, default: 5}}}\n"))
+	if err != nil || !strings.Contains(string(text), "A *int `json:\"a\"`") ||
+		!strings.Contains(string(text), "B *int `json:\"b,omitzero\"`") {
 		t.Errorf("%s %v", text, err)
 	}
 }

@@ -29,9 +29,14 @@ func TestSecretsAreCutOut(t *testing.T) {
 		{"Refer-To: <sip:room@x?X-ConfPin=1234>\r\nX-ConfPin: 99\r\n\r\n", "Refer-To: <sip:room@x?X-ConfPin=***>\r\nX-ConfPin: ***\r\n\r\n"},
 		{"Content-Type: application/dtmf-relay\r\n\r\nSignal=5\r\nDuration=160\r\n",
 			"Content-Type: application/dtmf-relay\r\n\r\nSignal=***\r\nDuration=160\r\n"},
+		{"Content-Type: application/dtmf-relay\r\n\r\n \u00a0signal = 5\r\n", "Content-Type: application/dtmf-relay\r\n\r\n \u00a0signal =***\r\n"},
 		{"c: application/dtmf\r\n\r\n5", "c: application/dtmf\r\n\r\n***"},
+		{"Content-Type:\r\n\tApplication/DTMF ;x=y\r\n\r\n5", "Content-Type:\r\n\tApplication/DTMF ;x=y\r\n\r\n***"},
+		{"c:\r\n application/dtmf\r\n ;x=y\r\n\r\n5", "c:\r\n application/dtmf\r\n ;x=y\r\n\r\n***"},
 		{"Content-Type: application/sdp\r\n\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj|2^20\r\n",
 			"Content-Type: application/sdp\r\n\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:***|2^20\r\n"},
+		{"Content-Type: application/sdp\r\n\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 INLINE:d0RmdmcmVCspeEc3QGZiNWpVLFJhQX1cfHAwJSoj\r\n",
+			"Content-Type: application/sdp\r\n\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 INLINE:***\r\n"},
 		{"To: <sip:signal@x>\r\n\r\nresponse=kept", "To: <sip:signal@x>\r\n\r\nresponse=kept"},
 	} {
 		if got := string(cutSecrets([]byte(c.in))); got != c.want {

@@ -14,9 +14,9 @@ var (
 	digest      = regexp.MustCompile(`(?i)\b(response|cnonce)([ \t]*=[ \t]*)("[^"]*"|[^,\s]*)`)
 	isDigest    = regexp.MustCompile(`(?i)^digest\b`)
 	confPIN     = regexp.MustCompile(`(?im)(X-ConfPin(?:[ \t]*:[ \t]*|=|%3D))([^\r\n&>;"]*)`)
-	signal      = regexp.MustCompile(`(?im)^(Signal[ \t]*=[ \t]*)\S+`)
+	signal      = regexp.MustCompile(`(?im)^([^\w\r\n]*Signal[^\w\r\n=]*=)[^\r\n]*`)
 	keys        = regexp.MustCompile(`(?im)(\binline:)[A-Za-z0-9+/=]+`)
-	plainDTMF   = regexp.MustCompile(`(?im)^(?:content-type|c)[ \t]*:[ \t]*application/dtmf[ \t]*(?:;.*)?\r?$`)
+	plainDTMF   = regexp.MustCompile(`(?im)^(?:content-type|c)[ \t]*:\s*application/dtmf\s*(?:;.*)?\r?$`)
 )
 
 // mark stands where something was cut out.
@@ -50,7 +50,7 @@ func cutSecrets(data []byte) []byte {
 		if containsFold(body, "signal") {
 			body = signal.ReplaceAll(body, []byte("${1}"+mark))
 		}
-		if bytes.Contains(body, []byte("inline:")) {
+		if containsFold(body, "inline:") {
 			body = keys.ReplaceAll(body, []byte("${1}"+mark))
 		}
 	}

@@ -65,7 +65,7 @@ type call struct {
 	as    talk.Phone // the phone session, as it was added last
 	phone Phone      // nil while it is not in the conversation
 	audio Audio      // of phone
-	count func() int // how many phones are in its conversation
+	count func() int // how many phones are in its conversation, of other bridges, too
 	alone time.Time  // nobody else is there; zero: somebody is
 	empty time.Time  // that was said last
 }

@@ -61,6 +61,7 @@ type Room interface {
 	InCall() bool
 	Inside() bool
 	Phones() int
+	Foreign() int
 	Leave()
 }
 

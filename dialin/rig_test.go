@@ -53,6 +53,7 @@ type rig struct {
 	openErr   error
 	inCall    bool
 	phones    int // of others
+	foreign   int // of other bridges
 
 	ears    *fakeEars
 	phone   *fakePhone
@@ -346,6 +347,11 @@ func (f fakeRoom) Phones() int {
 		n++
 	}
 	return n
+}
+func (f fakeRoom) Foreign() int {
+	f.r.mu.Lock()
+	defer f.r.mu.Unlock()
+	return f.r.foreign
 }
 func (f fakeRoom) Leave() { f.r.note("leave") }
 

@@ -135,7 +135,8 @@ func (c *call) takePart() {
 	phone.Shown()
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.phone, c.audio, c.count = phone, audio, c.room.Phones
+	room := c.room
+	c.phone, c.audio, c.count = phone, audio, func() int { return room.Phones() + room.Foreign() }
 	c.tellHeld()
 }
 

@@ -349,6 +349,10 @@ func TestCompanyKeepsACallUp(t *testing.T) {
 		for range 10 {
 			r.script(10*time.Minute, r.happens(talkroom.Empty)) // in between somebody was there
 		}
+		r.script(r.set(func() { r.phones, r.foreign = 0, 1 }))
+		for range 200 {
+			r.script(30*sec, r.happens(talkroom.Empty)) // two talk by two bridges
+		}
 		r.was()
 		r.leaves()
 		r.ended(Joined)

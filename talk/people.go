@@ -83,6 +83,19 @@ func (r *Room) Others() int {
 	return r.shown().others
 }
 
+// Foreign counts the phones of other bridges that take part in the room's call, as far
+// as is known.
+func (r *Room) Foreign() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, m := range r.members {
+		if m.virtual && !m.ours && m.inCall() {
+			n++
+		}
+	}
+	return n
+}
+
 // shown is people for others than judge. The caller holds r.mu.
 func (r *Room) shown() people {
 	p := r.people()

@@ -180,3 +180,18 @@ func TestNothingIsToldOfARoomThatWasLeft(t *testing.T) {
 		r.was()
 	})
 }
+
+// Phones of other bridges are company for those who call in here.
+func TestPhonesOfOtherBridgesAreCounted(t *testing.T) {
+	inRoom(t, func(r *rig, room *talk.Room, _ string) {
+		r.lab.Say(`{"type":"event","event":{"target":"room","type":"join","join":[{"sessionid":"bridge"},{"sessionid":"bob"},` +
+			`{"sessionid":"phone","user":{"type":"phone","callid":"x"}},{"sessionid":"rings","user":{"type":"phone","callid":"y"}}]}}`)
+		r.lab.Say(`{"type":"event","event":{"target":"participants","type":"update","update":{"roomid":"` + token + `","users":[` +
+			`{"sessionId":"bob","inCall":3},{"sessionId":"bridge","inCall":3,"internal":true},{"sessionId":"rings","inCall":0},` +
+			`{"sessionId":"phone","inCall":9,"virtual":true}]}}}`)
+		synctest.Wait()
+		if n := room.Foreign(); n != 1 {
+			t.Errorf("%d phones of others, and ours, are counted", n)
+		}
+	})
+}

@@ -162,6 +162,8 @@ func (st *stage) Inside() bool { st.mu.Lock(); defer st.mu.Unlock(); return !st.
 
 func (st *stage) Others() int { st.mu.Lock(); defer st.mu.Unlock(); return st.others }
 
+func (st *stage) Foreign() int { return 0 }
+
 func (st *stage) Leave() {
 	st.mu.Lock()
 	defer st.mu.Unlock()

@@ -57,6 +57,10 @@ func (r *Room) Inside() bool { return r.conversation.signal.Inside() }
 // Phones is how many phones are in the conversation, of all owners.
 func (r *Room) Phones() int { return r.conversation.phones() }
 
+// Foreign is how many phones of other bridges are in the conversation's call, as far as
+// is known.
+func (r *Room) Foreign() int { return r.conversation.signal.Foreign() }
+
 // Audio is a phone's sound: a *media.Session that is Stepped. Remove waits for a
 // call of it that goes on, so what those call back must not wait for whoever
 // removes the phone.

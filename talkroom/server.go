@@ -20,6 +20,7 @@ type signaling interface {
 	InCall(flags int) error
 	Audible() []string
 	Others() int
+	Foreign() int
 	Inside() bool
 	Leave()
 }

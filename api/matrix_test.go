@@ -101,7 +101,8 @@ func TestAnothersCallIsAsUnknownAsOneThatThereIsNot(t *testing.T) {
 							how = append(how, body(doc))
 						}
 						w := st.ask(method, target, how...)
-						if method == "GET" && w.Code != 404 && w.Code != 405 {
+						// Messages are for another scope, whosever call it is.
+						if method == "GET" && w.Code != 404 && w.Code != 405 && !(w.Code == 403 && strings.HasSuffix(path, "/messages")) {
 							t.Errorf("%s %s: %d", method, target, w.Code)
 						}
 						var text strings.Builder

@@ -38,7 +38,7 @@ func TestFirstStepsCanBePasted(t *testing.T) {
 	bash := exec.CommandContext(ctx, "bash", "-c", "trap 'kill $(jobs -p)' TERM\n"+exported(t)+"\n"+commands+"wait\n")
 	bash.Cancel = func() error { return bash.Process.Signal(syscall.SIGTERM) }
 	bash.Dir = "../.."
-	bash.Env = append(os.Environ(), "RUN_AS_PROGRAM=1")
+	bash.Env = append(os.Environ(), "RUN_AS_PROGRAM=1", "PYTHONUNBUFFERED=") // lines of several programs, each whole
 	bash.WaitDelay = 5 * time.Second
 	out, err := bash.CombinedOutput()
 	if err != nil {

@@ -239,6 +239,11 @@ func (c *call) states(ctx context.Context, read func()) *ending {
 		}
 	}
 	c.giveUp()
+	at := seat{c.cloud.URL(), c.info.Token}
+	if !c.s.sit(at) {
+		return &ending{Full, []string{prompts.Full}, errFull}
+	}
+	defer c.s.stand(at)
 	read()
 	waiting := time.Now()
 	for adds := 0; ; {

@@ -66,6 +66,7 @@ type Service struct {
 	asked int               // callers that are being asked for digits
 	calls map[string]*call  // that are, or may be, shown in a conversation, by id
 	bars  map[bar]time.Time // until when
+	seats map[seat]int      // callers who are known, those who wait, too
 }
 
 // newService makes a Service with parts of the caller's.
@@ -74,7 +75,7 @@ func newService(cfg Config, parts Parts, clouds []Cloud, log *slog.Logger) (*Ser
 		return nil, err
 	}
 	return &Service{cfg: cfg, parts: parts, log: log, lines: rate.NewLimiter(1, maxLines), guesses: limit.NewFailures(guessTime), clouds: clouds,
-		calls: map[string]*call{}, bars: map[bar]time.Time{}}, nil
+		calls: map[string]*call{}, bars: map[bar]time.Time{}, seats: map[seat]int{}}, nil
 }
 
 // Stats returns what has been counted.
@@ -189,4 +190,27 @@ func (c *call) giveUp() {
 	c.s.mu.Lock()
 	defer c.s.mu.Unlock()
 	c.s.asked--
+}
+
+// seat is a conversation, of a Nextcloud.
+type seat struct{ cloud, token string }
+
+// sit takes a place among the callers of a conversation, if there is one: those who
+// wait to be let in take ports, too. stand gives it back.
+func (s *Service) sit(at seat) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seats[at] >= s.cfg.RoomPhones {
+		return false
+	}
+	s.seats[at]++
+	return true
+}
+
+func (s *Service) stand(at seat) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.seats[at]--; s.seats[at] == 0 {
+		delete(s.seats, at)
+	}
 }

@@ -506,3 +506,49 @@ func TestAFaultEndsOneCall(t *testing.T) {
 		}
 	})
 }
+
+// Who waits to be let in counts as one in the conversation: a PIN that many know, or a
+// conversation without one, must not take all ports there are.
+func TestWhoWaitsTakesAPlace(t *testing.T) {
+	for name, prepare := range map[string]func(*rig){
+		"lobby":     func(r *rig) { r.info.Lobby = true },
+		"not begun": func(r *rig) { r.inCall, r.info.HasCall, r.who.MayStart = false, false, false },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				r := newRig(t)
+				prepare(r)
+				var waiting []func()
+				for range r.s.cfg.RoomPhones {
+					r.over = make(chan struct{})
+					r.enters()
+					over, hangUp := r.over, r.hangUp
+					waiting = append(waiting, func() { hangUp(sipflow.ErrHungUp); <-over })
+				}
+				r.over = make(chan struct{})
+				r.enters()
+				r.script(10 * sec)
+				select {
+				case <-r.over:
+				default:
+					t.Error("one more waits")
+					r.leaves()
+				}
+				if n := r.s.Stats().Calls[Full]; n != 1 {
+					t.Errorf("%d calls were told that it is full", n)
+				}
+				waiting[0]()
+				r.over = make(chan struct{})
+				r.enters()
+				r.script(10 * sec)
+				waiting = append(waiting[1:], r.leaves)
+				for _, leave := range waiting {
+					leave()
+				}
+				if st := r.s.Stats(); st.Calls[Full] != 1 || st.Active != 0 || len(r.s.seats) != 0 {
+					t.Errorf("left: %v, %v", st, r.s.seats)
+				}
+			})
+		})
+	}
+}

@@ -102,6 +102,18 @@ func readYAML(name string, data []byte, checkPolicy func(string) error) ([]entry
 	return entries, nil
 }
 
+// CheckUsers reports what is wrong with the text of a users.yaml that is not written
+// yet. Its error names the key, and never holds a PIN or a password.
+func CheckUsers(data []byte) error {
+	const name = "text"
+	_, err := readYAML(name, data, nil)
+	if err == nil {
+		return nil
+	}
+	_, fault, _ := strings.Cut(strings.TrimPrefix(err.Error(), name+":"), ": ")
+	return errors.New(fault)
+}
+
 // yamlUser reads one user. Errors come with their line.
 func yamlUser(node *yaml.Node) (e entry, line int, err error) {
 	if node.Kind != yaml.MappingNode {

@@ -27,6 +27,7 @@ type world struct {
 type cli struct {
 	Serve    serveCommand    `cmd:"" default:"withargs" help:"Serve. This is the default command."`
 	Demo     demoCommand     `cmd:"" help:"Make a call between two phones on this machine and explain it."`
+	Init     initCommand     `cmd:"" help:"Write a first configuration: asks for the domain, the proxy and the first user."`
 	Check    checkCommand    `cmd:"" help:"Say in plain words what is wrong with the configuration, the users, DNS and the proxy."`
 	Reload   reloadCommand   `cmd:"" help:"Have the running service read its files again, and say what became of it."`
 	User     userCommand     `cmd:"" help:"Help with the users' file."`
@@ -34,6 +35,9 @@ type cli struct {
 	Dispatch dispatchCommand `cmd:"" help:"Try what becomes of a call that comes in."`
 	Phone    phoneCommand    `cmd:"" help:"Help with calls over WebSocket."`
 	Key      keyCommand      `cmd:"" help:"The API keys of programs that use /v1."`
+	Health   healthCommand   `cmd:"" help:"Say whether the service runs and takes calls, for containers and scripts."`
+	Complete completeCommand `cmd:"" name:"completion" help:"Print what completes this command line in a shell."`
+	Man      manCommand      `cmd:"" help:"Write the manual pages."`
 	Version  versionCommand  `cmd:"" help:"Print the version."`
 
 	VersionFlag kong.VersionFlag `name:"version" hidden:"" help:"Print the version."`
@@ -41,7 +45,8 @@ type cli struct {
 
 const description = `Third-party call control over HTTP: POST /callcontroller/201/202 makes 201's phone ring and, once it is answered, call 202.
 
-    sipxrest serve --example-config > sipxrest.yaml   write a configuration
+    sipxrest init                                     write a configuration
+    sipxrest serve --example-config                   everything that it may hold
     sipxrest check                                    is it right?
     sipxrest demo                                     see a call being made
     sipxrest                                          serve`
@@ -110,18 +115,23 @@ const (
 	exitUsage
 )
 
-// run parses the command line, runs the command and answers the exit code.
-func run(args []string, w world) int {
-	var c cli
-	exited, code := false, exitOK
-	parser, err := kong.New(&c,
+// newParser makes the parser of c; exit is called by flags such as --help.
+func newParser(c *cli, w world, exit func(int)) (*kong.Kong, error) {
+	return kong.New(c,
 		kong.Name("sipxrest"),
 		kong.Description(description),
 		kong.Vars{"version": version.String()},
 		kong.Writers(w.stdout, w.stderr),
-		kong.Exit(func(n int) { exited, code = true, n }),
+		kong.Exit(exit),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, Summary: false}),
 	)
+}
+
+// run parses the command line, runs the command and answers the exit code.
+func run(args []string, w world) int {
+	var c cli
+	exited, code := false, exitOK
+	parser, err := newParser(&c, w, func(n int) { exited, code = true, n })
 	if err != nil {
 		fmt.Fprintln(w.stderr, "sipxrest:", err)
 		return exitUsage
@@ -135,7 +145,11 @@ func run(args []string, w world) int {
 	}
 	if err != nil {
 		help := "sipxrest"
-		commands, word := []string{"serve", "demo", "check", "reload", "user", "policy", "dispatch", "phone", "key", "version"}, firstWord(args)
+		var commands []string
+		for _, n := range parser.Model.Children {
+			commands = append(commands, n.Name)
+		}
+		word := firstWord(args)
 		if slices.Contains(commands, word) {
 			help += " " + word
 		} else if best := setting.Nearest(word, commands); best != "" {

@@ -137,3 +137,14 @@ func TestCheckPrintsJSONOnRequest(t *testing.T) {
 		}
 	}
 }
+
+func TestHealthSaysWhetherAServiceRuns(t *testing.T) {
+	t.Chdir(t.TempDir())
+	if code, _, stderr := command("", nil, "health", "--domain", "a.test", "--users", "u", "--data-dir", "d"); code != 1 ||
+		!strings.Contains(stderr, "no service answers in data-dir ") {
+		t.Errorf("code %d, %s", code, stderr)
+	}
+	if code, _, stderr := command("", nil, "health"); code != 1 || !strings.Contains(stderr, "no configuration found") {
+		t.Errorf("code %d, %s", code, stderr)
+	}
+}

@@ -115,6 +115,13 @@ users: [users.yaml]
 		resp.Body.Close()
 		return resp.StatusCode
 	}
+	health := func(want int, says string) {
+		t.Helper()
+		if code, out, stderr := command("", nil, "health", "--ready", "--config", file); code != want || !strings.Contains(out+stderr, says) {
+			t.Errorf("sipxrest health: code %d, %s%s", code, out, stderr)
+		}
+	}
+	health(0, "runs as process")
 	p.signal(syscall.SIGHUP)
 	p.waitFor("reloaded")
 	if code, out, stderr := command("", nil, "reload", "--config", file); code != 0 || out != "Reloaded.\n" || stderr != "" {
@@ -137,6 +144,7 @@ users: [users.yaml]
 	if code := post(); code != 503 {
 		t.Errorf("POST while draining: %d", code)
 	}
+	health(1, "not ready: the service is shutting down")
 	p.signal(syscall.SIGTERM)
 	p.waitFor("hung up at once")
 	if code := p.end(); code != 0 {

@@ -41,6 +41,8 @@ type Running struct {
 	Version string `json:"version"`
 	// Sockets are those that it holds: "tcp:[::]:6666", "udp:192.0.2.1:6050".
 	Sockets []string `json:"sockets"`
+	// NotReady lists why it takes no new calls now.
+	NotReady []string `json:"not_ready,omitempty"`
 }
 
 // reloaded is what became of a reload.
@@ -59,7 +61,7 @@ func (a *App) openControl() {
 	}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
-		answerControl(w, Running{os.Getpid(), version.String(), a.sockets()})
+		answerControl(w, Running{os.Getpid(), version.String(), a.sockets(), a.notReady()})
 	})
 	mux.HandleFunc("POST /reload", func(w http.ResponseWriter, r *http.Request) {
 		done := a.startReload()

@@ -436,8 +436,8 @@ func TestThePackagedConfigurationIsTheExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	if dir := "\nStateDirectory=" + filepath.Base(SystemDataDir) + "\n"; !strings.Contains(string(unit), dir) ||
-		!strings.Contains(string(unit), " --config "+systemFile+"\n") {
-		t.Errorf("the unit lacks %s or %s", dir, systemFile)
+		!strings.Contains(string(unit), " --config "+SystemFile+"\n") {
+		t.Errorf("the unit lacks %s or %s", dir, SystemFile)
 	}
 }
 
@@ -476,7 +476,7 @@ func TestTheDataDirDoesNotDependOnWhereACommandIsStarted(t *testing.T) {
 			t.Errorf("%s: %s, %v", name, cfg.DataDir, err)
 		}
 	}
-	if got := defaultDataDir(systemFile); got != SystemDataDir {
+	if got := defaultDataDir(SystemFile); got != SystemDataDir {
 		t.Errorf("of the system's configuration: %s", got)
 	}
 	t.Setenv("STATE_DIRECTORY", "/var/lib/other")

@@ -39,13 +39,13 @@ or read a sipX system's:   sipxrest serve --conf-dir /etc/sipxpbx
 or see a call being made:  sipxrest demo`)
 
 const (
-	// systemFile is the configuration of the system's service, and systemDataDir
+	// SystemFile is the configuration of the system's service, and systemDataDir
 	// what its unit has as StateDirectory.
-	systemFile    = "/etc/sipxrest/sipxrest.yaml"
+	SystemFile    = "/etc/sipxrest/sipxrest.yaml"
 	SystemDataDir = "/var/lib/sipxrest"
 )
 
-var defaultFiles = []string{"sipxrest.yaml", systemFile}
+var defaultFiles = []string{"sipxrest.yaml", SystemFile}
 
 // maxFile bounds the configuration file, in bytes.
 const maxFile = 1 << 20
@@ -101,7 +101,7 @@ func defaultDataDir(file string) string {
 	switch {
 	case err != nil:
 		return "data"
-	case abs == systemFile:
+	case abs == SystemFile:
 		return SystemDataDir
 	}
 	return filepath.Join(filepath.Dir(abs), "data")

@@ -2,9 +2,9 @@
 // in another. The list of messages below it has the same for who does not see it.
 
 import {svg} from "./dom.js";
-import {t} from "./texts.js";
+import {after, t} from "./texts.js";
 
-const lane = 250; // between two lanes
+const lane = 230; // between two lanes
 const step = 34; // between two messages
 const top = 64;
 const gutter = 96; // for times
@@ -40,7 +40,7 @@ export function ladder(messages, legs, open) {
     const remotes = [...new Set(messages.filter(message => laneOf(message) === key).map(message => `${message.transport} ${message.remote}`))];
     return head(at(key), leg ? leg.display || leg.address : key, remotes.join(", "));
   });
-  const began = new Date(messages[0].at);
+  const began = messages[0].at;
   const arrows = messages.map((message, i) => {
     const y = top + (i + 0.6) * step;
     const phone = x(at(laneOf(message)));
@@ -51,7 +51,7 @@ export function ladder(messages, legs, open) {
     return svg("g", {class: `arrow ${response ? "response" : "request"}${failed ? " failed" : ""}`, onclick: () => open(i)},
       svg("title", {}, message.start_line),
       svg("rect", {x: 0, y: y - step / 2 - 4, width, height: step, class: "hit"}),
-      svg("text", {x: 8, y: y + 4, class: "small"}, `+${((new Date(message.at) - began) / 1000).toFixed(3)} s`),
+      svg("text", {x: 8, y: y + 4, class: "small"}, after(message.at, began)),
       svg("line", {x1: from, y1: y, x2: to - side * 2, y2: y, class: "shaft"}),
       svg("path", {d: `M${to} ${y} l${-side * 9} -4.5 v9 z`, class: "tip"}),
       svg("text", {x: (from + to) / 2, y: y - 6, class: "label", "text-anchor": "middle"}, cut(label(message.start_line), 32)));

@@ -121,7 +121,7 @@ onRefused(() => {
   leave();
   tell(t("signin.ended"), "bad");
 });
-addEventListener("hashchange", () => route());
+addEventListener("hashchange", () => { replace(toasts); route(); });
 document.getElementById("skip").addEventListener("click", event => { event.preventDefault(); main.focus(); });
 
 colour(localStorage.getItem("sipxrest-colours") || "auto");

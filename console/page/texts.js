@@ -39,6 +39,9 @@ export function time(text, short = false) {
   return new Date(text).toLocaleString(language, short ? clock : {dateStyle: "short", timeStyle: "medium"});
 }
 
+// after is how long after another time one is.
+export const after = (text, began) => `+${((new Date(text) - new Date(began)) / 1000).toFixed(3)} s`;
+
 // lasts is a duration in minutes and seconds; unknown is no number.
 export function lasts(ms) {
   if (ms === null || ms === undefined) return "–";

@@ -82,7 +82,7 @@ export async function call(main, context, [id]) {
     main.append(panel);
     title.focus();
   }
-  if (called.value) tryLater();
+  if (called.value && !id) tryLater(); // else the call that is shown would be a conflict
   if (may("users:read") && me.type === "key") {
     const page = await ask("GET", "users?limit=100", undefined, {signal});
     replace(people, page.data.map(user => h("option", {value: user.user}, user.display_name ?? user.address)));

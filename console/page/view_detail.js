@@ -4,7 +4,7 @@ import {badge, h, replace, row, save, say, table} from "./dom.js";
 import {ask, load, Problem, sleep} from "./api.js";
 import {callPanel, why} from "./callpanel.js";
 import {ladder} from "./ladder.js";
-import {current, lasts, t, time, word} from "./texts.js";
+import {after, current, lasts, t, time, word} from "./texts.js";
 
 // most bounds the events that are shown.
 const most = 2000;
@@ -65,7 +65,7 @@ function eventRow(event, began) {
     change.hop ? t("detail.hop", {hop: change.hop}) : "", change.to && `→ ${change.to}`, change.digit,
     item && [item.to, item.end?.message].filter(Boolean).join(": "), change.rule && t("detail.rule", {rule: change.rule}), change.decision,
   ].filter(Boolean).join(", ");
-  const line = row(time(event.timestamp, true), `+${((new Date(event.timestamp) - new Date(began)) / 1000).toFixed(3)} s`,
+  const line = row(h("span", {class: "when"}, time(event.timestamp, true)), h("span", {class: "when"}, after(event.timestamp, began)),
     word("event", event.type), event.data.leg || "–", what || "–");
   line.dataset.event = event.type;
   return line;
@@ -116,9 +116,9 @@ async function messages(main, {may, signal, fail}, id, path, legs, refreshed) {
     say(note, t("ladder.count", {count: kept.data.length}) + (kept.dropped ? ` ${t("ladder.dropped", {count: kept.dropped})}` : ""));
     files.hidden = kept.data.length === 0;
     const items = kept.data.map((message, i) => h("details", {class: "message", id: `m${i}`},
-      h("summary", {}, h("span", {class: "when"}, time(message.at, true)), " ", message.direction === "in" ? "←" : "→", " ",
+      h("summary", {}, h("span", {class: "when"}, after(message.at, kept.data[0].at)), " ", message.direction === "in" ? "←" : "→", " ",
         h("span", {class: "hidden"}, t(message.direction === "in" ? "ladder.in" : "ladder.out")), message.leg && `${message.leg} `, message.start_line),
-      h("p", {class: "note"}, `${message.transport} ${message.local} ${message.direction === "in" ? "←" : "→"} ${message.remote}`),
+      h("p", {class: "note"}, `${time(message.at)} ${message.transport} ${message.local} ${message.direction === "in" ? "←" : "→"} ${message.remote}`),
       h("pre", {tabindex: "0", "aria-label": message.start_line}, message.message)));
     replace(list, items);
     replace(drawn, ladder(kept.data, legs(), i => {

@@ -48,7 +48,7 @@ export async function live(main, context) {
     const lines = list.slice(0, most).map(call => shown.get(call.id).line);
     if (lines.length !== body.children.length || lines.some((line, i) => body.children[i] !== line)) replace(body, lines);
     const on = all.filter(call => call.state !== "ended").length;
-    say(count, t(on === 1 ? "live.count.one" : "live.count", {count: on, shown: lines.length}));
+    say(count, t("live.count", {count: on, shown: lines.length}));
     whole.hidden = lines.length === 0;
     tick();
   }

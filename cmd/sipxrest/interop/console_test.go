@@ -241,7 +241,7 @@ func TestConsoleShowsCallsAndHealth(t *testing.T) {
 	signInByKey(p.Tab, consoleKey)
 
 	p.Eval(`location.hash = "#/live"`)
-	p.says("#count", "0 calls")
+	p.says("#count", "go on: 0")
 	id := place(t, s, `,"subject":"Deal 4711","tags":{"name":"<img src=x onerror=window.hacked=1>"}`)
 	inCall(calling, called)
 	p.has(`tr[data-call="` + id + `"][data-state=connected]`)
@@ -252,7 +252,7 @@ func TestConsoleShowsCallsAndHealth(t *testing.T) {
 	p.has(`tr[data-call="` + id + `"]`)
 	p.Eval(`document.querySelector('tr[data-call="` + id + `"] a').click()`)
 	p.says("#state", "Both are connected.")
-	p.says("#traced", "messages")
+	p.says("#traced", "Messages: ")
 	called.HangUp()
 	calling.AwaitOnHook()
 	p.says("#state", "ended")

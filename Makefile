@@ -11,7 +11,7 @@ TAG = $(shell git describe --tags --dirty 2>/dev/null)
 REVISION = $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null)
 VERSION = -X '$(BUILD).linked=$(TAG)' -X '$(BUILD).linkedRevision=$(REVISION)'
 
-.PHONY: help setup build install demo prompts check unit interop fuzz-short fuzz test bench soak clean
+.PHONY: help setup build install release demo prompts check unit interop fuzz-short fuzz test bench soak clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,9 @@ build: ## bin/sipxrest
 
 install: ## bin/sipxrest, the systemd unit and an example configuration into the system, or below DESTDIR
 	@scripts/install.sh
+
+release: ## static programs, .deb packages, SBOMs and checksums into bin/release, the same bytes each time
+	@scripts/release.sh
 
 demo: build ## sipxrest with everything it needs in one process, to try it
 	bin/sipxrest demo

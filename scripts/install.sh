@@ -1,11 +1,14 @@
 #!/bin/bash
 # Installs bin/sipxrest for systemd. Configuration that is there already stays.
 # DESTDIR=dir installs into a folder for a package, and touches nothing else.
+# EXAMPLES=dir, below it, is for packages: the configuration is an example there, not
+# one in place, which sipxrest init writes. PROGRAM=file is another than bin/sipxrest.
 . "$(dirname "$0")/lib.sh"
 root=${DESTDIR:-}
-[ -x bin/sipxrest ] || die "bin/sipxrest is missing: run make build first"
+program=${PROGRAM:-bin/sipxrest}
+[ -x "$program" ] || die "$program is missing: run make build first"
 
-install -D bin/sipxrest "$root/usr/bin/sipxrest"
+install -D "$program" "$root/usr/bin/sipxrest"
 install -D -m 644 packaging/sipxrest.sysusers "$root/usr/lib/sysusers.d/sipxrest.conf"
 install -D -m 644 packaging/sipxrest.service "$root/usr/lib/systemd/system/sipxrest.service"
 install -D -m 644 packaging/sipxrest.rules.yml "$root/usr/share/sipxrest/sipxrest.rules.yml"
@@ -15,6 +18,10 @@ for file in docs/examples/*.* docs/examples/*/*.*; do
 	install -D -m 644 "$file" "$root/usr/share/sipxrest/${file#docs/}"
 done
 install -D -m 644 NOTICES "$root/usr/share/sipxrest/NOTICES" # licences want to go with a binary
+if [ -n "${EXAMPLES:-}" ]; then
+	install -D -m 644 -t "$root/$EXAMPLES" packaging/sipxrest.yaml packaging/users.yaml
+	exit
+fi
 [ -n "$root" ] || systemd-sysusers
 etc=$root/etc/sipxrest
 [ -e "$etc/sipxrest.yaml" ] || install -D -m 644 packaging/sipxrest.yaml "$etc/sipxrest.yaml"

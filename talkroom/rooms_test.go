@@ -3,6 +3,7 @@ package talkroom
 import (
 	"errors"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -159,9 +160,10 @@ func TestLateClocksHaveFewerParticipantsDecoded(t *testing.T) {
 // A fault in what a conversation is told ends neither the process nor the conversation.
 func TestFaultsInWhatIsToldAreSurvived(t *testing.T) {
 	inRoom(t, func(st *stage) {
-		fail := true
+		var fail atomic.Bool
+		fail.Store(true)
 		r, err := st.rooms.Enter(nil, "123", func(Event) {
-			if fail {
+			if fail.Load() {
 				panic("out of range")
 			}
 		})
@@ -173,13 +175,14 @@ func TestFaultsInWhatIsToldAreSurvived(t *testing.T) {
 		if boundary.Count() == before {
 			t.Error("nothing has failed")
 		}
-		fail = false
-		st.audible = []string{"P1"}
+		fail.Store(false)
+		st.set(talk.AudioChanged, func() { st.audible = []string{"P1"} })
 		r.AddPhone("call-1", &fakePhone{}, PhoneOptions{})
 		time.Sleep(time.Second)
+		st.mu.Lock()
+		defer st.mu.Unlock()
 		if len(st.pubs) != 1 || !strings.Contains(strings.Join(st.said, "\n"), "ask P1") {
 			t.Errorf("the conversation does not go on: %q", st.said)
 		}
-		r.Leave()
 	})
 }

@@ -66,8 +66,10 @@ func (p *Proxy) serveAsterisk(l *Lab, files map[string]string) {
 	l.write("asterisk/logger.conf", asteriskLog)
 	l.write("asterisk/modules.conf", asteriskModules)
 	l.write("asterisk/rtp.conf", fmt.Sprintf("[general]\nrtpstart=%d\nrtpend=%d\nicesupport=no\n", rtp, rtp+39))
-	for _, name := range []string{"pjsip.conf", "extensions.conf"} {
-		l.write("asterisk/"+name, files[name])
+	for name, text := range files {
+		if strings.HasSuffix(name, ".conf") {
+			l.write("asterisk/"+name, text)
+		}
 	}
 	p.Process = start(l.tb, "asterisk", l.Dir, "asterisk", "-f", "-n", "-vvvv", "-C", l.Dir+"/asterisk/asterisk.conf")
 	l.Until("asterisk answers OPTIONS", func() bool {

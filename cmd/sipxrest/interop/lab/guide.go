@@ -23,7 +23,8 @@ type Guide struct {
 	// Check is what the page has `sipxrest check` say, but for "…".
 	Check []string
 
-	sip string // sipxrest's ip:port
+	checkArgs []string // what the page calls check with
+	sip       string   // sipxrest's ip:port
 }
 
 // The addresses and words of the pages.
@@ -37,12 +38,13 @@ const (
 )
 
 var (
-	guideBlock = regexp.MustCompile("(?ms)^```(?:ya?ml)?\n([#;] ([\\w-]+\\.\\w+)\n.*?)^```$")
-	guideCheck = regexp.MustCompile("(?ms)^```console\n\\$ sipxrest check[^\n]*\n(.*?)^```$")
+	guideBlock = regexp.MustCompile("(?ms)^```(?:ya?ml)?\n([#;] ([\\w-]+\\.\\w+)(?:, ([^\n]+))?\n.*?)^```$")
+	guideCheck = regexp.MustCompile("(?ms)^```console\n\\$ sipxrest check([^\n#]*)(?:# ([^\n]+))?\n(.*?)^```$")
 )
 
-// StartGuide reads a page and starts its PBX.
-func StartGuide(tb testing.TB, page string) *Guide {
+// StartGuide reads a page and starts its PBX. A variant of the page, "by digest",
+// has files of its own in place of others or beside them.
+func StartGuide(tb testing.TB, page, variant string) *Guide {
 	tb.Helper()
 	text, err := os.ReadFile(page)
 	if err != nil {
@@ -53,14 +55,22 @@ func StartGuide(tb testing.TB, page string) *Guide {
 	pbx := net.JoinHostPort("127.0.0.1", strconv.Itoa(Ports(tb, 1)))
 	words := strings.NewReplacer(guidePBX+":5060", pbx, guideService+":6050", g.sip, guidePBX, "127.0.0.1", guideService, guideIP,
 		guideDomain, Domain, guideSecret, Password)
+	found := map[string]bool{}
 	for _, m := range guideBlock.FindAllStringSubmatch(string(text), -1) {
-		if g.Files[m[2]] != "" {
-			tb.Fatalf("%s has two blocks for %s", page, m[2])
+		block, name, of := m[1], m[2], m[3]
+		if found[name+of] {
+			tb.Fatalf("%s has two blocks for %s %s", page, name, of)
 		}
-		g.Files[m[2]] = words.Replace(m[1])
+		found[name+of] = true
+		if of == variant || of == "" && !found[name+variant] {
+			g.Files[name] = words.Replace(block)
+		}
 	}
-	if m := guideCheck.FindStringSubmatch(string(text)); m != nil {
-		g.Check = slices.DeleteFunc(strings.Split(strings.TrimSpace(words.Replace(m[1])), "\n"), func(line string) bool { return line == "…" })
+	for _, m := range guideCheck.FindAllStringSubmatch(string(text), -1) {
+		if m[2] == variant {
+			g.checkArgs = strings.Fields(m[1])
+			g.Check = slices.DeleteFunc(strings.Split(strings.TrimSpace(words.Replace(m[3])), "\n"), func(line string) bool { return line == "…" })
+		}
 	}
 	g.Proxy = &Proxy{Addr: pbx}
 	Need(tb, "baresip", "curl")
@@ -87,10 +97,11 @@ func (g *Guide) Service() *Service {
 	return s
 }
 
-// Checks runs `sipxrest check` and returns what it says, and whether all was well.
-func (g *Guide) Checks(args ...string) (said []string, ok bool) {
+// Checks runs `sipxrest check` as the page does and returns what it says, and whether
+// all was well.
+func (g *Guide) Checks() (said []string, ok bool) {
 	g.tb.Helper()
-	args = append([]string{"check", "--config", filepath.Join(g.Dir, "sipxrest.yaml")}, args...)
+	args := append([]string{"check", "--config", filepath.Join(g.Dir, "sipxrest.yaml")}, g.checkArgs...)
 	out, err := exec.CommandContext(g.tb.Context(), build(g.tb), args...).CombinedOutput()
 	return strings.Split(strings.TrimSpace(string(out)), "\n"), err == nil
 }

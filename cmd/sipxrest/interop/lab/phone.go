@@ -37,6 +37,9 @@ type PhoneConfig struct {
 	// Encryption is what it encrypts audio by: "srtp" if the other side does,
 	// "srtp-mand" always. Default: not at all.
 	Encryption string
+	// NoJitterBuffer is for a PBX that has audio come from another source in the middle
+	// of a call: baresip 1.0 may drop it all then, for it looks old to its buffer.
+	NoJitterBuffer bool
 	// TCP makes it register and call over TCP.
 	TCP bool
 }
@@ -121,7 +124,11 @@ func (l *Lab) Phone(user string, c PhoneConfig) *Phone {
 	if c.Encryption != "" {
 		more = "module			srtp.so\n"
 	}
-	l.write(name+"/config", fmt.Sprintf(baresipConfig, sip, c.MaxCalls, p.dir, rtp, rtp+19, modulePath(l.tb), ctrl, codec, more))
+	config := fmt.Sprintf(baresipConfig, sip, c.MaxCalls, p.dir, rtp, rtp+19, modulePath(l.tb), ctrl, codec, more)
+	if c.NoJitterBuffer {
+		config = strings.Replace(config, "jitter_buffer_delay	5-10", "jitter_buffer_delay	0-0", 1)
+	}
+	l.write(name+"/config", config)
 	l.write(name+"/accounts", account(user, l.Proxy.Addr, c))
 	l.write(name+"/contacts", "")
 	l.write(name+"/tone.wav", string(tone(p.Tone, 120, rate)))

@@ -21,6 +21,18 @@ import (
 	"sipxrest/talkroom"
 )
 
+// patience is how long is waited for what comes at once, unless the machine has much
+// else to do. It only matters when a test fails.
+const patience = time.Minute
+
+// beside has a test run beside others, unless the race detector is at work: sound in
+// real time would need all processors for one of them.
+func beside(t *testing.T) {
+	if !raceDetector {
+		t.Parallel()
+	}
+}
+
 // whole is dial-in with all that it works with: a signaling server with Nextcloud and
 // media server, audio over sockets. It takes real time.
 type whole struct {
@@ -106,7 +118,7 @@ func newWhole(t *testing.T, change ...func(*Config)) *whole {
 			t.Log(w.log.String())
 		}
 	})
-	for end := time.Now().Add(10 * time.Second); client.Sessions()[0].Audio() != nil; time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); client.Sessions()[0].Audio() != nil; time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("the client is not connected")
 		}
@@ -205,7 +217,7 @@ func (c *caller) dials(keys string) {
 // hears waits until the telephone hears a tone, or does not hear it.
 func (c *caller) hears(hz float64, want bool) {
 	c.w.t.Helper()
-	deadline := time.Now().Add(15 * time.Second)
+	deadline := time.Now().Add(patience)
 	for c.level(hz) > -30 != want {
 		if time.Now().After(deadline) {
 			c.w.t.Fatalf("the telephone hears %v Hz with %.0f dB", hz, c.level(hz))
@@ -243,7 +255,7 @@ func (c *caller) ended(want Outcome) {
 	c.w.t.Helper()
 	select {
 	case <-c.over:
-	case <-time.After(20 * time.Second):
+	case <-time.After(patience):
 		c.w.t.Fatal("the call goes on")
 	}
 	if o := <-c.w.ends; o != want {
@@ -265,29 +277,29 @@ func meeting(w *whole, sip int, change ...func(*talktest.Conversation)) {
 // The whole way: number and PIN by RFC 4733, tones both ways, the keys, a moderator's
 // mute and hang-up.
 func TestACallerTakesPartInAConversation(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	w := newWhole(t)
 	meeting(w, 1)
 	bob := w.lab.Cloud.Talk(short, "bob", talktest.ParticipantOptions{Sound: talktest.Tone400})
 	c := w.calls(Call{ID: "call1", Trunk: "carrier", From: "493055500200", Caller: "+493055500200"}, 1000)
 	c.dials(short + "#1234#")
-	bob.Expect(20*time.Second, 1000)
+	bob.Expect(patience, 1000)
 	c.hears(400, true)
 	c.hears(1000, false)
 
 	c.dials("*6")
 	bob.Expect(10 * time.Second)
 	c.dials("*6")
-	bob.Expect(10*time.Second, 1000)
+	bob.Expect(patience, 1000)
 
 	id := w.shown()
 	bob.Control(id, `{"type":"mute","audio":1}`)
 	bob.Expect(10 * time.Second)
 	bob.Control(id, `{"type":"mute","audio":0}`)
-	bob.Expect(10*time.Second, 1000)
+	bob.Expect(patience, 1000)
 	bob.Control(id, `{"type":"hangup"}`)
 	c.ended(Joined)
-	w.lab.Until("the phone has left", 5*time.Second, func() bool {
+	w.lab.Until("the phone has left", patience, func() bool {
 		return strings.Contains(strings.Join(w.lab.Messages(), "\n"), `"removesession"`)
 	})
 	for _, secret := range []string{"=" + short, `"` + short, "1234", "3055500200"} {
@@ -301,18 +313,18 @@ func TestACallerTakesPartInAConversation(t *testing.T) {
 // A guest without a PIN waits until a member begins the call, and hears that it ends for
 // everyone.
 func TestAGuestWaitsAndHearsTheEnd(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	w := newWhole(t)
 	meeting(w, 2)
 	c := w.calls(Call{ID: "call1", Trunk: "carrier"}, 1000)
 	c.dials(short + "##")
-	w.lab.Until("we are in the conversation", 10*time.Second, func() bool { return w.lab.Cloud.BridgesIn(short) == 1 })
+	w.lab.Until("we are in the conversation", patience, func() bool { return w.lab.Cloud.BridgesIn(short) == 1 })
 	time.Sleep(300 * time.Millisecond)
 	if len(w.lab.Cloud.Phones(short)) != 0 {
 		t.Error("the phone is shown before the call has begun")
 	}
 	bob := w.lab.Cloud.Talk(short, "bob", talktest.ParticipantOptions{Sound: talktest.Tone600})
-	bob.Expect(20*time.Second, 1000)
+	bob.Expect(patience, 1000)
 	c.hears(600, true)
 	w.lab.Cloud.EndForEveryone(short)
 	c.ended(Joined)
@@ -321,7 +333,7 @@ func TestAGuestWaitsAndHearsTheEnd(t *testing.T) {
 
 // A caller whom the lobby holds is let in, one with a wrong PIN is not.
 func TestALobbyAndAWrongPIN(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	w := newWhole(t)
 	meeting(w, 1, func(v *talktest.Conversation) { v.Lobby = true })
 	bob := w.lab.Cloud.Talk(short, "bob", talktest.ParticipantOptions{Sound: talktest.Tone400})
@@ -332,7 +344,7 @@ func TestALobbyAndAWrongPIN(t *testing.T) {
 		t.Error("the lobby does not hold the caller")
 	}
 	meeting(w, 1, func(v *talktest.Conversation) { v.Lobby = false })
-	bob.Expect(20*time.Second, 1000)
+	bob.Expect(patience, 1000)
 	c.dials("*9")
 	c.ended(Joined)
 
@@ -344,11 +356,11 @@ func TestALobbyAndAWrongPIN(t *testing.T) {
 
 // A direct number needs no digits, and leads to a conversation of its own.
 func TestADirectNumber(t *testing.T) {
-	t.Parallel()
+	beside(t)
 	w := newWhole(t)
 	w.lab.Cloud.Number("493012345", "alice")
 	c := w.calls(Call{ID: "call1", Direct: true, Trunk: "carrier", Caller: "+493055500200", Called: "+493012345"}, 1000)
-	w.lab.Until("the phone is heard in a conversation", 15*time.Second, func() bool {
+	w.lab.Until("the phone is heard in a conversation", patience, func() bool {
 		return strings.Contains(strings.Join(w.lab.Messages(), "\n"), `"incall":{"incall":3}`)
 	})
 	c.hangUp(sipflow.ErrHungUp)

@@ -1,6 +1,7 @@
 package dialout
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -18,8 +19,8 @@ func TestAPhoneAndTheConversationHearEachOther(t *testing.T) {
 		app := st.lab.Cloud.Talk(token, "bob", talktest.ParticipantOptions{Sound: talktest.Silent, Once: true}) // asks once, as mobile apps
 		p := st.call(101, 700)
 		st.hears("the phone", p, 600)
-		alice.Expect(10*time.Second, 700)
-		app.Expect(10*time.Second, 600, 700)
+		alice.Expect(patience, 700)
+		app.Expect(patience, 600, 700)
 		st.until("both directions proven", func() bool { return strings.Contains(st.log.String(), "RTP goes both ways") })
 		if got := st.lab.Cloud.Phones(token); !slices.Equal(got, []string{p.id}) {
 			t.Errorf("shown in the conversation: %q", got)
@@ -46,18 +47,18 @@ func TestPhonesHearEachOtherAndNotThemselves(t *testing.T) {
 		st.hears("the first", a, 600, 900, 1200)
 		st.hears("the second", b, 600, 700, 1200)
 		st.hears("the third", c, 600, 700, 900)
-		alice.Expect(10*time.Second, 700, 900, 1200)
+		alice.Expect(patience, 700, 900, 1200)
 
 		// A moderator mutes one, in the mixer.
 		alice.Control(b.id, `{"type":"mute","audio":1}`)
-		alice.Expect(10*time.Second, 700, 1200)
+		alice.Expect(patience, 700, 1200)
 		st.hears("the first", a, 600, 1200)
 		st.until("shown as muted", func() bool { return st.lab.Cloud.Flags(token, b.id) == 1 })
 		alice.Control(b.id, `{"type":"mute","audio":3}`)
 		st.hears("one who is deaf", b)
 		alice.Control(b.id, `{"type":"mute","audio":0}`)
 		st.hears("the second", b, 600, 700, 1200)
-		alice.Expect(10*time.Second, 700, 900, 1200)
+		alice.Expect(patience, 700, 900, 1200)
 		if len(b.line.muted) > 0 {
 			t.Error("muting has reached SIP")
 		}
@@ -82,13 +83,13 @@ func TestAPhoneHoldsTheCall(t *testing.T) {
 		alice := st.lab.Cloud.Talk(token, "alice", talktest.ParticipantOptions{Sound: talktest.Tone600})
 		defer alice.Leave()
 		p := st.call(101, 700)
-		alice.Expect(10*time.Second, 700)
+		alice.Expect(patience, 700)
 		offer := strings.Replace(string(p.media.Offer()), "sendrecv", "sendonly", 1)
 		answer, err := p.line.talks.Reoffer([]byte(offer))
 		if err != nil || !strings.Contains(string(answer), "a=recvonly") {
 			t.Fatalf("hold: %v\n%s", err, answer)
 		}
-		alice.Expect(10 * time.Second)
+		alice.Expect(patience)
 		st.until("shown as muted", func() bool { return st.lab.Cloud.Flags(token, p.id) == 1 })
 		if answer, err = p.line.talks.Reoffer(p.media.Offer()); err == nil {
 			err = p.media.Accept(answer)
@@ -96,7 +97,7 @@ func TestAPhoneHoldsTheCall(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		alice.Expect(10*time.Second, 700)
+		alice.Expect(patience, 700)
 		if _, err := p.line.talks.Reoffer([]byte("v=0\r\nm=image 9 udptl t38\r\n")); err == nil {
 			t.Error("a fax is taken")
 		}
@@ -110,11 +111,12 @@ func TestTheMediaServerIsRestarted(t *testing.T) {
 		alice := st.lab.Cloud.Talk(token, "alice", talktest.ParticipantOptions{Sound: talktest.Tone600, Rejoin: 2 * time.Second})
 		defer alice.Leave()
 		a, b := st.call(101, 700), st.call(102, 900)
-		alice.Expect(10*time.Second, 700, 900)
+		alice.Expect(patience, 700, 900)
 		st.hears("the first", a, 600, 900)
-		st.mcu.Restart(3 * time.Second)
+		st.mcu.Restart(time.Hour)
 		st.hears("the first", a, 900) // phones hear each other all the time
-		alice.Expect(30*time.Second, 700, 900)
+		st.mcu.Return()
+		alice.Expect(patience, 700, 900)
 		st.hears("the first", a, 600, 900)
 		st.hears("the second", b, 600, 700)
 		if n := st.rooms.Stats(); n.Reconnects == 0 {
@@ -134,17 +136,17 @@ func TestTheSignalingSessionIsRenewed(t *testing.T) {
 	withAudio(t, func(st *audioStage) {
 		alice := st.lab.Cloud.Talk(token, "alice", talktest.ParticipantOptions{Sound: talktest.Tone600})
 		p := st.call(101, 700)
-		alice.Expect(10*time.Second, 700)
+		alice.Expect(patience, 700)
 		st.hears("the phone", p, 600)
 		st.lab.Drop() // and back at once: the same session
 		time.Sleep(2 * time.Second)
-		alice.Expect(10*time.Second, 700)
+		alice.Expect(patience, 700)
 		st.hears("the phone", p, 600)
 		alice.Leave()
 		st.lab.Restart()
 		alice = st.lab.Cloud.Talk(token, "alice", talktest.ParticipantOptions{Sound: talktest.Tone600})
 		defer alice.Leave()
-		alice.Expect(20*time.Second, 700)
+		alice.Expect(patience, 700)
 		st.hears("the phone", p, 600)
 		st.until("shown again", func() bool { return slices.Equal(st.lab.Cloud.Phones(token), []string{p.id}) })
 		if why := p.line.wasHungUp(); why != nil {
@@ -158,14 +160,12 @@ func TestTheCallIsEndedForEveryone(t *testing.T) {
 		alice := st.lab.Cloud.Talk(token, "alice", talktest.ParticipantOptions{Sound: talktest.Tone600})
 		defer alice.Leave()
 		a, b := st.call(101, 700), st.call(102, 900)
-		alice.Expect(10*time.Second, 700, 900)
+		alice.Expect(patience, 700, 900)
 		st.lab.Cloud.EndForEveryone(token)
 		st.until("all are hung up", func() bool { return a.line.wasHungUp() != nil && b.line.wasHungUp() != nil })
 		st.until("the bridge has left", func() bool { return st.lab.Cloud.BridgesIn(token) == 0 && len(st.lab.Cloud.Phones(token)) == 0 })
 		st.until("the last status", func() bool { return st.last(a.id) == "cleared Ended for everyone" })
-		if n := st.ports.InUse(); n != 0 {
-			t.Errorf("%d ports are in use", n)
-		}
+		st.until("no port is in use", func() bool { return st.ports.InUse() == 0 })
 	})
 }
 
@@ -181,7 +181,7 @@ func TestAPhoneThatMayNotSpeak(t *testing.T) {
 		st.until("shown as muted", func() bool { return st.lab.Cloud.Flags(token, p.id) == 1 })
 		alice.Control(p.id, `{"type":"mute","audio":0}`)
 		time.Sleep(time.Second)
-		alice.Expect(5 * time.Second)
+		alice.Expect(patience)
 	})
 }
 
@@ -193,9 +193,7 @@ func TestPhonesThatCannotBeHeardAreNotCalled(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), code) || !strings.Contains(err.Error(), text) {
 			t.Errorf("got %v, want %s and %s", err, code, text)
 		}
-		if n := st.ports.InUse(); n != 0 {
-			t.Errorf("%d ports are in use", n)
-		}
+		st.until("no port is in use", func() bool { return st.ports.InUse() == 0 })
 		st.until("left", func() bool { return st.lab.Cloud.BridgesIn(token) == 0 })
 	}
 	t.Run("old server", func(t *testing.T) {
@@ -215,8 +213,11 @@ func TestPhonesThatCannotBeHeardAreNotCalled(t *testing.T) {
 	})
 	t.Run("no ports", func(t *testing.T) {
 		withAudio(t, func(st *audioStage) {
-			for range st.ports.Pairs() {
+			for {
 				s, err := st.ports.Open(media.Options{})
+				if errors.Is(err, media.ErrNoPorts) { // others on this machine may have some, too
+					break
+				}
 				if err != nil {
 					t.Fatal(err)
 				}

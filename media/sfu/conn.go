@@ -63,7 +63,7 @@ func (c *conn) open(s *SFU, engine *webrtc.MediaEngine, reports *interceptor.Reg
 		return err
 	}
 	c.pc = pc
-	c.timer = time.AfterFunc(connectTime, func() { c.fail(ErrTimeout) })
+	c.timer = time.AfterFunc(s.connectTime, func() { c.fail(ErrTimeout) })
 	if err := s.add(c); err != nil {
 		c.timer.Stop()
 		_ = pc.GracefulClose()
@@ -80,10 +80,10 @@ func (c *conn) gather(d webrtc.SessionDescription) (string, error) {
 	if err := c.pc.SetLocalDescription(d); err != nil {
 		return "", err
 	}
-	timer := time.NewTimer(2 * serverTime)
+	timer := time.NewTimer(2 * c.sfu.serverTime)
 	defer timer.Stop()
 	if len(c.sfu.cfg.Servers) > 0 {
-		timer.Reset(serverTime)
+		timer.Reset(c.sfu.serverTime)
 	}
 	select {
 	case <-done:

@@ -15,7 +15,8 @@ func FuzzSubscribe(f *testing.F) {
 	offer := anOffer(f, r)
 	f.Add(offer)
 	f.Add(strings.ReplaceAll(offer, "\r\n", "\n"))
-	for _, change := range []string{"a=mid:0", "a=setup:actpass", "a=rtcp-mux", "UDP/TLS/RTP/SAVPF 9", "a=ssrc", "a=extmap:1", "v=0", "a=group:BUNDLE 0 1"} {
+	for _, change := range []string{"a=mid:0", "a=setup:actpass", "a=rtcp-mux", "UDP/TLS/RTP/SAVPF 9", "a=ssrc", "a=extmap:1", "v=0",
+		"a=group:BUNDLE 0 1"} {
 		f.Add(strings.Replace(offer, change, "", 1))
 		f.Add(strings.Replace(offer, change, change+" "+change, 1))
 	}

@@ -120,7 +120,8 @@ func TestCandidatesAreBounded(t *testing.T) {
 		t.Errorf("one too many: %v", err)
 	}
 	for _, c := range []string{"", "x", "candidate:1 1 tcp 1 192.0.2.1 9 typ host tcptype active", "candidate:1 1 udp 1 x.local 9 typ host",
-		"candidate:1 1 udp 1 metadata.internal 80 typ host", "candidate:1 1 udp 1 192.0.2.1 0 typ host", "candidate:1 1 udp 1 192.0.2.1 99999 typ host",
+		"candidate:1 1 udp 1 metadata.internal 80 typ host", "candidate:1 1 udp 1 192.0.2.1 0 typ host",
+		"candidate:1 1 udp 1 192.0.2.1 99999 typ host",
 		"candidate:1 1 udp 1 192.0.2.1 9 type host", "candidate:1 1 udp 1 fe80::1%eth0 9 typ host",
 		"candidate:1 1 udp 1 192.0.2.1 9 typ host " + strings.Repeat("x ", maxCandidate)} {
 		if usable(c) {
@@ -131,7 +132,8 @@ func TestCandidatesAreBounded(t *testing.T) {
 		t.Errorf("%d candidates wait", len(p.early))
 	}
 	offer := anOffer(t, r)
-	d, err := parse(offer + strings.Repeat("a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n", 2*maxCandidates) + "a=candidate:1 1 udp 1 x.local 9 typ host\r\n")
+	d, err := parse(offer + strings.Repeat("a=candidate:1 1 udp 1 192.0.2.1 9 typ host\r\n", 2*maxCandidates) +
+		"a=candidate:1 1 udp 1 x.local 9 typ host\r\n")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -212,7 +214,7 @@ func TestStreamsAreBounded(t *testing.T) {
 	for i := range 3 * maxStreams {
 		_ = s.buffer(0, uint32(i)).Close()
 	}
-	if err := e.down(t, time.Second); !errors.Is(err, errStreams) {
+	if err := e.down(t); !errors.Is(err, errStreams) {
 		t.Error(err)
 	}
 }
@@ -311,7 +313,7 @@ func TestAThousandSubscriptions(t *testing.T) {
 			subs = subs[:0]
 		}
 	}
-	eventually(t, "all are gone", 20*time.Second, func() bool {
+	eventually(t, "all are gone", func() bool {
 		r.sfu.mu.Lock()
 		defer r.sfu.mu.Unlock()
 		return len(r.sfu.conns) <= 1 && runtime.NumGoroutine() <= goroutines+20

@@ -44,6 +44,7 @@ func withServers(t *testing.T, servers ...ICEServer) *SFU {
 func TestARelayIsFoundBySecret(t *testing.T) {
 	for name, secret := range map[string]string{"right": "the secret", "wrong": "another one"} {
 		s := withServers(t, ICEServer{URLs: []string{turnServer(t, "the secret")}, Secret: secret, Username: "sipxrest"})
+		s.serverTime = patience // on a busy machine
 		p, offer, err := s.Publish(media.G722, Events{})
 		if err != nil {
 			t.Fatal(err)
@@ -67,14 +68,23 @@ func TestAServerThatIsSilent(t *testing.T) {
 	defer silent.Close()
 	s := withServers(t, ICEServer{URLs: []string{"turn:" + silent.LocalAddr().String()}, Username: "u", Credential: "c"},
 		ICEServer{URLs: []string{"stun:" + silent.LocalAddr().String()}})
-	from := time.Now()
-	p, offer, err := s.Publish(media.PCMA, Events{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer p.Close()
-	if took := time.Since(from); took > 5*serverTime || !strings.Contains(offer, "typ host") {
-		t.Errorf("after %v: %s", took, offer)
+	for tries := 1; ; tries++ {
+		from := time.Now()
+		p, offer, err := s.Publish(media.PCMA, Events{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.Close()
+		if !strings.Contains(offer, "typ host") {
+			t.Errorf("no candidate of ours: %s", offer)
+		}
+		took := time.Since(from)
+		if took < 5*serverTime {
+			return
+		}
+		if tries == 10 { // not the machine's fault
+			t.Fatalf("after %v", took)
+		}
 	}
 }
 
@@ -116,14 +126,14 @@ func TestTheExternalAddressIsTold(t *testing.T) {
 // The offer has one codec, no data channel, and no way to send us anything.
 func TestWhatIsOffered(t *testing.T) {
 	r := newRig(t)
-	for codec, want := range map[media.Codec]string{media.G722: "m=audio 9 UDP/TLS/RTP/SAVPF 9\r\n", media.PCMU: "m=audio 9 UDP/TLS/RTP/SAVPF 0\r\n",
-		media.PCMA: "m=audio 9 UDP/TLS/RTP/SAVPF 8\r\n"} {
+	for codec, want := range map[media.Codec]string{media.G722: "9", media.PCMU: "0", media.PCMA: "8"} {
 		p, offer, err := r.sfu.Publish(codec, Events{})
 		if err != nil {
 			t.Fatal(err)
 		}
 		p.Close()
-		for _, want := range []string{want, "a=sendonly\r\n", "a=setup:actpass\r\n", "a=end-of-candidates\r\n"} {
+		for _, want := range []string{"m=audio 9 UDP/TLS/RTP/SAVPF " + want + "\r\n", "a=sendonly\r\n", "a=setup:actpass\r\n",
+			"a=end-of-candidates\r\n"} {
 			if strings.Count(offer, want) != 1 {
 				t.Errorf("%v: no %q in\n%s", codec, want, offer)
 			}

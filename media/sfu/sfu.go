@@ -66,6 +66,9 @@ type SFU struct {
 	port     uint16
 	wg       sync.WaitGroup // what connections do in goroutines of ours
 
+	// connectTime and serverTime, but in tests.
+	connectTime, serverTime time.Duration
+
 	mu     sync.Mutex
 	closed bool
 	conns  map[*conn]struct{}
@@ -128,7 +131,7 @@ func (c Config) Check() error {
 // New opens the socket. An error is one of [Config.Check], or begins with
 // "port: ".
 func New(cfg Config) (*SFU, error) {
-	s := &SFU{cfg: cfg, log: cfg.Log, conns: map[*conn]struct{}{}}
+	s := &SFU{cfg: cfg, log: cfg.Log, conns: map[*conn]struct{}{}, connectTime: connectTime, serverTime: serverTime}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

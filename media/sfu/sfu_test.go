@@ -21,26 +21,23 @@ func TestWhatIsPublishedIsHeard(t *testing.T) {
 			r := newRig(t)
 			p, there, _ := r.publish(codec, strings.ToLower(codec.String()))
 			s, _ := r.subscribe(there)
-			var pcm []int16
-			run(75, func(i int, now time.Time) {
+			var h hearing
+			sent := uint64(0)
+			run(t, func(i int, now time.Time) bool {
 				p.Write(tone(440, i))
-				var out [320]int16
-				if s.Pull(now, &out) || len(pcm) > 0 {
-					pcm = append(pcm, out[:]...)
-				}
+				sent++
+				h.pull(s, now)
+				at, off := h.level(440), h.level(520)
+				return sent > 70 && at > -15 && at < -10 && off < at-20
 			})
-			if len(pcm) < 16000 {
-				t.Fatalf("heard %d samples only: %+v", len(pcm), s.Stats())
+			if t.Failed() {
+				t.Errorf("440 Hz with %.1f dBFS, 520 Hz with %.1f: %+v", h.level(440), h.level(520), s.Stats())
 			}
-			pcm = pcm[len(pcm)-8000:]
-			if at, off := level(pcm, 440), level(pcm, 520); at < -15 || at > -10 || off > at-20 {
-				t.Errorf("440 Hz with %.1f dBFS, 520 Hz with %.1f", at, off)
-			}
-			if st := s.Stats(); st.Codec != codec || st.First.IsZero() || st.Lost > 2 {
+			if st := s.Stats(); st.Codec != codec || st.First.IsZero() {
 				t.Errorf("%+v", st)
 			}
-			if st := p.Stats(); st.Sent < 70 {
-				t.Errorf("%+v", st)
+			if st := p.Stats(); st.Sent != sent {
+				t.Errorf("%d frames were written: %+v", sent, st)
 			}
 		})
 	}
@@ -56,23 +53,20 @@ func TestOpusIsHeard(t *testing.T) {
 	defer pauses.Close()
 	s, _ := r.subscribe(one)
 	other, _ := r.subscribe(pauses)
-	var pcm []int16
-	silent := 0
-	run(100, func(_ int, now time.Time) {
-		var out, more [320]int16
-		if s.Pull(now, &out) || len(pcm) > 0 {
-			pcm = append(pcm, out[:]...)
+	var h hearing
+	sounds, silent := 0, 0
+	run(t, func(_ int, now time.Time) bool {
+		var more [320]int16
+		h.pull(s, now)
+		if other.Pull(now, &more) {
+			sounds++
+		} else if sounds > 0 {
+			silent++ // between words
 		}
-		if !other.Pull(now, &more) {
-			silent++
-		}
+		return silent > 0 && h.level(1000) > -24 && h.level(1300) < h.level(1000)-20
 	})
-	if len(pcm) < 16000 {
-		t.Fatalf("heard %d samples only: %+v", len(pcm), s.Stats())
-	}
-	pcm = pcm[len(pcm)-8000:]
-	if at, off := level(pcm, 1000), level(pcm, 1300); at < -24 || off > at-20 {
-		t.Errorf("1000 Hz with %.1f dBFS, 1300 Hz with %.1f", at, off)
+	if t.Failed() {
+		t.Errorf("1000 Hz with %.1f dBFS, 1300 Hz with %.1f: %+v", h.level(1000), h.level(1300), s.Stats())
 	}
 	if st := s.Stats(); st.Codec != media.Opus || st.Faults > 0 || s.Level() != 30 {
 		t.Errorf("level %d, %+v", s.Level(), st)
@@ -155,10 +149,10 @@ func TestAConnectionThatEndsIsNoticed(t *testing.T) {
 		s, se := r.subscribe(there)
 		r.flows(p, s)
 		r.janus.Restart(time.Hour)
-		if err := pe.down(t, 5*time.Second); !errors.Is(err, ErrClosed) {
+		if err := pe.down(t); !errors.Is(err, ErrClosed) {
 			t.Errorf("publisher: %v", err)
 		}
-		if err := se.down(t, 5*time.Second); !errors.Is(err, ErrClosed) {
+		if err := se.down(t); !errors.Is(err, ErrClosed) {
 			t.Errorf("subscription: %v", err)
 		}
 	})
@@ -172,10 +166,10 @@ func TestAConnectionThatEndsIsNoticed(t *testing.T) {
 		s, se := r.subscribe(there)
 		r.flows(p, s)
 		r.janus.Kill(time.Hour)
-		if err := pe.down(t, 15*time.Second); !errors.Is(err, ErrLost) {
+		if err := pe.down(t); !errors.Is(err, ErrLost) {
 			t.Errorf("publisher: %v", err)
 		}
-		if err := se.down(t, 5*time.Second); !errors.Is(err, ErrLost) {
+		if err := se.down(t); !errors.Is(err, ErrLost) {
 			t.Errorf("subscription: %v", err)
 		}
 	})
@@ -183,16 +177,14 @@ func TestAConnectionThatEndsIsNoticed(t *testing.T) {
 
 // Nobody answers the offer.
 func TestNoAnswerIsAFailure(t *testing.T) {
-	if testing.Short() {
-		t.Skip("takes 12 s")
-	}
 	t.Parallel()
 	r := newRig(t)
 	e, ev := newEvents()
+	r.sfu.connectTime = time.Second
 	if _, _, err := r.sfu.Publish(media.PCMA, ev); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.down(t, 14*time.Second); !errors.Is(err, ErrTimeout) {
+	if err := e.down(t); !errors.Is(err, ErrTimeout) {
 		t.Error(err)
 	}
 }

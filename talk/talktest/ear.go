@@ -23,6 +23,9 @@ const (
 	toneFloor, toneRange = -45.0, 30.0
 	toneStep             = 10 // Hz between what is tried
 	toneLow, toneHigh    = 100, 3800
+	// toneWidth is how many steps beside a tone something softer is a part of it: the
+	// gaps that a busy machine leaves spread it. Tones are 100 Hz apart.
+	toneWidth = 9
 )
 
 // Tone is a frequency that somebody hears.
@@ -155,7 +158,8 @@ func tones(pcm []int16) []Tone {
 	}
 	var found []Tone
 	for i := 1; i < len(at)-1; i++ {
-		if at[i] > toneFloor && at[i] > top-toneRange && at[i] >= at[i-1] && at[i] > at[i+1] {
+		peak := at[i] > at[i+1] && at[i] >= slices.Max(at[max(0, i-toneWidth):min(len(at), i+toneWidth+1)])
+		if peak && at[i] > toneFloor && at[i] > top-toneRange {
 			found = append(found, Tone{toneLow + i*toneStep, math.Round(10*at[i]) / 10})
 		}
 	}

@@ -256,8 +256,9 @@ func (l *Lab) connections() []*conn {
 // within d.
 func (l *Lab) Until(what string, d time.Duration, is func() bool) {
 	l.t.Helper()
-	timer := time.NewTimer(d)
+	timer, look := time.NewTimer(d), time.NewTicker(100*time.Millisecond)
 	defer timer.Stop()
+	defer look.Stop()
 	for {
 		l.mu.Lock()
 		changed := l.changed
@@ -267,6 +268,7 @@ func (l *Lab) Until(what string, d time.Duration, is func() bool) {
 		}
 		select {
 		case <-changed:
+		case <-look.C: // what is no change of the lab's
 		case <-timer.C:
 			l.t.Fatalf("not within %v: %s\n%s", d, what, strings.Join(l.Messages(), "\n"))
 		}

@@ -12,8 +12,8 @@ import (
 
 // Each fault is found in a bridge that has it.
 func TestFaultsOfMedia(t *testing.T) {
-	const audioSDP = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 9 0\r\na=mid:0\r\na=rtpmap:9 G722/8000\r\n" +
-		"a=rtpmap:0 PCMU/8000\r\n"
+	const audioSDP = "v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nt=0 0\r\nm=audio 9 UDP/TLS/RTP/SAVPF 9 0\r\na=mid:0\r\n" +
+		"a=rtpmap:9 G722/8000\r\na=rtpmap:0 PCMU/8000\r\n"
 	offerOf := func(b *bridge, sdp string) {
 		b.tell("x", b.id, object{"type": "offer", "roomType": "video", "sid": "1", "audiocodec": "g722",
 			"payload": object{"type": "offer", "sdp": sdp}})
@@ -44,7 +44,7 @@ func TestFaultsOfMedia(t *testing.T) {
 		{AskedPhone, func(t *testing.T, l *Lab, b *bridge) {
 			b.say(`{"id":"add","type":"internal","internal":{"type":"addsession","addsession":{"sessionid":"call-1","roomid":"` + token +
 				`","incall":9,"options":{"actorId":"a","actorType":"phones"}}}}`)
-			l.Until("the phone is there", 5*time.Second, func() bool { return len(l.Cloud.Phones(token)) == 1 })
+			l.Until("the phone is there", patience, func() bool { return len(l.Cloud.Phones(token)) == 1 })
 			l.mu.Lock()
 			id := l.sessions[b.id].phones["call-1"].id
 			l.mu.Unlock()
@@ -98,7 +98,7 @@ func TestFaultsOfMedia(t *testing.T) {
 			tell := l.OnFault
 			l.OnFault = func(f Fault) { tell(f); close(found) }
 			l.mu.Unlock()
-			play(20*time.Second, found, func(_ int, now time.Time) {
+			play(patience, found, func(_ int, now time.Time) {
 				var frame [320]int16
 				s.Pull(now, &frame)
 				p.Write(&frame)
@@ -122,7 +122,7 @@ func TestFaultsOfMedia(t *testing.T) {
 			l, faults := mediaLab(t)
 			b := newBridge(t, l)
 			tt.does(t, l, b)
-			l.Until("the fault is found", 2*time.Second, func() bool { return len(faults()) > 0 })
+			l.Until("the fault is found", patience, func() bool { return len(faults()) > 0 })
 			if f := slices.Compact(faults()); !slices.Equal(f, []FaultKind{tt.want}) {
 				t.Errorf("found %q", f)
 			}

@@ -16,6 +16,10 @@ import (
 	"sipxrest/media/sfu"
 )
 
+// patience is how long is waited for what comes at once, unless the machine has much
+// else to do. It only matters when a test fails.
+const patience = time.Minute
+
 // bridge is one whose media are real, and that does right or wrong as it is told.
 type bridge struct {
 	t      *testing.T
@@ -150,7 +154,7 @@ func (b *bridge) inCall(flags string) {
 
 func (b *bridge) bye() {
 	b.say(`{"type":"bye","bye":{}}`)
-	b.lab.Until("the bridge has gone", 5*time.Second, func() bool {
+	b.lab.Until("the bridge has gone", patience, func() bool {
 		b.lab.mu.Lock()
 		defer b.lab.mu.Unlock()
 		return b.lab.sessions[b.id] == nil
@@ -163,7 +167,7 @@ func (b *bridge) error() (id, code string) {
 	select {
 	case m := <-b.errors:
 		return m.ID, m.Type
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		b.t.Fatal("no error came")
 		return "", ""
 	}
@@ -174,7 +178,7 @@ func wait(t *testing.T, c chan event) event {
 	select {
 	case e := <-c:
 		return e
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		t.Fatal("nothing came")
 		return event{}
 	}
@@ -197,7 +201,7 @@ func (b *bridge) offer(sid string, to string) *sfu.Publisher {
 	}
 	select {
 	case <-connected:
-	case <-time.After(5 * time.Second):
+	case <-time.After(patience):
 		b.t.Fatal("the publisher is not connected")
 	}
 	return p
@@ -235,9 +239,9 @@ func play(d time.Duration, stop <-chan bool, f func(n int, now time.Time)) {
 // soon waits for what comes without a message.
 func soon(t *testing.T, what string, is func() bool) {
 	t.Helper()
-	for end := time.Now().Add(5 * time.Second); !is(); time.Sleep(10 * time.Millisecond) {
+	for end := time.Now().Add(patience); !is(); time.Sleep(10 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatalf("not in 5 s: %s", what)
+			t.Fatalf("not in %v: %s", patience, what)
 		}
 	}
 }

@@ -129,19 +129,19 @@ func (s *SFU) away(polite bool, down time.Duration) {
 	s.stop(polite)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.timer = time.AfterFunc(down, func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if !s.ended && s.up == nil {
-			s.start()
-		}
-	})
+	s.timer = time.AfterFunc(down, s.Return)
 }
 
-func (s *SFU) running() bool {
+// Return has it be there again at once, after Restart or Kill.
+func (s *SFU) Return() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.up != nil
+	if s.timer != nil {
+		s.timer.Stop()
+	}
+	if !s.ended && s.up == nil {
+		s.start()
+	}
 }
 
 func (s *SFU) stop(polite bool) {

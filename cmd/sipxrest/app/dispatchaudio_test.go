@@ -53,9 +53,7 @@ func TestACallerWhoEntersAPINHasAudio(t *testing.T) {
 	if n := len(room.Requests("INVITE")); n != 1 {
 		t.Errorf("the room was called %d times", n)
 	}
-	if n := s.pinAudio.Ports.InUse(); n != 0 {
-		t.Errorf("%d ports are left open", n)
-	}
+	soon(t, "no port is left open", func() bool { return s.pinAudio.Ports.InUse() == 0 })
 	resp, err := s.client.Get(s.MetricsURL() + "/metrics")
 	if err != nil {
 		t.Fatal(err)

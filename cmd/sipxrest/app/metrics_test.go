@@ -66,7 +66,7 @@ func (s *service) metric(name string) float64 {
 // becomes waits until a metric has a value.
 func (s *service) becomes(name string, want float64) {
 	s.t.Helper()
-	for until := time.Now().Add(10 * time.Second); s.metric(name) != want; {
+	for until := time.Now().Add(time.Minute); s.metric(name) != want; {
 		if time.Now().After(until) {
 			s.t.Fatalf("%s is %v, want %v", name, s.metric(name), want)
 		}
@@ -278,7 +278,8 @@ func TestAlertRulesNameMetricsThatExist(t *testing.T) {
 	_, addr := apptest.Phone(t, siptest.Script{})
 	cfg := watched(t, addr)
 	cfg.Dialout.Gateway.URI = "sip:" + addr // what only some have is shown too
-	cfg.Dialout.Servers = []talk.Server{{URL: "https://signaling.test", Secret: "s", Backends: []talk.BackendConfig{{URL: "https://cloud.test/", SIPSecret: "s"}}}}
+	cfg.Dialout.Servers = []talk.Server{{URL: "https://signaling.test", Secret: "s",
+		Backends: []talk.BackendConfig{{URL: "https://cloud.test/", SIPSecret: "s"}}}}
 	cfg.Dialout.Audio.Enabled, cfg.Dialout.Audio.Address, cfg.Dialout.Audio.ICEPort = true, "127.0.0.1", 0
 	cfg.Dialout.Audio.MediaAllow = []string{"127.0.0.0/8"}
 	cfg.Phone.Enabled = true

@@ -37,7 +37,7 @@ func (l *Log) String() string {
 // WaitFor waits until the log has said something.
 func (l *Log) WaitFor(t *testing.T, want string) {
 	t.Helper()
-	limit := time.After(20 * time.Second)
+	limit := time.After(time.Minute)
 	for {
 		l.mu.Lock()
 		text, changed := l.text.String(), l.changed

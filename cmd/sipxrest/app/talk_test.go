@@ -72,9 +72,14 @@ func TestATelephoneIsInTheConversationItself(t *testing.T) {
 	if n := len(s.gateway.Requests("INVITE")); n != len(invites) || len(s.gateway.Requests("INFO")) != 0 {
 		t.Errorf("the phone got %d INVITEs after %d, and INFOs: %d", n, len(invites), len(s.gateway.Requests("INFO")))
 	}
-	for name, want := range map[string]float64{"sipxrest_talk_rooms": 1, "sipxrest_talk_phones": 1, "sipxrest_talk_speakers": 6,
+	for name, want := range map[string]float64{"sipxrest_talk_rooms": 1, "sipxrest_talk_phones": 1,
 		`sipxrest_talk_media_total{result="connected"}`: 1, "sipxrest_talk_publish_seconds_count": 1, `sipxrest_talk_sources{state="heard"}`: 1} {
 		s.becomes(name, want) // connections take their time
+	}
+	// Fewer participants are decoded on a machine that has too much to do, and that is said.
+	if n := s.metric("sipxrest_talk_speakers"); n != 6 && !(n > 0 && n < 6 &&
+		strings.Contains(s.log.String(), "clocks of conversations are late")) {
+		t.Errorf("%v participants are decoded, want 6", n)
 	}
 	if s.metric("sipxrest_mix_late_seconds_count") < 1 {
 		t.Error("no tick is counted")

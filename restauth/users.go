@@ -15,13 +15,16 @@ import (
 
 	"sipxrest/internal/digest"
 	"sipxrest/internal/limit"
+	"sipxrest/restauth/imdb"
 )
 
 // UsersConfig says where the users are.
 type UsersConfig struct {
-	Domain string   // the SIP domain; users without an identity get it
-	Realm  string   // the realm of the stored hashes; default: Domain
-	Files  []string // users.yaml, validusers.xml, htpasswd and htdigest files, told apart by name and content
+	Domain string // the SIP domain; users without an identity get it
+	Realm  string // the realm of the stored hashes; default: Domain
+	// Files are users.yaml, validusers.xml, htpasswd and htdigest files and exports of
+	// sipXcom's database, told apart by name and content, and URLs of such databases.
+	Files []string
 	// CheckPolicy says what is wrong with the name of a policy in a users.yaml;
 	// nil takes every name.
 	CheckPolicy func(name string) error
@@ -33,7 +36,10 @@ type Users struct {
 	cfg UsersConfig
 	now atomic.Pointer[snapshot]
 
-	reloading sync.Mutex // held while the files are read
+	files     []string    // those of cfg.Files that are no databases
+	databases []*database // the others, in their order
+
+	reloading sync.Mutex // held while files and databases are read
 }
 
 // snapshot is one state of the files. It is never changed.
@@ -42,8 +48,8 @@ type snapshot struct {
 	policies bool        // some user has one of his own
 	sha256   bool        // every PIN that Digest can check can be by SHA-256
 	crypt    string      // the costliest hash of a PIN that Basic alone can check; "" if there is none
-	files    []fileState // what was read, by UsersConfig.Files
-	warnings []string    // faults of validusers.xml, at most maxWarnings
+	files    []fileState // what was read, by Users.files
+	warnings []string    // faults of what sipXecs wrote, at most maxWarnings
 }
 
 // LoadUsers reads the files of cfg. An error names the file and the line,
@@ -56,6 +62,17 @@ func LoadUsers(cfg UsersConfig) (*Users, error) {
 		cfg.Realm = cfg.Domain
 	}
 	u := &Users{cfg: cfg}
+	for _, name := range cfg.Files {
+		if !imdb.IsURL(name) {
+			u.files = append(u.files, name)
+			continue
+		}
+		d, err := openDatabase(name)
+		if err != nil {
+			return nil, err
+		}
+		u.databases = append(u.databases, d)
+	}
 	if err := u.Reload(); err != nil {
 		return nil, err
 	}
@@ -65,13 +82,30 @@ func LoadUsers(cfg UsersConfig) (*Users, error) {
 // errGone refuses a reload to nobody at all.
 var errGone = errors.New("users: the files hold no users any more")
 
-// Reload reads the files again. After an error the users stay as they were,
-// and so they do when there are none any more: a file that is just being
-// written is empty for a moment.
+// Reload reads files and databases again. After an error the users of a database
+// that cannot be read stay as they were. After any other all users do, and so they
+// do when there are none any more: a file that is just being written is empty for a
+// moment.
 func (u *Users) Reload() error {
 	u.reloading.Lock()
 	defer u.reloading.Unlock()
-	next, err := readUsers(u.cfg)
+	first := u.now.Load() == nil
+	var errs []error
+	for _, d := range u.databases {
+		if err := d.reread(); err != nil {
+			errs = append(errs, fmt.Errorf("users: %w", err))
+		}
+	}
+	if first && len(errs) > 0 {
+		return fmt.Errorf("%w: the service starts when the database can be read", errors.Join(errs...))
+	}
+	return errors.Join(append(errs, u.reread())...)
+}
+
+// reread reads the files again; of the databases it takes what was read last. The
+// caller holds reloading.
+func (u *Users) reread() error {
+	next, err := u.read()
 	if err != nil {
 		return err
 	}
@@ -157,13 +191,20 @@ func advised(err error) error {
 // maxWarnings bounds what is said of one broken file.
 const maxWarnings = 20
 
-func readUsers(cfg UsersConfig) (*snapshot, error) {
+func (u *Users) read() (*snapshot, error) {
 	var (
-		entries []entry
-		faults  []string
-		files   = statesOf(cfg.Files) // before reading, so that a change while we read is one afterwards
+		cfg       = u.cfg
+		entries   []entry
+		faults    []string
+		files     = statesOf(u.files) // before reading, so that a change while we read is one afterwards
+		databases = u.databases
 	)
 	for _, name := range cfg.Files {
+		if imdb.IsURL(name) {
+			read, wrong := imdbEntries(databases[0].String(), databases[0].last)
+			entries, faults, databases = append(entries, read...), append(faults, wrong...), databases[1:]
+			continue
+		}
 		data, err := limit.ReadFile(name, maxUsersFile)
 		if err != nil {
 			return nil, fmt.Errorf("users: %w", advised(err))
@@ -172,6 +213,14 @@ func readUsers(cfg UsersConfig) (*snapshot, error) {
 		if isXML(name, data) {
 			var wrong []string
 			read, wrong, err = readXML(name, data)
+			faults = append(faults, wrong...)
+		} else if imdb.IsExport(data) {
+			var exported *imdb.Users
+			if exported, err = imdb.ReadExport(data); err != nil {
+				return nil, fmt.Errorf("%s: %w", name, err)
+			}
+			var wrong []string
+			read, wrong = imdbEntries(name, exported)
 			faults = append(faults, wrong...)
 		} else if kind := htKindOf(name, data); kind != noHT {
 			var wrong []string

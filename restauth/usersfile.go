@@ -210,9 +210,8 @@ func (e *entry) check() error {
 		return errors.New(`user: missing: give the user name, user: "201"`)
 	}
 	for _, name := range append([]string{e.Name}, e.Aliases...) {
-		// A colon would end the name within a Basic header (RFC 7617 §2).
-		if len(name) > maxNameLen || strings.ContainsAny(name, ":\"<> \t") || !printable(name) {
-			return fmt.Errorf("user or aliases: %.40q is not a user name", name)
+		if err := checkName(name); err != nil {
+			return err
 		}
 	}
 	if strings.Contains(e.Name, "@") {
@@ -236,6 +235,14 @@ func (e *entry) check() error {
 	}
 	if e.pin.clear != "" && e.pin.crypt != "" {
 		return errors.New("pin: give either pin or its hash pin-bcrypt")
+	}
+	return nil
+}
+
+func checkName(name string) error {
+	// A colon would end the name within a Basic header (RFC 7617 §2).
+	if len(name) > maxNameLen || strings.ContainsAny(name, ":\"<> \t") || !printable(name) {
+		return fmt.Errorf("user or aliases: %.40q is not a user name", name)
 	}
 	return nil
 }

@@ -131,6 +131,21 @@ func Paths(p *[]string) Field {
 	}}
 }
 
+// PathsOrURLs is Paths, but for items that are URLs.
+func PathsOrURLs(p *[]string, isURL func(string) bool) Field {
+	return Field{At: p, List: true, Set: func(v Value) error {
+		if err := Texts(p).Set(v); err != nil {
+			return err
+		}
+		for i, name := range *p {
+			if !isURL(name) {
+				(*p)[i] = from(v.Dir, name)
+			}
+		}
+		return nil
+	}}
+}
+
 // Truth reads true or false.
 func Truth(p *bool) Field {
 	return Field{At: p, Set: func(v Value) error {

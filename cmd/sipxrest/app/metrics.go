@@ -272,6 +272,10 @@ func (a *App) addUserMetrics(r *metrics.Registry) {
 		{metrics.Gauge("sipxrest_users", "Users known."),
 			func(s int, to values) { to.gauge(s) }},
 	})
+	show(r, func() int { _, down := a.users.Databases(); return down }, []family[int]{
+		{metrics.Gauge("sipxrest_users_databases_down", "Databases of users that cannot be read now; the users read last go on."),
+			func(down int, to values) { to.gauge(down) }},
+	})
 }
 
 // addRecordMetrics shows what is kept of calls.

@@ -130,7 +130,7 @@ func needs(cfg *config.Config) []need {
 		}
 		add(read, source)
 	}
-	add(read, cfg.Users...)
+	add(read, cfg.UserFiles()...)
 	own := cfg.EncryptedSIP() && cfg.SIP.TLS.Cert == ""
 	pair := func(t config.TLS) {
 		own = own || t.Cert == ""

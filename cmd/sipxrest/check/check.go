@@ -146,11 +146,11 @@ func (c *checker) users(cfg *config.Config) {
 		return
 	}
 	if users.Len() == 0 {
-		c.say(levelProblem, "users", "%s: there are no users in %s, so nobody can call", cfg.Origin("users"), strings.Join(cfg.Users, ", "))
+		c.say(levelProblem, "users", "%s: there are no users in %s, so nobody can call", cfg.Origin("users"), cfg.UsersFrom())
 		return
 	}
-	c.say(levelOK, "users", "%s in %s", count(users.Len(), "user"), strings.Join(cfg.Users, ", "))
-	for _, file := range cfg.Users {
+	c.say(levelOK, "users", "%s in %s", count(users.Len(), "user"), cfg.UsersFrom())
+	for _, file := range cfg.UserFiles() {
 		if info, err := os.Stat(file); err == nil && info.Mode().Perm()&0o004 != 0 {
 			c.say(levelNote, "users", "everybody on this machine can read the secrets in %s: chmod o-r, and let the service's group read it", file)
 		}

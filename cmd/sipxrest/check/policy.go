@@ -3,7 +3,6 @@ package check
 import (
 	"fmt"
 	"log/slog"
-	"strings"
 
 	"sipxrest/cmd/sipxrest/app"
 	"sipxrest/cmd/sipxrest/config"
@@ -71,7 +70,7 @@ func TryPolicy(src config.Source, user, target string) (*PolicyTrial, error) {
 		return nil, err
 	}
 	if _, ok := users.Lookup(user); user != "" && !ok {
-		return nil, fmt.Errorf("there is no user %q in %s", user, strings.Join(cfg.Users, ", "))
+		return nil, fmt.Errorf("there is no user %q in %s", user, cfg.UsersFrom())
 	}
 	book := d.Policies()
 	t := &PolicyTrial{User: user, Policy: book.Default()}

@@ -100,7 +100,7 @@ func (c *checker) accounts(cfg *config.Config, a *agent, servers []server) {
 	for _, name := range c.tried {
 		account := d.Account(name)
 		if account.Address == "" {
-			c.say(levelProblem, "user "+name, "there is no user %s in %s", name, strings.Join(cfg.Users, ", "))
+			c.say(levelProblem, "user "+name, "there is no user %s in %s", name, cfg.UsersFrom())
 			continue
 		}
 		if len(servers) == 0 {

@@ -16,7 +16,8 @@ import (
 )
 
 // readConfDir sets what the files of a sipX installation say:
-// sipxrest-config.xml, domain-config and, up to release 4.4, validusers.xml.
+// sipxrest-config.xml, domain-config and, up to release 4.4, validusers.xml. From
+// release 4.6 on mongo-client.ini says where the users are.
 func (c *Config) readConfDir(dir string) error {
 	rest, errRest := readSipX(filepath.Join(dir, "sipxrest-config.xml"), schema.ReadSipxrestConfig)
 	domain, errDomain := readSipX(filepath.Join(dir, "domain-config"), schema.ReadDomainConfig)
@@ -56,10 +57,34 @@ func (c *Config) readConfDir(dir string) error {
 		c.Users = []string{file}
 		c.origin["users"] = file
 	case errors.Is(err, fs.ErrNotExist):
-		c.usersHint = fmt.Sprintf("%s holds no validusers.xml (from release 4.6 on the users are in MongoDB, which is not read): list them in a file and name it with --users FILE", dir)
+		return c.readMongoClient(dir)
 	default:
 		return err
 	}
+	return nil
+}
+
+// readMongoClient takes the URL of the database from mongo-client.ini, a file of Java
+// properties.
+func (c *Config) readMongoClient(dir string) error {
+	file := filepath.Join(dir, "mongo-client.ini")
+	data, err := limit.ReadFile(file, maxFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		c.usersHint = fmt.Sprintf("%s holds neither a validusers.xml nor a mongo-client.ini (from release 4.6 on the users are in MongoDB): name their database or a file with --users FILE", dir)
+		return nil
+	case err != nil:
+		return err
+	}
+	for line := range strings.Lines(string(data)) {
+		key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		if strings.TrimSpace(key) == "connectionUrl" {
+			c.Users = []string{strings.ReplaceAll(strings.TrimSpace(value), `\`, "")} // \: is : in such files
+			c.origin["users"] = file
+			return nil
+		}
+	}
+	c.usersHint = fmt.Sprintf("%s has no connectionUrl: name the users' database or a file with --users FILE", file)
 	return nil
 }
 

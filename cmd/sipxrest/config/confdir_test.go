@@ -89,3 +89,46 @@ func TestAProxyDomainOfItsOwnIsTheOutboundProxy(t *testing.T) {
 		t.Errorf("log level %q", cfg.Log.Level)
 	}
 }
+
+func TestUsersOfALaterInstallationAreInItsDatabase(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"sipxrest-config.xml", "domain-config"} {
+		data, err := os.ReadFile("testdata/sipx-4.6/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		apptest.Write(t, dir, name, string(data))
+	}
+	const url = "mongodb://reader:s3cret@a.sipx.test:27017,b.sipx.test:27017/?readPreference=nearest&readPreferenceTags=clusterId:1;readPreferenceTags=shardId:0;readPreferenceTags="
+	ini := apptest.Write(t, dir, "mongo-client.ini", "connectionUrl="+strings.Replace(url, ":", `\:`, 1)+"\nconnectionString=sipxecs/a.sipx.test:27017\nclusterId=1\n")
+	cfg, err := Load(Source{ConfDir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(cfg.Users) != 1 || cfg.Users[0] != url || len(cfg.UserFiles()) != 0 {
+		t.Errorf("users %q", cfg.Users)
+	}
+	if got := cfg.UsersFrom(); got != "mongodb://a.sipx.test:27017,b.sipx.test:27017/imdb" {
+		t.Errorf("for people: %s", got)
+	}
+	apptest.Write(t, dir, "mongo-client.ini", "clusterId=1\n")
+	if _, err := Load(Source{ConfDir: dir}); err == nil || !strings.Contains(err.Error(), ini+" has no connectionUrl") {
+		t.Errorf("error %v", err)
+	}
+	apptest.Write(t, dir, "mongo-client.ini", "connectionUrl=mongodb://reader:s3/cret@a\n")
+	if _, err := Load(Source{ConfDir: dir}); err == nil || strings.Contains(err.Error(), "s3/cret") || !strings.Contains(err.Error(), "%40") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestURLsOfUsersAreNoPaths(t *testing.T) {
+	dir := t.TempDir()
+	file := apptest.Write(t, dir, "sipxrest.yaml", "domain: sipx.test\nusers: [users.yaml, \"mongodb://u:s3cret@db/imdb\"]\n")
+	cfg, err := Load(Source{File: file})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := cfg.UsersFrom(), dir+"/users.yaml, mongodb://db/imdb"; got != want {
+		t.Errorf("users from %s, want %s", got, want)
+	}
+}

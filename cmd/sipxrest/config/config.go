@@ -33,7 +33,8 @@ type Config struct {
 	HTTPNames []string
 	// AllowPinless lets users without a PIN in with any PIN.
 	AllowPinless bool
-	// Users names the files with the users: YAML lists or validusers.xml.
+	// Users names the files with the users, YAML lists or validusers.xml, and the URLs
+	// of databases, which may hold a password: UsersFrom is for people.
 	Users []string
 	// Policy names what everybody may dial. Empty: everything.
 	Policy string

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"sipxrest/internal/setting"
+	"sipxrest/restauth/imdb"
 	"sipxrest/sipflow"
 )
 
@@ -101,10 +102,11 @@ func (c *Config) rows() []row {
 		{Name: "allow-pinless", Set: setting.Truth(&c.AllowPinless), Default: "false",
 			Doc:   "let everybody act for users without a PIN",
 			About: "true lets users without a PIN in. Anybody can then call in their name."},
-		{Name: "users", Set: setting.Paths(&c.Users), Absent: "required", After: "data-dir", Live: true, Show: "[users.yaml]",
-			Doc: "users' files: YAML, validusers.xml, htpasswd or htdigest",
+		{Name: "users", Set: setting.PathsOrURLs(&c.Users, imdb.IsURL), Check: checkUsers, Absent: "required", After: "data-dir", Live: true, Show: "[users.yaml]",
+			Doc: "users' files: YAML, validusers.xml, htpasswd or htdigest; or sipXcom's database, `mongodb://user:password@host/imdb`",
 			About: "\n" +
-				"The users who may call: YAML lists as below, or a sipXecs validusers.xml.\n" +
+				"The users who may call: YAML lists as below, a sipXecs validusers.xml, or the\n" +
+				"database of sipXcom 4.6 and later, mongodb://127.0.0.1:27017/imdb.\n" +
 				"The files are watched; a changed one is read without a restart.\n" +
 				"  - {user: \"201\", name: Bob Caller, aliases: [bob], pin: \"1234\", sip-password: \"secret\"}\n" +
 				"`sipxrest user hash 201` makes hashes to store in place of the clear secrets."},

@@ -58,7 +58,7 @@ for system in $systems; do
 	install -D -m 644 "$out/$name.cdx.json" "$stage/usr/share/sipxrest/sipxrest.cdx.json"
 	chmod 644 "$stage/$doc"/{copyright,changelog.gz}
 	find "$stage" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
-	ARCH=$arch VERSION=$version STAGE=$stage MTIME=$(date -d "@$SOURCE_DATE_EPOCH" +%Y-%m-%dT%H:%M:%SZ) \
+	ARCH=$arch VERSION=$version STAGE=$stage \
 		MAINTAINER="${MAINTAINER:-sipxrest <sipxrest@localhost>}" HOMEPAGE=${HOMEPAGE:-https://localhost/sipxrest} \
 		"$out/tools/nfpm" package --config packaging/nfpm.yaml --packager deb --target "$out/sipxrest_${version}_$arch.deb" >/dev/null
 done

@@ -36,7 +36,8 @@ func (a *App) openTalk() error {
 		return err
 	}
 	cfg := a.cfg.DialoutConfig()
-	client, err := talk.New(talk.Config{Servers: cfg.Servers, UserAgent: cfg.UserAgent, TLS: secure, Handler: talk.Handlers(a.signals.handlers...)}, a.log)
+	client, err := talk.New(talk.Config{Servers: cfg.Servers, UserAgent: cfg.UserAgent, TLS: secure, Audio: a.cfg.Dialout.Audio.Enabled,
+		Handler: talk.Handlers(a.signals.handlers...)}, a.log)
 	if err != nil {
 		return a.cfg.At("dialout.servers", fmt.Errorf("dialout.servers: %w", err))
 	}

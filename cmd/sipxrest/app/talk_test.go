@@ -29,6 +29,29 @@ func soon(t *testing.T, what string, is func() bool) {
 		if time.Now().After(until) {
 			t.Fatalf("not within a minute: %s", what)
 		}
+
+// A signaling server without a media server is warned of before anybody calls, where
+// telephones are to be heard in conversations.
+func TestAServerWithoutMediaIsWarnedOf(t *testing.T) {
+	const warning = "telephones are not heard in Talk, and hear nobody"
+	for name, heard := range map[string]bool{"audio": true, "room-target": false} {
+		t.Run(name, func(t *testing.T) {
+			lab, change := overTalk(t)
+			lab.Features = slices.DeleteFunc(lab.Features, func(f string) bool { return f == "mcu" })
+			s := newTelephones(t, siptest.Script{}, func(c *config.Config) {
+				change(c)
+				if heard {
+					withAudio(c)
+				}
+			})
+			s.log.WaitFor(t, "connected to the signaling server")
+			if heard {
+				s.log.WaitFor(t, warning)
+				s.log.WaitFor(t, "has no media server (mcu)")
+			} else if strings.Contains(s.log.String(), warning) {
+				t.Errorf("nobody is to be heard there\n%s", s.log)
+			}
+		})
 	}
 }
 

@@ -1,13 +1,16 @@
 package check
 
 import (
+	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 
@@ -105,11 +108,34 @@ func (c *checker) audio(cfg *config.Config) {
 			_ = socket.Close()
 		}
 	}
+	if doubt := audioAddressDoubt(mc.Address, config.Interfaces()); doubt != "" && len(cfg.Dialout.Servers) > 0 {
+		c.say(levelNote, "dialout", "%s: %s", cfg.Origin("dialout.audio.address"), doubt)
+	}
 	told := sc.Address
 	if sc.External.IsValid() {
 		told = sc.External
 	}
 	c.say(levelOK, "dialout", "phones are heard in Talk, by %s: they send audio to %s, ports %s; media servers to %s, UDP %s", a.Codec, mc.Address, a.RTPPorts, told, at)
+}
+
+// audioAddressDoubt says why audio may not arrive at an address that gateways and media
+// servers are told; empty if nothing speaks against it. Example addresses of the
+// documents get into configurations, and calls are silent then.
+func audioAddressDoubt(told netip.Addr, own []netip.Addr) string {
+	switch {
+	case told.IsLoopback():
+		return fmt.Sprintf("%s is reached from this machine only, and Janus does not use it: write an address of one of its interfaces", told)
+	case slices.Contains(own, told):
+		return ""
+	}
+	var have []string
+	for _, a := range own {
+		if a.Is4() == told.Is4() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && len(have) < 4 {
+			have = append(have, a.String())
+		}
+	}
+	return fmt.Sprintf("%s is none of this machine's addresses (%s): right only where a NAT leads from there to here",
+		told, cmp.Or(strings.Join(have, ", "), "it has none of that kind"))
 }
 
 // inTheClear reports whether a server's address, which was checked, is of plain

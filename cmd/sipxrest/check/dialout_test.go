@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strings"
 	"testing"
@@ -59,6 +60,8 @@ func TestCheckOfAudioInTalk(t *testing.T) {
 	}{
 		{"ice-port: 0", []string{"mcu", "offer-codecs"}, false,
 			"ok dialout phones are heard in Talk, by g722: they send audio to 127.0.0.1, ports 31000-31199"},
+		{"ice-port: 0", []string{"mcu", "offer-codecs"}, false,
+			"note dialout sipxrest.yaml:9: dialout.audio.address: 127.0.0.1 is reached from this machine only"},
 		{"codec: pcma, ice-port: 0", []string{"mcu"}, false, "is too old for audio: it lacks offer-codecs (2.0.2)"},
 		{"ice-port: 0", []string{"offer-codecs"}, false, "has no media server (mcu)"},
 		{"ice-port: 0", []string{"mcu", "offer-codecs"}, true, "Talk encrypts calls end to end: telephones cannot take part"},
@@ -76,8 +79,25 @@ dialout:
   gateway: {uri: "sip:%s"}
   audio: {address: 127.0.0.1, rtp-ports: 31000-31199, %s}
 `, proxy, server.URL, talktest.Secret, server.URL, talktest.SIPSecret, proxy, tt.audio)))
-		wants(t, out, tt.want)
+		wants(t, strings.ReplaceAll(out, dir+"/", ""), tt.want)
 		server.Close()
+	}
+}
+
+// An address that was copied from an example is noticed, for calls by it are silent.
+func TestCheckDoubtsTheAddressOfAudio(t *testing.T) {
+	own := []netip.Addr{netip.MustParseAddr("127.0.0.1"), netip.MustParseAddr("fe80::1"), netip.MustParseAddr("198.51.100.4")}
+	for address, want := range map[string]string{
+		"198.51.100.4": "",
+		"127.0.0.1":    "127.0.0.1 is reached from this machine only, and Janus does not use it: write an address of one of its interfaces",
+		"192.0.2.20": "192.0.2.20 is none of this machine's addresses (198.51.100.4): right only where a NAT leads " +
+			"from there to here",
+		"2001:db8::1": "2001:db8::1 is none of this machine's addresses (it has none of that kind): right only where a NAT leads " +
+			"from there to here",
+	} {
+		if got := audioAddressDoubt(netip.MustParseAddr(address), own); got != want {
+			t.Errorf("%s:\n got %s\nwant %s", address, got, want)
+		}
 	}
 }
 

@@ -199,12 +199,17 @@ func (c *Config) addressOfAudio() (told, listen netip.Addr, err error) {
 }
 
 // isOwn reports whether an address is one of this machine's.
-func isOwn(a netip.Addr) bool {
+func isOwn(a netip.Addr) bool { return slices.Contains(Interfaces(), a) }
+
+// Interfaces are the addresses of this machine's interfaces, loopback among them.
+func Interfaces() (own []netip.Addr) {
 	all, _ := net.InterfaceAddrs()
-	return slices.ContainsFunc(all, func(own net.Addr) bool {
-		p, err := netip.ParsePrefix(own.String())
-		return err == nil && p.Addr().Unmap() == a
-	})
+	for _, a := range all {
+		if p, err := netip.ParsePrefix(a.String()); err == nil {
+			own = append(own, p.Addr().Unmap())
+		}
+	}
+	return own
 }
 
 // boundTo is the address that sockets for audio are bound to: what is told, where

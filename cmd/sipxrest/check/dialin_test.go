@@ -40,6 +40,17 @@ dispatch:
 	wants(t, out, "ok dialin 2 rules for calls into Talk; callers are spoken to in de, where the rule names no language",
 		"ok dialin prompts: de (built in, but of the folder: welcome), en (built in)")
 
+	// PINs of dispatch are asked for by the same prompts: what is wrong is said once.
+	apptest.Write(t, filepath.Join(dir, "prompts", "de"), "welcome.wav", "MP3")
+	_, out = checked(t, write(`dialin: {prompts: prompts}
+dispatch:
+  rules:
+    - {id: a, numbers: ["1"], action: transfer, transfer_to: "talk:"}
+`))
+	if wants(t, out, "dialin.prompts: "); strings.Count(out, "welcome.wav") != 1 {
+		t.Errorf("it is not said once:\n%s", out)
+	}
+
 	_, out = checked(t, write(""))
 	if strings.Contains(out, "dialin") {
 		t.Errorf("nobody asked for it:\n%s", out)

@@ -188,9 +188,11 @@ func (v *checks) dispatchAudio() {
 	if !a.Enabled || !v.c.Dispatch.InUse() {
 		return
 	}
-	if set, language, err := v.c.PINPrompts(); err != nil {
+	switch set, language, err := v.c.PINPrompts(); {
+	case err != nil && a.Prompts == "": // said of dialin.prompts, whose folder it is
+	case err != nil:
 		v.check(dispatchAudio+"prompts", err)
-	} else {
+	default:
 		v.check(dispatchAudio+"language", set.Check(language))
 	}
 	if err != nil || !known {

@@ -159,7 +159,7 @@ func (t *table) why(r *rule, c *Call) string {
 		}
 	}
 	if number := n.normal(c.ToUser); len(r.Numbers) > 0 && !slices.Contains(normals(n, r.Numbers), number) {
-		out = append(out, number+" is none of its numbers")
+		out = append(out, number+" is none of its numbers"+n.doubt(number, r.Numbers))
 	}
 	if caller := n.normal(c.FromUser); len(r.InboundNumbers) > 0 && !slices.Contains(normals(n, r.InboundNumbers), caller) {
 		out = append(out, "caller "+caller+" is none of its inbound_numbers")

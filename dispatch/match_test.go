@@ -86,6 +86,29 @@ func TestNoRuleMatches(t *testing.T) {
 	}
 }
 
+// A number as a gateway writes it inland is not found where nobody has said the country.
+func TestANumberWithoutACountryIsTold(t *testing.T) {
+	for _, c := range []struct{ rule, to, want string }{
+		{`numbers: ["+4930123459"]`, "030123459",
+			"030123459 is none of its numbers (of which country is it? set dial.country, or default_region of the rule)"},
+		{`numbers: ["+4930123459"]`, "+4930123450", "+4930123450 is none of its numbers"},
+		{`numbers: ["+4930123459"]`, "201", "201 is none of its numbers"},
+		{`numbers: ["+4930123459"]`, "alice", "alice is none of its numbers"},
+		{`numbers: ["5000"]`, "030123459", "030123459 is none of its numbers"},
+		{`numbers: ["+4930123459"], default_region: DE`, "030123450", "+4930123450 is none of its numbers"},
+		{`numbers: ["+4930123459"], default_region: DE`, "030123459", ""},
+	} {
+		d, err := newDispatcher(t, `{id: one, url: "https://a.example/", `+c.rule+`}`, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st := d.now.Load()
+		if got := st.table.why(st.table.rules[0], &Call{ToUser: c.to}); got != c.want {
+			t.Errorf("%s of %s:\n got %s\nwant %s", c.to, c.rule, got, c.want)
+		}
+	}
+}
+
 func TestATieIsAnErrorThatNamesBothRules(t *testing.T) {
 	const u = `url: "https://a.example/"`
 	for _, c := range []struct {

@@ -2,6 +2,7 @@ package dispatch
 
 import (
 	"net/url"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -50,6 +51,16 @@ func (n numbering) normal(text string) string {
 		return digits
 	}
 	return phonenumbers.Format(parsed, phonenumbers.E164)
+}
+
+// doubt is what could be wrong if a number is none of others: it is a national one, they
+// are international, and nobody knows the country.
+func (n numbering) doubt(number string, others []string) string {
+	international := slices.ContainsFunc(others, func(other string) bool { return strings.HasPrefix(n.normal(other), "+") })
+	if n.region != "" || !international || len(number) <= n.extensionDigits || strings.Trim(number, "0123456789") != "" {
+		return ""
+	}
+	return " (of which country is it? set dial.country, or default_region of the rule)"
 }
 
 // bareNumber takes the visual separators (RFC 3966 §5.1.1, and blanks) out of a

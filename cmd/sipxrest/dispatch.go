@@ -104,6 +104,8 @@ func outcome(t *dispatch.Trial) string {
 		text += fmt.Sprintf(": %d %s", d.Code, d.Reason)
 	case d.Action == dispatch.Transfer && t.Redirect:
 		text += ": 302, Contact " + t.URI
+	case d.Action == dispatch.Transfer && strings.HasPrefix(t.URI, "talk:"):
+		text += fmt.Sprintf(": %s, Nextcloud Talk: %s", t.URI, intoTalk(t.URI))
 	case d.Action == dispatch.Transfer:
 		text += fmt.Sprintf(": %s is called, for at most %v", t.URI, d.Ring)
 	default:
@@ -113,6 +115,17 @@ func outcome(t *dispatch.Trial) string {
 		text += ", once the caller has entered the PIN"
 	}
 	return strings.TrimSpace(text)
+}
+
+// intoTalk says what becomes of a caller by a target in Talk.
+func intoTalk(target string) string {
+	switch strings.TrimPrefix(target, "talk:") {
+	case "":
+		return "the caller is asked for a meeting ID and a PIN"
+	case "direct":
+		return "the caller reaches the user who has the called number, 404 if nobody has it"
+	}
+	return "the caller is asked for a PIN of that conversation"
 }
 
 func indented(text string) string {

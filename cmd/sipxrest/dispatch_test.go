@@ -71,3 +71,40 @@ dispatch:
 		t.Errorf("the webhook was asked %d times", asked)
 	}
 }
+
+// Nobody is called by a target in Talk: the caller is asked for digits first.
+func TestDispatchTryTellsWhatTalkAsks(t *testing.T) {
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"users.yaml": "- {user: \"201\", pin: \"1\"}\n",
+		"sipxrest.yaml": `domain: sipx.test
+users: [users.yaml]
+sip: {listen: ["udp:127.0.0.1:0"]}
+dialout:
+  servers: [{url: "https://signaling.example", secret: s, backends: [{url: "https://cloud.example/", sip-secret: s}]}]
+  gateway: {uri: "sip:127.0.0.1:9", default-number: "+493012345"}
+  audio: {address: 127.0.0.1}
+dispatch:
+  rules:
+  - {id: menu, numbers: ["+49301"], action: transfer, transfer_to: "talk:"}
+  - {id: one, numbers: ["+49302"], action: transfer, transfer_to: "talk:4271953862"}
+  - {id: user, numbers: ["+49303"], action: transfer, transfer_to: "talk:direct"}
+`,
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for to, want := range map[string]string{
+		"+49301": "decision transfer: talk:, Nextcloud Talk: the caller is asked for a meeting ID and a PIN",
+		"+49302": "decision transfer: talk:4271953862, Nextcloud Talk: the caller is asked for a PIN of that conversation",
+		"+49303": "decision transfer: talk:direct, Nextcloud Talk: the caller reaches the user who has the called number, 404 if nobody has it",
+	} {
+		var out, errOut strings.Builder
+		code := run([]string{"dispatch", "try", "--config=" + filepath.Join(dir, "sipxrest.yaml"), "--from", "1", "--to", to},
+			world{stdout: &out, stderr: &errOut})
+		if text := strings.Join(strings.Fields(out.String()), " "); code != exitOK || !strings.HasSuffix(text, want) {
+			t.Errorf("%s: exit code %d\n%s%s", to, code, &out, &errOut)
+		}
+	}
+}

@@ -143,6 +143,7 @@ func (s *stage) startService(log *slog.Logger) (err error) {
 	}
 	cfg.Trusted = nil // nobody: the demo shows the PIN, and asks no DNS
 	cfg.Drain = time.Second
+	cfg.Trace.Messages = "all"                        // docs/trace.md can be tried
 	cfg.Events.AllowPrivate = []string{"127.0.0.0/8"} // receivers of webhooks are tried on this machine
 	if err := s.makeKey(&cfg); err != nil {
 		return err

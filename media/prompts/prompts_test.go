@@ -1,6 +1,8 @@
 package prompts
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"math"
 	"os"
@@ -125,5 +127,23 @@ func TestLanguages(t *testing.T) {
 	}
 	if own := s.Own("en"); len(own) != 0 {
 		t.Errorf("%v are of a folder", own)
+	}
+}
+
+// docs/dialin.md names each prompt that may be recorded anew, with its words.
+func TestThePageHasEveryPrompt(t *testing.T) {
+	text, err := os.ReadFile("prompts.txt")
+	page, pageErr := os.ReadFile("../../docs/dialin.md")
+	if err := errors.Join(err, pageErr); err != nil {
+		t.Fatal(err)
+	}
+	var rows strings.Builder
+	for line := range strings.Lines(string(text)) {
+		if f := strings.Split(strings.TrimSpace(line), "|"); f[0] == "en" {
+			fmt.Fprintf(&rows, "| `%s` | %s |\n", f[2], f[3])
+		}
+	}
+	if rows.Len() == 0 || !strings.Contains(string(page), "\n"+rows.String()) {
+		t.Errorf("docs/dialin.md lacks the table\n%s", &rows)
 	}
 }

@@ -29,6 +29,8 @@ func soon(t *testing.T, what string, is func() bool) {
 		if time.Now().After(until) {
 			t.Fatalf("not within a minute: %s", what)
 		}
+	}
+}
 
 // A signaling server without a media server is warned of before anybody calls, where
 // telephones are to be heard in conversations.

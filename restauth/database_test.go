@@ -14,7 +14,8 @@ import (
 func imdbUsers(names ...string) *imdb.Users {
 	u := &imdb.Users{}
 	for i, name := range names {
-		u.List = append(u.List, imdb.User{ID: fmt.Sprint("User", i+1), Name: name, PINToken: "12" + name, SIPPassword: "sip" + name, Aliases: []string{"a" + name, "bad alias"}})
+		u.List = append(u.List, imdb.User{ID: fmt.Sprint("User", i+1), Name: name, PINToken: "12" + name, SIPPassword: "sip" + name,
+			Aliases: []string{"a" + name, "bad alias"}})
 		u.Sum[0] += byte(len(name)) + name[len(name)-1]
 	}
 	return u
@@ -32,7 +33,8 @@ func withDatabase(t *testing.T, read *imdb.Users) *Users {
 	if err != nil {
 		t.Fatal(err)
 	}
-	u := &Users{cfg: UsersConfig{Domain: testDomain, Realm: testDomain, Files: []string{url, file}}, files: []string{file}, databases: []*database{d}}
+	u := &Users{cfg: UsersConfig{Domain: testDomain, Realm: testDomain, Files: []string{url, file}}, files: []string{file},
+		databases: []*database{d}}
 	if _, err := d.take(read, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -54,7 +56,8 @@ func TestUsersOfADatabaseStandBesideThoseOfFiles(t *testing.T) {
 	if !ok || bob.Name != "201" || bob.Identity != "201@sipx.test" || bob.ClearPIN() != "12201" || bob.SIPPassword != "sip201" {
 		t.Errorf("got %v, %v", bob, ok)
 	}
-	if got, _ := u.Lookup("202"); got.pin != (pin{md5: strings.Repeat("a", 32)}) || got.SIPHA1 != strings.Repeat("b", 32) || got.SIPPassword != "" {
+	if got, _ := u.Lookup("202"); got.pin != (pin{md5: strings.Repeat("a", 32)}) || got.SIPHA1 != strings.Repeat("b", 32) ||
+		got.SIPPassword != "" {
 		t.Error("the hashes of 202 are not taken as such")
 	}
 	if _, ok := u.Lookup("100"); !ok {
@@ -99,7 +102,8 @@ func TestUsersStayWhileTheirDatabaseCannotBeRead(t *testing.T) {
 
 func TestTheServiceDoesNotStartWithoutItsDatabase(t *testing.T) {
 	_, err := LoadUsers(UsersConfig{Domain: testDomain, Files: []string{"mongodb://reader:s3cret@127.0.0.1:1/?serverSelectionTimeoutMS=1"}})
-	if err == nil || !strings.Contains(err.Error(), "mongodb://127.0.0.1:1/imdb: ") || !strings.Contains(err.Error(), "the service starts when the database can be read") {
+	if err == nil || !strings.Contains(err.Error(), "mongodb://127.0.0.1:1/imdb: ") || !strings.Contains(err.Error(),
+		"the service starts when the database can be read") {
 		t.Errorf("error %v", err)
 	}
 	if err != nil && strings.Contains(err.Error(), "s3cret") {

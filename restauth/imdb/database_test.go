@@ -18,14 +18,17 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // Documents as sipXconfig writes them.
 var (
-	bob = bson.D{{Key: "_id", Value: "User1"}, {Key: "ent", Value: "user"}, {Key: "uid", Value: "201"}, {Key: "ident", Value: "201@sipx.test"}, {Key: "dspl", Value: "Bob Caller"},
+	bob = bson.D{{Key: "_id", Value: "User1"}, {Key: "ent", Value: "user"}, {Key: "uid", Value: "201"}, {Key: "ident",
+		Value: "201@sipx.test"}, {Key: "dspl", Value: "Bob Caller"},
 		{Key: "pntk", Value: "1234"}, {Key: "pstk", Value: "secret"}, {Key: "hshpstk", Value: strings.Repeat("a", 32)}, {Key: "vld", Value: true},
 		{Key: "als", Value: bson.A{bson.M{"id": "bob", "cnt": "sip:201@sipx.test", "rln": "alias"}, bson.M{"id": "7201", "rln": "fax"},
 			bson.M{"id": "201", "rln": "userforward"}, "junk"}}}
-	alice = bson.D{{Key: "_id", Value: "User2"}, {Key: "uid", Value: int32(202)}, {Key: "vld", Value: true}, {Key: "pntk", Value: nil}, {Key: "als", Value: "junk"}}
-	off   = bson.D{{Key: "_id", Value: "User3"}, {Key: "uid", Value: "203"}, {Key: "vld", Value: false}}
-	park  = bson.D{{Key: "_id", Value: "ParkOrbit4"}, {Key: "vld", Value: true}, {Key: "als", Value: bson.A{bson.M{"id": "700", "rln": "alias"}}}}
-	odd   = bson.D{{Key: "_id", Value: primitive.NewObjectID()}, {Key: "uid", Value: "204"}, {Key: "vld", Value: true}}
+	alice = bson.D{{Key: "_id", Value: "User2"}, {Key: "uid", Value: int32(202)}, {Key: "vld", Value: true}, {Key: "pntk", Value: nil},
+		{Key: "als", Value: "junk"}}
+	off  = bson.D{{Key: "_id", Value: "User3"}, {Key: "uid", Value: "203"}, {Key: "vld", Value: false}}
+	park = bson.D{{Key: "_id", Value: "ParkOrbit4"}, {Key: "vld", Value: true}, {Key: "als", Value: bson.A{bson.M{"id": "700",
+		"rln": "alias"}}}}
+	odd = bson.D{{Key: "_id", Value: primitive.NewObjectID()}, {Key: "uid", Value: "204"}, {Key: "vld", Value: true}}
 
 	wantBob = User{ID: "User1", Name: "201", Identity: "201@sipx.test", DisplayName: "Bob Caller", Aliases: []string{"bob", "7201"},
 		PINToken: "1234", SIPPassword: "secret", SIPHash: strings.Repeat("a", 32)}
@@ -70,7 +73,8 @@ func TestADatabaseThatIsNotThereIsSaidWithoutItsPassword(t *testing.T) {
 		d.url = "mongodb://reader:s3cret%40pass@" + serverAddress + "/"
 		began := time.Now()
 		_, err := d.Read(t.Context())
-		if err == nil || !strings.HasPrefix(err.Error(), "mongodb://db.test:27017/imdb: ") || !strings.Contains(err.Error(), "connection refused") {
+		if err == nil || !strings.HasPrefix(err.Error(), "mongodb://db.test:27017/imdb: ") || !strings.Contains(err.Error(),
+			"connection refused") {
 			t.Fatalf("error %v", err)
 		}
 		if strings.Contains(err.Error(), "s3cret") || strings.Contains(fmt.Sprintf("%v %+v %#v %s", d, d, d, d), "s3cret") {
@@ -220,7 +224,8 @@ func TestAnExportIsRead(t *testing.T) {
 		t.Error(diff)
 	}
 	for _, bad := range []string{`{"pntk":"s3cret`, `{"a":1} 7`, `{"a":1} [{"pntk":"s3cret"}]`, `{"a":{"$oid":"s3cret"}}`} {
-		if _, err := ReadExport([]byte(bad)); err == nil || !strings.Contains(err.Error(), "document ") || strings.Contains(err.Error(), "s3cret") {
+		if _, err := ReadExport([]byte(bad)); err == nil || !strings.Contains(err.Error(), "document ") || strings.Contains(err.Error(),
+			"s3cret") {
 			t.Errorf("%s: %v", bad, err)
 		}
 	}

@@ -134,7 +134,8 @@ func (s *server) answer(cmd bson.Raw) any {
 	s.mu.Unlock()
 	switch name := first.Key(); name {
 	case "hello", "isMaster", "ismaster":
-		hello := bson.M{"ok": 1, "ismaster": true, "maxBsonObjectSize": 16 << 20, "maxMessageSizeBytes": 48000000, "maxWriteBatchSize": 1000, "minWireVersion": 0, "maxWireVersion": 6}
+		hello := bson.M{"ok": 1, "ismaster": true, "maxBsonObjectSize": 16 << 20, "maxMessageSizeBytes": 48000000, "maxWriteBatchSize": 1000,
+			"minWireVersion": 0, "maxWireVersion": 6}
 		if s.replica {
 			hello["setName"], hello["hosts"], hello["me"] = "sipxecs", []string{serverAddress}, serverAddress
 		}

@@ -47,7 +47,8 @@ func TestFirstStepsCanBePasted(t *testing.T) {
 	for _, want := range []string{
 		`"name":"crm"`, `"id":"deal-4711-attempt-1"`, "event: call.created", "event: call.connected", "event: transfer.completed",
 		"event: call.ended", `"reason":"client_hung_up"`, `"message":"There is no 999 (404 Not Found by 127.0.0.1). Check the number.`,
-		"\nINVITE sip:999@sipx.test", "SIP/2.0 404 Not Found", `"url":"http://127.0.0.1:`, "unreachable: There is no 999", `"tags":{"deal":"4711"}`,
+		"\nINVITE sip:999@sipx.test", "SIP/2.0 404 Not Found", `"url":"http://127.0.0.1:`, "unreachable: There is no 999",
+		`"tags":{"deal":"4711"}`,
 		"start_time,caller_aor,callee_aor,outcome,talk_ms,message",
 	} {
 		if !strings.Contains(string(out), want) {

@@ -39,12 +39,13 @@ func newServer(t *testing.T, docs ...any) *server {
 
 // database is one on the server.
 func (s *server) database() *Database {
-	d, err := Open("mongodb://reader:s3cret%40pass@" + serverAddress + "/?readPreference=nearest&readPreferenceTags=clusterId:1;readPreferenceTags=shardId:0;readPreferenceTags=")
+	const preference = "/?readPreference=nearest&readPreferenceTags=clusterId:1;readPreferenceTags=shardId:0;readPreferenceTags="
+	d, err := Open("mongodb://reader:s3cret%40pass@" + serverAddress + preference)
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	// The URL is as sipXconfig writes it. These servers ask for no password.
-	d.url = "mongodb://" + serverAddress + "/?readPreference=nearest&readPreferenceTags=clusterId:1;readPreferenceTags=shardId:0;readPreferenceTags="
+	d.url = "mongodb://" + serverAddress + preference
 	d.dial = s
 	return d
 }

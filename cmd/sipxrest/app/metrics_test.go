@@ -271,7 +271,7 @@ func TestARepeatedCallIsNoRefusalAndAnUnreachableOneIsSeen(t *testing.T) {
 	s.becomes(`sipxrest_calls_total{flow="refer",outcome="unreachable"}`, 1)
 }
 
-var metricName = regexp.MustCompile(`\bsipxrest_[a-z0-9_]+`)
+var metricName = regexp.MustCompile(`\bsipxrest_[a-z][a-z0-9_]+`)
 
 // Every metric that the alert rules and the pages name is shown, its labels too.
 func TestAlertRulesNameMetricsThatExist(t *testing.T) {

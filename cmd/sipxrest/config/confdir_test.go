@@ -99,7 +99,8 @@ func TestUsersOfALaterInstallationAreInItsDatabase(t *testing.T) {
 		}
 		apptest.Write(t, dir, name, string(data))
 	}
-	const url = "mongodb://reader:s3cret@a.sipx.test:27017,b.sipx.test:27017/?readPreference=nearest&readPreferenceTags=clusterId:1;readPreferenceTags=shardId:0;readPreferenceTags="
+	const url = "mongodb://reader:s3cret@a.sipx.test:27017,b.sipx.test:27017/?readPreference=nearest&" +
+		"readPreferenceTags=clusterId:1;readPreferenceTags=shardId:0;readPreferenceTags="
 	ini := apptest.Write(t, dir, "mongo-client.ini", "connectionUrl="+strings.Replace(url, ":", `\:`,
 		1)+"\nconnectionString=sipxecs/a.sipx.test:27017\nclusterId=1\n")
 	cfg, err := Load(Source{ConfDir: dir})

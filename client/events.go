@@ -9,6 +9,7 @@ import (
 	mathrand "math/rand/v2"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -62,10 +63,15 @@ func (c *Client) Events(ctx context.Context, query EventQuery) iter.Seq2[Event, 
 }
 
 // CallEvents follows the events of one call from its first, or from query.After, and ends
-// after call.ended. Of the query After, Types, Include and Coalesce count.
+// after call.ended, which is told whatever the types are. Of the query After, Types,
+// Include and Coalesce count.
 func (c *Client) CallEvents(ctx context.Context, id string, query EventQuery) iter.Seq2[Event, error] {
 	return func(yield func(Event, error) bool) {
-		query = EventQuery{After: query.After, Types: query.Types, Include: query.Include, Coalesce: query.Coalesce}
+		types := query.Types
+		if len(types) > 0 { // without it nobody would know where the stream ends
+			types = append(slices.Clone(types), string(EventTypeCallEnded))
+		}
+		query = EventQuery{After: query.After, Types: types, Include: query.Include, Coalesce: query.Coalesce}
 		(&follower{client: c, path: path("calls", id, "events"), query: query, one: true, yield: yield}).follow(ctx)
 	}
 }

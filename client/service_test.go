@@ -286,6 +286,17 @@ func TestALostAnswerPlacesNoSecondCall(t *testing.T) {
 	if err != nil || !ended.Changed || ended.ID != call.ID {
 		t.Errorf("%+v %v", ended, err)
 	}
+	// Who asks for some types only reaches the end, too.
+	kinds := ""
+	for e, err := range c.CallEvents(ctx, call.ID, client.EventQuery{Types: []string{"leg.*"}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		kinds += string(e.Type) + " "
+	}
+	if kinds != "leg.dialing leg.ringing leg.ended leg.ended call.ended " {
+		t.Errorf("told of %s", kinds)
+	}
 	record, err := c.RecordOf(ctx, call.ID)
 	if err != nil || record.Outcome != client.OutcomeCancelled {
 		t.Errorf("%+v %v", record, err)

@@ -844,6 +844,6 @@ export declare class Client {
      * event is missing or comes twice. `stream.reset` and `stream.gap` tell of a gap.
      */
     events(query?: EventQuery, options?: Pick<Options, "signal">): AsyncGenerator<StreamEvent, void, void>;
-    /** Follows one call from its first event, or from `after`, and ends after `call.ended`. */
+    /** Follows one call from its first event, or from `after`, and ends after `call.ended`, whatever the types are. */
     callEvents(id: string, query?: Pick<EventQuery, "after" | "type" | "include" | "coalesce">, options?: Pick<Options, "signal">): AsyncGenerator<StreamEvent, void, void>;
 }

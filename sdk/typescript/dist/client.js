@@ -75,9 +75,10 @@ export class Client {
         const after = query.after === undefined && !query.snapshot || query.after === "now" ? await this.cursor(options) : query.after;
         yield* this.#follow(["events"], { ...query, after }, false, options);
     }
-    /** Follows one call from its first event, or from `after`, and ends after `call.ended`. */
+    /** Follows one call from its first event, or from `after`, and ends after `call.ended`, whatever the types are. */
     callEvents(id, query = {}, options = {}) {
-        return this.#follow(["calls", id, "events"], query, true, options);
+        const type = query.type?.length ? [...query.type, "call.ended"] : undefined;
+        return this.#follow(["calls", id, "events"], { ...query, type }, true, options);
     }
     #follow(path, query, one, options) {
         return follow((q, headers, signal) => this.#once("GET", path, q, headers, undefined, signal), query, one, this.#config.attempts ?? 5, options.signal);

@@ -116,9 +116,10 @@ export class Client {
     yield* this.#follow(["events"], { ...query, after }, false, options);
   }
 
-  /** Follows one call from its first event, or from `after`, and ends after `call.ended`. */
+  /** Follows one call from its first event, or from `after`, and ends after `call.ended`, whatever the types are. */
   callEvents(id: string, query: Pick<EventQuery, "after" | "type" | "include" | "coalesce"> = {}, options: Pick<Options, "signal"> = {}) {
-    return this.#follow(["calls", id, "events"], query, true, options);
+    const type = query.type?.length ? [...query.type, "call.ended"] : undefined;
+    return this.#follow(["calls", id, "events"], { ...query, type }, true, options);
   }
 
   #follow(path: string[], query: EventQuery, one: boolean, options: Pick<Options, "signal">) {

@@ -45,6 +45,9 @@ test("a call from its first event to its end, over cut connections", async () =>
   assert.equal(types.at(-1), "call.ended");
   assert.deepEqual(await all, (await client.eventPage({ after: from })).data.map(e => e.id).slice(0, seq));
   stop.abort();
+  const some = [];
+  for await (const event of client.callEvents(call.id, { type: ["leg.answered"] })) some.push(event.type);
+  assert.deepEqual(some, ["leg.answered", "leg.answered", "call.ended"]);
   const found = [];
   for await (const c of client.calls({ tags: { deal: "4711" }, state: ["ended"] })) found.push(c.id);
   assert.deepEqual(found, [call.id]);

@@ -209,7 +209,7 @@ func (c *call) ended(e ending, connected bool) {
 	}
 	more := []slog.Attr{slog.String("call", c.id), slog.Int("code", status.Code), slog.String("reason", status.Message)}
 	if c.talk != nil {
-		more = append(more, slog.String("room", c.talk.roomID), slog.String("backend", c.talk.session.Backend().URL()))
+		more = append(more, slog.String("room", talk.Masked(c.talk.roomID)), slog.String("backend", c.talk.session.Backend().URL()))
 	}
 	c.s.log.LogAttrs(context.Background(), level, sipflow.EndText, end.Attrs(more...)...)
 	c.s.release(c)

@@ -65,7 +65,7 @@ func (s *Service) refuse(c *call, r *talk.Request, why *refusal) {
 	c.stop()
 	s.count(FromTalk, Refused)
 	if s.lines.Allow() {
-		c.log.Info("phone call refused", "room", r.RoomID, "backend", r.Session.Backend().URL(), "code", why.code, "reason", why.message)
+		c.log.Info("phone call refused", "room", talk.Masked(r.RoomID), "backend", r.Session.Backend().URL(), "code", why.code, "reason", why.message)
 	}
 	if err := r.Refuse(why.code, why.message); err != nil && !errors.Is(err, talk.ErrAnswered) {
 		c.log.Warn("the refusal was not sent", "error", err)
@@ -93,7 +93,7 @@ func (s *Service) accept(c *call, r *talk.Request) *refusal {
 	}
 	if err != nil {
 		if s.lines.Allow() {
-			c.log.Warn("the number was not verified", "room", r.RoomID, "error", err)
+			c.log.Warn("the number was not verified", "room", talk.Masked(r.RoomID), "error", err)
 		}
 		c.refused(o, verifyRefusal(err))
 		return verifyRefusal(err)
@@ -117,7 +117,7 @@ func (s *Service) accept(c *call, r *talk.Request) *refusal {
 		return refuse(internalError, "")
 	}
 	c.say(talk.Status{State: talk.Accepted})
-	c.log.Info("phone call accepted", "room", r.RoomID, "backend", r.Session.Backend().URL())
+	c.log.Info("phone call accepted", "room", talk.Masked(r.RoomID), "backend", r.Session.Backend().URL())
 	if c.talk.room == nil {
 		c.talk.room = r.Session.Join(r.RoomID)
 	}

@@ -59,7 +59,7 @@ func (s *Session) receiveControl(m *message) {
 			SessionID string `json:"sessionid"`
 		}
 		if !read(v.Sender, &sender) || sender.Type != "session" || sender.SessionID == "" || room == nil || !room.has(sender.SessionID) {
-			s.warn("a control message was refused: its sender is not in the phone's room", "call", c.CallID, "room", p.phone.RoomID)
+			s.warn("a control message was refused: its sender is not in the phone's room", "call", c.CallID, "room", Masked(p.phone.RoomID))
 			return
 		}
 		c.Sender = sender.SessionID

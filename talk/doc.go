@@ -10,6 +10,7 @@
 //	client.go              all connections; Serve
 //	session.go, status.go  one signaling server and one Nextcloud: what is sent
 //	request.go, control.go what arrives: to call a number; from moderators
+//	mask.go                what logs show of a token
 //	room.go, people.go     one conversation seen from inside: who is there, who is heard
 //	media.go               offers, answers and candidates of its media server
 //	vigil.go               for how long nobody is there, and what of that is known

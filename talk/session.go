@@ -76,7 +76,7 @@ func newSession(endpoint, secret string, backend *Backend, cfg Config, client *h
 		up: s.onUp, down: s.onDown, receive: s.receive, wrote: s.wrote}
 	s.newRoom = func(id string) *Room {
 		r := &Room{session: s, id: id, members: map[string]*member{}, away: true, told: unknown}
-		r.link = &link{url: endpoint, secret: secret, backend: backend.URL(), agent: cfg.agent(), client: client, log: s.log.With("room", id), out: newOutbox(),
+		r.link = &link{url: endpoint, secret: secret, backend: backend.URL(), agent: cfg.agent(), client: client, log: s.log.With("room", Masked(id)), out: newOutbox(),
 			features: []string{"internal-incall"}, limit: maxRoomMessage,
 			up: r.onUp, down: r.onDown, receive: r.receive, wrote: func(*item) {}}
 		return r

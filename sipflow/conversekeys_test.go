@@ -3,6 +3,7 @@ package sipflow
 import (
 	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -57,16 +58,20 @@ func TestPhonesWithSRTPTalk(t *testing.T) {
 				phone := siptest.NewPhone(n.Listen(phoneAddr), siptest.Account{User: "201", Password: "secret"},
 					siptest.Script{Media: tt.media, HangUpAfter: 10 * time.Second})
 				defer phone.Close()
-				var came error
+				var came atomic.Pointer[error]
 				r := newRig(t, n, "", func(cfg *Config) {
 					cfg.Inbound = &Inbound{Admit: func(*Incoming) Admission { return Trusted }, Take: func(ctx context.Context, in *Incoming) error {
 						if tt.hold {
-							if came = in.AnswerHeld(ctx); came != nil {
-								return came
+							if err := in.AnswerHeld(ctx); err != nil {
+								came.Store(&err)
+								return err
 							}
 						}
-						came = in.Converse(ctx, (&securedAudio{}).conversation())
-						return came
+						err := in.Converse(ctx, (&securedAudio{}).conversation())
+						if err != nil {
+							came.Store(&err)
+						}
+						return err
 					}}
 				})
 				defer r.stop()
@@ -77,8 +82,8 @@ func TestPhonesWithSRTPTalk(t *testing.T) {
 						t.Fatal(err)
 					}
 					time.Sleep(time.Minute)
-					if came != nil {
-						t.Fatalf("the call came to %v: %v", came, phone.Log())
+					if err := came.Load(); err != nil {
+						t.Fatalf("the call came to %v: %v", *err, phone.Log())
 					}
 				}
 				synctest.Wait()

@@ -212,21 +212,6 @@ func Interfaces() (own []netip.Addr) {
 	return own
 }
 
-// boundTo is the address that sockets for audio are bound to: what is told, where
-// this machine has that, else listen. SIP may come by another interface.
-func boundTo(told, listen netip.Addr) netip.Addr {
-	own, err := net.InterfaceAddrs()
-	if err != nil || told == listen {
-		return listen
-	}
-	for _, a := range own {
-		if p, err := netip.ParsePrefix(a.String()); err == nil && p.Addr().Unmap() == told {
-			return told
-		}
-	}
-	return listen
-}
-
 // AudioMedia is what sessions with phones in Talk's conversations need.
 func (c *Config) AudioMedia() (media.Config, error) {
 	a := &c.Dialout.Audio
@@ -235,7 +220,6 @@ func (c *Config) AudioMedia() (media.Config, error) {
 		return media.Config{}, err
 	}
 	told, listen, err := c.addressOfAudio()
-	listen = boundTo(told, listen)
 	mc := media.Config{Address: told, Listen: listen, MinPort: least, MaxPort: most, Allow: Prefixes(a.MediaAllow), LatchFrom: Prefixes(a.MediaNAT)}
 	if err == nil && c.sharesPorts() {
 		mc.Allow = append(mc.Allow, Prefixes(c.Phone.SIP.MediaAllow)...)
@@ -262,7 +246,7 @@ func (c *Config) SFU() (sfu.Config, error) {
 	if err != nil {
 		return sfu.Config{}, err
 	}
-	if bound = boundTo(told, bound); bound.IsUnspecified() {
+	if bound.IsUnspecified() {
 		bound = told // a media server has to be told one address
 	}
 	s := sfu.Config{Address: bound, Port: uint16(a.ICEPort), Servers: a.ICEServers, Loopback: bound.IsLoopback()}

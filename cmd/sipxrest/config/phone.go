@@ -259,7 +259,10 @@ func (c *Config) audioAddress(text string) (told, listen netip.Addr, err error) 
 			listen = netip.IPv6Unspecified()
 		}
 	}
-	return told.Unmap(), listen, nil
+	if told = told.Unmap(); !listen.IsUnspecified() && isOwn(told) {
+		listen = told // SIP may come by another interface
+	}
+	return told, listen, nil
 }
 
 // MediaConfig is what sessions of audio need.

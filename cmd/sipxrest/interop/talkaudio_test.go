@@ -148,9 +148,10 @@ func TestEverybodyInTalkHearsEverybodyElse(t *testing.T) {
 // reason says what the call's last status was.
 func (l *audioLab) reason(id, cause string, code int) {
 	l.t.Helper()
-	if got := l.talk.Cloud.Statuses(conversation)[id]; got.Cause != cause || got.Code != code {
-		l.t.Errorf("last status of %s: %+v, want %s %d", id, got, cause, code)
-	}
+	l.Until(fmt.Sprintf("the last status of %s is %s %d", id, cause, code), func() bool {
+		got := l.talk.Cloud.Statuses(conversation)[id]
+		return got.Cause == cause && got.Code == code
+	})
 }
 
 func TestModeratorsControlTelephonesInTalk(t *testing.T) {

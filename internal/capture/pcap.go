@@ -61,7 +61,7 @@ func datagram(m *Message) ([]byte, error) {
 		}
 	}
 	b := gopacket.NewSerializeBuffer()
-	err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ip.(gopacket.SerializableLayer), udp, gopacket.Payload(m.Text))
+	err := gopacket.SerializeLayers(b, gopacket.SerializeOptions{FixLengths: true, ComputeChecksums: true}, ip, udp, gopacket.Payload(m.Text))
 	if err != nil {
 		return nil, fmt.Errorf("a message as a packet: %w", err)
 	}

@@ -219,7 +219,24 @@ func (f *follower) sendCall() (more bool, err error) {
 			fresh = append(fresh, e)
 		}
 	}
-	return len(events) >= batchMost, f.write(f.typed(fresh))
+	if err := f.write(f.typed(fresh)); err != nil || !f.over {
+		return len(events) >= batchMost, err
+	}
+	return false, f.behindTheEnd(events[len(events)-1])
+}
+
+// behindTheEnd has a reader be behind the last event of his call, whose type he does not
+// want: else he would come back, and find a stream that has nothing, again and again.
+func (f *follower) behindTheEnd(last *event.Event) error {
+	if !f.after(last) {
+		return nil
+	}
+	at, err := event.ParseCursor(last.ID)
+	if err != nil {
+		return errStore
+	}
+	f.rd.cursor = at
+	return f.out.alive(at)
 }
 
 // after reports whether an event of the call comes behind the reader's cursor.

@@ -226,6 +226,33 @@ func (r *sseReader) want(kinds ...string) (last block) {
 
 func as(name string) func(*http.Request) { return asUser(name) }
 
+// A reader of a call who does not want its end is behind it all the same, so that a
+// browser does not come back for ever.
+func TestAStreamWithoutTheEndOfItsCallEnds(t *testing.T) {
+	inFakeTime(t, func(st *stage) {
+		id := st.create()
+		st.settle()
+		st.rings(id)
+		st.ends(id)
+		st.settle()
+		target := "/v1/calls/" + id + "/events?type=leg.ringing"
+		w := st.ask("GET", target, as("201"), header("Accept", eventStream))
+		last := ""
+		for line := range strings.SplitSeq(w.Body.String(), "\n") {
+			if at, ok := strings.CutPrefix(line, "id: "); ok {
+				last = at
+			}
+		}
+		if strings.Contains(w.Body.String(), "call.ended") || !strings.Contains(w.Body.String(), "leg.ringing") {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		w = st.ask("GET", target, as("201"), header("Accept", eventStream), header("Last-Event-ID", last))
+		if w.Code != 204 || w.Body.Len() != 0 {
+			t.Errorf("who comes back: %d %s", w.Code, w.Body)
+		}
+	})
+}
+
 func TestAStreamTellsOfACallUntilItEnds(t *testing.T) {
 	inFakeTime(t, func(st *stage) {
 		id := st.create()

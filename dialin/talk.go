@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"sipxrest/media"
 	"sipxrest/media/prompts"
 	"sipxrest/talk"
 	"sipxrest/talkroom"
@@ -24,8 +25,6 @@ const (
 	lookTime = 50 * time.Millisecond
 	// starTime is how long after a * another key counts with it.
 	starTime = 3 * time.Second
-	// digitTime is how long a digit of a moderator sounds.
-	digitTime = 160 * time.Millisecond
 )
 
 // join shows the phone in the conversation and has it take part until the call ends.
@@ -216,7 +215,7 @@ func (c *call) muteSelf() {
 func (c *call) obey(m talk.Control) {
 	switch m.Kind {
 	case talk.DTMF:
-		if err := c.audio.SendDigit(m.Digit, digitTime); err != nil {
+		if err := c.audio.SendDigit(m.Digit, media.DigitTime); err != nil {
 			c.s.say(c.log, "the phone did not take a digit", "error", err) // not which: it may belong to a PIN
 		}
 	case talk.Mute:

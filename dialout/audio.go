@@ -25,12 +25,8 @@ type Audio struct {
 }
 
 const (
-	// digitTime is how long a digit of a moderator's is pressed.
-	digitTime = 160 * time.Millisecond
 	// provenTime is how long it may take until RTP goes both ways.
 	provenTime = 5 * time.Second
-	// encrypted is said to users: there is no text of Talk's for it.
-	encryptedText = "Talk encrypts calls end to end: telephones cannot take part in them."
 )
 
 // sound is the audio of a phone that is in the conversation itself. Its methods may
@@ -62,7 +58,7 @@ func (s *Service) enter(r *talk.Request, c *call, o *placement, who talk.Partici
 	cancel()
 	switch {
 	case sealed:
-		return refuse(notAllowed, encryptedText)
+		return refuse(notAllowed, talk.ErrEncrypted.Error()+".")
 	case err != nil: // it has just verified the number, so it is there
 		c.log.Warn("whether Talk encrypts calls end to end is not known: it is taken not to", "error", err)
 	}
@@ -178,7 +174,7 @@ func (d *sound) shown() { d.with((*talkroom.Phone).Shown) }
 
 // dtmf is line.dtmf: the digit goes by RFC 4733.
 func (d *sound) dtmf(_ context.Context, digit byte) error {
-	return d.session.SendDigit(digit, digitTime)
+	return d.session.SendDigit(digit, media.DigitTime)
 }
 
 // mute is line.mute: it is done in the mixer, and the conversation shows it.

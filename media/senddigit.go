@@ -43,6 +43,9 @@ type presses struct {
 	pause   int // frames until the next may begin
 }
 
+// DigitTime is how long a key is pressed for somebody who only says which.
+const DigitTime = 160 * time.Millisecond
+
 // SendDigit presses a key towards the phone by RFC 4733: 0-9, *, #, A-D, for so
 // long, at least 40 ms and at most 6 s. It does not wait. Up to 32 digits wait for each
 // other, 100 ms apart. They are forgotten when the phone holds the call.

@@ -1,6 +1,7 @@
 #!/bin/bash
 # The tests with real peers, against the binary of the working tree, and those
-# over a bad network, in one process.
+# over a bad network, in one process. Those whose sound is judged in real time, with
+# several browsers, come after the others: INTEROP=early or late is one of both.
 . "$(dirname "$0")/lib.sh"
 for program in kamailio sipp baresip linphonec curl chromium; do
 	command -v $program >/dev/null || PATH=$PATH:/usr/sbin command -v $program >/dev/null ||
@@ -13,12 +14,21 @@ if has_race; then
 	export CGO_ENABLED=1 LAB_RACE=1
 	race=-race
 fi
-failed=0
-# The thousand calls over a bad network wait most of their time: meanwhile.
-chaos=$(mktemp)
-trap 'rm -f "$chaos"' EXIT
-go test -tags interop $race -count=1 -timeout 15m "$@" ./cmd/sipxrest/chaos/ >"$chaos" 2>&1 &
-go test -tags interop -count=1 -timeout 15m -parallel 4 "$@" ./cmd/sipxrest/interop/ || failed=1
-wait $! || failed=1
-cat "$chaos"
+failed=0 late='InTalk|ToTalk|Janus|Console'
+peers() { go test -tags interop -count=1 -timeout 15m "$@" ./cmd/sipxrest/interop/ || failed=1; }
+if [ "${INTEROP:-early}" = early ]; then
+	# The thousand calls over a bad network wait most of their time: meanwhile.
+	chaos=$(mktemp)
+	trap 'rm -f "$chaos"' EXIT
+	go test -tags interop $race -count=1 -timeout 15m "$@" ./cmd/sipxrest/chaos/ >"$chaos" 2>&1 &
+	peers -parallel 4 -skip "$late" "$@"
+	wait $! || failed=1
+	cat "$chaos"
+fi
+if [ "${INTEROP:-late}" = late ]; then
+	# Unit tests have the same sound with the race detector. Here it would make clocks so
+	# late that the service has fewer participants decoded, as it should.
+	export LAB_RACE=
+	if [ $# = 0 ]; then peers -parallel 2 -run "$late"; elif [[ "$*" =~ ($late) ]]; then peers -parallel 2 "$@"; fi
+fi
 exit $failed

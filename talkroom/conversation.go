@@ -3,12 +3,12 @@ package talkroom
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"sipxrest/internal/boundary"
-
 	"sipxrest/media"
 	"sipxrest/media/mix"
 	"sipxrest/talk"
@@ -230,7 +230,7 @@ func (c *conversation) look(now time.Time) {
 		return
 	}
 	c.mu.Lock()
-	list := append([]*Phone(nil), c.list...)
+	list := slices.Clone(c.list)
 	c.mu.Unlock()
 	for _, p := range list {
 		p.look(now)
@@ -300,11 +300,11 @@ func (c *conversation) remove(p *Phone) {
 
 // removeLocked is remove. The caller holds c.mu.
 func (c *conversation) removeLocked(p *Phone) {
-	n := len(c.list)
-	c.list = without(c.list, p)
-	if len(c.list) == n {
+	i := slices.Index(c.list, p)
+	if i < 0 {
 		return
 	}
+	c.list = slices.Delete(c.list, i, i+1)
 	p.mu.Lock()
 	p.line.Remove()
 	p.line = nil
@@ -324,21 +324,11 @@ func (c *conversation) removeLocked(p *Phone) {
 func (c *conversation) removeAll(r *Room) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	for _, p := range append([]*Phone(nil), c.list...) {
+	for _, p := range slices.Clone(c.list) {
 		if p.room == r {
 			c.removeLocked(p)
 		}
 	}
-}
-
-// without is list, which is not changed, without one of its items.
-func without[T comparable](list []T, gone T) (rest []T) {
-	for _, v := range list {
-		if v != gone {
-			rest = append(rest, v)
-		}
-	}
-	return rest
 }
 
 // publish is where the mixer's clock leaves what the phones say.
@@ -362,13 +352,11 @@ func (c *conversation) setSpeakers(n int) {
 
 // Beeps of phones that join and leave: two short tones.
 var (
-	joins  = join(beepTone(660), beepTone(880))
-	leaves = join(beepTone(880), beepTone(660))
+	joins  = slices.Concat(beepTone(660), beepTone(880))
+	leaves = slices.Concat(beepTone(880), beepTone(660))
 )
 
 func beepTone(hz float64) []int16 { return media.Tone(hz, 120*time.Millisecond, -25) }
-
-func join(a, b []int16) []int16 { return append(append([]int16(nil), a...), b...) }
 
 // beep has everybody hear that a phone joins or leaves. The caller holds c.mu.
 func (c *conversation) beep(pcm []int16) {

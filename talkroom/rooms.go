@@ -103,14 +103,19 @@ func (rs *Rooms) Handler() talk.Handler { return talk.Handler{Room: rs.changed, 
 func (rs *Rooms) Run(ctx context.Context) error {
 	back := time.NewTimer(reliefTime)
 	defer back.Stop()
+	said := rs.load.speakers()
 	for open := true; open; {
 		select {
 		case <-rs.load.changed:
-			rs.log.Warn("the clocks of conversations are late: fewer participants are decoded for a while", "speakers", rs.load.speakers(), "for", reliefTime)
+			if n := rs.load.speakers(); n != said { // not each time that there can be no fewer
+				rs.log.Warn("the clocks of conversations are late: fewer participants are decoded for a while", "speakers", n, "for", reliefTime)
+				said = n
+			}
 			back.Reset(reliefTime)
 			rs.setSpeakers()
 		case <-back.C:
 			rs.load.relieve()
+			said = rs.load.speakers()
 			rs.setSpeakers()
 		case <-ctx.Done():
 			open = false

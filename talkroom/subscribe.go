@@ -2,6 +2,7 @@ package talkroom
 
 import (
 	"errors"
+	"slices"
 	"time"
 
 	"sipxrest/media/sfu"
@@ -109,7 +110,18 @@ func (c *conversation) forget(h *hearing) {
 	c.unhear(h)
 	c.to(h, sourceNone)
 	delete(c.hearings, h.session)
-	c.turn = without(c.turn, h)
+	c.outOfTurn(h)
+}
+
+// outOfTurn has an offer not wait any more.
+func (c *conversation) outOfTurn(h *hearing) {
+	c.turn = slices.DeleteFunc(c.turn, func(o *hearing) bool { return o == h })
+}
+
+// inTurn has the offer of a session wait behind the others, once.
+func (c *conversation) inTurn(h *hearing) {
+	c.outOfTurn(h)
+	c.turn = append(c.turn, h)
 }
 
 // unhear closes the connection, and leaves out what is told of it from now on.
@@ -207,7 +219,7 @@ func (c *conversation) offered(m talk.MediaMessage) {
 	c.to(h, sourceConnecting)
 	c.within(h, answerTime, errNoAnswer)
 	if !h.busy {
-		c.turn = append(without(c.turn, h), h)
+		c.inTurn(h)
 	}
 	c.answerNext()
 }
@@ -243,7 +255,7 @@ func (c *conversation) answer(h *hearing, n int, conn subscription, answer strin
 			conn.Close()
 		}
 		if h.offer != nil {
-			c.turn = append(without(c.turn, h), h)
+			c.inTurn(h)
 		}
 		return
 	}

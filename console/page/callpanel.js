@@ -26,9 +26,9 @@ export function callPanel(id, context, language, each = () => {}) {
   const clock = h("span", {class: "clock", "aria-hidden": "true"});
   const legs = h("div", {class: "legs"});
   const end = h("p", {id: "end"});
-  const button = (name, does, kind = "") => h("button", {type: "button", id: name, class: kind, onclick: () => act(does)}, t(`act.${name}`));
+  const button = (name, does, kind = "", how = act) => h("button", {type: "button", id: name, class: kind, onclick: () => actOnce(name, does, how)}, t(`act.${name}`));
 
-  const hangup = button("hangup", () => ask("DELETE", path), "bad");
+  const hangup = button("hangup", () => ask("DELETE", path), "bad", actNow); // whatever is under way
   const hold = button("hold", () => ask("POST", `${path}/actions/${first("called")?.held ? "unhold" : "hold"}`));
   const mute = button("mute", () => ask("POST", `${path}/actions/${first("calling")?.muted ? "unmute" : "mute"}`));
   const open = h("a", {href: `#/calls/${encodeURIComponent(id)}`, class: "button"}, t("call.detail"));
@@ -49,7 +49,8 @@ export function callPanel(id, context, language, each = () => {}) {
   const transfers = h("ul", {class: "plain", id: "transfers"});
   const transfer = h("form", {class: "card", onsubmit(event) {
     event.preventDefault();
-    act(() => ask("POST", `${path}/transfers`, {to: target.value.trim(), mode: mode.value, leaver: leaver.value}, once()));
+    const wanted = {to: target.value.trim(), mode: mode.value, leaver: leaver.value};
+    actOnce("transfer", () => ask("POST", `${path}/transfers`, wanted, once()));
   }}, h("h3", {}, t("act.transfer")), field(t("transfer.to"), target), field(t("transfer.mode"), mode, t("transfer.mode.hint")),
     field(t("transfer.leaver"), leaver), startTransfer, transfers);
   const more = h("div", {class: "columns"}, keys, transfer);
@@ -58,19 +59,32 @@ export function callPanel(id, context, language, each = () => {}) {
   const first = role => call?.legs.find(leg => leg.role === role && leg.state !== "ended") ||
     call?.legs.filter(leg => leg.state !== "ended")[role === "called" ? 1 : 0];
 
-  // act does something, one thing at a time, and shows the call after it.
-  let busy = false;
-  async function act(does) {
-    if (busy) return;
-    busy = true;
+  // actNow does something and shows the call after it.
+  async function actNow(does) {
+    if (signal.aborted) return;
     try {
       await does();
       await refresh();
     } catch (error) {
       if (!signal.aborted) fail(error);
-    } finally {
-      busy = false;
     }
+  }
+
+  // act does one thing after another. What is wanted while a phone is slow to agree to
+  // something else is not forgotten.
+  let before = Promise.resolve();
+  function act(does) {
+    before = before.then(() => actNow(does));
+    return before;
+  }
+
+  // actOnce has a button do nothing more until what it was pressed for is done: nobody
+  // means that twice.
+  const pending = new Set();
+  function actOnce(name, does, how = act) {
+    if (pending.has(name)) return;
+    pending.add(name);
+    how(does).finally(() => pending.delete(name));
   }
 
   // refresh reads the call with what the user can do now: events go to several
@@ -136,8 +150,8 @@ export function callPanel(id, context, language, each = () => {}) {
     return h("li", {"data-transfer": item.state},
       h("span", {}, t("transfer.item", {mode: word("transfer", item.mode), to: item.to || item.with_call || ""}), " ", badge(item.state, word("transferstate", item.state))),
       item.end?.message && h("span", {class: "note", lang: "en"}, ` ${item.end.message}`),
-      goes && can && item.state === "consulting" && h("button", {type: "button", class: "complete", onclick: () => act(() => ask("POST", `${at}/complete`))}, t("transfer.complete")),
-      goes && can && h("button", {type: "button", class: "cancel", onclick: () => act(() => ask("DELETE", at))}, t("transfer.cancel")));
+      goes && can && item.state === "consulting" && h("button", {type: "button", class: "complete", onclick: () => actOnce(`complete ${item.id}`, () => ask("POST", `${at}/complete`))}, t("transfer.complete")),
+      goes && can && h("button", {type: "button", class: "cancel", onclick: () => actOnce(`cancel ${item.id}`, () => ask("DELETE", at))}, t("transfer.cancel")));
   }
 
   function tick() {

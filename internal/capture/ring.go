@@ -36,7 +36,8 @@ const (
 	maxText = 8 << 10
 	// maxMessages bounds the messages that are kept of one dialog.
 	maxMessages = 300
-	// overhead is what a message takes beside its text, about, in bytes.
+	// overhead is what a message takes beside its text, or a dialog without any, about, in
+	// bytes.
 	overhead = 200
 	// strangers is the part of the bytes that messages may take which are of no call yet.
 	strangers = 8
@@ -56,9 +57,11 @@ type Ring struct {
 	unknown queue               // the others
 }
 
-// queue has dialogs in the order in which they came.
+// queue has dialogs in the order in which they came, and places of others that were
+// taken out of its middle.
 type queue struct {
 	list  []*dialog
+	live  int // without those
 	bytes int
 }
 
@@ -92,9 +95,9 @@ func (r *Ring) Add(m Message, data []byte) {
 	defer r.mu.Unlock()
 	d := r.dialogs[id]
 	if d == nil {
-		d = &dialog{callID: id}
+		d = &dialog{callID: id, bytes: overhead}
 		r.dialogs[id] = d
-		r.unknown.list = append(r.unknown.list, d)
+		r.enter(&r.unknown, d)
 	}
 	if len(d.list) >= maxMessages {
 		d.dropped++
@@ -103,6 +106,22 @@ func (r *Ring) Add(m Message, data []byte) {
 	d.list, d.bytes = append(d.list, m), d.bytes+size
 	r.queueOf(d).bytes += size
 	r.trim()
+}
+
+// enter puts a dialog behind the others of a queue. Places that are empty are cleared
+// away once they are more than half: to look for each as it is left would cost more.
+func (r *Ring) enter(q *queue, d *dialog) {
+	if len(q.list) > 2*q.live+64 {
+		q.list = slices.DeleteFunc(q.list, func(o *dialog) bool { return o.gone || r.queueOf(o) != q })
+	}
+	q.list, q.live, q.bytes = append(q.list, d), q.live+1, q.bytes+d.bytes
+}
+
+// leave takes a dialog out of its queue, but for its place.
+func (r *Ring) leave(d *dialog) {
+	q := r.queueOf(d)
+	q.live--
+	q.bytes -= d.bytes
 }
 
 func (r *Ring) queueOf(d *dialog) *queue {
@@ -131,10 +150,10 @@ func (r *Ring) dropFirst(q *queue) {
 	}
 }
 
-// drop forgets a dialog. Its place in the queue stays until its turn comes.
+// drop forgets a dialog.
 func (r *Ring) drop(d *dialog) {
+	r.leave(d)
 	d.gone = true
-	r.queueOf(d).bytes -= d.bytes
 	if r.dialogs[d.callID] == d {
 		delete(r.dialogs, d.callID)
 	}
@@ -154,18 +173,16 @@ func (r *Ring) Claim(call, callID string) {
 	d := r.dialogs[callID]
 	switch {
 	case d == nil:
-		d = &dialog{callID: callID}
+		d = &dialog{callID: callID, bytes: overhead}
 		r.dialogs[callID] = d
 	case d.call != "": // of a phone that went over to another call: it stays where it began
 		return
 	default:
-		r.unknown.bytes -= d.bytes
-		r.unknown.list = slices.DeleteFunc(r.unknown.list, func(o *dialog) bool { return o == d })
+		r.leave(d)
 	}
 	d.call = call
 	r.calls[call] = append(r.calls[call], callID)
-	r.known.list = append(r.known.list, d)
-	r.known.bytes += d.bytes
+	r.enter(&r.known, d)
 	r.trim()
 }
 
@@ -180,9 +197,6 @@ func (r *Ring) Ended(call string, failed bool) {
 		if d := r.dialogs[id]; d != nil {
 			r.drop(d)
 		}
-	}
-	if len(r.known.list) > 2*len(r.dialogs)+64 {
-		r.known.list = slices.DeleteFunc(r.known.list, func(d *dialog) bool { return d.gone })
 	}
 }
 

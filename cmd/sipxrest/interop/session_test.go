@@ -19,8 +19,9 @@ func TestSessionsThatRunOut(t *testing.T) {
 		name, refresher string
 		from, to        time.Duration
 	}{
-		{"the phone never refreshes", "uas", 55 * time.Second, 75 * time.Second},
-		{"the phone has vanished", "uac", 70 * time.Second, 95 * time.Second},
+		// On a busy machine it is seen late that the session has begun.
+		{"the phone never refreshes", "uas", 40 * time.Second, 75 * time.Second},
+		{"the phone has vanished", "uac", 50 * time.Second, 95 * time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

@@ -27,7 +27,7 @@ const (
 	Password = "123"
 	// Patience is how long a lab waits for anything that should happen at once.
 	// It is long because the machine may be busy: it is a limit, not a delay.
-	Patience = 20 * time.Second
+	Patience = time.Minute
 )
 
 // Lab is one SIP world of a test.

@@ -2,7 +2,7 @@
 # Installs the programs that the interop tests run against, from Debian's
 # packages, and only those that are missing.
 . "$(dirname "$0")/lib.sh"
-packages=(kamailio kamailio-extra-modules kamailio-json-modules kamailio-tls-modules kamailio-websocket-modules sip-tester baresip-core linphone-cli curl postgresql gcc libc6-dev chromium janus iproute2)
+packages=(kamailio kamailio-extra-modules kamailio-json-modules kamailio-tls-modules kamailio-websocket-modules sip-tester baresip-core linphone-cli curl postgresql gcc libc6-dev chromium janus iproute2 nodejs zsh fish groff-base)
 hint="Without them run \`make unit\`: it needs Go alone."
 
 if ! command -v dpkg-query >/dev/null; then

@@ -145,7 +145,7 @@ func (c *Config) rows() []row {
 			Doc:   "how long a result can be read; 1 s to 24 h",
 			About: "How long a call's record can be read after its last event."},
 		{Name: "call.auto-answer", Set: setting.Text(&c.Call.AutoAnswer), Check: word(sipflow.AutoAnswerWords[:]...), Default: "off", Show: "\"off\"",
-			Doc: "how the agent's phone is asked to pick up by itself, for requests with `autoAnswer=true`: `answer-mode` (RFC 5373), `call-info` (`answer-after=0`: Snom, Grandstream, Yealink) or `alert-info` (`info=alert-autoanswer`: Polycom, Aastra, Yealink)",
+			Doc: "how the agent's phone is asked to pick up by itself, for requests with `autoAnswer=true`. `answer-mode` is RFC 5373. `call-info` (`answer-after=0`) is for Snom, Grandstream and Yealink, `alert-info` (`info=alert-autoanswer`) for Polycom, Aastra and Yealink",
 			About: "How the agent's own phone is asked to pick up by itself, for requests with\n" +
 				"autoAnswer=true: answer-mode, call-info or alert-info, as your phones know it."},
 		{Name: "call.follow-redirects", Set: setting.Truth(&c.Call.FollowRedirects), Default: "false",

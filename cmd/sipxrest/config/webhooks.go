@@ -27,7 +27,7 @@ func (e *Events) webhookRows() []row {
 	return []row{
 		{Name: "events.webhooks", Set: eventWebhooks(&e.Webhooks), AtOnce: true,
 			Show: "[{name: crm, url: \"https://crm.example/hooks\", secret-file: crm.secret, events: [\"call.*\"]}]",
-			Doc: "webhooks that are told of calls, beside those that clients make: `{name, url, secret-file, events, agents, kinds, include, format, order, timeout, ed25519, headers}`; " +
+			Doc: "webhooks that are told of calls, beside those that clients make. Each is `{name, url, secret-file, events, agents, kinds, include, format, order, timeout, ed25519, headers}`. " +
 				"`secret-file` has a `whsec_` in each line, the newest first; see [webhooks.md](webhooks.md)",
 			About: "Webhooks that are told of it; secret-file has a whsec_ secret in each line."},
 		{Name: "events.allow-private", Set: setting.Texts(&e.AllowPrivate), Check: networks, AtOnce: true, Show: "[10.1.2.0/24]",

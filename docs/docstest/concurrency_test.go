@@ -14,7 +14,7 @@ import (
 )
 
 // notService are folders of tests and of the bench: their goroutines end with them.
-var notService = []string{"bench", "cmd/sipxrest/interop", "cmd/sipxrest/chaos", "cmd/sipxrest/apptest", "docs", "sipflow/siptest",
+var notService = []string{"bench", "cmd/sipxrest/interop", "cmd/sipxrest/chaos", "cmd/sipxrest/apptest", "cluster/fakeengine", "docs", "sipflow/siptest",
 	"talk/talktest"}
 
 // Each file that starts a goroutine, and each lock, is on the page of both.
@@ -22,10 +22,11 @@ func TestEveryGoroutineAndLockIsOnItsPage(t *testing.T) {
 	const name = "docs/concurrency.md"
 	text, err := os.ReadFile(filepath.Join(root, name))
 	more, moreErr := os.ReadFile(filepath.Join(root, "docs/concurrency-media.md"))
-	if err := errors.Join(err, moreErr); err != nil {
+	cluster, clusterErr := os.ReadFile(filepath.Join(root, "docs/concurrency-cluster.md"))
+	if err := errors.Join(err, moreErr, clusterErr); err != nil {
 		t.Fatal(err)
 	}
-	text = append(text, more...)
+	text = append(append(text, more...), cluster...)
 	page, starts, locks := string(text), 0, 0
 	err = filepath.WalkDir(root, func(path string, d fs.DirEntry, err error) error {
 		if err != nil {

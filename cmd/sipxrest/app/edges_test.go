@@ -58,6 +58,7 @@ var edges = map[string][]string{
 	"dialout":        {"talk", "talkroom", "sipflow", "media", "restauth", "order", "resolve", "internal/fault", "internal/limit"},
 	"dialin": {"talk", "talkroom", "media", "media/attendant", "media/prompts", "sipflow", "internal/boundary", "internal/fault",
 		"internal/limit"},
+	"cluster": {},
 	"dispatch": {"media", "media/attendant", "media/prompts", "sipflow", "sipflow/uri", "resolve", "restauth", "internal/fault",
 		"internal/limit", "internal/setting", "internal/watch", "internal/webhook"},
 	"phone":           {"media", "sipflow", "sipflow/uri", "resolve", "restauth", "internal/datafile", "internal/limit"},
@@ -90,7 +91,7 @@ var edges = map[string][]string{
 }
 
 // testOnly are packages that only tests and cmd import.
-var testOnly = []string{"sipflow/siptest", "talk/talktest", "media/opustest", "docs/docstest", "cmd/sipxrest/apptest"}
+var testOnly = []string{"sipflow/siptest", "cluster/fakeengine", "talk/talktest", "media/opustest", "docs/docstest", "cmd/sipxrest/apptest"}
 
 func TestImportsPointDownward(t *testing.T) {
 	const module = "sipxrest/"

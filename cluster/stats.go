@@ -1,0 +1,115 @@
+package cluster
+
+import (
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// Stats is what metrics show. Counts begin with the process.
+type Stats struct {
+	Holds   bool
+	Lease   time.Duration  // what is left of it
+	Nodes   map[string]int // by state: live, draining, silent, fenced
+	Calls   int            // of this node
+	Dirty   int            // calls whose newest state is not committed
+	Differs int            // live nodes whose files have differed from ours for more than a minute
+
+	Ticks        Histogram         // seconds from the first write of a tick to its answer
+	Writes       uint64            // states, emptied ones too
+	WriteBytes   uint64            // of those
+	TickFailures map[string]uint64 // by why: gap, error, fence, lost
+	TooLarge     uint64            // states that were not kept, for they are larger than MaxState
+	Claims       map[string]uint64 // by result: ok, held, refused, error
+	Fences       map[string]uint64 // by whom this node has seen fenced: watcher, start, operator, other
+	Forgotten    uint64            // how often this node has found itself fenced
+	Takeovers    map[string]uint64 // by result: kept, hung_up, lost
+	Takeover     Histogram         // seconds from a fence until nothing is left of the fenced incarnation
+	Handovers    map[string]uint64 // of this node's calls, by result: moved, refused, unsure; and taken
+	Asks         map[AskKey]uint64 // questions of this node
+	AskTime      Histogram         // seconds
+	Again        uint64            // how often all calls were put again, for the store had lost data
+}
+
+// AskKey is what questions are counted by.
+type AskKey struct {
+	Op     string
+	Result string // ok, nobody, busy, error
+}
+
+// A Histogram has counts by upper bound in seconds, each with those of lower ones.
+type Histogram struct {
+	Count   uint64
+	Sum     float64
+	Buckets map[float64]uint64
+}
+
+var bounds = [...]float64{.001, .002, .005, .01, .02, .05, .1, .2, .5, 1, 2, 5, 10, 30}
+
+// A histogram is counted by several goroutines.
+type histogram struct {
+	count atomic.Uint64
+	sum   atomic.Int64 // ns
+	in    [len(bounds)]atomic.Uint64
+}
+
+func (h *histogram) add(d time.Duration) {
+	h.count.Add(1)
+	h.sum.Add(int64(d))
+	for i, b := range bounds {
+		if d.Seconds() <= b {
+			h.in[i].Add(1)
+			return
+		}
+	}
+}
+
+func (h *histogram) show() Histogram {
+	out := Histogram{Sum: time.Duration(h.sum.Load()).Seconds(), Buckets: make(map[float64]uint64, len(bounds))}
+	sum := uint64(0)
+	for i, b := range bounds {
+		sum += h.in[i].Load()
+		out.Buckets[b] = sum
+	}
+	out.Count = max(h.count.Load(), sum)
+	return out
+}
+
+// A tally counts by what happened.
+type tally[K comparable] struct {
+	mu sync.Mutex
+	by map[K]uint64
+}
+
+func (t *tally[K]) add(k K) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.by == nil {
+		t.by = map[K]uint64{}
+	}
+	t.by[k]++
+}
+
+func (t *tally[K]) show() map[K]uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	out := make(map[K]uint64, len(t.by))
+	for k, v := range t.by {
+		out[k] = v
+	}
+	return out
+}
+
+// counters are what Stats is made of, but for what others count already.
+type counters struct {
+	ticks, takeover, ask histogram
+	writes, writeBytes   atomic.Uint64
+	tooLarge, forgotten  atomic.Uint64
+	again                atomic.Uint64
+	tickFailures         tally[string]
+	claims               tally[string]
+	fences               tally[string]
+	takeovers            tally[string]
+	handovers            tally[string]
+	asks                 tally[AskKey]
+}

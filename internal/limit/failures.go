@@ -21,6 +21,7 @@ const (
 type Failures struct {
 	window time.Duration
 	seed   maphash.Seed
+	tell   func([]byte) // of other nodes, see Share; nil: there are none
 
 	mu   sync.Mutex
 	zero time.Time                          // of failure.since
@@ -61,6 +62,14 @@ func (f *Failures) Wait(now time.Time, who ...Suspect) time.Duration {
 // wait when too many others have failed meanwhile. Then nobody may be told whether
 // this one was right, or many at once would be so many guesses.
 func (f *Failures) Settle(now time.Time, right bool, who ...Suspect) time.Duration {
+	wait := f.settle(now, right, who)
+	if wait == 0 && !right {
+		f.told(false, who)
+	}
+	return wait
+}
+
+func (f *Failures) settle(now time.Time, right bool, who []Suspect) time.Duration {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if wait := f.wait(now, who); wait > 0 {
@@ -76,6 +85,7 @@ func (f *Failures) Settle(now time.Time, right bool, who ...Suspect) time.Durati
 // it may be: as with Settle, many at once are no more than one after another.
 // Forgive takes it back.
 func (f *Failures) Take(now time.Time, who ...Suspect) bool {
+	defer f.told(false, who) // without the lock
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	free := f.wait(now, who) == 0
@@ -85,8 +95,14 @@ func (f *Failures) Take(now time.Time, who ...Suspect) bool {
 
 // Forgive takes off one failure of each suspect.
 func (f *Failures) Forgive(now time.Time, who ...Suspect) {
+	defer f.told(true, who) // without the lock
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.forgive(now, who)
+}
+
+// forgive is Forgive with f.mu held.
+func (f *Failures) forgive(now time.Time, who []Suspect) {
 	for i := range who {
 		if e, _ := f.find(&who[i], now); e != nil && e.count > 0 {
 			e.count--

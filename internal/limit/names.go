@@ -26,6 +26,7 @@ type Names struct {
 	now, old map[string]*rate.Limiter
 	turned   time.Time // when old was now
 	idle     time.Duration
+	spent    map[string]int // turns that were taken and not told yet; nil: nobody is told
 }
 
 // NewNames lets each name act perSecond times per second, and burst times at
@@ -39,6 +40,22 @@ func NewNames(perSecond, burst int) *Names {
 // its turn.
 func (n *Names) Wait(name string, now time.Time) time.Duration {
 	n.mu.Lock()
+	l := n.limiter(name, now)
+	shared := n.spent != nil
+	n.mu.Unlock()
+	wait := Wait(l, now)
+	if shared && wait == 0 {
+		n.mu.Lock()
+		if len(n.spent) < maxNames {
+			n.spent[name]++
+		}
+		n.mu.Unlock()
+	}
+	return wait
+}
+
+// limiter is that of a name. n.mu is held.
+func (n *Names) limiter(name string, now time.Time) *rate.Limiter {
 	l := n.now[name]
 	if l == nil {
 		if now.Sub(n.turned) > n.idle || len(n.now) >= maxNames {
@@ -49,8 +66,35 @@ func (n *Names) Wait(name string, now time.Time) time.Duration {
 		}
 		n.now[name] = l
 	}
+	return l
+}
+
+// Share has turns that are taken be counted, for other nodes. Call it before any is taken.
+func (n *Names) Share() { n.spent = map[string]int{} }
+
+// Spent returns how many turns each name has taken since it was asked last.
+func (n *Names) Spent() map[string]int {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if len(n.spent) == 0 {
+		return nil
+	}
+	spent := n.spent
+	n.spent = map[string]int{}
+	return spent
+}
+
+// Spend takes turns off a name that it has taken at other nodes, as many as there are.
+func (n *Names) Spend(name string, turns int, now time.Time) {
+	n.mu.Lock()
+	l := n.limiter(name, now)
 	n.mu.Unlock()
-	return Wait(l, now)
+	Spend(l, turns, now)
+}
+
+// Spend takes turns off l, as many as there are.
+func Spend(l *rate.Limiter, turns int, now time.Time) {
+	l.AllowN(now, max(0, min(turns, int(l.TokensAt(now)))))
 }
 
 // Wait takes one turn of l, or says how long it has to wait.

@@ -194,8 +194,7 @@ func (g *Gate) checkDigest(r *http.Request, l *listener, s *snapshot, agent *Use
 	}
 	// Only a client that knows the PIN gets here: no other learns what is wrong
 	// with its nonce, or makes us remember one.
-	id, fresh := g.nonces.Verify(c.Nonce, l.scope, now)
-	if !fresh || !g.nonces.Use(id, count, now) {
+	if !g.useNonce(r.Context(), c.Nonce, l.scope, count, now) {
 		return stale, nil
 	}
 	return good, nil
@@ -228,7 +227,7 @@ func originForm(target string) string {
 // first; SHA-256 only when it would lock nobody out.
 func (g *Gate) challenges(l *listener, s *snapshot, isStale bool, now time.Time) (all []string) {
 	realm := `"` + digest.Quote(g.cfg.Realm) + `"`
-	rest := `, nonce="` + g.nonces.Issue(l.scope, now) + `"`
+	rest := `, nonce="` + g.issue(l, now) + `"`
 	if isStale {
 		rest += ", stale=true"
 	}

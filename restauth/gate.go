@@ -56,6 +56,10 @@ type Config struct {
 	// nil, or if it returns nil: what is usual.
 	CORS func(r *http.Request) *CORS
 
+	// Others are the other nodes of a cluster, which take nonces of this one; nil: there
+	// are none.
+	Others Others
+
 	// Now tells the time; default: time.Now.
 	Now func() time.Time
 }
@@ -171,7 +175,7 @@ type listenerKey struct{}
 // calls to Authorize then know the listener. Nonces
 // that one listener issued are not good on another.
 func (g *Gate) Listener(p Policy, tls bool, h http.Handler) http.Handler {
-	scope := strconv.FormatInt(g.listener.Add(1), 10) + " " + g.cfg.Realm
+	scope := g.scopeOf(strconv.FormatInt(g.listener.Add(1), 10), p, tls)
 	return &listener{gate: g, policy: p, tls: tls, scope: scope, next: h}
 }
 

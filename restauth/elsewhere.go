@@ -12,7 +12,7 @@ import (
 // Others are the other nodes of a cluster, as a gate needs them. Its methods may be called
 // from any goroutine.
 type Others interface {
-	// Name is this node's: letters, digits, '-' and '_'.
+	// Name is this node's.
 	Name() string
 	// Ask asks a node, and returns what it answers.
 	Ask(ctx context.Context, node, op string, data []byte) ([]byte, error)

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+
+	"sipxrest/internal/digest"
 )
 
 // node is one of several gates. Each answers the others.
@@ -55,7 +57,7 @@ func nodes(t *testing.T, names ...string) (gates map[string]*harness, doors map[
 func TestANonceIsUsedOnceInTheWholeCluster(t *testing.T) {
 	_, doors, asked := nodes(t, "a", "b", "c")
 	nonce := challenged(t, doors["a"])
-	if !strings.HasSuffix(nonce, ".a") {
+	if !strings.HasSuffix(nonce, digest.WithIssuer("", "a")) {
 		t.Fatalf("the nonce %q does not name its node", nonce)
 	}
 	try := func(at string, nc int) *http.Response {
@@ -86,7 +88,7 @@ func TestANonceOfAGoneNodeIsStale(t *testing.T) {
 		r := request("GET", "/callcontroller/201/202")
 		res := do(doors["b"], with(r, digestFor(r, nonce, i+1).String()))
 		wantBody(t, res, 401, bodyStale)
-		if fresh := nonceOf(t, res); !strings.HasSuffix(fresh, ".b") {
+		if fresh := nonceOf(t, res); !strings.HasSuffix(fresh, digest.WithIssuer("", "b")) {
 			t.Fatalf("the fresh nonce is %q", fresh)
 		}
 	}
@@ -95,7 +97,7 @@ func TestANonceOfAGoneNodeIsStale(t *testing.T) {
 // Who does not know the PIN has no node asked, whatever its nonce names.
 func TestStrangersHaveNoNodeAsked(t *testing.T) {
 	_, doors, asked := nodes(t, "a", "b")
-	for _, nonce := range []string{"x.a", "x.b", strings.Repeat("x", 43) + ".a", challenged(t, doors["a"])} {
+	for _, nonce := range []string{digest.WithIssuer("x", "a"), digest.WithIssuer("x", "b"), digest.WithIssuer(strings.Repeat("x", 43), "a"), challenged(t, doors["a"])} {
 		r := request("GET", "/callcontroller/201/202")
 		d := digestFor(r, nonce, 1)
 		d.pin = "124"

@@ -42,6 +42,15 @@ type Limits struct {
 	// Known are further addresses that no limit of addresses holds for. It is
 	// called for messages, so it must not block.
 	Known func(netip.Addr) bool
+	// Agents and Trunks are the calls of agents, and of trunks, that other nodes have; nil: there are no others. They
+	// are called with locks held, so they must return at once.
+	Agents, Trunks Counts
+}
+
+// Counts are numbers by name that several nodes share: each sets its own, and knows what the others had a moment ago.
+type Counts interface {
+	Set(name string, count int64)
+	Others(name string) int64
 }
 
 const (
@@ -88,6 +97,7 @@ type limits struct {
 	rate      *rate.Limiter           // nil: none
 	agentRate *limit.Names            // nil: none
 	pairRate  *limit.Names            // nil: none
+	turns     atomic.Int64            // of rate that were taken and not told yet
 	agents    map[string]int          // calls that count; guarded by sw.mu
 	trunks    map[string]int          // those that came in; guarded by sw.mu
 	sources   *limit.Sources          // nil: none
@@ -225,8 +235,39 @@ func (l *limits) attempt(spec *Spec) error {
 		if wait := limit.Wait(l.rate, now); wait > 0 {
 			return l.refuse(LimitCallRate, spec.Agent, l.CallRate, wait)
 		}
+		l.turns.Add(1)
 	}
 	return nil
+}
+
+// A Spent is how many turns to place a call were taken.
+type Spent struct {
+	All   int            `json:"all,omitempty"`
+	Agent map[string]int `json:"agent,omitempty"` // by address of record
+}
+
+// Spent returns the turns that were taken since it was asked last, for other nodes. Before the first time those of
+// single agents are not counted.
+func (sw *Switchboard) Spent() Spent {
+	l := &sw.limits
+	s := Spent{All: int(l.turns.Swap(0))}
+	if l.agentRate != nil {
+		s.Agent = l.agentRate.Spent()
+	}
+	return s
+}
+
+// Spend takes turns off that were taken at another node.
+func (sw *Switchboard) Spend(s Spent) {
+	l, now := &sw.limits, time.Now()
+	if l.rate != nil && s.All > 0 {
+		limit.Spend(l.rate, s.All, now)
+	}
+	if l.agentRate != nil {
+		for name, n := range s.Agent {
+			l.agentRate.Spend(name, n, now)
+		}
+	}
 }
 
 // pair takes the turn of a caller, user@host, to call a user of ours.
@@ -249,22 +290,46 @@ func (l *limits) enter(c *Call, replaces bool) error {
 		return err
 	}
 	if l.CallsPerAgent > 0 && !c.Trusted {
-		n := l.agents[c.Agent]
+		n := l.agents[c.Agent] + elsewhere(l.Agents, c.Agent)
 		if n >= l.CallsPerAgent && !replaces || n >= 2*l.CallsPerAgent {
 			return l.refuse(LimitCallsPerAgent, c.Agent, l.CallsPerAgent, retryCalls)
 		}
-		l.agents[c.Agent] = n + 1
+	}
+	l.count(c)
+	return nil
+}
+
+// count counts a call that is there, whether or not it is one too many: leave takes it off. sw.mu is held.
+func (l *limits) count(c *Call) {
+	if l.CallsPerAgent > 0 && !c.Trusted {
+		l.agents[c.Agent]++
+		share(l.Agents, l.agents, c.Agent)
 	}
 	if c.in != nil && c.in.trunk != "" { // those without a bound, too: a reload may set one
 		l.trunks[c.in.trunk]++
+		share(l.Trunks, l.trunks, c.in.trunk)
 	}
-	return nil
+}
+
+// elsewhere is how many calls other nodes have, if there are any.
+func elsewhere(of Counts, name string) int {
+	if of == nil {
+		return 0
+	}
+	return int(of.Others(name))
+}
+
+// share tells the other nodes, if there are any, how many calls this one has.
+func share(with Counts, calls map[string]int, name string) {
+	if with != nil {
+		with.Set(name, int64(calls[name]))
+	}
 }
 
 // ofTrunk refuses a call when its trunk has as many as it may have. sw.mu is
 // held.
 func (l *limits) ofTrunk(in *Incoming) error {
-	if in == nil || in.mostCalls <= 0 || l.trunks[in.trunk] < in.mostCalls {
+	if in == nil || in.mostCalls <= 0 || l.trunks[in.trunk]+elsewhere(l.Trunks, in.trunk) < in.mostCalls {
 		return nil
 	}
 	return l.refuse(LimitCallsPerTrunk, in.trunk, in.mostCalls, retryCalls)
@@ -274,9 +339,11 @@ func (l *limits) ofTrunk(in *Incoming) error {
 func (l *limits) leave(c *Call) {
 	if l.CallsPerAgent > 0 && !c.Trusted {
 		less(l.agents, c.Agent)
+		share(l.Agents, l.agents, c.Agent)
 	}
 	if c.in != nil && c.in.trunk != "" {
 		less(l.trunks, c.in.trunk)
+		share(l.Trunks, l.trunks, c.in.trunk)
 	}
 }
 

@@ -442,3 +442,75 @@ func TestTransfersCountForWhoTransfers(t *testing.T) {
 		})
 	}
 }
+
+// counts are what other nodes have of calls, and what this one has told them.
+type counts struct {
+	own    map[string]int64 // without those that are 0
+	others map[string]int64
+}
+
+func (c *counts) Set(name string, n int64) {
+	if c.own[name] = n; n == 0 {
+		delete(c.own, name)
+	}
+}
+func (c *counts) Others(name string) int64 { return c.others[name] }
+
+// A user's calls at other nodes count, and those of a dead node do not.
+func TestCallsOfOneAgentAreBoundedInTheWholeCluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		all := &counts{map[string]int64{}, map[string]int64{"a@sipx.test": 3, "b@sipx.test": 9}}
+		r := newRig(t, siptest.NewNetwork(), phoneAddr, func(c *Config) { c.Limits.CallsPerAgent = 5; c.Limits.Agents = all })
+		defer r.stop()
+		of := func(agent string, from int) func(int) Spec { return func(i int) Spec { return numbered(agent, from+i) } }
+		if n, err := tried(r, 4, of("a@sipx.test", 0)); n != 2 || err == nil || err.Limit != LimitCallsPerAgent || err.Most != 5 {
+			t.Errorf("%d placed beside three at another node, then %v", n, err)
+		}
+		if n, err := tried(r, 1, of("b@sipx.test", 0)); n != 0 || err == nil {
+			t.Errorf("%d placed beside nine", n)
+		}
+		if all.own["a@sipx.test"] != 2 || len(all.own) != 1 {
+			t.Errorf("told %v", all.own)
+		}
+		delete(all.others, "a@sipx.test") // its node is fenced
+		if n, _ := tried(r, 4, of("a@sipx.test", 10)); n != 3 {
+			t.Errorf("%d placed after the other node's end", n)
+		}
+		r.sw.stopCalls()
+		synctest.Wait()
+		r.sw.mu.Lock()
+		defer r.sw.mu.Unlock()
+		if len(all.own) != 0 {
+			t.Errorf("told %v after the last call", all.own)
+		}
+	})
+}
+
+// What a user has spent at other nodes is taken off.
+func TestCallAttemptsAreBoundedInTheWholeCluster(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		limit := func(c *Config) { c.Limits.CallRatePerAgent, c.Limits.CallRate = 2, 20 }
+		a, b := newRig(t, siptest.NewNetwork(), phoneAddr, limit), newRig(t, siptest.NewNetwork(), phoneAddr, limit)
+		defer a.stop()
+		defer b.stop()
+		next := 0
+		of := func(agent string) func(int) Spec { return func(int) Spec { next++; return numbered(agent, next) } }
+		a.sw.Spent() // from now on they are counted
+		if n, _ := tried(a, 7, of("a@sipx.test")); n != 7 {
+			t.Fatalf("%d placed", n)
+		}
+		b.sw.Spend(a.sw.Spent())
+		if n, err := tried(b, 10, of("a@sipx.test")); n != minBurst-7 || err.Limit != LimitCallRatePerAgent {
+			t.Errorf("%d placed at the other node, then %v", n, err)
+		}
+		if n, err := tried(b, 20, of("b@sipx.test")); n != 10 || err.Limit != LimitCallRatePerAgent { // 20 - 7 - 3
+			t.Errorf("%d of another agent placed, then %v", n, err)
+		}
+		if n, err := tried(b, 20, of("c@sipx.test")); n != 0 || err.Limit != LimitCallRate {
+			t.Errorf("%d of a third agent placed, then %v", n, err)
+		}
+		if s := a.sw.Spent(); s.All != 0 || len(s.Agent) != 0 {
+			t.Errorf("turns are told twice: %+v", s)
+		}
+	})
+}

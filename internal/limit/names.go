@@ -26,7 +26,7 @@ type Names struct {
 	now, old map[string]*rate.Limiter
 	turned   time.Time // when old was now
 	idle     time.Duration
-	spent    map[string]int // turns that were taken and not told yet; nil: nobody is told
+	spent    map[string]int // turns that were taken and not told yet; nil: nobody has asked
 }
 
 // NewNames lets each name act perSecond times per second, and burst times at
@@ -69,18 +69,15 @@ func (n *Names) limiter(name string, now time.Time) *rate.Limiter {
 	return l
 }
 
-// Share has turns that are taken be counted, for other nodes. Call it before any is taken.
-func (n *Names) Share() { n.spent = map[string]int{} }
-
-// Spent returns how many turns each name has taken since it was asked last.
+// Spent returns how many turns each name has taken since it was asked last, for other nodes.
+// Before the first time nothing is counted.
 func (n *Names) Spent() map[string]int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if len(n.spent) == 0 {
-		return nil
-	}
 	spent := n.spent
-	n.spent = map[string]int{}
+	if spent == nil || len(spent) > 0 {
+		n.spent = map[string]int{}
+	}
 	return spent
 }
 

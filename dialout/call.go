@@ -209,6 +209,7 @@ func (c *call) ended(e ending, connected bool) {
 	}
 	more := []slog.Attr{slog.String("call", c.id), slog.Int("code", status.Code), slog.String("reason", status.Message)}
 	if c.talk != nil {
+		end.Mask()
 		more = append(more, slog.String("room", talk.Masked(c.talk.roomID)), slog.String("backend", c.talk.session.Backend().URL()))
 	}
 	c.s.log.LogAttrs(context.Background(), level, sipflow.EndText, end.Attrs(more...)...)
@@ -261,12 +262,12 @@ func (c *call) after(n int) ([]talk.Status, <-chan struct{}) {
 	return c.statuses[min(n, len(c.statuses)):], more
 }
 
-// failPlacing ends a call that was accepted and could not be placed.
+// failPlacing ends a call of Talk's that was accepted and could not be placed.
 func (c *call) failPlacing(err error) {
 	if c.doomed() != nil {
 		return // that ends it
 	}
-	c.log.Warn("the phone cannot be called", "error", err)
+	c.log.Warn("the phone cannot be called", "error", sipflow.Masked(err))
 	c.report(happening{itEnds, ending{by: us, err: err}})
 }
 

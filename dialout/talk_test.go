@@ -58,6 +58,9 @@ func inTalk(t *testing.T, f func(st *talkStage), change ...func(*Config)) {
 		f(st)
 		st.stop()
 		lab.Close()
+		if strings.Contains(st.log.String(), number[1:]) {
+			t.Errorf("the log tells the number that was called: %s", st.log)
+		}
 		if notes := st.notes(); len(notes) > 0 {
 			t.Errorf("notes stay: %q", notes)
 		}

@@ -91,6 +91,7 @@ type call struct {
 	held     bool                 // answered, before it is connected
 	ears     *attendant.Attendant // of one who is asked for a PIN; nil: there are none
 	joined   bool
+	inTalk   bool      // its target is in Nextcloud Talk
 	answered time.Time // our 200
 }
 
@@ -172,6 +173,9 @@ func (c *call) logEnd(e *sipflow.Event, more ...slog.Attr) {
 	end.Key.Calling, end.Key.Called = clip(end.Key.Calling), clip(end.Key.Called)
 	for i, id := range end.CallIDs {
 		end.CallIDs[i] = clip(id)
+	}
+	if c.inTalk {
+		end.Mask()
 	}
 	ours := []slog.Attr{slog.String("call", c.ID)}
 	if c.Trunk != "" {
@@ -317,6 +321,7 @@ func (c *call) connect(ctx context.Context, p plan) error {
 		return c.st.cfg.Phone(ctx, c.in, name, p.ring())
 	}
 	if t, ok := c.talkCall(p.uri); ok {
+		c.inTalk = true
 		return c.st.cfg.Talk(ctx, c.in, t)
 	}
 	to := sipflow.Destination{URI: p.uri, DisplayName: p.DisplayName, RingTime: p.ring(), Trusted: p.ours}

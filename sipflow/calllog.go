@@ -5,6 +5,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"regexp"
 	"slices"
 	"sync"
 	"time"
@@ -62,6 +63,36 @@ func (e *End) Attrs(more ...slog.Attr) []slog.Attr {
 	}
 	return attrs
 }
+
+// maskedEnd is how many digits a log shows of a number that it masks.
+const maskedEnd = 3
+
+// longDigits are those of a telephone number. What has fewer is an extension.
+var longDigits = regexp.MustCompile(`\+?\d{6,}`)
+
+// Mask has the line show the ends of telephone numbers only: of calls whose numbers
+// are those of private people, whom their operators need not know.
+func (e *End) Mask() {
+	e.Key.Calling, e.Key.Called = maskNumbers(e.Key.Calling), maskNumbers(e.Key.Called)
+	e.Err = Masked(e.Err)
+}
+
+// Masked is an error whose text shows the ends of telephone numbers only.
+func Masked(err error) error {
+	if err == nil {
+		return nil
+	}
+	return maskedError{err}
+}
+
+func maskNumbers(text string) string {
+	return longDigits.ReplaceAllStringFunc(text, func(number string) string { return "…" + number[len(number)-maskedEnd:] })
+}
+
+type maskedError struct{ error }
+
+func (e maskedError) Error() string { return maskNumbers(e.error.Error()) }
+func (e maskedError) Unwrap() error { return e.error }
 
 // EndText is the message of a line with the Attrs of an End.
 const EndText = "call ended"

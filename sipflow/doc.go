@@ -11,6 +11,7 @@
 //	errors.go             why a call ends, or is not placed
 //	event.go              what observers are told
 //	spec.go               what is asked for
+//	keeper.go             who keeps the states of calls for other nodes
 //	names.go              what of the sockets a Config names
 //	callid.go             ids that clients know calls by
 //	record.go             what observers have been told of a call's legs
@@ -100,6 +101,9 @@
 // The whole:
 //
 //	onwire.go             messages as they came or went, for who watches
+//	state.go              what another node needs of a call
+//	state_encode.go       that as bytes
+//	state_decode.go       and read again
 //	call.go               one call and its goroutine
 //	calllog.go            its line in the log
 //	control.go            what clients want of a call in progress

@@ -85,6 +85,8 @@ type Spec struct {
 	Converse *Conversation
 	// Peer is the address from which the call is asked for, for the log.
 	Peer netip.Addr
+	// Kept is what else is kept with the call's state; nil: nothing is.
+	Kept *Kept
 	// Observe, when set, is told what happens to this call, in wire order,
 	// before the switchboard's own observers. It must return at once, and may
 	// not keep the event.

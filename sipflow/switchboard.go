@@ -63,8 +63,18 @@ type Config struct {
 	// Watch is told of each SIP message that comes, or is handed to the kernel, by the
 	// goroutine that has it. It returns at once, keeps nothing of it, and calls nothing of
 	// the switchboard; nil: nobody is told.
-	Watch    func(*OnWire)
-	Inbound  *Inbound          // calls that others place to us; nil: they get 404
+	Watch   func(*OnWire)
+	Inbound *Inbound // calls that others place to us; nil: they get 404
+	// Keeper keeps the states of calls for other nodes; nil: this is a single node.
+	Keeper Keeper
+	// NodeNumber is that of this node, 1 to 4095, which its tags and branches carry; 0:
+	// this is a single node.
+	NodeNumber uint16
+	// KeepRecords is for how long the records of calls that are over are kept by Keeper.
+	KeepRecords time.Duration
+	// Owed appends what else is to be kept with the state of a call: events that are to
+	// be told. It is called from any goroutine and must return at once; nil: nothing is.
+	Owed     func(call string, dst []byte) []byte
 	Resolver *resolve.Resolver // its owner closes it; nil: no call can be placed
 	Network  transport.Network // tests only
 }

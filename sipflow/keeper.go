@@ -51,14 +51,3 @@ var (
 	// ErrForgotten ends a call that other nodes have taken over: see Switchboard.Forget.
 	ErrForgotten = errors.New("the call goes on at another node")
 )
-
-// Kept is what who places a call wants kept with its state. The switchboard does not
-// look at it.
-type Kept struct {
-	// Door names who has placed the call, so that who takes it over knows whose the
-	// record is: "callcontroller".
-	Door string
-	// Record appends what is to be known of the call elsewhere, and after its end. It is
-	// called from any goroutine and must return at once.
-	Record func(dst []byte) []byte
-}

@@ -93,6 +93,17 @@ type Spec struct {
 	Observe func(*Event)
 }
 
+// Kept is what who places a call wants kept with its state. The switchboard does not
+// look at it.
+type Kept struct {
+	// Door names who has placed the call, so that who takes it over knows whose the
+	// record is: "callcontroller".
+	Door string
+	// Record appends what is to be known of the call elsewhere, and after its end. It is
+	// called from any goroutine and must return at once.
+	Record func(dst []byte) []byte
+}
+
 // Conflict is what becomes of a call that holds the key of a new one.
 type Conflict uint8
 

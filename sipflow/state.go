@@ -254,12 +254,3 @@ type referState struct {
 
 // errBadState is a state that no release of this program has made.
 var errBadState = errors.New("a call's state cannot be read")
-
-// RecordOf returns what Kept has put into a state, as far as that can be read.
-func RecordOf(state []byte) (door string, record []byte, ok bool) {
-	s, err := decodeState(state)
-	if err != nil || !s.known || s.door == "" {
-		return "", nil, false
-	}
-	return s.door, s.kept, true
-}

@@ -324,3 +324,12 @@ func (r *stateReader) secondOfLeg(l *keptLeg) {
 	l.refer.left = int16(r.uint(math.MaxUint16))
 	l.refer.before = int16(r.uint(math.MaxUint16))
 }
+
+// RecordOf returns what Kept has put into a state, as far as that can be read.
+func RecordOf(state []byte) (door string, record []byte, ok bool) {
+	s, err := decodeState(state)
+	if err != nil || !s.known || s.door == "" {
+		return "", nil, false
+	}
+	return s.door, s.kept, true
+}

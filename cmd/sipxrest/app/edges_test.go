@@ -22,6 +22,7 @@ var edges = map[string][]string{
 	"cmd/sipxrest/config": {
 		"cmd/sipxrest/version",
 		"api",
+		"cluster/store",
 		"event",
 		"talk",
 		"talkroom",
@@ -58,7 +59,9 @@ var edges = map[string][]string{
 	"dialout":        {"talk", "talkroom", "sipflow", "media", "restauth", "order", "resolve", "internal/fault", "internal/limit"},
 	"dialin": {"talk", "talkroom", "media", "media/attendant", "media/prompts", "sipflow", "internal/boundary", "internal/fault",
 		"internal/limit"},
-	"cluster": {},
+	"cluster":            {},
+	"cluster/natsengine": {"cluster"},
+	"cluster/store":      {},
 	"dispatch": {"media", "media/attendant", "media/prompts", "sipflow", "sipflow/uri", "resolve", "restauth", "internal/fault",
 		"internal/limit", "internal/setting", "internal/watch", "internal/webhook"},
 	"phone":           {"media", "sipflow", "sipflow/uri", "resolve", "restauth", "internal/datafile", "internal/limit"},

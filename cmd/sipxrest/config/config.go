@@ -69,6 +69,9 @@ type Config struct {
 	Console Console
 	// CDR is records of calls that are over.
 	CDR CDR
+	// Cluster is other nodes; off by default. Store is what `sipxrest store` runs by.
+	Cluster Cluster
+	Store   Store
 	// DNS names the servers to ask instead of those of the system, "host:port".
 	DNS DNS
 

@@ -56,6 +56,15 @@ const maxFaults = 10
 // Load reads a configuration from all its sources and validates it. The error
 // holds one line for each fault, with the place where it was set.
 func Load(src Source) (Config, error) {
+	cfg, err := read(src)
+	if err != nil {
+		return cfg, err
+	}
+	return cfg, cfg.Validate()
+}
+
+// read reads a configuration from all its sources.
+func read(src Source) (Config, error) {
 	cfg := Default()
 	cfg.origin = map[string]string{}
 	cfg.Again = func() (Config, error) { return Load(src) }
@@ -90,7 +99,7 @@ func Load(src Source) (Config, error) {
 	if file == "" && confDir == "" && cfg.Domain == "" {
 		return cfg, ErrNoConfig
 	}
-	return cfg, cfg.Validate()
+	return cfg, nil
 }
 
 // defaultDataDir is data-dir where neither the configuration nor systemd says it.

@@ -231,7 +231,8 @@ func (c *Config) rows() []row {
 	rows = append(append(append(rows, c.API.rows()...), c.Events.rows()...), c.Phone.rows()...)
 	rows = append(append(rows, c.CDR.rows()...), c.Console.rows()...)
 	rows = append(append(rows, c.Dialout.rows()...), c.Dialin.rows()...)
-	return append(rows, c.Dispatch.rows()...)
+	rows = append(rows, c.Dispatch.rows()...)
+	return append(append(rows, c.Cluster.rows()...), c.Store.rows()...)
 }
 
 // sections are those that rows are in: how the example shows them.
@@ -294,6 +295,14 @@ var sections = map[string]section{
 		"address is what they send audio to; like rtp-ports and the networks it is\n" +
 		"by default that of phone.sip, or dialout.audio. language: en, de, tones in place\n" +
 		"of words, or one of prompts, a folder with LANGUAGE/NAME.wav."},
+	"cluster": {After: "console", About: "\n" +
+		"Several nodes: each takes over the calls of another that dies. nats names the\n" +
+		"servers that keep the calls' states: \"sipxrest store\" on three machines, or a\n" +
+		"NATS of yours. Default: a single node. node must differ at each."},
+	"cluster.tls": {Inline: true, About: "For servers tls://. Default: no certificate is shown, the system's authorities."},
+	"store": {After: "cluster", About: "\n" +
+		"What \"sipxrest store\" runs by; the service itself does not read it."},
+	"store.tls": {Inline: true, About: "With ca nodes and other stores must show a certificate. Default: no TLS."},
 	"phone": {After: "dispatch", About: "Calls over WebSocket between users of their own, at /api/v3.\n" +
 		"\"sipxrest phone user add NAME\" makes one. Default: not there."},
 	"cdr":       {After: "phone", About: "Records of calls that are over, at /v1/cdrs."},

@@ -49,6 +49,8 @@ func (c *Config) Validate() error {
 	v.dispatch()
 	v.webhooks()
 	v.phone()
+	v.cluster()
+	v.store()
 	for _, s := range c.DNS.Servers {
 		if _, err := netip.ParseAddr(s); err == nil {
 			continue

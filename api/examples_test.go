@@ -215,7 +215,7 @@ func routeOf(t *testing.T, a *API, target string) string {
 // The page of docs/click-to-call.md asks only for what there is, and waits for events
 // that come.
 func TestTheClickToCallPageFitsTheAPI(t *testing.T) {
-	data, err := os.ReadFile("../docs/examples/click-to-call.html")
+	data, err := os.ReadFile("../examples/click-to-call.html")
 	if err != nil {
 		t.Fatal(err)
 	}

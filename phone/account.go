@@ -69,18 +69,18 @@ func (s *Service) logOut(w http.ResponseWriter, q *request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// favorites lists whom the user has made favourites.
-func (s *Service) favorites(w http.ResponseWriter, q *request) {
-	users, err := s.cfg.Store.Related(q.Context(), Favorite, q.user.ID)
+// favorites, blocks and mutes list of whom the user has said so.
+func (s *Service) favorites(w http.ResponseWriter, q *request) { s.related(w, q, Favorite) }
+func (s *Service) blocks(w http.ResponseWriter, q *request)    { s.related(w, q, Block) }
+func (s *Service) mutes(w http.ResponseWriter, q *request)     { s.related(w, q, Mute) }
+
+func (s *Service) related(w http.ResponseWriter, q *request, r Relation) {
+	users, err := s.cfg.Store.Related(q.Context(), r, q.user.ID)
 	if err != nil {
 		s.fail(w, q.Request, err)
 		return
 	}
-	list := make([]*header, len(users))
-	for i := range users {
-		list[i] = users[i].header()
-	}
-	writeJSON(w, http.StatusOK, list)
+	writeJSON(w, http.StatusOK, headers(users))
 }
 
 func (s *Service) addFavorite(w http.ResponseWriter, q *request) {
@@ -103,6 +103,73 @@ func (s *Service) relate(w http.ResponseWriter, q *request, done int, change fun
 		s.refuse(w, errSelfFavorite)
 	case errors.Is(err, ErrNoUser):
 		s.refuse(w, errNoSuchUser)
+	case err != nil:
+		s.fail(w, q.Request, err)
+	default:
+		w.WriteHeader(done)
+	}
+}
+
+// block has neither call the other any more, nor find him. Moderators cannot be
+// blocked. A call that the two have goes on.
+func (s *Service) block(w http.ResponseWriter, q *request) {
+	other, ok := ParseID(q.args[0])
+	if !ok {
+		s.refuse(w, errUserIDOther)
+		return
+	}
+	user, err := s.cfg.Store.Get(q.Context(), other)
+	if err == nil && reaches(user.Level, "moderator") {
+		s.refuse(w, errBlockLevel)
+		return
+	}
+	fresh := false
+	if err == nil {
+		fresh, err = s.cfg.Store.relate(q.Context(), Block, q.user.ID, other)
+	}
+	switch {
+	case errors.Is(err, ErrNoUser):
+		s.refuse(w, errBlockNobody)
+	case errors.Is(err, ErrSelf):
+		s.refuse(w, errSelfBlock)
+	case err != nil:
+		s.fail(w, q.Request, err)
+	case fresh:
+		w.WriteHeader(http.StatusCreated)
+	default:
+		w.WriteHeader(http.StatusOK)
+	}
+}
+
+func (s *Service) unblock(w http.ResponseWriter, q *request) {
+	s.say(w, q, http.StatusNoContent, func(other ID) error { return s.cfg.Store.Unrelate(q.Context(), Block, q.user.ID, other) })
+}
+
+// mute has the other not call the user any more; he may call the other.
+func (s *Service) mute(w http.ResponseWriter, q *request) {
+	s.say(w, q, http.StatusCreated, func(other ID) error { return s.cfg.Store.Relate(q.Context(), Mute, q.user.ID, other) })
+}
+
+func (s *Service) unmute(w http.ResponseWriter, q *request) {
+	s.say(w, q, http.StatusNoContent, func(other ID) error { return s.cfg.Store.Unrelate(q.Context(), Mute, q.user.ID, other) })
+}
+
+// say serves a change of what the user says of another, who must exist.
+func (s *Service) say(w http.ResponseWriter, q *request, done int, change func(other ID) error) {
+	other, ok := ParseID(q.args[0])
+	if !ok {
+		s.refuse(w, errNoUserID)
+		return
+	}
+	_, err := s.cfg.Store.Get(q.Context(), other)
+	if err == nil {
+		err = change(other)
+	}
+	switch {
+	case errors.Is(err, ErrNoUser):
+		s.refuse(w, nobody(other.String()))
+	case errors.Is(err, ErrSelf):
+		s.refuse(w, errSelfMute)
 	case err != nil:
 		s.fail(w, q.Request, err)
 	default:

@@ -54,6 +54,16 @@ var (
 	errNoCall        = &refusal{http.StatusNotFound, "Couldn't find phone call."}
 	errNoSuchUser    = &refusal{http.StatusNotFound, "Couldn't find user."}
 	errSelfFavorite  = &refusal{http.StatusBadRequest, "Cannot make yourself a favorite user."}
+	errSelfBlock     = &refusal{http.StatusBadRequest, "You cannot block yourself."}
+	errSelfMute      = &refusal{http.StatusBadRequest, "You cannot mute yourself."}
+	errBlockLevel    = &refusal{http.StatusBadRequest, "Cannot block accounts of moderators, THO, or admins"}
+	errBlockNobody   = &refusal{http.StatusBadRequest, "Can't find a user with the userID specified in the :userID parameter"}
+	errProfile       = &refusal{http.StatusNotFound, "profile is not available"}
+	errUserIDOther   = &refusal{http.StatusBadRequest, "Request parameter userID is missing."}
+	errNoUserID      = &refusal{http.StatusBadRequest, "No user ID in request."}
+	errUserIDMissing = &refusal{http.StatusBadRequest, "UserID parameter missing or invalid UUID"}
+	errSearchShort   = &refusal{http.StatusBadRequest, "User search requires at least 2 valid characters in search string.."}
+	errFavorers      = &refusal{http.StatusBadRequest, "favorers is true or false."}
 )
 
 // errorBody is the document of a refusal.

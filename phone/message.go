@@ -48,5 +48,5 @@ func ended(call ID) []byte {
 func startFrame(now time.Time) []byte {
 	return encode(struct {
 		Start string `json:"phonecallStartTime"`
-	}{now.UTC().Format("2006-01-02T15:04:05.000Z")})
+	}{milliseconds(now)})
 }

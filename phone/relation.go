@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // A Relation is what one user has said of another.
@@ -25,19 +26,26 @@ var ErrSelf = errors.New("the two are the same user")
 
 // Relate has user say r of other; saying it again changes nothing.
 func (s *Store) Relate(ctx context.Context, r Relation, user, other ID) error {
+	_, err := s.relate(ctx, r, user, other)
+	return err
+}
+
+// relate is Relate, and reports whether it is new.
+func (s *Store) relate(ctx context.Context, r Relation, user, other ID) (bool, error) {
 	if user == other {
-		return ErrSelf
+		return false, ErrSelf
 	}
-	_, err := s.db.ExecContext(ctx, `INSERT INTO `+r.table()+` (user, other) VALUES (?, ?) ON CONFLICT DO NOTHING`, user.String(), other.String())
+	done, err := s.db.ExecContext(ctx, `INSERT INTO `+r.table()+` (user, other) VALUES (?, ?) ON CONFLICT DO NOTHING`, user.String(), other.String())
 	if err == nil {
-		return nil
+		n, err := done.RowsAffected()
+		return n > 0, err
 	}
 	for _, id := range []ID{user, other} {
 		if _, e := s.Get(ctx, id); errors.Is(e, ErrNoUser) {
-			return fmt.Errorf("%v: %w", id, ErrNoUser)
+			return false, fmt.Errorf("%v: %w", id, ErrNoUser)
 		}
 	}
-	return err
+	return false, err
 }
 
 // Unrelate takes back what Relate said, if it was said.
@@ -55,15 +63,32 @@ func (s *Store) Related(ctx context.Context, r Relation, user ID) ([]User, error
 type callee struct {
 	User
 	refuses  bool // he mutes the caller, or one has blocked the other
+	blocked  bool // one has blocked the other
 	favorite bool // he has made the caller a favourite
 }
 
 // callee looks up whom caller wants to call; ErrNoUser if he is nobody.
 func (s *Store) callee(ctx context.Context, caller, id ID) (callee, error) {
 	var c callee
-	var muted, blocked bool
+	var muted bool
 	var err error
-	c.User, err = scanUser(s.relation.QueryRowContext(ctx, caller.String(), id.String()).Scan, &muted, &blocked, &c.favorite)
-	c.refuses = muted || blocked
+	c.User, err = scanUser(s.relation.QueryRowContext(ctx, caller.String(), id.String()).Scan, &muted, &c.blocked, &c.favorite)
+	c.refuses = muted || c.blocked
 	return c, err
+}
+
+// match returns the first limit users, by name, whose names contain text in any
+// case (User.search). Whom the user has blocked, or who has blocked him, is not
+// among them. With favorers it is only those who have made him a favourite.
+func (s *Store) match(ctx context.Context, user ID, text string, favorers bool, limit int) ([]User, error) {
+	return s.users(ctx, `SELECT `+userColumns+` FROM users u WHERE instr(u.search, ?2) > 0
+		AND NOT EXISTS (SELECT 1 FROM blocks WHERE user = u.id AND other = ?1 OR user = ?1 AND other = u.id)
+		AND (NOT ?3 OR EXISTS (SELECT 1 FROM favorites WHERE user = u.id AND other = ?1))
+		ORDER BY u.name_key LIMIT ?4`, user.String(), strings.ToLower(text), favorers, limit)
+}
+
+// says reports whether user has said r of other.
+func (s *Store) says(ctx context.Context, r Relation, user, other ID) (yes bool, err error) {
+	return yes, s.db.QueryRowContext(ctx, `SELECT EXISTS (SELECT 1 FROM `+r.table()+` WHERE user = ? AND other = ?)`,
+		user.String(), other.String()).Scan(&yes)
 }

@@ -14,21 +14,39 @@ import (
 const Prefix = "/api/v3/"
 
 // A route is a path, with * for what differs, and the handlers of its methods.
+// A ** at the end is the rest of the path, whatever slashes are in it.
 type route struct {
 	path    string
 	methods map[string]func(*Service, http.ResponseWriter, *request)
-	open    bool // needs no token
+	login   bool // needs a password instead of a token
+	open    bool // needs no token; one that is given says who asks
 	calls   bool // about calls: needs the access level, and calls switched on
 	socket  bool // a WebSocket
 	body    bool // reads the body, before it calls anybody
 }
 
 var routes = []route{
-	{path: "auth/login", open: true, methods: methods{"POST": (*Service).logIn}},
+	{path: "auth/login", login: true, methods: methods{"POST": (*Service).logIn}},
 	{path: "auth/logout", methods: methods{"POST": (*Service).logOut}},
+	{path: "client/health", open: true, methods: methods{"GET": (*Service).health}},
+	{path: "client/settings", open: true, methods: methods{"GET": (*Service).settings}},
+	{path: "user/whoami", methods: methods{"GET": (*Service).whoAmI}},
+	{path: "user/profile", methods: methods{"GET": (*Service).ownProfile}},
 	{path: "users/favorites", methods: methods{"GET": (*Service).favorites}},
+	{path: "users/blocks", methods: methods{"GET": (*Service).blocks}},
+	{path: "users/mutes", methods: methods{"GET": (*Service).mutes}},
+	{path: "users/match/allnames/**", methods: methods{"GET": (*Service).matchNames}},
+	{path: "users/find/*", methods: methods{"GET": (*Service).findUser}},
+	{path: "users/*", methods: methods{"GET": (*Service).userHeader}},
+	{path: "users/*/header", methods: methods{"GET": (*Service).userHeader}},
+	{path: "users/*/profile", methods: methods{"GET": (*Service).userProfile}},
 	{path: "users/*/favorite", methods: methods{"POST": (*Service).addFavorite, "DELETE": (*Service).removeFavorite}},
 	{path: "users/*/unfavorite", methods: methods{"POST": (*Service).removeFavorite}},
+	{path: "users/*/block", methods: methods{"POST": (*Service).block}},
+	{path: "users/*/unblock", methods: methods{"POST": (*Service).unblock}},
+	{path: "users/*/mute", methods: methods{"POST": (*Service).mute}},
+	{path: "users/*/unmute", methods: methods{"POST": (*Service).unmute}},
+	{path: "notification/global", open: true, methods: methods{"GET": (*Service).notifications}},
 	{path: "notification/socket", socket: true, methods: methods{"GET": (*Service).notificationSocket}},
 	{path: "phone/initiate/*/to/*", calls: true, body: true, methods: methods{"POST": (*Service).initiate}},
 	{path: "phone/answer/*", calls: true, methods: methods{"POST": (*Service).answerPost}},
@@ -45,8 +63,15 @@ func find(path string) (*route, []string) {
 	if !ok {
 		return nil, nil
 	}
-	given := strings.Split(strings.TrimSuffix(path, "/"), "/")
+	path = strings.TrimSuffix(path, "/")
+	given := strings.Split(path, "/")
 	for i := range routes {
+		if start, ok := strings.CutSuffix(routes[i].path, "**"); ok {
+			if rest, ok := strings.CutPrefix(path, start); ok && rest != "" {
+				return &routes[i], []string{rest}
+			}
+			continue
+		}
 		var args []string
 		if slices.EqualFunc(strings.Split(routes[i].path, "/"), given, func(want, got string) bool {
 			if want == "*" {
@@ -63,7 +88,7 @@ func find(path string) (*route, []string) {
 // A request is one that was let in.
 type request struct {
 	*http.Request
-	user  User // not on open routes
+	user  User // nobody where no token is needed, and none is given
 	token tokenHash
 	args  []string // of the path
 }
@@ -89,7 +114,7 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	q := &request{Request: r, args: args}
-	if !route.open && !s.authenticate(w, q) {
+	if !route.login && !s.authenticate(w, q, route.open) {
 		return
 	}
 	if route.calls {
@@ -115,8 +140,14 @@ func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 	}
-	if !route.open {
-		if wait := s.rate.Wait(q.user.ID.String(), time.Now()); wait > 0 {
+	if !route.login {
+		wait := time.Duration(0)
+		if q.known() {
+			wait = s.rate.Wait(q.user.ID.String(), time.Now())
+		} else {
+			wait = s.strangers.Wait(s.cfg.Address(r).String(), time.Now())
+		}
+		if wait > 0 {
 			s.refuseFor(w, errTooMany, wait)
 			return
 		}
@@ -137,8 +168,13 @@ func allow(r *route) string {
 	return strings.Join(list, ", ")
 }
 
-// authenticate finds the user of the token, or has responded 401.
-func (s *Service) authenticate(w http.ResponseWriter, q *request) bool {
+// known reports whether a token has said who asks.
+func (q *request) known() bool { return q.user.ID != ID{} }
+
+// authenticate finds the user of the token, or has responded 401. Who gives no
+// token, or an old one, is nobody where anybody may ask: an app asks for the
+// state of the server before its user logs in, and after his token has ended.
+func (s *Service) authenticate(w http.ResponseWriter, q *request, anybody bool) bool {
 	token := bearer(q.Request)
 	if token != "" {
 		q.token = sha256.Sum256([]byte(token))
@@ -149,6 +185,9 @@ func (s *Service) authenticate(w http.ResponseWriter, q *request) bool {
 			s.fail(w, q.Request, err)
 			return false
 		}
+	}
+	if anybody {
+		return true
 	}
 	s.refuseToken(w)
 	return false

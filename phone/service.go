@@ -53,9 +53,12 @@ type Service struct {
 	log     *slog.Logger
 	origins map[string]bool
 	guesses *limit.Failures
-	rate    *limit.Names
-	pace    int         // bytes per second that are read of a socket; 0: all
-	off     atomic.Bool // calls are switched off
+	rate    *limit.Names // requests of users
+	// strangers is the rate of requests without a token, of an address. Many
+	// phones may be behind one.
+	strangers *limit.Names
+	pace      int         // bytes per second that are read of a socket; 0: all
+	off       atomic.Bool // calls are switched off
 	// foreignPages are logged a line for many.
 	foreignPages limit.Log[limit.Page]
 	stats        stats
@@ -89,7 +92,8 @@ func New(cfg Config, log *slog.Logger) (*Service, error) {
 	s := &Service{
 		cfg: cfg, log: log, origins: map[string]bool{}, guesses: restauth.NewGuesses(),
 		rate: limit.NewNames(cfg.RequestRate, 2*cfg.RequestRate), pace: paceBytes,
-		calls: map[ID]*call{}, busy: map[ID]*call{}, devices: map[ID]map[*device]bool{}, between: func() {},
+		strangers: limit.NewNames(strangersShare*cfg.RequestRate, 2*strangersShare*cfg.RequestRate),
+		calls:     map[ID]*call{}, busy: map[ID]*call{}, devices: map[ID]map[*device]bool{}, between: func() {},
 	}
 	s.foreignPages.Say = func(refused uint64, some []limit.Page) {
 		log.Info("refused requests of pages of other sites: add them to phone.origins if they may call", "refused", refused, "pages", some)
@@ -103,6 +107,10 @@ func New(cfg Config, log *slog.Logger) (*Service, error) {
 	}
 	return s, nil
 }
+
+// strangersShare is how many users' requests those without a token have, for an
+// address.
+const strangersShare = 10
 
 // SetCalls switches calls on or off. While they are off their routes respond
 // 451; those in progress go on.

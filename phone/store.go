@@ -72,6 +72,10 @@ var migrations = []string{
 	// 2
 	`ALTER TABLE users ADD COLUMN sip TEXT NOT NULL DEFAULT ''; -- sip:user@host of the user's phone
 	CREATE UNIQUE INDEX users_sip ON users (sip) WHERE sip <> '';`,
+	// 3
+	`CREATE TABLE installation (id TEXT NOT NULL); -- tells this database from all others
+	INSERT INTO installation VALUES (lower(hex(randomblob(8))));
+	ALTER TABLE users ADD COLUMN search TEXT NOT NULL DEFAULT ''; -- what the user is found by, in lower case: see fillSearch`,
 }
 
 // Open opens the database in a file, makes it if there is none, and brings it
@@ -99,7 +103,7 @@ func Open(file string) (*Store, error) {
 	db.SetMaxOpenConns(4)
 	db.SetMaxIdleConns(4)
 	s := &Store{db: db, hashing: newHashing(defaultCost)}
-	if err := datafile.Migrate(s.db, migrations, nil); err != nil {
+	if err := datafile.Migrate(s.db, migrations, fillSearch); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("%s: %w", file, err)
 	}
@@ -132,6 +136,38 @@ func (s *Store) Close() error {
 		}
 	}
 	return s.db.Close()
+}
+
+// fillSearch writes what users are found by where a migration could not: SQLite
+// knows the case of ASCII alone.
+func fillSearch(tx *sql.Tx) error {
+	rows, err := tx.Query(`SELECT ` + userColumns + ` FROM users u WHERE u.search = ''`)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	var list []User
+	for rows.Next() {
+		u, err := scanUser(rows.Scan)
+		if err != nil {
+			return err
+		}
+		list = append(list, u)
+	}
+	if err := rows.Err(); err != nil {
+		return err
+	}
+	for _, u := range list {
+		if _, err := tx.Exec(`UPDATE users SET search = ? WHERE id = ?`, u.search(), u.ID.String()); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// installation is a name of the database that no other has.
+func (s *Store) installation(ctx context.Context) (id string, err error) {
+	return id, s.db.QueryRowContext(ctx, `SELECT id FROM installation`).Scan(&id)
 }
 
 // changes returns two functions. One reports whether another connection, of

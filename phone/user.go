@@ -63,6 +63,15 @@ func scanUser(scan func(...any) error, more ...any) (User, error) {
 // nameKey is what a user name is looked up by.
 func nameKey(name string) string { return strings.ToLower(name) }
 
+// search is what a user is found by: parts of "sam smith (@sam)", as in Swiftarr.
+func (u *User) search() string {
+	text := "@" + u.Username
+	if u.DisplayName != "" {
+		text = u.DisplayName + " (" + text + ")"
+	}
+	return strings.ToLower(text)
+}
+
 // check says what is wrong with a user.
 func (u *User) check() error {
 	if u.Username == "" || len(u.Username) > maxUsername || strings.ContainsFunc(u.Username, func(r rune) bool {
@@ -91,8 +100,8 @@ func (s *Store) Add(ctx context.Context, u User, password string) (User, error) 
 	if err != nil {
 		return u, err
 	}
-	_, err = s.db.ExecContext(ctx, `INSERT INTO users (id, username, name_key, display_name, image, pronoun, level, password, made) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		u.ID.String(), u.Username, nameKey(u.Username), u.DisplayName, u.Image, u.Pronoun, u.Level, hash, time.Now().Unix())
+	_, err = s.db.ExecContext(ctx, `INSERT INTO users (id, username, name_key, search, display_name, image, pronoun, level, password, made) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		u.ID.String(), u.Username, nameKey(u.Username), u.search(), u.DisplayName, u.Image, u.Pronoun, u.Level, hash, time.Now().Unix())
 	if err != nil {
 		if _, e := s.Find(ctx, u.Username); e == nil {
 			return u, fmt.Errorf("%s: %w", u.Username, ErrUserExists)
@@ -155,8 +164,8 @@ func (s *Store) Update(ctx context.Context, u User) error {
 	if err := u.check(); err != nil {
 		return err
 	}
-	err := s.changeOne(ctx, `UPDATE users SET username = ?, name_key = ?, display_name = ?, image = ?, pronoun = ?, level = ? WHERE id = ?`,
-		u.Username, nameKey(u.Username), u.DisplayName, u.Image, u.Pronoun, u.Level, u.ID.String())
+	err := s.changeOne(ctx, `UPDATE users SET username = ?, name_key = ?, search = ?, display_name = ?, image = ?, pronoun = ?, level = ? WHERE id = ?`,
+		u.Username, nameKey(u.Username), u.search(), u.DisplayName, u.Image, u.Pronoun, u.Level, u.ID.String())
 	if err != nil { // not before: another process may take the name meanwhile
 		if other, e := s.Find(ctx, u.Username); e == nil && other.ID != u.ID {
 			return fmt.Errorf("%s: %w", u.Username, ErrUserExists)

@@ -14,8 +14,8 @@ install -D -m 644 packaging/sipxrest.service "$root/usr/lib/systemd/system/sipxr
 install -D -m 644 packaging/sipxrest.rules.yml "$root/usr/share/sipxrest/sipxrest.rules.yml"
 install -D -m 644 docs/openapi.yaml "$root/usr/share/sipxrest/openapi.yaml"
 install -D -m 644 -t "$root/usr/share/sipxrest/api" api/openapi.yaml api/asyncapi.yaml
-for file in docs/examples/*.* docs/examples/*/*.*; do
-	install -D -m 644 "$file" "$root/usr/share/sipxrest/${file#docs/}"
+for file in examples/*.* examples/*/*.*; do
+	install -D -m 644 "$file" "$root/usr/share/sipxrest/$file"
 done
 install -D -m 644 NOTICES "$root/usr/share/sipxrest/NOTICES" # licences want to go with a binary
 if [ -n "${EXAMPLES:-}" ]; then

@@ -9,7 +9,7 @@ import (
 	"sipxrest/cmd/sipxrest/interop/lab"
 )
 
-// The page of docs/examples places a call of its user, shows how it gets on, and hangs
+// The page of examples places a call of its user, shows how it gets on, and hangs
 // up. What is refused it shows in the words of the API.
 func TestTheExampleOfAPageThatCalls(t *testing.T) {
 	t.Parallel()
@@ -17,7 +17,7 @@ func TestTheExampleOfAPageThatCalls(t *testing.T) {
 	calling := l.Phone("201", lab.PhoneConfig{Manual: true})
 	called := l.Phone("202", lab.PhoneConfig{Manual: true})
 	s := l.Service()
-	portal := l.Portal(s, "../../../docs/examples/click-to-call.html")
+	portal := l.Portal(s, "../../../examples/click-to-call.html")
 	tab := portal.LogIn("201")
 	const shown, canEnd = `status.textContent`, `!end.disabled`
 

@@ -49,16 +49,21 @@ type CDR struct {
 	Legs          json.RawMessage // of Call.Legs
 	Node          string          // that had the call; empty where there is one only
 	RequestID     string
+
+	of *Call // of a record of recordOf; nil once Legs is there
 }
 
 // Record returns the record of a call that is over.
-func Record(c *Call) *CDR {
+func Record(c *Call) *CDR { return recordOf(c).whole() }
+
+// recordOf is Record, but for Legs, which few ask for.
+func recordOf(c *Call) *CDR {
 	r := &CDR{
+		of:     c,
 		CallID: c.ID, Kind: c.Kind, Source: c.Source, Flow: c.Flow.Used, Knowledge: c.Knowledge.Level, Agent: c.Agent,
 		StartTime: c.CreatedAt, ConnectTime: c.ConnectedAt, EndTime: c.EndedAt, TalkMS: c.TalkMS, RingMS: c.RingMS,
 		MergedInto: c.MergedInto, Tags: c.Tags, Metadata: c.Metadata, RequestID: c.RequestID, Termination: termination(c),
 	}
-	r.Legs, _ = json.Marshal(c.Legs) // of texts, numbers and times: it cannot fail
 	for i := range c.Legs {
 		if s := c.Legs[i].SIP; s != nil && s.CallID != "" && !slices.Contains(r.SIPCallIDs, s.CallID) {
 			r.SIPCallIDs = append(r.SIPCallIDs, s.CallID)
@@ -94,6 +99,17 @@ func Record(c *Call) *CDR {
 		}
 	}
 	return r
+}
+
+// whole is a record with Legs, which one of recordOf does not have.
+func (r *CDR) whole() *CDR {
+	if r.of == nil {
+		return r
+	}
+	w := *r
+	w.Legs, _ = json.Marshal(r.of.Legs) // of texts, numbers and times: it cannot fail
+	w.of = nil
+	return &w
 }
 
 // parties are the legs of the two that a call was for. After a transfer a target has

@@ -17,7 +17,8 @@ type cdrReader interface {
 	oldest(ctx context.Context) (time.Time, error)
 }
 
-// cdrMemory are records in memory, in the order in which they came. It is not changed.
+// cdrMemory are records in memory, by recordOf, in the order in which they came. It is
+// not changed.
 type cdrMemory []*CDR
 
 // cdrPlace is a record and where it is.
@@ -58,14 +59,14 @@ func (m cdrMemory) list(_ context.Context, f *CDRFilter, cursor string, limit, o
 		found = found[:limit]
 	}
 	for _, p := range found {
-		list = append(list, p.r)
+		list = append(list, p.r.whole())
 	}
 	return list, next, nil
 }
 
 func (m cdrMemory) get(_ context.Context, callID string) (*CDR, error) {
 	if i := slices.IndexFunc(m, func(r *CDR) bool { return r.CallID == callID }); i >= 0 {
-		return m[i], nil
+		return m[i].whole(), nil
 	}
 	return nil, ErrNoCDR
 }

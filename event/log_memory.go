@@ -65,7 +65,7 @@ func (m *memoryLog) Append(b *Batch) error {
 		m.bytes += int64(e.size)
 		if e.Final {
 			m.ended = append(m.ended, of)
-			r := Record(c)
+			r := recordOf(c)
 			r.Node = b.Node
 			if m.cdrs = append(m.cdrs, r); len(m.cdrs) > maxMemoryCDRs+maxMemoryCDRs/4 {
 				m.cdrs = slices.Clone(m.cdrs[maxMemoryCDRs/4:])

@@ -25,21 +25,33 @@ type bridge struct {
 	ender     *Leg        // the phone that has hung up, and so ended the call
 	referrals []referral  // latest last
 	clock     *time.Timer // for the waits that have an end
+	taken     bool        // another node had joined the phones
 }
 
 // bridge joins the two phones until one of them hangs up, which is no error.
 func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
 	talk, stop := c.whileTalking(ctx)
 	defer stop()
-	b := &bridge{call: c, calling: calling, called: called, placed: [2]*Leg{calling, called}, clock: time.NewTimer(time.Hour)}
+	b := c.newBridge(calling, called)
 	defer b.clock.Stop()
+	return c.stay(talk, b)
+}
+
+func (c *Call) newBridge(calling, called *Leg) *bridge {
+	return &bridge{call: c, calling: calling, called: called, placed: [2]*Leg{calling, called}, clock: time.NewTimer(time.Hour)}
+}
+
+// stay is the rest of bridge.
+func (c *Call) stay(talk context.Context, b *bridge) (err error) {
 	if !c.sw.bridged(c, b) {
 		return ErrStopped
 	}
 	defer func() { b.end(talk, err) }()
 	c.mayDivertNoMore(CalledParty)
 	c.by, c.wasUp = Self, true
-	c.observe(&Event{Kind: Joined, At: time.Now()})
+	if !b.taken {
+		c.observe(&Event{Kind: Joined, At: time.Now()})
+	}
 	for _, l := range b.legs() {
 		l.joinedMedia().joint = b
 		l.peer.bridging(true)

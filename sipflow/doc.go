@@ -23,6 +23,7 @@
 //	tx_inbox.go           what reaches the call's goroutine, in order
 //	tx_table.go           where transactions and legs are found
 //	tx_request.go         the dialog that a request of ours is made of, and its bytes
+//	tx_via.go             requests in the name of another node
 //	tx_response.go        our responses, and how requests are told apart
 //	tx_client.go          requests of ours
 //	tx_lead.go            requests that go out a while after they were made
@@ -37,6 +38,7 @@
 //	leg_end.go            on which leg the end of a call falls
 //	leg_told.go           what is told of holds, muting and transfers
 //	leg_callee.go         whom a leg is with, and by what right
+//	leg_taken.go          what is known of the node that had it before
 //	leg.go                the leg, from its first request to its end
 //	leg_session.go        session timers of a leg (RFC 4028)
 //	leg_header.go         the header fields of our first INVITE
@@ -114,6 +116,17 @@
 //	health.go             servers that answer OPTIONS
 //	stats_read.go         the counters, read
 //	switchboard.go        all of it
+//
+// Calls that another node had:
+//
+//	adopt_record.go       what observers are told of them once more
+//	adopt_restore.go      the call and its legs, made of what is kept
+//	adopt_caller.go       those that others had placed to it
+//	adopt_hangup.go       they are hung up, as far as they are
+//	adopt_refresh.go      their phones hear where they go on
+//	adopt_bridged.go      two phones stay joined
+//	adopt_refer.go        a phone goes on reporting what becomes of a REFER
+//	adopt.go              all of it
 //
 // Three kinds of goroutine touch a call. The sockets' readers parse, match and
 // respond, and never wait; they put what a call should know into its legs'

@@ -26,6 +26,7 @@ var (
 	ErrUnreported   = errors.New("the phone did not say what became of the REFER")
 	ErrTransferred  = errors.New("another phone has its place")
 	ErrInternal     = errors.New("internal fault")
+	ErrNodeLost     = errors.New("the node that had the call is lost, and no other one could go on with it")
 )
 
 // What an action of a client's may come to, beside ErrNoCall and what a phone says.

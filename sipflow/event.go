@@ -60,6 +60,9 @@ const (
 	TransferChanged
 	// Digit: the leg's phone sent Event.Digit by INFO.
 	Digit
+	// Resumed: the call was another node's, and goes on, or ends, at this one. What was
+	// told of it there is told once more, as far as it is still so, with Event.Again.
+	Resumed
 )
 
 // Party is one of those that a call is about.
@@ -215,12 +218,13 @@ type Event struct {
 	// The rest is for the observers that New is given. What the pointers lead to is
 	// changed afterwards: they keep nothing of it.
 	ID       string          // of the call
-	Spec     *Spec           // Placed: what was asked for, with its secrets
-	Legs     []LegReport     // Placed: the legs that are known, in their order
+	Spec     *Spec           // Placed, Resumed: what was asked for, with its secrets
+	Legs     []LegReport     // Placed, Resumed: the legs that are known, in their order
 	Stage    Stage           // of the call after the event
 	Leg      *LegReport      // the leg that the event is about; nil when it is about none
 	Cause    *Cause          // LegEnded, Ended
 	FinalBy  time.Time       // Released: Ended comes by then
 	Transfer *TransferReport // TransferChanged
 	Digit    byte            // Digit
+	Again    bool            // another node has told it before
 }

@@ -60,7 +60,7 @@ func (s *stories) observe(e *Event) {
 		call = &story{}
 		s.calls[e.ID] = call
 		s.order = append(s.order, e.ID)
-		if e.Kind != Placed {
+		if e.Kind != Placed && e.Kind != Resumed {
 			call.wrong = append(call.wrong, "it does not begin with Placed")
 		}
 	} else if e.Kind == Placed {
@@ -89,6 +89,13 @@ func (s *story) take(e *Event) {
 	}
 	s.stage = e.Stage
 	switch e.Kind {
+	case Resumed:
+		for _, l := range e.Legs {
+			for len(s.legs) < l.N-1 {
+				s.legs = append(s.legs, toldLeg{state: LegEnded})
+			}
+			s.legs = append(s.legs, toldLeg{role: l.Role})
+		}
 	case Placed:
 		if e.Spec == nil || len(e.Legs) == 0 {
 			fail("without Spec or Legs")
@@ -216,7 +223,7 @@ func (s *stories) text() string {
 var kindNames = map[EventKind]string{Placed: "placed", Moved: "moved", Joined: "connected", Ended: "ended", LegDialling: "dialling",
 	LegAlerted: "alerted", LegAnswered: "answered", LegRedirected: "redirected", LegEnded: "leg ended", Connecting: "connecting",
 	FlowChanged: "flow changed", Released: "released", LegHeld: "held", LegResumed: "resumed", LegMuted: "muted", LegUnmuted: "unmuted",
-	TransferChanged: "transfer", Digit: "digit"}
+	TransferChanged: "transfer", Digit: "digit", Resumed: "taken over"}
 
 // tellEvent is an event as a golden file has it; "" for those that the ladders show.
 func tellEvent(e *Event) string {
@@ -227,6 +234,9 @@ func tellEvent(e *Event) string {
 	line := name
 	if l := e.Leg; l != nil {
 		line = fmt.Sprintf("l%d %s %s %s", l.N, l.Role, name, l.Address)
+		if e.Again {
+			line = "again " + line
+		}
 		if l.Via != "" {
 			line += " via " + l.Via
 		}

@@ -41,6 +41,7 @@ type Leg struct {
 
 	// What comes of it.
 	moved   atomic.Pointer[Call] // the call that it is of by now, if that is another one
+	taken   *wasElsewhere        // of a leg that another node had
 	gone    bool                 // handed to another goroutine, or released
 	pending []Notification       // NOTIFYs that came while something else was awaited
 	errands []*attempt           // requests that nobody waits for, at most maxErrands

@@ -11,6 +11,9 @@ import (
 // the socket by which its phone is reached, of the same family (RFC 4566 §5.7).
 func (l *Leg) mediaHost() string {
 	sw := l.call.sw
+	if l.taken != nil && l.taken.origin != "" { // another one would be another session (RFC 3264 §8)
+		return l.taken.origin
+	}
 	if !sw.manyHosts {
 		return sw.host
 	}

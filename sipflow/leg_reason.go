@@ -34,6 +34,8 @@ func (c *Call) reasonFor(err error) string {
 		return reasonLine(488, "")
 	case errors.Is(err, ErrDraining):
 		return reasonLine(503, "Shutting Down")
+	case errors.Is(err, ErrNodeLost):
+		return reasonLine(503, "Node Lost")
 	}
 	return ""
 }

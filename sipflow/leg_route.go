@@ -80,8 +80,8 @@ func (l *Leg) goSecure(d *dialog) error {
 }
 
 // route fills in where the request may go. A dialog whose encrypted connection
-// is gone first tries the server that it led to: only that one is known to be
-// who it says, whatever name its Record-Route has.
+// is gone, or was another node's, first tries the server that it led to: only that one
+// is known to be who it says, whatever name its Record-Route has.
 //
 //go:noinline
 func (a *attempt) route(ctx context.Context) error {
@@ -91,6 +91,9 @@ func (a *attempt) route(ctx context.Context) error {
 	}
 	if s := a.leg.held; a.lost && s != nil && s.Ours && transport.Encrypted(s.Hop.Transport) {
 		hops = append([]resolve.Hop{s.Hop}, slices.DeleteFunc(hops, func(h resolve.Hop) bool { return h == s.Hop })...)
+		err = nil
+	} else if was := a.leg.taken; was != nil && a.leg.secure && transport.Encrypted(was.hop.Transport) {
+		hops = append([]resolve.Hop{was.hop}, slices.DeleteFunc(hops, func(h resolve.Hop) bool { return h == was.hop })...)
 		err = nil
 	}
 	if err != nil {

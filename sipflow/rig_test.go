@@ -107,7 +107,7 @@ func (r *rig) observe(e *Event) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch e.Kind {
-	case Placed:
+	case Placed, Resumed:
 		r.placed++
 	case Ended:
 		r.ended++

@@ -180,12 +180,13 @@ const (
 	OutcomeHungUpByUser                    // the client did
 	OutcomeReplaced                        // by a call with the same parties
 	OutcomeDraining                        // the service was stopped
+	OutcomeNodeLost                        // the node that had the call was lost, and the call with it
 	numOutcomes
 )
 
 func (o CallOutcome) String() string {
 	return [...]string{"failed", "connected", "no_answer", "busy", "refused_3xx", "refused_4xx", "refused_5xx", "refused_6xx",
-		"timeout", "unreachable", "hung_up", "hung_up_by_client", "replaced", "draining"}[o]
+		"timeout", "unreachable", "hung_up", "hung_up_by_client", "replaced", "draining", "node_lost"}[o]
 }
 
 // OutcomeOf says what a call came to by the error of its end, nil for one that
@@ -203,6 +204,8 @@ func OutcomeOf(err error) CallOutcome {
 func outcomeOf(err error) CallOutcome {
 	var refused *StatusError
 	switch {
+	case errors.Is(err, ErrNodeLost):
+		return OutcomeNodeLost
 	case errors.Is(err, ErrReplaced):
 		return OutcomeReplaced
 	case errors.Is(err, ErrHungUpByUser):

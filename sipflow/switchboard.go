@@ -65,6 +65,13 @@ type Config struct {
 	// the switchboard; nil: nobody is told.
 	Watch   func(*OnWire)
 	Inbound *Inbound // calls that others place to us; nil: they get 404
+	// Account returns the secret of a user, or of a gateway by its URI, for calls that are
+	// taken over from another node: states have none. It is false for one who has none,
+	// or is not known here. Nil: nobody has.
+	Account func(user, gateway string) (Credentials, bool)
+	// Resume, when set, is told of a call that is taken over before anything else of it
+	// is: record is what Spec.Kept had kept. It sets Spec.Observe and Spec.Kept.Record.
+	Resume func(spec *Spec, record []byte)
 	// Keeper keeps the states of calls for other nodes; nil: this is a single node.
 	Keeper Keeper
 	// NodeNumber is that of this node, 1 to 4095, which its tags and branches carry; 0:

@@ -403,7 +403,7 @@ func (tx *clientTx) fork(sw *Switchboard, m *wire.Message) func() {
 		with = tx.leg.callee
 	}
 	was := &clientTx{id: tx.id, localTag: tx.localTag, seq: tx.seq, auth: tx.auth, path: tx.path, pracked: tx.pracked}
-	return func() { sw.hangUpFork(was, was.path, m, with, right{}) }
+	return func() { sw.hangUpFork(was, ownPath(was.path), m, with, right{}) }
 }
 
 // ringing reports whether an INVITE has had a provisional response.

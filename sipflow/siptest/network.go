@@ -79,6 +79,8 @@ type Network struct {
 	arrived   int
 	packets   []Packet
 	lastPort  uint16
+	streams   map[*tcpConn]struct{} // open ends of connections
+	unplugged map[netip.Addr]bool
 }
 
 // NewNetwork returns a network on which nobody listens yet. It needs no
@@ -91,7 +93,36 @@ func NewNetwork() *Network {
 		listeners: map[netip.AddrPort]*listener{},
 		names:     map[netip.AddrPort]string{},
 		lastPort:  49151,
+		streams:   map[*tcpConn]struct{}{},
+		unplugged: map[netip.Addr]bool{},
 	}
+}
+
+// Unplug takes a host ("10.0.0.1") off the network, as the end of its process or a pulled
+// cable does: its connections break, what comes for it is lost, and what it still sends is
+// not even recorded.
+func (n *Network) Unplug(host string) {
+	a := netip.MustParseAddr(host)
+	n.mu.Lock()
+	n.unplugged[a] = true
+	var broken []*tcpConn
+	for c := range n.streams {
+		if c.local.Addr() == a {
+			broken = append(broken, c)
+		}
+	}
+	n.mu.Unlock()
+	slices.SortFunc(broken, func(x, y *tcpConn) int { return x.local.Compare(y.local) })
+	for _, c := range broken {
+		c.Close()
+	}
+}
+
+// isUnplugged reports whether a host is off the network.
+func (n *Network) isUnplugged(a netip.Addr) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.unplugged[a]
 }
 
 // Name gives addr ("10.0.0.1:5060") a name in the ladder.
@@ -118,6 +149,9 @@ func (n *Network) Arrived() int {
 
 // carry takes one datagram from a socket.
 func (n *Network) carry(p Packet) {
+	if n.isUnplugged(p.From.Addr()) {
+		return
+	}
 	d := n.delay()
 	if n.Late != nil {
 		d += n.Late(p)
@@ -137,6 +171,9 @@ func (n *Network) arrive(p Packet) {
 	n.arrived++
 	p.N = n.arrived
 	dst := n.conns[p.To]
+	if n.unplugged[p.To.Addr()] {
+		dst = nil
+	}
 	n.mu.Unlock()
 	p.Lost = dst == nil || (n.Drop != nil && n.Drop(p)) || dst.full()
 	n.record(p) // first: a reader of the packet finds it in the record

@@ -81,6 +81,9 @@ func (n *Network) DialFrom(ip string) func(ctx context.Context, network, addr st
 		l := n.listeners[remote]
 		n.lastPort++
 		local := netip.AddrPortFrom(host, n.lastPort)
+		if n.unplugged[host] || n.unplugged[remote.Addr()] {
+			l = nil
+		}
 		n.mu.Unlock()
 		if l == nil {
 			return fail(syscall.ECONNREFUSED)
@@ -107,7 +110,11 @@ func (n *Network) pipe(a, b netip.AddrPort) (*tcpConn, *tcpConn) {
 			readBy: newDeadline(), writeBy: newDeadline(),
 		}
 	}
-	return end(a, b, ba, ab), end(b, a, ab, ba)
+	near, far := end(a, b, ba, ab), end(b, a, ab, ba)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.streams[near], n.streams[far] = struct{}{}, struct{}{}
+	return near, far
 }
 
 // stream is one direction of a connection.
@@ -223,6 +230,9 @@ func (c *tcpConn) Write(b []byte) (written int, err error) {
 
 // send puts bytes on their way, nil for the end of the stream.
 func (c *tcpConn) send(data []byte) {
+	if data != nil && c.net.isUnplugged(c.local.Addr()) {
+		return
+	}
 	p := Packet{Transport: "TCP", From: c.local, To: c.remote, Sent: time.Now(), Data: data}
 	c.net.queue.after(c.net.delay(), c.local.String(), func() {
 		c.out.mu.Lock()
@@ -249,6 +259,9 @@ func (c *tcpConn) Close() error {
 	c.once.Do(func() {
 		close(c.closed)
 		c.send(nil)
+		c.net.mu.Lock()
+		delete(c.net.streams, c)
+		c.net.mu.Unlock()
 		c.in.mu.Lock()
 		c.in.reset = true
 		c.in.mu.Unlock()

@@ -1,0 +1,180 @@
+package sipflow
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Adopted is a call that another node had, which cannot go on with it.
+type Adopted struct {
+	ID    string
+	State []byte // as its node has kept it last, see Keeper
+	Epoch uint32 // how many nodes have taken it over, this one included
+	Keep  bool   // go on with it, where that is possible; else it is hung up
+}
+
+// What comes of a call that is taken over.
+const (
+	TakenKept   = "kept"    // its phones are this node's
+	TakenHungUp = "hung_up" // nobody rings or talks any more
+	TakenLost   = "lost"    // a phone did not respond, or cannot be reached
+)
+
+// takeoverJump is how far the numbers of our requests rise with each node. A node that
+// stood still and comes back is behind that: phones refuse what it sends (RFC 3261
+// §12.2.2). Numbers may have gaps.
+const takeoverJump = 1000
+
+// maxEpoch bounds how far they rise at all: they end at 2^31 (RFC 3261 §8.1.1.5).
+const maxEpoch = 1 << 20
+
+// Adopt goes on with a call that another node had, or hangs it up. It returns when the
+// call has begun here. done is called once, from the call's goroutine: with what came of
+// it, as soon as its phones are this node's or hung up.
+//
+// After an error nothing is sent, nothing is left of the call, and done is not called.
+// ErrIDInUse means that the call is here already. Who takes a call over never calls
+// anybody and never refers anybody: an INVITE or REFER of the other node may be out.
+func (sw *Switchboard) Adopt(ctx context.Context, a Adopted, done func(result string, err error)) error {
+	failed := func(err error) error { return fmt.Errorf("adopt %s: %w", a.ID, err) }
+	if err := context.Cause(ctx); err != nil {
+		return failed(err)
+	}
+	s, err := decodeState(a.State)
+	switch {
+	case err != nil:
+		return failed(err)
+	case s.id != a.ID:
+		return failed(fmt.Errorf("%w: it is of %q", errBadState, s.id))
+	}
+	if done == nil {
+		done = func(string, error) {}
+	}
+	t := &takeover{sw: sw, state: s, keep: a.Keep && s.known, jump: takeoverJump * min(a.Epoch, maxEpoch), done: done}
+	if err := t.restore(); err != nil {
+		return failed(err)
+	}
+	c := t.call
+	callCtx, stop := context.WithCancelCause(context.Background())
+	c.stop = stop
+	t.life(callCtx)
+	if err := sw.takeOver(t); err != nil {
+		stop(err)
+		t.forget()
+		return failed(err)
+	}
+	go sw.run(callCtx, c, nil, t.run)
+	return nil
+}
+
+// takeover is a call that is taken over from another node. It belongs to the call's
+// goroutine.
+type takeover struct {
+	sw    *Switchboard
+	state *callState
+	keep  bool
+	jump  uint32 // of the numbers of our requests
+	done  func(result string, err error)
+
+	call *Call
+	legs []*takenLeg
+}
+
+// takenLeg is a leg as the other node has left it.
+type takenLeg struct {
+	*Leg
+	was *keptLeg
+}
+
+// told tells once what came of it.
+func (t *takeover) told(result string, err error) {
+	if done := t.done; done != nil {
+		t.done = nil
+		done(result, err)
+	}
+}
+
+// takeOver enters a call that has been one of another node's, and tells the observers of
+// it. Limits do not refuse it, and it is counted.
+func (sw *Switchboard) takeOver(t *takeover) error {
+	c := t.call
+	sw.mu.Lock()
+	defer sw.mu.Unlock()
+	switch {
+	case sw.draining:
+		return ErrDraining
+	case c.Spec.ID != "" && sw.ids[c.Spec.ID] != nil:
+		return ErrIDInUse
+	}
+	if err := t.enter(); err != nil {
+		return err
+	}
+	if sw.calls[c.Key] == nil { // else it is found by its id only
+		sw.calls[c.Key] = c
+	}
+	if c.Spec.ID != "" {
+		sw.ids[c.Spec.ID] = c
+	}
+	sw.limits.count(c)
+	sw.active++
+	sw.flows.Add(1)
+	t.resumed()
+	return nil
+}
+
+// run is the call's flow.
+func (t *takeover) run(ctx context.Context, c *Call) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			t.told(TakenLost, ErrInternal)
+			panic(p)
+		}
+	}()
+	if t.keep {
+		switch t.state.step {
+		case stepBridged, stepTransferring:
+			return t.goOn(ctx)
+		case stepReferred:
+			return t.followRefer(ctx)
+		}
+	}
+	err = t.hangUp(ctx, ErrNodeLost)
+	t.over(err)
+	return err
+}
+
+// over waits until the phones have been hung up, and tells what came of that. why is what
+// the flow returns.
+func (t *takeover) over(why error) {
+	c, result := t.call, TakenHungUp
+	var failed error
+	for _, wait := range c.byes {
+		if err := wait(); err != nil && !errors.As(err, new(*StatusError)) {
+			result, failed = TakenLost, errors.Join(failed, err)
+		}
+	}
+	c.byes = nil
+	if failed == nil {
+		failed = why
+	}
+	t.told(result, failed)
+}
+
+// resumed tells the observers of all calls of one that has been another node's: that it
+// is here, and how far it is. Who knows that already hears nothing new.
+func (t *takeover) resumed() {
+	c := t.call
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if r := c.record; r != nil {
+		legs := slices.DeleteFunc(r.reports(), func(l LegReport) bool { return r.numbered(l.N).state == legEnded })
+		c.tellAll(&Event{Kind: Resumed, At: time.Now(), Spec: &c.Spec, Legs: legs, Again: true})
+		r.retell()
+		for _, l := range t.legs {
+			l.restates()
+		}
+	}
+}

@@ -1,0 +1,196 @@
+package sipflow
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"sipxrest/sipflow/sdp"
+)
+
+// goOn stays between the two phones of a call that the other node had joined. Each hears
+// where its dialog goes on, and else nothing changes. What was under way between them is
+// settled anew. A transfer is given up.
+func (t *takeover) goOn(ctx context.Context) (err error) {
+	c := t.call
+	calling, called := t.seated(seatCalling), t.seated(seatCalled)
+	if parked := t.seated(seatParked); parked != nil { // it waits for the end of a transfer
+		if x := t.state.transfer; x != nil && x.report.Leaver == CalledParty {
+			calling = parked
+		} else {
+			called = parked
+		}
+	}
+	t.giveUpOthers(ctx, calling, called)
+	if calling == nil || called == nil { // who is left has nobody to talk to
+		err := t.hangUp(ctx, ErrHungUp)
+		t.over(err)
+		return nil
+	}
+	defer func() {
+		c.hangUp(ctx, calling.Leg, err)
+		c.hangUp(ctx, called.Leg, err)
+	}()
+	c.by = Self
+	b := c.newBridge(calling.Leg, called.Leg)
+	defer b.clock.Stop()
+	b.taken, b.transfers = true, t.state.transfers
+	talk, stop := t.whileTalking(ctx)
+	defer stop()
+	if over, why := t.meet(talk, b, calling, called); over != nil || why != nil {
+		err = t.isOver(talk, b, over, why)
+		for _, l := range [...]*takenLeg{calling, called} {
+			l.refuseOpen()
+			c.hangUp(ctx, l.Leg, err)
+		}
+		t.over(why)
+		return err
+	}
+	t.told(TakenKept, nil)
+	return c.stay(talk, b)
+}
+
+// whileTalking is the context of a call whose parties have been joined for a while.
+func (t *takeover) whileTalking(ctx context.Context) (context.Context, context.CancelFunc) {
+	if t.state.maxTalk <= 0 {
+		return ctx, func() {}
+	}
+	return context.WithTimeoutCause(ctx, max(t.state.talkLeft, time.Millisecond), ErrTimeLimit)
+}
+
+// meet has both phones hear where their dialogs go on. An error without a phone ends the
+// call.
+func (t *takeover) meet(ctx context.Context, b *bridge, calling, called *takenLeg) (over *takenLeg, why error) {
+	if err := t.acceptAgain(ctx); err != nil {
+		return nil, err
+	}
+	if t.unsettled(calling, called) {
+		return t.glue(ctx, b, calling, called)
+	}
+	answers := map[*takenLeg][]byte{}
+	over, why = t.refresh(ctx, []*takenLeg{calling, called}, func(l *takenLeg, answer []byte) { answers[l] = answer })
+	if over != nil || why != nil {
+		return over, why
+	}
+	for _, l := range [...]*takenLeg{calling, called} { // a phone may have moved its media
+		b.retell(ctx, l.Leg, answers[l])
+	}
+	return nil, nil
+}
+
+// unsettled reports whether the phones have to be described to each other anew: an offer
+// was under way, or a third phone had a part in it.
+func (t *takeover) unsettled(calling, called *takenLeg) bool {
+	s := t.state
+	if in := t.call.in; in != nil && in.offer == nil && calling.was.at == atAccepted {
+		return true // its ACK has the answer
+	}
+	if s.changing || !calling.describes() || !called.describes() {
+		return true
+	}
+	return s.transfer != nil && s.transfer.attended
+}
+
+// isOver ends the call because of one phone, which is told to the other: who does not know
+// its dialog any more has hung up.
+func (t *takeover) isOver(ctx context.Context, b *bridge, over *takenLeg, why error) error {
+	switch {
+	case ctx.Err() != nil:
+		return context.Cause(ctx)
+	case over == nil:
+		return why
+	}
+	var hungUp *hungUpError
+	reasons := ""
+	if errors.As(why, &hungUp) {
+		reasons = hungUp.reasons
+	}
+	if errors.Is(why, ErrHungUp) {
+		b.hungUp(over.Leg, reasons) //nolint:errcheck // it is ErrHungUp
+		return nil
+	}
+	if t.call.by = CalledParty; over.Leg == b.calling {
+		t.call.by = CallingParty
+	}
+	return why
+}
+
+// glueVersions is how far the version of our descriptions rises where the other node may
+// have told a phone something that it has not kept.
+const glueVersions = 8
+
+// glue describes the two phones to each other anew, as flow I of RFC 3725 does within
+// their dialogs:
+//
+//	Calling               sipxrest               Called
+//	    | INVITE (no offer)    |                     |
+//	    |<---------------------|                     |
+//	    | 200 (offer A)        | INVITE (offer A)    |
+//	    |--------------------->|-------------------->|
+//	    |                      |      200 (answer B) |
+//	    |       ACK (answer B) |<--------------------|
+//	    |<---------------------| ACK                 |
+//	    |                      |-------------------->|
+//
+// A phone that makes no offer is offered as it was known.
+func (t *takeover) glue(ctx context.Context, b *bridge, calling, called *takenLeg) (over *takenLeg, why error) {
+	wasHeld := t.state.transfer != nil && t.state.transfer.wasHeld
+	for _, l := range [...]*takenLeg{calling, called} {
+		l.peer.raiseVersion(glueVersions)
+		if j := l.joinedMedia(); t.state.transfer != nil && t.state.transfer.attended && !wasHeld {
+			j.holding = 0
+		}
+	}
+	failed := b.pairAnew(ctx, called.Leg, calling.Leg)
+	if failed != nil && refusesOffer(failed.err) {
+		if known := calling.forAnother(); sdp.Legible(known) {
+			failed = b.pair(ctx, called.Leg, calling.Leg)
+		}
+	}
+	if failed == nil {
+		return nil, nil
+	}
+	if over = calling; failed.leg == called.Leg {
+		over = called
+	}
+	return over, failed.err
+}
+
+// raiseVersion leaves a gap in the versions of our descriptions. What follows is a new one.
+func (p *peer) raiseVersion(by uint64) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.version += by
+	p.sent = 0
+}
+
+// giveUpOthers hangs up the phones that are none of the two: those of a transfer, which
+// fails, and those that were being hung up.
+func (t *takeover) giveUpOthers(ctx context.Context, calling, called *takenLeg) {
+	c := t.call
+	for _, l := range t.legs {
+		if l == calling || l == called {
+			continue
+		}
+		l.record.unwanted(ErrNodeLost)
+		t.aside(ctx, l)
+	}
+	if s := t.state.transfer; s != nil && c.record != nil {
+		x := &transfer{report: s.report}
+		b := &bridge{call: c}
+		b.tellTransfer(x, TransferFailed, ErrNodeLost, nil)
+	}
+}
+
+// aside hangs a phone up without the call waiting for that.
+func (t *takeover) aside(ctx context.Context, l *takenLeg) {
+	c, before := t.call, len(t.call.byes)
+	t.end(ctx, l, ErrNodeLost)
+	waits := c.byes[before:]
+	c.byes = c.byes[:before:before]
+	c.aside(l.Leg, func() {
+		for _, wait := range waits {
+			wait() //nolint:errcheck // there is nobody to tell
+		}
+	})
+}

@@ -2,7 +2,6 @@ package sipflow
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -15,13 +14,6 @@ type Adopted struct {
 	Epoch uint32 // how many nodes have taken it over, this one included
 	Keep  bool   // go on with it, where that is possible; else it is hung up
 }
-
-// What comes of a call that is taken over.
-const (
-	TakenKept   = "kept"    // its phones are this node's
-	TakenHungUp = "hung_up" // nobody rings or talks any more
-	TakenLost   = "lost"    // a phone did not respond, or cannot be reached
-)
 
 // takeoverJump is how far the numbers of our requests rise with each node. A node that
 // stood still and comes back is behind that: phones refuse what it sends (RFC 3261
@@ -68,33 +60,6 @@ func (sw *Switchboard) Adopt(ctx context.Context, a Adopted, done func(result st
 	}
 	go sw.run(callCtx, c, nil, t.run)
 	return nil
-}
-
-// takeover is a call that is taken over from another node. It belongs to the call's
-// goroutine.
-type takeover struct {
-	sw    *Switchboard
-	state *callState
-	keep  bool
-	jump  uint32 // of the numbers of our requests
-	done  func(result string, err error)
-
-	call *Call
-	legs []*takenLeg
-}
-
-// takenLeg is a leg as the other node has left it.
-type takenLeg struct {
-	*Leg
-	was *keptLeg
-}
-
-// told tells once what came of it.
-func (t *takeover) told(result string, err error) {
-	if done := t.done; done != nil {
-		t.done = nil
-		done(result, err)
-	}
 }
 
 // takeOver enters a call that has been one of another node's, and tells the observers of
@@ -144,23 +109,6 @@ func (t *takeover) run(ctx context.Context, c *Call) (err error) {
 	err = t.hangUp(ctx, ErrNodeLost)
 	t.over(err)
 	return err
-}
-
-// over waits until the phones have been hung up, and tells what came of that. why is what
-// the flow returns.
-func (t *takeover) over(why error) {
-	c, result := t.call, TakenHungUp
-	var failed error
-	for _, wait := range c.byes {
-		if err := wait(); err != nil && !errors.As(err, new(*StatusError)) {
-			result, failed = TakenLost, errors.Join(failed, err)
-		}
-	}
-	c.byes = nil
-	if failed == nil {
-		failed = why
-	}
-	t.told(result, failed)
 }
 
 // resumed tells the observers of all calls of one that has been another node's: that it

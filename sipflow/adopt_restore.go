@@ -2,15 +2,12 @@ package sipflow
 
 import (
 	"cmp"
-	"context"
 	"fmt"
 	"hash/maphash"
 	"math"
 	"time"
 
-	"sipxrest/resolve"
 	"sipxrest/sipflow/sdp"
-	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
 
@@ -124,53 +121,6 @@ func (by *right) gateway() string {
 	return ""
 }
 
-// takenPhone is the phone of a call that another node had, and by what right that has
-// called it.
-type takenPhone struct {
-	*userPhone
-	by right
-	in *Incoming // of a caller
-}
-
-func (p *takenPhone) secret() (*Credentials, string, bool) {
-	return &p.by.cred, p.by.realm, p.by.anyRealm
-}
-
-func (p *takenPhone) servers() secretServers { return p.by.servers }
-
-func (p *takenPhone) caller() *Incoming { return p.in }
-
-func (p *takenPhone) asked(s *shard, m *wire.Message, from transport.Path) int {
-	if p.in == nil {
-		return 0
-	}
-	return p.in.takes(s, m, from)
-}
-
-func (p *takenPhone) passwordKey() string {
-	switch {
-	case p.by.servers.kind == ofGateway:
-		return "dialout.gateway.user"
-	case p.sw != nil && (*Call)(p.userPhone).in != nil:
-		return "dispatch.agent"
-	}
-	return p.userPhone.passwordKey()
-}
-
-// path is how a hop is reached from here.
-func (t *takeover) path(ctx context.Context, hop resolve.Hop) (transport.Path, error) {
-	if hop.Transport == "" {
-		return transport.Path{}, errUnsent
-	}
-	ctx, stop := context.WithTimeout(ctx, placeTime)
-	defer stop()
-	p, err := t.sw.transport.Path(ctx, hop)
-	if err != nil {
-		return p, unreachable(fmt.Errorf("%s: %w", hop, err))
-	}
-	return p, nil
-}
-
 // enter puts the legs where readers find them. sw.mu is held.
 func (t *takeover) enter() error {
 	for i, l := range t.legs {
@@ -231,14 +181,4 @@ func (l *takenLeg) resumeSession(s *shard, was *sessionState) {
 	session := l.peer.session
 	session.end = s.now() + max(was.end, 0)
 	session.wait(s, s.now()+min(max(was.due, t1), was.interval/2))
-}
-
-// seated is the leg in a seat that has not ended; nil for none.
-func (t *takeover) seated(seat legSeat) *takenLeg {
-	for _, l := range t.legs {
-		if l.was.seat == seat && l.was.at != atOver {
-			return l
-		}
-	}
-	return nil
 }

@@ -119,9 +119,10 @@
 //
 // Calls that another node had:
 //
+//	adopt_takeover.go     one of them and its legs
 //	adopt_record.go       what observers are told of them once more
-//	adopt_restore.go      the call and its legs, made of what is kept
 //	adopt_caller.go       those that others had placed to it
+//	adopt_restore.go      the call and its legs, made of what is kept
 //	adopt_hangup.go       they are hung up, as far as they are
 //	adopt_refresh.go      their phones hear where they go on
 //	adopt_bridged.go      two phones stay joined

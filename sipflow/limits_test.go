@@ -462,7 +462,9 @@ func TestCallsOfOneAgentAreBoundedInTheWholeCluster(t *testing.T) {
 		all := &counts{map[string]int64{}, map[string]int64{"a@sipx.test": 3, "b@sipx.test": 9}}
 		r := newRig(t, siptest.NewNetwork(), phoneAddr, func(c *Config) { c.Limits.CallsPerAgent = 5; c.Limits.Agents = all })
 		defer r.stop()
-		of := func(agent string, from int) func(int) Spec { return func(i int) Spec { return numbered(agent, from+i) } }
+		of := func(agent string, from int) func(int) Spec {
+			return func(i int) Spec { return numbered(agent, from+i) }
+		}
 		if n, err := tried(r, 4, of("a@sipx.test", 0)); n != 2 || err == nil || err.Limit != LimitCallsPerAgent || err.Most != 5 {
 			t.Errorf("%d placed beside three at another node, then %v", n, err)
 		}

@@ -116,6 +116,7 @@
 //	health.go             servers that answer OPTIONS
 //	stats_read.go         the counters, read
 //	switchboard.go        all of it
+//	giveway.go            a call ends for a new one at another node
 //
 // Calls that another node had:
 //

@@ -1,0 +1,98 @@
+package order
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+
+	"sipxrest/sipflow"
+)
+
+// GiveWayOp is what a node is asked that has the key of a new call: its call ends, or the
+// new one is not placed. AnswerGiveWay answers it.
+const GiveWayOp = "give-way"
+
+// maxGiveWay bounds what is read of such a question, in bytes.
+const maxGiveWay = 16 << 10
+
+// giveWay asks a node for a key.
+type giveWay struct {
+	Key      sipflow.Key      `json:"key"`
+	Method   string           `json:"method"`
+	Conflict sipflow.Conflict `json:"conflict"`
+}
+
+// way is what comes back: whether the key is free, or why it is not.
+type way struct {
+	Why string `json:"why,omitempty"` // "" free, else one of the next
+	ID  string `json:"id,omitempty"`  // in_progress: of the call that has the key
+}
+
+const (
+	wayInProgress = "in_progress"
+	wayReferred   = "referred"
+	wayHangingUp  = "hanging_up"
+)
+
+// An Asker asks other nodes.
+type Asker interface {
+	Ask(ctx context.Context, node, op string, data []byte) ([]byte, error)
+}
+
+// GiveWay has the node that holds the key of a new call make room for it. It returns nil
+// once the key is free. Else it is what sipflow.Place returns where the two calls are at
+// one node, sipflow.ErrPhoneTimeout while the other is still being hung up, or why that
+// node was not asked.
+func GiveWay(ctx context.Context, nodes Asker, held *sipflow.HeldError, spec *sipflow.Spec) error {
+	data, err := json.Marshal(giveWay{spec.Key, spec.Method, spec.Conflict})
+	if err != nil {
+		return err
+	}
+	answer, err := nodes.Ask(ctx, held.Node, GiveWayOp, data)
+	if err != nil {
+		return err
+	}
+	var w way
+	if err := json.Unmarshal(answer, &w); err != nil {
+		return err
+	}
+	switch w.Why {
+	case "":
+		return nil
+	case wayInProgress:
+		return &sipflow.InProgressError{ID: w.ID}
+	case wayReferred:
+		return sipflow.ErrReferred
+	case wayHangingUp:
+		return sipflow.ErrPhoneTimeout
+	}
+	return errors.New("another node answers what is not known here: " + w.Why)
+}
+
+// AnswerGiveWay answers other nodes that ask for a key. flushed is waited for, so that the
+// key is free for all once it is said so.
+func AnswerGiveWay(sw *sipflow.Switchboard, flushed func(context.Context) error) func(context.Context, []byte) ([]byte, error) {
+	return func(ctx context.Context, data []byte) ([]byte, error) {
+		var q giveWay
+		if len(data) > maxGiveWay || json.Unmarshal(data, &q) != nil {
+			return nil, errors.New("give-way: it cannot be read")
+		}
+		var w way
+		var holder *sipflow.InProgressError
+		switch err := sw.GiveWay(ctx, q.Key, q.Method, q.Conflict); {
+		case errors.As(err, &holder):
+			w = way{wayInProgress, holder.ID}
+		case errors.Is(err, sipflow.ErrReferred):
+			w.Why = wayReferred
+		case errors.Is(err, sipflow.ErrPhoneTimeout):
+			w.Why = wayHangingUp
+		case err != nil:
+			return nil, err
+		default:
+			if err := flushed(ctx); err != nil {
+				w.Why = wayHangingUp
+			}
+		}
+		return json.Marshal(w)
+	}
+}

@@ -62,6 +62,8 @@ type Config struct {
 	// Calls is told of each call that is about to be placed, and by whom one is hung
 	// up; nil: nobody is. It names the calls in the Sipxrest-Call-Id header field of responses.
 	Calls Calls
+	// Elsewhere knows the calls of other nodes; nil: this is a single node.
+	Elsewhere Elsewhere
 	// Asked, when set, reports whether Early was asked about a request.
 	Asked func(*http.Request) bool
 	// Services are listed on the page at / after callcontroller.

@@ -20,13 +20,11 @@ const placeTimeout = 5 * time.Second
 // postCall places a call. It returns the id of that, or of the one that is being
 // placed already.
 func (c *Controller) postCall(watched context.Context, key sipflow.Key, agent *restauth.User, who order.Client, calling, called order.Party, o *request) (id string, refused *refusal) {
-	r := &record{c: c, seq: c.seq.Add(1), method: o.method, keep: o.keep}
 	spec := who.Spec(agent, key.Agent)
 	spec.Admitted = true // see serve
 	spec.Key, spec.Method, spec.AgentName = key, sipflow.MethodRefer, agent.DisplayName
 	spec.CallingUser, spec.CalledUser = calling.Wire(), called.Wire()
 	spec.Subject, spec.ConfPIN, spec.ForwardingAllowed, spec.Timeout = o.subject, o.confPIN, o.forwardingAllowed, o.timeout
-	spec.Observe = r.observe
 	if o.autoAnswer {
 		// It opens a microphone: nobody may have the phone of another do it.
 		if key.Calling != key.Agent {
@@ -37,21 +35,15 @@ func (c *Controller) postCall(watched context.Context, key sipflow.Key, agent *r
 	if o.method == methodInvite {
 		spec.Method = sipflow.MethodInvite
 	}
-	if c.cfg.Follow != nil {
-		spec.Observe = c.cfg.Follow(watched, spec.Method, r.observe)
-	}
-	c.expect(&spec, o.requestID)
-	r.id = spec.ID
 	// Not the request's context: a client that goes away keeps its call.
 	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
 	defer cancel()
-	err := c.place(ctx, spec, c.flows[o.method])
+	id, err := order.PlaceOver(ctx, c.cfg.Elsewhere, &spec, func() error { return c.placeCall(ctx, watched, &spec, o) })
 	if err == nil {
 		return spec.ID, nil
 	}
-	c.forget(spec.ID)
 	if errors.Is(err, sipflow.ErrReferred) { // what the client asks for is being done: a double click places one call
-		if rec := c.records.find(key); rec != nil {
+		if rec := c.records.find(key); rec != nil && id == "" {
 			id = rec.id
 		}
 		return id, nil
@@ -62,6 +54,25 @@ func (c *Controller) postCall(watched context.Context, key sipflow.Key, agent *r
 	return "", c.explain(key, who, err, "placed", "calling user")
 }
 
+// placeCall places a call that is completely specified but for its id and its record.
+func (c *Controller) placeCall(ctx, watched context.Context, spec *sipflow.Spec, o *request) error {
+	r := &record{c: c, seq: c.seq.Add(1), method: o.method, keep: o.keep}
+	spec.Observe = r.observe
+	if c.cfg.Follow != nil {
+		spec.Observe = c.cfg.Follow(watched, spec.Method, r.observe)
+	}
+	if c.cfg.Elsewhere != nil {
+		r.keepWith(spec)
+	}
+	c.expect(spec, o.requestID)
+	r.id = spec.ID
+	err := c.place(ctx, *spec, c.flows[o.method])
+	if err != nil {
+		c.forget(spec.ID)
+	}
+	return err
+}
+
 // postTransfer has another phone take the calling one's place.
 func (c *Controller) postTransfer(key sipflow.Key, who order.Client, o *request) *refusal {
 	to := key
@@ -69,6 +80,16 @@ func (c *Controller) postTransfer(key sipflow.Key, who order.Client, o *request)
 	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
 	defer cancel()
 	err := c.transfer(ctx, key, to, o.target.Wire(), who.Trusted)
+	if errors.Is(err, sipflow.ErrNoCall) && c.cfg.Elsewhere != nil {
+		if done, refused := c.askElsewhere(ctx, &question{What: askTransfer, Key: key, To: to, Target: o.target.Wire(), Trusted: who.Trusted, Addr: who.Addr}); done {
+			return refused
+		}
+	}
+	return c.transferred(key, who, err)
+}
+
+// transferred explains what a transfer came to.
+func (c *Controller) transferred(key sipflow.Key, who order.Client, err error) *refusal {
 	switch {
 	case errors.Is(err, sipflow.ErrNoCall):
 		return &refusal{status: 406, code: 403, text: "Call not found."} // sipXrest: 403 in the document
@@ -79,10 +100,20 @@ func (c *Controller) postTransfer(key sipflow.Key, who order.Client, o *request)
 }
 
 // delete hangs a call up.
-func (c *Controller) delete(key sipflow.Key, who order.Client) *refusal {
+func (c *Controller) delete(key sipflow.Key, agent *restauth.User, who order.Client, req string) *refusal {
 	ctx, cancel := context.WithTimeout(context.Background(), placeTimeout)
 	defer cancel()
 	err := c.hangUp(ctx, key)
+	if errors.Is(err, sipflow.ErrNoCall) && c.cfg.Elsewhere != nil {
+		if done, refused := c.askElsewhere(ctx, &question{What: askDelete, Key: key, Agent: agent.Name, Trusted: who.Trusted, Addr: who.Addr, RequestID: req}); done {
+			return refused
+		}
+	}
+	return c.hungUp(key, who, err)
+}
+
+// hungUp explains what a hang-up came to.
+func (c *Controller) hungUp(key sipflow.Key, who order.Client, err error) *refusal {
 	if errors.Is(err, sipflow.ErrNoCall) {
 		return &refusal{status: 404, code: 404, text: "Call not found."}
 	}
@@ -109,6 +140,10 @@ func (c *Controller) explain(key sipflow.Key, who order.Client, err error, what,
 		answer = refusal{status: 502, code: 502, text: "The SIP server of the " + whose + " cannot be reached"}
 	case errors.Is(err, context.DeadlineExceeded):
 		answer = refusal{status: 502, code: 502, text: "The SIP server of the " + whose + " cannot be reached in time"}
+	case errors.Is(err, sipflow.ErrNotOwner):
+		answer = refusal{status: 503, code: 503, text: "The store of the cluster cannot be reached from this node, try again later or at another node"}
+	case errors.Is(err, order.ErrHeld):
+		answer = refusal{status: 503, code: 503, text: "The parties have a call at another node, which does not end it at this moment: try again later"}
 	case errors.Is(err, sipflow.ErrDraining):
 		answer = refusal{status: 503, code: 503, text: "The service is shutting down, try again later"}
 	default:

@@ -80,6 +80,9 @@ func (r *record) observe(e *sipflow.Event) {
 		}
 	case sipflow.Ended:
 		keys, listed, dropped := r.end()
+		if goesElsewhere(e.Err) {
+			r.keep = 0 // where the call is there is its record
+		}
 		if listed {
 			r.c.records.listed(r)
 		}
@@ -182,12 +185,17 @@ func (r *record) end() (keys []sipflow.Key, listed bool, dropped uint32) {
 func (r *record) appendLines(dst []schema.StatusLine) ([]schema.StatusLine, uint32) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	return r.linesLocked(dst), r.version
+}
+
+// linesLocked is appendLines with r.mu held.
+func (r *record) linesLocked(dst []schema.StatusLine) []schema.StatusLine {
 	dst = unpack(dst, r.packed)
 	for i := range r.lines {
 		l := &r.lines[i]
 		dst = append(dst, schema.StatusLine{At: time.UnixMilli(l.at), CallID: l.callID, Method: l.method, Text: l.text})
 	}
-	return dst, r.version
+	return dst
 }
 
 // intern returns a string that does not hold a message in memory: a shared one

@@ -90,8 +90,9 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 			nameCall(w, id)
 		}
 	case http.MethodDelete:
-		c.hangsUp(key, user, who, order.RequestID(r))
-		refused = c.delete(key, who)
+		req := order.RequestID(r)
+		c.hangsUp(key, user, who, req)
+		refused = c.delete(key, user, who, req)
 	default:
 		c.get(w, r, key, &p)
 		return
@@ -105,9 +106,17 @@ func (c *Controller) serve(w http.ResponseWriter, r *http.Request, authorize aut
 
 // get responds with how the call of key goes.
 func (c *Controller) get(w http.ResponseWriter, r *http.Request, key sipflow.Key, p *params) {
+	rec := c.records.find(key)
+	if c.cfg.Elsewhere != nil && !rec.runs() && c.getElsewhere(w, r, key, rec) {
+		return
+	}
+	c.show(w, r, rec, c.boot, p)
+}
+
+// show responds with a record, nil for none, of the node that has that boot.
+func (c *Controller) show(w http.ResponseWriter, r *http.Request, rec *record, boot string, p *params) {
 	b := buffers.Get().(*buffer)
 	defer b.release()
-	rec := c.records.find(key)
 	var method, etag string
 	if rec == nil {
 		// sipXrest: any method but REFER asks for dialogs.
@@ -127,7 +136,7 @@ func (c *Controller) get(w http.ResponseWriter, r *http.Request, key sipflow.Key
 			b.dialogs, version = rec.appendDialogs(b.dialogs[:0])
 		}
 		b.text = append(b.text[:0], '"')
-		b.text = append(b.text, c.boot...)
+		b.text = append(b.text, boot...)
 		b.text = append(b.text, '-')
 		b.text = strconv.AppendUint(b.text, rec.seq, 36)
 		b.text = append(b.text, '-')

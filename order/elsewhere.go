@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 
 	"sipxrest/sipflow"
 )
@@ -34,6 +35,10 @@ const (
 	wayHangingUp  = "hanging_up"
 )
 
+// ErrHeld means that a call at another node has the key, and that it is not known whether
+// it makes room: it is worth trying again.
+var ErrHeld = errors.New("a call of these parties is at another node, which does not end it at this moment")
+
 // An Asker asks other nodes.
 type Asker interface {
 	Ask(ctx context.Context, node, op string, data []byte) ([]byte, error)
@@ -41,8 +46,7 @@ type Asker interface {
 
 // GiveWay has the node that holds the key of a new call make room for it. It returns nil
 // once the key is free. Else it is what sipflow.Place returns where the two calls are at
-// one node, sipflow.ErrPhoneTimeout while the other is still being hung up, or why that
-// node was not asked.
+// one node, or ErrHeld.
 func GiveWay(ctx context.Context, nodes Asker, held *sipflow.HeldError, spec *sipflow.Spec) error {
 	data, err := json.Marshal(giveWay{spec.Key, spec.Method, spec.Conflict})
 	if err != nil {
@@ -50,11 +54,11 @@ func GiveWay(ctx context.Context, nodes Asker, held *sipflow.HeldError, spec *si
 	}
 	answer, err := nodes.Ask(ctx, held.Node, GiveWayOp, data)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrHeld, err)
 	}
 	var w way
 	if err := json.Unmarshal(answer, &w); err != nil {
-		return err
+		return fmt.Errorf("%w: %w", ErrHeld, err)
 	}
 	switch w.Why {
 	case "":
@@ -63,10 +67,24 @@ func GiveWay(ctx context.Context, nodes Asker, held *sipflow.HeldError, spec *si
 		return &sipflow.InProgressError{ID: w.ID}
 	case wayReferred:
 		return sipflow.ErrReferred
-	case wayHangingUp:
-		return sipflow.ErrPhoneTimeout
 	}
-	return errors.New("another node answers what is not known here: " + w.Why)
+	return ErrHeld // it is being hung up, or another release says what is not known here
+}
+
+// PlaceOver places a call by place, which gives it a key and may be called twice. A call
+// at another node that has the key gives way first, if it does. id is that of the other
+// one, empty where there was none.
+func PlaceOver(ctx context.Context, nodes Asker, spec *sipflow.Spec, place func() error) (id string, err error) {
+	var held *sipflow.HeldError
+	if err = place(); !errors.As(err, &held) || nodes == nil {
+		return "", err
+	}
+	if err = GiveWay(ctx, nodes, held, spec); err == nil {
+		if err = place(); errors.As(err, &held) { // a third one was faster
+			err = ErrHeld
+		}
+	}
+	return held.ID, err
 }
 
 // AnswerGiveWay answers other nodes that ask for a key. flushed is waited for, so that the

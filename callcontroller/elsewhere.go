@@ -96,12 +96,15 @@ func (c *Controller) getElsewhere(w http.ResponseWriter, r *http.Request, key si
 		return true
 	}
 	state, at, err := c.cfg.Elsewhere.State(ctx, place)
-	if err != nil {
+	door, kept, ok := "", []byte(nil), false
+	if err == nil {
+		door, kept, ok = sipflow.RecordOf(state)
+	}
+	switch {
+	case !ok:
 		refuse(w, r, noNode)
 		return true
-	}
-	door, kept, ok := sipflow.RecordOf(state)
-	if !ok || door != Door {
+	case door != Door: // a call that others have placed is none here
 		return false
 	}
 	w.Header()["Age"] = []string{strconv.Itoa(int(max(time.Since(at), 0) / time.Second))}

@@ -46,9 +46,13 @@ type Answer struct {
 	Body   []byte      `json:"-"`
 }
 
-// Of makes a Request out of r, with those fields of its header that the resource reads.
+// Of makes a Request out of r, with those fields of its header that the resource reads. One
+// for the head of an answer asks for all of it, whose length has to be told.
 func Of(r *http.Request, body []byte, fields ...string) *Request {
 	q := &Request{Method: r.Method, Target: r.URL.RequestURI(), Header: http.Header{}, Body: body}
+	if q.Method == http.MethodHead {
+		q.Method = http.MethodGet
+	}
 	for _, name := range fields {
 		if values := r.Header.Values(name); len(values) > 0 {
 			q.Header[http.CanonicalHeaderKey(name)] = values

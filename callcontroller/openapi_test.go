@@ -155,6 +155,12 @@ func TestEveryAnswerIsDescribed(t *testing.T) {
 				b.fail = err
 				ask("", trustedPeer, "123")
 			}
+			single := b
+			all, _, node := cluster2(t, Config{})
+			all.away = errors.New("no store")
+			b = node
+			ask("", trustedPeer, "123")
+			b = single
 			for i := range 12 {
 				ask("", stranger, fmt.Sprint(i))
 			}

@@ -11,6 +11,7 @@ program=${PROGRAM:-bin/sipxrest}
 install -D "$program" "$root/usr/bin/sipxrest"
 install -D -m 644 packaging/sipxrest.sysusers "$root/usr/lib/sysusers.d/sipxrest.conf"
 install -D -m 644 packaging/sipxrest.service "$root/usr/lib/systemd/system/sipxrest.service"
+install -D -m 644 packaging/sipxrest-store.service "$root/usr/lib/systemd/system/sipxrest-store.service"
 install -D -m 644 packaging/sipxrest.rules.yml "$root/usr/share/sipxrest/sipxrest.rules.yml"
 install -D -m 644 docs/openapi.yaml "$root/usr/share/sipxrest/openapi.yaml"
 install -D -m 644 -t "$root/usr/share/sipxrest/api" api/openapi.yaml api/asyncapi.yaml

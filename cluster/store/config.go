@@ -21,6 +21,9 @@ type Config struct {
 	// RoutePort is where the other stores connect, on the host of Listen, and the
 	// port of those Peers that say none. 0: DefaultRoutePort.
 	RoutePort int
+	// Advertise is the "host:port" of its routes that the others tell of this store.
+	// Empty: the address that they see.
+	Advertise string
 	// Dir keeps the streams.
 	Dir string
 	// Sync is how often what was written is forced to the disk. 0: each write is,

@@ -226,6 +226,7 @@ func (s *Server) options() (*server.Options, error) {
 	o.Cluster = server.ClusterOpts{
 		Name: c.clusterName(), Host: host, Port: c.routePort(), Username: c.User, Password: c.Password,
 		TLSConfig: secure, TLSTimeout: 5, PingInterval: 5 * time.Second, MaxPingsOut: 2,
+		Advertise: c.Advertise,
 		// What clients must know is in their own configuration.
 		NoAdvertise: true,
 	}

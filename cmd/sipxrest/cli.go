@@ -35,6 +35,8 @@ type cli struct {
 	Dispatch dispatchCommand `cmd:"" help:"Try what becomes of a call that comes in."`
 	Phone    phoneCommand    `cmd:"" help:"Help with calls over WebSocket."`
 	Key      keyCommand      `cmd:"" help:"The API keys of programs that use /v1."`
+	Store    storeCommand    `cmd:"" help:"Keep what the nodes of a cluster write: a process of its own."`
+	Cluster  clusterCommand  `cmd:"" help:"Look at the nodes of a cluster, drain one, or fence one that is dead."`
 	Health   healthCommand   `cmd:"" help:"Say whether the service runs and takes calls, for containers and scripts."`
 	Complete completeCommand `cmd:"" name:"completion" help:"Print what completes this command line in a shell."`
 	Man      manCommand      `cmd:"" help:"Write the manual pages."`

@@ -19,6 +19,7 @@ import (
 
 	"sipxrest/api"
 	"sipxrest/callcontroller"
+	"sipxrest/cluster"
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/cmd/sipxrest/version"
 	"sipxrest/cmd/sipxrest/web"
@@ -72,10 +73,13 @@ type App struct {
 	dialout   *dialout.Service             // nil without
 	dialin    *dialin.Service              // nil without
 	prompts   *prompts.Set                 // what callers are told; nil before somebody needs it
+	cluster   *cluster.Node                // nil: a single node
 	bus       *event.Bus                   // nil without anybody who reads events
 	outbox    *event.Outbox                // nil likewise
 	api       *api.API                     // nil without
 	services  []callcontroller.Service     // lines of the page at /
+
+	clustered *clustered // what a node has beside that; nil likewise
 
 	overload *overload.Gate // lets calls in while messages are handled in time; nil: all
 	routes   web.Routes
@@ -119,7 +123,7 @@ func New(cfg config.Config, log *slog.Logger) (*App, error) {
 // open makes every part, each after those that it needs.
 func (a *App) open() error {
 	for _, open := range []func() error{
-		a.openUsers, a.openResolver, a.openCertificates, a.openGate, a.openPeers, a.openEvents, a.openOutbox, a.openDispatch, a.openSIP, a.openTracing,
+		a.openUsers, a.openResolver, a.openCluster, a.openCertificates, a.openGate, a.openPeers, a.openEvents, a.openOutbox, a.openDispatch, a.openSIP, a.openTracing,
 		a.openAPI, a.openConsole, a.openCDRs, a.openRooms, a.openDialout, a.openDialin, a.openPhone, a.openTalk, a.openController, a.openListeners,
 	} {
 		if err := open(); err != nil {
@@ -228,6 +232,7 @@ func (a *App) completeSIP(sc *sipflow.Config) {
 	}
 	sc.Inbound = a.inbound
 	sc.Overload = a.overload
+	a.keepCalls(sc)
 	if a.messages != nil {
 		sc.Watch = a.keepMessage
 	}

@@ -76,6 +76,7 @@ func (a *App) openControl() {
 		}
 		answerControl(w, answer)
 	})
+	a.clusterControl(mux)
 	a.control = web.NewListener(socket, nil, web.Room{Total: controlConnections, PerAddress: controlConnections}, mux, a.log)
 	a.control.Slow("control socket", reloadWait)
 	a.add(feature{name: "control", stage: stageListeners, run: serving(a.control)})

@@ -67,6 +67,9 @@ func (a *App) notReady() []string {
 	if a.sw.Draining() {
 		why = append(why, "the service is shutting down: no new calls are taken")
 	}
+	if a.clustered != nil {
+		why = append(why, a.clustered.notOwner(&a.cfg.Cluster)...)
+	}
 	if a.overload != nil {
 		if now := a.overload.State(); now.Closing && now.Share > crowded {
 			why = append(why, fmt.Sprintf("overload: SIP messages wait for %v, and %.0f %% of new calls are refused", now.Delay.Round(time.Millisecond), 100*now.Share))

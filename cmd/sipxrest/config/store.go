@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -22,6 +23,8 @@ type Store struct {
 	Peers []string
 	// RoutePort is where stores connect to each other.
 	RoutePort int
+	// Advertise is what other stores tell each other of this one.
+	Advertise string
 	// Dir keeps the streams. Empty: the folder store in data-dir.
 	Dir string
 	// Sync is "always", or how often the disk is forced to keep what was written.
@@ -44,6 +47,8 @@ func (s *Store) rows() []row {
 			Doc: "all stores, three or five: hosts, with `:PORT` where one has another `store.route-port`; the same list at each"},
 		{Name: "store.route-port", Set: setting.Number(&s.RoutePort), Check: count(65535), Default: "6222",
 			Doc: "where stores connect to each other, on the host of `store.listen`"},
+		{Name: "store.advertise", Set: setting.Text(&s.Advertise), Check: storeAdvertise, Absent: "the address that they see", Show: "198.51.100.5:6222",
+			Doc: "`host:port` at which other stores reach this one, behind NAT or in a container"},
 		{Name: "store.dir", Set: setting.Path(&s.Dir), Absent: "the folder `store` in `data-dir`", Show: "/var/lib/sipxrest/store",
 			Doc: "keeps the streams; on a disk of the machine, not on the network"},
 		{Name: "store.sync", Set: setting.Text(&s.Sync), Check: storeSync, Default: "2m",
@@ -79,6 +84,13 @@ func storeListen(at any) error {
 func storeHealth(at any) error {
 	if s := *at.(*string); s != "" {
 		return hostPort(s, "127.0.0.1:9102")
+	}
+	return nil
+}
+
+func storeAdvertise(at any) error {
+	if s := *at.(*string); s != "" {
+		return hostPort(s, "198.51.100.5:6222")
 	}
 	return nil
 }
@@ -154,7 +166,7 @@ func loopback(peers []string) bool {
 // file.
 func (c *Config) StoreConfig() (store.Config, error) {
 	s := &c.Store
-	out := store.Config{Listen: s.Listen, Peers: s.Peers, RoutePort: s.RoutePort, Dir: s.Dir, TLS: store.TLS(s.TLS),
+	out := store.Config{Listen: s.Listen, Peers: s.Peers, RoutePort: s.RoutePort, Advertise: s.Advertise, Dir: s.Dir, TLS: store.TLS(s.TLS),
 		MaxMemory: int64(s.MaxMemory), MaxDisk: int64(s.MaxDisk), Health: s.Health}
 	if out.Dir == "" {
 		out.Dir = filepath.Join(c.DataDir, "store")
@@ -187,7 +199,8 @@ func withoutPath(err error) error {
 // needs neither a domain nor users.
 func LoadStore(src Source) (Config, error) {
 	cfg, err := read(src)
-	if err != nil {
+	said := slices.ContainsFunc(cfg.Store.rows(), func(r row) bool { return cfg.IsSet(r.Name) })
+	if err != nil && !(said && errors.Is(err, ErrNoConfig)) { // the command line may say all
 		return cfg, err
 	}
 	v := checks{c: &cfg}

@@ -41,6 +41,7 @@ type Farm struct {
 	mu      sync.Mutex
 	closed  bool
 	lines   map[string]*line // by Call-ID
+	newest  map[string]*line // by user
 	pending map[string]*ask  // by branch
 	faults  []string
 	strays  int // requests in calls that no phone knows
@@ -63,10 +64,9 @@ type View struct {
 	Settled bool
 	// Answers counts the descriptions that came.
 	Answers int
-	// Refused are the requests that had a CSeq number which was too low.
-	Refused []string
-	// Requests counts those that came within the call, by method.
-	Requests map[string]int
+	// Refused counts the requests that had a CSeq number which was too low; Invites, Updates
+	// and Infos those of a method that came within the call, without them.
+	Refused, Invites, Updates, Infos int
 }
 
 // farmParser leaves the header fields whose parameters sipgo drops as they came.
@@ -87,7 +87,7 @@ func (l *Lab) Farm(c FarmConfig) *Farm {
 	}
 	_ = socket.SetReadBuffer(4 << 20) // what does not fit is loss that nobody asked for
 	f := &Farm{Addr: socket.LocalAddr().String(), cfg: c, socket: socket, reader: make(chan struct{}),
-		lines: map[string]*line{}, pending: map[string]*ask{}}
+		lines: map[string]*line{}, newest: map[string]*line{}, pending: map[string]*ask{}}
 	go f.read()
 	tb := l.tb
 	tb.Cleanup(func() { f.close(tb) })
@@ -181,7 +181,9 @@ func (f *Farm) Views(fits func(View) bool) (all []View) {
 			all = append(all, v)
 		}
 	}
-	slices.SortFunc(all, func(a, b View) int { return cmp.Or(strings.Compare(a.User, b.User), strings.Compare(a.CallID, b.CallID)) })
+	slices.SortFunc(all, func(a, b View) int {
+		return cmp.Or(strings.Compare(a.User, b.User), strings.Compare(a.CallID, b.CallID))
+	})
 	return all
 }
 
@@ -192,20 +194,13 @@ func (f *Farm) Count(fits func(View) bool) int { return len(f.Views(fits)) }
 func (f *Farm) View(user string) View {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if x := f.newest(user); x != nil {
+	if x := f.newest[user]; x != nil {
 		return x.view()
 	}
 	return View{User: user}
 }
 
-func (f *Farm) newest(user string) (found *line) {
-	for _, x := range f.lines {
-		if x.user == user && (found == nil || x.born.After(found.born)) {
-			found = x
-		}
-	}
-	return found
-}
-
 // write sends a message; a socket that is closed takes none.
-func (f *Farm) write(text string, to netip.AddrPort) { _, _ = f.socket.WriteToUDPAddrPort([]byte(text), to) }
+func (f *Farm) write(text string, to netip.AddrPort) {
+	_, _ = f.socket.WriteToUDPAddrPort([]byte(text), to)
+}

@@ -77,7 +77,7 @@ func TestFarmPhonesSeeWhatASecondNodeDoesWrong(t *testing.T) {
 	}
 	c.send("BYE", "4", 2, "127.0.0.2:5060", "")
 	c.want("SIP/2.0 500")
-	if v := f.View("a1"); v.State != "up" || len(v.Refused) != 1 {
+	if v := f.View("a1"); v.State != "up" || v.Refused != 1 {
 		t.Errorf("after a BYE of the one before: %+v", v)
 	}
 	if faults := f.Faults(); len(faults) > 0 {

@@ -79,7 +79,7 @@ func (f *Farm) offer(user, direction string) int {
 func (f *Farm) up(user string) *line {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if x := f.newest(user); x != nil && x.state == "up" {
+	if x := f.newest[user]; x != nil && x.state == "up" {
 		return x
 	}
 	return nil

@@ -2,7 +2,6 @@ package lab
 
 import (
 	"fmt"
-	"maps"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -46,8 +45,10 @@ type line struct {
 	described  string // by us, without its version
 	heard      string
 	answers    int
-	refused    []string
-	requests   map[string]int
+	refused    int
+	invites    int // within the call
+	updates    int
+	infos      int
 }
 
 // said is the response to a request, for those that come again.
@@ -58,7 +59,8 @@ type said struct {
 
 func (x *line) view() View {
 	return View{User: x.user, CallID: x.callID, State: x.state, End: x.end, Contact: x.hop.String(), Moved: x.moved, Over: x.over,
-		Heard: x.heard, Settled: x.unacked == 0 && !x.own, Answers: x.answers, Refused: slices.Clone(x.refused), Requests: maps.Clone(x.requests)}
+		Heard: x.heard, Settled: x.unacked == 0 && !x.own, Answers: x.answers,
+		Refused: x.refused, Invites: x.invites, Updates: x.updates, Infos: x.infos}
 }
 
 // request deals with a request of the service.
@@ -99,15 +101,15 @@ func (f *Farm) ring(req *sip.Request, from netip.AddrPort) {
 	if f.lines[callID] != nil {
 		return // it comes again while the phone rings
 	}
-	if other := f.newest(user); other != nil && other.state != "over" {
+	if other := f.newest[user]; other != nil && other.state != "over" {
 		f.faultf("%s is in a call, and gets a second INVITE", user)
 	}
 	x := &line{farm: f, user: user, callID: callID, born: time.Now(), tag: newBranch()[len(magic):], remote: req.From().Value(),
-		theirs: req.CSeq().SeqNo, invite: req, inviteFrom: from, state: "ringing", said: map[string]said{}, requests: map[string]int{}}
+		theirs: req.CSeq().SeqNo, invite: req, inviteFrom: from, state: "ringing", said: map[string]said{}}
 	x.local = "<" + req.To().Address.String() + ">;tag=" + x.tag
 	x.again = time.AfterFunc(time.Hour, func() {})
 	x.refresh(req)
-	f.lines[callID] = x
+	f.lines[callID], f.newest[user] = x, x
 	f.write(reply(req, 180, from, x.tag, x.contact()).String(), from)
 	if strings.HasPrefix(user, "ring") {
 		return
@@ -192,10 +194,9 @@ func (f *Farm) cancel(x *line, req *sip.Request, from netip.AddrPort) {
 
 // within deals with a request in the call.
 func (x *line) within(req *sip.Request, from netip.AddrPort) {
-	x.requests[string(req.Method)]++
 	seq := req.CSeq().SeqNo
 	if seq <= x.theirs { // RFC 3261 §12.2.2
-		x.refused = append(x.refused, fmt.Sprintf("%s %d after %d from %s", req.Method, seq, x.theirs, from))
+		x.refused++
 		x.say(req, reply(req, 500, from, x.tag, ""), from)
 		return
 	}
@@ -208,6 +209,7 @@ func (x *line) within(req *sip.Request, from netip.AddrPort) {
 		x.finish("BYE")
 		x.say(req, reply(req, 200, from, x.tag, ""), from)
 	case sip.INVITE:
+		x.invites++
 		if x.own {
 			x.say(req, reply(req, 491, from, x.tag, ""), from)
 			return
@@ -215,6 +217,7 @@ func (x *line) within(req *sip.Request, from netip.AddrPort) {
 		x.refresh(req)
 		x.answer(req, from)
 	case sip.UPDATE:
+		x.updates++
 		if x.farm.cfg.NoUpdate {
 			x.farm.faultf("%s gets an UPDATE, which it does not allow", x.user)
 			x.say(req, reply(req, 501, from, x.tag, ""), from)
@@ -229,6 +232,9 @@ func (x *line) within(req *sip.Request, from netip.AddrPort) {
 		}
 		x.say(req, res, from)
 	case sip.INFO, sip.OPTIONS, sip.MESSAGE, sip.NOTIFY:
+		if req.Method == sip.INFO {
+			x.infos++
+		}
 		x.say(req, reply(req, 200, from, x.tag, ""), from)
 	default:
 		x.say(req, reply(req, 501, from, x.tag, ""), from)

@@ -203,17 +203,25 @@ func Ports(tb testing.TB, n int) int {
 
 func free(first, n int) bool {
 	for port := first; port < first+n; port++ {
-		addr := fmt.Sprintf("127.0.0.1:%d", port)
-		u, err := net.ListenPacket("udp", addr)
-		if err != nil {
+		if !freeAt("127.0.0.1", port) {
 			return false
 		}
-		u.Close()
-		t, err := net.Listen("tcp", addr)
-		if err != nil {
-			return false
-		}
-		t.Close()
 	}
+	return true
+}
+
+// freeAt reports whether a port of an address is free for UDP and TCP.
+func freeAt(host string, port int) bool {
+	addr := fmt.Sprintf("%s:%d", host, port)
+	u, err := net.ListenPacket("udp", addr)
+	if err != nil {
+		return false
+	}
+	u.Close()
+	t, err := net.Listen("tcp", addr)
+	if err != nil {
+		return false
+	}
+	t.Close()
 	return true
 }

@@ -183,4 +183,3 @@ func (w *Wire) close(tb testing.TB) {
 	w.change(func() { w.closed = true })
 	w.work.Wait()
 }
-

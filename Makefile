@@ -11,10 +11,10 @@ TAG = $(shell git describe --tags --dirty 2>/dev/null)
 REVISION = $(shell git describe --always --dirty --abbrev=12 --exclude '*' 2>/dev/null)
 VERSION = -X '$(BUILD).linked=$(TAG)' -X '$(BUILD).linkedRevision=$(REVISION)'
 
-.PHONY: help setup build install release demo prompts check unit interop fuzz-short fuzz test bench soak clean
+.PHONY: help setup build install release demo demo-cluster prompts check unit interop fuzz-short fuzz test bench soak clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: ## install what the interop tests need (Kamailio, baresip, Linphone, SIPp, curl, Chromium, Janus) by apt-get, only what is missing
 	@scripts/setup.sh
@@ -30,6 +30,9 @@ release: ## static programs, .deb packages, SBOMs and checksums into bin/release
 
 demo: build ## sipxrest with everything it needs in one process, to try it
 	bin/sipxrest demo
+
+demo-cluster: build ## three nodes and three stores: a call outlives the node that made it
+	bin/sipxrest demo --cluster
 
 prompts: ## the built-in prompts, spoken anew by espeak-ng; needs ffmpeg, too
 	@scripts/prompts.sh

@@ -3,6 +3,7 @@ package siptest
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/emiago/sipgo/sip"
 )
@@ -133,4 +134,20 @@ func (p *Phone) register(ctx context.Context, expires string) error {
 	case <-ctx.Done():
 		return fmt.Errorf("REGISTER: %w", context.Cause(ctx))
 	}
+}
+
+// Peer is where requests within the newest call that is up go in the end: the ip:port of the
+// other side's Contact, "" without a call or where that is a name.
+func (p *Phone) Peer() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, d := range slices.Backward(p.dialogs) {
+		if d.state == confirmed {
+			if at, ok := hop(d.target); ok {
+				return at.String()
+			}
+			return ""
+		}
+	}
+	return ""
 }

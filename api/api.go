@@ -52,6 +52,11 @@ type Config struct {
 	// Policy names what a user may dial, "" for everything; nil: everybody may.
 	Policy func(*restauth.User) string
 
+	// Inbound is what becomes of calls that come in; nil: none do.
+	Inbound Inbound
+	// Health is how the service fares; nil: nothing is told of it but SIP servers.
+	Health func() Health
+
 	// Calls is what is asked for calls.
 	Calls CallsConfig
 
@@ -142,6 +147,8 @@ func (a *API) routes() http.Handler {
 	a.callRoutes(r)
 	a.cdrRoutes(r)
 	a.webhookRoutes(r)
+	a.inboundRoutes(r)
+	a.healthRoutes(r)
 	a.documentRoutes(r)
 	r.NotFoundHandler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a.answer(w, r, func(http.ResponseWriter, *request) *Problem { return refuse(NotFound) })

@@ -230,7 +230,7 @@ func TestBodiesAreDescribed(t *testing.T) {
 		"CreateCall": &postBody{}, "PutCall": &createBody{}, "CheckCall": &checkBody{}, "PatchCall": &patchBody{}, "HangUp": &hangUpBody{},
 		"ActionOnLeg": &legBody{}, "SendDTMF": &dtmfBody{}, "Redirect": &redirectBody{},
 		"CreateTransfer": &transferBody{}, "Number": &numberBody{},
-		"CreateStreamTicket": &ticketRequest{},
+		"CreateStreamTicket": &ticketRequest{}, "TryInbound": &tryBody{},
 	} {
 		names, _ := members(reflect.ValueOf(into).Elem())
 		want := s.Members("openapi.yaml#/components/schemas/" + schema)
@@ -261,7 +261,8 @@ func TestDocumentsOfAnswersAreDescribed(t *testing.T) {
 	for schema, typ := range map[string]reflect.Type{
 		"Problem": reflect.TypeFor[Problem](), "MemberFault": reflect.TypeFor[MemberFault](), "Principal": reflect.TypeFor[meDocument](),
 		"User": reflect.TypeFor[userDocument](), "Transfer": reflect.TypeFor[transferDocument](), "CheckResult": reflect.TypeFor[checkResult](),
-		"ActionResult": reflect.TypeFor[actionResult](),
+		"ActionResult": reflect.TypeFor[actionResult](), "Inbound": reflect.TypeFor[inboundPage](),
+		"InboundTrial": reflect.TypeFor[InboundTrial](), "Health": reflect.TypeFor[healthDocument](),
 	} {
 		s.Struct(t, "openapi.yaml#/components/schemas/"+schema, typ)
 	}

@@ -179,7 +179,7 @@ func TestTheExamplesOfTheReferenceWork(t *testing.T) {
 }
 
 // elsewhere are parts of routes that have pages of their own, or are such pages.
-var elsewhere = []string{"webhooks", "/cdr", "sipxconfig", ".yaml", "/messages"}
+var elsewhere = []string{"webhooks", "/cdr", "sipxconfig", ".yaml", "/messages", "/inbound", "/health"}
 
 // routesOf are the paths that the API has.
 func routesOf(t *testing.T, a *API) (all []string) {

@@ -62,6 +62,9 @@ func TestEachOperationHasAMethod(t *testing.T) {
 		func() { _, _ = c.EnableWebhook(ctx, "{webhook}") },
 		func() { c.Deliveries(ctx, "{webhook}", DeliveryQuery{})(func(Delivery, error) bool { return false }) },
 		func() { _, _ = c.ReplayWebhook(ctx, "{webhook}", ReplayWebhook{}) },
+		func() { _, _ = c.InboundRules(ctx) },
+		func() { _, _ = c.TryInbound(ctx, TryInbound{}) },
+		func() { _, _ = c.Health(ctx) },
 	} {
 		before := len(s.seen)
 		if ask(); len(s.seen) != before+1 {

@@ -997,6 +997,187 @@ type CheckStep struct {
 	Errors []MemberFault `json:"errors,omitzero"`
 }
 
+// Inbound is the schema Inbound of the description.
+type Inbound struct {
+	Object string `json:"object"`
+	// Whether there is anything for calls that come in.
+	Enabled bool           `json:"enabled"`
+	Rules   []InboundRule  `json:"rules"`
+	Trunks  []InboundTrunk `json:"trunks"`
+}
+
+// InboundRule: trunks, numbers and inbound_numbers must all three match; an empty list is
+// any. Without a url the rule itself decides.
+type InboundRule struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+	// The file and the line: rules.yaml:3.
+	Where  string   `json:"where"`
+	Trunks []string `json:"trunks"`
+	// Called.
+	Numbers []string `json:"numbers"`
+	// Calling.
+	InboundNumbers []string `json:"inbound_numbers"`
+	DefaultRegion  string   `json:"default_region"`
+	Policy         string   `json:"policy"`
+	// "dial", "redirect".
+	Mode string `json:"mode"`
+	// That of the webhook, without a user and a query; null where the rule itself decides.
+	URL string `json:"url"`
+	// That the webhook is told of.
+	Events []string `json:"events"`
+	// That it is asked about.
+	Decide []string `json:"decide"`
+	// The rule's own; null where there is a webhook.
+	Decision *InboundDecision `json:"decision"`
+	// What becomes of the call when the webhook fails.
+	Fallback *InboundDecision `json:"fallback"`
+}
+
+// InboundDecision is the schema InboundDecision of the description.
+type InboundDecision struct {
+	// "answer", "hangup", "transfer".
+	Action      string `json:"action"`
+	Room        string `json:"room,omitzero"`
+	To          string `json:"to,omitzero"`
+	SIPCode     int    `json:"sip_code,omitzero"`
+	SIPReason   string `json:"sip_reason,omitzero"`
+	RingMS      int    `json:"ring_ms,omitzero"`
+	PINRequired bool   `json:"pin_required"`
+}
+
+// InboundTrunk is the schema InboundTrunk of the description.
+type InboundTrunk struct {
+	Name string `json:"name"`
+	// Networks, addresses and domain, the domain's SIP servers.
+	Sources   []string `json:"sources"`
+	FromHosts []string `json:"from_hosts"`
+	// It has to prove who it is.
+	Digest bool `json:"digest"`
+	// At once; 0 for as many as of all.
+	MaxCalls int `json:"max_calls"`
+}
+
+// TryInbound is the schema TryInbound of the description.
+type TryInbound struct {
+	// The caller: a number, a user, user@host or a SIP URI.
+	From string `json:"from"`
+	// The called, likewise.
+	To string `json:"to"`
+	// The trunk that the call comes by.
+	Trunk string `json:"trunk,omitzero"`
+	// The IP address that it comes from, by which its trunk is found.
+	Source string `json:"source,omitzero"`
+	// The webhook is asked.
+	Ask bool `json:"ask,omitzero"`
+}
+
+// InboundTrial is the schema InboundTrial of the description.
+type InboundTrial struct {
+	Object string `json:"object"`
+	// "decided", "webhook_not_asked", "fallback", "no_rule", "off". fallback: the webhook, or
+	// what it says, fails. no_rule: the caller gets 404. off: no calls come in at all.
+	Result string       `json:"result"`
+	Call   InboundTried `json:"call"`
+	// The caller would have to prove by a SIP password who he is.
+	MustAuthenticate bool           `json:"must_authenticate"`
+	Rules            []InboundMatch `json:"rules"`
+	// What the webhook is sent, without secrets.
+	Request string `json:"request,omitzero"`
+	// What it says.
+	Answer string `json:"answer,omitzero"`
+	TookMS *int   `json:"took_ms"`
+	// Why the fallback is taken.
+	Error    string           `json:"error,omitzero"`
+	Decision *InboundDecision `json:"decision"`
+	// Who would be called.
+	Uri string `json:"uri,omitzero"`
+	// What would become of the call
+	Outcome string `json:"outcome"`
+}
+
+// InboundTried: The call as rules see it.
+type InboundTried struct {
+	FromUser string `json:"from_user"`
+	FromHost string `json:"from_host"`
+	ToUser   string `json:"to_user"`
+	ToHost   string `json:"to_host"`
+	Trunk    string `json:"trunk,omitzero"`
+	SourceIp string `json:"source_ip,omitzero"`
+}
+
+// InboundMatch is the schema InboundMatch of the description.
+type InboundMatch struct {
+	ID    string `json:"id"`
+	Name  string `json:"name"`
+	Where string `json:"where"`
+	Taken bool   `json:"taken"`
+	// Why it is not the rule of the call; empty for one that fits, but says less than the one
+	// that is taken.
+	Why string `json:"why"`
+}
+
+// Health is the schema Health of the description.
+type Health struct {
+	Object  string    `json:"object"`
+	At      time.Time `json:"at"`
+	Version string    `json:"version"`
+	// "ok", "draining". draining: no new calls are taken.
+	Status string `json:"status"`
+	// Outbound proxies are asked by OPTIONS (sip.health-interval).
+	ProxiesChecked bool          `json:"proxies_checked"`
+	Proxies        []ProxyHealth `json:"proxies"`
+	Certificates   []Certificate `json:"certificates"`
+	Limits         []Limit       `json:"limits"`
+	TalkServers    []TalkServer  `json:"talk_servers"`
+}
+
+// ProxyHealth: One server of an outbound proxy.
+type ProxyHealth struct {
+	// As sip.outbound-proxy has it.
+	Proxy     string `json:"proxy"`
+	Transport string `json:"transport"`
+	Address   string `json:"address"`
+	// It answered the last OPTIONS, or a call since.
+	Up          bool      `json:"up"`
+	Since       time.Time `json:"since"`
+	CheckedAt   time.Time `json:"checked_at"`
+	RoundTripMS *int      `json:"round_trip_ms"`
+	Failure     string    `json:"failure,omitzero"`
+}
+
+// Certificate is the schema Certificate of the description.
+type Certificate struct {
+	Subject string   `json:"subject"`
+	Names   []string `json:"names"`
+	Issuer  string   `json:"issuer"`
+	// Clients cannot verify it.
+	SelfSigned bool      `json:"self_signed"`
+	Uses       []string  `json:"uses"`
+	NotBefore  time.Time `json:"not_before"`
+	NotAfter   time.Time `json:"not_after"`
+	// How long it is still valid; less than 0 where it is not any more.
+	LeftMS int `json:"left_ms"`
+}
+
+// Limit is the schema Limit of the description.
+type Limit struct {
+	// The key of the configuration.
+	Name string `json:"name"`
+	Used int    `json:"used"`
+	// null where there is none.
+	Most *int `json:"most"`
+}
+
+// TalkServer: A signaling server of Nextcloud Talk, with one of its Nextclouds.
+type TalkServer struct {
+	Server    string `json:"server"`
+	Nextcloud string `json:"nextcloud"`
+	Connected bool   `json:"connected"`
+	// Of the last attempt.
+	Error string `json:"error,omitzero"`
+}
+
 // Scope is the schema Scope of the description.
 type Scope string
 

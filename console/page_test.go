@@ -125,7 +125,8 @@ func TestEachWordOfTheAPIHasAText(t *testing.T) {
 	for group, at := range map[string][2]string{"verdict": {"CheckResult", "verdict"}, "step": {"CheckStep", "step"},
 		"principal": {"Principal", "type"},
 		"transfer":  {"TransferOfCall", "mode"}, "transferstate": {"TransferOfCall", "state"}, "hook": {"WebhookStatus", "state"},
-		"delivery": {"Delivery", "state"}, "store": {"PrincipalEvents", "store"}} {
+		"delivery": {"Delivery", "state"}, "store": {"PrincipalEvents", "store"},
+		"trial": {"InboundTrial", "result"}, "action": {"InboundDecision", "action"}, "service": {"Health", "status"}} {
 		var property struct {
 			Enum []any `yaml:"enum"`
 		}

@@ -135,3 +135,70 @@ func (r *rule) show(q *http.Request) string {
 	}
 	return b.String()
 }
+
+// Outcome says what would become of the call, in words.
+func (t *Trial) Outcome() string {
+	d := t.Decision
+	switch {
+	case d == nil && t.Request != "":
+		return "that of the webhook, which was not asked"
+	case d == nil:
+		return "404 Not Found: no rule is for the call"
+	}
+	text := d.Action.String()
+	switch {
+	case d.Action == Hangup:
+		text += fmt.Sprintf(": %d %s", d.Code, d.Reason)
+	case d.Action == Transfer && t.Redirect:
+		text += ": 302, Contact " + t.URI
+	case d.Action == Transfer && strings.HasPrefix(t.URI, "talk:"):
+		text += fmt.Sprintf(": %s, Nextcloud Talk: %s", t.URI, intoTalk(t.URI))
+	case d.Action == Transfer:
+		text += fmt.Sprintf(": %s is called, for at most %v", t.URI, d.Ring)
+	default:
+		text += fmt.Sprintf(": room %s, %s is called", d.Room, t.URI)
+	}
+	if d.PIN != "" {
+		text += ", once the caller has entered the PIN"
+	}
+	return strings.TrimSpace(text)
+}
+
+// intoTalk says what becomes of a caller by a target in Talk.
+func intoTalk(target string) string {
+	switch strings.TrimPrefix(target, "talk:") {
+	case "":
+		return "the caller is asked for a meeting ID and a PIN"
+	case "direct":
+		return "the caller reaches the user who has the called number, 404 if nobody has it"
+	}
+	return "the caller is asked for a PIN of that conversation"
+}
+
+// Party reads a number, user@host or a SIP or tel URI as an INVITE would have it.
+// Without a host it is the domain's.
+func Party(text, domain string) (user, host string) {
+	for _, scheme := range []string{"sips:", "sip:", "tel:"} {
+		text = strings.TrimPrefix(text, scheme)
+	}
+	user, host, at := strings.Cut(text, "@")
+	host, _, _ = strings.Cut(host, ";")
+	if !at {
+		host = domain
+	}
+	return user, host
+}
+
+// List returns the rules, in the order in which they are written, and the trunks.
+// They are not to be changed.
+func (d *Dispatcher) List() ([]Rule, []Trunk) {
+	st := d.now.Load()
+	rules := make([]Rule, len(st.table.rules))
+	for i, r := range st.table.rules {
+		rules[i] = r.Rule
+	}
+	return rules, st.cfg.Trunks
+}
+
+// Names lists the events of a set.
+func (e Events) Names() []string { return e.names() }

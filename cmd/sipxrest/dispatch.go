@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"sipxrest/cmd/sipxrest/check"
-	"sipxrest/dispatch"
 )
 
 type dispatchCommand struct {
@@ -81,51 +80,18 @@ func (c *dispatchTryCommand) Run(w world) error {
 	}
 	switch {
 	case t.Decision == nil && t.Request != "":
-		say("decision", "that of the webhook, which was not asked")
+		say("decision", "%s", t.Outcome())
 		return nil
 	case t.Decision == nil:
-		say("decision", "404 Not Found: no rule is for the call")
+		say("decision", "%s", t.Outcome())
 		return errFailed
 	case t.Err != nil:
 		say("failed", "%v", t.Err)
-		say("fallback", "%s", outcome(t))
+		say("fallback", "%s", t.Outcome())
 		return errFailed
 	}
-	say("decision", "%s", outcome(t))
+	say("decision", "%s", t.Outcome())
 	return nil
-}
-
-// outcome says what would become of the call.
-func outcome(t *dispatch.Trial) string {
-	d := t.Decision
-	text := d.Action.String()
-	switch {
-	case d.Action == dispatch.Hangup:
-		text += fmt.Sprintf(": %d %s", d.Code, d.Reason)
-	case d.Action == dispatch.Transfer && t.Redirect:
-		text += ": 302, Contact " + t.URI
-	case d.Action == dispatch.Transfer && strings.HasPrefix(t.URI, "talk:"):
-		text += fmt.Sprintf(": %s, Nextcloud Talk: %s", t.URI, intoTalk(t.URI))
-	case d.Action == dispatch.Transfer:
-		text += fmt.Sprintf(": %s is called, for at most %v", t.URI, d.Ring)
-	default:
-		text += fmt.Sprintf(": room %s, %s is called", d.Room, t.URI)
-	}
-	if d.PIN != "" {
-		text += ", once the caller has entered the PIN"
-	}
-	return strings.TrimSpace(text)
-}
-
-// intoTalk says what becomes of a caller by a target in Talk.
-func intoTalk(target string) string {
-	switch strings.TrimPrefix(target, "talk:") {
-	case "":
-		return "the caller is asked for a meeting ID and a PIN"
-	case "direct":
-		return "the caller reaches the user who has the called number, 404 if nobody has it"
-	}
-	return "the caller is asked for a PIN of that conversation"
 }
 
 func indented(text string) string {

@@ -8,6 +8,7 @@ import {call} from "./view_call.js";
 import {live} from "./view_live.js";
 import {detail} from "./view_detail.js";
 import {history} from "./view_history.js";
+import {inbound} from "./view_inbound.js";
 import {health} from "./view_health.js";
 
 const main = document.getElementById("main");
@@ -23,6 +24,7 @@ const views = {
   live: {show: live, scope: "events:read"},
   calls: {show: detail, scope: "calls:read", hidden: true},
   history: {show: history, scope: "cdrs:read"},
+  inbound: {show: inbound, scope: "admin"},
   health: {show: health, scope: ""},
 };
 

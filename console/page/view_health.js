@@ -1,5 +1,5 @@
 // The view "Health": what the user may do and how much of it is left, whether a call
-// would reach both phones, and how webhooks fare.
+// would reach both phones, how the service itself fares, and how webhooks do.
 
 import {badge, field, h, replace, row, say, table} from "./dom.js";
 import {ask} from "./api.js";
@@ -10,6 +10,7 @@ export async function health(main, context) {
   const {me, may, signal} = context;
   main.append(await account(signal));
   if (may("check")) main.append(probe(me, signal));
+  if (may("admin")) await service(main, context);
   if (may("webhooks:manage")) await webhooks(main, context);
 }
 
@@ -48,6 +49,40 @@ function probe(me, signal) {
         button.disabled = false;
       }
     }}, h("div", {class: "pair"}, field(t("call.calling"), calling), field(t("call.called"), called)), button), result);
+}
+
+// service is how the service itself fares: SIP servers, certificates, limits, Talk.
+async function service(main, {signal, fail}) {
+  const state = h("div", {id: "service-state"});
+  const again = h("button", {type: "button", onclick: () => read().catch(fail)}, t("ladder.again"));
+  main.append(h("section", {class: "card", id: "service"}, h("div", {class: "head"}, h("h2", {}, t("service")), again), state));
+
+  async function read() {
+    const now = await ask("GET", "health", undefined, {signal});
+    replace(state,
+      h("p", {role: "status", id: "service-status"}, badge(now.status, word("service", now.status)), " ", h("small", {}, now.version)),
+      h("h3", {}, t("service.proxies")), now.proxies.length === 0 ? h("p", {class: "note"}, t("service.unchecked"))
+        : table(t("service.proxies"), [t("service.proxy"), t("webhook.state"), t("service.since"), t("service.asked"), t("service.trip"), t("webhook.error")],
+          now.proxies.map(p => row([`${p.transport}:${p.address}`, h("br"), h("small", {}, p.proxy)], badge(p.up ? "ok" : "bad", t(p.up ? "service.up" : "service.down")),
+            time(p.since), time(p.checked_at), p.round_trip_ms === null ? "–" : `${p.round_trip_ms} ms`, p.failure ? h("span", {lang: "en"}, p.failure) : "–"))),
+      h("h3", {}, t("service.certificates")), now.certificates.length === 0 ? h("p", {class: "note"}, t("service.none"))
+        : table(t("service.certificates"), [t("health.name"), t("service.uses"), t("service.issuer"), t("service.until"), t("webhook.state")], now.certificates.map(certificate)),
+      h("h3", {}, t("service.limits")),
+      table(t("service.limits"), [t("service.limit"), t("service.used"), t("service.most")],
+        now.limits.map(l => row(h("code", {}, l.name), String(l.used), l.most === null ? t("unlimited") : String(l.most)))),
+      h("h3", {}, t("service.talk")), now.talk_servers.length === 0 ? h("p", {class: "note"}, t("service.none"))
+        : table(t("service.talk"), [t("service.server"), t("service.nextcloud"), t("webhook.state"), t("webhook.error")],
+          now.talk_servers.map(s => row(s.server, s.nextcloud, badge(s.connected ? "ok" : "bad", t(s.connected ? "service.up" : "service.down")),
+            s.error ? h("span", {lang: "en"}, s.error) : "–"))));
+  }
+
+  const soon = 30 * 86400e3; // in ms: a certificate that ends by then is to be renewed
+  function certificate(c) {
+    const kind = c.left_ms < 0 ? "bad" : c.left_ms < soon ? "warn" : "ok";
+    return row(c.names.join(", ") || c.subject, c.uses.map(use => word("use", use)).join(", ") || "–", c.self_signed ? t("service.selfsigned") : c.issuer,
+      time(c.not_after), badge(kind, c.left_ms < 0 ? t("service.ended") : t("service.days", {count: Math.floor(c.left_ms / 86400e3)})));
+  }
+  await read();
 }
 
 // webhooks shows how each one fares. What it could not deliver is sent again by a button.

@@ -121,6 +121,10 @@ func (a *App) openAPI() error {
 	cfg.Durable = a.bus.Stats().Store != config.EventsInMemory
 	cfg.Policy = func(u *restauth.User) string { return a.dialling.Of(u.Name, u.Identity) }
 	cfg.Phone = a.phoneUser
+	cfg.Health = a.healthOfParts
+	if a.dispatch != nil {
+		cfg.Inbound = inboundDoor{a.dispatch, a.cfg.Domain}
+	}
 	if cfg.Calls, err = a.callsConfig(); err != nil {
 		return err
 	}

@@ -38,6 +38,7 @@ import (
 	"sipxrest/resolve"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
+	"sipxrest/talk"
 	"sipxrest/talkroom"
 )
 
@@ -68,6 +69,7 @@ type App struct {
 	rooms     *talkroom.Rooms              // conversations of Talk with phones; nil without
 	talkPorts *media.Ports                 // of those phones; nil without
 	signals   signals                      // who uses Talk's signaling servers
+	talk      *talk.Client                 // of those; nil without
 	ports     []portRange                  // for audio
 	pinAudio  *dispatch.Audio              // of callers who enter a PIN; nil without
 	dialout   *dialout.Service             // nil without
@@ -92,7 +94,9 @@ type App struct {
 	listeners    []*web.Listener
 	certificates []*web.Certificate // every one in use, once
 	ownCert      *web.Certificate   // the self-signed one, if in use
-	roots        *web.Authorities   // that SIP peers are verified with
+	// certificateUses is what each is for: "http", "sip".
+	certificateUses map[*web.Certificate][]string
+	roots           *web.Authorities // that SIP peers are verified with
 
 	certificateStates []string // of their files, as New read them
 

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"slices"
 	"time"
 
 	"sipxrest/api"
@@ -89,7 +90,7 @@ func (a *App) bindHTTP(l *config.HTTPListener) error {
 	}
 	var secure *tls.Config
 	if l.TLS != nil {
-		cert, err := a.certificateFor(*l.TLS)
+		cert, err := a.certificateFor("http", *l.TLS)
 		if err != nil {
 			return err
 		}
@@ -131,8 +132,19 @@ func (a *App) closeHTTP() {
 	}
 }
 
-// certificateFor returns a certificate, the same for the same files.
-func (a *App) certificateFor(t config.TLS) (*web.Certificate, error) {
+// certificateFor returns a certificate for a use, "http" or "sip", the same for the
+// same files.
+func (a *App) certificateFor(use string, t config.TLS) (c *web.Certificate, err error) {
+	if c, err = a.certificateOf(t); err == nil && !slices.Contains(a.certificateUses[c], use) {
+		if a.certificateUses == nil {
+			a.certificateUses = map[*web.Certificate][]string{}
+		}
+		a.certificateUses[c] = append(a.certificateUses[c], use)
+	}
+	return c, err
+}
+
+func (a *App) certificateOf(t config.TLS) (*web.Certificate, error) {
 	for _, c := range a.certificates {
 		if t.Cert != "" && c.Is(t.Cert, t.Key) || t.Cert == "" && c == a.ownCert {
 			return c, nil

@@ -89,7 +89,7 @@ func (a *App) bindPhone() error {
 	}
 	var secure *tls.Config
 	if !p.PlainHTTP {
-		cert, err := a.certificateFor(p.TLS)
+		cert, err := a.certificateFor("http", p.TLS)
 		if err != nil {
 			return a.cfg.At("phone.tls.cert", fmt.Errorf("phone.tls.cert: %w", err))
 		}

@@ -52,7 +52,7 @@ func (a *App) sipTLS() (sipflow.TLS, error) {
 	var cert *web.Certificate
 	if a.cfg.EncryptedSIP() {
 		var err error
-		if cert, err = a.certificateFor(config.TLS{Cert: a.cfg.SIP.TLS.Cert, Key: a.cfg.SIP.TLS.Key}); err != nil {
+		if cert, err = a.certificateFor("sip", config.TLS{Cert: a.cfg.SIP.TLS.Cert, Key: a.cfg.SIP.TLS.Key}); err != nil {
 			return sipflow.TLS{}, a.cfg.At("sip.tls.cert", fmt.Errorf("sip.tls.cert: %w", err))
 		}
 	}

@@ -44,6 +44,7 @@ func (a *App) openTalk() error {
 	for _, connect := range a.signals.connect {
 		connect(client)
 	}
+	a.talk = client
 	a.add(feature{name: "signaling servers", stage: stageSignaling, run: client.Serve})
 	return nil
 }

@@ -150,8 +150,8 @@ func TryDispatch(ctx context.Context, src config.Source, t DispatchTrial) (*disp
 		}
 	}
 	call := dispatch.Call{Trunk: t.Trunk, SIPCallID: "try", At: time.Now()}
-	call.FromUser, call.FromHost = userAndHost(t.From, cfg.Domain)
-	call.ToUser, call.ToHost = userAndHost(t.To, cfg.Domain)
+	call.FromUser, call.FromHost = dispatch.Party(t.From, cfg.Domain)
+	call.ToUser, call.ToHost = dispatch.Party(t.To, cfg.Domain)
 	if t.Source != "" {
 		source, err := netip.ParseAddr(t.Source)
 		if err != nil {
@@ -165,18 +165,4 @@ func TryDispatch(ctx context.Context, src config.Source, t DispatchTrial) (*disp
 	}
 	defer d.Close(ctx)
 	return d.Try(ctx, call, t.Ask)
-}
-
-// userAndHost reads a number, user@host or a SIP or tel URI as an INVITE would
-// have it.
-func userAndHost(text, domain string) (user, host string) {
-	for _, scheme := range []string{"sips:", "sip:", "tel:"} {
-		text = strings.TrimPrefix(text, scheme)
-	}
-	user, host, at := strings.Cut(text, "@")
-	host, _, _ = strings.Cut(host, ";")
-	if !at {
-		host = domain
-	}
-	return user, host
 }

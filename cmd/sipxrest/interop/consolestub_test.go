@@ -67,6 +67,16 @@ func startAPIStub(t *testing.T) *apiStub {
 			"start_line":"SIP/2.0 486 $M","message":"$M"}]}`,
 		"/v1/webhooks": `{"data":[{"id":"$M","name":"$M","url":"$M","status":{"state":"disabled","waiting":1,"dead":2,"last_error":"$M"}}],
 			"has_more":false,"next":null}`,
+		"/v1/inbound/rules": `{"object":"inbound","enabled":true,"rules":[{"id":"$M","name":"$M","where":"$M","trunks":["$M"],"numbers":["$M"],
+			"inbound_numbers":["$M"],"mode":"dial","url":"$M","events":["$M"],"decide":["$M"],"decision":null,
+			"fallback":{"action":"hangup","sip_code":480,"sip_reason":"$M","pin_required":true}}],
+			"trunks":[{"name":"$M","sources":["$M"],"from_hosts":["$M"],"digest":true,"max_calls":0}]}`,
+		"/v1/inbound/try": `{"object":"inbound_trial","result":"$M","must_authenticate":true,"rules":[{"id":"$M","name":"$M","where":"$M",
+			"taken":false,"why":"$M"}],"request":"$M","answer":"$M","took_ms":1,"error":"$M","decision":null,"outcome":"$M"}`,
+		"/v1/health": `{"object":"health","status":"$M","version":"$M","proxies":[{"proxy":"$M","transport":"$M","address":"$M","up":false,
+			"since":null,"checked_at":null,"round_trip_ms":null,"failure":"$M"}],"certificates":[{"subject":"$M","names":["$M"],"issuer":"$M",
+			"self_signed":false,"uses":["$M"],"not_after":null,"left_ms":-1}],"limits":[{"name":"$M","used":1,"most":null}],
+			"talk_servers":[{"server":"$M","nextcloud":"$M","connected":false,"error":"$M"}]}`,
 	}
 	streams := map[string][]string{
 		"/v1/events":          {`{"type":"stream.snapshot","data":{"part":1,"parts":1,"calls":[` + running + `]}}`},
@@ -139,10 +149,15 @@ func TestConsoleShowsNamesAsText(t *testing.T) {
 		{"#/calls/c1", `document.querySelectorAll(".arrow").length == 2 && document.querySelector("[data-event]") !== null`},
 		{"#/calls/c2", `document.querySelector("#end")?.textContent.includes("<img")`},
 		{"#/history", `document.querySelectorAll("tbody tr").length == 1`},
-		{"#/health", `document.querySelectorAll("[data-hook]").length == 1`},
+		{"#/inbound", `document.querySelectorAll("[data-rule]").length == 1 && document.querySelectorAll("#trunks tbody tr").length == 1`},
+		{"#/health", `document.querySelectorAll("[data-hook]").length == 1 && document.querySelectorAll("#service tbody tr").length == 4`},
 	} {
 		tab.Eval(`location.hash = "` + view.hash + `"`)
 		tab.Until(view.ready, "true")
+		if view.hash == "#/inbound" {
+			tab.Eval(`(form => (form.from.value = form.to.value = "1", form.requestSubmit()))(document.querySelector("#try"))`)
+			tab.Until(`document.querySelectorAll("#tried tbody tr").length`, "1")
+		}
 		if view.hash == "#/health" {
 			tab.Eval(`document.querySelector("button.deliveries").click()`)
 			tab.Until(`document.querySelectorAll("#letters tbody tr").length`, "1")

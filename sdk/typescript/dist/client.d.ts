@@ -832,6 +832,39 @@ export declare class Client {
         queued: number;
         next: string | null;
     }>;
+    /** Rules of calls that come in. It needs the scope admin, as the two below. */
+    inboundRules(options?: Options): Promise<{
+        object: "inbound";
+        enabled: boolean;
+        rules: import("./schema.js").components["schemas"]["InboundRule"][];
+        trunks: import("./schema.js").components["schemas"]["InboundTrunk"][];
+    }>;
+    /** What would become of a call that comes in. There is no call. */
+    tryInbound(call: t.TryInbound, options?: Options): Promise<{
+        object: "inbound_trial";
+        result: "decided" | "webhook_not_asked" | "fallback" | "no_rule" | "off";
+        call: import("./schema.js").components["schemas"]["InboundTried"];
+        must_authenticate: boolean;
+        rules: import("./schema.js").components["schemas"]["InboundMatch"][];
+        request?: string;
+        answer?: string;
+        took_ms: number | null;
+        error?: string;
+        decision: import("./schema.js").components["schemas"]["InboundDecision"] | null;
+        uri?: string;
+        outcome: string;
+    }>;
+    health(options?: Options): Promise<{
+        object: "health";
+        at: import("./schema.js").components["schemas"]["TimeOrNull"];
+        version: string;
+        status: "ok" | "draining";
+        proxies_checked: boolean;
+        proxies: import("./schema.js").components["schemas"]["ProxyHealth"][];
+        certificates: import("./schema.js").components["schemas"]["Certificate"][];
+        limits: import("./schema.js").components["schemas"]["Limit"][];
+        talk_servers: import("./schema.js").components["schemas"]["TalkServer"][];
+    }>;
     /** The present place in the stream: an `after` that begins with what happens from now on. */
     cursor(options?: Options): Promise<string>;
     eventPage(query?: t.EventsQuery, options?: Options): Promise<{

@@ -63,6 +63,11 @@ export class Client {
     enableWebhook(id, options) { return this.#ask("POST", ["webhooks", id, "enable"], options); }
     deliveries(id, query = {}, options) { return this.#list(["webhooks", id, "deliveries"], query, options); }
     replayWebhook(id, what, options) { return this.#ask("POST", ["webhooks", id, "replay"], options, { body: what }); }
+    /** Rules of calls that come in. It needs the scope admin, as the two below. */
+    inboundRules(options) { return this.#ask("GET", ["inbound", "rules"], options); }
+    /** What would become of a call that comes in. There is no call. */
+    tryInbound(call, options) { return this.#ask("POST", ["inbound", "try"], options, { body: call }); }
+    health(options) { return this.#ask("GET", ["health"], options); }
     /** The present place in the stream: an `after` that begins with what happens from now on. */
     async cursor(options) { return (await this.eventPage({ after: "now", limit: 1 }, options)).next; }
     eventPage(query = {}, options) { return this.#ask("GET", ["events"], options, { query }); }

@@ -531,6 +531,84 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/inbound/rules": {
+        parameters: {
+            query?: {
+                /** @description On whose behalf the request is: required of a trusted peer, and one of its agents for a key. Of `/v1/events` a filter, which may be repeated. */
+                agent?: components["parameters"]["agent"];
+            };
+            header?: {
+                /** @description What you call the request. Another one is made where it is missing or not of this form. */
+                "X-Request-Id"?: components["parameters"]["requestID"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Rules of calls that come in
+         * @description The rules of `dispatch.rules` and `dispatch.rules-dir` as the service has them now, and the trunks. What rules keep secret is not shown.
+         */
+        get: operations["inboundRules"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/inbound/try": {
+        parameters: {
+            query?: {
+                /** @description On whose behalf the request is: required of a trusted peer, and one of its agents for a key. Of `/v1/events` a filter, which may be repeated. */
+                agent?: components["parameters"]["agent"];
+            };
+            header?: {
+                /** @description What you call the request. Another one is made where it is missing or not of this form. */
+                "X-Request-Id"?: components["parameters"]["requestID"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * What a rule would do with a call
+         * @description Finds the rule of a call, and says what would become of it. There is no call. Without `ask` the webhook is shown, and not asked.
+         */
+        post: operations["tryInbound"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/health": {
+        parameters: {
+            query?: {
+                /** @description On whose behalf the request is: required of a trusted peer, and one of its agents for a key. Of `/v1/events` a filter, which may be repeated. */
+                agent?: components["parameters"]["agent"];
+            };
+            header?: {
+                /** @description What you call the request. Another one is made where it is missing or not of this form. */
+                "X-Request-Id"?: components["parameters"]["requestID"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * How the service fares
+         * @description Its SIP servers and their last answer to OPTIONS, its certificates, its limits, and the signaling servers of Nextcloud Talk.
+         */
+        get: operations["health"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/me": {
         parameters: {
             query?: {
@@ -1756,6 +1834,174 @@ export interface components {
             detail?: string;
             errors?: components["schemas"]["MemberFault"][];
         };
+        Inbound: {
+            /** @constant */
+            object: "inbound";
+            /** @description Whether there is anything for calls that come in. */
+            enabled: boolean;
+            rules: components["schemas"]["InboundRule"][];
+            trunks: components["schemas"]["InboundTrunk"][];
+        };
+        /** @description `trunks`, `numbers` and `inbound_numbers` must all three match; an empty list is any. Without a `url` the rule itself decides. */
+        InboundRule: {
+            id: string;
+            name: string;
+            /** @description The file and the line: `rules.yaml:3`. */
+            where: string;
+            trunks: string[];
+            /** @description Called. */
+            numbers: string[];
+            /** @description Calling. */
+            inbound_numbers: string[];
+            default_region: string;
+            policy: string;
+            /** @enum {string} */
+            mode: "dial" | "redirect";
+            /** @description That of the webhook, without a user and a query; null where the rule itself decides. */
+            url: string | null;
+            /** @description That the webhook is told of. */
+            events: string[];
+            /** @description That it is asked about. */
+            decide: string[];
+            /** @description The rule's own; null where there is a webhook. */
+            decision: components["schemas"]["InboundDecision"] | null;
+            /** @description What becomes of the call when the webhook fails. */
+            fallback: components["schemas"]["InboundDecision"] | null;
+        };
+        InboundDecision: {
+            /** @enum {string} */
+            action: "answer" | "hangup" | "transfer";
+            room?: string;
+            to?: string;
+            sip_code?: number;
+            sip_reason?: string;
+            ring_ms?: number;
+            pin_required: boolean;
+        };
+        InboundTrunk: {
+            name: string;
+            /** @description Networks, addresses and `domain`, the domain's SIP servers. */
+            sources: string[];
+            from_hosts: string[];
+            /** @description It has to prove who it is. */
+            digest: boolean;
+            /** @description At once; 0 for as many as of all. */
+            max_calls: number;
+        };
+        TryInbound: {
+            /** @description The caller: a number, a user, user@host or a SIP URI. */
+            from: string;
+            /** @description The called, likewise. */
+            to: string;
+            /** @description The trunk that the call comes by. */
+            trunk?: string;
+            /** @description The IP address that it comes from, by which its trunk is found. */
+            source?: string;
+            /**
+             * @description The webhook is asked.
+             * @default false
+             */
+            ask?: boolean;
+        };
+        InboundTrial: {
+            /** @constant */
+            object: "inbound_trial";
+            /**
+             * @description `fallback`: the webhook, or what it says, fails. `no_rule`: the caller gets 404. `off`: no calls come in at all.
+             * @enum {string}
+             */
+            result: "decided" | "webhook_not_asked" | "fallback" | "no_rule" | "off";
+            call: components["schemas"]["InboundTried"];
+            /** @description The caller would have to prove by a SIP password who he is. */
+            must_authenticate: boolean;
+            rules: components["schemas"]["InboundMatch"][];
+            /** @description What the webhook is sent, without secrets. */
+            request?: string;
+            /** @description What it says. */
+            answer?: string;
+            took_ms: number | null;
+            /** @description Why the fallback is taken. */
+            error?: string;
+            decision: components["schemas"]["InboundDecision"] | null;
+            /** @description Who would be called. */
+            uri?: string;
+            /** @description What would become of the call */
+            outcome: string;
+        };
+        /** @description The call as rules see it. */
+        InboundTried: {
+            from_user: string;
+            from_host: string;
+            to_user: string;
+            to_host: string;
+            trunk?: string;
+            source_ip?: string;
+        };
+        InboundMatch: {
+            id: string;
+            name: string;
+            where: string;
+            taken: boolean;
+            /** @description Why it is not the rule of the call; empty for one that fits, but says less than the one that is taken. */
+            why: string;
+        };
+        Health: {
+            /** @constant */
+            object: "health";
+            at: components["schemas"]["TimeOrNull"];
+            version: string;
+            /**
+             * @description `draining`: no new calls are taken.
+             * @enum {string}
+             */
+            status: "ok" | "draining";
+            /** @description Outbound proxies are asked by OPTIONS (`sip.health-interval`). */
+            proxies_checked: boolean;
+            proxies: components["schemas"]["ProxyHealth"][];
+            certificates: components["schemas"]["Certificate"][];
+            limits: components["schemas"]["Limit"][];
+            talk_servers: components["schemas"]["TalkServer"][];
+        };
+        /** @description One server of an outbound proxy. */
+        ProxyHealth: {
+            /** @description As `sip.outbound-proxy` has it. */
+            proxy: string;
+            transport: string;
+            address: string;
+            /** @description It answered the last OPTIONS, or a call since. */
+            up: boolean;
+            since: components["schemas"]["TimeOrNull"];
+            checked_at: components["schemas"]["TimeOrNull"];
+            round_trip_ms: number | null;
+            failure?: string;
+        };
+        Certificate: {
+            subject: string;
+            names: string[];
+            issuer: string;
+            /** @description Clients cannot verify it. */
+            self_signed: boolean;
+            uses: ("http" | "sip")[];
+            not_before: components["schemas"]["TimeOrNull"];
+            not_after: components["schemas"]["TimeOrNull"];
+            /** @description How long it is still valid; less than 0 where it is not any more. */
+            left_ms: number;
+        };
+        Limit: {
+            /** @description The key of the configuration. */
+            name: string;
+            used: number;
+            /** @description null where there is none. */
+            most: number | null;
+        };
+        /** @description A signaling server of Nextcloud Talk, with one of its Nextclouds. */
+        TalkServer: {
+            server: string;
+            nextcloud: string;
+            connected: boolean;
+            /** @description Of the last attempt. */
+            error?: string;
+        };
         /** @enum {string} */
         Scope: "calls:read" | "calls:write" | "events:read" | "check" | "users:read" | "cdrs:read" | "webhooks:manage" | "webhooks:call" | "admin";
         Principal: {
@@ -2129,6 +2375,36 @@ export interface components {
             };
             content: {
                 "application/json": components["schemas"]["CheckResult"];
+            };
+        };
+        /** @description The rules and the trunks. */
+        Inbound: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Inbound"];
+            };
+        };
+        /** @description What would become of the call. */
+        InboundTried: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["InboundTrial"];
+            };
+        };
+        /** @description How the service fares. */
+        Health: {
+            headers: {
+                "X-Request-Id": components["headers"]["X-Request-Id"];
+                [name: string]: unknown;
+            };
+            content: {
+                "application/json": components["schemas"]["Health"];
             };
         };
         /** @description Who the request is. */
@@ -2610,6 +2886,11 @@ export interface components {
         Check: {
             content: {
                 "application/json": components["schemas"]["CheckCall"];
+            };
+        };
+        InboundTry: {
+            content: {
+                "application/json": components["schemas"]["TryInbound"];
             };
         };
     };
@@ -3710,6 +3991,94 @@ export interface operations {
             406: components["responses"]["NotAcceptable"];
             413: components["responses"]["TooLarge"];
             415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unprocessable"];
+            429: components["responses"]["TooMany"];
+            431: components["responses"]["HeaderTooLarge"];
+            500: components["responses"]["Failed"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    inboundRules: {
+        parameters: {
+            query?: {
+                /** @description On whose behalf the request is: required of a trusted peer, and one of its agents for a key. Of `/v1/events` a filter, which may be repeated. */
+                agent?: components["parameters"]["agent"];
+            };
+            header?: {
+                /** @description What you call the request. Another one is made where it is missing or not of this form. */
+                "X-Request-Id"?: components["parameters"]["requestID"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: components["responses"]["Inbound"];
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            406: components["responses"]["NotAcceptable"];
+            413: components["responses"]["TooLarge"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unprocessable"];
+            429: components["responses"]["TooMany"];
+            431: components["responses"]["HeaderTooLarge"];
+            500: components["responses"]["Failed"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    tryInbound: {
+        parameters: {
+            query?: {
+                /** @description On whose behalf the request is: required of a trusted peer, and one of its agents for a key. Of `/v1/events` a filter, which may be repeated. */
+                agent?: components["parameters"]["agent"];
+            };
+            header?: {
+                /** @description What you call the request. Another one is made where it is missing or not of this form. */
+                "X-Request-Id"?: components["parameters"]["requestID"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: components["requestBodies"]["InboundTry"];
+        responses: {
+            200: components["responses"]["InboundTried"];
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            406: components["responses"]["NotAcceptable"];
+            413: components["responses"]["TooLarge"];
+            415: components["responses"]["UnsupportedMediaType"];
+            421: components["responses"]["Misdirected"];
+            422: components["responses"]["Unprocessable"];
+            429: components["responses"]["TooMany"];
+            431: components["responses"]["HeaderTooLarge"];
+            500: components["responses"]["Failed"];
+            503: components["responses"]["Unavailable"];
+        };
+    };
+    health: {
+        parameters: {
+            query?: {
+                /** @description On whose behalf the request is: required of a trusted peer, and one of its agents for a key. Of `/v1/events` a filter, which may be repeated. */
+                agent?: components["parameters"]["agent"];
+            };
+            header?: {
+                /** @description What you call the request. Another one is made where it is missing or not of this form. */
+                "X-Request-Id"?: components["parameters"]["requestID"];
+            };
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            200: components["responses"]["Health"];
+            400: components["responses"]["BadRequest"];
+            401: components["responses"]["Unauthenticated"];
+            403: components["responses"]["Forbidden"];
+            406: components["responses"]["NotAcceptable"];
+            413: components["responses"]["TooLarge"];
             421: components["responses"]["Misdirected"];
             422: components["responses"]["Unprocessable"];
             429: components["responses"]["TooMany"];

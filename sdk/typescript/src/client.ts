@@ -102,6 +102,12 @@ export class Client {
   deliveries(id: string, query: t.DeliveryQuery = {}, options?: Options) { return this.#list<t.Delivery>(["webhooks", id, "deliveries"], query, options); }
   replayWebhook(id: string, what: t.ReplayWebhook, options?: Options) { return this.#ask<t.ReplayResult>("POST", ["webhooks", id, "replay"], options, { body: what }); }
 
+  /** Rules of calls that come in. It needs the scope admin, as the two below. */
+  inboundRules(options?: Options) { return this.#ask<t.Inbound>("GET", ["inbound", "rules"], options); }
+  /** What would become of a call that comes in. There is no call. */
+  tryInbound(call: t.TryInbound, options?: Options) { return this.#ask<t.InboundTrial>("POST", ["inbound", "try"], options, { body: call }); }
+  health(options?: Options) { return this.#ask<t.Health>("GET", ["health"], options); }
+
   /** The present place in the stream: an `after` that begins with what happens from now on. */
   async cursor(options?: Options): Promise<string> { return (await this.eventPage({ after: "now", limit: 1 }, options)).next; }
   eventPage(query: t.EventsQuery = {}, options?: Options) { return this.#ask<t.EventPage>("GET", ["events"], options, { query }); }

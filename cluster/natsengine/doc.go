@@ -8,4 +8,5 @@
 //	read.go     the last message of a subject, and sweeps
 //	tell.go     questions, answers, and what is told to all
 //	api.go      requests to JetStream, and its errors
+//	probe.go    what `sipxrest check` asks
 package natsengine

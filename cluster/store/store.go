@@ -44,6 +44,7 @@ type Server struct {
 	nats   *server.Server
 	fatal  chan error // what ends the server from within
 	health *health    // nil without
+	at     string     // where nodes connect
 }
 
 // Run runs a store until ctx ends. Others lead its streams before it returns.
@@ -100,6 +101,7 @@ func Start(cfg Config, log *slog.Logger) (*Server, error) {
 func (s *Server) started() error {
 	for limit := time.Now().Add(startWait); time.Now().Before(limit); {
 		if s.nats.ReadyForConnections(look) {
+			s.at = s.nats.Addr().String()
 			return nil
 		}
 		select {
@@ -158,7 +160,10 @@ func (s *Server) Current() error {
 }
 
 // Addr is where nodes connect.
-func (s *Server) Addr() string { return s.nats.Addr().String() }
+func (s *Server) Addr() string { return s.at }
+
+// Name is what it is called among the stores.
+func (s *Server) Name() string { return s.nats.Name() }
 
 // RouteAddr is where other stores connect, "" for a store that is alone.
 func (s *Server) RouteAddr() string {

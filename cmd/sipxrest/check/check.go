@@ -121,6 +121,7 @@ func (c *checker) run(src config.Source) bool {
 		c.webhooks(&cfg)
 		c.phone(&cfg)
 		c.api(&cfg)
+		c.cluster(&cfg)
 	}
 	if !c.json {
 		summary := "No problem found"

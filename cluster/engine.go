@@ -28,8 +28,8 @@ type Engine interface {
 	// Delete removes a stream with all its messages; that there is none is no error.
 	Delete(ctx context.Context, stream string) error
 
-	// Put writes without an answer. What one node puts and commits to a stream arrives in that order, or not at all. Without data it
-	// says that nothing follows at this subject: the engine removes the message EmptyLife later.
+	// Put writes without an answer, and keeps data only as a copy. What one node puts and commits to a stream arrives in that order, or
+	// not at all. Without data it says that nothing follows at this subject: the engine removes the message EmptyLife later.
 	Put(stream, subject string, data []byte) error
 	// Commit writes all of a batch or nothing, if all conditions are met, and returns the sequence of its last message. A batch has at
 	// most MaxBatch writes. A condition is on a subject of the same stream; there are at most as many as writes, one for each

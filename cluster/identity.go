@@ -35,6 +35,31 @@ func token(name string) string {
 	return b.String()
 }
 
+// untoken returns the name of a token, and whether it is one.
+func untoken(t string) (string, bool) {
+	if !strings.Contains(t, "=") {
+		return t, t != ""
+	}
+	var b strings.Builder
+	for len(t) > 0 {
+		if t[0] != '=' {
+			b.WriteByte(t[0])
+			t = t[1:]
+			continue
+		}
+		if len(t) < 3 {
+			return "", false
+		}
+		c, err := hex.DecodeString(t[1:3])
+		if err != nil {
+			return "", false
+		}
+		b.WriteByte(c[0])
+		t = t[3:]
+	}
+	return b.String(), true
+}
+
 // keyToken is the name of a key in a subject, whatever is in the key.
 func keyToken(key string) string {
 	sum := sha256.Sum256([]byte(key))
@@ -57,6 +82,10 @@ func (p names) stream(who who) string           { return string(p) + "_N_" + tok
 func (p names) node(node string) string         { return string(p) + ".node." + token(node) }
 func (p names) number(n int) string             { return fmt.Sprintf("%s.number.%d", p, n) }
 func (p names) dead(who who) string             { return string(p) + ".dead." + token(who.Node) + "." + who.E }
+func (p names) deadAll() string                 { return string(p) + ".dead.*.*" }
+func (p names) nodeAll() string                 { return string(p) + ".node.*" }
+func (p names) fenceAll() string                { return string(p) + ".c.*.*.fence" }
+func (p names) mark() string                    { return string(p) + ".key.mark" }
 func (p names) secret() string                  { return string(p) + ".secret" }
 func (p names) key(key string) string           { return string(p) + ".key." + keyToken(key) }
 func (p names) id(id string) string             { return string(p) + ".id." + token(id) }

@@ -113,3 +113,23 @@ type counters struct {
 	handovers            tally[string]
 	asks                 tally[AskKey]
 }
+
+// Stats returns what metrics show.
+func (n *Node) Stats() Stats {
+	c := &n.count
+	s := Stats{Holds: n.lease.holds(), Lease: n.lease.left(), Nodes: map[string]int{"live": 0, "draining": 0, "silent": 0, "fenced": 0},
+		Ticks: c.ticks.show(), Writes: c.writes.Load(), WriteBytes: c.writeBytes.Load(), TickFailures: c.tickFailures.show(),
+		TooLarge: c.tooLarge.Load(), Claims: c.claims.show(), Fences: c.fences.show(), Forgotten: c.forgotten.Load(),
+		Takeovers: c.takeovers.show(), Takeover: c.takeover.show(), Handovers: c.handovers.show(), Asks: c.asks.show(), AskTime: c.ask.show(),
+		Again: c.again.Load()}
+	s.Calls, s.Dirty = n.calls.counts()
+	for _, m := range n.Members() {
+		s.Nodes[m.State]++
+	}
+	for _, m := range n.members.all() {
+		if !m.differs.IsZero() && time.Since(m.differs) > time.Minute {
+			s.Differs++
+		}
+	}
+	return s
+}

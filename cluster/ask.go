@@ -1,0 +1,145 @@
+package cluster
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+const (
+	// askTime is how long a question to another node may take whose asker has not said how long.
+	askTime = 4 * time.Second
+	// maxAskTime is how long one may take at most.
+	maxAskTime = time.Minute
+	// maxAsks is how many questions of others are worked at. Who asks beyond that hears that this node is busy.
+	maxAsks = 256
+	// maxOp is how long the name of an operation may be.
+	maxOp = 64
+	// opAdopt hands a call over.
+	opAdopt = "cluster.adopt"
+)
+
+// The first byte of what is sent back.
+const (
+	saidAnswer = iota
+	saidError
+	saidBusy
+)
+
+// asks are the questions of other nodes.
+type asks struct {
+	ops   map[string]func(ctx context.Context, data []byte) ([]byte, error)
+	slots chan struct{}
+	going sync.WaitGroup
+}
+
+func (a *asks) init(n *Node) {
+	a.ops = map[string]func(context.Context, []byte) ([]byte, error){opAdopt: n.takeOver}
+	a.slots = make(chan struct{}, maxAsks)
+}
+
+// wait returns when all are answered.
+func (a *asks) wait() { a.going.Wait() }
+
+// serve answers one question, in a goroutine of its own.
+func (a *asks) serve(ctx context.Context, data []byte, reply func([]byte)) {
+	if len(data) == 0 || len(data) < 1+int(data[0]) {
+		reply(append([]byte{saidError}, "a question without an operation"...))
+		return
+	}
+	op, data := string(data[1:1+data[0]]), data[1+data[0]:]
+	if len(data) < 4 {
+		reply(append([]byte{saidError}, "a question without a time limit"...))
+		return
+	}
+	limit := min(time.Duration(binary.BigEndian.Uint32(data))*time.Millisecond, maxAskTime)
+	data = data[4:]
+	f := a.ops[op]
+	if f == nil {
+		reply(fmt.Appendf([]byte{saidError}, "there is no operation %q here", op))
+		return
+	}
+	select {
+	case a.slots <- struct{}{}:
+	default:
+		reply([]byte{saidBusy})
+		return
+	}
+	data = append([]byte(nil), data...)
+	a.going.Go(func() {
+		defer func() { <-a.slots }()
+		actx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		switch out, err := f(actx, data); {
+		case errors.Is(err, ErrBusy):
+			reply([]byte{saidBusy})
+		case err != nil:
+			reply(append([]byte{saidError}, err.Error()...))
+		default:
+			reply(append([]byte{saidAnswer}, out...))
+		}
+	})
+}
+
+// Answer has f called for each question of other nodes. It is called before Run. f runs in a goroutine of its own, with a time limit.
+func (n *Node) Answer(op string, f func(ctx context.Context, data []byte) ([]byte, error)) {
+	if len(op) > maxOp || n.running.Load() {
+		panic("cluster: Answer with a name that is too long, or after Run")
+	}
+	n.asks.ops[op] = f
+}
+
+// Ask has another node do something, and returns its answer. It takes as long as ctx lets it, 4 s if that has no end. ErrNobody: that node has no connection. ErrBusy. An
+// *AskError is the error of the other's function.
+func (n *Node) Ask(ctx context.Context, node, op string, data []byte) ([]byte, error) {
+	began := time.Now()
+	out, err := n.ask(ctx, node, op, data)
+	result := "error"
+	switch {
+	case err == nil:
+		result = "ok"
+	case errors.Is(err, ErrNobody):
+		result = "nobody"
+	case errors.Is(err, ErrBusy):
+		result = "busy"
+	}
+	if n.asks.ops[op] == nil {
+		op = "other"
+	}
+	n.count.asks.add(AskKey{op, result})
+	n.count.ask.add(time.Since(began))
+	return out, err
+}
+
+func (n *Node) ask(ctx context.Context, node, op string, data []byte) ([]byte, error) {
+	if len(op) > maxOp {
+		return nil, fmt.Errorf("cluster: the operation %q has too long a name", op)
+	}
+	end, ok := ctx.Deadline()
+	if !ok || time.Until(end) > maxAskTime {
+		limit := askTime
+		if ok {
+			limit = maxAskTime
+		}
+		end = time.Now().Add(limit)
+	}
+	ctx, cancel := context.WithDeadline(ctx, end)
+	defer cancel()
+	question := append([]byte{byte(len(op))}, op...)
+	question = binary.BigEndian.AppendUint32(question, uint32(max(0, time.Until(end).Milliseconds())))
+	out, err := n.e.Ask(ctx, n.names.ask(node), append(question, data...))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("cluster: %s at node %s: %w", op, node, err)
+	case len(out) > 0 && out[0] == saidAnswer:
+		return out[1:], nil
+	case len(out) > 0 && out[0] == saidBusy:
+		return nil, ErrBusy
+	case len(out) > 0 && out[0] == saidError:
+		return nil, &AskError{node, op, string(out[1:])}
+	}
+	return nil, &AskError{node, op, "an answer that cannot be read"}
+}

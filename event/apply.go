@@ -52,7 +52,7 @@ func Apply(c *Call, e *Event) (*Call, error) {
 	f.c = &next
 	var err error
 	switch e.Type {
-	case CallRouted, CallConnecting, CallConnected, CallFlowChanged, CallReleased, CallUpdated, CallEnded:
+	case CallRouted, CallConnecting, CallConnected, CallFlowChanged, CallReleased, CallUpdated, CallMoved, CallEnded:
 		err = f.call()
 	case LegDialled, LegRedirected, LegRang, LegPickedUp, LegHeld, LegResumed, LegMuted, LegUnmuted, LegOver:
 		err = f.leg()
@@ -93,7 +93,7 @@ func (f *fold) created() (*Call, error) {
 	}
 	c := &Call{
 		ID: *f.e.Data.CallID, Object: "call", Version: 1, Kind: r.Kind, Source: r.Source, Direction: "outbound", State: r.State, Agent: r.Agent,
-		RequestID: r.RequestID, Subject: r.Subject, Tags: maps.Clone(r.Tags), Metadata: objectOr(r.Metadata), Flow: r.Flow, Knowledge: r.Knowledge,
+		RequestID: r.RequestID, Subject: r.Subject, Tags: maps.Clone(r.Tags), Metadata: objectOr(r.Metadata), Flow: r.Flow, Knowledge: r.Knowledge, Node: r.Node,
 		Legs: slices.Clone(r.Legs), Transfers: []Transfer{}, Actions: []string{}, CreatedAt: f.e.Timestamp, updated: f.e.Timestamp,
 	}
 	if c.State == "" {
@@ -176,6 +176,8 @@ func (f *fold) call() error {
 		if ch.Metadata != nil {
 			c.Metadata = objectOr(ch.Metadata)
 		}
+	case CallMoved:
+		c.Node, c.TakenOverFrom, c.MovedAt = ch.Node, ch.From, f.e.Timestamp
 	case CallEnded:
 		return f.ended()
 	}

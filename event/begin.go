@@ -13,13 +13,17 @@ var runEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 func (b *Bus) begin() error {
 	b.name = b.store.Name()
 	last := b.store.Last()
-	b.runs = b.store.Runs()
+	runs := b.store.Runs()
+	if b.shared != nil {
+		return b.beginShared(runs, last)
+	}
 	n := int64(1)
-	if len(b.runs) > 0 {
-		n = max(b.runs[len(b.runs)-1].N+1, int64(time.Since(runEpoch)/time.Minute))
+	if len(runs) > 0 {
+		n = max(runs[len(runs)-1].N+1, int64(time.Since(runEpoch)/time.Minute))
 	}
 	run := Run{N: n, First: last + 1}
-	b.runs = append(b.runs[:len(b.runs):len(b.runs)], run)
+	runs = append(runs[:len(runs):len(runs)], run)
+	b.runs.Store(&runs)
 	b.seq.last = last
 	b.seq.prefix = Cursor{Store: b.name, Run: n}.append(nil)
 	b.seq.prefix = b.seq.prefix[:len(b.seq.prefix)-1]
@@ -50,7 +54,8 @@ func (b *Bus) endLeftOpen(run *Run) (ended int64, err error) {
 			continue
 		}
 		c.updated.Time = cmp.Or(c.updated.Time, c.CreatedAt.Time)
-		l := &live{id: id, shard: b.shard(id), stored: make(chan struct{}), cur: c, at: c.updated, inLog: true}
+		l := b.newLive(id, b.shard(id))
+		l.cur, l.at, l.inLog = c, c.updated, true
 		l.shard.calls[id] = l
 		b.finish(l, now, Change{
 			End:       &End{Reason: "service_restarted", Dialled: "unknown"},

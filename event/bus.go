@@ -20,6 +20,13 @@ type Config struct {
 	CDRRetention time.Duration // of their records; 400 d
 	Node         string        // that records name; empty where there is one only
 
+	// Stream is what the nodes of a cluster have in common, nil for a single node. Holds
+	// reports whether the calls of this node are surely its own still; Nodes are the names
+	// of those that live, with this one.
+	Stream Stream
+	Holds  func() bool
+	Nodes  func() []string
+
 	// Recent and RecentBytes bound what is in memory of the latest events: 5 min, 256 MiB.
 	Recent      time.Duration
 	RecentBytes int64
@@ -42,7 +49,8 @@ type Bus struct {
 	memory bool  // the store is a memoryLog
 	why    error // the database could not be opened
 	name   string
-	runs   []Run // written by Open only; the last is this one
+	runs   atomic.Pointer[[]Run] // replaced, never changed; the last is this one
+	shared *shared               // of a cluster; nil for a single node
 
 	seed    maphash.Seed
 	shards  [numShards]shard
@@ -104,6 +112,24 @@ type live struct {
 	own   bool // its end is told by Tell alone
 	// passedOn: a phone has sent the other one elsewhere by REFER, and that is there.
 	passedOn bool
+	far      *liveFar // of a cluster; nil for a single node
+}
+
+func (b *Bus) newLive(id string, s *shard) *live {
+	l := &live{id: id, shard: s, stored: make(chan struct{})}
+	if b.shared != nil {
+		l.far = &liveFar{mine: true}
+	}
+	return l
+}
+
+// kept ends the wait for call.created. In a cluster two may say so.
+func (l *live) kept() {
+	if l.far == nil {
+		close(l.stored)
+		return
+	}
+	l.far.once.Do(func() { close(l.stored) })
 }
 
 // Open opens the log, begins a run, and ends the calls that the last run left open.
@@ -129,6 +155,9 @@ func Open(cfg Config, log *slog.Logger) (*Bus, error) {
 		b.shards[i].calls = map[string]*live{}
 	}
 	b.topics.init()
+	if cfg.Stream != nil {
+		b.shared = newShared(&b.cfg)
+	}
 	if err := b.openStore(); err != nil {
 		return nil, err
 	}
@@ -137,6 +166,9 @@ func Open(cfg Config, log *slog.Logger) (*Bus, error) {
 
 // openStore opens the log and begins a run in it.
 func (b *Bus) openStore() error {
+	if b.shared != nil {
+		b.cfg.Store = b.shared.file(b.cfg.Store)
+	}
 	if b.cfg.Store != "" && b.cfg.Store != "memory" {
 		store, err := openSQLite(&b.cfg)
 		if err == nil {
@@ -160,7 +192,8 @@ func (b *Bus) reset() {
 	for i := range b.shards {
 		b.shards[i].calls = map[string]*live{}
 	}
-	b.seq, b.ring, b.pending, b.runs = sequencer{}, ring{}, pending{}, nil
+	b.seq, b.ring, b.pending = sequencer{}, ring{}, pending{}
+	b.runs.Store(nil)
 }
 
 func (b *Bus) shard(id string) *shard {
@@ -189,8 +222,17 @@ func (b *Bus) Run(ctx context.Context) error {
 	defer close(b.done)
 	stop := make(chan struct{})
 	var end sync.WaitGroup
+	told := stop // closed when nothing comes into the log any more
+	if b.shared != nil {
+		told = make(chan struct{})
+		end.Go(func() { b.watchOrphans(stop) })
+		end.Go(func() {
+			defer close(told)
+			b.share(stop)
+		})
+	}
 	if !b.memory {
-		end.Go(func() { b.commitAll(stop) })
+		end.Go(func() { b.commitAll(told) })
 	}
 	end.Go(func() { b.trimAll(stop) })
 	b.sequence(ctx)
@@ -204,6 +246,9 @@ func (b *Bus) Close() error { return b.store.Close() }
 
 // lastError is why events were left that could not be kept.
 func (b *Bus) lastError() error {
+	if b.shared != nil && b.shared.waiting() > 0 {
+		return ErrStore
+	}
 	if b.stored.Load() >= b.sequenced.Load() {
 		return nil
 	}

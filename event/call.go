@@ -100,6 +100,11 @@ type Call struct {
 	End         *End              `json:"end"`
 	Links       *Links            `json:"links,omitempty"` // filled by who shows the call
 
+	// In a cluster: the node that has the call, and the one that had it before.
+	Node          string `json:"node,omitempty"`
+	TakenOverFrom string `json:"taken_over_from,omitempty"`
+	MovedAt       Time   `json:"moved_at,omitzero"`
+
 	updated Time // of the last event; zero for a call that was read from the log
 }
 

@@ -49,6 +49,8 @@ type CDR struct {
 	Legs          json.RawMessage // of Call.Legs
 	Node          string          // that had the call; empty where there is one only
 	RequestID     string
+	TakenOverFrom string // the node that had it before Node
+	MovedAt       Time   // when Node took it over
 
 	of *Call // of a record of recordOf; nil once Legs is there
 }
@@ -63,6 +65,7 @@ func recordOf(c *Call) *CDR {
 		CallID: c.ID, Kind: c.Kind, Source: c.Source, Flow: c.Flow.Used, Knowledge: c.Knowledge.Level, Agent: c.Agent,
 		StartTime: c.CreatedAt, ConnectTime: c.ConnectedAt, EndTime: c.EndedAt, TalkMS: c.TalkMS, RingMS: c.RingMS,
 		MergedInto: c.MergedInto, Tags: c.Tags, Metadata: c.Metadata, RequestID: c.RequestID, Termination: termination(c),
+		Node: c.Node, TakenOverFrom: c.TakenOverFrom, MovedAt: c.MovedAt,
 	}
 	for i := range c.Legs {
 		if s := c.Legs[i].SIP; s != nil && s.CallID != "" && !slices.Contains(r.SIPCallIDs, s.CallID) {

@@ -71,7 +71,13 @@ var Columns = []Column{
 	column("legs", jsonType, func(r *CDR) any { return &r.Legs }),
 	column("node", textType, func(r *CDR) any { return &r.Node }),
 	column("request_id", textType, func(r *CDR) any { return &r.RequestID }),
+	column("taken_over_from", textType, func(r *CDR) any { return &r.TakenOverFrom }),
+	column("moved_at", timeType, func(r *CDR) any { return &r.MovedAt }),
 }
+
+// firstColumns are those that the table in SQLite was made with. The others came by
+// migrations.
+const firstColumns = 36
 
 // ColumnNames are the names of Columns.
 func ColumnNames() []string {
@@ -257,7 +263,7 @@ func (c *Column) set(r *CDR, v any) error {
 func cdrSchema() string {
 	var b strings.Builder
 	b.WriteString("CREATE TABLE cdrs (\n\tn INTEGER PRIMARY KEY AUTOINCREMENT")
-	for i := range Columns {
+	for i := range firstColumns {
 		fmt.Fprintf(&b, ",\n\t%s %s", Columns[i].Name, Columns[i].SQLite)
 		if Columns[i].Name == "call_id" {
 			b.WriteString(" NOT NULL UNIQUE")

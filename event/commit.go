@@ -75,7 +75,7 @@ func (b *Bus) idle() bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	p := &b.pending
-	return len(p.chunks)+len(p.keys)+len(p.forget) == 0
+	return len(p.chunks)+len(p.keys)+len(p.forget) == 0 && p.run == nil
 }
 
 // sizeOfOne is what an event takes in memory, about.
@@ -86,7 +86,7 @@ func (b *Bus) commit() (more bool, err error) {
 	b.mu.Lock()
 	batch, chunks := b.pending.batch(maxBatch)
 	b.mu.Unlock()
-	if len(batch.Events)+len(batch.Keys)+len(batch.Forget) == 0 {
+	if len(batch.Events)+len(batch.Keys)+len(batch.Forget) == 0 && batch.Run == nil {
 		return false, nil
 	}
 	batch.Node = b.cfg.Node
@@ -103,7 +103,11 @@ func (b *Bus) commit() (more bool, err error) {
 	}
 	b.mu.Lock()
 	gone := b.pending.drop(&batch, chunks)
-	b.backlog.Add(-sizeOfAll(batch.Events))
+	if b.shared != nil {
+		b.shared.indexed(sizeOfAll(batch.Events))
+	} else {
+		b.backlog.Add(-sizeOfAll(batch.Events))
+	}
 	b.kept(batch.Events)
 	more = len(b.pending.chunks) > 0
 	b.mu.Unlock()
@@ -150,7 +154,7 @@ func (b *Bus) settle(batch *Batch, gone []forgotten) {
 			uses = append(uses, &KeyUse{IdempotencyKey: *e.key, CallID: l.id})
 		}
 		if e.Type == CallCreated {
-			close(l.stored)
+			l.kept()
 		}
 		if e.Final {
 			b.forgetLive(l)
@@ -172,7 +176,7 @@ func (b *Bus) forgetLive(l *live) {
 // and transfers of calls that v1 did not place; 2 ends only; 3 those of calls that the
 // log knows; 4 nothing.
 func (b *Bus) level() int {
-	if b.memory {
+	if b.memory && b.shared == nil {
 		return 0
 	}
 	switch used, all := b.backlog.Load(), b.cfg.QueueBytes; {
@@ -210,14 +214,14 @@ var errBehind = errors.New("too many events wait to be written")
 func (b *Bus) lose(l *live, e *Event) {
 	b.stats.unstored.Add(1)
 	if b.seq.gap.count == 0 {
-		b.seq.gap.from = b.seq.last
+		b.seq.gap.from = b.lastNumber()
 	}
 	b.seq.gap.count++
 	l.hole = true
 	l.show(e.Data.Call)
 	if e.Type == CallCreated {
 		l.err = &StoreError{Store: b.cfg.Store, Err: errBehind}
-		close(l.stored)
+		l.kept()
 	}
 	if e.Final {
 		b.forgetLive(l)
@@ -231,13 +235,24 @@ func (b *Bus) endGap(force bool) {
 		return
 	}
 	b.number(&Event{Type: StreamGap, Timestamp: At(b.cfg.Now()), Data: Data{Change: &Change{
-		From: b.cursor(g.from).String(), To: b.cursor(b.seq.last).String(), Count: g.count,
+		From: b.cursor(g.from).String(), To: b.cursor(b.lastNumber()).String(), Count: g.count,
 	}}})
 	g.count = 0
 }
 
+// lastNumber is that of the last event that has one.
+func (b *Bus) lastNumber() int64 {
+	if b.shared != nil {
+		return b.sequenced.Load()
+	}
+	return b.seq.last
+}
+
 // behind is why a call of the API may not begin: a *StoreError.
 func (b *Bus) behind() error {
+	if b.shared != nil {
+		return b.sharedBehind()
+	}
 	if b.memory {
 		return nil
 	}

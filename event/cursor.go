@@ -77,7 +77,7 @@ func (b *Bus) place(c Cursor) (int64, error) {
 	if c.Store != b.name {
 		return 0, ErrOtherStore
 	}
-	runs := b.runs
+	runs := *b.runs.Load()
 	i := sort.Search(len(runs), func(i int) bool { return runs[i].N >= c.Run })
 	switch {
 	case i == len(runs):
@@ -86,9 +86,12 @@ func (b *Bus) place(c Cursor) (int64, error) {
 		return 0, ErrOtherStore
 	}
 	if i+1 < len(runs) {
+		if s := b.shared; s != nil && c.Seq >= s.endOf(c.Run) {
+			return runs[i+1].First - 1, nil // which follows at once, though numbers are left out
+		}
 		return min(c.Seq, runs[i+1].First-1), nil
 	}
-	if c.Seq > b.sequenced.Load() {
+	if c.Seq > b.sequenced.Load()+b.ahead() {
 		return 0, ErrOtherStore
 	}
 	return c.Seq, nil
@@ -96,7 +99,7 @@ func (b *Bus) place(c Cursor) (int64, error) {
 
 // cursor is the place behind a number.
 func (b *Bus) cursor(seq int64) Cursor {
-	runs := b.runs
+	runs := *b.runs.Load()
 	i := sort.Search(len(runs), func(i int) bool { return runs[i].First > seq }) - 1
 	return Cursor{Store: b.name, Run: runs[max(i, 0)].N, Seq: seq}
 }

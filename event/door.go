@@ -71,7 +71,8 @@ func (b *Bus) announce(r Request) (*live, error) {
 		}
 	}
 	s := b.shard(r.ID)
-	l := &live{id: r.ID, shard: s, stored: make(chan struct{}), req: &r}
+	l := b.newLive(r.ID, s)
+	l.req = &r
 	s.mu.Lock()
 	taken := s.calls[r.ID] != nil
 	if !taken {
@@ -118,7 +119,7 @@ func (b *Bus) Forget(id string) {
 	if !l.begun {
 		delete(s.calls, id)
 		l.err = context.Canceled
-		close(l.stored)
+		l.kept()
 	}
 }
 
@@ -216,13 +217,14 @@ var ErrNoCall = errors.New("there is no such call")
 
 // told is one thing that was told, until the sequencer has it.
 type told struct {
-	l      *live
-	what   toldKind
-	at     time.Time
-	typ    Type
-	leg    string
-	change *Change
-	sip    *seen
+	l       *live
+	what    toldKind
+	at      time.Time
+	typ     Type
+	leg     string
+	change  *Change
+	sip     *seen
+	foreign *foreign // toldForeign
 }
 
 type toldKind uint8
@@ -232,6 +234,10 @@ const (
 	toldBegin
 	toldChange
 	toldSystem
+	// In a cluster only.
+	toldResumed // the call goes on at this node
+	toldForeign // another node has told of it
+	toldDropped // it is another node's now
 )
 
 // toldSize is what one of them takes in memory, about.
@@ -249,10 +255,15 @@ func (b *Bus) put(s *shard, t told) {
 				b.dropKey(t.l.req)
 			}
 			t.l.err = &StoreError{Store: b.cfg.Store, Err: errQueue}
-			close(t.l.stored)
+			t.l.kept()
 		}
 		return
 	}
+	b.enqueue(s, t)
+}
+
+// enqueue is put without a bound.
+func (b *Bus) enqueue(s *shard, t told) {
 	b.queued.Add(toldSize)
 	s.queue = append(s.queue, t)
 	poke(b.wake)

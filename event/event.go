@@ -17,6 +17,7 @@ const (
 	CallFlowChanged Type = "call.flow_changed"
 	CallReleased    Type = "call.released"
 	CallUpdated     Type = "call.updated"
+	CallMoved       Type = "call.moved" // in a cluster: another node goes on with it
 	CallEnded       Type = "call.ended"
 
 	LegDialled    Type = "leg.dialing"
@@ -92,6 +93,7 @@ type Change struct {
 	End       *End              `json:"-"`
 	TalkMS    *int64            `json:"talk_ms,omitempty"`
 	Merged    string            `json:"merged_into,omitempty"`
+	Node      string            `json:"node,omitempty"` // call.moved: that has it now; From had it
 
 	// Of a leg, which Data.Leg names. Leg is the whole of a new one.
 	Leg        *Leg     `json:"leg,omitempty"`
@@ -134,4 +136,5 @@ type Created struct {
 	Knowledge Knowledge         `json:"knowledge"`
 	State     State             `json:"state"`
 	Legs      []Leg             `json:"legs"` // pending ones: the parties that are known
+	Node      string            `json:"node,omitempty"`
 }

@@ -88,7 +88,7 @@ func legEndOf(leg *Leg, end *End) *LegEnd {
 		return &LegEnd{By: "service", Reason: "not_tried"}
 	case leg.Via == "refer":
 		return &LegEnd{By: "unknown", Reason: "unknown"}
-	case end.By == "client" || end.Reason == "draining" || end.Reason == "service_restarted" || end.Reason == "time_limit" || end.Reason == "internal_error":
+	case end.By == "client" || end.Reason == "draining" || end.Reason == "service_restarted" || end.Reason == "node_lost" || end.Reason == "time_limit" || end.Reason == "internal_error":
 		return &LegEnd{By: end.By, Reason: end.Reason}
 	}
 	return &LegEnd{By: "service", Reason: "other_leg_ended"}

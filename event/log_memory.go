@@ -1,7 +1,9 @@
 package event
 
 import (
+	"cmp"
 	"slices"
+	"sort"
 	"sync"
 	"time"
 )
@@ -37,6 +39,11 @@ func newMemoryLog(most, recent int64) *memoryLog {
 
 func (m *memoryLog) Name() string { return m.name }
 
+func (m *memoryLog) rename(name string) error {
+	m.name = name
+	return nil
+}
+
 // maxMemoryCDRs bounds records of calls that are kept in memory.
 const maxMemoryCDRs = 10_000
 
@@ -66,7 +73,7 @@ func (m *memoryLog) Append(b *Batch) error {
 		if e.Final {
 			m.ended = append(m.ended, of)
 			r := recordOf(c)
-			r.Node = b.Node
+			r.Node = cmp.Or(r.Node, b.Node)
 			if m.cdrs = append(m.cdrs, r); len(m.cdrs) > maxMemoryCDRs+maxMemoryCDRs/4 {
 				m.cdrs = slices.Clone(m.cdrs[maxMemoryCDRs/4:])
 			}
@@ -123,7 +130,7 @@ func (m *memoryLog) ReadCall(id string, seq int64, limit int) ([]*Event, error) 
 	if of == nil {
 		return nil, nil
 	}
-	list := of.events[min(max(seq, 0), int64(len(of.events))):]
+	list := of.events[sort.Search(len(of.events), func(i int) bool { return of.events[i].CallSeq > seq }):]
 	return slices.Clone(list[:min(len(list), limit)]), nil
 }
 

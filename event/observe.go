@@ -46,8 +46,11 @@ func (b *Bus) Observe(e *sipflow.Event) {
 	l := s.calls[e.ID]
 	if e.Kind == sipflow.Placed {
 		if l == nil {
-			l = &live{id: e.ID, shard: s, stored: make(chan struct{})}
+			l = b.newLive(e.ID, s)
 			s.calls[e.ID] = l
+		}
+		if l.far != nil && !l.far.mine {
+			return // another node has a call of that id, which the claim of the id prevents
 		}
 		l.begun = true
 	} else if l == nil || !l.begun {
@@ -117,6 +120,9 @@ func (b *Bus) create(l *live, at time.Time, p *placed) {
 		made = p.created()
 	}
 	l.shard.mu.Unlock()
+	if b.shared != nil {
+		made.Node = b.cfg.Node
+	}
 	if p != nil {
 		if made.Agent == "" {
 			made.Agent = p.key.Agent

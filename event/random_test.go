@@ -309,7 +309,7 @@ func TestACrashEndsOpenCallsOnce(t *testing.T) {
 			beyond := head
 			beyond.Seq += int64(i) * 1000 // streams had been ahead of the log
 			next := all(t, b2, Filter{}, beyond)
-			if i == 1 && (len(next) == 0 || next[0].ID != b2.cursor(b2.runs[len(b2.runs)-1].First).String()) {
+			if i == 1 && (len(next) == 0 || next[0].ID != b2.cursor((*b2.runs.Load())[len(*b2.runs.Load())-1].First).String()) {
 				t.Fatalf("after %s comes %v", beyond, types(next))
 			}
 		}
@@ -345,7 +345,8 @@ func TestACursorOfAnotherStoreIsToldFromOurs(t *testing.T) {
 	talk(t, lost, "call-2")
 	waitKept(lost)
 	restored := startBus(t, Config{Store: backup.Store})
-	restored.runs[len(restored.runs)-1].N++ // the minute has passed
+	runs := *restored.runs.Load()
+	runs[len(runs)-1].N++ // the minute has passed
 	other := startBus(t, Config{})
 	for name, c := range map[string]struct {
 		at   Cursor
@@ -353,7 +354,7 @@ func TestACursorOfAnotherStoreIsToldFromOurs(t *testing.T) {
 	}{
 		"of another server":        {other.Head(), ErrOtherStore},
 		"of a run that went":       {lost.Head(), ErrOtherStore},
-		"of the future":            {Cursor{restored.name, restored.runs[len(restored.runs)-1].N, 1 << 40}, ErrOtherStore},
+		"of the future":            {Cursor{restored.name, runs[len(runs)-1].N, 1 << 40}, ErrOtherStore},
 		"none":                     {Cursor{}, ErrBadCursor},
 		"of the run of the backup": {b.Head(), nil},
 	} {

@@ -59,6 +59,9 @@ func (b *Bus) Stored() Cursor { return b.cursor(b.stored.Load()) }
 
 // oldest is the number of the oldest event that is there.
 func (b *Bus) oldest() int64 {
+	if s := b.shared; s != nil && s.floor.Load() > 0 {
+		return max(s.floor.Load(), b.store.First())
+	}
 	if first := b.store.First(); first > 0 {
 		return first
 	}
@@ -81,6 +84,10 @@ func (b *Bus) Events(f Filter, from Cursor, limit int) (events []*Event, next Cu
 	}
 	if limit <= 0 || limit > maxPage {
 		limit = maxPage
+	}
+	if s := b.shared; s != nil && seq+1 < s.floor.Load() {
+		oldest := s.floor.Load()
+		return nil, Cursor{}, &CursorExpiredError{Oldest: b.cursor(oldest - 1), At: b.oldestAt(oldest)}
 	}
 	for {
 		list, last, ok := b.inMemory(&f, seq, limit)

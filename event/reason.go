@@ -52,6 +52,7 @@ var reasons = map[string]rule{
 	"not_verified":       {end: Failed, who: "service"},
 	"draining":           {end: Completed, before: Cancelled, who: "service"},
 	"service_restarted":  {end: Unknown, who: "service"},
+	"node_lost":          {end: Completed, before: Failed, who: "service"},
 	"internal_error":     {end: Failed, who: "service"},
 }
 

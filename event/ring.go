@@ -46,13 +46,17 @@ func (r *ring) trim(before time.Time, bytes, keep int64) {
 }
 
 // between returns the events after one number, up to another.
-func (r *ring) between(after, to int64) []*Event {
+func (r *ring) between(from, to int64) []*Event {
 	first := r.first()
-	if first == 0 || to < first || to <= after {
+	if first == 0 || to < first || to <= from {
 		return nil
 	}
 	all := r.events[r.head:]
-	return all[min(max(after+1-first, 0), int64(len(all))):min(to+1-first, int64(len(all)))]
+	if all[len(all)-1].Seq-first != int64(len(all)-1) { // a stream that was made anew leaves numbers out
+		all = after(all, from)
+		return all[:sort.Search(len(all), func(i int) bool { return all[i].Seq > to })]
+	}
+	return all[min(max(from+1-first, 0), int64(len(all))):min(to+1-first, int64(len(all)))]
 }
 
 // after returns those of a list that come after a number.
@@ -65,6 +69,7 @@ type pending struct {
 	chunks []chunk
 	keys   []*KeyUse
 	forget []forgotten
+	run    *Run // of a cluster's stream, that has begun
 }
 
 // chunk is what got its numbers at one time.
@@ -104,7 +109,7 @@ func (p *pending) batch(most int) (b Batch, chunks int) {
 		b.Events = append(b.Events, c.events...)
 		chunks++
 	}
-	b.Keys = p.keys
+	b.Keys, b.Run = p.keys, p.run
 	for _, f := range p.forget {
 		b.Forget = append(b.Forget, f.call)
 	}
@@ -120,5 +125,8 @@ func (p *pending) drop(b *Batch, chunks int) []forgotten {
 	}
 	gone := p.forget[:len(b.Forget):len(b.Forget)]
 	p.forget, p.keys = p.forget[len(b.Forget):], p.keys[len(b.Keys):]
+	if p.run == b.Run {
+		p.run = nil
+	}
 	return gone
 }

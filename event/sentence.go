@@ -201,6 +201,11 @@ func (s *sentence) rare(who string) string {
 		return "The service was shut down and ended the call."
 	case "service_restarted":
 		return "The service was restarted while the call was in progress. What became of the phones is not known."
+	case "node_lost":
+		if s.end.Outcome == Unknown {
+			return "The node that had the call was lost. What became of the phones is not known."
+		}
+		return "The node that had the call was lost, and another one ended it."
 	case "internal_error":
 		return "A fault of the service ended the call; its log has it under the call's id."
 	case "unknown":

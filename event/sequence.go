@@ -105,6 +105,8 @@ func (b *Bus) one(t *told) {
 	switch l := t.l; {
 	case t.what == toldSystem:
 		b.number(&Event{Type: t.typ, Timestamp: At(t.at), Data: Data{Change: t.change}})
+	case t.what >= toldResumed:
+		b.ofShared(l, t)
 	case l.cur != nil && l.cur.State == Ended:
 		if t.what == toldChange {
 			b.stats.late.Add(1)
@@ -166,9 +168,11 @@ func sizeOf(e *Event) int {
 // number gives an event its place in the stream.
 func (b *Bus) number(e *Event) {
 	q := &b.seq
-	q.last++
-	e.Seq = q.last
-	e.ID = string(strconv.AppendInt(q.prefix[:len(q.prefix):len(q.prefix)], e.Seq, 10))
+	if b.shared == nil { // else the stream numbers it
+		q.last++
+		e.Seq = q.last
+		e.ID = string(strconv.AppendInt(q.prefix[:len(q.prefix):len(q.prefix)], e.Seq, 10))
+	}
 	if e.size == 0 {
 		e.size = sizeOf(e)
 	}
@@ -183,6 +187,10 @@ func (b *Bus) publish() {
 		return
 	}
 	b.seq.out = nil
+	if b.shared != nil {
+		b.shared.push(b, events)
+		return
+	}
 	b.stats.told(events)
 	if b.memory {
 		b.commitMemory(events)
@@ -201,7 +209,7 @@ func (b *Bus) fill(events []*Event) {
 	for _, e := range events {
 		b.ring.push(e)
 	}
-	b.sequenced.Store(b.seq.last)
+	b.sequenced.Store(events[len(events)-1].Seq)
 	b.ring.trim(b.cfg.Now().Add(-b.cfg.Recent), b.cfg.RecentBytes, min(b.stored.Load(), b.visible.Load()))
 }
 
@@ -233,6 +241,9 @@ func (l *live) show(c *Call) {
 
 // goAhead shows what has waited too long for the log, and returns when to look again.
 func (b *Bus) goAhead() time.Duration {
+	if b.shared != nil {
+		return time.Hour // what is in the stream is shown at once, and nothing before
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	now := time.Now()

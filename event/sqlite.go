@@ -99,6 +99,9 @@ var migrations = []string{
 	cdrSchema(),
 	// 3
 	outboxTables,
+	// 4
+	`ALTER TABLE cdrs ADD COLUMN taken_over_from TEXT;
+	ALTER TABLE cdrs ADD COLUMN moved_at INTEGER;`,
 }
 
 // openSQLite opens the database in a file, makes it if there is none, and brings it to
@@ -236,6 +239,18 @@ func (s *sqliteLog) Name() string { return s.name }
 func (s *sqliteLog) First() int64 { return s.first.Load() }
 func (s *sqliteLog) Last() int64  { return s.last.Load() }
 func (s *sqliteLog) Runs() []Run  { return s.runs }
+
+// rename gives a database without events the name of a cluster's stream.
+func (s *sqliteLog) rename(name string) error {
+	if s.last.Load() > 0 {
+		return fmt.Errorf("%s has events of another store, %s", s.file, s.name)
+	}
+	if _, err := s.write.Exec(`UPDATE meta SET value = ? WHERE name = 'store'`, name); err != nil {
+		return err
+	}
+	s.name = name
+	return nil
+}
 
 // Close closes the database and gives up its lock.
 func (s *sqliteLog) Close() error {

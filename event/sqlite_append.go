@@ -1,6 +1,7 @@
 package event
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -156,7 +157,7 @@ func (w *appending) ended(row int64, c *Call) error {
 		}
 	}
 	r := Record(c)
-	r.Node = w.batch.Node
+	r.Node = cmp.Or(r.Node, w.batch.Node)
 	_, err = w.tx.Stmt(p.cdr).Exec(cdrValues(r)...)
 	return err
 }

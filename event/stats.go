@@ -47,6 +47,11 @@ func (b *Bus) Stats() Stats {
 	s := Stats{Store: b.cfg.Store, StoreError: b.why, Events: map[Type]int64{}, Ahead: b.stats.ahead.Load(), Unstored: b.stats.unstored.Load(),
 		Late: b.stats.late.Load(), Refused: b.stats.refused.Load(), Commits: b.stats.commits.Load(), Failed: b.stats.failed.Load()}
 	s.Unstored += b.stats.untold.Load()
+	if b.shared != nil {
+		if err := b.shared.fails(); err != nil {
+			s.StoreError = err
+		}
+	}
 	if b.memory {
 		s.Store = "memory"
 	} else if err := b.failing.Load(); err != nil {
@@ -60,9 +65,16 @@ func (b *Bus) Stats() Stats {
 	b.mu.RLock()
 	s.QueueBytes, s.Lag, s.Subscribers = b.queued.Load()+b.backlog.Load(), b.pending.age(time.Now()), b.topics.subscribers
 	b.mu.RUnlock()
+	if b.shared != nil {
+		s.Lag = max(s.Lag, b.shared.age(time.Now()))
+	}
 	for i := range b.shards {
 		b.shards[i].mu.Lock()
-		s.Calls += len(b.shards[i].calls)
+		for _, l := range b.shards[i].calls {
+			if l.far == nil || l.far.mine { // others count the others
+				s.Calls++
+			}
+		}
 		b.shards[i].mu.Unlock()
 	}
 	return s

@@ -214,7 +214,7 @@ func (a *API) narrow(p *Principal, f *event.Filter) {
 
 // eventTypes are those that filters may name.
 var eventTypes = []event.Type{event.CallCreated, event.CallRouted, event.CallConnecting, event.CallConnected, event.CallFlowChanged, event.CallReleased,
-	event.CallUpdated, event.CallEnded, event.LegDialled, event.LegRedirected, event.LegRang, event.LegPickedUp, event.LegHeld, event.LegResumed,
+	event.CallUpdated, event.CallMoved, event.CallEnded, event.LegDialled, event.LegRedirected, event.LegRang, event.LegPickedUp, event.LegHeld, event.LegResumed,
 	event.LegMuted, event.LegUnmuted, event.LegDTMF, event.LegOver, event.TransferStarted, event.TransferRinging, event.TransferConsulting,
 	event.TransferCompleted, event.TransferFailed, event.TransferCancelled, event.WebhookTest, event.WebhookDisabled, event.WebhookRecovered,
 	event.SystemStarted, event.SystemDraining, event.StreamGap}

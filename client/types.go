@@ -133,6 +133,7 @@ const (
 	ReasonNotVerified       Reason = "not_verified"
 	ReasonDraining          Reason = "draining"
 	ReasonServiceRestarted  Reason = "service_restarted"
+	ReasonNodeLost          Reason = "node_lost"
 	ReasonInternalError     Reason = "internal_error"
 )
 
@@ -220,6 +221,11 @@ type Call struct {
 	FinalBy    time.Time `json:"final_by,omitzero"`
 	End        *End      `json:"end"`
 	Links      *Links    `json:"links,omitzero"`
+	// In a cluster: the node that has the call.
+	Node string `json:"node,omitzero"`
+	// The node that had it before.
+	TakenOverFrom string    `json:"taken_over_from,omitzero"`
+	MovedAt       time.Time `json:"moved_at,omitzero"`
 }
 
 // Flow: How the phones are joined.
@@ -608,6 +614,7 @@ const (
 	EventTypeCallFlowChanged    EventType = "call.flow_changed"
 	EventTypeCallReleased       EventType = "call.released"
 	EventTypeCallUpdated        EventType = "call.updated"
+	EventTypeCallMoved          EventType = "call.moved"
 	EventTypeCallEnded          EventType = "call.ended"
 	EventTypeLegDialing         EventType = "leg.dialing"
 	EventTypeLegRedirected      EventType = "leg.redirected"
@@ -700,6 +707,7 @@ type Change struct {
 	Calls      int             `json:"calls,omitzero"`
 	Count      int             `json:"count,omitzero"`
 	Webhook    *WebhookNews    `json:"webhook,omitzero"`
+	Node       string          `json:"node,omitzero"`
 	// Of the call, or of the leg in events of legs.
 	End *End `json:"end,omitzero"`
 }
@@ -717,6 +725,7 @@ type Created struct {
 	Knowledge Knowledge         `json:"knowledge"`
 	State     State             `json:"state"`
 	Legs      []Leg             `json:"legs"`
+	Node      string            `json:"node,omitzero"`
 }
 
 // WebhookNews: What an event says of a webhook.
@@ -1302,6 +1311,9 @@ type Record struct {
 	Legs       []Leg             `json:"legs"`
 	Node       string            `json:"node"`
 	RequestID  string            `json:"request_id"`
+	// In a cluster: the node that had the call before.
+	TakenOverFrom string    `json:"taken_over_from"`
+	MovedAt       time.Time `json:"moved_at"`
 }
 
 // RecordPage is the schema RecordPage of the description.

@@ -20,8 +20,10 @@ func cdrDatabase(t *testing.T) cdrTable {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	if _, err := db.Exec(cdrSchema()); err != nil {
-		t.Fatal(err)
+	for _, text := range []string{cdrSchema(), migrations[3]} {
+		if _, err := db.Exec(text); err != nil {
+			t.Fatal(err)
+		}
 	}
 	return cdrTable{db}
 }

@@ -170,6 +170,7 @@ func TestEachReasonHasItsSentence(t *testing.T) {
 		{name: "decision_failed", kind: Inbound, door: "decision_failed"},
 		{name: "not_verified", door: "not_verified"},
 		{name: "service_restarted", steps: ringing, door: "service_restarted"},
+		{name: "node_lost", steps: talking, door: "node_lost"},
 		{name: "other_leg_ended", steps: toFirst, door: "other_leg_ended"},
 		{name: "not_tried", door: "not_tried"},
 		{name: "unknown", steps: toFirst, door: "unknown"},

@@ -102,7 +102,7 @@ const (
 )
 
 // webhookTypes are the types that webhooks can be told.
-var webhookTypes = []Type{CallCreated, CallRouted, CallConnecting, CallConnected, CallFlowChanged, CallReleased, CallUpdated, CallEnded,
+var webhookTypes = []Type{CallCreated, CallRouted, CallConnecting, CallConnected, CallFlowChanged, CallReleased, CallUpdated, CallMoved, CallEnded,
 	LegDialled, LegRedirected, LegRang, LegPickedUp, LegHeld, LegResumed, LegMuted, LegUnmuted, LegOver,
 	TransferStarted, TransferRinging, TransferConsulting, TransferCompleted, TransferFailed, TransferCancelled,
 	WebhookTest, WebhookDisabled, WebhookRecovered, SystemStarted, SystemDraining, StreamGap}

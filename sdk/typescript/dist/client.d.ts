@@ -65,6 +65,9 @@ export declare class Client {
         final_by?: import("./schema.js").components["schemas"]["Time"];
         end: import("./schema.js").components["schemas"]["End"] | null;
         links?: import("./schema.js").components["schemas"]["Links"];
+        node?: string;
+        taken_over_from?: string;
+        moved_at?: import("./schema.js").components["schemas"]["Time"];
     }>;
     /** Places a call whose id is yours, so that any process may repeat it. */
     putCall(id: string, call: t.PutCall, options?: Options): Promise<{
@@ -97,6 +100,9 @@ export declare class Client {
         final_by?: import("./schema.js").components["schemas"]["Time"];
         end: import("./schema.js").components["schemas"]["End"] | null;
         links?: import("./schema.js").components["schemas"]["Links"];
+        node?: string;
+        taken_over_from?: string;
+        moved_at?: import("./schema.js").components["schemas"]["Time"];
     }>;
     /** Says what `createCall` would meet, and calls nobody. */
     checkCall(call: t.CheckCall, options?: Options): Promise<{
@@ -135,6 +141,9 @@ export declare class Client {
         final_by?: import("./schema.js").components["schemas"]["Time"];
         end: import("./schema.js").components["schemas"]["End"] | null;
         links?: import("./schema.js").components["schemas"]["Links"];
+        node?: string;
+        taken_over_from?: string;
+        moved_at?: import("./schema.js").components["schemas"]["Time"];
     }>;
     /** Calls that go on, and those that ended of late, page by page as they are needed. */
     calls(query?: t.CallQuery, options?: Options): AsyncGenerator<{
@@ -167,6 +176,9 @@ export declare class Client {
         final_by?: import("./schema.js").components["schemas"]["Time"];
         end: import("./schema.js").components["schemas"]["End"] | null;
         links?: import("./schema.js").components["schemas"]["Links"];
+        node?: string;
+        taken_over_from?: string;
+        moved_at?: import("./schema.js").components["schemas"]["Time"];
     }, void, void>;
     patchCall(id: string, patch: t.PatchCall, options?: Options): Promise<{
         id: string;
@@ -198,6 +210,9 @@ export declare class Client {
         final_by?: import("./schema.js").components["schemas"]["Time"];
         end: import("./schema.js").components["schemas"]["End"] | null;
         links?: import("./schema.js").components["schemas"]["Links"];
+        node?: string;
+        taken_over_from?: string;
+        moved_at?: import("./schema.js").components["schemas"]["Time"];
     }>;
     /** Ends a call, whatever it is at. A call that is over is no error. */
     hangUp(id: string, options?: Options): Promise<{
@@ -233,6 +248,9 @@ export declare class Client {
         final_by?: import("./schema.js").components["schemas"]["Time"];
         end: import("./schema.js").components["schemas"]["End"] | null;
         links?: import("./schema.js").components["schemas"]["Links"];
+        node?: string;
+        taken_over_from?: string;
+        moved_at?: import("./schema.js").components["schemas"]["Time"];
     }>;
     hangUpLeg(id: string, how: t.HangUp, options?: Options): Promise<{
         changed: boolean;
@@ -267,6 +285,9 @@ export declare class Client {
         final_by?: import("./schema.js").components["schemas"]["Time"];
         end: import("./schema.js").components["schemas"]["End"] | null;
         links?: import("./schema.js").components["schemas"]["Links"];
+        node?: string;
+        taken_over_from?: string;
+        moved_at?: import("./schema.js").components["schemas"]["Time"];
     }>;
     hold(id: string, leg?: string, options?: Options): Promise<{
         changed: boolean;
@@ -301,6 +322,9 @@ export declare class Client {
         final_by?: import("./schema.js").components["schemas"]["Time"];
         end: import("./schema.js").components["schemas"]["End"] | null;
         links?: import("./schema.js").components["schemas"]["Links"];
+        node?: string;
+        taken_over_from?: string;
+        moved_at?: import("./schema.js").components["schemas"]["Time"];
     }>;
     unhold(id: string, leg?: string, options?: Options): Promise<{
         changed: boolean;
@@ -335,6 +359,9 @@ export declare class Client {
         final_by?: import("./schema.js").components["schemas"]["Time"];
         end: import("./schema.js").components["schemas"]["End"] | null;
         links?: import("./schema.js").components["schemas"]["Links"];
+        node?: string;
+        taken_over_from?: string;
+        moved_at?: import("./schema.js").components["schemas"]["Time"];
     }>;
     mute(id: string, leg?: string, options?: Options): Promise<{
         changed: boolean;
@@ -369,6 +396,9 @@ export declare class Client {
         final_by?: import("./schema.js").components["schemas"]["Time"];
         end: import("./schema.js").components["schemas"]["End"] | null;
         links?: import("./schema.js").components["schemas"]["Links"];
+        node?: string;
+        taken_over_from?: string;
+        moved_at?: import("./schema.js").components["schemas"]["Time"];
     }>;
     unmute(id: string, leg?: string, options?: Options): Promise<{
         changed: boolean;
@@ -403,6 +433,9 @@ export declare class Client {
         final_by?: import("./schema.js").components["schemas"]["Time"];
         end: import("./schema.js").components["schemas"]["End"] | null;
         links?: import("./schema.js").components["schemas"]["Links"];
+        node?: string;
+        taken_over_from?: string;
+        moved_at?: import("./schema.js").components["schemas"]["Time"];
     }>;
     sendDTMF(id: string, digits: t.SendDTMF, options?: Options): Promise<{
         changed: boolean;
@@ -437,6 +470,9 @@ export declare class Client {
         final_by?: import("./schema.js").components["schemas"]["Time"];
         end: import("./schema.js").components["schemas"]["End"] | null;
         links?: import("./schema.js").components["schemas"]["Links"];
+        node?: string;
+        taken_over_from?: string;
+        moved_at?: import("./schema.js").components["schemas"]["Time"];
     }>;
     redirect(id: string, to: t.Redirect, options?: Options): Promise<{
         changed: boolean;
@@ -471,6 +507,9 @@ export declare class Client {
         final_by?: import("./schema.js").components["schemas"]["Time"];
         end: import("./schema.js").components["schemas"]["End"] | null;
         links?: import("./schema.js").components["schemas"]["Links"];
+        node?: string;
+        taken_over_from?: string;
+        moved_at?: import("./schema.js").components["schemas"]["Time"];
     }>;
     /** Transfers a call. An event tells what comes of it. */
     transfer(id: string, how: t.CreateTransfer, options?: Options): Promise<{
@@ -624,6 +663,8 @@ export declare class Client {
         legs: import("./schema.js").components["schemas"]["Leg"][] | null;
         node: string | null;
         request_id: string | null;
+        taken_over_from: string | null;
+        moved_at: import("./schema.js").components["schemas"]["TimeOrNull"];
     }, void, void>;
     recordOf(id: string, options?: Options): Promise<{
         call_id: string;
@@ -662,6 +703,8 @@ export declare class Client {
         legs: import("./schema.js").components["schemas"]["Leg"][] | null;
         node: string | null;
         request_id: string | null;
+        taken_over_from: string | null;
+        moved_at: import("./schema.js").components["schemas"]["TimeOrNull"];
     }>;
     /** Records as CSV. Reading the body fails where the export broke off. */
     exportRecords(query?: t.ExportQuery, options?: Options): Promise<Response>;

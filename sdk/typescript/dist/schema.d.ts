@@ -850,7 +850,7 @@ export interface components {
          * @description Why it ended. The list only grows.
          * @enum {string}
          */
-        Reason: "hung_up" | "client_hung_up" | "caller_gave_up" | "busy" | "declined" | "no_answer" | "unavailable" | "not_found" | "gone" | "number_incomplete" | "unreachable" | "forbidden" | "auth_failed" | "not_acceptable" | "loop" | "server_error" | "server_busy" | "refer_refused" | "refer_unreported" | "handed_over" | "replaced" | "transferred_away" | "merged" | "time_limit" | "phone_lost" | "other_leg_ended" | "not_tried" | "unknown" | "redirected" | "answered_elsewhere" | "rule_refused" | "policy_denied" | "pin_failed" | "decision_failed" | "not_verified" | "draining" | "service_restarted" | "internal_error";
+        Reason: "hung_up" | "client_hung_up" | "caller_gave_up" | "busy" | "declined" | "no_answer" | "unavailable" | "not_found" | "gone" | "number_incomplete" | "unreachable" | "forbidden" | "auth_failed" | "not_acceptable" | "loop" | "server_error" | "server_busy" | "refer_refused" | "refer_unreported" | "handed_over" | "replaced" | "transferred_away" | "merged" | "time_limit" | "phone_lost" | "other_leg_ended" | "not_tried" | "unknown" | "redirected" | "answered_elsewhere" | "rule_refused" | "policy_denied" | "pin_failed" | "decision_failed" | "not_verified" | "draining" | "service_restarted" | "node_lost" | "internal_error";
         /**
          * @description Who ended it. `network` is a server on the way and not the phone; `service` is sipxrest, by a timer of its own for instance.
          * @enum {string}
@@ -1036,6 +1036,11 @@ export interface components {
             final_by?: components["schemas"]["Time"];
             end: components["schemas"]["End"] | null;
             links?: components["schemas"]["Links"];
+            /** @description In a cluster: the node that has the call. */
+            node?: string;
+            /** @description The node that had it before. */
+            taken_over_from?: string;
+            moved_at?: components["schemas"]["Time"];
         };
         /** @description How the phones are joined. */
         Flow: {
@@ -1439,7 +1444,7 @@ export interface components {
             next: string | null;
         };
         /** @enum {string} */
-        EventType: "call.created" | "call.routed" | "call.connecting" | "call.connected" | "call.flow_changed" | "call.released" | "call.updated" | "call.ended" | "leg.dialing" | "leg.redirected" | "leg.ringing" | "leg.answered" | "leg.held" | "leg.resumed" | "leg.muted" | "leg.unmuted" | "leg.dtmf" | "leg.ended" | "transfer.started" | "transfer.ringing" | "transfer.consulting" | "transfer.completed" | "transfer.failed" | "transfer.cancelled" | "webhook.test" | "webhook.disabled" | "webhook.recovered" | "system.started" | "system.draining" | "stream.gap";
+        EventType: "call.created" | "call.routed" | "call.connecting" | "call.connected" | "call.flow_changed" | "call.released" | "call.updated" | "call.moved" | "call.ended" | "leg.dialing" | "leg.redirected" | "leg.ringing" | "leg.answered" | "leg.held" | "leg.resumed" | "leg.muted" | "leg.unmuted" | "leg.dtmf" | "leg.ended" | "transfer.started" | "transfer.ringing" | "transfer.consulting" | "transfer.completed" | "transfer.failed" | "transfer.cancelled" | "webhook.test" | "webhook.disabled" | "webhook.recovered" | "system.started" | "system.draining" | "stream.gap";
         /** @description One thing that happened. asyncapi.yaml says what each type has. */
         Event: {
             /** @description evt_STORE_RUN_SEQ: cursor, id of a server-sent event and `webhook-id`. By it a repeated delivery is told. Empty of leg.dtmf. */
@@ -1507,6 +1512,7 @@ export interface components {
             calls?: number;
             count?: number;
             webhook?: components["schemas"]["WebhookNews"];
+            node?: string;
             /** @description Of the call, or of the leg in events of legs. */
             end?: components["schemas"]["End"] | components["schemas"]["LegEnd"];
         };
@@ -1523,6 +1529,7 @@ export interface components {
             knowledge: components["schemas"]["Knowledge"];
             state: components["schemas"]["State"];
             legs: components["schemas"]["Leg"][];
+            node?: string;
         };
         /** @description What an event says of a webhook. */
         WebhookNews: {
@@ -2109,6 +2116,9 @@ export interface components {
             legs: components["schemas"]["Leg"][] | null;
             node: string | null;
             request_id: string | null;
+            /** @description In a cluster: the node that had the call before. */
+            taken_over_from: string | null;
+            moved_at: components["schemas"]["TimeOrNull"];
         };
         RecordPage: {
             data: components["schemas"]["Record"][];

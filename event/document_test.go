@@ -93,6 +93,7 @@ func TestEventsAreAsDescribed(t *testing.T) {
 			t.Fatal(err)
 		}
 		list = append(list, sub.Digits()...)
+		list = append(list, takenOver(t)...)
 		seen := map[string]bool{}
 		for _, e := range list {
 			seen[string(e.Type)] = true
@@ -115,6 +116,18 @@ func TestEventsAreAsDescribed(t *testing.T) {
 			t.Errorf("types that are described, and seen:\n%s", diff)
 		}
 	})
+}
+
+// takenOver are the events of a cluster's call that another node goes on with.
+func takenOver(t *testing.T) []*Event {
+	m := newMemoryStream()
+	x, y := startNode(t, "a", m), startNode(t, "b", m)
+	half(t, x.Bus, "call-3")
+	levelOff(t, x, y)
+	x.kill()
+	y.Observe(resumed("call-3"))
+	levelOff(t, y)
+	return all(t, y.Bus, Filter{}, y.Oldest())
 }
 
 // tellTheRest tells what does not happen to an ordinary call.

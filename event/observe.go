@@ -39,6 +39,9 @@ func (b *Bus) Observe(e *sipflow.Event) {
 	switch e.Kind {
 	case sipflow.Progress, sipflow.DialogChanged, sipflow.Moved, sipflow.Alerted, sipflow.Answered:
 		return // the kinds for clients of the old interfaces
+	case sipflow.Resumed:
+		b.Resume(e)
+		return
 	}
 	s := b.shard(e.ID)
 	s.mu.Lock()
@@ -101,7 +104,7 @@ func copySeen(e *sipflow.Event) *seen {
 		}
 		n.transfer = &t
 	}
-	if e.Kind == sipflow.Placed {
+	if e.Kind == sipflow.Placed || e.Kind == sipflow.Resumed {
 		n.placed = &placed{legs: slices.Clone(e.Legs)}
 		if p := e.Spec; p != nil {
 			n.placed.key, n.placed.method, n.placed.subject, n.placed.display, n.placed.dial = p.Key, p.Method, p.Subject, p.AgentName, p.Dial != nil

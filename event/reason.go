@@ -206,6 +206,8 @@ func (b *Bus) reasonOf(c *Call, leg *Leg, k *sipflow.Cause) (reason, by string) 
 		return "draining", by
 	case errors.Is(err, sipflow.ErrTimeLimit):
 		return "time_limit", by
+	case errors.Is(err, sipflow.ErrNodeLost):
+		return "node_lost", by
 	case errors.Is(err, sipflow.ErrInternal):
 		return "internal_error", by
 	case errors.Is(err, sipflow.ErrUnreported):

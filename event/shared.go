@@ -30,14 +30,14 @@ type shared struct {
 	node    string
 	writer  string // "<node>/<process>"
 	process string
-	work    chan struct{} // of capacity one, for the publisher
-	came    chan struct{} // likewise: something has come back
-	room    chan struct{} // likewise, for the mirror: the log has taken some
-	index   atomic.Int64  // bytes of events that wait for the log of this node
+	work    chan struct{}              // of capacity one, for the publisher
+	came    chan struct{}              // likewise: something has come back
+	room    chan struct{}              // likewise, for the mirror: the log has taken some
+	index   atomic.Int64               // bytes of events that wait for the log of this node
 	unsent  atomic.Pointer[StoreError] // why the last batch was not written
 	unread  atomic.Pointer[StoreError] // why the stream is not read
-	floor   atomic.Int64 // events before this number were gone before this node got them
-	system  int64        // events of no call so far; owned by the sequencer
+	floor   atomic.Int64               // events before this number were gone before this node got them
+	system  int64                      // events of no call so far; owned by the sequencer
 
 	mu    sync.Mutex           // guards the next ones
 	out   []*outgoing          // that have not come back, in their order; nil are done
@@ -135,7 +135,8 @@ func (b *Bus) beginShared(runs []Run, last int64) error {
 		l.far.writer.Store(&writer)
 	}
 	run := runs[len(runs)-1].N
-	b.number(&Event{Type: SystemStarted, Timestamp: At(b.cfg.Now()), Data: Data{Change: &Change{Run: run, Node: b.cfg.Node}}})
+	none := int64(0)
+	b.number(&Event{Type: SystemStarted, Timestamp: At(b.cfg.Now()), Data: Data{Change: &Change{Run: run, Calls: &none, Node: b.cfg.Node}}})
 	b.publish()
 	return nil
 }

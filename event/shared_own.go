@@ -31,11 +31,7 @@ func (b *Bus) Resume(e *sipflow.Event) {
 	if e.ID == "" {
 		return
 	}
-	n := copySeen(e)
-	if n.placed == nil {
-		n.placed = &placed{}
-	}
-	b.resume(e.ID, told{what: toldResumed, at: e.At, sip: n})
+	b.resume(e.ID, told{what: toldResumed, at: e.At, sip: copySeen(e)})
 }
 
 func (b *Bus) resume(id string, t told) {

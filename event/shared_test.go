@@ -206,7 +206,7 @@ func TestNodesShowOneStream(t *testing.T) {
 
 // resumed is what sipflow tells when a call goes on at this node.
 func resumed(id string) *sipflow.Event {
-	return &sipflow.Event{ID: id, At: time.Now(), Spec: &sipflow.Spec{Key: sipflow.Key{Agent: "201@example.com"}},
+	return &sipflow.Event{ID: id, Kind: sipflow.Resumed, At: time.Now(), Spec: &sipflow.Spec{Key: sipflow.Key{Agent: "201@example.com"}},
 		Legs: []sipflow.LegReport{{N: 1, Role: sipflow.RoleCalling, Address: "201@example.com"}, {N: 2, Role: sipflow.RoleCalled, Address: "202@example.com"}}}
 }
 
@@ -236,7 +236,7 @@ func TestHeirGoesOnWithTheRecord(t *testing.T) {
 		a.kill()
 		a.Tell("call_1", LegHeld, "l1", Change{}) // nobody hears of it
 		moved := time.Now()
-		b.Resume(resumed("call_1"))
+		b.Observe(resumed("call_1"))
 		b.Tell("call_1", LegPickedUp, "l2", Change{})
 		b.Tell("call_1", CallConnected, "", Change{})
 		b.Tell("call_1", CallEnded, "", Change{End: &End{Reason: "hung_up", Leg: "l2"}})
@@ -273,7 +273,7 @@ func TestZombieTellsNothing(t *testing.T) {
 				a.holds.Store(false)
 				a.Tell("call_1", CallEnded, "", Change{End: &End{Reason: "phone_lost"}})
 				synctest.Wait()
-				b.Resume(resumed("call_1"))
+				b.Observe(resumed("call_1"))
 				b.Tell("call_1", LegHeld, "l1", Change{})
 				levelOff(t, b)
 				a.way.cut.Store(false)
@@ -320,7 +320,7 @@ func TestHeirHearsTheLastEventsLate(t *testing.T) {
 				a.Tell("call_1", LegHeld, "l1", Change{By: "calling"})
 				levelOff(t, a)
 				a.kill()
-				b.Resume(resumed("call_1"))
+				b.Observe(resumed("call_1"))
 				b.Tell("call_1", LegDialled, "l2", Change{SIPCallID: "b"})
 				b.Tell("call_1", LegResumed, "l1", Change{})
 				time.Sleep(time.Second)

@@ -36,7 +36,7 @@ func TestReceiversOfTheDocumentsTakeWhatIsSent(t *testing.T) {
 				t.Skip(tt.program + " is not installed")
 			}
 			old, secret := webhook.NewSigningKey(), webhook.NewSigningKey()
-			r := runReceiver(t, program, append(tt.args, filepath.Join("..", "docs", "examples", "webhooks", tt.file)),
+			r := runReceiver(t, program, append(tt.args, filepath.Join("..", "examples", "webhooks", tt.file)),
 				old.Secret()+" "+secret.Secret())
 			bus, err := Open(Config{Store: "memory", Strict: true}, nil)
 			if err != nil {

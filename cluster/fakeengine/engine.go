@@ -18,11 +18,14 @@ type Engine struct {
 	// Guarded by Store.mu.
 	watches []*watch
 	answers []*answer
+	deaf    bool          // it hears nothing of what it watches
 	out     bool          // what the node sends is lost
 	in      bool          // what is sent to the node is lost
 	delay   time.Duration // of each message to the store
 	lostAck float64       // how many answers are lost
 	lostPut float64       // how many messages without an answer are lost
+	cutIn   int           // after so many messages the node is cut off; 0: it is not
+	loseIn  int           // so many messages from now one has no answer; 0: none
 
 	sends  chan func()
 	hears  chan func()
@@ -84,6 +87,13 @@ func (e *Engine) Cut(out, in bool) {
 	e.out, e.in = out, in
 }
 
+// Deaf loses what the node would hear unasked.
+func (e *Engine) Deaf(deaf bool) {
+	e.s.mu.Lock()
+	defer e.s.mu.Unlock()
+	e.deaf = deaf
+}
+
 // Slow has each message of the node take so long, one after the other.
 func (e *Engine) Slow(d time.Duration) {
 	e.s.mu.Lock()
@@ -96,6 +106,20 @@ func (e *Engine) LoseAnswers(answers, puts float64) {
 	e.s.mu.Lock()
 	defer e.s.mu.Unlock()
 	e.lostAck, e.lostPut = answers, puts
+}
+
+// CutAfter has the node be cut off, both ways, when so many more of its messages have got to the store. The last one is not answered.
+func (e *Engine) CutAfter(messages int) {
+	e.s.mu.Lock()
+	defer e.s.mu.Unlock()
+	e.cutIn = messages
+}
+
+// LoseAnswer has one answer be lost, to the message that comes so many after now.
+func (e *Engine) LoseAnswer(messages int) {
+	e.s.mu.Lock()
+	defer e.s.mu.Unlock()
+	e.loseIn = messages
 }
 
 // send does something at the store when the message has got there. It reports whether it was sent.
@@ -114,9 +138,23 @@ func (e *Engine) send(f func()) bool {
 		}
 		e.s.mu.Lock()
 		defer e.s.mu.Unlock()
-		if !e.out && !e.s.away {
-			f()
+		if e.out || e.s.away {
+			return
 		}
+		if e.cutIn > 0 {
+			if e.cutIn--; e.cutIn == 0 {
+				e.in = true
+				defer func() { e.out = true }()
+			}
+		}
+		in := e.in
+		if e.loseIn > 0 {
+			if e.loseIn--; e.loseIn == 0 {
+				e.in = true
+				defer func() { e.in = in }()
+			}
+		}
+		f()
 	}:
 		return true
 	case <-e.closed:
@@ -245,8 +283,7 @@ func (e *Engine) Last(ctx context.Context, name, subject string) (cluster.Entry,
 		if st == nil {
 			return cluster.Entry{}, cluster.ErrNoStream
 		}
-		st.expire()
-		at, ok := st.last[subject]
+		at, ok := st.get(subject)
 		if !ok {
 			return cluster.Entry{}, cluster.ErrNone
 		}

@@ -75,6 +75,22 @@ func (s *Store) Lose(prefix string) {
 	}
 }
 
+// Rewind takes from streams whose name begins so the last messages, as disks do that were not written in time.
+func (s *Store) Rewind(prefix string, messages uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for name, st := range s.streams {
+		if strings.HasPrefix(name, prefix) {
+			st.seq -= min(messages, st.seq)
+			for subject, e := range st.last {
+				if e.Seq > st.seq {
+					delete(st.last, subject)
+				}
+			}
+		}
+	}
+}
+
 // Miss has each message be missing in a sweep with that probability.
 func (s *Store) Miss(p float64) {
 	s.mu.Lock()
@@ -126,13 +142,21 @@ func (s *Store) Entries(name string) map[string][]byte {
 // down reports whether nothing can be stored now. The caller holds mu.
 func (s *Store) down() bool { return s.away || time.Now().Before(s.until) }
 
+// get returns the last message of a subject, unless it is too old.
+func (st *stream) get(subject string) (stored, bool) {
+	now := time.Now()
+	e, ok := st.last[subject]
+	if ok && (!e.ends.IsZero() && !now.Before(e.ends) || st.MaxAge > 0 && now.Sub(e.Time) >= st.MaxAge) {
+		delete(st.last, subject)
+		return stored{}, false
+	}
+	return e, ok
+}
+
 // expire removes what is too old.
 func (st *stream) expire() {
-	now := time.Now()
-	for subject, e := range st.last {
-		if !e.ends.IsZero() && !now.Before(e.ends) || st.MaxAge > 0 && now.Sub(e.Time) >= st.MaxAge {
-			delete(st.last, subject)
-		}
+	for subject := range st.last {
+		st.get(subject)
 	}
 }
 
@@ -145,14 +169,13 @@ func (s *Store) commit(node, name string, batch []cluster.Write, conds []cluster
 	if len(batch) == 0 || len(batch) > cluster.MaxBatch || len(conds) > len(batch) {
 		return 0, errors.New("fakeengine: a batch of no good size")
 	}
-	st.expire()
 	seen := map[string]bool{}
 	for _, c := range conds {
 		if seen[c.Subject] {
 			return 0, errors.New("fakeengine: two conditions on " + c.Subject)
 		}
 		seen[c.Subject] = true
-		if st.last[c.Subject].Seq != c.Last {
+		if at, _ := st.get(c.Subject); at.Seq != c.Last {
 			return 0, cluster.ErrConflict
 		}
 	}
@@ -208,7 +231,7 @@ func (s *Store) publish(subject string, data []byte) {
 	data = append([]byte(nil), data...)
 	for _, e := range s.engines {
 		for _, w := range e.watches {
-			if match(w.subject, subject) {
+			if !e.deaf && match(w.subject, subject) {
 				e.deliver(func() { w.f(subject, data) }, &w.stopped)
 			}
 		}

@@ -379,6 +379,7 @@ func (c *checker) proxies(cfg *config.Config, resolver *resolve.Resolver) {
 	go func() { ended <- sw.Serve(ctx) }()
 	defer func() { cancel(); <-ended }()
 	a := &agent{sw: sw, tls: secure, realm: cfg.Realm}
+	who := c.askers(cfg)
 	if cfg.SIP.ExternalAddress != "auto" {
 		a.external = cfg.SIP.ExternalAddress
 	}
@@ -389,6 +390,7 @@ func (c *checker) proxies(cfg *config.Config, resolver *resolve.Resolver) {
 	}
 	var asked []finding
 	var serving []server
+	var denied []string
 	for _, uri := range uris {
 		hops, err := c.hops(resolver, uri)
 		if err != nil {
@@ -403,14 +405,20 @@ func (c *checker) proxies(cfg *config.Config, resolver *resolve.Resolver) {
 			continue
 		}
 		for _, hop := range hops {
-			f := c.options(a, uri, hop)
+			f, not := c.options(a, uri, hop, who.health)
 			if asked = append(asked, f); f.Level == levelOK {
 				serving = append(serving, server{uri, hop})
+			}
+			if not != "" {
+				denied = append(denied, not)
 			}
 		}
 	}
 	c.sayEach("proxy", asked)
-	c.domain(cfg, a, serving)
+	for _, text := range denied {
+		c.say(levelWarning, "proxy", "%s: %s", cfg.Origin("sip.health.user"), text)
+	}
+	c.domain(cfg, a, serving, who)
 	c.accounts(cfg, a, serving)
 	c.gateway(cfg, a, resolver)
 }
@@ -449,23 +457,27 @@ func (c *checker) hops(resolver *resolve.Resolver, uri string) ([]resolve.Hop, e
 	return resolver.Hops(ctx, target)
 }
 
-// options asks a SIP server whether it serves.
-func (c *checker) options(a *agent, uri string, hop resolve.Hop) finding {
+// options asks a SIP server whether it serves, in the name of as. What it has against
+// him is in denied.
+func (c *checker) options(a *agent, uri string, hop resolve.Hop, as sipflow.Account) (f finding, denied string) {
 	ctx, cancel := context.WithTimeout(c.ctx, c.wait)
 	defer cancel()
 	level, text := levelProblem, ""
-	found, err := c.ask(ctx, a, server{uri, hop}, sipflow.Probe{Method: "OPTIONS"})
+	found, err := c.ask(ctx, a, server{uri, hop}, sipflow.Probe{Method: "OPTIONS", As: as})
 	switch {
 	case err != nil && ctx.Err() != nil:
 		text = fmt.Sprintf("does not answer OPTIONS within %v: is it running, and does a firewall let SIP through both ways?", c.wait)
 	case err != nil:
-		return finding{Level: level, Text: fmt.Sprintf("%s: %v: %v", uri, hop, err)}
+		return finding{Level: level, Text: fmt.Sprintf("%s: %v: %v", uri, hop, err)}, ""
 	case found.Code >= 500 && found.Code < 600:
 		text = fmt.Sprintf("answers OPTIONS with %d %s: it does not serve", found.Code, found.Reason)
 	default:
 		level, text = levelOK, fmt.Sprintf("answers OPTIONS with %d %s", found.Code, found.Reason)
+		if as.Address != "" && found.Denied != "" {
+			denied = fmt.Sprintf("%s: %v does not take %s, in whose name it is asked: %s", uri, hop, as.Address, found.Denied)
+		}
 	}
-	return finding{Level: level, Text: fmt.Sprintf("%s: %v %s", uri, hop, text)}
+	return finding{Level: level, Text: fmt.Sprintf("%s: %v %s", uri, hop, text)}, denied
 }
 
 // sayEach tells of servers of which one is enough: those that do not serve are a

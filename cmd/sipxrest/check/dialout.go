@@ -20,6 +20,7 @@ import (
 	"sipxrest/dialout"
 	"sipxrest/media"
 	"sipxrest/resolve"
+	"sipxrest/sipflow"
 	"sipxrest/talk"
 )
 
@@ -182,7 +183,8 @@ func (c *checker) gateway(cfg *config.Config, a *agent, resolver *resolve.Resolv
 	}
 	var asked []finding
 	for _, hop := range hops {
-		asked = append(asked, c.options(a, uri, hop))
+		f, _ := c.options(a, uri, hop, sipflow.Account{})
+		asked = append(asked, f)
 	}
 	c.sayEach("gateway", asked)
 }

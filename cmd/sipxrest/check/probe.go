@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 
 	"sipxrest/cmd/sipxrest/app"
@@ -55,24 +56,111 @@ func (c *checker) askAgain(a *agent, s server, p sipflow.Probe) (*sipflow.Found,
 	return a.sw.Probe(ctx, s.hop, p)
 }
 
-// domain asks the outbound proxies whether the domain is theirs: DNS is not asked
-// where there are such, and a mistyped name would not be noticed.
-func (c *checker) domain(cfg *config.Config, a *agent, servers []server) {
-	if len(cfg.SIP.OutboundProxy) == 0 {
-		return
+// askers are the users in whose name servers are asked.
+type askers struct {
+	// health is that of the service's own questions; the zero Account is nobody.
+	health sipflow.Account
+	// users have a SIP password, and are likely to have a phone: that of health, those
+	// whose passwords are tried, then any.
+	users []sipflow.Account
+}
+
+// maxAskers is how many users a server is asked about.
+const maxAskers = 3
+
+func (c *checker) askers(cfg *config.Config) (who askers) {
+	d, err := app.NewDialling(cfg, slog.New(slog.DiscardHandler))
+	if err != nil {
+		return who // told
 	}
-	for _, s := range servers {
-		found, err := c.probe(a, s, sipflow.Probe{Method: "OPTIONS", Domain: cfg.Domain})
-		where := fmt.Sprintf("%s: %v", s.uri, s.hop)
-		switch {
-		case err != nil:
-			c.say(levelWarning, "domain", "%s: %s: OPTIONS for sip:%s: %v: does it serve that domain?", cfg.Origin("domain"), where, cfg.Domain, err)
-		case found.Realm != "" && found.Realm != cfg.Realm:
-			c.say(levelWarning, "domain", "%s: %s asks for passwords of the realm %q, and the configured realm is %q, so it gets none: set realm, or correct domain", cfg.Origin("realm"), where, found.Realm, cfg.Realm)
-		case strange(found.Code):
-			c.say(levelWarning, "domain", "%s: %s answers OPTIONS for sip:%s with %d %s: does it serve that domain? Users are called there", cfg.Origin("domain"), where, cfg.Domain, found.Code, found.Reason)
+	users, err := app.LoadUsers(cfg, d)
+	if err != nil {
+		return who // told
+	}
+	add := func(name string) {
+		u, ok := users.Lookup(name)
+		if !ok || !u.HasSIPSecret() || len(who.users) == maxAskers {
+			return
+		}
+		account := d.Account(name)
+		if !slices.ContainsFunc(who.users, func(a sipflow.Account) bool { return a.Address == account.Address }) {
+			who.users = append(who.users, account)
 		}
 	}
+	if name := cfg.SIP.Health.User; name != "" {
+		who.health = d.Account(name)
+		add(name)
+	}
+	for _, name := range c.tried {
+		add(name)
+	}
+	for u := range users.All() {
+		if add(u.Name); len(who.users) == maxAskers {
+			break
+		}
+	}
+	return who
+}
+
+// domain asks the servers whether the domain is theirs, and its users. DNS is not asked
+// where there are outbound proxies, and a mistyped name would not be noticed. It is
+// asked in a user's name: a proxy may say who is nobody's to it only once it knows who
+// asks.
+func (c *checker) domain(cfg *config.Config, a *agent, servers []server, who askers) {
+	for _, s := range servers {
+		if len(cfg.SIP.OutboundProxy) == 0 || c.domainKnown(cfg, a, s, who) {
+			c.usersKnown(cfg, a, s, who)
+		}
+	}
+}
+
+// domainKnown reports whether a server says nothing against the domain.
+func (c *checker) domainKnown(cfg *config.Config, a *agent, s server, who askers) bool {
+	p := sipflow.Probe{Method: "OPTIONS", Domain: cfg.Domain}
+	if len(who.users) > 0 {
+		p.As = who.users[0]
+	}
+	found, err := c.probe(a, s, p)
+	where := fmt.Sprintf("%s: %v", s.uri, s.hop)
+	switch {
+	case err != nil:
+		c.say(levelWarning, "domain", "%s: %s: OPTIONS for sip:%s: %v: does it serve that domain?", cfg.Origin("domain"), where, cfg.Domain, err)
+	case found.Realm != "" && found.Realm != cfg.Realm:
+		c.say(levelWarning, "domain", "%s: %s asks for passwords of the realm %q, and the configured realm is %q, so it gets none: set realm, or correct domain", cfg.Origin("realm"), where, found.Realm, cfg.Realm)
+	case strange(found.Code):
+		c.say(levelWarning, "domain", "%s: %s answers OPTIONS for sip:%s with %d %s: does it serve that domain? Users are called there", cfg.Origin("domain"), where, cfg.Domain, found.Code, found.Reason)
+	default:
+		return true
+	}
+	return false
+}
+
+// usersKnown says if a server knows none of the users: a call to them would end so. It
+// is content with one. By 404 some also say that no phone is registered.
+func (c *checker) usersKnown(cfg *config.Config, a *agent, s server, who askers) {
+	var names []string
+	var last *sipflow.Found
+	for _, user := range who.users {
+		found, err := c.probe(a, s, sipflow.Probe{Method: "OPTIONS", Domain: user.Address, As: user})
+		if err != nil {
+			return // a phone to which it was passed on, perhaps
+		}
+		switch found.Code {
+		case 403, 404, 410, 484, 604:
+			names, last = append(names, user.Address), found
+		default:
+			return
+		}
+	}
+	if last == nil {
+		return
+	}
+	what := fmt.Sprintf("%s: %v answers OPTIONS for %s with %d %s", s.uri, s.hop, strings.Join(names, ", "), last.Code, last.Reason)
+	if last.Code == 404 {
+		c.say(levelNote, "domain", "%s: %s: it does not serve the domain or its users, or none of their phones is registered", cfg.Origin("domain"), what)
+		return
+	}
+	c.say(levelWarning, "domain", "%s: %s: does it serve that domain, and these users? Calls to them end so", cfg.Origin("domain"), what)
 }
 
 // strange reports whether a server answers so for a domain that is not its own, or

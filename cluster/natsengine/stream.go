@@ -31,13 +31,21 @@ type streamConfig struct {
 	Duplicates  time.Duration `json:"duplicate_window,omitempty"`
 	TTL         bool          `json:"allow_msg_ttl"`
 	Atomic      bool          `json:"allow_atomic"`
+
+	// Of logs.
+	First    uint64            `json:"first_seq,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
 }
 
 // streamInfo is what JetStream says of a stream.
 type streamInfo struct {
 	refusable
-	Config  streamConfig `json:"config"`
-	Total   int          `json:"total"` // of subjects that match a filter
+	Config streamConfig `json:"config"`
+	Total  int          `json:"total"` // of subjects that match a filter
+	State  struct {
+		First uint64 `json:"first_seq"`
+		Last  uint64 `json:"last_seq"`
+	} `json:"state"`
 	Cluster *struct {
 		Leader   string `json:"leader"`
 		Replicas []struct {

@@ -62,6 +62,7 @@ var edges = map[string][]string{
 		"internal/limit"},
 	"cluster":            {},
 	"cluster/natsengine": {"cluster"},
+	"event/natslog":      {"event", "cluster", "cluster/natsengine"},
 	"cluster/store":      {},
 	"dispatch": {"media", "media/attendant", "media/prompts", "sipflow", "sipflow/uri", "resolve", "restauth", "internal/fault",
 		"internal/limit", "internal/setting", "internal/watch", "internal/webhook"},

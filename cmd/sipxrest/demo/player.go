@@ -24,6 +24,8 @@ type player struct {
 	addr string // of its HTTP listener or that of its clients
 	sip  string // ip:port of a node's SIP
 
+	health string // ip:port of a node's /readyz
+
 	cmd   *exec.Cmd
 	ready chan struct{} // closed when it has said that it serves
 	done  chan struct{} // closed when it has ended, and its log is read

@@ -138,6 +138,7 @@ sip: {listen: ["udp:%[4]s"], outbound-proxy: ["sip:%[5]s"]}
 http: [{listen: %[6]q, tls: {cert: "", key: ""}, auth: trusted-or-pin}]
 trusted: []
 drain: 1s
+metrics: {listen: %[9]q}
 cluster: {node: node%[7]d, nats: [%[8]s]}
 `
 
@@ -146,7 +147,7 @@ func (s *troupe) startNodes(ctx context.Context) error {
 	if err := os.WriteFile(users, fmt.Appendf(nil, "- {user: \"201\", name: Bob Caller, pin: %q, sip-password: %q}\n", pin, passwords["201"]), 0o600); err != nil {
 		return err
 	}
-	free, err := ports(2 * members)
+	free, err := ports(3 * members)
 	if err != nil {
 		return err
 	}
@@ -155,9 +156,9 @@ func (s *troupe) startNodes(ctx context.Context) error {
 		stores = append(stores, fmt.Sprintf("%q", "nats://"+p.addr))
 	}
 	for i := range members {
-		p := &player{name: fmt.Sprintf("node %d", i+1), addr: loopback(free[i]), sip: loopback(free[members+i])}
+		p := &player{name: fmt.Sprintf("node %d", i+1), addr: loopback(free[i]), sip: loopback(free[members+i]), health: loopback(free[2*members+i])}
 		file := filepath.Join(s.dir, fmt.Sprintf("node%d", i+1))
-		text := fmt.Sprintf(clusterNode, domain, file, users, p.sip, s.proxy.Addr(), p.addr, i+1, strings.Join(stores, ", "))
+		text := fmt.Sprintf(clusterNode, domain, file, users, p.sip, s.proxy.Addr(), p.addr, i+1, strings.Join(stores, ", "), p.health)
 		if err := s.start(p, "sipxrest serves", "serve", file+".yaml", text); err != nil {
 			return err
 		}
@@ -198,7 +199,7 @@ func (s *troupe) awaitReady(ctx context.Context, all []*player) error {
 
 // ready asks a node as a balancer does.
 func (s *troupe) ready(ctx context.Context, p *player) bool {
-	code, _, err := s.send(ctx, http.MethodGet, "https://"+p.addr+"/readyz")
+	code, _, err := s.send(ctx, http.MethodGet, "http://"+p.health+"/readyz")
 	return err == nil && code == http.StatusOK
 }
 

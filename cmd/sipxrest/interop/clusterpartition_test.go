@@ -45,7 +45,7 @@ func TestNodeIsCutOffFromTheStores(t *testing.T) {
 			if r.Code != 503 || header.Get("Retry-After") == "" {
 				t.Errorf("POST: %d %s, Retry-After %q", r.Code, r.Body, header.Get("Retry-After"))
 			}
-			if n.Ready() || n.Do("GET", "/healthz").Code != 200 {
+			if n.Ready() || !n.Healthy() {
 				t.Error("a node without stores is to be healthy, but not ready")
 			}
 			last := before.awaitMoved(t, c, began, others...)

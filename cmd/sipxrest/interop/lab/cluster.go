@@ -62,9 +62,9 @@ type Store struct {
 // Node is one node of a cluster.
 type Node struct {
 	*Process
-	// Name is what the cluster calls it, IP its address, SIP its ip:port there, URL the
-	// base of its HTTP listener, which trusts everybody.
-	Name, IP, SIP, URL string
+	// Name is what the cluster calls it, SIP its ip:port, URL the base of its HTTP
+	// listener, which trusts everybody. Health is the base of /readyz and /metrics.
+	Name, SIP, URL, Health string
 	// Wires are its connections to the stores, if they are to be cut.
 	Wires []*Wire
 
@@ -118,7 +118,7 @@ func (l *Lab) Cluster(cfg ClusterConfig) *Cluster {
 	for _, s := range c.Stores {
 		s.AwaitServing()
 	}
-	sip, http := cfg.SIPPort, clusterPort(tb)
+	sip, http, health := cfg.SIPPort, clusterPort(tb), clusterPort(tb)
 	if sip == 0 {
 		sip = clusterPort(tb)
 	}
@@ -128,8 +128,8 @@ func (l *Lab) Cluster(cfg ClusterConfig) *Cluster {
 	}
 	c.write("users.yaml", users.String())
 	for i := range c.Nodes {
-		n := &Node{lab: c.Lab, Name: fmt.Sprintf("node%d", i+1), IP: address(i), SIP: at(i, sip), URL: "http://" + at(i, http)}
-		n.configure(c, at(i, http))
+		n := &Node{lab: c.Lab, Name: fmt.Sprintf("node%d", i+1), SIP: at(i, sip), URL: "http://" + at(i, http), Health: "http://" + at(i, health)}
+		n.configure(c, at(i, http), at(i, health))
 		c.Nodes[i] = n
 	}
 	if cfg.Idle {
@@ -200,6 +200,7 @@ sip:
   outbound-proxy: ["sip:%[4]s"]
 http:
   - {listen: %[5]q, auth: trusted}
+metrics: {listen: %[11]q}
 trusted: [127.0.0.0/8]
 users: [%[6]q]
 limits: {message-delay: 0s}
@@ -210,7 +211,7 @@ cluster:
 %[10]s
 `
 
-func (n *Node) configure(c *Cluster, http string) {
+func (n *Node) configure(c *Cluster, http, health string) {
 	var stores []string
 	for _, s := range c.Stores {
 		to := s.Addr
@@ -226,7 +227,7 @@ func (n *Node) configure(c *Cluster, http string) {
 		keys += "  " + line + "\n"
 	}
 	n.config = c.write(n.Name+".yaml", fmt.Sprintf(nodeConfig, Domain, filepath.Join(c.Dir, n.Name), n.SIP, cmp.Or(c.cfg.Proxy, c.Farm.Addr), http,
-		filepath.Join(c.Dir, "users.yaml"), n.Name, strings.Join(stores, ", "), keys, strings.Join(c.cfg.More, "\n")))
+		filepath.Join(c.Dir, "users.yaml"), n.Name, strings.Join(stores, ", "), keys, strings.Join(c.cfg.More, "\n"), health))
 }
 
 // Launch starts the program of a node without waiting for it.
@@ -249,7 +250,10 @@ func (n *Node) AwaitReady() {
 }
 
 // Ready reports whether the node takes calls.
-func (n *Node) Ready() bool { return n.Do("GET", "/readyz").Code == 200 }
+func (n *Node) Ready() bool { return n.ask("GET", n.Health+"/readyz", "").Code == 200 }
+
+// Healthy reports whether the node lives, whether or not it takes calls.
+func (n *Node) Healthy() bool { return n.ask("GET", n.Health+"/healthz", "").Code == 200 }
 
 // Crash ends the node at once.
 func (n *Node) Crash() { n.lab.tb.Helper(); n.Kill(n.lab.tb) }

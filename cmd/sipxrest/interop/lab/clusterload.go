@@ -14,14 +14,21 @@ import (
 var clusterClient = &http.Client{Timeout: 15 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: time.Second}}
 
 // Do sends a request to the node. Its code is 0 where none answers.
-func (n *Node) Do(method, path string, body ...string) Answer {
-	a, _ := n.Ask(method, path, strings.Join(body, ""))
+func (n *Node) Do(method, path string) Answer {
+	a, _ := n.Ask(method, path, "")
+	return a
+}
+
+func (n *Node) ask(method, url, body string) Answer {
+	a, _ := n.send(method, url, body)
 	return a
 }
 
 // Ask is Do, with the header of the answer. A body is JSON.
-func (n *Node) Ask(method, path, body string) (Answer, http.Header) {
-	req, err := http.NewRequest(method, n.URL+path, strings.NewReader(body))
+func (n *Node) Ask(method, path, body string) (Answer, http.Header) { return n.send(method, n.URL+path, body) }
+
+func (n *Node) send(method, url, body string) (Answer, http.Header) {
+	req, err := http.NewRequest(method, url, strings.NewReader(body))
 	if err != nil {
 		n.lab.tb.Error(err)
 		return Answer{}, nil

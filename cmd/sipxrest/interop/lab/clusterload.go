@@ -25,7 +25,9 @@ func (n *Node) ask(method, url, body string) Answer {
 }
 
 // Ask is Do, with the header of the answer. A body is JSON.
-func (n *Node) Ask(method, path, body string) (Answer, http.Header) { return n.send(method, n.URL+path, body) }
+func (n *Node) Ask(method, path, body string) (Answer, http.Header) {
+	return n.send(method, n.URL+path, body)
+}
 
 func (n *Node) send(method, url, body string) (Answer, http.Header) {
 	req, err := http.NewRequest(method, url, strings.NewReader(body))

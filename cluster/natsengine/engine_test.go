@@ -412,6 +412,31 @@ func TestTheLeaderOfAnOwnStreamIsElsewhere(t *testing.T) {
 	})
 }
 
+// Nodes that start at once on new stores make the same streams.
+func TestNodesMakeTheSameStreamsAtOnce(t *testing.T) {
+	all := stores(t, 3)
+	var engines []*Engine
+	for range 3 {
+		engines = append(engines, open(t, Config{Servers: urls(all)}))
+	}
+	for i := range 5 {
+		name := fmt.Sprint("S", i)
+		var wg sync.WaitGroup
+		began := time.Now()
+		for _, e := range engines {
+			wg.Go(func() {
+				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+				defer cancel()
+				if err := e.Ensure(ctx, cluster.Stream{Name: name, Subjects: []string{name + ".>"}}); err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			})
+		}
+		wg.Wait()
+		t.Logf("%s took %v", name, time.Since(began))
+	}
+}
+
 func TestReplicasCanBeRaised(t *testing.T) {
 	e := open(t, Config{Servers: urls(stores(t, 3))})
 	s := cluster.Stream{Name: "N", Subjects: []string{"N.>"}, Replicas: 1}

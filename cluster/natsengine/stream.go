@@ -66,13 +66,7 @@ func (e *Engine) Ensure(ctx context.Context, s cluster.Stream) error {
 	if want.Replicas == 0 {
 		want.Replicas = e.replicas()
 	}
-	have, err := e.info(ctx, s.Name, nil)
-	switch {
-	case errors.Is(err, cluster.ErrNoStream):
-		have, err = e.create(ctx, want, s.Replicas == 0)
-	case err == nil && have.Config.Replicas != want.Replicas && s.Replicas != 0:
-		have, err = e.update(ctx, want)
-	}
+	have, err := e.ensure(ctx, want, s.Replicas)
 	if err != nil {
 		return err
 	}
@@ -86,6 +80,34 @@ func (e *Engine) Ensure(ctx context.Context, s cluster.Stream) error {
 		e.move(ctx, s.Name, have)
 	}
 	return nil
+}
+
+// askAgain is after how long a question about a stream is asked again. The servers
+// leave one without an answer when two nodes make the same stream at once, and while
+// they choose a leader.
+const askAgain = time.Second
+
+// ensure makes the stream, or has it get the wanted replicas (0: any).
+func (e *Engine) ensure(ctx context.Context, want streamConfig, replicas int) (*streamInfo, error) {
+	for {
+		have, err := e.ensureOnce(ctx, want, replicas)
+		if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+			return have, err
+		}
+	}
+}
+
+func (e *Engine) ensureOnce(ctx context.Context, want streamConfig, replicas int) (*streamInfo, error) {
+	ctx, cancel := context.WithTimeout(ctx, askAgain)
+	defer cancel()
+	have, err := e.info(ctx, want.Name, nil)
+	switch {
+	case errors.Is(err, cluster.ErrNoStream):
+		return e.create(ctx, want, replicas == 0)
+	case err == nil && have.Config.Replicas != want.Replicas && replicas != 0:
+		return e.update(ctx, want)
+	}
+	return have, err
 }
 
 // replicas are three, or as many as there are servers.

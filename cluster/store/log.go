@@ -23,12 +23,19 @@ func (l *logger) say(level slog.Level, format string, v []any) {
 	}
 }
 
-// Noticef is the server's, as all below.
-func (l *logger) Noticef(format string, v ...any) { l.say(slog.LevelInfo, format, v) }
-func (l *logger) Warnf(format string, v ...any)   { l.say(slog.LevelWarn, format, v) }
-func (l *logger) Errorf(format string, v ...any)  { l.say(slog.LevelError, format, v) }
-func (l *logger) Debugf(format string, v ...any)  { l.say(slog.LevelDebug, format, v) }
-func (l *logger) Tracef(string, ...any)           {}
+// Noticef is the server's, as all below. It notes each file and each connection: of
+// use to an operator is who leads.
+func (l *logger) Noticef(format string, v ...any) {
+	level := slog.LevelDebug
+	if strings.Contains(format, "leader") || strings.Contains(format, "quorum") {
+		level = slog.LevelInfo
+	}
+	l.say(level, format, v)
+}
+func (l *logger) Warnf(format string, v ...any)  { l.say(slog.LevelWarn, format, v) }
+func (l *logger) Errorf(format string, v ...any) { l.say(slog.LevelError, format, v) }
+func (l *logger) Debugf(format string, v ...any) { l.say(slog.LevelDebug, format, v) }
+func (l *logger) Tracef(string, ...any)          {}
 
 // Fatalf ends the store, if it is the first.
 func (l *logger) Fatalf(format string, v ...any) {

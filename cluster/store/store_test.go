@@ -249,14 +249,15 @@ func TestTheServerSpeaksBySlog(t *testing.T) {
 	var text strings.Builder
 	fatal := make(chan error, 1)
 	l := &logger{slog.New(slog.NewTextHandler(&text, nil)), fatal}
-	l.Noticef("Server is %s", "ready")
+	l.Noticef("JetStream cluster new metadata leader: %s", "b")
+	l.Noticef("Listening for nobody")
 	l.Debugf("nobody reads %d", 1)
 	l.Fatalf("no disk")
 	l.Fatalf("nor memory") // must not wait
 	if err := <-fatal; err.Error() != "store: no disk" {
 		t.Error(err)
 	}
-	for _, want := range []string{`level=INFO msg=store says="Server is ready"`, `level=ERROR msg=store says="no disk"`} {
+	for _, want := range []string{`level=INFO msg=store says="JetStream cluster new metadata leader: b"`, `level=ERROR msg=store says="no disk"`} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%s\nlacks %s", text.String(), want)
 		}

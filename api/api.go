@@ -59,6 +59,8 @@ type Config struct {
 
 	// Calls is what is asked for calls.
 	Calls CallsConfig
+	// Elsewhere is the rest of a cluster; nil: this is a single node.
+	Elsewhere Elsewhere
 
 	// Now tells the time; default: time.Now.
 	Now func() time.Time

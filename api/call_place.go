@@ -84,7 +84,15 @@ func (a *API) place(w http.ResponseWriter, r *request, p *placement, use *event.
 	if why != nil {
 		return why
 	}
+	if done, why := a.claimKey(w, r, use, id); done {
+		return why
+	}
+	if err := a.makeRoom(r.Context(), p); err != nil {
+		a.freeKey(use, id)
+		return a.notPlaced(w, r, "", p, nil, err)
+	}
 	if err := a.bus.Expect(wish); err != nil {
+		a.freeKey(use, id)
 		var inUse *event.KeyInUseError
 		switch {
 		case errors.As(err, &inUse) && use != nil:
@@ -96,10 +104,14 @@ func (a *API) place(w http.ResponseWriter, r *request, p *placement, use *event.
 	}
 	if why := a.makeHook(r, id, hook); why != nil {
 		a.bus.Forget(id)
+		a.freeKey(use, id)
 		return why
 	}
 	call, err := a.callFor(r.Context(), id, p)
 	if err != nil {
+		if _, began := a.bus.Call(id); !began || errors.Is(err, event.ErrStore) {
+			a.freeKey(use, id)
+		}
 		return a.notPlaced(w, r, id, p, call, err)
 	}
 	return a.placed(w, r, id, http.StatusCreated)
@@ -196,14 +208,21 @@ func (a *API) waitFor(ctx context.Context, c *event.Call, d time.Duration, enoug
 // heard.
 func (a *API) notPlaced(w http.ResponseWriter, r *request, id string, p *placement, call *sipflow.Call, err error) *Problem {
 	kept, began := a.bus.Call(id)
-	if !began || errors.Is(err, event.ErrStore) {
+	if id != "" && (!began || errors.Is(err, event.ErrStore)) {
 		a.bus.Forget(id)
 		a.forgetHook(id, p)
 	}
 	var holder *sipflow.InProgressError
+	var held *sipflow.HeldError
 	switch {
 	case errors.As(err, &holder):
 		return a.inProgress(w, r, p, holder.ID)
+	case errors.As(err, &held) && p.conflict != conflictReplace: // it was placed at the same moment
+		return a.inProgress(w, r, p, held.ID)
+	case errors.Is(err, order.ErrHeld), held != nil:
+		return refuse(NodeUnavailable).after(placingAgain)
+	case errors.Is(err, sipflow.ErrNotOwner):
+		return a.clusterRefusal()
 	case errors.Is(err, sipflow.ErrReferred):
 		return a.inProgress(w, r, p, "")
 	case errors.Is(err, sipflow.ErrIDInUse):

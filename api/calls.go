@@ -74,24 +74,24 @@ func (a *API) callRoutes(r *mux.Router) {
 		http.MethodGet:  {do: a.listCalls, scopes: read, params: append(slices.Clone(callFilters), pageParams...)},
 	})
 	a.resource(r, "/calls/{id}/messages", methods{
-		http.MethodGet: {do: a.callMessages, scopes: []Scope{Admin}, accept: messageTypes, params: []string{"format"}},
+		http.MethodGet: {do: a.callMessages, scopes: []Scope{Admin}, where: lastNode, accept: messageTypes, params: []string{"format"}},
 	})
 	a.resource(r, "/calls/{id}", methods{
 		http.MethodPut:    {do: a.putCall, scopes: write, laterAgent: true},
-		http.MethodGet:    {do: a.getCall, scopes: read},
-		http.MethodPatch:  {do: a.patchCall, scopes: write},
-		http.MethodDelete: {do: a.deleteCall, scopes: write},
+		http.MethodGet:    {do: a.getCall, scopes: read, where: knownNode},
+		http.MethodPatch:  {do: a.patchCall, scopes: write, where: callsNode},
+		http.MethodDelete: {do: a.deleteCall, scopes: write, where: callsNode},
 	})
-	a.resource(r, "/calls/{id}/actions/{action}", methods{http.MethodPost: {do: a.postAction, scopes: write}})
+	a.resource(r, "/calls/{id}/actions/{action}", methods{http.MethodPost: {do: a.postAction, scopes: write, where: callsNode}})
 	a.resource(r, "/calls/{id}/transfers", methods{
-		http.MethodPost: {do: a.postTransfer, scopes: write},
-		http.MethodGet:  {do: a.listTransfers, scopes: read},
+		http.MethodPost: {do: a.postTransfer, scopes: write, where: callsNode},
+		http.MethodGet:  {do: a.listTransfers, scopes: read, where: knownNode},
 	})
 	a.resource(r, "/calls/{id}/transfers/{tid}", methods{
-		http.MethodGet:    {do: a.getTransfer, scopes: read},
-		http.MethodDelete: {do: a.cancelTransfer, scopes: write},
+		http.MethodGet:    {do: a.getTransfer, scopes: read, where: knownNode},
+		http.MethodDelete: {do: a.cancelTransfer, scopes: write, where: callsNode},
 	})
-	a.resource(r, "/calls/{id}/transfers/{tid}/complete", methods{http.MethodPost: {do: a.completeTransfer, scopes: write}})
+	a.resource(r, "/calls/{id}/transfers/{tid}/complete", methods{http.MethodPost: {do: a.completeTransfer, scopes: write, where: callsNode}})
 	a.resource(r, "/check", methods{http.MethodPost: {do: a.check, scopes: []Scope{Check}, laterAgent: true}})
 }
 

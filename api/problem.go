@@ -99,6 +99,8 @@ const (
 	Draining              Code = "draining"
 	Overloaded            Code = "overloaded"
 	StoreUnavailable      Code = "store_unavailable"
+	NodeUnavailable       Code = "node_unavailable"
+	ClusterUnavailable    Code = "cluster_unavailable"
 	PhoneTimeout          Code = "phone_timeout"
 )
 
@@ -163,6 +165,8 @@ var faults = []Fault{
 	{Draining, 503, "The service is shutting down; ask another one. Nobody was called.", nil},
 	{Overloaded, 503, "The service has too many %s. Nobody was called.", []any{"streams"}},
 	{StoreUnavailable, 503, "The service cannot write events.db: %s. Nobody was called.", []any{"disk full"}},
+	{NodeUnavailable, 503, "The node that has the call does not answer; another one takes the call over within seconds. Ask again then.", nil},
+	{ClusterUnavailable, 503, "This node does not reach the store of its cluster. Ask again, or ask another node. Nobody was called.", nil},
 	{PhoneTimeout, 504, "The phone has not answered within 10 s. If it does, an event tells.", nil},
 }
 

@@ -25,7 +25,9 @@ type request struct {
 	how   *method
 	// ticket is that which has let the request in, nil for none.
 	ticket *ticket
-	log    *slog.Logger
+	// forwarded: another node has let it in, for a call of this one.
+	forwarded bool
+	log       *slog.Logger
 }
 
 // vars are the variables of the path, decoded.
@@ -62,6 +64,8 @@ type method struct {
 	agentFilter bool
 	// open: nobody need say who he is.
 	open bool
+	// where says which node of a cluster answers.
+	where whereabouts
 }
 
 type methods map[string]method
@@ -122,19 +126,32 @@ func (a *API) admit(w http.ResponseWriter, r *request, m *method) *Problem {
 	if !accepts(r.Header, m.accept) {
 		return refuse(NotAcceptable, strings.Join(offered(m.accept), ", "))
 	}
+	if done, why := a.atCallsNode(w, r, m.where); done {
+		return why
+	}
 	return m.do(w, r)
 }
 
 // identify says who asks, and refuses who may not ask this, or asks too often.
 func (a *API) identify(r *request, m *method) (why *Problem) {
+	if p, ok := r.Context().Value(forwardedKey{}).(*Principal); ok {
+		r.who, r.forwarded = p, true
+	} else if why = a.letIn(r, m); why != nil {
+		return why
+	}
+	if m.scopes != nil && !slices.ContainsFunc(m.scopes, r.who.Has) {
+		return r.who.lacks(m.scopes[0])
+	}
+	return nil
+}
+
+// letIn finds out who asks, and whether not too often.
+func (a *API) letIn(r *request, m *method) (why *Problem) {
 	if r.who, why = a.who(r, m); why != nil {
 		return why
 	}
 	if wait := a.rate.Wait(r.who.rateName(), a.cfg.Now()); wait > 0 && r.who.Type != PrincipalPeer {
 		return refuse(RateLimited, a.cfg.RequestsPerUser, "requests").after(wait)
-	}
-	if m.scopes != nil && !slices.ContainsFunc(m.scopes, r.who.Has) {
-		return r.who.lacks(m.scopes[0])
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sipxrest/event"
+	"sipxrest/internal/digest"
 )
 
 const (
@@ -110,6 +111,9 @@ func (a *API) makeTicket(w http.ResponseWriter, r *request) *Problem {
 		}
 	}
 	text := "sxt_" + rand.Text()
+	if a.cfg.Elsewhere != nil {
+		text = digest.WithIssuer(text, a.cfg.Elsewhere.Name())
+	}
 	if why := a.tickets.add(text, t, a.cfg.Now()); why != nil {
 		return why
 	}
@@ -181,7 +185,7 @@ func (a *API) byTicket(r *request, text string) (*Principal, *Problem) {
 	if v := a.gate.Arrive(r.Request); !v.OK {
 		return nil, a.judged(r.Request, &v)
 	}
-	t := a.tickets.take(text)
+	t := a.takeTicket(r.Context(), text)
 	if t == nil || !a.cfg.Now().Before(t.until) || !a.still(r.Context(), t.who, t.token) {
 		return nil, a.unauthenticated(r.Request).because("The ticket was used, or has expired: get a new one by POST /v1/stream-tickets.").
 			with("WWW-Authenticate", a.challenge("invalid_token"))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 
+	"sipxrest/cluster"
 	"sipxrest/sipflow"
 )
 
@@ -39,15 +40,16 @@ const (
 // it makes room: it is worth trying again.
 var ErrHeld = errors.New("a call of these parties is at another node, which does not end it at this moment")
 
-// An Asker asks other nodes.
-type Asker interface {
+// Nodes are the others of a cluster. *cluster.Node is one.
+type Nodes interface {
+	Find(ctx context.Context, key string) (cluster.Place, error)
 	Ask(ctx context.Context, node, op string, data []byte) ([]byte, error)
 }
 
 // GiveWay has the node that holds the key of a new call make room for it. It returns nil
 // once the key is free. Else it is what sipflow.Place returns where the two calls are at
 // one node, or ErrHeld.
-func GiveWay(ctx context.Context, nodes Asker, held *sipflow.HeldError, spec *sipflow.Spec) error {
+func GiveWay(ctx context.Context, nodes Nodes, held *sipflow.HeldError, spec *sipflow.Spec) error {
 	data, err := json.Marshal(giveWay{spec.Key, spec.Method, spec.Conflict})
 	if err != nil {
 		return err
@@ -71,16 +73,34 @@ func GiveWay(ctx context.Context, nodes Asker, held *sipflow.HeldError, spec *si
 	return ErrHeld // it is being hung up, or another release says what is not known here
 }
 
-// PlaceOver places a call by place, which gives it a key and may be called twice. A call
-// at another node that has the key gives way first, if it does. id is that of the other
-// one, empty where there was none.
-func PlaceOver(ctx context.Context, nodes Asker, spec *sipflow.Spec, place func() error) (id string, err error) {
+// MakeRoom has a call at another node that has the key of a new one give way, before
+// anything is told of the new one. Errors are those of GiveWay; id is that of the other
+// call, empty where there is none. Whether the key is free the claim decides: without the
+// store, or with nil for the nodes, there is nothing to do.
+func MakeRoom(ctx context.Context, nodes Nodes, spec *sipflow.Spec) (id string, err error) {
+	if nodes == nil {
+		return "", nil
+	}
+	place, err := nodes.Find(ctx, spec.Key.String())
+	if err != nil || place.Mine || !place.Live {
+		return "", nil
+	}
+	return place.ID, GiveWay(ctx, nodes, &sipflow.HeldError{Key: spec.Key, Node: place.Node, ID: place.ID}, spec)
+}
+
+// PlaceOver places a call by place, which may be called twice, each time for a call of its
+// own. A call at another node that has the key gives way first, if it does. id is that of
+// the other one, empty where there was none.
+func PlaceOver(ctx context.Context, nodes Nodes, spec *sipflow.Spec, place func() error) (id string, err error) {
+	if id, err = MakeRoom(ctx, nodes, spec); err != nil {
+		return id, err
+	}
 	var held *sipflow.HeldError
 	if err = place(); !errors.As(err, &held) || nodes == nil {
-		return "", err
+		return id, err
 	}
-	if err = GiveWay(ctx, nodes, held, spec); err == nil {
-		if err = place(); errors.As(err, &held) { // a third one was faster
+	if err = GiveWay(ctx, nodes, held, spec); err == nil { // it was placed at the same moment
+		if err = place(); errors.As(err, &held) {
 			err = ErrHeld
 		}
 	}

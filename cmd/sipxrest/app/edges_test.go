@@ -55,7 +55,7 @@ var edges = map[string][]string{
 	"client":         {},
 	"callcontroller": {"sipflow", "restauth", "schema", "order", "cluster", "internal/forward"},
 	"console":        {},
-	"order":          {"policy", "resolve", "restauth", "sipflow", "sipflow/uri"},
+	"order":          {"policy", "resolve", "restauth", "sipflow", "sipflow/uri", "cluster"},
 	"dialout": {"talk", "talkroom", "sipflow", "media", "restauth", "order", "cluster", "resolve", "internal/fault", "internal/forward",
 		"internal/limit"},
 	"dialin": {"talk", "talkroom", "media", "media/attendant", "media/prompts", "sipflow", "internal/boundary", "internal/fault",

@@ -91,6 +91,7 @@ func (c *call) place(o *placement) error {
 	ctx, cancel := context.WithTimeout(ctx, placeTime)
 	defer cancel()
 	o.report, o.placed = c.report, func(callID string) { c.sipCallID.CompareAndSwap(nil, &callID) }
+	o.keepWith = c.keepWith
 	c.expect(o)
 	l, err := c.s.place(ctx, o)
 	if err != nil {

@@ -70,7 +70,7 @@ func reasonOf(why *refusal) Reason {
 		return Forbidden
 	case tooMany, alreadyCalled:
 		return TooMany
-	case stopping:
+	case stopping, noCluster:
 		return Stopping
 	case callOver:
 		return HungUp

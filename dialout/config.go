@@ -13,6 +13,7 @@ import (
 
 	"sipxrest/internal/fault"
 	"sipxrest/resolve"
+	"sipxrest/sipflow"
 	"sipxrest/talk"
 )
 
@@ -63,6 +64,11 @@ type Config struct {
 	Allow func(agent, target string) error
 	// Calls is told of each call; nil: nobody is.
 	Calls Calls
+	// Elsewhere knows the calls of other nodes; nil: this is a single node.
+	Elsewhere Elsewhere
+	// All and Users are the calls of other nodes, in all (by the name "") and by user;
+	// nil: there are no others.
+	All, Users sipflow.Counts
 }
 
 // Gateway is the way to the telephone network.

@@ -61,20 +61,16 @@ func (s *Service) Enter(agent string) (leave func(), err error) {
 	switch l := &s.cfg.Limits; {
 	case s.stopping:
 		return nil, sipflow.ErrDraining
-	case s.active >= l.Calls:
+	case s.active+othersOf(s.cfg.All, "") >= l.Calls:
 		return nil, &sipflow.LimitError{Limit: sipflow.LimitCalls, Most: l.Calls, Wait: retryPlaces}
-	case s.users[agent] >= l.User:
+	case s.users[agent]+othersOf(s.cfg.Users, agent) >= l.User:
 		return nil, &sipflow.LimitError{Limit: sipflow.LimitCallsPerAgent, Most: l.User, Wait: retryPlaces}
 	}
-	s.active++
-	s.users[agent]++
+	s.counted(agent, true, 1)
 	return func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.active--
-		if s.users[agent]--; s.users[agent] == 0 {
-			delete(s.users, agent)
-		}
+		s.counted(agent, true, -1)
 	}, nil
 }
 

@@ -42,6 +42,8 @@ const (
 	tooLarge      = "too_large"
 	badMethod     = "method_not_allowed"
 	tooManyWatch  = "too_many_subscribers"
+	noNode        = "node_unavailable"
+	noCluster     = "cluster_unavailable"
 )
 
 // refusals are the message and status of each code unless more is known.
@@ -66,6 +68,8 @@ var refusals = map[string]refusal{
 	notJSON:       {message: "Send the request as application/json.", status: http.StatusUnsupportedMediaType},
 	tooLarge:      {message: "The request is too large.", status: http.StatusRequestEntityTooLarge},
 	badMethod:     {message: "The method is not allowed here.", status: http.StatusMethodNotAllowed},
+	noNode:        {message: "The node that has the call does not answer; another one takes it over. Try again later.", status: http.StatusServiceUnavailable},
+	noCluster:     {message: "This node does not reach the store of its cluster. Try again later, or at another node.", status: http.StatusServiceUnavailable},
 	tooManyWatch:  {message: "Too many subscribers. Try again later.", status: http.StatusTooManyRequests},
 }
 
@@ -133,6 +137,8 @@ func placeRefusal(err error) *refusal {
 		return refuse(tooMany, "")
 	case errors.Is(err, sipflow.ErrDraining):
 		return refuse(stopping, "")
+	case errors.Is(err, sipflow.ErrNotOwner):
+		return refuse(noCluster, "")
 	case errors.Is(err, sipflow.ErrUnreachable):
 		return refuse(noGateway, "")
 	}

@@ -296,38 +296,59 @@ func kindOf(goType string) string {
 
 // get responds with how a call fares.
 func (s *Service) get(w http.ResponseWriter, r *http.Request) {
-	c, ok := s.callFor(w, r)
-	if !ok {
-		return
+	if t, ok := s.ask(w, r, &question{}); ok {
+		send(w, http.StatusOK, envelope{Type: "dialout", Dialout: bodyOf(t.Statuses[len(t.Statuses)-1])})
 	}
-	status, _ := c.status()
-	send(w, http.StatusOK, envelope{Type: "dialout", Dialout: bodyOf(status)})
 }
 
 // delete hangs a call up. It does not wait until the phones have.
 func (s *Service) delete(w http.ResponseWriter, r *http.Request) {
-	c, ok := s.callFor(w, r)
-	if !ok {
-		return
+	if t, ok := s.ask(w, r, &question{End: true}); ok {
+		send(w, http.StatusOK, envelope{Type: "dialout", Dialout: bodyOf(t.Statuses[len(t.Statuses)-1])})
 	}
-	c.hangUp(errClient)
-	status, _ := c.status()
-	send(w, http.StatusOK, envelope{Type: "dialout", Dialout: bodyOf(status)})
 }
 
-// callFor returns the call that r is about. If false it has responded. A call
-// of somebody else looks as if there were none.
-func (s *Service) callFor(w http.ResponseWriter, r *http.Request) (*call, bool) {
+// ask asks, of this node's calls or of another's, what a client wants of the one that r is
+// about. If false it has responded. A call of somebody else looks as if there were none.
+func (s *Service) ask(w http.ResponseWriter, r *http.Request, q *question) (fare, bool) {
+	c, there, ok := s.callFor(w, r, q)
+	switch {
+	case !ok:
+		return fare{}, false
+	case c == nil:
+		return there, true
+	case q.End:
+		c.hangUp(errClient)
+	}
+	statuses, more := c.after(0)
+	return fare{Known: true, Statuses: statuses, Over: more == nil}, true
+}
+
+// callFor returns the call that r is about: c of this node, else what another node tells
+// that was asked. If false it has responded.
+func (s *Service) callFor(w http.ResponseWriter, r *http.Request, q *question) (c *call, there fare, ok bool) {
 	agent, ok := s.authorize(w, r)
 	if !ok {
-		return nil, false
+		return nil, fare{}, false
 	}
-	c := s.find(mux.Vars(r)["callid"])
-	if c == nil || agent != nil && (c.source != FromREST || agent.Name != c.agent) {
-		sendRefusal(w, refuse(noSuchCall, ""))
-		return nil, false
+	if q.ID = mux.Vars(r)["callid"]; agent != nil {
+		q.Agent = agent.Name
 	}
-	return c, true
+	if c = s.find(q.ID); c != nil && c.isOf(q.Agent, agent != nil) {
+		return c, fare{}, true
+	}
+	if c == nil {
+		there, known, err := s.elsewhere(r.Context(), q)
+		switch {
+		case err != nil:
+			sendRefusal(w, refuse(noNode, ""))
+			return nil, fare{}, false
+		case known && len(there.Statuses) > 0:
+			return nil, there, true
+		}
+	}
+	sendRefusal(w, refuse(noSuchCall, ""))
+	return nil, fare{}, false
 }
 
 // envelope is the response's JSON, as the signaling server words it.

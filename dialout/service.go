@@ -30,6 +30,8 @@ type Service struct {
 
 	// place is that of placeBy, or what a test has in its place.
 	place func(context.Context, *placement) (*line, error)
+	// taken is the line of a call that another node has placed.
+	taken func(id string) *line
 
 	counters counters
 	lines    *rate.Limiter   // of the log that others can cause without end
@@ -71,7 +73,7 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 	cfg.defaults()
 	s := &Service{cfg: cfg, log: log, lines: rate.NewLimiter(1, maxLines), known: users, gate: gate, calls: map[string]*call{}, users: map[string]int{}, rooms: map[roomKey]int{},
 		busy: map[attendee]bool{}, leftovers: map[*talk.Session][]*entry{}, unrejected: map[*talk.Session][]*entry{}}
-	s.place = placeBy(sw, &s.cfg)
+	s.place, s.taken = placeBy(sw, &s.cfg), takenBy(sw, &s.cfg)
 	s.hard, s.giveUp = context.WithCancel(context.Background())
 	s.handler = s.newHandler()
 	if cfg.Agent != "" {
@@ -165,7 +167,7 @@ func (s *Service) admit(c *call) *refusal {
 	switch {
 	case s.stopping:
 		return refuse(stopping, "")
-	case s.active >= s.cfg.Limits.Calls:
+	case s.active+othersOf(s.cfg.All, "") >= s.cfg.Limits.Calls:
 		return refuse(tooMany, "")
 	}
 	if t := c.talk; t != nil {
@@ -179,15 +181,27 @@ func (s *Service) admit(c *call) *refusal {
 		s.busy[t.attendee()] = true
 		s.rooms[key]++
 	} else {
-		if s.users[c.agent] >= s.cfg.Limits.User {
+		if s.users[c.agent]+othersOf(s.cfg.Users, c.agent) >= s.cfg.Limits.User {
 			return tooManyOfUser()
 		}
-		s.users[c.agent]++
 	}
+	s.counted(c.agent, c.talk == nil, 1)
 	s.calls[c.id] = c
-	s.active++
 	s.running.Add(1)
 	return nil
+}
+
+// counted counts a call, or takes it off. Those of Talk are no user's. s.mu is held.
+func (s *Service) counted(agent string, ofUser bool, n int) {
+	s.active += n
+	share(s.cfg.All, "", s.active)
+	if !ofUser {
+		return
+	}
+	if s.users[agent] += n; s.users[agent] == 0 {
+		delete(s.users, agent)
+	}
+	share(s.cfg.Users, agent, s.users[agent])
 }
 
 func (t *conversation) attendee() attendee {
@@ -200,15 +214,13 @@ func (s *Service) release(c *call) {
 	_, accepted := c.status()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.active--
+	s.counted(c.agent, c.talk == nil, -1)
 	if t := c.talk; t != nil {
 		key := roomKey{t.session, t.roomID}
 		delete(s.busy, t.attendee())
 		if s.rooms[key]--; s.rooms[key] == 0 {
 			delete(s.rooms, key)
 		}
-	} else if s.users[c.agent]--; s.users[c.agent] == 0 {
-		delete(s.users, c.agent)
 	}
 	if !accepted {
 		delete(s.calls, c.id)

@@ -22,6 +22,7 @@ type placement struct {
 	talks     *sipflow.Conversation // the phone is in the conversation itself; nil: it is joined with target
 	report    func(happening)       // returns at once
 	placed    func(callID string)   // likewise; told the SIP Call-ID of the phone's call
+	keepWith  func(*sipflow.Spec)   // says what is kept with the call's state; nil: nothing
 }
 
 // A line is a call that was placed. Its functions may be called from any
@@ -39,19 +40,59 @@ func placeBy(sw *sipflow.Switchboard, cfg *Config) func(context.Context, *placem
 		if o.talks != nil {
 			flow = sipflow.Converse
 		}
-		c, err := sw.Place(ctx, o.spec(cfg), flow)
+		spec := o.spec(cfg)
+		if o.keepWith != nil {
+			o.keepWith(&spec)
+		}
+		c, err := sw.Place(ctx, spec, flow)
 		if err != nil {
 			return nil, err
 		}
-		digits := sipflow.DTMFRelay
-		if cfg.DTMF == DTMFPlain {
-			digits = sipflow.DTMFPlain
+		return lineOf(c, cfg), nil
+	}
+}
+
+// lineOf is the line of a call.
+func lineOf(c *sipflow.Call, cfg *Config) *line {
+	digits := sipflow.DTMFRelay
+	if cfg.DTMF == DTMFPlain {
+		digits = sipflow.DTMFPlain
+	}
+	return &line{
+		hangUp: c.HangUp,
+		dtmf:   func(ctx context.Context, digit byte) error { return c.SendDTMF(ctx, digit, digits) },
+		mute:   func(ctx context.Context, f talk.Flags) error { return c.Mute(ctx, muteOf(f)) },
+	}
+}
+
+// takenBy returns the line of a call that the switchboard is about to take over.
+func takenBy(sw *sipflow.Switchboard, cfg *Config) func(id string) *line {
+	return func(id string) *line {
+		now := func() *line {
+			if c := sw.ByID(id); c != nil {
+				return lineOf(c, cfg)
+			}
+			return nil
 		}
 		return &line{
-			hangUp: c.HangUp,
-			dtmf:   func(ctx context.Context, digit byte) error { return c.SendDTMF(ctx, digit, digits) },
-			mute:   func(ctx context.Context, f talk.Flags) error { return c.Mute(ctx, muteOf(f)) },
-		}, nil
+			hangUp: func(why error) {
+				if l := now(); l != nil {
+					l.hangUp(why)
+				}
+			},
+			dtmf: func(ctx context.Context, digit byte) error {
+				if l := now(); l != nil {
+					return l.dtmf(ctx, digit)
+				}
+				return sipflow.ErrNoCall
+			},
+			mute: func(ctx context.Context, f talk.Flags) error {
+				if l := now(); l != nil {
+					return l.mute(ctx, f)
+				}
+				return sipflow.ErrNoCall
+			},
+		}
 	}
 }
 

@@ -26,7 +26,8 @@ const (
 // from behind Last-Event-ID, until the last one. A reader that does not keep up
 // is cut off: nothing is kept for it but what the call itself keeps.
 func (s *Service) events(w http.ResponseWriter, r *http.Request) {
-	c, ok := s.callFor(w, r)
+	q := &question{}
+	c, there, ok := s.callFor(w, r, q)
 	if !ok {
 		return
 	}
@@ -52,6 +53,10 @@ func (s *Service) events(w http.ResponseWriter, r *http.Request) {
 		return err == nil && out.Flush() == nil
 	}
 	if !write("retry: 2000\n\n") {
+		return
+	}
+	if c == nil {
+		s.follow(r, q, there, next, write)
 		return
 	}
 	alive := time.NewTicker(aliveTime)
@@ -81,6 +86,32 @@ func (s *Service) events(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// follow streams the statuses of a call of another node, as there says them and then as
+// that node does. It ends when the node is gone: the reader comes again.
+func (s *Service) follow(r *http.Request, q *question, there fare, next int, write func(string) bool) {
+	there.Statuses = there.Statuses[min(next, len(there.Statuses)):]
+	for {
+		for _, status := range there.Statuses {
+			next++
+			if !write(event(next, status)) {
+				return
+			}
+		}
+		if there.Over {
+			return
+		}
+		q.Follow, q.After = true, next
+		var known bool
+		var err error
+		if there, known, err = s.elsewhere(r.Context(), q); err != nil || !known || s.hard.Err() != nil {
+			return
+		}
+		if len(there.Statuses) == 0 && !write(": alive\n\n") {
+			return
+		}
+	}
+}
+
 // event is a status as an event whose id is n.
 func event(n int, status talk.Status) string {
 	data, err := json.Marshal(status)
@@ -93,11 +124,13 @@ func event(n int, status talk.Status) string {
 func (s *Service) subscribe(c *call) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.subscribers >= maxSubscribers || c.watchers >= maxWatchers {
+	if s.subscribers >= maxSubscribers || c != nil && c.watchers >= maxWatchers {
 		return false
 	}
 	s.subscribers++
-	c.watchers++
+	if c != nil { // else it is another node's
+		c.watchers++
+	}
 	return true
 }
 
@@ -105,5 +138,7 @@ func (s *Service) unsubscribe(c *call) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.subscribers--
-	c.watchers--
+	if c != nil {
+		c.watchers--
+	}
 }

@@ -1,0 +1,72 @@
+package cluster
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"time"
+)
+
+// onceTries bounds how often a write is tried that another one came before.
+const onceTries = 4
+
+// Once stores a value under a name of a kind, for so long, if there is none. old is the
+// value that there is; nil: this one is stored. An error: nobody knows.
+func (n *Node) Once(ctx context.Context, kind, name string, value []byte, keep time.Duration) (old []byte, err error) {
+	stream, subject := n.once(kind, name)
+	w := Write{Subject: subject, Data: value, TTL: max(keep, time.Second)}
+	last := uint64(0)
+	for range onceTries {
+		_, err = n.e.Commit(ctx, stream, []Write{w}, Cond{Subject: subject, Last: last})
+		switch {
+		case err == nil:
+			return nil, nil
+		case errors.Is(err, ErrNoStream):
+			if err := n.e.Ensure(ctx, n.onceStream()); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		// Also when it is not known whether it was written: what is there says it.
+		e, lastErr := n.e.Last(ctx, stream, subject)
+		switch {
+		case errors.Is(lastErr, ErrNone):
+			last = 0
+		case lastErr != nil:
+			return nil, errors.Join(err, lastErr)
+		case bytes.Equal(e.Data, value):
+			return nil, nil
+		case len(e.Data) > 0:
+			return e.Data, nil
+		default:
+			last = e.Seq
+		}
+	}
+	return nil, err
+}
+
+// Unonce takes the value of a name away, if it still is this one. ErrConflict: it is another.
+func (n *Node) Unonce(ctx context.Context, kind, name string, value []byte) error {
+	stream, subject := n.once(kind, name)
+	e, err := n.e.Last(ctx, stream, subject)
+	switch {
+	case errors.Is(err, ErrNone), errors.Is(err, ErrNoStream), err == nil && len(e.Data) == 0:
+		return nil
+	case err != nil:
+		return err
+	case !bytes.Equal(e.Data, value):
+		return ErrConflict
+	}
+	_, err = n.e.Commit(ctx, stream, []Write{{Subject: subject}}, Cond{Subject: subject, Last: e.Seq})
+	return err
+}
+
+// once is where a name is: the kinds are ours, the names are anybody's.
+func (n *Node) once(kind, name string) (stream, subject string) {
+	return n.Stream("ONCE"), n.Subject("once." + token(kind) + "." + keyToken(name))
+}
+
+// onceStream has what Once stores. How long each stays its writer says.
+func (n *Node) onceStream() Stream {
+	return Stream{Name: n.Stream("ONCE"), Subjects: []string{n.Subject("once.>")}, Replicas: n.cfg.Replicas}
+}

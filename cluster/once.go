@@ -7,8 +7,13 @@ import (
 	"time"
 )
 
-// onceTries bounds how often a write is tried that another one came before.
-const onceTries = 4
+const (
+	// onceTries bounds how often a write is tried that another one came before.
+	onceTries = 4
+	// onceTime is how long one may take before it is looked what is there: its answer may
+	// be lost.
+	onceTime = time.Second
+)
 
 // Once stores a value under a name of a kind, for so long, if there is none. old is the
 // value that there is; nil: this one is stored. An error: nobody knows.
@@ -17,7 +22,7 @@ func (n *Node) Once(ctx context.Context, kind, name string, value []byte, keep t
 	w := Write{Subject: subject, Data: value, TTL: max(keep, time.Second)}
 	last := uint64(0)
 	for range onceTries {
-		_, err = n.e.Commit(ctx, stream, []Write{w}, Cond{Subject: subject, Last: last})
+		err = n.onceCommit(ctx, stream, w, last)
 		switch {
 		case err == nil:
 			return nil, nil
@@ -57,7 +62,13 @@ func (n *Node) Unonce(ctx context.Context, kind, name string, value []byte) erro
 	case !bytes.Equal(e.Data, value):
 		return ErrConflict
 	}
-	_, err = n.e.Commit(ctx, stream, []Write{{Subject: subject}}, Cond{Subject: subject, Last: e.Seq})
+	return n.onceCommit(ctx, stream, Write{Subject: subject}, e.Seq)
+}
+
+func (n *Node) onceCommit(ctx context.Context, stream string, w Write, last uint64) error {
+	ctx, stop := context.WithTimeout(ctx, onceTime)
+	defer stop()
+	_, err := n.e.Commit(ctx, stream, []Write{w}, Cond{Subject: w.Subject, Last: last})
 	return err
 }
 

@@ -246,3 +246,6 @@ func (a *API) Stats() Stats {
 	s.Streams, s.Cut = a.streams.stats()
 	return s
 }
+
+// Guesses are the wrong tokens that are counted, for nodes of a cluster to share.
+func (a *API) Guesses() *limit.Failures { return a.guesses }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sipxrest/cluster"
+	"sipxrest/event"
 	"sipxrest/internal/forward"
 	"sipxrest/order"
 )
@@ -94,7 +95,13 @@ func (a *API) nodeOf(ctx context.Context, id string) (node string, live bool, wh
 	place, err := a.cfg.Elsewhere.FindID(ctx, id)
 	switch {
 	case errors.Is(err, cluster.ErrNone):
-		return "", false, nil
+		// One that no SIP phone is in has no entry in the store, and that of one which has
+		// ended goes.
+		c, ok := a.bus.Call(id)
+		if !ok || c.Node == "" || c.Node == a.cfg.Elsewhere.Name() {
+			return "", false, nil
+		}
+		return c.Node, c.State != event.Ended, nil
 	case err != nil:
 		return "", false, a.clusterRefusal()
 	case place.Mine, place.Node == a.cfg.Elsewhere.Name():

@@ -1385,6 +1385,8 @@ const (
 	CodeDraining              Code = "draining"
 	CodeOverloaded            Code = "overloaded"
 	CodeStoreUnavailable      Code = "store_unavailable"
+	CodeNodeUnavailable       Code = "node_unavailable"
+	CodeClusterUnavailable    Code = "cluster_unavailable"
 	CodePhoneTimeout          Code = "phone_timeout"
 )
 

@@ -214,3 +214,6 @@ func (s *Service) stand(at seat) {
 		delete(s.seats, at)
 	}
 }
+
+// Guesses are the wrong entries that are counted, for nodes of a cluster to share.
+func (s *Service) Guesses() *limit.Failures { return s.guesses }

@@ -303,3 +303,6 @@ func (st *state) checkPhone(uri string) error {
 	}
 	return nil
 }
+
+// Guesses are the wrong PINs that are counted, for nodes of a cluster to share.
+func (d *Dispatcher) Guesses() *limit.Failures { return d.guesses }

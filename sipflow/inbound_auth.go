@@ -48,6 +48,9 @@ func newChallenger() challenger {
 	return challenger{digest.NewNonces(time.Now()), limit.NewFailures(time.Minute)}
 }
 
+// WrongCredentials are those of callers that are counted, for nodes of a cluster to share.
+func (sw *Switchboard) WrongCredentials() *limit.Failures { return sw.challenger.wrong }
+
 // nonceScope is where a nonce is good: for one realm, and of one address.
 func nonceScope(realm string, a netip.Addr) string { return a.Unmap().String() + " " + realm }
 

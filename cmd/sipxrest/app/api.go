@@ -128,6 +128,9 @@ func (a *App) openAPI() error {
 	if cfg.Calls, err = a.callsConfig(); err != nil {
 		return err
 	}
+	if a.cluster != nil {
+		cfg.Elsewhere = otherNodes{a.cluster}
+	}
 	a.api = api.New(cfg, a.bus, a.sw, a.users, a.gate, a.log)
 	route := web.Route{Owns: api.Owns, Handler: a.api, ReadsBody: api.ReadsBody, Streams: api.Streams, Fail: api.Fail}
 	a.add(feature{name: "API", stage: stageSockets, stop: a.stopAPI, metrics: func(r *metrics.Registry) { addAPIMetrics(r, a.api) },

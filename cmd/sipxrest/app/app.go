@@ -128,7 +128,7 @@ func New(cfg config.Config, log *slog.Logger) (*App, error) {
 func (a *App) open() error {
 	for _, open := range []func() error{
 		a.openUsers, a.openResolver, a.openCluster, a.openCertificates, a.openGate, a.openPeers, a.openEvents, a.openOutbox, a.openDispatch, a.openSIP, a.openTracing,
-		a.openAPI, a.openConsole, a.openCDRs, a.openRooms, a.openDialout, a.openDialin, a.openPhone, a.openTalk, a.openController, a.openListeners,
+		a.openAPI, a.openConsole, a.openCDRs, a.openRooms, a.openDialout, a.openDialin, a.openPhone, a.openTalk, a.openController, a.openElsewhere, a.openListeners,
 	} {
 		if err := open(); err != nil {
 			return err
@@ -177,6 +177,9 @@ func (a *App) openGate() (err error) {
 	if a.cfg.API.Enabled {
 		rc.Refuse, rc.CORS = api.Refuse, api.CORS
 	}
+	if a.cluster != nil {
+		rc.Others = a.cluster
+	}
 	if a.gate, err = restauth.New(rc, a.users, a.log); err != nil {
 		return err
 	}
@@ -207,7 +210,7 @@ func (a *App) openController() error {
 	if err != nil {
 		return err
 	}
-	a.controller = callcontroller.New(callcontroller.Config{
+	cc := callcontroller.Config{
 		Follow:          a.follow(),
 		AutoAnswer:      autoAnswer,
 		Domain:          a.cfg.Domain,
@@ -218,7 +221,11 @@ func (a *App) openController() error {
 		Services:        a.services,
 		Asked:           web.AskedEarly,
 		Calls:           a.controllerCalls(),
-	}, a.sw, a.users, a.gate, a.log)
+	}
+	if a.cluster != nil {
+		cc.Elsewhere = a.cluster
+	}
+	a.controller = callcontroller.New(cc, a.sw, a.users, a.gate, a.log)
 	a.add(feature{name: "call records", stage: stageBase, metrics: a.addRecordMetrics, run: func(ctx context.Context) error { a.controller.Run(ctx); return nil }})
 	return nil
 }
@@ -237,6 +244,7 @@ func (a *App) completeSIP(sc *sipflow.Config) {
 	sc.Inbound = a.inbound
 	sc.Overload = a.overload
 	a.keepCalls(sc)
+	a.shareCalls(sc)
 	if a.messages != nil {
 		sc.Watch = a.keepMessage
 	}

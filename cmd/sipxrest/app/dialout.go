@@ -47,6 +47,9 @@ func (a *App) newDialout() (*dialout.Service, error) {
 	if a.bus != nil {
 		cfg.Calls = dialoutDoor{a.bus}
 	}
+	if a.cluster != nil {
+		cfg.Elsewhere, cfg.All, cfg.Users = a.cluster, a.cluster.Counts(countDialout), a.cluster.Counts(countDialoutUsers)
+	}
 	if cfg.Audio != nil {
 		cfg.Audio.Rooms, cfg.Audio.Ports = a.rooms, a.talkPorts
 		clips, err := a.clips()

@@ -1,0 +1,160 @@
+package app
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"maps"
+	"slices"
+	"time"
+
+	"sipxrest/api"
+	"sipxrest/callcontroller"
+	"sipxrest/cluster"
+	"sipxrest/dialout"
+	"sipxrest/internal/boundary"
+	"sipxrest/internal/limit"
+	"sipxrest/order"
+	"sipxrest/restauth"
+	"sipxrest/sipflow"
+)
+
+// What clients get at one node of a cluster of calls that another one has, and what the
+// nodes count together.
+
+// Names of what nodes tell each other.
+const (
+	countAgents       = "calls.user"
+	countTrunks       = "calls.trunk"
+	countDialout      = "dialout"
+	countDialoutUsers = "dialout.user"
+	topicSpent        = "spent"
+)
+
+const (
+	// spentEvery is how often nodes tell how many calls were attempted.
+	spentEvery = time.Second
+	// maxSpentNames is how many users one message tells of.
+	maxSpentNames = 2000
+	// maxSpent bounds what is read of one, in bytes.
+	maxSpent = 1 << 20
+)
+
+// otherNodes is api.Elsewhere over the node.
+type otherNodes struct{ *cluster.Node }
+
+// Alive implements api.Elsewhere.
+func (n otherNodes) Alive(node, incarnation string) bool {
+	return slices.ContainsFunc(n.Members(), func(m cluster.Member) bool {
+		return m.Node == node && m.Incarnation == incarnation && m.State != "fenced"
+	})
+}
+
+// shareCalls has the switchboard count with the other nodes, and give calls that it takes
+// over back to those that have placed them.
+func (a *App) shareCalls(sc *sipflow.Config) {
+	if a.cluster == nil {
+		return // a nil interface, not one that holds nil
+	}
+	sc.Limits.Agents, sc.Limits.Trunks = a.cluster.Counts(countAgents), a.cluster.Counts(countTrunks)
+	sc.Resume = a.resume
+}
+
+// resume is sipflow.Config.Resume.
+func (a *App) resume(spec *sipflow.Spec, record []byte) {
+	if spec.Kept == nil {
+		return
+	}
+	switch spec.Kept.Door {
+	case callcontroller.Door:
+		a.controller.Resume(spec, record)
+	case dialout.Door:
+		if a.dialout != nil {
+			a.dialout.Resume(spec, record)
+		}
+	}
+}
+
+// openElsewhere has the node answer the others, and share with them what is counted. All
+// that it asks is open by then, and the node does not run yet.
+func (a *App) openElsewhere() error {
+	if a.cluster == nil {
+		return nil
+	}
+	a.answers(restauth.NonceOp, a.gate.UseNonce)
+	a.answers(order.GiveWayOp, order.AnswerGiveWay(a.sw, a.cluster.Flushed))
+	a.answers(callcontroller.ElsewhereOp, a.controller.AnswerElsewhere)
+	if a.api != nil {
+		a.answers(api.ElsewhereOp, a.api.AnswerElsewhere)
+		a.answers(api.TicketOp, a.api.AnswerTicket)
+	}
+	if a.dialout != nil {
+		a.answers(dialout.ElsewhereOp, a.dialout.AnswerElsewhere)
+	}
+	a.shareGuesses()
+	a.cluster.Hear(topicSpent, func(_ string, data []byte) {
+		var s sipflow.Spent
+		if len(data) <= maxSpent && json.Unmarshal(data, &s) == nil {
+			a.sw.Spend(s)
+		}
+	})
+	a.add(feature{name: "limits of a cluster", stage: stageBase, run: func(ctx context.Context) error { a.tellSpent(ctx); return nil }})
+	return nil
+}
+
+// answers has f answer the other nodes. A panic costs them the answer only.
+func (a *App) answers(op string, f func(context.Context, []byte) ([]byte, error)) {
+	a.cluster.Answer(op, func(ctx context.Context, data []byte) (out []byte, err error) {
+		if !boundary.Try(a.log, "a question of another node: "+op, func() { out, err = f(ctx, data) }) {
+			return nil, errors.New("internal fault")
+		}
+		return out, err
+	})
+}
+
+// shareGuesses has wrong PINs and passwords count at all nodes.
+func (a *App) shareGuesses() {
+	all := map[string]*limit.Failures{"guess.pin": a.gate.Guesses(), "guess.sip": a.sw.WrongCredentials()}
+	if a.api != nil {
+		all["guess.token"] = a.api.Guesses()
+	}
+	if a.phone != nil {
+		all["guess.phone"] = a.phone.Guesses()
+	}
+	if a.dispatch != nil {
+		all["guess.dispatch"] = a.dispatch.Guesses()
+	}
+	if a.dialin != nil {
+		all["guess.dialin"] = a.dialin.Guesses()
+	}
+	for topic, f := range all {
+		hear := f.Share(time.Now, func(data []byte) { a.cluster.Tell(topic, data) })
+		a.cluster.Hear(topic, func(_ string, data []byte) { hear(data) })
+	}
+}
+
+// tellSpent tells the others each second how many calls were attempted here.
+func (a *App) tellSpent(ctx context.Context) {
+	tick := time.NewTicker(spentEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		s := a.sw.Spent()
+		names := slices.Collect(maps.Keys(s.Agent))
+		for s.All > 0 || len(names) > 0 {
+			n := min(len(names), maxSpentNames)
+			part := sipflow.Spent{All: s.All, Agent: make(map[string]int, n)}
+			for _, name := range names[:n] {
+				part.Agent[name] = s.Agent[name]
+			}
+			names, s.All = names[n:], 0
+			if data, err := json.Marshal(part); err == nil {
+				a.cluster.Tell(topicSpent, data)
+			}
+		}
+	}
+}

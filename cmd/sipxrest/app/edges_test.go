@@ -49,8 +49,8 @@ var edges = map[string][]string{
 	"cmd/sipxrest/check": {"cmd/sipxrest/app", "cmd/sipxrest/config", "cmd/sipxrest/web", "*"},
 
 	"event": {"sipflow", "internal/datafile", "internal/fault", "internal/limit", "internal/webhook"},
-	"api": {"event", "order", "restauth", "sipflow", "cluster", "internal/capture", "internal/datafile", "internal/fault",
-		"internal/forward", "internal/limit", "internal/watch",
+	"api": {"event", "order", "restauth", "sipflow", "cluster", "internal/capture", "internal/datafile", "internal/digest",
+		"internal/fault", "internal/forward", "internal/limit", "internal/watch",
 		"resolve", "policy"},
 	"client":         {},
 	"callcontroller": {"sipflow", "restauth", "schema", "order", "cluster", "internal/forward"},

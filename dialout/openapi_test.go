@@ -113,6 +113,9 @@ func TestEveryAnswerIsDescribed(t *testing.T) {
 				there := id
 				id = "another"
 				ask("", callJSON)
+				st.cfg.Elsewhere = node{&nodes{away: errors.New("no store")}, "a"}
+				ask("", callJSON)
+				st.cfg.Elsewhere = nil
 				id = there
 				for i := range 12 { // wrong PINs
 					ask("", callJSON, func(r *http.Request) { r.SetBasicAuth("201", fmt.Sprint(i)) })

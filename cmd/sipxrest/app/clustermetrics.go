@@ -56,6 +56,9 @@ func (a *App) addClusterMetrics(r *metrics.Registry) {
 				for k, n := range s.Asks {
 					to.count(n, k.Op, k.Result)
 				}
+				if first := (cluster.AskKey{Op: opStatus, Result: "ok"}); s.Asks[first] == 0 {
+					to.count(0, first.Op, first.Result) // none has been asked yet
+				}
 			}},
 		{metrics.Seconds("sipxrest_cluster_ask_seconds", "How long other nodes took to answer."),
 			func(s cluster.Stats, to values) { to.times(histogramOf(s.AskTime)) }},

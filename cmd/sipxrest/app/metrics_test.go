@@ -284,7 +284,8 @@ func TestAlertRulesNameMetricsThatExist(t *testing.T) {
 	cfg.Dialout.Audio.MediaAllow = []string{"127.0.0.0/8"}
 	cfg.Phone.Enabled = true
 	cfg.Dispatch.RulesDir = t.TempDir()
-	cfg.CDR.Postgres = "host=" + t.TempDir() // nobody is there
+	cfg.CDR.Postgres = "host=" + t.TempDir()                                 // nobody is there
+	cfg.Cluster.NATS, cfg.Cluster.Node = []string{"nats://127.0.0.1:1"}, "a" // nor there
 	a, err := New(cfg, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

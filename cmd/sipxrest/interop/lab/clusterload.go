@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -81,7 +82,7 @@ func Each(first, end, rate int, f func(i int)) {
 }
 
 // Bridge places the calls a<first>/b<first> to the one before end at a node, and waits
-// until the phones of each talk.
+// until the phones of each talk and another node could take them.
 func (c *Cluster) Bridge(n *Node, first, end int) {
 	c.tb.Helper()
 	Each(first, end, 80, func(i int) {
@@ -100,6 +101,26 @@ func (c *Cluster) Bridge(n *Node, first, end int) {
 		}
 		return true
 	})
+	// The last state of a call is written right after its last ACK, and nobody waits for it.
+	clean := 0
+	c.Until("all of "+n.Name+" is in the store", func() bool {
+		if clean++; n.Metric("sipxrest_cluster_dirty") != 0 {
+			clean = 0
+		}
+		return clean >= 3
+	})
+}
+
+// Metric is a figure of the node's /metrics, -1 if it is not there.
+func (n *Node) Metric(name string) float64 {
+	for line := range strings.Lines(n.ask("GET", n.Health+"/metrics", "").Body) {
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			if f, err := strconv.ParseFloat(strings.TrimSpace(value), 64); err == nil {
+				return f
+			}
+		}
+	}
+	return -1
 }
 
 // Talking reports whether the phones of a call talk: both are in it, each with a

@@ -287,7 +287,11 @@ func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, 
 		}
 		return c, nil
 	case <-ctx.Done():
-		err := fmt.Errorf("place %s: %w in time", spec.Key, ErrUnreachable)
+		why := ErrUnreachable
+		if k := sw.cfg.Keeper; k != nil && !k.Holds() { // it waits for the store, not for a hop
+			why = ErrNotOwner
+		}
+		err := fmt.Errorf("place %s: %w in time", spec.Key, why)
 		stop(err)
 		return nil, err
 	}

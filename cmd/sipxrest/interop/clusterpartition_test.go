@@ -27,7 +27,7 @@ func TestNodeIsCutOffFromTheStores(t *testing.T) {
 	}
 	c, calls := lab.StartCluster(t, lab.ClusterConfig{NodeWires: true}), clusterCalls(t, 40)
 	for i, way := range ways {
-		t.Run(way.name, func(t *testing.T) {
+		c.Run(t, way.name, func(t *testing.T) {
 			n := c.Nodes[i%lab.Nodes]
 			others := []*lab.Node{c.Nodes[(i+1)%lab.Nodes], c.Nodes[(i+2)%lab.Nodes]}
 			first, end := i*calls, (i+1)*calls

@@ -33,11 +33,18 @@ func usable(t *testing.T, c *lab.Cluster, calls ...int) {
 	}
 }
 
-// places waits until a node takes a new call again, and hangs it up.
+// places waits until a node takes a new call again, and hangs it up. Until then it may refuse, and say when
+// to ask again.
 func places(t *testing.T, c *lab.Cluster, n *lab.Node, i int) {
 	t.Helper()
-	c.Until(n.Name+" is ready", n.Ready)
-	c.Bridge(n, i, i+1)
+	c.Until(n.Name+" takes a call", func() bool {
+		r, header := n.Ask("POST", lab.CallPath(i)+lab.ByInvite, "")
+		if r.Code != 200 && (r.Code != 503 || header.Get("Retry-After") == "") {
+			t.Fatalf("POST at %s: %d %s, Retry-After %q", n.Name, r.Code, r.Body, header.Get("Retry-After"))
+		}
+		return r.Code == 200
+	})
+	c.Until("its phones talk", func() bool { return c.Talking(i) })
 	if r := n.Do("DELETE", lab.CallPath(i)+lab.ByInvite); r.Code != 200 {
 		t.Errorf("DELETE at %s: %d %s", n.Name, r.Code, r.Body)
 	}

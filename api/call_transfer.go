@@ -131,6 +131,9 @@ func (a *API) transfer(w http.ResponseWriter, r *request, c *event.Call, o *tran
 		}
 		other := a.sw.ByID(o.with.ID)
 		if other == nil {
+			if a.isElsewhere(r.Context(), o.with.ID) {
+				return about(refuse(ActionUnsupported, "The two calls are at two nodes of the cluster, and cannot be joined"), c.ID)
+			}
 			return a.notRunning(o.with, actTransfer)
 		}
 		a.bus.SetActor(o.with.ID, r.who.Actor(r.id))

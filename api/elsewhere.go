@@ -110,6 +110,15 @@ func (a *API) nodeOf(ctx context.Context, id string) (node string, live bool, wh
 	return place.Node, place.Live, nil
 }
 
+// isElsewhere reports whether another node has a call.
+func (a *API) isElsewhere(ctx context.Context, id string) bool {
+	if a.cfg.Elsewhere == nil {
+		return false
+	}
+	node, live, why := a.nodeOf(ctx, id)
+	return why == nil && node != "" && live
+}
+
 // clusterRefusal is for what cannot be known without the store of the cluster.
 func (a *API) clusterRefusal() *Problem { return refuse(ClusterUnavailable).after(5 * time.Second) }
 

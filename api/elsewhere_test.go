@@ -206,6 +206,19 @@ func TestATransferAtAnyNode(t *testing.T) {
 	})
 }
 
+// Two calls at two nodes cannot be joined, and that is said.
+func TestCallsOfTwoNodesAreNotJoined(t *testing.T) {
+	withNodes(t, setup{}, func(t *testing.T, all *nodes, a, b *callRig) {
+		first, second := a.call(usual), b.call(`{"calling":"201","called":"203"}`)
+		all.at("a", a.until(first, event.Connected))
+		all.at("b", b.until(second, event.Connected))
+		a.do(404, "POST", "/v1/calls/"+first+"/transfers", `{"with_call":"`+second+`"}`) // its bus does not know it here
+		if !a.isElsewhere(t.Context(), second) || a.isElsewhere(t.Context(), first) || b.isElsewhere(t.Context(), second) {
+			t.Error("it is not known where the calls are")
+		}
+	})
+}
+
 // Without its node a call cannot be ended, and that is said.
 func TestACallWhoseNodeIsGone(t *testing.T) {
 	withNodes(t, setup{}, func(t *testing.T, all *nodes, a, b *callRig) {

@@ -139,6 +139,8 @@ func placeRefusal(err error) *refusal {
 		return refuse(stopping, "")
 	case errors.Is(err, sipflow.ErrNotOwner):
 		return refuse(noCluster, "")
+	case errors.Is(err, sipflow.ErrForgotten):
+		return refuse(noNode, "")
 	case errors.Is(err, sipflow.ErrUnreachable):
 		return refuse(noGateway, "")
 	}

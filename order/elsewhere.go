@@ -82,10 +82,14 @@ func MakeRoom(ctx context.Context, nodes Nodes, spec *sipflow.Spec) (id string, 
 		return "", nil
 	}
 	place, err := nodes.Find(ctx, spec.Key.String())
-	if err != nil || place.Mine || !place.Live {
+	if err != nil || place.Mine || !place.Live && spec.Method != sipflow.MethodRefer {
 		return "", nil
 	}
-	return place.ID, GiveWay(ctx, nodes, &sipflow.HeldError{Key: spec.Key, Node: place.Node, ID: place.ID}, spec)
+	err = GiveWay(ctx, nodes, &sipflow.HeldError{Key: spec.Key, Node: place.Node, ID: place.ID}, spec)
+	if !place.Live && !errors.Is(err, sipflow.ErrReferred) { // its node knows whether its phone is calling at this moment
+		return "", nil
+	}
+	return place.ID, err
 }
 
 // PlaceOver places a call by place, which may be called twice, each time for a call of its

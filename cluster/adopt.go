@@ -130,7 +130,9 @@ func (n *Node) takeCall(ctx context.Context, l *life, from who, c left, seq uint
 		return nil, ErrNotOwner
 	}
 	if err := n.takeID(ctx, l, from, c, seq, own); err != nil {
-		n.calls.empty(own)
+		if errors.Is(err, ErrConflict) {
+			n.calls.empty(own)
+		} // else this node ends without knowing: its state stays, and whoever inherits it finds out
 		return nil, err
 	}
 	own.claimed.Store(true)
@@ -141,11 +143,12 @@ func (n *Node) takeCall(ctx context.Context, l *life, from who, c left, seq uint
 // is fenced, and another one finds the state where it was.
 func (n *Node) takeID(ctx context.Context, l *life, from who, c left, seq uint64, own *call) error {
 	for pause := sweepPause / 10; ; pause = min(2*pause, sweepPause) {
-		writes, conds, err := n.takeKeys(ctx, c, l.who, seq)
+		writes, conds, keys, err := n.takeKeys(ctx, c, l.who, seq)
 		if err == nil {
 			var done uint64
 			if done, err = n.commitKey(ctx, writes, conds); err == nil {
 				own.committed(writes, done)
+				n.calls.rekey(own, keys)
 				return nil
 			}
 		}
@@ -153,6 +156,7 @@ func (n *Node) takeID(ctx context.Context, l *life, from who, c left, seq uint64
 		switch at, now, rerr := n.readKey(ctx, n.names.id(c.id)); {
 		case rerr != nil:
 		case at.who == l.who && at.ID == c.id && !at.Over:
+			n.calls.rekey(own, at.Keys)
 			return nil
 		case now != seq:
 			return ErrConflict
@@ -165,23 +169,24 @@ func (n *Node) takeID(ctx context.Context, l *life, from who, c left, seq uint64
 	}
 }
 
-// takeKeys returns the writes that make a call's entries this node's.
-func (n *Node) takeKeys(ctx context.Context, c left, to who, seq uint64) (writes []Write, conds []Cond, err error) {
+// takeKeys returns the writes that make a call's entries this node's, and which keys it has still: another call may have one since.
+func (n *Node) takeKeys(ctx context.Context, c left, to who, seq uint64) (writes []Write, conds []Cond, keys []string, err error) {
 	id := n.names.id(c.id)
-	writes = []Write{{Subject: id, Data: marshal(keyEntry{who: to, ID: c.id, Keys: c.keys})}}
-	conds = []Cond{{id, seq}}
+	writes, conds = make([]Write, 1), []Cond{{id, seq}}
 	for _, key := range c.keys {
 		subject := n.names.key(key)
 		at, seq, err := n.readKey(ctx, subject)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, nil, err
 		}
 		if at.ID == "" || at.ID == c.id && !at.Over {
+			keys = append(keys, key)
 			writes = append(writes, Write{Subject: subject, Data: marshal(keyEntry{who: to, ID: c.id})})
 			conds = append(conds, Cond{subject, seq})
 		}
 	}
-	return writes, conds, nil
+	writes[0] = Write{Subject: id, Data: marshal(keyEntry{who: to, ID: c.id, Keys: keys})}
+	return writes, conds, keys, nil
 }
 
 // endLeft notes that a call of a fenced node is over and nobody goes on with it.

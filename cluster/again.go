@@ -19,7 +19,7 @@ func (n *Node) storeLost(ctx context.Context, l *life) error {
 		return errFenced
 	}
 	for _, s := range []Stream{n.nodeStream(), n.keyStream(), n.callStream(l.who)} {
-		if err := n.e.Ensure(cctx, s); err != nil {
+		if err := n.ensure(cctx, s); err != nil {
 			return err
 		}
 	}

@@ -17,7 +17,9 @@ type call struct {
 	keys    []string // the newest first; guarded by calls.mu
 	state   []byte   // the newest; none: it is over. Guarded by calls.mu
 	epoch   uint32
-	dirty   bool // it is in calls.dirty; guarded by calls.mu
+	dirty   bool   // it is in calls.dirty; guarded by calls.mu
+	era     int    // calls.era when it was entered
+	number  uint64 // of all calls of this node, in the order in which they were entered
 
 	claimed atomic.Bool // its id is committed
 	seqs    []keySeq    // owned by the goroutine of keys; before claimed is set by whoever takes the call over
@@ -66,6 +68,8 @@ type calls struct {
 	again   []*call     // to be put again, some in each tick: the store has lost them, or they are old
 	next    *generation // who waits for what is dirty now; nil: nobody
 	under   []*generation
+	entered uint64
+	era     int  // one more with each incarnation: calls of a former one are written no more
 	ticking bool // there is a goroutine that commits
 	wake    chan struct{}
 }
@@ -83,12 +87,14 @@ func (t *calls) add(c *call) *generation {
 		t.by = map[string]*call{}
 	}
 	t.by[c.id] = c
+	t.entered++
+	c.era, c.number = t.era, t.entered
 	return t.touch(c)
 }
 
 // touch notes that a call's state is to be put, and returns who waits for that. The caller holds mu.
 func (t *calls) touch(c *call) *generation {
-	if !c.dirty {
+	if !c.dirty && c.era == t.era {
 		c.dirty = true
 		t.dirty = append(t.dirty, c)
 	}
@@ -135,6 +141,16 @@ func (t *calls) rename(c *call, key string) (lost string) {
 	c.keys = keys
 	t.touch(c)
 	return lost
+}
+
+// rekey notes which keys a call has.
+func (t *calls) rekey(c *call, keys []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !slices.Equal(c.keys, keys) {
+		c.keys = keys
+		t.touch(c)
+	}
 }
 
 // unkey takes a key away that another call has.
@@ -207,12 +223,15 @@ func (t *calls) putAgain() {
 func (t *calls) take(batch []*call) []*call {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	batch = append(batch, t.dirty...)
+	for _, c := range t.dirty {
+		c.dirty = false
+		// A call that was given away and has come back is another one here: the end of the former must not be written after its state.
+		if now := t.by[c.id]; now == nil || now == c {
+			batch = append(batch, c)
+		}
+	}
 	clear(t.dirty)
 	t.dirty = t.dirty[:0]
-	for _, c := range batch {
-		c.dirty = false
-	}
 	for len(t.again) > 0 && len(batch) < perTick {
 		c := t.again[len(t.again)-1]
 		t.again = t.again[:len(t.again)-1]
@@ -238,7 +257,7 @@ func (t *calls) giveBack(batch []*call) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, c := range batch {
-		if !c.dirty {
+		if !c.dirty && c.era == t.era {
 			c.dirty = true
 			t.dirty = append(t.dirty, c)
 		}
@@ -274,6 +293,7 @@ func (t *calls) release(all, ok bool) {
 func (t *calls) reset() {
 	t.mu.Lock()
 	t.by, t.dirty, t.again = nil, nil, nil
+	t.era++
 	t.mu.Unlock()
 	t.release(true, false)
 }

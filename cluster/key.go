@@ -31,6 +31,7 @@ type keyOp struct {
 	keep   time.Duration
 	done   chan error  // for those who wait for a claim
 	given  atomic.Bool // nobody wants the claim any more
+	takes  []*call     // calls of this node that give the key up
 	writes []Write     // of the batch that is under way
 	unsure bool        // what is stored must be read first
 }
@@ -301,6 +302,9 @@ func (n *Node) settled(op *keyOp, writes []Write, seq uint64, err error) {
 	if err == nil && len(writes) > 0 {
 		op.c.committed(writes, seq)
 		op.c.claimed.Store(true)
+		for _, other := range op.takes {
+			n.calls.unkey(other, op.key)
+		}
 	}
 	if op.kind == opDrop || err != nil && op.kind == opClaim {
 		n.calls.empty(op.c)

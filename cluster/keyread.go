@@ -10,6 +10,7 @@ import (
 // to be done. With neither there is nothing to do. err means that the store did not answer.
 func (n *Node) readKeys(ctx context.Context, l *life, op *keyOp) (writes []Write, conds []Cond, refused, err error) {
 	c := op.c
+	op.takes = nil
 	add := func(subject string, e keyEntry, seq uint64, w Write) {
 		w.Subject, w.Data = subject, marshal(e)
 		writes, conds = append(writes, w), append(conds, Cond{subject, seq})
@@ -102,7 +103,7 @@ func (n *Node) readKey(ctx context.Context, subject string) (at keyEntry, seq ui
 	return at, e.Seq, nil
 }
 
-// mayTake reports whether a call may have a key at which that is stored. Of two calls of this node the later one has it.
+// mayTake reports whether a call may have a key at which that is stored. Of two calls of this node the one has it that was entered later.
 func (n *Node) mayTake(ctx context.Context, l *life, at keyEntry, key string, op *keyOp) (bool, error) {
 	switch {
 	case at.ID == "" || at.Over || at.ID == op.c.id:
@@ -112,11 +113,11 @@ func (n *Node) mayTake(ctx context.Context, l *life, at keyEntry, key string, op
 		if other == nil || !slices.Contains(n.calls.keysOf(other), key) {
 			return true, nil
 		}
-		if op.kind == opClaim || op.kind == opMove {
-			n.calls.unkey(other, key)
-			return true, nil
+		if op.kind == opRestore || other.number > op.c.number || !other.claimed.Load() {
+			return false, nil
 		}
-		return false, nil
+		op.takes = append(op.takes, other)
+		return true, nil
 	case n.members.live(at.who):
 		return false, nil
 	}

@@ -98,10 +98,17 @@ func (n *Node) tryJoin(ctx context.Context) (*life, error) {
 	return l, nil
 }
 
-func (n *Node) ensure(ctx context.Context, s Stream) error {
-	cctx, cancel := context.WithTimeout(ctx, 10*commitTime) // a new stream elects its leader first
-	defer cancel()
-	if err := n.e.Ensure(cctx, s); err != nil {
+// ensure makes a stream. When several nodes make it at the same moment some of them may get no answer, so it is asked again soon.
+func (n *Node) ensure(ctx context.Context, s Stream) (err error) {
+	for range 8 {
+		cctx, cancel := context.WithTimeout(ctx, 3*commitTime/2)
+		err = n.e.Ensure(cctx, s)
+		cancel()
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			break
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("stream %s: %w", s.Name, err)
 	}
 	return nil

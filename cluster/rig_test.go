@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,6 +40,8 @@ type node struct {
 	log    *logged
 	result string // of takeovers
 	over   bool
+	dying  atomic.Bool
+	see    func(t cluster.Taken) // what is taken over
 
 	mu      sync.Mutex
 	has     map[string]string // calls by id: their newest state
@@ -85,6 +88,11 @@ func (r *rig) settle() {
 
 // start begins a process.
 func (r *rig) start(name string, change ...func(*cluster.Config)) *node {
+	return r.prepare(name, nil, change...)
+}
+
+// prepare begins a process after something was done with its node.
+func (r *rig) prepare(name string, prepare func(*node), change ...func(*cluster.Config)) *node {
 	r.t.Helper()
 	n := &node{t: r.t, name: name, e: r.store.Node(name), has: map[string]string{}, log: &logged{}, result: "kept", ended: make(chan error, 1)}
 	cfg := cluster.Config{Node: name, Version: "test", Adopt: n.adopt, Forget: n.forget}
@@ -97,6 +105,9 @@ func (r *rig) start(name string, change ...func(*cluster.Config)) *node {
 		r.t.Fatal(err)
 	}
 	r.nodes = append(r.nodes, n)
+	if prepare != nil {
+		prepare(n)
+	}
 	return n.run()
 }
 
@@ -132,6 +143,7 @@ func (n *node) stop() {
 		return
 	}
 	n.over = true
+	n.dying.Store(true)
 	n.cancel()
 	<-n.ended
 	n.e.Close()
@@ -139,11 +151,15 @@ func (n *node) stop() {
 
 // kill ends a process so that it can say nothing any more.
 func (n *node) kill() {
+	n.dying.Store(true)
 	n.e.Close()
 	n.stop()
 }
 
 func (n *node) adopt(_ context.Context, t cluster.Taken, done func(string, error)) {
+	if n.see != nil {
+		n.see(t)
+	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.taken = append(n.taken, t)

@@ -74,7 +74,9 @@ func (t *ticker) run(ctx context.Context, _ *life) error {
 			if errors.Is(err, errFenced) {
 				return errFenced
 			}
-			t.failure(ctx, err)
+			if errors.Is(t.failure(ctx, err), errFenced) {
+				return errFenced
+			}
 		} else {
 			t.failed, t.good = 0, time.Now()
 		}
@@ -177,29 +179,32 @@ func (t *ticker) commitTick(ctx context.Context) (uint64, error) {
 	return 0, &errTick{"error", err}
 }
 
-// failure counts a tick that is done again, and mends what it can.
-func (t *ticker) failure(ctx context.Context, err error) {
+// failure counts a tick that is done again, and mends what it can. errFenced: there is no incarnation to mend.
+func (t *ticker) failure(ctx context.Context, err error) error {
 	t.base = 0
 	var why *errTick
 	if !errors.As(err, &why) || ctx.Err() != nil {
-		return
+		return nil
 	}
 	t.n.count.tickFailures.add(why.why)
 	if t.failed++; t.failed == 1 && why.why != "error" {
 		t.n.log.Info("cluster: states are put again", "reason", why.why, "error", why.err)
 	}
 	if why.why == "lost" {
-		if err := t.n.storeLost(ctx, t.l); err != nil {
+		if err := t.n.storeLost(ctx, t.l); errors.Is(err, errFenced) {
+			return err
+		} else if err != nil {
 			t.n.log.Warn("cluster: the store has lost data, and is not ready", "error", err)
 		} else {
 			t.l.seen = 0
 		}
-		return
+		return nil
 	}
 	if since := time.Since(t.good); since > maxWait { // the watchdog: a stream that is stuck, or gone, may be made anew
 		t.good = time.Now()
 		t.n.log.Warn("cluster: no state was committed", "for", since.Round(time.Second), "error", why.err)
 	}
+	return nil
 }
 
 // last writes what is dirty when the node ends.

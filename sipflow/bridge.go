@@ -47,6 +47,7 @@ func (c *Call) stay(talk context.Context, b *bridge) (err error) {
 		return ErrStopped
 	}
 	defer func() { b.end(talk, err) }()
+	defer c.keptBridge(talk, b)()
 	c.mayDivertNoMore(CalledParty)
 	c.by, c.wasUp = Self, true
 	if !b.taken {
@@ -56,8 +57,11 @@ func (c *Call) stay(talk context.Context, b *bridge) (err error) {
 		l.joinedMedia().joint = b
 		l.peer.bridging(true)
 	}
+	c.keep(stepBridged)
 	for {
-		if err = b.step(talk); err != nil {
+		if err = b.step(talk); err == nil {
+			c.keepIfNew()
+		} else {
 			if errors.Is(err, ErrHungUp) {
 				return nil
 			}
@@ -137,6 +141,7 @@ func (b *bridge) next(ctx context.Context) (event, *Leg, *order, error) {
 	default:
 	}
 	for {
+		b.call.sees()
 		for _, l := range b.legs() {
 			if e, ok := l.nextEvent(); ok {
 				return e, l, nil, nil

@@ -217,7 +217,9 @@ func (b *bridge) parkedLeft(t *transfer, why error) error {
 		return ErrHungUp
 	}
 	t.target.record.takesPlace(waits.record, UnknownParty)
+	from := b.call.Holds()
 	b.call.sw.moved(b.call, b, b.keyWith(t.target, t.report.Place), false)
+	b.call.keptMove(from)
 	return nil
 }
 

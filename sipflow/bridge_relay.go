@@ -129,6 +129,9 @@ func (b *bridge) send(ctx context.Context, r *forward) {
 	ctx, stop := context.WithTimeout(ctx, placeTime)
 	defer stop()
 	first := r.attempt.tx == nil
+	if r.counted && first {
+		b.call.keptChanging(r)
+	}
 	if _, err := r.attempt.send(ctx); err != nil {
 		b.call.sw.log.Debug("sip: not relayed", "call", b.call, "method", r.attempt.method, "error", err)
 		b.finish(r)

@@ -378,6 +378,7 @@ func (b *bridge) enters(l *Leg) {
 func (b *bridge) moved(t *transfer) {
 	t.report.Place = t.report.Leaver
 	b.tellTransfer(t, TransferCompleted, nil, nil)
+	defer b.call.keptMove(b.call.Holds())
 	if t.key != nil {
 		b.call.sw.moved(b.call, b, *t.key, true)
 		return

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sipxrest/resolve"
+	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/uri"
 	"sipxrest/sipflow/wire"
 )
@@ -56,6 +57,7 @@ type past struct {
 	took       time.Duration // from Place until the flow had returned
 	referredAt time.Time     // the calling phone accepted the last REFER
 	users      [2]string     // whom clients have had called in place of CallingUser and CalledUser
+	keeping    *keptCall     // its state for other nodes; nil where nobody keeps it
 }
 
 // kept is the call's past, which a call that rings does not have yet.
@@ -83,7 +85,7 @@ func (c *Call) ID() string { return c.Spec.ID }
 
 // named gives a call an id that has none, where somebody is told of it.
 func (c *Call) named() {
-	if c.Spec.ID == "" && len(c.sw.observers) > 0 {
+	if c.Spec.ID == "" && (len(c.sw.observers) > 0 || c.sw.cfg.Keeper != nil) {
 		c.Spec.ID = newCallID(time.Now())
 	}
 }
@@ -213,6 +215,7 @@ func (c *Call) settle() {
 			e.End = c.end()
 		}
 		c.observe(e)
+		c.keptOver()
 	}
 }
 
@@ -254,6 +257,7 @@ func (c *Call) dismissFor(l *Leg, why error) {
 // aside hands a leg to a goroutine of its own, which ends it. The call's own
 // must not touch it any more.
 func (c *Call) aside(l *Leg, end func()) {
+	c.keepsAside(l)
 	c.remove(l)
 	l.inbox.own()
 	if l.media != nil {
@@ -264,6 +268,7 @@ func (c *Call) aside(l *Leg, end func()) {
 	c.sw.fork(func() {
 		defer c.settle()
 		defer c.releaseLeg(l)
+		defer c.asideOver(l)
 		end()
 	})
 }
@@ -446,4 +451,171 @@ func (c *Call) rings() error {
 		}
 	}
 	return nil
+}
+
+// What follows is for Config.Keeper. A call of a single node does nothing there.
+
+// keeping is the state of the call for other nodes; nil where nobody keeps it.
+func (c *Call) keeping() *keptCall {
+	if c.sw.cfg.Keeper == nil || c.past == nil {
+		return nil
+	}
+	return c.past.keeping
+}
+
+// keeps has a new call be one that is kept. It is called before the call's goroutine
+// begins.
+func (c *Call) keeps(step callStep) {
+	if c.sw.cfg.Keeper != nil {
+		c.kept().keeping = &keptCall{step: step}
+	}
+}
+
+// at notes how far the call is. The next state says so.
+func (c *Call) at(step callStep) {
+	if k := c.keeping(); k != nil {
+		k.step = step
+	}
+}
+
+// keep has the call's state be kept as it is now, at a step. Nobody waits for that.
+func (c *Call) keep(step callStep) {
+	if k := c.keeping(); k != nil {
+		k.step = step
+		k.write(c)
+	}
+}
+
+// keepIfNew is keep for a call of which something may have changed that matters.
+func (c *Call) keepIfNew() {
+	if k := c.keeping(); k != nil && k.claimed {
+		k.writeIfNew(c)
+	}
+}
+
+// Changed has the state of the call written again: Kept.Record or Config.Owed say
+// something else. It may be called from any goroutine, and returns at once.
+func (c *Call) Changed() {
+	if c.sw.cfg.Keeper == nil {
+		return
+	}
+	if k := c.keeping(); k != nil {
+		k.changed.Store(true)
+		select {
+		case c.wake <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// sees writes the state where somebody has asked for that by Changed.
+func (c *Call) sees() {
+	if k := c.keeping(); k != nil && k.changed.Load() {
+		k.write(c)
+	}
+}
+
+// forgotten reports whether other nodes have the call.
+func (c *Call) forgotten() bool {
+	k := c.keeping()
+	return k != nil && k.forgotten.Load()
+}
+
+// keepsAside has a leg that another goroutine is to hang up be in the states that follow.
+func (c *Call) keepsAside(l *Leg) {
+	if k := c.keeping(); k != nil {
+		k.putAside(l)
+	}
+}
+
+// asideOver says that such a leg is hung up.
+func (c *Call) asideOver(l *Leg) {
+	if k := c.keeping(); k != nil {
+		k.asideOver(c, l)
+	}
+}
+
+// keptFork keeps a further phone that has answered an INVITE of the call, before that is
+// acknowledged, until it is hung up.
+func (c *Call) keptFork(l *Leg, invite uint32) (over func()) {
+	if c == nil || c.keeping() == nil {
+		return func() {}
+	}
+	return c.keeping().fork(c, l, invite)
+}
+
+// keptFirst claims an inbound call, before anybody is asked what is to become of it.
+func (c *Call) keptFirst(ctx context.Context) error {
+	if k := c.keeping(); k != nil {
+		return k.claim(ctx, c)
+	}
+	return nil
+}
+
+// keptBefore has a state committed before a request goes out that a taker must know of.
+// An error says that it may not go.
+func (c *Call) keptBefore(ctx context.Context, a *attempt, p transport.Path, tx *clientTx, of *dialog) error {
+	if k := c.keeping(); k != nil {
+		return k.before(ctx, c, a, p, tx, of)
+	}
+	return nil
+}
+
+// keptBeforeRefer has it committed that a REFER is about to go.
+func (c *Call) keptBeforeRefer() {
+	if k := c.keeping(); k != nil {
+		k.beforeRefer(c)
+	}
+}
+
+// keptBeforeAck has the dialog committed that an ACK completes.
+func (c *Call) keptBeforeAck(a *Success) error {
+	if k := c.keeping(); k != nil {
+		return k.beforeAck(c, a)
+	}
+	return nil
+}
+
+// keptBeforeAnswer has it committed that a 200 of ours is about to go to a phone that
+// has called us.
+func (c *Call) keptBeforeAnswer(l *Leg, r *wire.Reply) {
+	if k := c.keeping(); k != nil {
+		k.beforeAnswer(c, l, r)
+	}
+}
+
+// keptBridge notes that two phones are joined. What it returns ends that.
+func (c *Call) keptBridge(talk context.Context, b *bridge) (over func()) {
+	if k := c.keeping(); k != nil {
+		return k.bridging(talk, b)
+	}
+	return func() {}
+}
+
+// keptChanging keeps that a description is about to be passed on.
+func (c *Call) keptChanging(r *forward) {
+	if k := c.keeping(); k != nil {
+		k.changing(c, r)
+	}
+}
+
+// keptMove keeps the state of a call that may have another key since a transfer.
+func (c *Call) keptMove(from Key) {
+	if k := c.keeping(); k != nil {
+		k.move(c, from)
+	}
+}
+
+// keptToTheEnd ends the state when the flow has returned, and keptOver leaves the last
+// record when nothing of the call can follow.
+func (c *Call) keptToTheEnd() {
+	if k := c.keeping(); k != nil {
+		k.flowOver(c)
+	}
+}
+
+func (c *Call) keptOver() {
+	if k := c.keeping(); k != nil {
+		k.dropAgain(c)
+	}
 }

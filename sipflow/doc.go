@@ -107,6 +107,8 @@
 //	state_encode.go       that as bytes
 //	state_decode.go       and read again
 //	call.go               one call and its goroutine
+//	state_of.go           what another node needs, of a call as it is
+//	state_keep.go         when that is written, and who waits for it
 //	calllog.go            its line in the log
 //	control.go            what clients want of a call in progress
 //	limits.go             what others can have us do

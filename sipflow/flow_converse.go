@@ -92,6 +92,7 @@ func Converse(ctx context.Context, c *Call) (err error) {
 	if err := t.agree(answer.SDP); err != nil {
 		return errors.Join(c.blame(ctx, Self, err), answer.Ack(nil))
 	}
+	c.at(stepMedia)
 	if err := answer.Ack(nil); err != nil {
 		return err
 	}
@@ -201,6 +202,9 @@ func (t *endpoint) run(ctx context.Context) error {
 		e, err := t.next(talk)
 		if err == nil {
 			err = t.event(e)
+		}
+		if e.ack != nil && err == nil {
+			c.keepIfNew()
 		}
 		if errors.Is(err, ErrHungUp) {
 			c.by = t.far

@@ -59,6 +59,7 @@ func Dial(ctx context.Context, c *Call) (err error) {
 	phone.heard(answer.SDP)
 	waiting, stop := phone.While(ctx)
 	defer stop()
+	c.at(stepSecond)
 	target := c.targetLeg()
 	joined, held, err := c.offerTarget(waiting, phone, target, answer)
 	if refusesOffer(err) {

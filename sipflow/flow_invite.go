@@ -46,6 +46,7 @@ func Invite(ctx context.Context, c *Call) (err error) {
 // cannot be held is not acknowledged before the called one has answered its offer, as
 // in flow I of RFC 3725.
 func (c *Call) joinCalled(ctx context.Context, calling *Leg, answer *Success) error {
+	c.at(stepSecond)
 	calling.heard(answer.SDP)
 	if !answer.unheld() {
 		if err := answer.AckHeld(); err != nil {

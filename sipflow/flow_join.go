@@ -20,6 +20,7 @@ import (
 //   - A calling phone that cannot do what the called one offers is asked for an offer
 //     of its own, which the called one gets (turnRound) once it has picked up.
 func (c *Call) connectTo(ctx context.Context, calling, called *Leg, offer bool) (err error) {
+	c.at(stepSecond)
 	// A calling phone that hangs up ends every wait for the called one.
 	waiting, stop := calling.While(ctx)
 	defer stop()
@@ -48,6 +49,7 @@ func (c *Call) connectTo(ctx context.Context, calling, called *Leg, offer bool) 
 	if len(offered.SDP) == 0 {
 		return errors.Join(errNoSDP, offered.Ack(nil))
 	}
+	c.keep(stepJoining)
 	answer, err := calling.reinvite(waiting, calling.describe(offered.SDP))
 	if refusesOffer(err) {
 		if err := offered.Ack(called.onHold(offered.SDP)); err != nil {

@@ -79,6 +79,7 @@ func Refer(ctx context.Context, c *Call) (err error) {
 		calling.record.flowChanged(nil)
 		return c.joinCalled(ctx, calling, answer)
 	}
+	c.at(stepReferNext)
 	if err := answer.AckHeld(); err != nil {
 		return err
 	}
@@ -108,10 +109,12 @@ func (c *Call) fallsBack() bool { return c.sw.cfg.Fallback && !c.NoFallback }
 // what it reports of that. errNotReady means that the phone, or the PBX in its
 // place, could not do so yet.
 func (c *Call) refer(ctx context.Context, calling *Leg, lead time.Duration) error {
+	c.keptBeforeRefer()
 	if err := calling.Refer(ctx, c.referTo(), c.user(CallingParty), lead); err != nil {
 		return err
 	}
 	c.kept().referredAt = time.Now()
+	c.keep(stepReferred)
 	c.record.referred()
 	c.sw.referred.add(c.Key, c.kept().referredAt)
 	err := calling.outcome(ctx, c.sw.cfg.HangUpOn)

@@ -49,7 +49,12 @@ func (in *Incoming) run(ctx context.Context, c *Call) (err error) {
 			panic(p)
 		}
 	}()
-	err = in.outcome(ctx, c.sw.cfg.Inbound.Take(in.ctx, in))
+	if err = c.keptFirst(in.ctx); err == nil {
+		err = c.sw.cfg.Inbound.Take(in.ctx, in)
+	} else {
+		in.refuse(wire.Reply{Code: 503, Header: retryIn(retryCalls)}) // another node may take it
+	}
+	err = in.outcome(ctx, err)
 	if !stop() {
 		<-left
 	}
@@ -354,6 +359,9 @@ func (in *Incoming) sayAccepted(body []byte, header string) bool {
 	if len(body) > 0 {
 		r.ContentType = sdp.Type
 	}
+	if l.kept != nil {
+		in.call.keptBeforeAnswer(l, &r)
+	}
 	return in.tx.respond(r)
 }
 
@@ -390,6 +398,7 @@ func (in *Incoming) AnswerHeld(ctx context.Context) error {
 	default:
 		body = l.own(sdp.Held(l.mediaHost()), 1)
 	}
+	in.call.at(stepHeld)
 	if !in.accept(body, "") {
 		return context.Cause(in.ctx)
 	}
@@ -398,6 +407,7 @@ func (in *Incoming) AnswerHeld(ctx context.Context) error {
 	if err == nil && in.offer == nil && !agreed {
 		l.heard(bodyOf(ack.ack))
 	}
+	in.call.keepIfNew()
 	return err
 }
 
@@ -454,6 +464,7 @@ func waitFor[T any](ctx context.Context, in *Incoming, values <-chan T) (v T, er
 			return v, nil
 		default:
 		}
+		in.call.sees()
 		err := tendAll(ctx, in.call.legs, nil)
 		if err == nil {
 			err = in.heed(ctx)

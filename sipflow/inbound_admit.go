@@ -239,7 +239,7 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 	c := &Call{Spec: Spec{Key: Key{Calling: calling}, Method: MethodInvite, CallingUser: calling, CalledUser: in.To.User + "@" + in.To.Host, Trusted: true,
 		Peer: in.Source.Addr().Unmap(), LogsEnd: sw.cfg.Inbound.LogsEnd,
 		Credentials: Credentials{Username: in.Username}}, // whose policy holds, for Config.Allow
-		sw: sw, id: idIn(key), began: sw.stats.elapsed(), wake: make(chan struct{}, 1), done: make(chan struct{}), in: in}
+		sw: sw, id: sw.idIn(key), began: sw.stats.elapsed(), wake: make(chan struct{}, 1), done: make(chan struct{}), in: in}
 	if user := sw.cfg.Inbound.User; user != nil && in.Username != "" {
 		c.Key.Agent = user(in.Username)
 		c.Trusted = c.Key.Agent == ""
@@ -252,6 +252,7 @@ func (sw *Switchboard) enter(in *Incoming) wire.Reply {
 		c.Spec.ID = newID()
 	}
 	c.named()
+	c.keeps(stepCaller)
 	var callCtx context.Context
 	callCtx, c.stop = context.WithCancelCause(context.Background())
 	in.ctx, in.end = context.WithCancelCause(callCtx)
@@ -342,6 +343,7 @@ func (c *Call) callerLeg(in *Incoming, id uint64) *Leg {
 		reply: wire.Reply{Code: 100, ToTag: string(appendID(nil, l.id))}}
 	l.peer.open = append(l.peer.open, in.tx)
 	in.entry.tx = in.tx
+	l.keepsLeg()
 	return l
 }
 

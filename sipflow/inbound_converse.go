@@ -68,6 +68,7 @@ func (in *Incoming) Answer(ctx context.Context, end *Conversation) error {
 			return err
 		}
 	}
+	in.call.keepIfNew()
 	return nil
 }
 
@@ -115,6 +116,9 @@ func (in *Incoming) endpoint(end *Conversation) *endpoint {
 func (in *Incoming) meet(ctx context.Context, t *endpoint) (err error) {
 	in.leg.joinedMedia()
 	in.leg.isWith(t)
+	if in.call.at(stepHeld); !t.onward {
+		in.call.at(stepMedia)
+	}
 	if in.held {
 		err = t.takeBack(ctx)
 	} else {

@@ -40,7 +40,7 @@ func (sw *Switchboard) enterInPlace(in *Incoming, dialog *replacedDialog) wire.R
 	key, branch := sw.inviteKey(in.req)
 	in.call = l.its()
 	in.entry = &inboundTx{key: key, branch: branch, secure: transport.Encrypted(in.Transport)}
-	in.leg = in.call.callerLeg(in, idIn(key))
+	in.leg = in.call.callerLeg(in, sw.idIn(key))
 	in.leg.callee = &replacer{callerPhone{(*userPhone)(in.call), in}}
 	in.end = func(error) { in.leg.inbox.put(event{in: in.tx, cancel: true}, true) }
 	trying := in.tx.reply

@@ -51,3 +51,29 @@ var (
 	// ErrForgotten ends a call that other nodes have taken over: see Switchboard.Forget.
 	ErrForgotten = errors.New("the call goes on at another node")
 )
+
+// callStep is how far a call is, as far as a taker acts on that. The numbers are part of
+// the encoding: new ones go to the end.
+type callStep uint8
+
+const (
+	stepFirst        callStep = iota // the INVITE of the first phone is out, or about to be
+	stepReferNext                    // it has answered; whether it has had its REFER is not known
+	stepReferred                     // it has accepted the REFER, and is to report of it
+	stepSecond                       // the other phone is called
+	stepJoining                      // both have answered, and are told of each other
+	stepBridged                      // they are joined
+	stepTransferring                 // they are, and a phone is called to take the place of one
+	stepCaller                       // an inbound call that has had no final response
+	stepHeld                         // a caller that was answered, and is joined with nobody yet
+	stepMedia                        // the media end here
+	stepEnding                       // what is left to do is to hang up
+	numSteps
+)
+
+func (s callStep) String() string {
+	if s >= numSteps {
+		return "unknown"
+	}
+	return [...]string{"first", "refer_next", "referred", "second", "joining", "bridged", "transferring", "caller", "held", "media", "ending"}[s]
+}

@@ -46,6 +46,7 @@ type Leg struct {
 	pending []Notification       // NOTIFYs that came while something else was awaited
 	errands []*attempt           // requests that nobody waits for, at most maxErrands
 	media   *mediaState          // of a leg that is joined with another
+	kept    *legKeeping          // for the call's state; nil where nobody keeps it
 
 	// Shared with the sockets' readers, by their own locks.
 	inbox inbox
@@ -149,7 +150,7 @@ func (c *Call) newLeg(uri, to string) *Leg { return c.newLegFrom(uri, to, c.Agen
 
 // newLegFrom is newLeg for a From of its own: a display name and user@host.
 func (c *Call) newLegFrom(uri, to, name, aor string) *Leg {
-	l := &Leg{call: c, callee: (*userPhone)(c), id: idIn(c.id)}
+	l := &Leg{call: c, callee: (*userPhone)(c), id: c.sw.idIn(c.id)}
 	l.inbox.wake = c.wake
 	b := make([]byte, 0, 128)
 	b = appendNameAddr(b, name, aor)
@@ -169,6 +170,7 @@ func (c *Call) newLegFrom(uri, to, name, aor string) *Leg {
 	}
 	shard.mu.Unlock()
 	l.party = to
+	l.keepsLeg()
 	c.legs = append(c.legs, l)
 	c.dialled(l, Calling)
 	return l
@@ -398,5 +400,52 @@ func (l *Leg) hold(on transport.Link) {
 	if s, ok := on.(*transport.Stream); ok {
 		s.Hold()
 		l.held = s
+	}
+}
+
+// legKeeping is what of a leg is for its state only.
+type legKeeping struct {
+	invite    *inviteState // its latest INVITE outside of a dialog
+	cseq      uint32       // in the newest state
+	written   bool         // a state has the dialog
+	acked     bool         // our ACK is out
+	accepting bool         // our 200 is about to go
+	request   []byte       // of a phone that called us: what its responses are made of
+	header    string       // of our 200
+	body      []byte
+
+	told []byte // our last description that the phone has accepted; guarded by peer.mu
+}
+
+// keepsLeg has a new leg be one that is kept.
+func (l *Leg) keepsLeg() {
+	if l.call.keeping() != nil {
+		l.kept = new(legKeeping)
+	}
+}
+
+// ackSent notes that the ACK of the leg's INVITE is out.
+func (k *legKeeping) ackSent(tx *clientTx) {
+	if k != nil && !tx.inside {
+		k.acked = true
+		if k.invite != nil {
+			invite := *k.invite
+			invite.offered, k.invite = nil, &invite
+		}
+	}
+}
+
+// answered notes what the phone has offered in its 2xx.
+func (k *legKeeping) answered(a *attempt, answer *Success) {
+	if k != nil && k.invite != nil && answer.settled == unsettled && !a.offers() && len(answer.SDP) > 0 {
+		invite := *k.invite
+		invite.offered, k.invite = answer.SDP, &invite
+	}
+}
+
+// tells notes a description of ours that the phone knows by now. peer.mu is held.
+func (k *legKeeping) tells(body []byte) {
+	if k != nil && len(body) > 0 {
+		k.told = body
 	}
 }

@@ -27,6 +27,10 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Mes
 		return
 	}
 	sw.stats.forks.Add(1)
+	var of *Call // which is not over
+	if tx != nil && tx.leg != nil {
+		of = tx.leg.its()
+	}
 	sw.fork(func() {
 		ctx, stop := context.WithTimeout(context.Background(), tEnd)
 		defer stop()
@@ -35,6 +39,7 @@ func (sw *Switchboard) hangUpFork(tx *clientTx, from transport.Path, m *wire.Mes
 		// Not tx, whose ACK is that of the 2xx that was taken.
 		fork := &clientTx{id: tx.id, path: from, seq: tx.seq, auth: tx.auth, state: terminated}
 		if err := l.establish(m, fork); err == nil {
+			defer of.keptFork(l, tx.seq)()
 			(&Success{leg: l, tx: fork}).Ack(nil) //nolint:errcheck // asked for again with the repeated 200
 		}
 		l.Bye(ctx, "") //nolint:errcheck // there is nobody to tell

@@ -93,6 +93,7 @@ func (l *Leg) established(ctx context.Context, a *attempt, res *wire.Message, er
 	if !tx.inside {
 		l.callee.pickedUp(res)
 		l.record.answered(l.target, res.Code(), string(res.Reason()))
+		l.kept.answered(a, answer)
 	}
 	return answer, nil
 }
@@ -401,6 +402,11 @@ func (l *Leg) findPath(was transport.Path) error {
 // carries the INVITE's credentials (RFC 3261 §22.1).
 func (a *Success) Ack(body []byte) error {
 	l := a.leg
+	if l.kept != nil {
+		if err := l.its().keptBeforeAck(a); err != nil {
+			return err
+		}
+	}
 	var barred error
 	if l.path.Link == nil { // new, or the phone has moved
 		barred = l.findPath(a.tx.path)
@@ -412,7 +418,7 @@ func (a *Success) Ack(body []byte) error {
 	if len(body) > 0 {
 		r.contentType = sdp.Type
 	}
-	ack := l.request(l.path.Link, &r, a.tx.seq, idIn(l.id), a.tx.auth)
+	ack := l.request(l.path.Link, &r, a.tx.seq, l.call.sw.idIn(l.id), a.tx.auth)
 	p, small := l.path, ack
 	if len(ack) > maxDatagram {
 		p, ack = l.toStream(context.Background(), p, ack)
@@ -425,6 +431,7 @@ func (a *Success) Ack(body []byte) error {
 		ack = nil
 	}
 	l.tell(body)
+	l.kept.ackSent(a.tx)
 	l.call.sw.acknowledged(a.tx, p, ack)
 	if err = cmp.Or(barred, err); err != nil {
 		return fmt.Errorf("ACK %s: %w", l.target, err)

@@ -3,6 +3,7 @@ package sipflow
 import (
 	"context"
 	"slices"
+	"time"
 
 	"sipxrest/sipflow/sdp"
 	"sipxrest/sipflow/wire"
@@ -16,6 +17,9 @@ import (
 // call. It is longer than the transaction's own timeout, which comes first
 // when the phone says nothing at all.
 const inviteTime = tEnd + t2
+
+// limboTime is how long a session timer waits while this node may not own its calls.
+const limboTime = 2 * time.Second
 
 // ofLeg reports whether an event is about the leg itself, and not for who waits.
 func (e *event) ofLeg() bool {
@@ -39,6 +43,10 @@ func (l *Leg) tend(ctx context.Context, e event) error {
 // refresh asks the phone whether it is still there: by UPDATE where it takes that, else
 // by an INVITE with the description that it knows (RFC 4028 §10).
 func (l *Leg) refresh(ctx context.Context) error {
+	if !l.call.sw.holds() { // others may have the call
+		l.refreshDueIn(limboTime)
+		return nil
+	}
 	due, byUpdate, err := l.refreshDue(slices.ContainsFunc(l.errands, (*attempt).refreshes))
 	if !due || l.giveUpRefresh() {
 		return err
@@ -173,6 +181,7 @@ func (l *Leg) event(ctx context.Context) (event, error) {
 // other legs owe.
 func (l *Leg) attend(ctx context.Context) error {
 	if !l.gone { // else the others are the call's
+		l.its().sees()
 		if err := tendAll(ctx, l.siblings(), l); err != nil {
 			return err
 		}

@@ -79,6 +79,9 @@ func (a *attempt) send(ctx context.Context) (*clientTx, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
+		if notKept(err) {
+			return nil, err
+		}
 		a.passOver(err)
 	}
 	return nil, unreachable(a.failed)
@@ -117,7 +120,7 @@ func (a *attempt) start(ctx context.Context, p transport.Path) (*clientTx, error
 		of.routes = routeTo(p)
 	}
 	tx := new(clientTx)
-	tx.id, tx.leg, tx.callID, tx.localTag = idIn(l.id), l, l.callID, l.id
+	tx.id, tx.leg, tx.callID, tx.localTag = l.call.sw.idIn(l.id), l, l.callID, l.id
 	tx.method, tx.path, tx.seq, tx.auth, tx.inside = a.method, p, a.seq, a.auth.lines(), l.next != ""
 	if a.method == "INVITE" {
 		tx.of, tx.offers, a.early = of, a.offers(), nil
@@ -125,6 +128,11 @@ func (a *attempt) start(ctx context.Context, p transport.Path) (*clientTx, error
 	msg := of.request(p.Link, &a.outgoing, a.seq, tx.id, tx.auth)
 	if len(msg) > maxDatagram || a.large.Link != nil {
 		msg = a.toStream(ctx, tx, msg)
+	}
+	if l.kept != nil {
+		if err := l.its().keptBefore(ctx, a, p, tx, of); err != nil {
+			return nil, err
+		}
 	}
 	if a.lead > 0 && !a.held {
 		a.held = true // what a challenge asks for again comes at once
@@ -276,3 +284,9 @@ func (a *attempt) finish(ctx context.Context, tx *clientTx, err error) (*wire.Me
 
 // placeTime bounds looking up and reaching a next hop while a call is up.
 const placeTime = 5 * time.Second
+
+// notKept reports whether a request did not go because of who keeps the call. Other
+// hops are no help then.
+func notKept(err error) bool {
+	return errors.Is(err, ErrInProgress) || errors.Is(err, ErrNotOwner) || errors.Is(err, ErrForgotten)
+}

@@ -40,6 +40,9 @@ func (l *Leg) startTimer(res *wire.Message, r *outgoing) {
 	if res.Get(wire.Allow) != nil {
 		p.updates = wire.Lists(res, wire.Allow, "update")
 	}
+	if l.kept != nil {
+		l.kept.tells(r.description())
+	}
 	interval, refresher := sessionExpires(res)
 	if p.session == nil && interval == 0 {
 		return
@@ -97,6 +100,7 @@ func (l *Leg) sessionAnswer(req *wire.Message, told []byte) string {
 // answerSession is sessionAnswer with the shard's lock and peer.mu held.
 func (l *Leg) answerSession(s *shard, req *wire.Message, told []byte) string {
 	p := &l.peer
+	l.kept.tells(told)
 	if req.Method() == "UPDATE" {
 		p.updates = true
 	} else if req.Get(wire.Allow) != nil {
@@ -222,6 +226,7 @@ func (l *Leg) tell(body []byte) {
 	p := &l.peer
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	l.kept.tells(body)
 	if p.session != nil && len(body) > 0 {
 		p.session.told = body
 	}

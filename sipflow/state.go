@@ -35,32 +35,6 @@ const (
 	numStateClasses
 )
 
-// callStep is how far a call is, as far as a taker acts on that. The numbers are part of
-// the encoding: new ones go to the end.
-type callStep uint8
-
-const (
-	stepFirst        callStep = iota // the INVITE of the first phone is out, or about to be
-	stepReferNext                    // it has answered; whether it has had its REFER is not known
-	stepReferred                     // it has accepted the REFER, and is to report of it
-	stepSecond                       // the other phone is called
-	stepJoining                      // both have answered, and are told of each other
-	stepBridged                      // they are joined
-	stepTransferring                 // they are, and a phone is called to take the place of one
-	stepCaller                       // an inbound call that has had no final response
-	stepHeld                         // a caller that was answered, and is joined with nobody yet
-	stepMedia                        // the media end here
-	stepEnding                       // what is left to do is to hang up
-	numSteps
-)
-
-func (s callStep) String() string {
-	if s >= numSteps {
-		return "unknown"
-	}
-	return [...]string{"first", "refer_next", "referred", "second", "joining", "bridged", "transferring", "caller", "held", "media", "ending"}[s]
-}
-
 // callMore is the second part of what is known of a call. Times that are left are as of
 // the moment at which the state was made.
 type callMore struct {
@@ -178,12 +152,12 @@ type keptLeg struct {
 	seat   legSeat
 	id     uint64 // our tag
 	dialog dialog
-	cseq   uint32 // of our last request, with what is reserved
-	secure bool   // it does not leave encrypted hops
+	cseq   uint32      // of our last request, with what is reserved
+	secure bool        // it does not leave encrypted hops
 	to     resolve.Hop // where its requests go; unset: that is not known
-	source netip.Addr // where the phone's response came from, if by UDP
+	source netip.Addr  // where the phone's response came from, if by UDP
 	callee calleeKind
-	media  bool // the media end here
+	media  bool  // the media end here
 	right  right // without the password: whose secret may answer challenges
 	invite *inviteState
 	caller *callerState
@@ -224,7 +198,7 @@ type inviteState struct {
 	to      string // To, without a tag
 	seq     uint32
 	hop     resolve.Hop // where it went
-	offered []byte // the offer in its 2xx, which the ACK is to answer
+	offered []byte      // the offer in its 2xx, which the ACK is to answer
 }
 
 // callerState is the INVITE of a phone that called us.

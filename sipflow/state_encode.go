@@ -92,14 +92,19 @@ func (s *callState) encode(dst []byte) []byte {
 }
 
 func (w *stateWriter) state(s *callState) {
+	w.head(s)
+	w.byte(stateVersion)
+	w.second(s)
+}
+
+// head writes all that precedes the second part.
+func (w *stateWriter) head(s *callState) {
 	w.byte(byte(s.class))
 	at := len(w.b)
 	w.b = append(w.b, 0, 0, 0)
 	w.first(s)
 	n := len(w.b) - at - 3
 	w.b[at], w.b[at+1], w.b[at+2] = byte(n>>16), byte(n>>8), byte(n)
-	w.byte(stateVersion)
-	w.second(s)
 }
 
 func (w *stateWriter) first(s *callState) {

@@ -142,6 +142,9 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 	if cfg.Inbound != nil && cfg.Inbound.Take == nil {
 		return nil, errors.New("inbound calls: Take is not set")
 	}
+	if cfg.NodeNumber > maxNode {
+		return nil, fmt.Errorf("number %d of this node: want 1 to %d", cfg.NodeNumber, maxNode)
+	}
 	if cfg.HangUpOn != Progressing && cfg.HangUpOn != Outcome {
 		return nil, &fault.Fault{Key: "refer.hangup-on", Told: true, Err: fmt.Errorf("refer.hangup-on %q: want progress or outcome", cfg.HangUpOn)}
 	}
@@ -246,7 +249,7 @@ func (sw *Switchboard) Active() int {
 // accepted that of the first. Further errors are ErrDraining and *LimitError.
 // After an error nothing is left of the call.
 func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, error) {
-	c := &Call{Spec: spec, sw: sw, id: newID(), began: sw.stats.elapsed(), sent: make(chan error, 1), wake: make(chan struct{}, 1), done: make(chan struct{})}
+	c := &Call{Spec: spec, sw: sw, id: sw.idIn(newID()), began: sw.stats.elapsed(), sent: make(chan error, 1), wake: make(chan struct{}, 1), done: make(chan struct{})}
 	sent := c.sent
 	if err := c.rings(); err != nil {
 		return nil, fmt.Errorf("place %s: %w", spec.Key, err)
@@ -265,6 +268,7 @@ func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, 
 		sw.limits.serve(hops)
 	}
 	c.named()
+	c.keeps(stepFirst)
 	c.observed()
 	c.hops = hops
 	c.open.Store(1)
@@ -359,7 +363,7 @@ func (sw *Switchboard) run(ctx context.Context, c, old *Call, flow Flow) {
 		sw.stats.ended[c.kind()][c.outcome].Add(1)
 		c.kept().took = sw.stats.elapsed() - c.began
 		sw.leave(c)
-		for _, last := range [...]func(){func() { c.placed(c.placeError()) }, c.release, c.settle, func() { sw.logEnd(c) }} {
+		for _, last := range [...]func(){func() { c.placed(c.placeError()) }, c.release, c.settle, c.keptToTheEnd, func() { sw.logEnd(c) }} {
 			sw.faults.Try("the end of a call", last)
 		}
 	}()

@@ -78,6 +78,9 @@ func (tx *clientTx) key() uint64 {
 
 // start sends the request and repeats it until there is a response.
 func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
+	if err := sw.mayStart(tx); err != nil {
+		return err
+	}
 	s := sw.shard(tx.id)
 	tx.invite = tx.method == "INVITE"
 	tx.msg = msg
@@ -92,6 +95,24 @@ func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
 		s.drop(tx)
 	}
 	return err
+}
+
+// holds reports whether this node is surely the owner of its calls.
+func (sw *Switchboard) holds() bool { return sw.cfg.Keeper == nil || sw.cfg.Keeper.Holds() }
+
+// mayStart reports whether a request may go out. In a cluster an INVITE that rings a
+// phone, and a REFER, may while this node owns its calls, for no other node sends them
+// a second time then. All else is harmless: a phone takes nothing of a call that others
+// have taken over, and a CANCEL ends what they end as well.
+func (sw *Switchboard) mayStart(tx *clientTx) error {
+	switch {
+	case sw.cfg.Keeper == nil:
+	case tx.leg != nil && tx.leg.call.forgotten():
+		return ErrForgotten
+	case (tx.method == "REFER" || tx.method == "INVITE" && !tx.inside) && !sw.holds():
+		return ErrNotOwner
+	}
+	return nil
 }
 
 // enter takes in a transaction. It is false after the end of all calls.
@@ -402,7 +423,7 @@ func (tx *clientTx) fork(sw *Switchboard, m *wire.Message) func() {
 	if tx.leg != nil { // the call is not over: its agent's credentials are known
 		with = tx.leg.callee
 	}
-	was := &clientTx{id: tx.id, localTag: tx.localTag, seq: tx.seq, auth: tx.auth, path: tx.path, pracked: tx.pracked}
+	was := &clientTx{id: tx.id, leg: tx.leg, localTag: tx.localTag, seq: tx.seq, auth: tx.auth, path: tx.path, pracked: tx.pracked}
 	return func() { sw.hangUpFork(was, ownPath(was.path), m, with, right{}) }
 }
 

@@ -44,12 +44,18 @@ func (sw *Switchboard) startLater(tx *clientTx, msg []byte, wait time.Duration) 
 
 // retract takes back a request that has not been sent yet.
 func (sw *Switchboard) retract(tx *clientTx) {
-	s := sw.shard(tx.id)
+	sw.shard(tx.id).unhold(tx)
+}
+
+// unhold takes out a request that has not been sent yet. It is false for others.
+func (s *shard) unhold(tx *clientTx) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if tx.held {
-		tx.remove(s)
+	if !tx.held {
+		return false
 	}
+	tx.remove(s)
+	return true
 }
 
 func (q *leads) add(l lead, due func()) {
@@ -144,6 +150,12 @@ func (sw *Switchboard) aside(do func()) {
 // release sends a request that had to wait, if it still is to be sent.
 func (sw *Switchboard) release(tx *clientTx) {
 	s := sw.shard(tx.id)
+	if err := sw.mayStart(tx); err != nil {
+		if s.unhold(tx) {
+			tx.tell(event{err: err}, true)
+		}
+		return
+	}
 	msg, p, due := tx.begun(s)
 	if !due || p.Send(msg) == nil {
 		return

@@ -37,7 +37,8 @@ func (t *takeover) goOn(ctx context.Context) (err error) {
 	b.taken, b.transfers = true, t.state.transfers
 	talk, stop := t.whileTalking(ctx)
 	defer stop()
-	if over, why := t.meet(talk, b, calling, called); over != nil || why != nil {
+	answers := map[*takenLeg][]byte{}
+	if over, why := t.meet(talk, b, calling, called, answers); over != nil || why != nil {
 		err = t.isOver(talk, b, over, why)
 		for _, l := range [...]*takenLeg{calling, called} {
 			l.refuseOpen()
@@ -47,7 +48,11 @@ func (t *takeover) goOn(ctx context.Context) (err error) {
 		return err
 	}
 	t.told(TakenKept, nil)
-	return c.stay(talk, b)
+	return c.stay(talk, b, func() {
+		for _, l := range [...]*takenLeg{calling, called} { // a phone may have moved its media
+			b.retell(talk, l.Leg, answers[l])
+		}
+	})
 }
 
 // whileTalking is the context of a call whose parties have been joined for a while.
@@ -58,33 +63,22 @@ func (t *takeover) whileTalking(ctx context.Context) (context.Context, context.C
 	return context.WithTimeoutCause(ctx, max(t.state.talkLeft, time.Millisecond), ErrTimeLimit)
 }
 
-// meet has both phones hear where their dialogs go on. An error without a phone ends the
-// call.
-func (t *takeover) meet(ctx context.Context, b *bridge, calling, called *takenLeg) (over *takenLeg, why error) {
+// meet has both phones hear where their dialogs go on, and notes what they answer to that.
+// An error without a phone ends the call.
+func (t *takeover) meet(ctx context.Context, b *bridge, calling, called *takenLeg, answers map[*takenLeg][]byte) (over *takenLeg, why error) {
 	if err := t.acceptAgain(ctx); err != nil {
 		return nil, err
 	}
 	if t.unsettled(calling, called) {
 		return t.glue(ctx, b, calling, called)
 	}
-	answers := map[*takenLeg][]byte{}
-	over, why = t.refresh(ctx, []*takenLeg{calling, called}, func(l *takenLeg, answer []byte) { answers[l] = answer })
-	if over != nil || why != nil {
-		return over, why
-	}
-	for _, l := range [...]*takenLeg{calling, called} { // a phone may have moved its media
-		b.retell(ctx, l.Leg, answers[l])
-	}
-	return nil, nil
+	return t.refresh(ctx, []*takenLeg{calling, called}, func(l *takenLeg, answer []byte) { answers[l] = answer })
 }
 
 // unsettled reports whether the phones have to be described to each other anew: an offer
 // was under way, or a third phone had a part in it.
 func (t *takeover) unsettled(calling, called *takenLeg) bool {
 	s := t.state
-	if in := t.call.in; in != nil && in.offer == nil && calling.was.at == atAccepted {
-		return true // its ACK has the answer
-	}
 	if s.changing || !calling.describes() || !called.describes() {
 		return true
 	}

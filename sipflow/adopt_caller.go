@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"strings"
 	"time"
 
 	"sipxrest/resolve"
@@ -18,7 +19,11 @@ func (t *takeover) restoreCaller(l *takenLeg) error {
 	if c.in != nil || was == nil {
 		return fmt.Errorf("%w: its caller", errBadState)
 	}
-	m, err := wire.Parse(was.invite)
+	invite := was.invite
+	if len(invite) == 0 { // it has had all its responses
+		invite = l.pastInvite()
+	}
+	m, err := wire.Parse(invite)
 	if err != nil || m.Method() != "INVITE" || !m.IsRequest() {
 		return fmt.Errorf("%w: the INVITE of its caller", errBadState)
 	}
@@ -48,6 +53,16 @@ func (t *takeover) restoreCaller(l *takenLeg) error {
 	p.hungUp = func(why error) { in.end(why) }
 	c.in = in
 	return nil
+}
+
+// pastInvite stands for the INVITE of a caller that has acknowledged our 200.
+func (l *takenLeg) pastInvite() []byte {
+	local, _, _ := strings.Cut(l.local, ";tag=")
+	b := append(make([]byte, 0, 256), "INVITE sip:callcontroller SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1\r\n"...)
+	b = wire.AppendField(b, "From", l.remote)
+	b = wire.AppendField(b, "To", local)
+	b = wire.AppendField(b, "Call-ID", l.callID)
+	return append(b, "CSeq: 1 INVITE\r\n\r\n"...)
 }
 
 // life gives the call its context, and that of its caller, which ends with the caller's

@@ -34,15 +34,15 @@ func (c *Call) bridge(ctx context.Context, calling, called *Leg) (err error) {
 	defer stop()
 	b := c.newBridge(calling, called)
 	defer b.clock.Stop()
-	return c.stay(talk, b)
+	return c.stay(talk, b, nil)
 }
 
 func (c *Call) newBridge(calling, called *Leg) *bridge {
 	return &bridge{call: c, calling: calling, called: called, placed: [2]*Leg{calling, called}, clock: time.NewTimer(time.Hour)}
 }
 
-// stay is the rest of bridge.
-func (c *Call) stay(talk context.Context, b *bridge) (err error) {
+// stay is the rest of bridge. first, if set, is done before all that comes.
+func (c *Call) stay(talk context.Context, b *bridge, first func()) (err error) {
 	if !c.sw.bridged(c, b) {
 		return ErrStopped
 	}
@@ -58,6 +58,9 @@ func (c *Call) stay(talk context.Context, b *bridge) (err error) {
 		l.peer.bridging(true)
 	}
 	c.keep(stepBridged)
+	if first != nil {
+		first()
+	}
 	for {
 		if err = b.step(talk); err == nil {
 			c.keepIfNew()

@@ -1,0 +1,83 @@
+package sipflow
+
+import (
+	"fmt"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sipxrest/sipflow/siptest"
+	"sipxrest/sipflow/siptest/flowtest"
+)
+
+// lostCase is a call whose node dies after a while.
+type lostCase struct {
+	name            string
+	flow            Flow
+	method          string
+	calling, called siptest.Script
+	third           *siptest.Script
+	inbound         func(*Inbound) // 201 calls us
+	cfg             func(*Config)
+	during          func(t *testing.T, c *cluster, call *Call) // before the node dies
+	at              time.Duration                              // it dies then
+	after           func(t *testing.T, c *cluster, call *Call) // once the heir has the call
+	keep            bool
+
+	result string // what came of the takeover
+	ended  string // how the call ended
+}
+
+func (lc *lostCase) run(t *testing.T, n *siptest.Network) {
+	c := newCluster(t, n, func(cfg *Config) {
+		if lc.cfg != nil {
+			lc.cfg(cfg)
+		}
+	})
+	c.phone("201", phoneAddr, lc.calling)
+	c.phone("202", calledAddr, lc.called)
+	if lc.third != nil {
+		c.phone("203", thirdAddr, *lc.third)
+	}
+	call, err := c.first.sw.Place(t.Context(), spec(func(s *Spec) { s.Method = lc.method }), lc.flow)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if lc.during != nil {
+		lc.during(t, c, call)
+	}
+	time.Sleep(lc.at)
+	synctest.Wait()
+	c.crash()
+	time.Sleep(5 * time.Second)
+	c.takeOver(lc.keep)
+	if lc.after != nil {
+		time.Sleep(5 * time.Second)
+		taken := c.heir.sw.ByID(call.ID())
+		if taken == nil {
+			t.Error("the heir does not have the call")
+		} else {
+			lc.after(t, c, taken)
+		}
+	}
+	time.Sleep(5 * time.Minute)
+	synctest.Wait()
+	if got := c.results(); got != lc.result {
+		t.Errorf("taken over: %s, want %s", got, lc.result)
+	}
+	if got := lastLine(c.heir.stories.text()); got != lc.ended {
+		t.Errorf("the end:\n got %s\nwant %s", got, lc.ended)
+	}
+	c.close()
+}
+
+func TestCallsOfALostNode(t *testing.T) {
+	for _, lc := range lostCases {
+		for _, keep := range []bool{false, true} {
+			lc.keep = keep
+			t.Run(fmt.Sprintf("lost-%s-%s", lc.name, map[bool]string{false: "hangup", true: "keep"}[keep]), func(t *testing.T) {
+				flowtest.Ladder(t, t.Name()[len("TestCallsOfALostNode/"):], lc.run)
+			})
+		}
+	}
+}

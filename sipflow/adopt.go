@@ -124,5 +124,9 @@ func (t *takeover) resumed() {
 		for _, l := range t.legs {
 			l.restates()
 		}
+		if x := t.state.transfer; x != nil {
+			report := x.report
+			c.tellAll(&Event{Kind: TransferChanged, At: time.Now(), Transfer: &report, Again: true})
+		}
 	}
 }

@@ -95,11 +95,16 @@ func (t *takeover) isOver(ctx context.Context, b *bridge, over *takenLeg, why er
 		return why
 	}
 	var hungUp *hungUpError
-	reasons := ""
+	reasons, refused := "", new(StatusError)
 	if errors.As(why, &hungUp) {
 		reasons = hungUp.reasons
 	}
-	if errors.Is(why, ErrHungUp) {
+	switch {
+	case errors.As(why, &refused) && refused.Code == 481: // nobody was there to hear its BYE
+		over.record.byeCame("")
+		over.peer.hangUp()
+		fallthrough
+	case errors.Is(why, ErrHungUp):
 		b.hungUp(over.Leg, reasons) //nolint:errcheck // it is ErrHungUp
 		return nil
 	}
@@ -128,11 +133,12 @@ const glueVersions = 8
 //
 // A phone that makes no offer is offered as it was known.
 func (t *takeover) glue(ctx context.Context, b *bridge, calling, called *takenLeg) (over *takenLeg, why error) {
-	wasHeld := t.state.transfer != nil && t.state.transfer.wasHeld
+	x := t.state.transfer
+	lifts := x != nil && x.attended && !x.wasHeld // who has waited for its end
 	for _, l := range [...]*takenLeg{calling, called} {
 		l.peer.raiseVersion(glueVersions)
-		if j := l.joinedMedia(); t.state.transfer != nil && t.state.transfer.attended && !wasHeld {
-			j.holding = 0
+		if lifts {
+			l.lift()
 		}
 	}
 	failed := b.pairAnew(ctx, called.Leg, calling.Leg)
@@ -142,6 +148,11 @@ func (t *takeover) glue(ctx context.Context, b *bridge, calling, called *takenLe
 		}
 	}
 	if failed == nil {
+		for _, l := range [...]*takenLeg{calling, called} {
+			if lifts && l.was.holding&isHeld != 0 {
+				b.tellHeld(l.Leg, false, ClientParty)
+			}
+		}
 		return nil, nil
 	}
 	if over = calling; failed.leg == called.Leg {
@@ -161,7 +172,6 @@ func (p *peer) raiseVersion(by uint64) {
 // giveUpOthers hangs up the phones that are none of the two: those of a transfer, which
 // fails, and those that were being hung up.
 func (t *takeover) giveUpOthers(ctx context.Context, calling, called *takenLeg) {
-	c := t.call
 	for _, l := range t.legs {
 		if l == calling || l == called {
 			continue
@@ -169,20 +179,22 @@ func (t *takeover) giveUpOthers(ctx context.Context, calling, called *takenLeg) 
 		l.record.unwanted(ErrNodeLost)
 		t.aside(ctx, l)
 	}
-	if s := t.state.transfer; s != nil && c.record != nil {
-		x := &transfer{report: s.report}
-		b := &bridge{call: c}
-		b.tellTransfer(x, TransferFailed, ErrNodeLost, nil)
+	t.transferFails()
+}
+
+// transferFails tells that a transfer of the other node's comes to nothing.
+func (t *takeover) transferFails() {
+	if x := t.state.transfer; x != nil {
+		report := x.report
+		report.State = TransferFailed
+		t.call.record.transferred(&report, ErrNodeLost, nil, nil)
 	}
 }
 
 // aside hangs a phone up without the call waiting for that.
 func (t *takeover) aside(ctx context.Context, l *takenLeg) {
-	c, before := t.call, len(t.call.byes)
-	t.end(ctx, l, ErrNodeLost)
-	waits := c.byes[before:]
-	c.byes = c.byes[:before:before]
-	c.aside(l.Leg, func() {
+	waits := t.end(ctx, l, ErrNodeLost)
+	t.call.aside(l.Leg, func() {
 		for _, wait := range waits {
 			wait() //nolint:errcheck // there is nobody to tell
 		}

@@ -16,7 +16,7 @@ import (
 // restoreCaller makes the inbound call of what the other node has kept of its INVITE.
 func (t *takeover) restoreCaller(l *takenLeg) error {
 	c, was := t.call, l.was.caller
-	if c.in != nil || was == nil {
+	if was == nil {
 		return fmt.Errorf("%w: its caller", errBadState)
 	}
 	invite := was.invite
@@ -50,8 +50,11 @@ func (t *takeover) restoreCaller(l *takenLeg) error {
 	if phone, ok := l.callee.(*takenPhone); ok {
 		phone.in = in
 	}
-	p.hungUp = func(why error) { in.end(why) }
-	c.in = in
+	in.end = func(error) {} // of one that is to take another one's place
+	if t.state.flow == FlowInbound && l.was.seat == seatCalling && c.in == nil {
+		p.hungUp = func(why error) { in.end(why) }
+		c.in = in
+	}
 	return nil
 }
 
@@ -95,21 +98,22 @@ func (t *takeover) callerPath(ctx context.Context, in *Incoming) (transport.Path
 	return t.path(ctx, hop)
 }
 
-// refuse gives the caller its final response: nobody is left to decide who is to take its
+// refuse gives a caller its final response: nobody is left to decide who is to take its
 // call. A proxy may know another server.
-func (t *takeover) refuse(ctx context.Context, l *takenLeg, why error) {
-	c, in := t.call, t.call.in
+func (t *takeover) refuse(ctx context.Context, l *takenLeg, why error) (wait func() error) {
+	c, in := t.call, l.callee.caller()
 	p, err := t.callerPath(ctx, in)
 	if err != nil {
-		c.byes = append(c.byes, func() error { return err })
-		c.record.refusedCaller(why, nil)
-		return
+		return func() error { return l.failed("INVITE", err) }
 	}
 	l.peer.mu.Lock()
 	in.path, in.tx.path = p, p
 	l.peer.mu.Unlock()
 	in.refuse(wire.Reply{Code: 503, Header: retryIn(retryCalls)})
-	c.record.refusedCaller(why, in.refusal())
+	if in == c.in {
+		c.record.refusedCaller(why, in.refusal())
+	}
+	return func() error { return nil }
 }
 
 // againWait is how long the ACK of a 200 is waited for that the caller may have had before,

@@ -32,30 +32,28 @@ func (t *takeover) hangUp(ctx context.Context, why error) error {
 	if t.state.step == stepEnding && t.state.referredAgo > 0 && !t.state.joined {
 		why = nil // the phones are on their own, as they were meant to be
 	}
+	t.transferFails()
 	for _, l := range t.legs {
-		t.end(ctx, l, why)
+		c.byes = append(c.byes, t.end(ctx, l, why)...)
+		c.dialled(l.Leg, Terminated)
 	}
 	c.record.fell(why)
 	return why
 }
 
-// end hangs one phone up, as far as it is.
-func (t *takeover) end(ctx context.Context, l *takenLeg, why error) {
-	c := t.call
+// end hangs one phone up, as far as it is. What it returns waits for the responses.
+func (t *takeover) end(ctx context.Context, l *takenLeg, why error) (waits []func() error) {
 	switch l.was.at {
 	case atInviting:
-		c.byes = append(c.byes, t.cancel(ctx, l, why))
-		if l.isEarly() {
-			c.hangUp(ctx, l.Leg, why)
+		if waits = append(waits, t.cancel(ctx, l, why)); !l.isEarly() {
+			return waits
 		}
 	case atAnswered:
 		t.acknowledge(ctx, l)
-		c.hangUp(ctx, l.Leg, why)
 	case atCaller:
-		t.refuse(ctx, l, why)
-	default: // a BYE that has been sent before gets 481
-		c.hangUp(ctx, l.Leg, why)
-	}
+		return append(waits, t.refuse(ctx, l, why))
+	} // a BYE that has been sent before gets 481
+	return append(waits, l.startBye(ctx, t.call.reasonFor(why)))
 }
 
 // cancel sends the CANCEL of an INVITE of the other node's, and returns what waits for

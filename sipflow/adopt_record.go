@@ -20,6 +20,17 @@ func (c *Call) restoreRecord(was *recordState) {
 	}
 }
 
+// restoreReferred is referred for a call that another node had. Nobody is told of it yet.
+func (r *record) restoreReferred() {
+	if r == nil {
+		return
+	}
+	if l := r.inRole(RoleCalled); l != nil && l.state == legPending {
+		l.report.Via, l.state, r.linked = viaRefer, legDialling, true
+		r.reach(StageDiallingCalled)
+	}
+}
+
 // numbered is the record of a leg by its number, nil for none.
 func (r *record) numbered(n int) *legRecord {
 	if r == nil || n == 0 {

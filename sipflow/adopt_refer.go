@@ -33,18 +33,16 @@ func (t *takeover) followRefer(ctx context.Context) (err error) {
 	t.told(TakenKept, nil)
 	wait, stop := context.WithTimeoutCause(ctx, t.outcomeLeft(), errNoNotify)
 	defer stop()
-	err = calling.outcome(wait, c.sw.cfg.HangUpOn)
+	n, err := calling.NextNotification(wait) // the first one may have gone to the other node
+	err = calling.outcomeFrom(ctx, wait, c.sw.cfg.HangUpOn, n, err)
 	if errors.Is(err, ErrHungUpByUser) {
 		calling.unsubscribe()
 	}
 	return err
 }
 
-// outcomeLeft is how long the phone may still take to report.
+// outcomeLeft is how long the phone may still take to report. What it has sent to the other
+// node it may send again.
 func (t *takeover) outcomeLeft() time.Duration {
-	most := notifyWait
-	if t.state.notified {
-		most += outcomeWait
-	}
-	return max(most-t.state.referredAgo, t2)
+	return max(notifyWait+outcomeWait-t.state.referredAgo, t2)
 }

@@ -15,7 +15,7 @@ import (
 // in any table yet.
 func (t *takeover) restore() error {
 	sw, s := t.sw, t.state
-	c := &Call{sw: sw, id: newID(), wake: make(chan struct{}, 1), done: make(chan struct{}), began: sw.stats.elapsed() - s.lasted,
+	c := &Call{sw: sw, id: sw.idIn(newID()), wake: make(chan struct{}, 1), done: make(chan struct{}), began: sw.stats.elapsed() - s.lasted,
 		joined: s.joined, wasUp: s.wasUp, by: s.by}
 	c.Spec = Spec{Key: s.key, ID: s.id, Method: s.method, AgentName: s.agentName, CallingUser: s.callingUser, CalledUser: s.calledUser, Subject: s.subject,
 		Policy: s.policy, Peer: s.peer, NoFallback: s.noFallback, ForwardingAllowed: s.forwarding, Trusted: s.trusted, LogsEnd: s.logsEnd,
@@ -44,14 +44,21 @@ func (t *takeover) restore() error {
 		p.referredAt = time.Now().Add(-s.referredAgo)
 	}
 	t.call = c
-	c.restoreRecord(s.record)
+	if c.keeps(s.step); c.keeping() != nil { // who takes it over has committed it
+		k := c.keeping()
+		k.claimed, k.last, k.notified = true, s, s.notified
+	}
+	if c.restoreRecord(s.record); s.step == stepReferred {
+		c.record.restoreReferred()
+	}
 	for i := range s.legs {
 		if err := t.restoreLeg(&s.legs[i]); err != nil {
 			return err
 		}
 	}
-	if s.flow == FlowInbound && c.in == nil {
-		return fmt.Errorf("%w: it has no caller", errBadState)
+	if s.flow == FlowInbound && c.in == nil { // another phone has the caller's place
+		l := &Leg{call: c}
+		c.in = &Incoming{call: c, leg: l, tx: &serverTx{leg: l, done: true, reply: wire.Reply{Code: 200}}, held: true, bridged: true}
 	}
 	return nil
 }
@@ -81,7 +88,7 @@ func (t *takeover) restoreLeg(s *keptLeg) error {
 	if s.callee == withCaller {
 		by = right{} // nobody asks us for a password in a call that he has placed
 	}
-	l.callee = &takenPhone{userPhone: (*userPhone)(c), by: by}
+	l.callee = &takenPhone{userPhone: (*userPhone)(c), by: by, kind: s.callee}
 	p := &l.peer
 	p.tag = cmp.Or(s.tag, string(wire.Tag([]byte(s.dialog.remote))))
 	p.seq, p.updates, p.version, p.media, p.secure = s.remoteSeq, s.updates, s.version, s.lines, s.secure
@@ -93,10 +100,19 @@ func (t *takeover) restoreLeg(s *keptLeg) error {
 		p.sent = maphash.Bytes(t.sw.seed, rest)
 		l.taken.origin = originHost(s.told)
 	}
-	if s.remote != nil || s.lines > 0 {
+	if s.remote != nil {
 		l.media = &mediaState{lines: s.lines, remote: s.remote, reached: s.reached, muted: s.muted, holding: s.holding, parks: s.parks}
 	}
-	l.record = c.record.numbered(s.record)
+	if c.keeping() != nil {
+		l.kept = &legKeeping{invite: s.invite, cseq: l.cseq, written: true, acked: s.at == atUp, accepting: s.at == atAccepted, told: s.told}
+		if was := s.caller; was != nil {
+			l.kept.request, l.kept.header, l.kept.body = was.invite, was.header, was.body
+		}
+	}
+	if l.record = c.record.numbered(s.record); l.record != nil && l.record.state == legPending {
+		l.record.state, l.record.report.CallID = legDialling, l.callID // its INVITE may be out
+		c.record.linked = c.record.linked || !l.record.firstPhone()
+	}
 	taken := &takenLeg{l, s}
 	if s.at == atCaller || s.at == atAccepted || s.callee == withCaller {
 		if err := t.restoreCaller(taken); err != nil {

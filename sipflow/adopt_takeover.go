@@ -89,8 +89,9 @@ func (t *takeover) seated(seat legSeat) *takenLeg {
 // called it.
 type takenPhone struct {
 	*userPhone
-	by right
-	in *Incoming // of a caller
+	by   right
+	kind calleeKind
+	in   *Incoming // of a caller
 }
 
 func (p *takenPhone) secret() (*Credentials, string, bool) {

@@ -296,6 +296,12 @@ func (l *Leg) outcome(ctx context.Context, on HangUpOn) error {
 	n, err := l.notification(ctx, notifyWait)
 	wait, stop := context.WithTimeoutCause(ctx, outcomeWait, errNoNotify)
 	defer stop()
+	return l.outcomeFrom(ctx, wait, on, n, err)
+}
+
+// outcomeFrom is outcome from a NOTIFY on, or from why there is none. wait bounds the
+// wait for those that follow.
+func (l *Leg) outcomeFrom(ctx, wait context.Context, on HangUpOn, n Notification, err error) error {
 	for {
 		switch {
 		case errors.Is(err, ErrHungUp):

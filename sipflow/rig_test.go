@@ -113,6 +113,9 @@ func (r *rig) observe(e *Event) {
 		r.ended++
 	case TransferChanged:
 		r.transferred(e.ID, e.Transfer)
+		if e.Again && e.Transfer.State != TransferDialling {
+			r.began++
+		}
 	case LegHeld, LegResumed, LegMuted, LegUnmuted:
 		what := map[EventKind]string{LegHeld: "held", LegResumed: "resumed", LegMuted: "muted", LegUnmuted: "unmuted"}[e.Kind]
 		r.told = append(r.told, fmt.Sprintf("l%d %s by %s", e.Leg.N, what, partyNames[e.Leg.By]))

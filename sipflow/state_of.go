@@ -212,7 +212,9 @@ func kindOf(with callee) (kind calleeKind, media bool) {
 		kind, _ = kindOf(t.callee)
 		return kind, true
 	}
-	switch with.(type) {
+	switch with := with.(type) {
+	case *takenPhone:
+		return with.kind, false
 	case gatewayPhone:
 		return withGateway, false
 	case dialTarget:

@@ -131,20 +131,28 @@ const glueVersions = 8
 //	    |<---------------------| ACK                 |
 //	    |                      |-------------------->|
 //
-// A phone that makes no offer is offered as it was known.
+// A phone that makes no offer is offered as it was known. One whose own INVITE waits for
+// the other node is asked again, first, until it gives that up.
 func (t *takeover) glue(ctx context.Context, b *bridge, calling, called *takenLeg) (over *takenLeg, why error) {
-	x := t.state.transfer
-	lifts := x != nil && x.attended && !x.wasHeld // who has waited for its end
+	given := t.state.transfer
+	lifts := given != nil && given.attended && !given.wasHeld // who has waited for its end
 	for _, l := range [...]*takenLeg{calling, called} {
 		l.peer.raiseVersion(glueVersions)
 		if lifts {
 			l.lift()
 		}
 	}
-	failed := b.pairAnew(ctx, called.Leg, calling.Leg)
+	x, y := called.Leg, calling.Leg
+	failed := b.pairAnew(ctx, x, y)
+	for end := time.Now().Add(tEnd); failed != nil && refusedBy(failed.err, "INVITE") == 491 && time.Now().Before(end); {
+		if failed.leg == x {
+			x, y = y, x
+		}
+		failed = b.pairAnew(ctx, x, y)
+	}
 	if failed != nil && refusesOffer(failed.err) {
-		if known := calling.forAnother(); sdp.Legible(known) {
-			failed = b.pair(ctx, called.Leg, calling.Leg)
+		if known := y.forAnother(); sdp.Legible(known) {
+			failed = b.pair(ctx, x, y)
 		}
 	}
 	if failed == nil {

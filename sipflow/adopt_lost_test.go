@@ -51,6 +51,12 @@ var lostCases = []lostCase{
 		at: 2 * time.Second, after: clientEnds},
 	{name: "bridged-calling-gone", flow: Invite, calling: siptest.Script{HangUpAfter: 4 * time.Second}, at: 2 * time.Second},
 	{name: "bridged-called-gone", flow: Invite, called: siptest.Script{HangUpAfter: 4 * time.Second, Allow: "INVITE, ACK, BYE"}, at: 2 * time.Second},
+	// 202 has put 201 on hold, and 201 thinks about it while the node dies: 202 waits for ever.
+	{name: "bridged-within-reinvite", loose: true, flow: Invite, calling: siptest.Script{Reinvite: siptest.Reinvite{After: 3 * time.Second}},
+		during: func(t *testing.T, c *cluster, _ *Call) {
+			time.Sleep(10 * time.Second)
+			go c.phones[1].Do(t.Context(), siptest.Action{Method: "INVITE", Body: held("10.0.0.3")}) //nolint:errcheck // its node dies
+		}, at: time.Second},
 	{name: "transfer-ringing", flow: Invite, third: &siptest.Script{Ring: minute}, during: transfers(TransferBlind), at: 2 * time.Second, after: clientEnds},
 	{name: "transfer-attended-ringing", flow: Invite, third: &siptest.Script{Ring: minute}, during: transfers(TransferAttended), at: 2 * time.Second, after: clientEnds},
 	{name: "transfer-consulting", flow: Invite, third: &siptest.Script{}, during: transfers(TransferAttended), at: 2 * time.Second, after: clientEnds},

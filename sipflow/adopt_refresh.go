@@ -3,6 +3,7 @@ package sipflow
 import (
 	"context"
 	"errors"
+	"time"
 
 	"sipxrest/sipflow/sdp"
 )
@@ -104,9 +105,13 @@ func (l *takenLeg) startUpdate(ctx context.Context) (wait func() error) {
 	}
 }
 
-// inviteAsKnown invites the phone again with what it knows of us, byte for byte.
+// inviteAsKnown invites the phone again with what it knows of us, byte for byte. One whose
+// own INVITE waits for the other node is invited until it gives that up.
 func (l *takenLeg) inviteAsKnown(ctx context.Context) (answer []byte, err error) {
 	again, err := l.reinvite(ctx, l.was.told)
+	for end := time.Now().Add(tEnd); refusedBy(err, "INVITE") == 491 && time.Now().Before(end); {
+		again, err = l.reinvite(ctx, l.was.told)
+	}
 	if err != nil {
 		return nil, err
 	}

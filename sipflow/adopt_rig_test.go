@@ -136,6 +136,12 @@ type cluster struct {
 // newCluster starts two nodes that send everything to the proxy.
 func newCluster(t *testing.T, n *siptest.Network, adjust ...func(*Config)) *cluster {
 	t.Helper()
+	return newClusterBy(t, n, proxyAddr, adjust...)
+}
+
+// newClusterBy starts two nodes that send everything to hop.
+func newClusterBy(t *testing.T, n *siptest.Network, hop string, adjust ...func(*Config)) *cluster {
+	t.Helper()
 	c := &cluster{t: t, net: n, kept: newShelf(), keeps: newShelf()}
 	c.proxy = n.Proxy(proxyAddr, siptest.ProxyConfig{Domain: "sipx.test", Open: true,
 		Users:     map[string]string{"200": "secret", "201": "x", "202": "x", "203": "x"},
@@ -143,15 +149,19 @@ func newCluster(t *testing.T, n *siptest.Network, adjust ...func(*Config)) *clus
 	with := func(keeper *shelf) []func(*Config) {
 		return append([]func(*Config){func(cfg *Config) { cfg.Keeper = keeper }}, adjust...)
 	}
-	c.first = newRigAt(t, n, "sipxrest", ourAddr, proxyAddr, with(c.kept)...)
-	c.heir = newRigAt(t, n, "heir", heirAddr, proxyAddr, with(c.keeps)...)
+	c.first = newRigAt(t, n, "sipxrest", ourAddr, hop, with(c.kept)...)
+	c.heir = newRigAt(t, n, "heir", heirAddr, hop, with(c.keeps)...)
 	return c
 }
 
 // phone starts a phone of the domain.
 func (c *cluster) phone(user, addr string, script siptest.Script) *siptest.Phone {
 	c.net.Name(addr, user)
-	p := siptest.NewPhone(c.net.Listen(addr), siptest.Account{User: user, Domain: "sipx.test", Password: "x", Proxy: c.proxy.Addr()}, script)
+	account := siptest.Account{User: user, Domain: "sipx.test", Password: "x", Proxy: c.proxy.Addr()}
+	if len(c.heir.sw.proxies) == 0 {
+		account = siptest.Account{User: user}
+	}
+	p := siptest.NewPhone(c.net.Listen(addr), account, script)
 	c.phones = append(c.phones, p)
 	return p
 }

@@ -15,7 +15,7 @@ func stillThere(t *testing.T, c *lab.Cluster, at *lab.Node, first, end int) {
 	t.Helper()
 	for i := first; i < end; i++ {
 		if owner := c.Owner(i); owner != at || !c.Talking(i) {
-			t.Errorf("call %d: %+v, %+v", i, c.Farm.View(fmt.Sprint("a", i)), c.Farm.View(fmt.Sprint("b", i)))
+			t.Errorf("call %d: %v; %v", i, c.Farm.View(fmt.Sprint("a", i)), c.Farm.View(fmt.Sprint("b", i)))
 		}
 	}
 }

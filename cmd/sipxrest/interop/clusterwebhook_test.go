@@ -147,7 +147,7 @@ func TestWebhooksTellEachCallsEndOnceThoughNodesDie(t *testing.T) {
 	for _, v := range c.Farm.Views(func(v lab.View) bool { return v.User[0] == 'a' }) {
 		phones[v.User] = true
 		if v.State != "over" {
-			t.Errorf("%s: %+v", v.User, v)
+			t.Errorf("%v", v)
 		}
 	}
 	c.Until(fmt.Sprintf("the receiver knows the ends of %d calls", len(phones)), func() bool { return r.ended() >= len(phones) })

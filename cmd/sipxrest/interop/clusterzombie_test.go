@@ -37,7 +37,7 @@ func TestNodeThatStoodStillHarmsNoCall(t *testing.T) {
 			a, b := fmt.Sprint("a", i), fmt.Sprint("b", i)
 			was := c.Farm.View(b).Infos
 			if code := c.Farm.Press(a, "1"); code != 200 || c.Farm.View(b).Infos != was+1 {
-				t.Errorf("a digit of %s: %d; %+v", a, code, c.Farm.View(b))
+				t.Errorf("a digit of %s: %d; %v", a, code, c.Farm.View(b))
 			}
 			if at := c.Owner(i); at == nil || at == zombie {
 				t.Errorf("call %d is not where it was", i)

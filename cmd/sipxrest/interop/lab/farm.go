@@ -69,6 +69,19 @@ type View struct {
 	Refused, Invites, Updates, Infos int
 }
 
+// String is what tests tell of a phone.
+func (v View) String() string {
+	if v.State == "" {
+		return v.User + " was not called"
+	}
+	text := v.User + " is " + v.State
+	if v.End != "" {
+		text += ", by " + v.End
+	}
+	return fmt.Sprintf("%s, with %s since %s, settled %t, %d descriptions, %d requests refused", text, v.Contact, v.Moved.Format("05.000"),
+		v.Settled, v.Answers, v.Refused)
+}
+
 // farmParser leaves the header fields whose parameters sipgo drops as they came.
 var farmParser = sip.NewParser(sip.WithHeadersParsers(func() map[string]sip.HeaderParser {
 	all := maps.Clone(sip.DefaultHeadersParser())

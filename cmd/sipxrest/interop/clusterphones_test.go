@@ -15,10 +15,10 @@ import (
 	"sipxrest/cmd/sipxrest/interop/lab"
 )
 
-// renewed counts the INVITEs within calls that the proxy has passed on for a node.
+// renewed counts the INVITEs and UPDATEs within calls that the proxy has passed on for a node.
 func renewed(l *lab.Lab, n *lab.Node) (count int) {
 	seen := map[string]bool{}
-	re := regexp.MustCompile(`ladder: INVITE \S+ from ` + regexp.QuoteMeta(n.SIP) + ` cseq (\S+) tag (\S+) callid (\S+)`)
+	re := regexp.MustCompile(`ladder: (?:INVITE|UPDATE) \S+ from ` + regexp.QuoteMeta(n.SIP) + ` cseq (\S+) tag (\S+) callid (\S+)`)
 	for _, line := range l.Proxy.Lines() {
 		if m := re.FindStringSubmatch(line); m != nil && m[2] != "<null>" && !seen[m[3]+m[1]] {
 			seen[m[3]+m[1]] = true
@@ -41,7 +41,7 @@ func TestRealPhonesTalkOnWithoutAGap(t *testing.T) {
 	c := l.Cluster(lab.ClusterConfig{Proxy: l.Proxy.Addr, SIPPort: port, More: []string{fmt.Sprintf(`dispatch:
   trunks: [{name: kamailio, sources: [127.0.0.1]}]
   rules:
-  - {id: hook, numbers: ["5000"], url: %q, allow_http: true, allow_private: [127.0.0.1], timeout: 60s}`, h.URL)}})
+  - {id: hook, numbers: ["5000"], url: %q, allow_http: true, allow_private: [127.0.0.1], timeout: 30s}`, h.URL)}})
 	first := c.Nodes[0]
 	post := func(path string) {
 		t.Helper()

@@ -30,6 +30,9 @@ type OutboxConfig struct {
 	// Wait is how long the end waits for what is still to be sent; default 5 s.
 	Wait time.Duration
 
+	// Shelf is where the webhooks of a cluster are; nil for a single node.
+	Shelf Shelf
+
 	Now  func() time.Time // default: time.Now
 	post postFunc         // tests have another
 }
@@ -89,10 +92,12 @@ type Outbox struct {
 	// keepBodies says that there is no database, and the log may lose events sooner
 	// than they are taken.
 	keepBodies bool
+	most       int           // deliveries of a webhook that wait: beyond it the webhook reads no further
+	shared     *sharedOutbox // of a cluster; nil for a single node
 
 	private atomic.Pointer[[]netip.Prefix]
 
-	shared, ofCalls chan struct{} // places of requests
+	places, ofCalls chan struct{} // places of requests
 	senders         sync.WaitGroup
 	commits         chan commitOf
 
@@ -104,6 +109,13 @@ type Outbox struct {
 	running sync.WaitGroup
 	storeAt time.Time // guarded by mu; when the last failure of the store was logged
 	times   histogram // guarded by mu
+
+	// Of a cluster.
+	node       string
+	nodes      func() []string
+	holds      func() bool
+	begun      bool                // takeTurns has taken up the configuration's; owned by it
+	configured []ConfiguredWebhook // guarded by mu; until they are taken up. nil: they are
 
 	changing sync.Mutex // one change of a webhook at a time; taken before mu
 
@@ -120,6 +132,9 @@ type commitOf struct {
 // of cfg.
 func NewOutbox(cfg OutboxConfig, bus *Bus, logger *slog.Logger) (*Outbox, error) {
 	o := newOutbox(cfg, bus, logger)
+	if bus.shared != nil {
+		return o, o.join(&cfg, bus)
+	}
 	if db, ok := bus.store.(*sqliteLog); ok {
 		o.store = &sqlOutbox{write: db.write, read: db.database(), seal: newSealer(cfg.Key)}
 	} else {
@@ -130,7 +145,8 @@ func NewOutbox(cfg OutboxConfig, bus *Bus, logger *slog.Logger) (*Outbox, error)
 
 func newOutbox(cfg OutboxConfig, log outboxLog, logger *slog.Logger) *Outbox {
 	o := &Outbox{log: log, logger: logger, now: cfg.Now, doPost: cfg.post, wait: cfg.Wait, dead: cfg.DeadLetterTime, agent: cfg.UserAgent, lookup: cfg.Resolver,
-		shared: make(chan struct{}, sharedPlaces), ofCalls: make(chan struct{}, callPlaces), commits: make(chan commitOf),
+		most:   maxRows,
+		places: make(chan struct{}, sharedPlaces), ofCalls: make(chan struct{}, callPlaces), commits: make(chan commitOf),
 		hooks: map[string]*hook{}, owners: map[string]chan struct{}{}, times: newHistogram()}
 	if o.now == nil {
 		o.now = time.Now
@@ -197,7 +213,7 @@ func (o *Outbox) add(r *hookRecord) *hook {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.hooks[r.id] = h
-	if o.ctx != nil {
+	if o.ctx != nil && o.shared == nil {
 		o.start(h)
 	}
 	return h
@@ -222,20 +238,27 @@ func (o *Outbox) Run(ctx context.Context) {
 	defer stop()
 	writing, stopWriting := context.WithCancel(context.WithoutCancel(ctx)) // to the very end
 	defer stopWriting()
-	var helpers sync.WaitGroup
+	var helpers, turns sync.WaitGroup
 	helpers.Go(func() { o.write(writing) })
 	helpers.Go(func() { o.buryAll(ctx) })
 
 	o.mu.Lock()
 	o.ctx, o.hard = ctx, hard
 	for _, h := range o.hooks {
-		o.start(h)
+		if o.shared == nil {
+			o.start(h)
+		}
 	}
 	o.mu.Unlock()
+	if o.shared != nil {
+		helpers.Go(func() { o.shared.follow(writing) })
+		turns.Go(func() { o.takeTurns(ctx) })
+	}
 
 	<-ctx.Done()
 	late := time.AfterFunc(o.wait, stop)
 	defer late.Stop()
+	turns.Wait()
 	o.changing.Lock() // no webhook is made any more while the last ones end
 	o.running.Wait()
 	o.mu.Lock()
@@ -243,6 +266,9 @@ func (o *Outbox) Run(ctx context.Context) {
 	o.mu.Unlock()
 	o.changing.Unlock()
 	o.senders.Wait()
+	if o.shared != nil {
+		o.leave()
+	}
 	stopWriting()
 	helpers.Wait()
 }
@@ -266,6 +292,12 @@ func (o *Outbox) write(ctx context.Context) {
 			default:
 				break more
 			}
+		}
+		if o.shared != nil { // one that is another node's to write must not stop the others
+			for _, c := range all {
+				c.done <- o.store.commit([]*hookBatch{c.batch})
+			}
+			continue
 		}
 		batches := make([]*hookBatch, len(all))
 		for i, c := range all {
@@ -397,7 +429,7 @@ type OutboxStats struct {
 // Stats reads the counters.
 func (o *Outbox) Stats() OutboxStats {
 	s := OutboxStats{Taken: o.taken.Load(), Failed: o.failed.Load(), Died: o.died.Load(), Lost: o.lost.Load(), Forgotten: o.forgotten.Load(),
-		Webhooks: map[string]int{WebhookOK: 0, WebhookFailing: 0, WebhookOff: 0}, Sending: len(o.shared) + len(o.ofCalls)}
+		Webhooks: map[string]int{WebhookOK: 0, WebhookFailing: 0, WebhookOff: 0}, Sending: len(o.places) + len(o.ofCalls)}
 	for _, h := range o.all() {
 		h.mu.Lock()
 		st := h.status
@@ -441,6 +473,13 @@ func (o *Outbox) Reload(private []netip.Prefix, configured []ConfiguredWebhook) 
 	o.setPrivate(private)
 	for _, h := range o.all() {
 		h.poster.Renew() // what is connected may not be allowed any more
+	}
+	if o.shared != nil { // takeTurns does it: other nodes may do the same at this moment
+		o.mu.Lock()
+		o.configured = append([]ConfiguredWebhook{}, configured...)
+		o.mu.Unlock()
+		poke(o.shared.poke)
+		return nil
 	}
 	return o.configure(configured)
 }

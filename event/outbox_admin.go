@@ -30,9 +30,13 @@ const (
 
 // webhook returns it as it is shown.
 func (h *hook) shown() Webhook {
+	elsewhere, away := h.o.statusOf(h)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	r := h.rec
+	if away {
+		h.status = elsewhere
+	}
 	w := Webhook{ID: r.id, Object: "webhook", WebhookSpec: r.spec.clone(), Enabled: h.status.State != WebhookOff, Origin: r.origin, CallID: r.call, Owner: r.owner,
 		CreatedAt: At(r.made), Status: h.status, Secrets: []WebhookSecret{}}
 	for name := range w.Headers {
@@ -203,7 +207,23 @@ func hookID(kind, name string) string {
 
 // change has a webhook be another one. f changes a copy of its record; it must not
 // change what it finds in it.
-func (o *Outbox) change(id string, configured bool, f func(r *hookRecord) error) (Webhook, error) {
+func (o *Outbox) change(id string, configured bool, f func(r *hookRecord) error) (w Webhook, err error) {
+	for range changeTries {
+		if w, err = o.changeOnce(id, configured, f); !errors.Is(err, ErrTaken) {
+			return w, err
+		}
+		time.Sleep(changePause) // in a cluster another node was first: what it has changed is on its way
+		o.syncHooks()
+	}
+	return w, fmt.Errorf("%w: another node changes the webhook, too", ErrNotNow)
+}
+
+const (
+	changeTries = 20
+	changePause = 50 * time.Millisecond
+)
+
+func (o *Outbox) changeOnce(id string, configured bool, f func(r *hookRecord) error) (Webhook, error) {
 	o.changing.Lock()
 	defer o.changing.Unlock()
 	h := o.find(id)
@@ -238,6 +258,9 @@ func (o *Outbox) change(id string, configured bool, f func(r *hookRecord) error)
 
 // stateNow is how the webhook fares, as far as others can tell.
 func (h *hook) stateNow() hookState {
+	if st, away := h.o.stateOf(h); away {
+		return st
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.known

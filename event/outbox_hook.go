@@ -2,6 +2,7 @@ package event
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 	"time"
@@ -79,7 +80,8 @@ type hook struct {
 	commitAt time.Time // when batch is kept; zero: there is nothing to keep
 	storeAt  time.Time // not before then: the store has failed
 	results  chan *item
-	last     bool // the last event of the call was read, OriginCall only
+	recSeq   int64 // of a cluster: number of the record that rec is; guarded by Outbox.changing
+	last     bool  // the last event of the call was read, OriginCall only
 }
 
 // An item is an event on its way to a webhook.
@@ -230,8 +232,11 @@ func (h *hook) reload() {
 	if !stale {
 		return
 	}
-	if h.batch.rows() {
-		h.commit(h.o.now())
+	if h.batch.rows() && !h.commit(h.o.now()) {
+		h.mu.Lock()
+		h.stale = true // without them the counts would be wrong, and events out of order
+		h.mu.Unlock()
+		return
 	}
 	h.recount()
 }
@@ -313,7 +318,11 @@ func (h *hook) commit(now time.Time) bool {
 	rows := b.rows()
 	if rows || b.cursor != "" {
 		if err := h.o.commit(b); err != nil {
-			h.storeFailed(err)
+			if errors.Is(err, errNotMine) {
+				h.cancel() // another node delivers
+			} else {
+				h.storeFailed(err)
+			}
 			h.commitAt = h.storeAt
 			return false
 		}

@@ -26,6 +26,26 @@ type memoryOutbox struct {
 	rows  map[string]map[place]*delivery
 	waits sums // of deliveries that wait
 	deads sums // of dead letters
+
+	// Of a cluster: what is beyond the bounds stays, and what changes is noted.
+	boundless bool
+	journal   map[rowName]*delivery // as it was before; nil: there was none
+}
+
+// rowName is a delivery's.
+type rowName struct {
+	hook string
+	at   place
+}
+
+// note keeps what a delivery was before it changes. It runs under m.mu.
+func (m *memoryOutbox) note(hook string, at place) {
+	if m.journal == nil {
+		return
+	}
+	if _, known := m.journal[rowName{hook, at}]; !known {
+		m.journal[rowName{hook, at}] = m.rows[hook][at]
+	}
 }
 
 // sums are how many rows there are, and their bytes.
@@ -74,6 +94,7 @@ func (m *memoryOutbox) dropHook(id string) error {
 
 // remove forgets a delivery. It runs under m.mu.
 func (m *memoryOutbox) remove(hook string, at place) {
+	m.note(hook, at)
 	d := m.rows[hook][at]
 	if d == nil {
 		return
@@ -178,6 +199,9 @@ func earlier(a, b time.Time) time.Time {
 // bound gives up what is too much: first what has waited longest. It runs under
 // m.mu.
 func (m *memoryOutbox) bound() {
+	if m.boundless {
+		return
+	}
 	if over(m.waits, maxMemoryRows, maxMemoryBytes) {
 		for _, d := range m.oldest(false) {
 			if !over(m.waits, maxMemoryRows, maxMemoryBytes) {
@@ -307,13 +331,26 @@ func (m *memoryOutbox) bury(before time.Time, most int) (n int, err error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for hook := range m.rows {
-		list := m.among(hook, func(d *delivery) bool { return d.dead })
-		for i, d := range list {
-			if d.since.Before(before) || i < len(list)-most {
-				m.remove(hook, d.at)
-				n++
-			}
-		}
+		n += m.buryIn(hook, before, most)
 	}
 	return n, nil
+}
+
+// buryOf is bury for one webhook.
+func (m *memoryOutbox) buryOf(hook string, before time.Time, most int) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.buryIn(hook, before, most)
+}
+
+// buryIn runs under m.mu.
+func (m *memoryOutbox) buryIn(hook string, before time.Time, most int) (n int) {
+	list := m.among(hook, func(d *delivery) bool { return d.dead })
+	for i, d := range list {
+		if d.since.Before(before) || i < len(list)-most {
+			m.remove(hook, d.at)
+			n++
+		}
+	}
+	return n
 }

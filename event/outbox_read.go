@@ -8,7 +8,7 @@ import (
 
 // readMore reads a page of the log, and reports whether there was one.
 func (h *hook) readMore(now time.Time) bool {
-	for h.more && len(h.pending) < hookPage && len(h.ahead) < hookAhead && h.counts.waiting < maxRows {
+	for h.more && len(h.pending) < hookPage && len(h.ahead) < hookAhead && h.counts.waiting < h.o.most {
 		h.looked = now
 		events, next, err := h.o.log.Events(h.filter, h.read, hookPage)
 		if err != nil {

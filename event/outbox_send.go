@@ -57,7 +57,7 @@ func (o *Outbox) attempt(ctx context.Context, h *hook, rec *hookRecord, it *item
 // takePlace waits for a place among the requests of all. One that seems to be away
 // has its own alone.
 func (o *Outbox) takePlace(ctx context.Context, h *hook, rec *hookRecord, suspect bool) (leave func(), ok bool) {
-	own, shared := h.own, o.shared
+	own, shared := h.own, o.places
 	if rec.origin == OriginCall {
 		own, shared = nil, o.ofCalls
 		mine := o.placesOf(rec.owner)

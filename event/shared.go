@@ -243,13 +243,13 @@ func (b *Bus) sharedBehind() error {
 		return err
 	}
 	if age := b.shared.age(time.Now()); age > commitWait || b.level() > 0 {
-		return &StoreError{Store: sharedStore, Behind: age}
+		return &StoreError{Store: streamName, Behind: age}
 	}
 	return nil
 }
 
-// sharedStore is what the stream is called in errors.
-const sharedStore = "the cluster's store of events"
+// streamName is what the stream is called in errors.
+const streamName = "the cluster's store of events"
 
 // Mine reports whether this node tells of a call that has not ended.
 func (b *Bus) Mine(id string) bool {
@@ -285,7 +285,7 @@ func (b *Bus) streamFailed(at *atomic.Pointer[StoreError], err error) {
 	if errors.Is(err, context.Canceled) {
 		return
 	}
-	if at.Swap(&StoreError{Store: sharedStore, Err: err}) == nil {
+	if at.Swap(&StoreError{Store: streamName, Err: err}) == nil {
 		b.log.Warn("events do not reach all nodes", "error", err)
 	}
 }

@@ -98,9 +98,14 @@ type node struct {
 
 func startNode(t testing.TB, all []*store.Server, name, file string) *node {
 	t.Helper()
+	return startNodeOf(t, all, name, file, nil)
+}
+
+func startNodeOf(t testing.TB, all []*store.Server, name, file string, alive func() []string) *node {
+	t.Helper()
 	e := engine(t, all)
 	n := &node{name: name, log: New(e, Config{Cluster: "t", Keep: time.Hour})}
-	b, err := event.Open(event.Config{Store: file, Stream: n.log, Node: name, Strict: true}, quiet())
+	b, err := event.Open(event.Config{Store: file, Stream: n.log, Node: name, Nodes: alive, Strict: true}, quiet())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -79,5 +79,11 @@ func (b *Bus) CopyCDRs(dsn string) (*CDRCopy, error) {
 	if b.memory {
 		return nil, ErrNoStore
 	}
-	return newPostgresCopy(dsn, b.name, b.records(), b.cfg.Now, b.log)
+	store := b.name
+	if b.shared != nil {
+		// Each node has all records, in an order of its own, and copies them: those that
+		// another one has copied are there already.
+		store += "/" + b.cfg.Node
+	}
+	return newPostgresCopy(dsn, store, b.records(), b.cfg.Now, b.log)
 }

@@ -31,7 +31,9 @@ type OutboxConfig struct {
 	Wait time.Duration
 
 	// Shelf is where the webhooks of a cluster are; nil for a single node.
+	// Nodes are the names of those that may deliver; nil: those of the Bus.
 	Shelf Shelf
+	Nodes func() []string
 
 	Now  func() time.Time // default: time.Now
 	post postFunc         // tests have another

@@ -32,6 +32,9 @@ func (o *Outbox) join(cfg *OutboxConfig, bus *Bus) error {
 	o.shared = newSharedOutbox(cfg.Shelf, cfg.Key, bus.shared.writer)
 	o.store, o.keepBodies, o.most = sharedStore{o.shared}, bus.memory, maxSharedRows
 	o.configured, o.node, o.nodes, o.holds = cfg.Webhooks, bus.cfg.Node, bus.cfg.Nodes, bus.cfg.Holds
+	if cfg.Nodes != nil {
+		o.nodes = cfg.Nodes
+	}
 	if o.nodes == nil {
 		o.nodes = func() []string { return []string{bus.cfg.Node} }
 	}

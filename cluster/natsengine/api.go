@@ -22,6 +22,8 @@ const (
 	codeNameExists      = 10058
 	codeNoReplicas      = 10074 // the server is alone
 	codeConsumerGone    = 10014
+	codeNoResources     = 10023 // of the cluster
+	codeNoRoom          = 10047 // on the server's disk
 )
 
 // An apiError is JetStream's refusal.

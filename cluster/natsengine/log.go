@@ -18,7 +18,7 @@ type Log struct {
 	Name     string
 	Subjects []string
 	MaxAge   time.Duration // 0: messages stay
-	MaxBytes int64         // 0: no limit. The oldest go
+	MaxBytes int64         // 0: no limit. The oldest go. It is less where the servers have no room for so much
 	Replicas int           // 0: as many as the engine finds right
 	// Of one that is made now: the number of its first message, and what is noted of it.
 	First    uint64
@@ -34,6 +34,9 @@ type LogState struct {
 // maxLogMessage bounds a message of a log, in bytes: what servers take by default.
 const maxLogMessage = 1 << 20
 
+// leastLog is what a log has at least, in bytes.
+const leastLog = 8 << 20
+
 // EnsureLog makes a log, unless it is there, and says how it is.
 func (e *Engine) EnsureLog(ctx context.Context, l Log) (LogState, error) {
 	have, err := e.info(ctx, l.Name, nil)
@@ -48,6 +51,10 @@ func (e *Engine) EnsureLog(ctx context.Context, l Log) (LogState, error) {
 			want.Replicas = e.replicas()
 		}
 		have, err = e.create(ctx, want, l.Replicas == 0)
+		for code := refusal(err); want.Bytes > leastLog && (code == codeNoRoom || code == codeNoResources); code = refusal(err) {
+			want.Bytes /= 4 // the servers set that much aside, and others need room, too
+			have, err = e.create(ctx, want, l.Replicas == 0)
+		}
 	}
 	if err != nil {
 		return LogState{}, err

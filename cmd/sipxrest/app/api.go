@@ -22,7 +22,9 @@ func (a *App) openEvents() (err error) {
 	if !a.cfg.EventsInUse() {
 		return nil
 	}
-	if a.bus, err = event.Open(a.cfg.EventConfig(), a.log); err != nil {
+	cfg := a.cfg.EventConfig()
+	a.shareEvents(&cfg)
+	if a.bus, err = event.Open(cfg, a.log); err != nil {
 		return a.cfg.At("events.store", fmt.Errorf("events.store: %w", err))
 	}
 	a.add(feature{name: "events", stage: stageBase, run: a.runEvents, drain: func() { a.bus.Announce(event.SystemDraining, event.Change{}) },

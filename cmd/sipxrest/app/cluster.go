@@ -155,6 +155,9 @@ func (a *App) forget() {
 	if sw, can := any(a.sw).(interface{ Forget() }); can {
 		sw.Forget()
 	}
+	if a.bus != nil {
+		a.bus.Disown()
+	}
 }
 
 // runNode is among the others until ctx ends. It begins once all parts run, since

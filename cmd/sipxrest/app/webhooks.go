@@ -21,6 +21,7 @@ func (a *App) openOutbox() error {
 	if err != nil {
 		return err
 	}
+	a.shareWebhooks(&cfg)
 	if a.outbox, err = event.NewOutbox(cfg, a.bus, a.log); err != nil {
 		return a.cfg.At("events.webhooks", fmt.Errorf("events.webhooks: %w", err))
 	}

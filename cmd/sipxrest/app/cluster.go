@@ -279,4 +279,15 @@ func (a *App) keepCalls(sc *sipflow.Config) {
 	}
 	sc.Keeper = keeper{a.cluster}
 	sc.KeepRecords = a.cfg.Call.ResultCacheTime
+	sc.Account = a.account
+}
+
+// account is sipflow.Config.Account: states of calls name whose secrets they need, and
+// each node has them in its own files.
+func (a *App) account(user, gateway string) (sipflow.Credentials, bool) {
+	if gateway == "" {
+		return a.dialling.secrets(user)
+	}
+	g := &a.cfg.Dialout.Gateway
+	return sipflow.Credentials{Username: g.User, Password: g.Secret}, gateway == g.URI && user == g.User
 }

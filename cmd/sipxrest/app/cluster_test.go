@@ -14,6 +14,7 @@ import (
 	"sipxrest/cluster/store"
 	"sipxrest/cmd/sipxrest/apptest"
 	"sipxrest/cmd/sipxrest/config"
+	"sipxrest/dialout"
 	"sipxrest/sipflow"
 	"sipxrest/sipflow/siptest"
 )
@@ -226,6 +227,20 @@ func TestASingleNodeHasNothingOfACluster(t *testing.T) {
 	}
 	if _, err := AskCluster(t.Context(), &s.cfg); !errors.Is(err, ErrSingle) {
 		t.Error(err)
+	}
+}
+
+// Each node has the secrets that calls of another one need.
+func TestSecretsOfCallsThatAreTakenOver(t *testing.T) {
+	_, phone := apptest.Phone(t, siptest.Script{})
+	cfg := testConfig(t, phone)
+	cfg.Dialout.Gateway = dialout.Gateway{URI: "sip:gw.example", User: "trunk", Secret: "gateway-secret", DefaultNumber: "+4930123456"}
+	s := start(t, cfg)
+	for _, c := range []struct{ user, gateway, password string }{{"201", "", "123"}, {"nobody", "", ""}, {"trunk", "", ""},
+		{"trunk", "sip:gw.example", "gateway-secret"}, {"trunk", "sip:other.example", ""}, {"201", "sip:gw.example", ""}} {
+		if cred, ok := s.account(c.user, c.gateway); ok != (c.password != "") || ok && cred.Password != c.password {
+			t.Errorf("%s at %q: %v, %s", c.user, c.gateway, ok, cred.Password)
+		}
 	}
 }
 

@@ -318,8 +318,9 @@ func (c *Call) retire(l *Leg) {
 		s.outlive(c.sw, in)
 	}
 	if l.peer.confirmed && !s.closed && !l.refusedCaller() {
-		s.bury(l, l.peer.referral.open, l.right())
-		if l.peer.referral.open {
+		husked := l.peer.referral.open && !c.forgotten()
+		s.bury(l, husked, l.right())
+		if husked {
 			h := &husk{id: l.id, callID: l.callID, tag: l.peer.tag, seq: l.peer.seq, refer: l.peer.referral, secure: l.peer.secure, call: c, sw: c.sw}
 			c.open.Add(1)
 			s.husks[l.id] = h

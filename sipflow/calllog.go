@@ -146,7 +146,9 @@ func (sw *Switchboard) logEnd(c *Call) {
 	}
 	level := slog.LevelInfo
 	byClient := errors.Is(c.err, ErrHungUpByUser) || errors.Is(c.err, ErrReplaced)
-	if !sw.cfg.LogCalls && (c.err == nil || byClient && c.outcome == OutcomeConnected) {
+	if errors.Is(c.err, ErrForgotten) { // the other node tells how it ends
+		level = slog.LevelDebug
+	} else if !sw.cfg.LogCalls && (c.err == nil || byClient && c.outcome == OutcomeConnected) {
 		level = slog.LevelDebug
 	}
 	if sw.log.Enabled(context.Background(), level) {

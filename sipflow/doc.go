@@ -131,6 +131,7 @@
 //	adopt_bridged.go      two phones stay joined
 //	adopt_refer.go        a phone goes on reporting what becomes of a REFER
 //	adopt.go              all of it
+//	handover.go           calls that this node gives away, or that others have taken
 //
 // Three kinds of goroutine touch a call. The sockets' readers parse, match and
 // respond, and never wait; they put what a call should know into its legs'

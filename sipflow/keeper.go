@@ -49,8 +49,14 @@ var (
 	// it begins none: its lease has lapsed, or the store of the cluster is away.
 	ErrNotOwner = errors.New("this node cannot reach the store of its cluster")
 	// ErrForgotten ends a call that other nodes have taken over: see Switchboard.Forget.
-	ErrForgotten = errors.New("the call goes on at another node")
+	ErrForgotten = error(forgotten{})
 )
+
+// forgotten is ErrForgotten. Whoever wants a call placed hears that this node owns none.
+type forgotten struct{}
+
+func (forgotten) Error() string        { return "the call goes on at another node" }
+func (forgotten) Is(target error) bool { return target == ErrNotOwner }
 
 // callStep is how far a call is, as far as a taker acts on that. The numbers are part of
 // the encoding: new ones go to the end.

@@ -39,7 +39,7 @@ func CauseOf(err error) Cause {
 		c.Q850, c.Q850Text, c.Q850Header = client.Cause, client.Text, client.Cause != 0 // it is what the phones are told
 		return c
 	case errors.Is(err, ErrReplaced), errors.Is(err, ErrHungUpByUser), errors.Is(err, ErrDraining), errors.Is(err, ErrTimeLimit),
-		errors.Is(err, ErrForbidden), errors.Is(err, ErrUnreachable), errors.Is(err, ErrNodeLost): // whatever a hop before may have said
+		errors.Is(err, ErrForbidden), errors.Is(err, ErrUnreachable), errors.Is(err, ErrNodeLost), errors.Is(err, ErrForgotten): // whatever a hop before may have said
 		return c
 	case errors.Is(err, ErrNoAnswer):
 		c.ranOut("INVITE", "No Answer")
@@ -196,7 +196,7 @@ func (l *legRecord) blamed(c *Cause, up bool) Party {
 	case c.Lost:
 		return NetworkParty
 	case errors.Is(c.Err, ErrNoAnswer), errors.Is(c.Err, ErrForbidden), errors.Is(c.Err, ErrDraining), errors.Is(c.Err, ErrTimeLimit),
-		errors.Is(c.Err, ErrInternal), errors.Is(c.Err, ErrNodeLost):
+		errors.Is(c.Err, ErrInternal), errors.Is(c.Err, ErrNodeLost), errors.Is(c.Err, ErrForgotten):
 		return Self
 	case errors.Is(c.Err, ErrReplaced), errors.Is(c.Err, ErrHungUpByUser), errors.Is(c.Err, ErrRedirected), errors.Is(c.Err, ErrMerged):
 		return ClientParty

@@ -99,7 +99,7 @@ func (r *record) endOfOther(l *legRecord) Cause {
 // ofAllLegs reports whether a cause of ours is none of a single leg's.
 func ofAllLegs(c *Cause) bool {
 	return c.By == Self && (c.Err == nil || errors.Is(c.Err, ErrDraining) || errors.Is(c.Err, ErrTimeLimit) || errors.Is(c.Err, ErrInternal) ||
-		errors.Is(c.Err, ErrNodeLost))
+		errors.Is(c.Err, ErrNodeLost) || errors.Is(c.Err, ErrForgotten))
 }
 
 // endBy is why the call ends whose flow returned err. r.mu is held.
@@ -108,7 +108,7 @@ func (r *record) endBy(err error) Cause {
 	if stopped != nil && (err == stopped || err != nil && errors.Is(err, stopped)) { //nolint:errorlint // the very one
 		return r.endByStop(stopped)
 	}
-	if errors.Is(err, ErrTimeLimit) || errors.Is(err, ErrDraining) || errors.Is(err, ErrNodeLost) { // the bridge's own to see
+	if errors.Is(err, ErrTimeLimit) || errors.Is(err, ErrDraining) || errors.Is(err, ErrNodeLost) || errors.Is(err, ErrForgotten) { // the bridge's own to see
 		return r.endByStop(err)
 	}
 	if err == nil || errors.Is(err, ErrHungUp) {
@@ -153,7 +153,7 @@ func (r *record) endByStop(why error) Cause {
 		c.Q850, c.Q850Text = 0, ""
 	}
 	switch {
-	case errors.Is(why, ErrDraining), errors.Is(why, ErrInternal), errors.Is(why, ErrTimeLimit), errors.Is(why, ErrNodeLost):
+	case errors.Is(why, ErrDraining), errors.Is(why, ErrInternal), errors.Is(why, ErrTimeLimit), errors.Is(why, ErrNodeLost), errors.Is(why, ErrForgotten):
 		c.By = Self
 	case errors.Is(why, ErrUnreachable):
 		c.By = NetworkParty

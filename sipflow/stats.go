@@ -88,7 +88,7 @@ func (c *Call) cameTo(err error) {
 	if err == nil {
 		c.connected()
 	}
-	if c.joined {
+	if c.joined && !errors.Is(err, ErrForgotten) {
 		c.outcome = OutcomeConnected
 		return
 	}
@@ -181,12 +181,13 @@ const (
 	OutcomeReplaced                        // by a call with the same parties
 	OutcomeDraining                        // the service was stopped
 	OutcomeNodeLost                        // the node that had the call was lost, and the call with it
+	OutcomeElsewhere                       // another node goes on with the call
 	numOutcomes
 )
 
 func (o CallOutcome) String() string {
 	return [...]string{"failed", "connected", "no_answer", "busy", "refused_3xx", "refused_4xx", "refused_5xx", "refused_6xx",
-		"timeout", "unreachable", "hung_up", "hung_up_by_client", "replaced", "draining", "node_lost"}[o]
+		"timeout", "unreachable", "hung_up", "hung_up_by_client", "replaced", "draining", "node_lost", "elsewhere"}[o]
 }
 
 // OutcomeOf says what a call came to by the error of its end, nil for one that
@@ -204,6 +205,8 @@ func OutcomeOf(err error) CallOutcome {
 func outcomeOf(err error) CallOutcome {
 	var refused *StatusError
 	switch {
+	case errors.Is(err, ErrForgotten):
+		return OutcomeElsewhere
 	case errors.Is(err, ErrNodeLost):
 		return OutcomeNodeLost
 	case errors.Is(err, ErrReplaced):

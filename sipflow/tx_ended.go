@@ -25,9 +25,12 @@ type ended struct {
 type endedDialog struct {
 	callID uint64 // hash
 	seq    uint32 // highest CSeq of the phone
-	code   int16  // that request's response, 0 if it is not known
+	code   int16  // that request's response, 0 if it is not known; silent: another node has the call
 	of     uint16 // and what tells it from others
 }
+
+// silent in place of a code has nothing of the dialog be responded to.
+const silent = -1
 
 // endedInvite stands for an INVITE whose 2xx made a dialog that is over (the
 // Accepted state of RFC 6026 §8.4).
@@ -139,14 +142,17 @@ func (e *ended) init() {
 func (s *shard) bury(l *Leg, husked bool, by right) {
 	e := &s.ended
 	var entry endedEntry
-	if !husked {
+	if l.call.forgotten() {
+		entry.dialog = l.id
+		e.dialogs[l.id] = endedDialog{callID: maphash.String(e.seed, l.callID), code: silent}
+	} else if !husked {
 		entry.dialog = l.id
 		last := l.peer.latest()
 		e.dialogs[l.id] = endedDialog{callID: maphash.String(e.seed, l.callID), seq: l.peer.seq, code: last.code, of: last.of}
 	}
 	if tx := l.accepted; tx != nil && tx.ack != nil {
 		tx.leg = nil // its ACK cannot be made anew: the transaction stays
-	} else if tx != nil && tx.state == accepted {
+	} else if tx != nil && tx.state == accepted && !l.call.forgotten() {
 		entry.invite = tx.id
 		e.invites[tx.id] = endedInvite{callID: maphash.String(e.seed, tx.callID), tag: maphash.String(e.seed, tx.tag),
 			localTag: tx.localTag, seq: tx.seq, forks: tx.forks, secure: transport.Encrypted(transport.Of(tx.path.Link)),
@@ -195,7 +201,7 @@ func (d endedDialog) onRequest(e *ended, m *wire.Message, from transport.Path) w
 	switch {
 	case maphash.Bytes(e.seed, m.Get(wire.CallID)) != d.callID:
 		return wire.Reply{Code: 481}
-	case m.Method() == "ACK":
+	case m.Method() == "ACK", d.code == silent:
 		return wire.Reply{}
 	case m.Method() == "INVITE" && m.Seq() <= d.seq: // it ended with the call (RFC 3261 §15.1.2)
 		return wire.Reply{Code: 487}

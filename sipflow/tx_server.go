@@ -283,6 +283,9 @@ func (p *requests) forget(tx *serverTx) {
 // is false when there has been one.
 func (tx *serverTx) respond(r wire.Reply) bool {
 	l := tx.leg
+	if l.call.forgotten() {
+		return false
+	}
 	if tx.initial {
 		r.ToTag = string(appendID(nil, l.id))
 	}

@@ -403,6 +403,12 @@ func (a *App) drain(p *parts) {
 		daemon.SdNotifyStopping, (a.cfg.Drain + stopWait).Microseconds(), a.cfg.Drain))
 	a.drainAll()
 	a.log.Info("shutting down: no new calls are taken", "calls", a.activeCalls(), "drain", a.cfg.Drain)
+	handing, stop := context.WithCancel(context.Background())
+	handed := a.handOver(handing)
+	defer func() {
+		stop()
+		<-handed
+	}()
 	limit := time.NewTimer(a.cfg.Drain)
 	defer limit.Stop()
 	look := time.NewTicker(50 * time.Millisecond)

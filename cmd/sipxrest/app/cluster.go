@@ -145,16 +145,36 @@ func (a *App) nodeConfig(k *clustered) cluster.Config {
 // adopt has the switchboard go on with a call of another node, or hang it up.
 func (a *App) adopt(ctx context.Context, t cluster.Taken, done func(result string, err error)) {
 	keep := a.cfg.Cluster.Takeover == cluster.TakeoverKeep || t.Moved
-	if err := a.sw.Adopt(ctx, sipflow.Adopted{ID: t.ID, State: t.State, Epoch: t.Epoch, Keep: keep}, done); err != nil {
-		done("lost", err)
+	err := a.sw.Adopt(ctx, sipflow.Adopted{ID: t.ID, State: t.State, Epoch: t.Epoch, Keep: keep}, done)
+	switch {
+	case errors.Is(err, sipflow.ErrIDInUse): // it is here already
+		done(sipflow.TakenKept, nil)
+	case err != nil:
+		done(sipflow.TakenLost, err)
 	}
+}
+
+// handOver gives calls to other nodes until ctx ends, and closes done then.
+func (a *App) handOver(ctx context.Context) (done <-chan struct{}) {
+	ended := make(chan struct{})
+	if a.cluster == nil {
+		close(ended)
+		return ended
+	}
+	go func() {
+		defer close(ended)
+		moved := a.sw.HandOver(ctx, func(ctx context.Context, id string, state []byte) error {
+			_, err := a.cluster.HandOver(ctx, id, state)
+			return err
+		})
+		a.log.Info("calls in progress were handed over to other nodes", "calls", moved, "left", a.activeCalls())
+	}()
+	return ended
 }
 
 // forget drops all calls without a word: other nodes have them.
 func (a *App) forget() {
-	if sw, can := any(a.sw).(interface{ Forget() }); can {
-		sw.Forget()
-	}
+	a.sw.Forget()
 	if a.bus != nil {
 		a.bus.Disown()
 	}

@@ -48,6 +48,13 @@ func unlessLost(n *siptest.Network, want any) any {
 
 var refusing = siptest.Script{Reinvite: siptest.Reinvite{Status: 488}}
 
+// againAfter is a phone of an Asterisk that takes so long to have audio go past itself.
+func againAfter(d time.Duration) siptest.Script {
+	s := siptest.AsteriskDirectMedia()
+	s.Do[0].After = d
+	return s
+}
+
 // The ways in which phones are put on hold, and taken back.
 var holdCases = []bridgeCase{
 	{name: "hold-called", hangUp: 10 * time.Second, err: ErrHungUpByUser.Error(), told: "l2 held by client, l2 resumed by client",
@@ -77,6 +84,13 @@ var holdCases = []bridgeCase{
 			do(t, p.calling, 200, siptest.Action{Method: "INVITE", Body: held("10.0.0.2")})
 			time.Sleep(5 * time.Second)
 			do(t, p.calling, 200, siptest.Action{Method: "INVITE"})
+		})},
+	{name: "hold-asterisk-invites-again", hangUp: 10 * time.Second, err: ErrHungUpByUser.Error(),
+		told: "l2 held by client, l2 resumed by client", calling: againAfter(7 * time.Second), called: againAfter(9 * time.Second),
+		during: after(5*time.Second, func(t *testing.T, r *rig, p *phones, c *Call) {
+			c.mustHold(t, CalledParty, true, unlessLost(r.net, nil))
+			time.Sleep(6 * time.Second)
+			c.mustHold(t, CalledParty, false, unlessLost(r.net, nil))
 		})},
 	{name: "hold-refused", hangUp: 10 * time.Second, err: ErrHungUpByUser.Error(), called: refusing,
 		during: after(5*time.Second, func(t *testing.T, r *rig, p *phones, c *Call) {
@@ -170,6 +184,8 @@ func TestHoldIsOfBothDirections(t *testing.T) {
 		}
 		// A moves, and B, which is told, does not hear it.
 		p.reinvite(p.a, p.b, 1, sdpOf(4009), "sendonly", sdpAs(5000, "recvonly"), "inactive")
+		// So it is where B is a PBX that has its audio go another way, and says sendrecv.
+		p.reinvite(p.b, p.a, 1, sdpOf(5009), "inactive", sdpAs(4009, "inactive"), "sendonly")
 		hold(false)
 		m = p.b.expect("INVITE")
 		says(t, "B", m, "sendrecv")

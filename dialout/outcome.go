@@ -75,6 +75,8 @@ func lastStatus(e ending, wasConnected bool, why error) (talk.Status, Outcome) {
 	switch {
 	case why != nil:
 		return cleared("EndedByLocal", 487, sentence(why)), Cancelled
+	case errors.Is(e.err, sipflow.ErrForgotten): // which gives it up as well
+		return cleared("EndedByLocal", 487, "Another node has taken over"), Cancelled
 	case errors.Is(e.err, sipflow.ErrDraining):
 		return cleared("EndedByLocal", 487, sentence(e.err)), Cancelled
 	case e.by == room:

@@ -429,6 +429,10 @@ func (c *call) observe(e *sipflow.Event) {
 
 // ended tells of the end of the call, and logs it.
 func (c *call) ended(e *sipflow.Event) {
+	if errors.Is(e.Err, sipflow.ErrForgotten) { // it goes on at another node
+		c.d.log.Debug("a call goes on at another node", "call", c.ID)
+		return
+	}
 	outcome := sipflow.OutcomeOf(e.Err).String()
 	if c.joined {
 		outcome = sipflow.OutcomeConnected.String()

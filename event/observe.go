@@ -2,6 +2,7 @@ package event
 
 import (
 	"cmp"
+	"errors"
 	"slices"
 	"strconv"
 	"time"
@@ -214,6 +215,10 @@ func (b *Bus) fromSIP(l *live, t *told) {
 	case sipflow.Digit:
 		b.digit(l, t.at, legID(n.leg.N), string(rune(n.digit)))
 	case sipflow.Ended:
+		if b.shared != nil && n.cause != nil && errors.Is(n.cause.Err, sipflow.ErrForgotten) {
+			b.dropCall(l) // it goes on at another node, which tells how it ends
+			return
+		}
 		if !l.own {
 			b.finish(l, t.at, Change{End: b.endFromSIP(l, n.cause)})
 		}

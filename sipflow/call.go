@@ -165,6 +165,9 @@ func (c *Call) observe(e *Event) {
 
 // tell is observe with c.mu held.
 func (c *Call) tell(e *Event) {
+	if e.Kind != Ended && c.forgotten() {
+		return
+	}
 	e.Key, e.ID = c.holds(), c.Spec.ID
 	if c.record != nil {
 		c.record.sees(e)
@@ -177,6 +180,9 @@ func (c *Call) tell(e *Event) {
 
 // tellAll tells the observers of all calls, with c.mu held.
 func (c *Call) tellAll(e *Event) {
+	if e.Kind != Ended && c.forgotten() {
+		return // the other node tells what becomes of it
+	}
 	e.Key, e.ID, e.Stage = c.holds(), c.Spec.ID, c.record.stage
 	for _, f := range c.sw.observers {
 		f(e)

@@ -470,10 +470,10 @@ func (a *API) phoneProblem(c *event.Call, o *actionOrder, err error) *Problem {
 		p = refuse(UnreachableCode, "there is none for the target that can be reached")
 	case errors.Is(err, sipflow.ErrNoCall):
 		return a.notRunning(c, o.action)
-	case errors.Is(err, sipflow.ErrNotOwner):
-		p = a.clusterRefusal()
 	case errors.Is(err, sipflow.ErrForgotten): // another node has it
 		p = refuse(NodeUnavailable).after(placingAgain).dialled(DialledUnknown)
+	case errors.Is(err, sipflow.ErrNotOwner):
+		p = a.clusterRefusal()
 	case errors.As(err, &refused):
 		name := "that leg"
 		if o.leg != nil {

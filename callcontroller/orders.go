@@ -140,10 +140,10 @@ func (c *Controller) explain(key sipflow.Key, who order.Client, err error, what,
 		answer = refusal{status: 502, code: 502, text: "The SIP server of the " + whose + " cannot be reached"}
 	case errors.Is(err, context.DeadlineExceeded):
 		answer = refusal{status: 502, code: 502, text: "The SIP server of the " + whose + " cannot be reached in time"}
-	case errors.Is(err, sipflow.ErrNotOwner):
-		answer = refusal{status: 503, code: 503, text: "The store of the cluster cannot be reached from this node, try again later or at another node"}
 	case errors.Is(err, sipflow.ErrForgotten):
 		answer = *noNode
+	case errors.Is(err, sipflow.ErrNotOwner):
+		answer = refusal{status: 503, code: 503, text: "The store of the cluster cannot be reached from this node, try again later or at another node"}
 	case errors.Is(err, order.ErrHeld):
 		answer = refusal{status: 503, code: 503, text: "The parties have a call at another node, which does not end it at this moment: try again later"}
 	case errors.Is(err, sipflow.ErrDraining):

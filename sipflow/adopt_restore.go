@@ -154,8 +154,11 @@ func (t *takeover) enterLeg(l *takenLeg) bool {
 	s := l.shard()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed || s.legs[l.id] != nil || s.husks[l.id] != nil {
+	switch other := s.legs[l.id]; {
+	case s.closed, other != nil && other.call != t.call, s.husks[l.id] != nil:
 		return false
+	case other != nil: // of the same INVITE: it is found by that one's tag, and this is hung up
+		return true
 	}
 	s.legs[l.id] = l.Leg
 	if t.keep && l.was.at == atUp && (t.state.step == stepBridged || t.state.step == stepTransferring) {

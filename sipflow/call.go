@@ -308,7 +308,9 @@ func (c *Call) retire(l *Leg) {
 	s := c.sw.shard(l.id)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.legs, l.id)
+	if s.legs[l.id] == l { // a fork that was taken over has the tag of another leg
+		delete(s.legs, l.id)
+	}
 	for { // NOTIFYs that came during the last wait
 		e, ok := l.inbox.take()
 		if !ok {
@@ -462,6 +464,29 @@ func (c *Call) rings() error {
 
 // What follows is for Config.Keeper. A call of a single node does nothing there.
 
+// keptCall is what a call knows of its state in Config.Keeper. What follows mu is shared
+// with the goroutines that hang up legs on the side; the rest belongs to the call's.
+type keptCall struct {
+	step      callStep
+	bridge    *bridge // while two phones are joined
+	sending   *forward
+	talkUntil time.Time
+	notified  bool // the phone has reported of its REFER
+	claimed   bool
+	sum       uint64 // of the newest state, without what changes all the time
+
+	forgotten atomic.Bool // see Switchboard.Forget
+	changed   atomic.Bool // see Call.Changed
+
+	mu        sync.Mutex
+	call      *Call // that it is of
+	last      *callState
+	asides    map[*Leg]keptLeg // that are hung up while the call goes on, or is over
+	committed <-chan struct{}  // closed when the newest state is
+	over      bool             // the flow has returned
+	dropped   bool
+}
+
 // keeping is the state of the call for other nodes; nil where nobody keeps it.
 func (c *Call) keeping() *keptCall {
 	if c.sw.cfg.Keeper == nil || c.past == nil {
@@ -474,7 +499,7 @@ func (c *Call) keeping() *keptCall {
 // begins.
 func (c *Call) keeps(step callStep) {
 	if c.sw.cfg.Keeper != nil {
-		c.kept().keeping = &keptCall{step: step}
+		c.kept().keeping = &keptCall{step: step, call: c}
 	}
 }
 

@@ -107,8 +107,6 @@
 //	state_encode.go       that as bytes
 //	state_decode.go       and read again
 //	call.go               one call and its goroutine
-//	state_of.go           what another node needs, of a call as it is
-//	state_keep.go         when that is written, and who waits for it
 //	calllog.go            its line in the log
 //	control.go            what clients want of a call in progress
 //	limits.go             what others can have us do
@@ -118,6 +116,8 @@
 //	health.go             servers that answer OPTIONS
 //	stats_read.go         the counters, read
 //	switchboard.go        all of it
+//	state_of.go           what another node needs, of a call as it is
+//	state_keep.go         when that is written, and who waits for it
 //	giveway.go            a call ends for a new one at another node
 //
 // Calls that another node had:

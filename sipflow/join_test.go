@@ -145,7 +145,7 @@ var joinCases = []struct {
 		go func() { // between two INVITEs of ours
 			time.Sleep(time.Second)
 			for _, id := range w.far.Calls() {
-				w.far.DoIn(context.Background(), id, siptest.Action{Method: "INVITE"}) //nolint:errcheck // 491
+				w.far.DoIn(t.Context(), id, siptest.Action{Method: "INVITE"}) //nolint:errcheck // 491
 			}
 		}()
 		w.join(t, nil)

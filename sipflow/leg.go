@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sipxrest/resolve"
 	"sipxrest/sipflow/transport"
 	"sipxrest/sipflow/wire"
 )
@@ -401,6 +402,18 @@ func (l *Leg) hold(on transport.Link) {
 		s.Hold()
 		l.held = s
 	}
+}
+
+// inviteState is an INVITE of ours: the pending one, or that whose 2xx may need an ACK.
+type inviteState struct {
+	branch  uint64
+	via     string // transport and sent-by of its Via: "UDP 192.0.2.1:5060"
+	uri     string // Request-URI
+	routes  string // Route header lines
+	to      string // To, without a tag
+	seq     uint32
+	hop     resolve.Hop // where it went
+	offered []byte      // the offer in its 2xx, which the ACK is to answer
 }
 
 // legKeeping is what of a leg is for its state only.

@@ -75,6 +75,7 @@ func newRig(t *testing.T, n *siptest.Network, hop string, adjust ...func(*Config
 	for _, f := range adjust {
 		f(&cfg)
 	}
+	node := inCluster(n, hop, &cfg, adjust)
 	r := &rig{t: t, net: n}
 	if r.sw, err = New(cfg, slog.New(slog.NewTextHandler(&r.log, nil)), r.observe, r.stories.observe); err != nil {
 		t.Fatal(err)
@@ -93,6 +94,7 @@ func newRig(t *testing.T, n *siptest.Network, hop string, adjust ...func(*Config
 		}
 	}
 	synctest.Wait()
+	node.runs(r)
 	if by, ok := lateOn.Load(n); ok {
 		late := lateTimers(r.sw)
 		over := make(chan struct{})

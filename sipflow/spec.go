@@ -102,6 +102,9 @@ type Kept struct {
 	// Record appends what is to be known of the call elsewhere, and after its end. It is
 	// called from any goroutine and must return at once.
 	Record func(dst []byte) []byte
+	// Time is for how long that is read after the call's end. Default:
+	// Config.KeepRecords.
+	Time time.Duration
 }
 
 // Conflict is what becomes of a call that holds the key of a new one.

@@ -189,18 +189,6 @@ type legMore struct {
 	refer   referState
 }
 
-// inviteState is an INVITE of ours: the pending one, or that whose 2xx may need an ACK.
-type inviteState struct {
-	branch  uint64
-	via     string // transport and sent-by of its Via: "UDP 192.0.2.1:5060"
-	uri     string // Request-URI
-	routes  string // Route header lines
-	to      string // To, without a tag
-	seq     uint32
-	hop     resolve.Hop // where it went
-	offered []byte      // the offer in its 2xx, which the ACK is to answer
-}
-
 // callerState is the INVITE of a phone that called us.
 type callerState struct {
 	invite  []byte // what of it our responses are made of, as a message

@@ -1,11 +1,10 @@
 package sipflow
 
 import (
+	"cmp"
 	"context"
 	"hash/maphash"
 	"slices"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"sipxrest/sipflow/transport"
@@ -22,28 +21,6 @@ const (
 	// maxState bounds a state. One that is longer is cut to its first part.
 	maxState = 60 << 10
 )
-
-// keptCall is what a call knows of its state in Config.Keeper. What follows mu is shared
-// with the goroutines that hang up legs on the side; the rest belongs to the call's.
-type keptCall struct {
-	step      callStep
-	bridge    *bridge // while two phones are joined
-	sending   *forward
-	talkUntil time.Time
-	notified  bool // the phone has reported of its REFER
-	claimed   bool
-	sum       uint64 // of the newest state, without what changes all the time
-
-	forgotten atomic.Bool // see Switchboard.Forget
-	changed   atomic.Bool // see Call.Changed
-
-	mu        sync.Mutex
-	last      *callState
-	asides    map[*Leg]keptLeg // that are hung up while the call goes on, or is over
-	committed <-chan struct{}  // closed when the newest state is
-	over      bool             // the flow has returned
-	dropped   bool
-}
 
 // write keeps the state as it is now. It runs in the call's goroutine.
 //
@@ -92,11 +69,14 @@ func (k *keptCall) encoded() []byte {
 	if s.legs = slices.Clone(s.legs); k.over {
 		s.legs, s.class, s.step = nil, classOther, stepEnding
 	}
-	for _, l := range k.asides {
-		s.legs = slices.DeleteFunc(s.legs, func(o keptLeg) bool { return o.id == l.id })
+	for l, aside := range k.asides {
+		if l.call != k.call && l.moved.Load() == nil { // a fork has the tag of another leg
+			continue
+		}
+		s.legs = slices.DeleteFunc(s.legs, func(o keptLeg) bool { return o.id == aside.id })
 	}
-	for _, l := range k.asides {
-		s.legs = append(s.legs, l)
+	for _, aside := range k.asides {
+		s.legs = append(s.legs, aside)
 	}
 	return s.bounded()
 }
@@ -285,7 +265,7 @@ func (k *keptCall) flowOver(c *Call) {
 func (k *keptCall) drop(c *Call) {
 	k.dropped = true
 	if !k.forgotten.Load() {
-		c.sw.cfg.Keeper.Drop(c.Spec.ID, c.finalRecord(), c.sw.cfg.KeepRecords)
+		c.sw.cfg.Keeper.Drop(c.Spec.ID, c.finalRecord(), c.recordTime())
 	}
 }
 
@@ -296,6 +276,17 @@ func (k *keptCall) dropAgain(c *Call) {
 	if k.dropped {
 		k.drop(c)
 	}
+}
+
+// keepRecords is for how long records of calls that are over are read.
+const keepRecords = 3 * time.Minute
+
+// recordTime is for how long the call's is.
+func (c *Call) recordTime() time.Duration {
+	if kept := c.Spec.Kept; kept != nil && kept.Time > 0 {
+		return kept.Time
+	}
+	return cmp.Or(c.sw.cfg.KeepRecords, keepRecords)
 }
 
 // finalRecord is what is read of the call when it is over.

@@ -146,6 +146,9 @@ func (l *Leg) keptAs(seat legSeat) (k keptLeg, ok bool) {
 		if !l.keptCaller(in, &k) {
 			return k, false
 		}
+		if k.at == atUp && in != l.its().in { // it has taken another one's place
+			k.callee, k.caller = withUser, nil
+		}
 	case l.next == "" && k.invite == nil:
 		return k, false // nothing is out
 	case l.next == "":

@@ -74,9 +74,9 @@ type Config struct {
 	Resume func(spec *Spec, record []byte)
 	// Keeper keeps the states of calls for other nodes; nil: this is a single node.
 	Keeper Keeper
-	// NodeNumber is that of this node, 1 to 4095, which its tags and branches carry; 0:
-	// this is a single node.
-	NodeNumber uint16
+	// NodeNumber is that of this node, 1 to 4095, which its tags and branches carry; 0,
+	// as long as it has none. It is called from any goroutine; nil: this is a single node.
+	NodeNumber func() uint16
 	// KeepRecords is for how long the records of calls that are over are kept by Keeper.
 	KeepRecords time.Duration
 	// Owed appends what else is to be kept with the state of a call: events that are to
@@ -141,9 +141,6 @@ func New(cfg Config, log *slog.Logger, observe ...func(*Event)) (*Switchboard, e
 	sw.limits.init(sw)
 	if cfg.Inbound != nil && cfg.Inbound.Take == nil {
 		return nil, errors.New("inbound calls: Take is not set")
-	}
-	if cfg.NodeNumber > maxNode {
-		return nil, fmt.Errorf("number %d of this node: want 1 to %d", cfg.NodeNumber, maxNode)
 	}
 	if cfg.HangUpOn != Progressing && cfg.HangUpOn != Outcome {
 		return nil, &fault.Fault{Key: "refer.hangup-on", Told: true, Err: fmt.Errorf("refer.hangup-on %q: want progress or outcome", cfg.HangUpOn)}
@@ -435,6 +432,23 @@ func (sw *Switchboard) ByID(id string) *Call {
 	return sw.ids[id]
 }
 
+// maxNode is the highest number of a node, which stands above the shard's in an id.
+const maxNode = 1<<12 - 1
+
+// idIn draws an id that belongs to the same shard as id. In a cluster it carries the
+// number of this node.
+func (sw *Switchboard) idIn(id uint64) uint64 {
+	fixed := uint64(numShards - 1)
+	id &= fixed
+	if sw.cfg.NodeNumber != nil {
+		if node := uint64(sw.cfg.NodeNumber()) & maxNode; node != 0 {
+			fixed |= maxNode * numShards
+			id |= node * numShards
+		}
+	}
+	return newID()&^fixed | id
+}
+
 func (sw *Switchboard) shard(id uint64) *shard { return &sw.shards[id%numShards] }
 
 // nextHops says where a request outside of a dialog goes.
@@ -479,4 +493,22 @@ func targetOf(uri string) (resolve.Target, error) {
 		return resolve.Target{}, errors.New("not a SIP URI with a host, such as sip:192.0.2.1:5060")
 	}
 	return resolve.Target{Secure: u.Scheme == "sips", Host: cmp.Or(u.MAddr, u.Host), Port: u.Port, Transport: u.Transport}, nil
+}
+
+// holds reports whether this node is surely the owner of its calls.
+func (sw *Switchboard) holds() bool { return sw.cfg.Keeper == nil || sw.cfg.Keeper.Holds() }
+
+// mayStart reports whether a request may go out. In a cluster an INVITE that rings a
+// phone, and a REFER, may while this node owns its calls, for no other node sends them
+// a second time then. All else is harmless: a phone takes nothing of a call that others
+// have taken over, and a CANCEL ends what they end as well.
+func (sw *Switchboard) mayStart(tx *clientTx) error {
+	switch {
+	case sw.cfg.Keeper == nil:
+	case tx.leg != nil && tx.leg.call.forgotten():
+		return ErrForgotten
+	case (tx.method == "REFER" || tx.method == "INVITE" && !tx.inside) && !sw.holds():
+		return ErrNotOwner
+	}
+	return nil
 }

@@ -97,24 +97,6 @@ func (sw *Switchboard) start(tx *clientTx, msg []byte) error {
 	return err
 }
 
-// holds reports whether this node is surely the owner of its calls.
-func (sw *Switchboard) holds() bool { return sw.cfg.Keeper == nil || sw.cfg.Keeper.Holds() }
-
-// mayStart reports whether a request may go out. In a cluster an INVITE that rings a
-// phone, and a REFER, may while this node owns its calls, for no other node sends them
-// a second time then. All else is harmless: a phone takes nothing of a call that others
-// have taken over, and a CANCEL ends what they end as well.
-func (sw *Switchboard) mayStart(tx *clientTx) error {
-	switch {
-	case sw.cfg.Keeper == nil:
-	case tx.leg != nil && tx.leg.call.forgotten():
-		return ErrForgotten
-	case (tx.method == "REFER" || tx.method == "INVITE" && !tx.inside) && !sw.holds():
-		return ErrNotOwner
-	}
-	return nil
-}
-
 // enter takes in a transaction. It is false after the end of all calls.
 func (s *shard) enter(tx *clientTx) bool {
 	s.mu.Lock()

@@ -76,21 +76,6 @@ func (s *shard) close() {
 // forges a response without seeing the request.
 func newID() uint64 { return rand.Uint64() }
 
-// maxNode is the highest number of a node, which stands above the shard's in an id.
-const maxNode = 1<<12 - 1
-
-// idIn draws an id that belongs to the same shard as id. In a cluster it carries the
-// number of this node.
-func (sw *Switchboard) idIn(id uint64) uint64 {
-	fixed := uint64(numShards - 1)
-	id &= fixed
-	if node := sw.cfg.NodeNumber; node != 0 {
-		fixed |= maxNode * numShards
-		id |= uint64(node) * numShards
-	}
-	return newID()&^fixed | id
-}
-
 func appendID(b []byte, id uint64) []byte {
 	var raw [8]byte
 	for i := range raw {

@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/emiago/sipgo/sip"
@@ -32,7 +33,17 @@ func (n *Network) Ladder() string {
 	type line struct{ at, from, to, text string }
 	var lines []line
 	width := 0
+	n.mu.Lock()
+	notes := slices.Clone(n.notes)
+	n.mu.Unlock()
+	noted := func(before time.Time) {
+		for len(notes) > 0 && (before.IsZero() || notes[0].at.Before(before)) {
+			lines = append(lines, line{at: fmt.Sprintf("+%.3f", notes[0].at.Sub(packets[0].Sent).Seconds()), text: notes[0].text})
+			notes = notes[1:]
+		}
+	}
 	for _, p := range packets {
+		noted(p.Sent)
 		text, ok := l.describe(p)
 		if !ok {
 			continue
@@ -42,8 +53,15 @@ func (n *Network) Ladder() string {
 		lines = append(lines, ln)
 		width = max(width, utf8.RuneCountInString(ln.from), utf8.RuneCountInString(ln.to))
 	}
+	if len(packets) > 0 {
+		noted(time.Time{})
+	}
 	var b strings.Builder
 	for _, ln := range lines {
+		if ln.from == "" {
+			fmt.Fprintf(&b, "%-8s %s\n", ln.at, ln.text)
+			continue
+		}
 		fmt.Fprintf(&b, "%-8s %-*s → %-*s  %s\n", ln.at, width, ln.from, width, ln.to, ln.text)
 	}
 	return b.String()

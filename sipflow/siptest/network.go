@@ -2,6 +2,7 @@ package siptest
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -78,6 +79,7 @@ type Network struct {
 	names     map[netip.AddrPort]string
 	arrived   int
 	packets   []Packet
+	notes     []note
 	lastPort  uint16
 	streams   map[*tcpConn]struct{} // open ends of connections
 	unplugged map[netip.Addr]bool
@@ -118,6 +120,16 @@ func (n *Network) Unplug(host string) {
 	}
 }
 
+// Shut closes every socket that is still open: those of a scenario that was cut off.
+func (n *Network) Shut() {
+	n.mu.Lock()
+	conns := slices.Collect(maps.Values(n.conns))
+	n.mu.Unlock()
+	for _, c := range conns {
+		c.Close()
+	}
+}
+
 // isUnplugged reports whether a host is off the network.
 func (n *Network) isUnplugged(a netip.Addr) bool {
 	n.mu.Lock()
@@ -131,6 +143,18 @@ func (n *Network) Name(addr, name string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.names[a] = name
+}
+
+// Note puts a line of the test's own into the ladder, at this moment.
+func (n *Network) Note(text string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.notes = append(n.notes, note{time.Now(), text})
+}
+
+type note struct {
+	at   time.Time
+	text string
 }
 
 // Packets returns every packet that arrived or was lost so far, in that order.

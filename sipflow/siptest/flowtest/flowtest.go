@@ -71,7 +71,13 @@ func Ladder(t *testing.T, name string, run func(t *testing.T, n *siptest.Network
 			t.Log(n.Ladder())
 		}
 	})
+	if Also != nil {
+		Also(t, name, run)
+	}
 }
+
+// Also, when it is set, runs each scenario of Ladder again in another way.
+var Also func(t *testing.T, name string, run func(t *testing.T, n *siptest.Network))
 
 // LoseEach runs a scenario in a bubble of testing/synctest once undisturbed,
 // and then once more for each message of that run, which is lost. run makes

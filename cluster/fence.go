@@ -8,24 +8,44 @@ import (
 
 // accuse fences a member that was silent for too long, unless the store knows better.
 func (n *Node) accuse(ctx context.Context, m member) error {
-	cctx, cancel := context.WithTimeout(ctx, commitTime)
-	e, err := n.e.Last(cctx, n.names.nodes(), n.names.node(m.Node))
-	cancel()
-	if err != nil && !errors.Is(err, ErrNone) {
+	err := n.fence(ctx, m.who, m.Beat, "watcher")
+	if errors.Is(err, errAlive) {
 		n.members.spared(m.who)
-		return err
-	}
-	if at, err := unmarshal[nodeEntry](e); err == nil && at.E == m.E && at.Beat > m.Beat && at.State != nodeFenced {
-		// It renews its lease and this node does not hear it.
-		n.members.spared(m.who)
-		n.members.heard(at)
 		return nil
 	}
-	if err := n.fence(ctx, m.who, "watcher"); err != nil {
+	if err != nil {
 		n.members.spared(m.who)
-		return err
 	}
-	return nil
+	return err
+}
+
+// errAlive: a node has renewed its lease, and this one has not heard it.
+var errAlive = errors.New("cluster: it has renewed its lease")
+
+// accused marks the entry of a node, on the condition that it has not renewed its lease since that beat. From then on no renewal of
+// it is acknowledged: so when its fence is stored, all that was acknowledged before is older than a lease.
+func (n *Node) accused(ctx context.Context, w who, beat uint64) error {
+	subject := n.names.node(w.Node)
+	for {
+		e, err := n.e.Last(ctx, n.names.nodes(), subject)
+		if err != nil && !errors.Is(err, ErrNone) {
+			return err
+		}
+		at, err := unmarshal[nodeEntry](e)
+		switch {
+		case err != nil: // the store has lost it
+			at = nodeEntry{who: w}
+		case at.who != w || at.State == nodeFenced || at.State == nodeGone:
+			return nil
+		case at.Beat > beat:
+			return errAlive
+		}
+		at.State = nodeFenced
+		_, err = n.e.Commit(ctx, n.names.nodes(), []Write{{Subject: subject, Data: marshal(at), TTL: nodeAge}}, Cond{subject, e.Seq})
+		if err == nil || !errors.Is(err, ErrConflict) {
+			return err
+		}
+	}
 }
 
 // Fence ends the present incarnation of another node, for an operator who knows that it is dead.
@@ -34,20 +54,26 @@ func (n *Node) Fence(ctx context.Context, node string) error {
 	if !ok {
 		return fmt.Errorf("cluster: no live node has the name %q", node)
 	}
-	return n.fence(ctx, m.who, "operator")
+	return n.fence(ctx, m.who, anyBeat, "operator")
 }
 
-// fence ends an incarnation: after its fence is committed nothing of it is. Of two that try one has its fence stored, and both go on
+// anyBeat fences a node also if it renews its lease.
+const anyBeat = 1<<64 - 1
+
+// fence ends an incarnation, unless it has renewed its lease since that beat: after its fence is committed nothing of it is. Of two that try one has its fence stored, and both go on
 // by that one. It may be repeated after any step.
-func (n *Node) fence(ctx context.Context, w who, why string) error {
+func (n *Node) fence(ctx context.Context, w who, beat uint64, why string) error {
 	heirs := n.heirs(w)
 	if len(heirs) == 0 { // all of them drain, or this node has not joined yet
 		heirs = []who{{n.cfg.Node, n.nextE()}}
 	}
 	f := fenceEntry{who: w, By: n.cfg.Node, Why: why, Heirs: heirs}
 	stream, subject := n.names.stream(w), n.names.fence(w)
-	cctx, cancel := context.WithTimeout(ctx, 2*commitTime)
+	cctx, cancel := context.WithTimeout(ctx, 4*commitTime)
 	defer cancel()
+	if err := n.accused(cctx, w, beat); err != nil {
+		return err
+	}
 	_, err := n.e.Commit(cctx, stream, []Write{{Subject: subject, Data: marshal(f)}}, Cond{Subject: subject})
 	if err != nil && !errors.Is(err, ErrConflict) && !errors.Is(err, ErrNoStream) {
 		return err

@@ -18,6 +18,7 @@ type lease struct {
 	length  time.Duration
 	renewal time.Time // when the last renewal that was acknowledged was begun
 	tick    time.Time // likewise the last tick: it proves that there is no fence
+	over    bool      // this incarnation is fenced, or has ended
 }
 
 // holds is asked before each INVITE, so it costs one load and one look at the clock.
@@ -35,6 +36,9 @@ func (l *lease) ticked(began time.Time)  { l.extend(&l.tick, began) }
 func (l *lease) extend(t *time.Time, began time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.over {
+		return
+	}
 	*t = began
 	first := l.renewal
 	if l.tick.Before(first) {
@@ -45,12 +49,26 @@ func (l *lease) extend(t *time.Time, began time.Time) {
 	}
 }
 
-// end gives the lease up.
+// begin is called when an incarnation begins.
+func (l *lease) begin() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.over = false
+}
+
+// end gives the lease up, until the next incarnation begins.
 func (l *lease) end() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.renewal, l.tick = time.Time{}, time.Time{}
+	l.over = true
 	l.until.Store(0)
+}
+
+// lapse ends the lease of an incarnation that is fenced.
+func (n *Node) lapse(l *life) {
+	l.end.Store(true)
+	n.lease.end()
 }
 
 // Holds reports whether this node is surely still the owner of its calls. With StoreServe it is true unless a fence is known.

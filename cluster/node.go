@@ -148,8 +148,7 @@ func (n *Node) live(ctx context.Context, l *life) error {
 		loops.Go(func() {
 			if err := run(lctx, l); err != nil {
 				if errors.Is(err, errFenced) {
-					l.end.Store(true)
-					n.lease.end()
+					n.lapse(l)
 				}
 				cancel(err)
 			}

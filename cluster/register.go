@@ -37,8 +37,12 @@ func (n *Node) callStream(w who) Stream {
 
 // join makes this node one of the cluster. It asks until the store answers; an error is a *NameTakenError, or that ctx has ended.
 func (n *Node) join(ctx context.Context) (*life, error) {
+	e := newIncarnation()
+	n.next.Store(&e)
+	l := &life{who: who{n.cfg.Node, e}}
+	l.stream, l.fence, l.tickSubject = n.names.stream(l.who), n.names.fence(l.who), n.names.tick(l.who)
 	for said := false; ; {
-		l, err := n.tryJoin(ctx)
+		err := n.tryJoin(ctx, l)
 		if err == nil {
 			return l, nil
 		}
@@ -46,6 +50,7 @@ func (n *Node) join(ctx context.Context) (*life, error) {
 			return nil, context.Cause(ctx)
 		}
 		if taken := (*NameTakenError)(nil); errors.As(err, &taken) {
+			n.unmake(l)
 			return nil, err
 		}
 		if !said {
@@ -58,25 +63,22 @@ func (n *Node) join(ctx context.Context) (*life, error) {
 	}
 }
 
-func (n *Node) tryJoin(ctx context.Context) (*life, error) {
-	e := newIncarnation()
-	n.next.Store(&e)
-	l := &life{who: who{n.cfg.Node, e}}
-	l.stream, l.fence, l.tickSubject = n.names.stream(l.who), n.names.fence(l.who), n.names.tick(l.who)
+// tryJoin may be repeated: what of it is done already is no obstacle.
+func (n *Node) tryJoin(ctx context.Context, l *life) error {
 	for _, s := range []Stream{n.nodeStream(), n.keyStream()} {
 		if err := n.ensure(ctx, s); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	former, err := n.former(ctx)
+	former, err := n.former(ctx, l)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if l.number, err = n.takeNumber(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := n.ensure(ctx, n.callStream(l.who)); err != nil {
-		return nil, err
+		return err
 	}
 	l.beat++
 	subject := n.names.node(n.cfg.Node)
@@ -86,16 +88,23 @@ func (n *Node) tryJoin(ctx context.Context) (*life, error) {
 	entry := []Write{{Subject: subject, Data: marshal(n.entry(l)), TTL: nodeAge}}
 	l.nodeSeq, err = n.e.Commit(cctx, n.names.nodes(), entry, Cond{subject, former})
 	if err != nil {
-		_ = n.e.Delete(cctx, l.stream)
-		return nil, err // of two processes that begin at once one has been quicker, and the other finds it next time
+		return err // of two processes that begin at once one has been quicker, and the other finds it next time
 	}
+	n.lease.begin()
 	n.lease.renewed(began)
 	if err := n.readMembers(ctx); err != nil {
 		n.log.Debug("cluster: the other nodes are not read", "error", err) // they are heard within a second
 	}
 	n.checkMark(ctx)
 	n.checkSecret(ctx)
-	return l, nil
+	return nil
+}
+
+// unmake removes the stream of an incarnation that has not come to be.
+func (n *Node) unmake(l *life) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*commitTime)
+	defer cancel()
+	_ = n.e.Delete(ctx, l.stream) // else it stays, empty
 }
 
 // ensure makes a stream. When several nodes make it at the same moment some of them may get no answer, so it is asked again soon.
@@ -116,7 +125,7 @@ func (n *Node) ensure(ctx context.Context, s Stream) (err error) {
 
 // former returns the sequence of this name's entry when whoever wrote it is no more. An incarnation that has not ended itself is
 // listened for as long as its lease may last: it may be another process with our name. If it is silent it is fenced.
-func (n *Node) former(ctx context.Context) (seq uint64, err error) {
+func (n *Node) former(ctx context.Context, l *life) (seq uint64, err error) {
 	subject := n.names.node(n.cfg.Node)
 	for range 3 {
 		cctx, cancel := context.WithTimeout(ctx, commitTime)
@@ -128,18 +137,28 @@ func (n *Node) former(ctx context.Context) (seq uint64, err error) {
 			return 0, err
 		}
 		at, err := unmarshal[nodeEntry](e)
-		if err != nil || at.State == nodeGone || at.State == nodeFenced {
+		if err != nil || at.State == nodeGone || at.who == l.who {
 			return e.Seq, nil
 		}
-		own := n.members.isOver(at.who) // it was this process: it was fenced and has forgotten
+		// It was this process, which was fenced and has forgotten; or whoever has marked it may have died before its fence was stored.
+		own := n.members.isOver(at.who) || at.State == nodeFenced
 		if !own && n.hearNamesake(ctx, at) {
 			return 0, &NameTakenError{n.cfg.Node}
 		}
 		if ctx.Err() != nil {
 			return 0, context.Cause(ctx)
 		}
-		if err := n.fence(ctx, at.who, "start"); err != nil {
+		beat := at.Beat
+		if own {
+			beat = anyBeat
+		}
+		if err := n.fence(ctx, at.who, beat, "start"); errors.Is(err, errAlive) {
+			continue
+		} else if err != nil {
 			return 0, fmt.Errorf("fence of the former run: %w", err)
+		}
+		if at.State == nodeFenced {
+			return e.Seq, nil
 		}
 		// Without a stream there was nothing to fence, and its entry may be replaced as it is.
 		cctx, cancel = context.WithTimeout(ctx, commitTime)

@@ -71,10 +71,11 @@ func (t *ticker) run(ctx context.Context, _ *life) error {
 			n.restoreKeys(false)
 		}
 		if err := t.tick(ctx); err != nil {
-			if errors.Is(err, errFenced) {
-				return errFenced
+			if !errors.Is(err, errFenced) {
+				err = t.failure(ctx, err)
 			}
-			if errors.Is(t.failure(ctx, err), errFenced) {
+			if errors.Is(err, errFenced) {
+				n.lapse(t.l) // before who waits for a state goes on
 				return errFenced
 			}
 		} else {

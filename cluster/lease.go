@@ -179,13 +179,15 @@ func (n *Node) entry(l *life) nodeEntry {
 
 // runLog says when this node stops to own its calls surely, and when it does again.
 func (n *Node) runLog(ctx context.Context) {
-	held, since := true, time.Now()
+	held, since := false, time.Time{}
 	for sleep(ctx, silenceTick) {
 		holds := n.lease.holds()
 		if holds == held {
 			continue
 		}
-		if held = holds; holds {
+		if held = holds; holds && since.IsZero() {
+			// The first tick of an incarnation: it has had no calls before.
+		} else if holds {
 			n.log.Info("cluster: the store is reached again, so new calls are taken", "after", time.Since(since).Round(time.Millisecond))
 		} else {
 			n.log.Warn("cluster: the lease has lapsed, so new calls are refused; calls in progress go on")

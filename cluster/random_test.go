@@ -187,7 +187,8 @@ func (h *history) claims(n *node, key, id string) {
 	if err == nil && has {
 		h.placed[id] = true
 	} else if err == nil {
-		h.ended[id] = true // this node was fenced in the same moment: nobody may have it, and nobody has seen it
+		h.ended[id] = true
+		n.Drop(id, nil, 0) // the switchboard has forgotten it in the same moment
 	} else {
 		h.ended[id] = true
 	}

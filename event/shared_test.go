@@ -207,7 +207,8 @@ func TestNodesShowOneStream(t *testing.T) {
 // resumed is what sipflow tells when a call goes on at this node.
 func resumed(id string) *sipflow.Event {
 	return &sipflow.Event{ID: id, Kind: sipflow.Resumed, At: time.Now(), Spec: &sipflow.Spec{Key: sipflow.Key{Agent: "201@example.com"}},
-		Legs: []sipflow.LegReport{{N: 1, Role: sipflow.RoleCalling, Address: "201@example.com"}, {N: 2, Role: sipflow.RoleCalled, Address: "202@example.com"}}}
+		Legs: []sipflow.LegReport{{N: 1, Role: sipflow.RoleCalling, Address: "201@example.com"},
+			{N: 2, Role: sipflow.RoleCalled, Address: "202@example.com"}}}
 }
 
 // half is the first half of talk.

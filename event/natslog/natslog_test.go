@@ -27,7 +27,8 @@ func (n *node) talk(t testing.TB, id string) {
 
 func (n *node) begin(t testing.TB, id string) {
 	t.Helper()
-	err := n.Begin(event.Request{ID: id, Fresh: true, Created: event.Created{Kind: event.ClickToCall, Source: event.FromCallController, Agent: "201@example.com",
+	err := n.Begin(event.Request{ID: id, Fresh: true, Created: event.Created{Kind: event.ClickToCall,
+		Source: event.FromCallController, Agent: "201@example.com",
 		Legs: []event.Leg{{Role: event.RoleCalling, Address: "201@example.com"}, {Role: event.RoleCalled, Address: "202@example.com"}}}})
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +177,8 @@ func TestTakenNamesAreRefused(t *testing.T) {
 	for _, c := range []struct {
 		names []string
 		taken bool
-	}{{[]string{"c.1"}, false}, {[]string{"c.1"}, true}, {[]string{"c.2", "d.1"}, false}, {[]string{"c.3", "d.1"}, true}, {[]string{"c.3"}, false}} {
+	}{{[]string{"c.1"}, false}, {[]string{"c.1"}, true}, {[]string{"c.2", "d.1"}, false},
+		{[]string{"c.3", "d.1"}, true}, {[]string{"c.3"}, false}} {
 		var list []event.StreamRecord
 		for _, n := range c.names {
 			list = append(list, record(n))

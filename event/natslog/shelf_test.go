@@ -32,7 +32,8 @@ func TestEntriesAreWrittenOnConditions(t *testing.T) {
 	}
 	began, changes, ended := make(chan got, 1), make(chan event.ShelfEntry, 10), make(chan error, 1)
 	go func() {
-		ended <- other.Follow(ctx, func(list []event.ShelfEntry, upTo int64) { began <- got{list, upTo} }, func(e event.ShelfEntry) { changes <- e })
+		ended <- other.Follow(ctx, func(list []event.ShelfEntry, upTo int64) { began <- got{list, upTo} },
+			func(e event.ShelfEntry) { changes <- e })
 	}()
 	if g := <-began; len(g.all) != 0 {
 		t.Fatalf("%+v", g)
@@ -42,7 +43,8 @@ func TestEntriesAreWrittenOnConditions(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Write(ctx, []event.ShelfEntry{entry("d.1.1-5", "x"), entry("p.1", "c")}, map[string]int64{"p.1": last - 1}); !errors.Is(err, event.ErrTaken) {
+	_, err = s.Write(ctx, []event.ShelfEntry{entry("d.1.1-5", "x"), entry("p.1", "c")}, map[string]int64{"p.1": last - 1})
+	if !errors.Is(err, event.ErrTaken) {
 		t.Errorf("%v", err)
 	}
 	if _, err := s.Write(ctx, []event.ShelfEntry{entry("d.1.1-5", "x")}, map[string]int64{"p.1": last}); err != nil {

@@ -75,9 +75,10 @@ func (n *Names) Spent() map[string]int {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	spent := n.spent
-	if spent == nil || len(spent) > 0 {
-		n.spent = map[string]int{}
+	if spent != nil && len(spent) == 0 {
+		return nil // the map goes on being written
 	}
+	n.spent = map[string]int{}
 	return spent
 }
 

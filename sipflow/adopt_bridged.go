@@ -21,12 +21,16 @@ func (t *takeover) goOn(ctx context.Context) (err error) {
 			called = parked
 		}
 	}
-	t.giveUpOthers(ctx, calling, called)
-	if calling == nil || called == nil { // who is left has nobody to talk to
-		err := t.hangUp(ctx, ErrHungUp)
-		t.over(err)
+	switch {
+	case calling == nil || called == nil: // who is left has nobody to talk to
+		t.over(t.hangUp(ctx, ErrHungUp))
 		return nil
+	case !calling.isUp() || !called.isUp():
+		err := t.hangUp(ctx, ErrNodeLost)
+		t.over(err)
+		return err
 	}
+	t.giveUpOthers(ctx, calling, called)
 	defer func() {
 		c.hangUp(ctx, calling.Leg, err)
 		c.hangUp(ctx, called.Leg, err)

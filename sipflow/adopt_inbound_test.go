@@ -25,7 +25,10 @@ type lostCaller struct {
 
 func (lc *lostCaller) run(t *testing.T, n *siptest.Network, keep bool) {
 	c := newCluster(t, n, func(cfg *Config) {
-		cfg.Inbound = &Inbound{Admit: func(*Incoming) Admission { return Trusted }, Trunk: func(*Incoming) (string, int) { return "t", 9 },
+		cfg.Inbound = &Inbound{Admit: func(*Incoming) Admission { return Trusted }, Trunk: func(*Incoming) (string,
+			int) {
+			return "t", 9
+		},
 			NewID: func() string { return "call_1" }, Take: lc.take}
 	})
 	caller := c.phone("201", phoneAddr, lc.caller)
@@ -81,9 +84,12 @@ var lostCallers = []lostCaller{
 	{name: "undecided", take: waitsForever, at: time.Second, refused: "503"},
 	{name: "target-rings", take: connectTo202, target: siptest.Script{Ring: time.Hour}, at: 2 * time.Second, refused: "503"},
 	{name: "on-hold", take: holdsFirst, at: 2 * time.Second},
-	{name: "joined", take: connectTo202, caller: siptest.Script{HangUpAfter: minute}, at: 2 * time.Second, after: func(*testing.T, *cluster, *Call) {}},
+	{name: "joined", take: connectTo202, caller: siptest.Script{HangUpAfter: minute}, at: 2 * time.Second, after: func(*testing.T,
+		*cluster, *Call) {
+	}},
 	{name: "joined-target-hangs-up", take: connectTo202, target: siptest.Script{HangUpAfter: minute}, at: 2 * time.Second},
-	{name: "joined-after-hold", take: onHoldFirst, caller: siptest.Script{Do: digitsAt(time.Second, "4#")}, at: 5 * time.Second, after: clientEnds},
+	{name: "joined-after-hold", take: onHoldFirst, caller: siptest.Script{Do: digitsAt(time.Second, "4#")}, at: 5 * time.Second,
+		after: clientEnds},
 	{name: "joined-no-offer", how: siptest.Calling{NoOffer: true}, take: connectTo202, at: 2 * time.Second, after: clientEnds},
 	{name: "not-acked", take: connectTo202, how: siptest.Calling{LoseACKs: 8}, at: 2 * time.Second, after: clientEnds},
 	{name: "caller-gone", take: connectTo202, caller: siptest.Script{HangUpAfter: 4 * time.Second}, at: 2 * time.Second},

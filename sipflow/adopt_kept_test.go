@@ -115,7 +115,8 @@ func (kc *keptCase) refreshed(t *testing.T, p *siptest.Phone, got []*sip.Request
 
 // asksInDialog is a phone behind a proxy that asks for credentials in every dialog.
 func asksInDialog(s siptest.Script) siptest.Script {
-	s.Challenge = siptest.Challenge{Methods: []sip.RequestMethod{"INVITE", "UPDATE", "BYE", "INFO"}, Realm: "sipx.test", User: "200", Password: "secret"}
+	s.Challenge = siptest.Challenge{Methods: []sip.RequestMethod{"INVITE", "UPDATE", "BYE", "INFO"}, Realm: "sipx.test",
+		User: "200", Password: "secret"}
 	return s
 }
 
@@ -169,7 +170,8 @@ var keptCases = []keptCase{
 		during: func(t *testing.T, _ *cluster, _, q *siptest.Phone, _ *Call) {
 			do(t, q, 200, siptest.Action{Method: "INVITE", NoBody: true})
 		}},
-	{name: "two-record-routes", direct: true, calling: siptest.Script{RecordRoute: []string{"<sip:10.0.0.2:5060;lr;x=1>", "<sip:10.0.0.2:5060;r2=on;lr>"}},
+	{name: "two-record-routes", direct: true, calling: siptest.Script{RecordRoute: []string{"<sip:10.0.0.2:5060;lr;x=1>",
+		"<sip:10.0.0.2:5060;r2=on;lr>"}},
 		called: siptest.Script{RecordRoute: []string{"<sip:10.0.0.3:5060;lr;x=1>", "<sip:10.0.0.3:5060;r2=on;lr>"}, Allow: onlyInvite}},
 	{name: "strict-router", direct: true, calling: siptest.Script{RecordRoute: []string{"<sip:10.0.0.2:5060>"}},
 		called: siptest.Script{RecordRoute: []string{"<sip:10.0.0.3:5060>"}, Allow: onlyInvite}},
@@ -182,7 +184,8 @@ var keptCases = []keptCase{
 	{name: "session-of-ours", called: siptest.Script{Header: session("90;refresher=uac")}, at: 25 * time.Second,
 		after: func(_ *testing.T, _ *cluster, _, q *siptest.Phone, _ *Call) { time.Sleep(2 * minute) }},
 	{name: "session-of-theirs", called: siptest.Script{Header: session("90;refresher=uas"), Allow: onlyInvite,
-		Do: []siptest.Action{{After: 40 * time.Second, Method: "UPDATE", NoBody: true, Header: session("90;refresher=uac")}}}, at: 15 * time.Second,
+		Do: []siptest.Action{{After: 40 * time.Second, Method: "UPDATE", NoBody: true, Header: session("90;refresher=uac")}}},
+		at:    15 * time.Second,
 		after: func(_ *testing.T, _ *cluster, _, _ *siptest.Phone, _ *Call) { time.Sleep(50 * time.Second) }},
 	{name: "after-600-digits", calling: siptest.Script{Allow: onlyInvite},
 		during: func(t *testing.T, _ *cluster, _, _ *siptest.Phone, call *Call) {

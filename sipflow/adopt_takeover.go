@@ -75,6 +75,9 @@ func (t *takeover) path(ctx context.Context, hop resolve.Hop) (transport.Path, e
 	return p, nil
 }
 
+// isUp reports whether the phone has answered, or has been.
+func (l *takenLeg) isUp() bool { return l.was.at == atUp || l.was.at == atAccepted }
+
 // seated is the leg in a seat that has not ended; nil for none.
 func (t *takeover) seated(seat legSeat) *takenLeg {
 	for _, l := range t.legs {

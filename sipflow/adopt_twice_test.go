@@ -80,7 +80,10 @@ func TestCallsOutliveTwoNodes(t *testing.T) {
 			c.keeps.mu.Unlock()
 			n.Unplug("10.0.0.8")
 			result := ""
-			err := r.sw.Adopt(t.Context(), Adopted{ID: call.ID(), State: second, Epoch: 2, Keep: true}, func(r string, _ error) { result = r })
+			err := r.sw.Adopt(t.Context(), Adopted{ID: call.ID(), State: second, Epoch: 2, Keep: true}, func(r string,
+				_ error) {
+				result = r
+			})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -130,7 +133,8 @@ func TestRequestsWaitForTheirCall(t *testing.T) {
 		}
 		// It knows the new address already.
 		at := time.Now()
-		if res, err := p.Do(ctx, siptest.Action{Method: "INFO", Body: "Signal=5\r\n", ContentType: "application/dtmf-relay"}); err != nil ||
+		if res, err := p.Do(ctx, siptest.Action{Method: "INFO", Body: "Signal=5\r\n",
+			ContentType: "application/dtmf-relay"}); err != nil ||
 			res.StatusCode != 200 {
 			t.Errorf("INFO: %v %v", res, err)
 		}

@@ -18,7 +18,6 @@ type lostCase struct {
 	method          string
 	calling, called siptest.Script
 	third           *siptest.Script
-	inbound         func(*Inbound) // 201 calls us
 	cfg             func(*Config)
 	during          func(t *testing.T, c *cluster, call *Call) // before the node dies
 	at              time.Duration                              // it dies then

@@ -34,8 +34,6 @@ func transfers(mode string) func(t *testing.T, c *cluster, call *Call) {
 // clientEnds has a client end the call at the heir.
 func clientEnds(t *testing.T, _ *cluster, call *Call) { call.HangUp(ErrHungUpByUser); <-call.Done() }
 
-const lostNode = "the node that had the call is lost, and no other one could go on with it"
-
 var lostCases = []lostCase{
 	{name: "inviting", flow: Refer, calling: siptest.Script{Ringing: -1, Ring: minute}, at: time.Second},
 	{name: "refer-ringing", flow: Refer, calling: siptest.Script{Ring: minute}, at: time.Second},

@@ -84,7 +84,7 @@ func TestRealPhonesTalkOnWithoutAGap(t *testing.T) {
 		t.Errorf("a phone rings on for %v", over)
 	}
 	refused := caller.Await("its call is over", func(c lab.Call) bool { return c.Outgoing && c.State == "closed" })
-	if !strings.HasPrefix(refused.Reason, "503 ") && !strings.HasPrefix(refused.Reason, "480 ") {
+	if refused.Reason != "500 Service Unavailable" { // a proxy makes it of the 503 (RFC 3261 §16.7)
 		t.Errorf("who has called in is told %q", refused.Reason)
 	}
 

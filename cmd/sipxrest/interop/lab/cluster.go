@@ -6,6 +6,7 @@ import (
 	"net"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -222,12 +223,16 @@ func (n *Node) configure(c *Cluster, http, health string) {
 		}
 		stores = append(stores, strconv.Quote("nats://"+to))
 	}
+	more := slices.Clone(c.cfg.More)
+	if !slices.ContainsFunc(more, func(line string) bool { return strings.HasPrefix(line, "drain:") }) {
+		more = append(more, "drain: 2s")
+	}
 	keys := ""
 	for _, line := range c.cfg.Keys {
 		keys += "  " + line + "\n"
 	}
 	n.config = c.write(n.Name+".yaml", fmt.Sprintf(nodeConfig, Domain, filepath.Join(c.Dir, n.Name), n.SIP, cmp.Or(c.cfg.Proxy, c.Farm.Addr), http,
-		filepath.Join(c.Dir, "users.yaml"), n.Name, strings.Join(stores, ", "), keys, strings.Join(c.cfg.More, "\n"), health))
+		filepath.Join(c.Dir, "users.yaml"), n.Name, strings.Join(stores, ", "), keys, strings.Join(more, "\n"), health))
 }
 
 // Launch starts the program of a node without waiting for it.

@@ -17,8 +17,12 @@ const (
 	maxOwedBytes = 64 << 20
 )
 
+// claimWait is how long a claim waits for the store: less than the 5 s that a POST has, so that the
+// client hears of the store, and not that there was no time.
+const claimWait = maxWait - 500*time.Millisecond
+
 // Claim commits that the key is this call's, that the call is this node's, and its first state. An empty key is none. A *HeldError
-// names the call of another node that has the key; one of this node's own gives it up. ErrNotOwner: the lease has lapsed, or the store does not answer in 5 s. The state must not be
+// names the call of another node that has the key; one of this node's own gives it up. ErrNotOwner: the lease has lapsed, or the store does not answer in 4.5 s. The state must not be
 // changed afterwards.
 func (n *Node) Claim(ctx context.Context, key, id string, state []byte) error {
 	err := n.claim(ctx, key, id, state)
@@ -59,7 +63,7 @@ func (n *Node) claim(ctx context.Context, key, id string, state []byte) error {
 	}
 	op.done = make(chan error, 1)
 	n.keys.push(op)
-	late := time.NewTimer(maxWait)
+	late := time.NewTimer(claimWait)
 	defer late.Stop()
 	err := error(nil)
 	for _, wait := range []<-chan struct{}{nil, g.done} { // both go on at once

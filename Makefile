@@ -61,7 +61,7 @@ bench: ## Go benchmarks
 	go test -run '^$$' -bench . -benchmem ./...
 	@echo; echo "Load, side by side with Kamailio and SIPp: bench/run.sh all kamailio-url sipxrest sipp (see bench/README.md)"
 
-soak: ## SOAK (1800) seconds of load at RATE (300) calls per second, what it leaves in memory, and before that calls over bad networks, more with SOAK
+soak: ## SOAK (1800) seconds of load at RATE (300) calls per second, what it leaves in memory, before that calls over bad networks, more with SOAK, and several nodes with faults at random for CLUSTER_SOAK (3600) seconds
 	@scripts/soak.sh
 
 clean: ## remove what was built

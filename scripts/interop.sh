@@ -14,7 +14,7 @@ if has_race; then
 	export CGO_ENABLED=1 LAB_RACE=1
 	race=-race
 fi
-failed=0 late='InTalk|ToTalk|Janus|Console'
+failed=0 late='InTalk|ToTalk|Janus|Console|WithoutAGap'
 peers() { go test -tags interop -count=1 -timeout 15m "$@" ./cmd/sipxrest/interop/ || failed=1; }
 if [ "${INTEROP:-early}" = early ]; then
 	# The thousand calls over a bad network wait most of their time: meanwhile.

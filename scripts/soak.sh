@@ -12,6 +12,12 @@ seed=$RANDOM$RANDOM
 echo "seed $seed"
 go test -timeout 2h ./sipflow -run '^(TestSoak|TestGoodPhones.*|TestAStorm.*|TestShuttingDownIn.*)$' \
 	-soak $((SOAK * 6)) -soak.seed "$seed" -chaos.seed "$seed" -chaos.seeds $((SOAK / 10 + 1)) || failed=1
+# Several nodes: a thousand calls, then faults at random for CLUSTER_SOAK seconds.
+: "${CLUSTER_SOAK:=3600}"
+cluster() { PATH=$PATH:/usr/sbin go test -tags interop -count=1 -timeout 3h -v "$@" ./cmd/sipxrest/interop/ || failed=1; }
+CLUSTER_CALLS=1000 CLUSTER_LONG=1 cluster -parallel 1 \
+	-run '^(TestCallsOutliveTheirNode|TestCallsAreHungUp.*|TestNodeThat.*|TestNodeIs.*|TestStore.*|TestRolling.*|TestWebhooksTell.*)$'
+CLUSTER_SOAK=$CLUSTER_SOAK cluster -run '^TestClusterSoak$'
 bench/run.sh step sipxrest "$RATE" "$SOAK" || failed=1
 bench/run.sh leak sipxrest || failed=1
 exit $failed

@@ -88,6 +88,7 @@ func TestCallsOutliveTwoNodes(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(5 * time.Second)
+			synctest.Wait()
 			for _, ph := range []*siptest.Phone{p, q} {
 				got := ph.Requests(sip.INVITE, sip.UPDATE)
 				last := got[len(got)-1]

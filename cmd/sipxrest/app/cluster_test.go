@@ -175,6 +175,9 @@ func TestWithoutTheStoreANodeTakesNoCalls(t *testing.T) {
 	if err := s.ready(); err == nil || !strings.Contains(err.Error(), "cluster: the store has not answered yet") {
 		t.Errorf("/readyz: %v", err)
 	}
+	if resp := s.do("POST", s.Addrs()[1]+"/callcontroller/201/202"); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {
+		t.Errorf("POST without the store: %d, %v", resp.StatusCode, resp.Header)
+	}
 	if resp := s.do("GET", s.MetricsURL()+"/healthz"); resp.StatusCode != 200 {
 		t.Errorf("/healthz: %d: a node in limbo must not be restarted", resp.StatusCode)
 	}

@@ -135,7 +135,11 @@ func TestACallThatNobodyTakesGoesOn(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 3*time.Second)
 		defer cancel()
 		asked := 0
-		if moved := c.first.sw.HandOver(ctx, func(context.Context, string, []byte) error { asked++; return errors.New("no other node") }); moved != 0 || asked < 3 {
+		if moved := c.first.sw.HandOver(ctx, func(context.Context, string,
+			[]byte) error {
+			asked++
+			return errors.New("no other node")
+		}); moved != 0 || asked < 3 {
 			t.Errorf("%d moved, asked %d times", moved, asked)
 		}
 		do(t, p, 200, siptest.Action{Method: "INFO", Body: "Signal=1\r\n", ContentType: "application/dtmf-relay"})

@@ -18,11 +18,13 @@ func TestConditionsFindTheirMessage(t *testing.T) {
 		want  string
 		fails bool
 	}{
-		"none":              {batch: []cluster.Write{a, b}, want: "a: b:"},
-		"own":               {batch: []cluster.Write{a, b}, conds: []cluster.Cond{{Subject: "b", Last: 7}}, want: "a: b:7"},
-		"another's":         {batch: []cluster.Write{a}, conds: []cluster.Cond{{Subject: "fence"}}, want: "a:0@fence"},
-		"own goes first":    {batch: []cluster.Write{a, b}, conds: []cluster.Cond{{Subject: "fence"}, {Subject: "a", Last: 1}}, want: "a:1 b:0@fence"},
-		"all":               {batch: []cluster.Write{a, b, c}, conds: []cluster.Cond{{Subject: "x"}, {Subject: "b"}, {Subject: "y", Last: 2}}, want: "a:0@x b:0 c:2@y"},
+		"none":      {batch: []cluster.Write{a, b}, want: "a: b:"},
+		"own":       {batch: []cluster.Write{a, b}, conds: []cluster.Cond{{Subject: "b", Last: 7}}, want: "a: b:7"},
+		"another's": {batch: []cluster.Write{a}, conds: []cluster.Cond{{Subject: "fence"}}, want: "a:0@fence"},
+		"own goes first": {batch: []cluster.Write{a, b}, conds: []cluster.Cond{{Subject: "fence"}, {Subject: "a", Last: 1}},
+			want: "a:1 b:0@fence"},
+		"all": {batch: []cluster.Write{a, b, c}, conds: []cluster.Cond{{Subject: "x"}, {Subject: "b"}, {Subject: "y",
+			Last: 2}}, want: "a:0@x b:0 c:2@y"},
 		"more than writes":  {batch: []cluster.Write{a}, conds: []cluster.Cond{{Subject: "a"}, {Subject: "b"}}, fails: true},
 		"two on one":        {batch: []cluster.Write{a, b}, conds: []cluster.Cond{{Subject: "a"}, {Subject: "a", Last: 1}}, fails: true},
 		"emptied goes late": {batch: []cluster.Write{{Subject: "a"}}, want: "a:(60s)"},

@@ -44,7 +44,8 @@ func TestATickTellsThatAllBeforeItArrived(t *testing.T) {
 		if _, err := e.Commit(ctx, "N", tick, noFence); !errors.Is(err, cluster.ErrConflict) {
 			t.Errorf("a tick after the fence: %v", err)
 		}
-		if _, err := e.Commit(ctx, "N", []cluster.Write{write("N.fence", "by c")}, cluster.Cond{Subject: "N.fence"}); !errors.Is(err, cluster.ErrConflict) {
+		if _, err := e.Commit(ctx, "N", []cluster.Write{write("N.fence", "by c")}, cluster.Cond{Subject: "N.fence"}); !errors.Is(err,
+			cluster.ErrConflict) {
 			t.Errorf("a second fence: %v", err)
 		}
 	})
@@ -201,7 +202,8 @@ func TestMessagesGoByThemselves(t *testing.T) {
 	both(t, func(t *testing.T, e *Engine) {
 		ctx := t.Context()
 		ensure(t, e, "K")
-		if _, err := e.Commit(ctx, "K", []cluster.Write{{Subject: "K.rec", Data: []byte("x"), TTL: 10 * time.Millisecond}, {Subject: "K.empty"}}); err != nil {
+		if _, err := e.Commit(ctx, "K", []cluster.Write{{Subject: "K.rec", Data: []byte("x"), TTL: 10 * time.Millisecond},
+			{Subject: "K.empty"}}); err != nil {
 			t.Fatal(err)
 		}
 		if entry, err := e.Last(ctx, "K", "K.empty"); err != nil || len(entry.Data) != 0 {
@@ -265,7 +267,8 @@ func TestWritesAreWatched(t *testing.T) {
 		if _, err := e.Commit(t.Context(), "N", []cluster.Write{write("N.a", "1")}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := e.Commit(t.Context(), "N", []cluster.Write{write("N.a", "2")}, cluster.Cond{Subject: "N.a"}); !errors.Is(err, cluster.ErrConflict) {
+		if _, err := e.Commit(t.Context(), "N", []cluster.Write{write("N.a", "2")}, cluster.Cond{Subject: "N.a"}); !errors.Is(err,
+			cluster.ErrConflict) {
 			t.Fatal(err)
 		}
 		if first, second := <-seen, <-seen; first != "N.a=1" || second != "N.a=2" {

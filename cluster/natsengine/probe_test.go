@@ -40,7 +40,8 @@ func TestAProbeOfAStoreThatIsAlone(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	s.Kill()
-	if got := Probe(t.Context(), Config{Servers: []string{"nats://" + s.Addr()}}, "x", 0); !errors.Is(got.Err, ErrAway) || got.Servers[0].Err == nil {
+	if got := Probe(t.Context(), Config{Servers: []string{"nats://" + s.Addr()}}, "x", 0); !errors.Is(got.Err, ErrAway) ||
+		got.Servers[0].Err == nil {
 		t.Errorf("%+v", got)
 	}
 }

@@ -257,7 +257,8 @@ func TestTheServerSpeaksBySlog(t *testing.T) {
 	if err := <-fatal; err.Error() != "store: no disk" {
 		t.Error(err)
 	}
-	for _, want := range []string{`level=INFO msg=store says="JetStream cluster new metadata leader: b"`, `level=ERROR msg=store says="no disk"`} {
+	for _, want := range []string{`level=INFO msg=store says="JetStream cluster new metadata leader: b"`,
+		`level=ERROR msg=store says="no disk"`} {
 		if !strings.Contains(text.String(), want) {
 			t.Errorf("%s\nlacks %s", text.String(), want)
 		}

@@ -37,8 +37,9 @@ func TestASingleNodeOpensNoSocketMore(t *testing.T) {
 	dir := t.TempDir()
 	file := filepath.Join(dir, "sipxrest.yaml")
 	err = errors.Join(os.WriteFile(filepath.Join(dir, "users.yaml"), []byte(`- {user: "201", pin: "123"}`), 0o600),
-		os.WriteFile(file, []byte("domain: sipx.test\ndata-dir: data\nusers: [users.yaml]\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:"+
-			conn.LocalAddr().String()+"]}\nhttp: [{listen: \"127.0.0.1:0\", auth: trusted}]\n"), 0o600))
+		os.WriteFile(file,
+			[]byte("domain: sipx.test\ndata-dir: data\nusers: [users.yaml]\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:"+
+				conn.LocalAddr().String()+"]}\nhttp: [{listen: \"127.0.0.1:0\", auth: trusted}]\n"), 0o600))
 	if err != nil {
 		t.Fatal(err)
 	}

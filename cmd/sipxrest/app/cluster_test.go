@@ -130,7 +130,8 @@ func TestOperatorsAskAnyNodeForAll(t *testing.T) {
 			t.Errorf("%+v", n)
 		}
 	}
-	if err := OrderNode(t.Context(), &a.cfg, "drain", "c"); err == nil || !strings.Contains(err.Error(), "node c does not answer; known are [a b]") {
+	if err := OrderNode(t.Context(), &a.cfg, "drain", "c"); err == nil || !strings.Contains(err.Error(),
+		"node c does not answer; known are [a b]") {
 		t.Error(err)
 	}
 	if err := OrderNode(t.Context(), &a.cfg, "fence", "a"); err == nil || !strings.Contains(err.Error(), "a node cannot be fenced by itself") {
@@ -274,7 +275,8 @@ func TestStoresOnThisMachineAreKnown(t *testing.T) {
 	cfg.SIP.Listen = []string{"udp:127.0.0.2:6050"}
 	cfg.Cluster.Node = "node-a"
 	local := onThisMachine(&cfg)
-	for server, want := range map[string]bool{"127.0.0.2:4222": true, "127.0.0.3:4222": false, "node-a:4222": true, "192.0.2.1:4222": false, "NATS1": false} {
+	for server, want := range map[string]bool{"127.0.0.2:4222": true, "127.0.0.3:4222": false, "node-a:4222": true,
+		"192.0.2.1:4222": false, "NATS1": false} {
 		if local(server) != want {
 			t.Errorf("%s: not %v", server, want)
 		}

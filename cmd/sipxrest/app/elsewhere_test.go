@@ -266,8 +266,9 @@ func TestADigestResponseIsGoodAtOneNode(t *testing.T) {
 			ha1 := digest.MD5.HA1("201", "sipx.test", "123")
 			ha2 := digest.MD5.Hash(req.Method + ":" + req.URL.RequestURI())
 			count := fmt.Sprintf("%08x", nc)
-			req.Header.Set("Authorization", fmt.Sprintf(`Digest username="201", realm="sipx.test", nonce="%s", uri="%s", qop=auth, nc=%s, cnonce="c", response="%s"`,
-				nonce, req.URL.RequestURI(), count, digest.MD5.Hash(ha1+":"+nonce+":"+count+":c:auth:"+ha2)))
+			req.Header.Set("Authorization",
+				fmt.Sprintf(`Digest username="201", realm="sipx.test", nonce="%s", uri="%s", qop=auth, nc=%s, cnonce="c", response="%s"`,
+					nonce, req.URL.RequestURI(), count, digest.MD5.Hash(ha1+":"+nonce+":"+count+":c:auth:"+ha2)))
 		}
 	}
 	nobody := func(req *http.Request) { req.Header.Del("Authorization") }
@@ -382,4 +383,3 @@ func TestACallWhoseNodeDies(t *testing.T) {
 		t.Error("no state was shown while the node was gone")
 	}
 }
-

@@ -21,11 +21,13 @@ func TestCheckTriesTheStore(t *testing.T) {
 	dir := t.TempDir()
 	apptest.Write(t, dir, "users.yaml", apptest.UsersYAML)
 	file := func(cluster string) string {
-		return apptest.Write(t, dir, "sipxrest.yaml", apptest.Minimal+"\ndata-dir: data\nsip: {listen: [udp:127.0.0.1:6050], outbound-proxy: [sip:"+
-			proxy+"]}\ncluster: {"+cluster+", node: a}\n")
+		return apptest.Write(t, dir, "sipxrest.yaml",
+			apptest.Minimal+"\ndata-dir: data\nsip: {listen: [udp:127.0.0.1:6050], outbound-proxy: [sip:"+
+				proxy+"]}\ncluster: {"+cluster+", node: a}\n")
 	}
 	ok, out := checked(t, file(`nats: ["nats://`+s.Addr()+`"]`))
-	wants(t, out, "ok cluster nats://"+s.Addr()+" answers: "+s.Name()+", NATS 2.", "ok cluster the store takes writes with conditions, 1 replica",
+	wants(t, out, "ok cluster nats://"+s.Addr()+" answers: "+s.Name()+", NATS 2.",
+		"ok cluster the store takes writes with conditions, 1 replica",
 		"note cluster each state is at one server", "note cluster node a does not run here", "No problem found")
 	if !ok {
 		t.Error(out)
@@ -37,7 +39,8 @@ func TestCheckTriesTheStore(t *testing.T) {
 	}
 	s.Kill()
 	ok, out = checked(t, file(`nats: ["nats://`+s.Addr()+`"]`))
-	wants(t, out, "sipxrest.yaml:6: cluster.nats: nats://"+s.Addr()+": dial tcp "+s.Addr()+": connect: connection refused", "problem cluster no server answers: start sipxrest-store")
+	wants(t, out, "sipxrest.yaml:6: cluster.nats: nats://"+s.Addr()+": dial tcp "+s.Addr()+": connect: connection refused",
+		"problem cluster no server answers: start sipxrest-store")
 	if ok {
 		t.Error(out)
 	}

@@ -23,6 +23,7 @@ type lostCase struct {
 	at              time.Duration                              // it dies then
 	after           func(t *testing.T, c *cluster, call *Call) // once the heir has the call
 	keep            bool
+	dial            *Dialling
 	loose           bool // waits that differ each time
 }
 
@@ -37,7 +38,7 @@ func (lc *lostCase) run(t *testing.T, n *siptest.Network) {
 	if lc.third != nil {
 		c.phone("203", thirdAddr, *lc.third)
 	}
-	call, err := c.first.sw.Place(t.Context(), spec(func(s *Spec) { s.Method = lc.method }), lc.flow)
+	call, err := c.first.sw.Place(t.Context(), spec(func(s *Spec) { s.Method, s.Dial = lc.method, lc.dial }), lc.flow)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,6 +34,11 @@ func transfers(mode string) func(t *testing.T, c *cluster, call *Call) {
 // clientEnds has a client end the call at the heir.
 func clientEnds(t *testing.T, _ *cluster, call *Call) { call.HangUp(ErrHungUpByUser); <-call.Done() }
 
+// numberOf201 is a number whose phone is that of 201, and which is joined with 202.
+func numberOf201() *Dialling {
+	return &Dialling{Gateway: "sip:" + phoneAddr, Number: "+4930123456", Caller: "+493012345", Target: "sip:202@sipx.test"}
+}
+
 var lostCases = []lostCase{
 	{name: "inviting", flow: Refer, calling: siptest.Script{Ringing: -1, Ring: minute}, at: time.Second},
 	{name: "refer-ringing", flow: Refer, calling: siptest.Script{Ring: minute}, at: time.Second},
@@ -45,6 +50,8 @@ var lostCases = []lostCase{
 	{name: "second-ringing", flow: Invite, called: siptest.Script{Ring: minute}, at: 2 * time.Second},
 	{name: "second-picks-up", flow: Invite, called: siptest.Script{Ring: 4 * time.Second}, at: 2 * time.Second},
 	{name: "joining", flow: Invite, calling: siptest.Script{Reinvite: siptest.Reinvite{After: minute}}, at: 2 * time.Second},
+	{name: "dial-ringing", flow: Dial, dial: numberOf201(), calling: siptest.Script{Ring: minute}, at: time.Second},
+	{name: "dial-bridged", flow: Dial, dial: numberOf201(), called: siptest.Script{HangUpAfter: minute}, at: 2 * time.Second},
 	{name: "bridged", flow: Invite, called: siptest.Script{HangUpAfter: minute}, at: 2 * time.Second},
 	{name: "bridged-without-update", flow: Invite, calling: siptest.Script{Allow: "INVITE, ACK, BYE"},
 		called: siptest.Script{Allow: "INVITE, ACK, BYE"},

@@ -217,14 +217,13 @@ var ErrNoCall = errors.New("there is no such call")
 
 // told is one thing that was told, until the sequencer has it.
 type told struct {
-	l       *live
-	what    toldKind
-	at      time.Time
-	typ     Type
-	leg     string
-	change  *Change
-	sip     *seen
-	foreign *foreign // toldForeign
+	l      *live
+	what   toldKind
+	at     time.Time
+	typ    Type
+	leg    string
+	change *Change
+	sip    *seen
 }
 
 type toldKind uint8

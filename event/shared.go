@@ -62,7 +62,8 @@ type outgoing struct {
 
 // liveFar is what a call has in a cluster.
 type liveFar struct {
-	mine   bool // this node tells of it; guarded by the shard's lock
+	mine   bool      // this node tells of it; guarded by the shard's lock
+	news   []foreign // for toldForeign; guarded by the shard's lock
 	once   sync.Once
 	epoch  atomic.Uint32          // the highest one that was seen
 	writer atomic.Pointer[string] // of the last event in the stream

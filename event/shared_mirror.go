@@ -253,7 +253,8 @@ func (b *Bus) fromAfar(r StreamRecord) *Event {
 	}
 	if mine {
 		s.mu.Lock()
-		b.enqueue(s, told{l: l, what: toldForeign, foreign: &foreign{e, m.Epoch}})
+		l.far.news = append(l.far.news, foreign{e, m.Epoch})
+		b.enqueue(s, told{l: l, what: toldForeign})
 		s.mu.Unlock()
 	}
 	return e

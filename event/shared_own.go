@@ -18,7 +18,12 @@ func (b *Bus) ofShared(l *live, t *told) {
 	case toldResumed:
 		b.resumed(l, t)
 	case toldForeign:
-		b.foreign(l, t.foreign)
+		s := l.shard
+		s.mu.Lock()
+		f := l.far.news[0] // one was added with each that was told
+		l.far.news = l.far.news[1:]
+		s.mu.Unlock()
+		b.foreign(l, &f)
 	case toldDropped:
 		b.dropCall(l)
 	}

@@ -450,8 +450,9 @@ func asExpired(err error, to **CursorExpiredError) bool {
 func TestOrphansEndOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := newMemoryStream()
-		names := []string{"a", "b", "c"}
-		alive := func(c *Config) { c.Nodes = func() []string { return names } }
+		var names atomic.Pointer[[]string]
+		names.Store(&[]string{"a", "b", "c"})
+		alive := func(c *Config) { c.Nodes = func() []string { return *names.Load() } }
 		a, b, c := startNode(t, "a", m, alive), startNode(t, "b", m, alive), startNode(t, "c", m, alive)
 		for i := range 20 {
 			half(t, a.Bus, fmt.Sprint("call_", i))
@@ -460,7 +461,7 @@ func TestOrphansEndOnce(t *testing.T) {
 		levelOff(t, a, b, c)
 		a.kill()
 		synctest.Wait()
-		names = []string{"b", "c"}
+		names.Store(&[]string{"b", "c"})
 		time.Sleep(50 * time.Second)
 		if c, _ := b.Call("call_0"); c.State == Ended {
 			t.Error("too soon")

@@ -150,17 +150,21 @@ func (p *cannedPeer) respond(b []byte) {
 }
 
 // canned runs a switchboard whose only peer is canned. stop waits for its end.
-func canned(b *testing.B, rings bool) (sw *Switchboard, p *cannedPeer, stop func()) {
+func canned(b *testing.B, rings bool, adjust ...func(*Config)) (sw *Switchboard, p *cannedPeer, stop func()) {
 	b.Helper()
 	res, err := resolve.New(resolve.Config{Servers: []string{"10.0.0.53:53"}})
 	if err != nil {
 		b.Fatal(err)
 	}
 	p = newCannedPeer(rings)
-	sw, err = New(Config{Listen: []string{"udp:10.0.0.1:5060"}, Realm: "sipx.test", Resolver: res, MaxCalls: 1 << 20,
+	cfg := Config{Listen: []string{"udp:10.0.0.1:5060"}, Realm: "sipx.test", Resolver: res, MaxCalls: 1 << 20,
 		OutboundProxies: []string{"sip:10.0.0.2:5060"},
 		Network:         transport.Network{ListenUDP: func(string) (transport.PacketConn, error) { return p, nil }},
-	}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	}
+	for _, f := range adjust {
+		f(&cfg)
+	}
+	sw, err = New(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -189,8 +193,16 @@ func cannedSpec(i int64) Spec {
 // NOTIFY, BYE, and the last NOTIFY. Its allocations are the calls' and the few
 // of the peer. So many are in progress at once that the pause before the REFER
 // leaves the processors no rest.
-func BenchmarkReferCall(b *testing.B) {
-	sw, _, stop := canned(b, false)
+func BenchmarkReferCall(b *testing.B) { benchRefer(b) }
+
+// BenchmarkReferCallKept is that at a node of a cluster whose store takes no time.
+func BenchmarkReferCallKept(b *testing.B) {
+	benchRefer(b, func(c *Config) { c.Keeper = newNoKeeper() })
+}
+
+func benchRefer(b *testing.B, adjust ...func(*Config)) {
+	b.Helper()
+	sw, _, stop := canned(b, false, adjust...)
 	defer stop()
 	var next atomic.Int64
 	b.ReportAllocs()

@@ -55,17 +55,21 @@ func (p *bridgedPeer) WriteToUDPAddrPort(b []byte, to netip.AddrPort) (int, erro
 	return len(b), nil
 }
 
-func cannedBridge(b *testing.B, holds bool) (sw *Switchboard, p *bridgedPeer, stop func()) {
+func cannedBridge(b *testing.B, holds bool, adjust ...func(*Config)) (sw *Switchboard, p *bridgedPeer, stop func()) {
 	b.Helper()
 	res, err := resolve.New(resolve.Config{Servers: []string{"10.0.0.53:53"}})
 	if err != nil {
 		b.Fatal(err)
 	}
 	p = &bridgedPeer{cannedPeer: newCannedPeer(false), holds: holds}
-	sw, err = New(Config{Listen: []string{"udp:10.0.0.1:5060"}, Realm: "sipx.test", Resolver: res, MaxCalls: 1 << 20,
+	cfg := Config{Listen: []string{"udp:10.0.0.1:5060"}, Realm: "sipx.test", Resolver: res, MaxCalls: 1 << 20,
 		OutboundProxies: []string{"sip:10.0.0.2:5060"},
 		Network:         transport.Network{ListenUDP: func(string) (transport.PacketConn, error) { return p, nil }},
-	}, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	}
+	for _, f := range adjust {
+		f(&cfg)
+	}
+	sw, err = New(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)))
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -92,8 +96,16 @@ func bridgedSpec(i int64) Spec {
 
 // BenchmarkBridgedCall is a whole call by INVITE: both phones called, joined,
 // and hung up by one of them.
-func BenchmarkBridgedCall(b *testing.B) {
-	sw, _, stop := cannedBridge(b, false)
+func BenchmarkBridgedCall(b *testing.B) { benchBridged(b) }
+
+// BenchmarkBridgedCallKept is that at a node of a cluster whose store takes no time.
+func BenchmarkBridgedCallKept(b *testing.B) {
+	benchBridged(b, func(c *Config) { c.Keeper = newNoKeeper() })
+}
+
+func benchBridged(b *testing.B, adjust ...func(*Config)) {
+	b.Helper()
+	sw, _, stop := cannedBridge(b, false, adjust...)
 	defer stop()
 	var next atomic.Int64
 	b.ReportAllocs()

@@ -53,7 +53,8 @@ func (o *node) runs(r *rig) {
 
 func init() {
 	flowtest.Also = func(t *testing.T, name string, run func(t *testing.T, n *siptest.Network)) {
-		if name == "" || testing.Short() || strings.HasPrefix(name, "lost-") || strings.HasPrefix(name, "kept-") { // whose nodes die by themselves
+		byItself := strings.HasPrefix(name, "lost-") || strings.HasPrefix(name, "kept-") // its node dies
+		if name == "" || testing.Short() || byItself {
 			return
 		}
 		messages := inClusterToo(t, name, run)
@@ -72,7 +73,8 @@ func init() {
 // written are scenarios of which the order of messages and writes is in golden files.
 var written = map[string]bool{"connected": true, "calling-busy": true, "challenged-401": true, "asterisk-is-not-ready-for-a-while": true,
 	"refer-refused-phones-are-bridged": true, "redirect-of-calling-is-followed": true, "forked-answers": true, "answer-crosses-cancel": true,
-	"bridged-client-hangs-up": true, "bridged-calling-hangs-up": true, "bridged-hold-and-resume": true, "mute-called": true, "hold-called": true,
+	"bridged-client-hangs-up": true, "bridged-calling-hangs-up": true, "bridged-hold-and-resume": true, "mute-called": true,
+	"hold-called": true,
 	"transferred": true, "blind-busy": true, "attended-leaver-hangs-up": true, "replaced-when-answered": true, "join": true,
 	"dial-digits": true, "dial-no-answer": true, "talk-we-hang-up": true, "talk-inbound-we-hang-up": true,
 	"inbound-answered": true, "inbound-held-digits-connected": true, "inbound-target-busy": true, "inbound-delayed-offer": true}

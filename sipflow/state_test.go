@@ -15,18 +15,21 @@ func fullState() *callState {
 	hop := resolve.Hop{Transport: "tls", Addr: netip.MustParseAddrPort("192.0.2.7:5061"), Name: "proxy.sipx.test"}
 	key := Key{"200@sipx.test", "201@sipx.test", "203@sipx.test"}
 	return &callState{
-		class: classBridged, id: "call_01", key: Key{"200@sipx.test", "201@sipx.test", "202@sipx.test"}, flow: FlowInvite, step: stepTransferring,
-		method: MethodInvite, known: true,
+		class: classBridged, id: "call_01", key: Key{"200@sipx.test", "201@sipx.test", "202@sipx.test"}, flow: FlowInvite,
+		step: stepTransferring, method: MethodInvite, known: true,
 		legs: []keptLeg{
 			{at: atUp, seat: seatCalling, id: 0x0102030405060708, cseq: 7, secure: true, to: hop, source: netip.MustParseAddr("192.0.2.7"),
-				dialog: dialog{callID: "a@b", local: "<sip:us>;tag=1", remote: "<sip:201>;tag=2", target: "sip:201@192.0.2.9", routes: "Route: <sip:p;lr>\r\n",
-					next: "sip:p;lr", strict: true},
+				dialog: dialog{callID: "a@b", local: "<sip:us>;tag=1", remote: "<sip:201>;tag=2", target: "sip:201@192.0.2.9",
+					routes: "Route: <sip:p;lr>\r\n",
+					next:   "sip:p;lr", strict: true},
 				callee: withUser,
 				right:  right{Credentials{Username: "200"}, "sipx.test", true, secretServers{"200@sipx.test", ofGateway}},
-				invite: &inviteState{branch: 9, via: "TLS 192.0.2.1:5061", uri: "sip:201@sipx.test", routes: "Route: <sip:p;lr>\r\n", to: "<sip:201@sipx.test>",
+				invite: &inviteState{branch: 9, via: "TLS 192.0.2.1:5061", uri: "sip:201@sipx.test", routes: "Route: <sip:p;lr>\r\n",
+					to:  "<sip:201@sipx.test>",
 					seq: 1, hop: hop, offered: []byte("v=0\r\n")},
 				legMore: legMore{party: "201@sipx.test", tag: "2", userAgent: "Phone/1", early: "3", state: Confirmed, record: 1, remoteSeq: 12,
-					updates: true, lines: 2, version: 3, told: []byte("v=0\r\no=-"), remote: []byte("v=0"), reached: []byte("v=0\r\n"), muted: MuteSpeaking,
+					updates: true, lines: 2, version: 3, told: []byte("v=0\r\no=-"), remote: []byte("v=0"), reached: []byte("v=0\r\n"),
+					muted:   MuteSpeaking,
 					holding: isHeld, parks: true, session: &sessionState{30 * time.Minute, true, time.Minute, 2 * time.Minute},
 					refer: referState{true, 3, 2, 486, 503}}},
 			{at: atAccepted, seat: seatCalled, id: 2, callee: withCaller, media: true,
@@ -42,8 +45,10 @@ func fullState() *callState {
 				anonymous: true, chosen: true, last: true, targetTime: 30 * time.Second},
 			converse: true, joined: true, wasUp: true, by: CalledParty, callIDs: []string{"x", "y"}, users: [2]string{"a@b", "c@d"},
 			referredAgo: time.Second, notified: true, transfers: 2,
-			transfer: &transferState{report: TransferReport{N: 2, Mode: TransferAttended, State: TransferRinging, Leaver: CallingParty, Place: CalledParty,
-				To: "203@sipx.test", WithCall: "call_02", RequestedBy: 1, Leg: 3}, key: &key, attended: true, consults: true, wasHeld: true, byPhone: true},
+			transfer: &transferState{report: TransferReport{N: 2, Mode: TransferAttended, State: TransferRinging, Leaver: CallingParty,
+				Place: CalledParty,
+				To:    "203@sipx.test", WithCall: "call_02", RequestedBy: 1, Leg: 3}, key: &key, attended: true, consults: true, wasHeld: true,
+				byPhone: true},
 			record: &recordState{stage: StageConnected, linked: true, joined: true, count: 3, legs: []legRecordState{
 				{report: LegReport{N: 1, Role: RoleCalling, Address: "201@sipx.test", CallID: "a@b", Hop: "udp:x", Contact: "sip:201", Via: "refer",
 					EarlyMedia: true}, state: legAnswered, joining: true}}},
@@ -95,8 +100,9 @@ func TestAFullStateLeavesNoFieldOut(t *testing.T) {
 	seen := map[string]bool{}
 	empty("", reflect.ValueOf(*fullState()), seen)
 	// What is no part of a state: secrets, and what is told of one moment only.
-	none := map[string]bool{".class": true, ".legs[].right.cred.Password": true, ".legs[].right.cred.HA1": true, ".legs[].right.cred.HA1SHA256": true,
-		".transfer.report.Cause": true}
+	none := map[string]bool{".class": true, ".legs[].right.cred.Password": true, ".legs[].right.cred.HA1": true,
+		".legs[].right.cred.HA1SHA256": true,
+		".transfer.report.Cause":       true}
 	for _, field := range []string{"Code", "Reason", "From", "To", "Tried", "By"} {
 		none[".callMore.record.legs[].report."+field] = true
 	}

@@ -8,10 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"sipxrest/sipflow/siptest"
 )
 
 // tick is how long fakeKeeper takes to commit.
@@ -180,19 +177,4 @@ func (k *fakeKeeper) empty(t *testing.T) {
 // kept is a switchboard whose calls are kept.
 func kept(k *fakeKeeper) func(*Config) {
 	return func(c *Config) { c.Keeper, c.NodeNumber = k, func() uint16 { return 7 } }
-}
-
-// ladderWith is the ladder of all messages, with the writes between them.
-func ladderWith(t *testing.T, run func(n *siptest.Network, k *fakeKeeper)) string {
-	t.Helper()
-	var text string
-	synctest.Test(t, func(t *testing.T) {
-		n := siptest.NewNetwork()
-		k := newFakeKeeper()
-		k.log = func(format string, args ...any) { n.Note(fmt.Sprintf(format, args...)) }
-		run(n, k)
-		text = n.Ladder()
-		k.empty(t)
-	})
-	return text
 }

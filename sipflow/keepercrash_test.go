@@ -72,7 +72,7 @@ func init() {
 
 // written are scenarios of which the order of messages and writes is in golden files.
 var written = map[string]bool{"connected": true, "calling-busy": true, "challenged-401": true, "asterisk-is-not-ready-for-a-while": true,
-	"refer-refused-phones-are-bridged": true, "redirect-of-calling-is-followed": true, "forked-answers": true, "answer-crosses-cancel": true,
+	"refer-refused-phones-are-bridged": true, "redirect-of-calling-is-followed": true, "answer-crosses-cancel": true,
 	"bridged-client-hangs-up": true, "bridged-calling-hangs-up": true, "bridged-hold-and-resume": true, "mute-called": true,
 	"hold-called": true,
 	"transferred": true, "blind-busy": true, "attended-leaver-hangs-up": true, "replaced-when-answered": true, "join": true,

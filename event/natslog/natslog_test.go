@@ -247,8 +247,10 @@ func TestServersAreKilled(t *testing.T) {
 		b.talk(t, fmt.Sprint("call_b", i))
 	}
 	for _, n := range []*node{a, b} {
-		n.ended(t, "call_a199")
-		n.ended(t, "call_b199")
+		for i := range 200 {
+			n.ended(t, fmt.Sprint("call_a", i))
+			n.ended(t, fmt.Sprint("call_b", i))
+		}
 	}
 	want := a.all(t, from)
 	if got := b.all(t, from); !slices.Equal(got, want) {

@@ -3,6 +3,7 @@ package sipflow
 import (
 	"cmp"
 	"context"
+	"errors"
 	"hash/maphash"
 	"slices"
 	"time"
@@ -174,6 +175,9 @@ func (k *keptCall) claim(ctx context.Context, c *Call) error {
 	k.sum = k.sumOf(c, s)
 	k.noteWritten(c)
 	if err := c.sw.cfg.Keeper.Claim(ctx, c.Holds(), c.Spec.ID, state); err != nil {
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) { // of this hop: no other one has the store sooner
+			return ErrNotOwner
+		}
 		return err
 	}
 	k.claimed = true

@@ -260,6 +260,8 @@ func alone(n *siptest.Network, mine map[string]bool) (wrong []string) {
 			at[out] = state{"rings", p.Sent}
 		case code == 0 && (method == "CANCEL" || method == "BYE"):
 			at[in], at[out] = state{"over", p.Sent}, state{"over", p.Sent}
+		case code == 481: // it says that its dialog is over
+			at[out] = state{"over", p.Sent}
 		case method == "INVITE" && code >= 300:
 			for _, e := range [...]end{in, out} {
 				if at[e].what == "rings" || at[e].what == "called" {

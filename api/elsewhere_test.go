@@ -157,7 +157,8 @@ func TestACallIsActedOnAtAnyNode(t *testing.T) {
 		if w.Header().Get("X-Request-Id") != "mine" || !strings.Contains(w.Body.String(), `"muted":true`) || !a.get(id).Legs[0].Muted {
 			t.Errorf("mute: %v %s", w.Header(), w.Body)
 		}
-		if w := a.do(200, "POST", path+"/actions/mute", `{"leg":"calling"}`, header("Idempotency-Key", "m1")); w.Header().Get("Idempotency-Replayed") != "true" {
+		if w := a.do(200, "POST", path+"/actions/mute", `{"leg":"calling"}`, header("Idempotency-Key",
+			"m1")); w.Header().Get("Idempotency-Replayed") != "true" {
 			t.Error("the same key at the other node does it again")
 		}
 		b.refuses(InvalidRequest, "POST", path+"/actions/dtmf", `{}`)

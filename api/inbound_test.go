@@ -30,7 +30,8 @@ func (r *rules) Try(_ context.Context, c InboundCall) (*InboundTrial, error) {
 	if c.Trunk == "nobody's" {
 		return nil, errors.New(`there is no trunk "nobody's"`)
 	}
-	return &InboundTrial{Object: "inbound_trial", Result: TrialNoRule, Rules: []InboundMatch{{ID: "crm", Where: "rules.yaml:1", Why: "it is for others"}},
+	return &InboundTrial{Object: "inbound_trial", Result: TrialNoRule, Rules: []InboundMatch{{ID: "crm", Where: "rules.yaml:1",
+		Why: "it is for others"}},
 		Outcome: "404 Not Found: no rule is for the call"}, nil
 }
 
@@ -45,7 +46,8 @@ func TestInboundRulesAreShown(t *testing.T) {
 		t.Errorf("%s", w.Body)
 	}
 	st = newRig(t, nil)
-	if w := st.ask("GET", "/v1/inbound/rules", st.withKey("all")); w.Body.String() != `{"object":"inbound","enabled":false,"rules":[],"trunks":[]}`+"\n" {
+	if w := st.ask("GET", "/v1/inbound/rules",
+		st.withKey("all")); w.Body.String() != `{"object":"inbound","enabled":false,"rules":[],"trunks":[]}`+"\n" {
 		t.Errorf("without rules: %s", w.Body)
 	}
 	if w := st.ask("POST", "/v1/inbound/try", st.withKey("all"), body(`{"from":"1","to":"2"}`)); w.Code != 200 ||
@@ -128,7 +130,8 @@ func TestHealthTellsWhatThePartsSay(t *testing.T) {
 		t.Errorf("%s", w.Body)
 	}
 	st = newRig(t, nil)
-	if w := st.ask("GET", "/v1/health", st.withKey("all")); !strings.Contains(w.Body.String(), `"certificates":[],"limits":[],"talk_servers":[]`) {
+	if w := st.ask("GET", "/v1/health", st.withKey("all")); !strings.Contains(w.Body.String(),
+		`"certificates":[],"limits":[],"talk_servers":[]`) {
 		t.Errorf("%s", w.Body)
 	}
 }

@@ -69,7 +69,8 @@ func (n node) Ask(ctx context.Context, to, op string, data []byte) ([]byte, erro
 
 // cluster2 are the benches of two nodes a and b.
 func cluster2(t *testing.T, cfg Config) (all *nodes, a, b *bench) {
-	all = &nodes{places: map[string]cluster.Place{}, states: map[string][]byte{}, answer: map[string]func(context.Context, string, []byte) ([]byte, error){}}
+	all = &nodes{places: map[string]cluster.Place{}, states: map[string][]byte{}, answer: map[string]func(context.Context, string,
+		[]byte) ([]byte, error){}}
 	for _, name := range []string{"a", "b"} {
 		cfg.Elsewhere = node{all, name}
 		c := newBench(t, cfg, nil)
@@ -110,10 +111,12 @@ func TestGETAtAnyNode(t *testing.T) {
 				t.Errorf("%s is %q, and was %q", name, there.Header().Get(name), here.Header().Get(name))
 			}
 		}
-		if w := b.do("GET", "/callcontroller/201/202", "If-None-Match", here.Header().Get("Etag")); w.Code != http.StatusNotModified || w.Body.Len() != 0 {
+		if w := b.do("GET", "/callcontroller/201/202", "If-None-Match", here.Header().Get("Etag")); w.Code != http.StatusNotModified ||
+			w.Body.Len() != 0 {
 			t.Errorf("what the client has: %d %s", w.Code, w.Body)
 		}
-		if w := b.do("HEAD", "/callcontroller/201/202"); w.Body.Len() != 0 || w.Header().Get("Content-Length") != here.Header().Get("Content-Length") {
+		if w := b.do("HEAD", "/callcontroller/201/202"); w.Body.Len() != 0 ||
+			w.Header().Get("Content-Length") != here.Header().Get("Content-Length") {
 			t.Errorf("HEAD: %v", w.Header())
 		}
 		if len(all.asked) != 3 {
@@ -202,7 +205,8 @@ func TestTransferAtAnyNode(t *testing.T) {
 		if c.status == 429 && w.Header().Get("Retry-After") != "7" {
 			t.Errorf("Retry-After %q", w.Header().Get("Retry-After"))
 		}
-		if want := "transfer " + testKey + " to 201@sipx.test:203@sipx.test:202@sipx.test by 203@sipx.test"; len(a.orders) != 1 || a.orders[0] != want {
+		if want := "transfer " + testKey + " to 201@sipx.test:203@sipx.test:202@sipx.test by 203@sipx.test"; len(a.orders) != 1 ||
+			a.orders[0] != want {
 			t.Errorf("node a did %q", a.orders)
 		}
 	}
@@ -238,7 +242,8 @@ func TestGETWhileTheNodeIsGone(t *testing.T) {
 			t.Fatalf("the record cannot be read: %v %q", ok, boot)
 		}
 		all.places[testKey] = cluster.Place{Node: "a", ID: "call_1", Record: kept}
-		if w := b.do("GET", "/callcontroller/201/202"); w.Body.String() != want.Body.String() || w.Header().Get("Etag") != want.Header().Get("Etag") {
+		if w := b.do("GET", "/callcontroller/201/202"); w.Body.String() != want.Body.String() ||
+			w.Header().Get("Etag") != want.Header().Get("Etag") {
 			t.Errorf("%v %s, want %s", w.Header(), w.Body, want.Body)
 		}
 	})

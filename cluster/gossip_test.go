@@ -151,7 +151,8 @@ func TestQuestions(t *testing.T) {
 			}
 			began := time.Now()
 			_, err = a.Ask(ctx, "b", "slow", nil)
-			if want := max(limit, map[bool]time.Duration{true: 4 * time.Second}[limit == 0]); err == nil || time.Since(began).Round(time.Millisecond) != want {
+			if want := max(limit, map[bool]time.Duration{true: 4 * time.Second}[limit == 0]); err == nil ||
+				time.Since(began).Round(time.Millisecond) != want {
 				t.Errorf("after %v, not %v: %v", time.Since(began), want, err)
 			}
 		}

@@ -110,8 +110,10 @@ func TestACallIsKnownAtAnyNode(t *testing.T) {
 		if here, there := a.statusOf(id), b.statusOf(id); here != there || !strings.Contains(there, `"status":"ringing"`) {
 			t.Errorf("at the other node %s, want %s", there, here)
 		}
-		for name, w := range map[string]*httptest.ResponseRecorder{"another user": b.ask("GET", "/dialout/"+id, "", asAlice), "no call": b.ask("GET", "/dialout/x", ""),
-			"a name that is too long": b.ask("GET", "/dialout/"+strings.Repeat("x", maxID+1), ""), "another user's DELETE": b.ask("DELETE", "/dialout/"+id, "", asAlice)} {
+		for name, w := range map[string]*httptest.ResponseRecorder{"another user": b.ask("GET", "/dialout/"+id, "", asAlice),
+			"no call":                 b.ask("GET", "/dialout/x", ""),
+			"a name that is too long": b.ask("GET", "/dialout/"+strings.Repeat("x", maxID+1), ""), "another user's DELETE": b.ask("DELETE",
+				"/dialout/"+id, "", asAlice)} {
 			if w.Code != 404 {
 				t.Errorf("%s: %d %s", name, w.Code, w.Body)
 			}

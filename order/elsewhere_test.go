@@ -48,7 +48,8 @@ func TestRoomIsMadeForANewCall(t *testing.T) {
 		{"it stays", nodes{place: live, answer: `{"why":"in_progress","id":"call_1"}`}, sipflow.MethodInvite, 1, "call_1", sipflow.ErrInProgress},
 		{"its node does not answer", nodes{place: live, err: cluster.ErrNobody}, sipflow.MethodRefer, 1, "call_1", ErrHeld},
 		{"it is over", nodes{place: over, answer: `{}`}, sipflow.MethodRefer, 1, "", nil},
-		{"it is over, and its phone is calling", nodes{place: over, answer: `{"why":"referred"}`}, sipflow.MethodRefer, 1, "call_1", sipflow.ErrReferred},
+		{"it is over, and its phone is calling", nodes{place: over, answer: `{"why":"referred"}`}, sipflow.MethodRefer, 1, "call_1",
+			sipflow.ErrReferred},
 		{"it is over, as its node", nodes{place: over, err: cluster.ErrNobody}, sipflow.MethodRefer, 1, "", nil},
 		{"it is over, and the new one is by INVITE", nodes{place: over}, sipflow.MethodInvite, 0, "", nil},
 	} {

@@ -97,7 +97,8 @@ func TestANonceOfAGoneNodeIsStale(t *testing.T) {
 // Who does not know the PIN has no node asked, whatever its nonce names.
 func TestStrangersHaveNoNodeAsked(t *testing.T) {
 	_, doors, asked := nodes(t, "a", "b")
-	for _, nonce := range []string{digest.WithIssuer("x", "a"), digest.WithIssuer("x", "b"), digest.WithIssuer(strings.Repeat("x", 43), "a"), challenged(t, doors["a"])} {
+	for _, nonce := range []string{digest.WithIssuer("x", "a"), digest.WithIssuer("x", "b"), digest.WithIssuer(strings.Repeat("x", 43),
+		"a"), challenged(t, doors["a"])} {
 		r := request("GET", "/callcontroller/201/202")
 		d := digestFor(r, nonce, 1)
 		d.pin = "124"
@@ -128,7 +129,8 @@ func TestWrongPINsOfAllNodesCount(t *testing.T) {
 
 func TestWhatNodesAskIsBounded(t *testing.T) {
 	gates, _, _ := nodes(t, "a")
-	for _, data := range []string{"", "{", "null", `{"nonce":7}`, `{"nonce":"x","scope":"y","count":-1}`, strings.Repeat(" ", maxNonceUse) + "{}"} {
+	for _, data := range []string{"", "{", "null", `{"nonce":7}`, `{"nonce":"x","scope":"y","count":-1}`, strings.Repeat(" ",
+		maxNonceUse) + "{}"} {
 		if answer, err := gates["a"].UseNonce(t.Context(), []byte(data)); err != nil || string(answer) != nonceStale {
 			t.Errorf("%.20q is answered by %q, %v", data, answer, err)
 		}

@@ -19,7 +19,8 @@ func TestANonceNamesItsNode(t *testing.T) {
 			t.Error("the nonce is not good any more")
 		}
 	}
-	for _, wrong := range []string{n.Issue("1", now), "x.", "x.YQ.YQ", "x.a b", "x.*", WithIssuer("x", strings.Repeat("a", maxIssuer+1)), "x.YR"} {
+	for _, wrong := range []string{n.Issue("1", now), "x.", "x.YQ.YQ", "x.a b", "x.*", WithIssuer("x", strings.Repeat("a", maxIssuer+1)),
+		"x.YR"} {
 		if _, node, ok := CutIssuer(wrong); ok {
 			t.Errorf("%q is of node %q", wrong, node)
 		}

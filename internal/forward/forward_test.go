@@ -87,7 +87,8 @@ func TestWhatIsTooLargeIsAnError(t *testing.T) {
 func FuzzDecode(f *testing.F) {
 	good, _ := (&Request{Method: "GET", Target: "/v1/calls/1", Body: []byte("x")}).Encode()
 	packed, _ := (&Answer{Status: 200, Body: make([]byte, 2*packFrom)}).Encode()
-	for _, seed := range [][]byte{nil, {0}, {2, '{', '}', 0}, {2, '{', '}', 1}, {2, '{', '}', 7}, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1}, good, packed} {
+	for _, seed := range [][]byte{nil, {0}, {2, '{', '}', 0}, {2, '{', '}', 1}, {2, '{', '}', 7}, {0xff, 0xff, 0xff, 0xff, 0xff, 0xff,
+		0xff, 0xff, 0xff, 1}, good, packed} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

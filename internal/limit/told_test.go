@@ -13,7 +13,8 @@ func TestFailuresAtOtherNodesCount(t *testing.T) {
 	var hearA, hearB func([]byte)
 	hearA = a.Share(clock, func(data []byte) { hearB(data) })
 	hearB = b.Share(clock, func(data []byte) { hearA(data) })
-	who := []Suspect{{Addr: netip.MustParseAddr("192.0.2.7"), Most: 100}, {Addr: netip.MustParseAddr("192.0.2.7"), Name: "as\x00201\xff", Most: 3}}
+	who := []Suspect{{Addr: netip.MustParseAddr("192.0.2.7"), Most: 100}, {Addr: netip.MustParseAddr("192.0.2.7"), Name: "as\x00201\xff",
+		Most: 3}}
 	a.Settle(now, false, who...)
 	b.Settle(now, false, who...)
 	if a.Wait(now, who...) != 0 {

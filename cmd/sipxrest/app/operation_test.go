@@ -61,7 +61,8 @@ func TestAnOperatorSeesWhatBecomesOfCallsThatComeIn(t *testing.T) {
 		t.Fatalf("%s: %v", text, err)
 	}
 	crm, bob := &page.Rules[0], &page.Rules[1]
-	if crm.Name != "The CRM" || *crm.URL != url+"/calls" || crm.Decision != nil || crm.Fallback.SIP != 480 || !slices.Equal(crm.Events, []string{"ended"}) ||
+	if crm.Name != "The CRM" || *crm.URL != url+"/calls" || crm.Decision != nil || crm.Fallback.SIP != 480 || !slices.Equal(crm.Events,
+		[]string{"ended"}) ||
 		crm.Mode != "dial" || !strings.HasSuffix(crm.Where, "rules.yaml:2") {
 		t.Errorf("%+v", crm)
 	}
@@ -76,7 +77,8 @@ func TestAnOperatorSeesWhatBecomesOfCallsThatComeIn(t *testing.T) {
 	for _, tt := range []struct{ body, result, outcome string }{
 		{`{"from":"+4930123","to":"200","source":"127.0.0.1"}`, "decided", "transfer: sip:201@sipx.test is called"},
 		{`{"from":"+4930123","to":"5000","source":"127.0.0.1"}`, "webhook_not_asked", "that of the webhook, which was not asked"},
-		{`{"from":"+4930123","to":"5000","trunk":"here","ask":true}`, "decided", "answer: room support, sip:support@sipx.test is called, once the caller"},
+		{`{"from":"+4930123","to":"5000","trunk":"here","ask":true}`, "decided",
+			"answer: room support, sip:support@sipx.test is called, once the caller"},
 		{`{"from":"+4930123","to":"5001","trunk":"here"}`, "no_rule", "404 Not Found"},
 		{`{"from":"201","to":"200","source":"203.0.113.9"}`, "no_rule", "404 Not Found"},
 	} {
@@ -101,7 +103,8 @@ func TestAnOperatorSeesWhatBecomesOfCallsThatComeIn(t *testing.T) {
 		t.Errorf("the webhook was asked %v", got)
 	}
 	var problem api.Problem
-	if code := s.try("/v1/inbound/try", key, `{"from":"1","to":"2","trunk":"nowhere"}`, &problem); code != 400 || problem.Errors[0].Pointer != "/trunk" {
+	if code := s.try("/v1/inbound/try", key, `{"from":"1","to":"2","trunk":"nowhere"}`, &problem); code != 400 ||
+		problem.Errors[0].Pointer != "/trunk" {
 		t.Errorf("%d %+v", code, problem)
 	}
 }

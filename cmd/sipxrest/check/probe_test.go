@@ -18,8 +18,9 @@ func checkedAt(t *testing.T, proxy, more, users string) (ok bool, out string) {
 	t.Helper()
 	dir := t.TempDir()
 	apptest.Write(t, dir, "users.yaml", users)
-	return checked(t, apptest.Write(t, dir, "sipxrest.yaml", fmt.Sprintf("%strusted: []\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]%s}\n",
-		apptest.Minimal, proxy, more)))
+	return checked(t, apptest.Write(t, dir, "sipxrest.yaml",
+		fmt.Sprintf("%strusted: []\nsip: {listen: [udp:127.0.0.1:0], outbound-proxy: [sip:%s]%s}\n",
+			apptest.Minimal, proxy, more)))
 }
 
 // A proxy that does not know the domain may say so only to those whom it knows.
@@ -72,7 +73,8 @@ func TestCheckNoticesAProxyThatKnowsNoUser(t *testing.T) {
 		"the other's phone is busy":              {map[string]string{"201": "404 Not Found", "202": "486 Busy Here"}, nil},
 		"who has no password is not asked about": {map[string]string{"203": "404 Not Found"}, nil},
 		"none is known, or registered": {map[string]string{"201": "404 Not Found", "202": "404 Not Found"},
-			[]string{"note domain", "answers OPTIONS for 201@sipx.test, 202@sipx.test with 404 Not Found: it does not serve the domain or its users, or none"}},
+			[]string{"note domain",
+				"answers OPTIONS for 201@sipx.test, 202@sipx.test with 404 Not Found: it does not serve the domain or its users, or none"}},
 		"nobody is known anywhere": {map[string]string{"201": "604 Does Not Exist Anywhere", "202": "604 Does Not Exist Anywhere"},
 			[]string{"warning domain", "with 604 Does Not Exist Anywhere: does it serve that domain, and these users? Calls to them end so"}},
 		"they are foreign": {map[string]string{"201": "403 Relaying denied", "202": "403 Relaying denied"},

@@ -105,7 +105,8 @@ func TestAStoresConfigurationNeedsNoDomain(t *testing.T) {
 	}
 	want := store.Config{Listen: "127.0.0.2:4222", Peers: []string{"127.0.0.2", "127.0.0.3", "127.0.0.4"}, RoutePort: 6222,
 		Dir: filepath.Join(dir, "kept", "store"), User: "node", Password: "s3cret", MaxMemory: 128 << 20, MaxDisk: 4 << 30}
-	if got.Listen != want.Listen || !slices.Equal(got.Peers, want.Peers) || got.RoutePort != want.RoutePort || got.Dir != want.Dir || got.Sync != 0 ||
+	if got.Listen != want.Listen || !slices.Equal(got.Peers, want.Peers) || got.RoutePort != want.RoutePort || got.Dir != want.Dir ||
+		got.Sync != 0 ||
 		got.User != want.User || got.Password != want.Password || got.MaxMemory != want.MaxMemory || got.MaxDisk != want.MaxDisk {
 		t.Errorf("%+v\nnot %+v", got, want)
 	}

@@ -146,7 +146,8 @@ func TestCallsOutliveTheirNode(t *testing.T) {
 				}
 				per[owner.Name]++
 			}
-			t.Logf("the last of %d phones hears of another node %v after the kill; calls per node: %v", 2*calls, last.Round(10*time.Millisecond), per)
+			t.Logf("the last of %d phones hears of another node %v after the kill; calls per node: %v", 2*calls,
+				last.Round(10*time.Millisecond), per)
 			if len(per) != 2 {
 				t.Error("only one of two nodes has taken calls over")
 			}

@@ -71,7 +71,8 @@ func TestRealPhonesTalkOnWithoutAGap(t *testing.T) {
 	took := time.Since(killed)
 	time.Sleep(2 * time.Second)
 	gap, packets := ear.Gap()
-	t.Logf("all phones are asked again %v after the kill; the longest gap of audio is %v, %v before; %d packets", took.Round(10*time.Millisecond),
+	t.Logf("all phones are asked again %v after the kill; the longest gap of audio is %v, %v before; %d packets",
+		took.Round(10*time.Millisecond),
 		gap.Round(time.Millisecond), usual.Round(time.Millisecond), packets)
 	if took > takeoverLimit {
 		t.Errorf("which is later than %v", takeoverLimit)

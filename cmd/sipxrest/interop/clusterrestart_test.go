@@ -118,7 +118,8 @@ func TestRollingRestartLosesNoCall(t *testing.T) {
 		}
 		n.Launch()
 		n.AwaitReady()
-		t.Logf("%s ended in %v and was ready %v after the signal", n.Name, took.Round(10*time.Millisecond), time.Since(began).Round(10*time.Millisecond))
+		t.Logf("%s ended in %v and was ready %v after the signal", n.Name, took.Round(10*time.Millisecond),
+			time.Since(began).Round(10*time.Millisecond))
 	}
 	close(stop)
 	load.Wait()

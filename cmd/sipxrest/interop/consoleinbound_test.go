@@ -28,7 +28,8 @@ func TestConsoleShowsInboundRulesAndHealth(t *testing.T) {
 	s := l.Service(fmt.Sprintf(`dispatch:
   trunks: [{name: carrier, sources: [192.0.2.0/24], max-calls: 30}]
   rules:
-  - {id: crm, name: The CRM, url: "%s/calls", allow_http: true, allow_private: [127.0.0.1], numbers: ["5000"], trunks: [carrier], events: [ended],
+  - {id: crm, name: The CRM, url: "%s/calls", allow_http: true, allow_private: [127.0.0.1], numbers: ["5000"], trunks: [carrier],
+     events: [ended],
      fallback: {dispatch_action: hangup, reject_status_code: 480}}
   - {id: bob, numbers: ["200"], dispatch_action: transfer, transfer_to: "sip:201@%s"}`, hook.URL, lab.Domain),
 		fmt.Sprintf(`api: {keys: [{name: console, sha256: %s, scopes: [admin], agents: ["*"]}]}`, hex.EncodeToString(sum[:])))
@@ -62,7 +63,8 @@ func TestConsoleShowsInboundRulesAndHealth(t *testing.T) {
 	try := func(t *testing.T, from, to, source, result string, ask bool) {
 		t.Helper()
 		// As who has no mouse: from field to field by Tab, Space ticks, Enter sends.
-		p.Eval(`(document.querySelector("#try").reset(), document.querySelector("#tried").replaceChildren(), document.querySelector("#try input[name=from]").focus())`)
+		p.Eval(`(document.querySelector("#try").reset(), document.querySelector("#tried").replaceChildren(),
+			document.querySelector("#try input[name=from]").focus())`)
 		p.Type(from + "\t" + to + "\t\t" + source + "\t")
 		if ask {
 			p.Type(" ")

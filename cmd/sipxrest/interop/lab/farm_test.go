@@ -25,8 +25,8 @@ func (c *caller) send(method, branch string, seq int, contact, body string) {
 	if body != "" {
 		kind = "Content-Type: application/sdp\r\n"
 	}
-	text := fmt.Sprintf("%s sip:a1@sipx.test SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%s\r\nMax-Forwards: 70\r\nFrom: <sip:200@sipx.test>;tag=1\r\n"+
-		"To: %s\r\nCall-ID: one\r\nCSeq: %d %s\r\nContact: <sip:%s>\r\n%sContent-Length: %d\r\n\r\n%s",
+	text := fmt.Sprintf("%s sip:a1@sipx.test SIP/2.0\r\nVia: SIP/2.0/UDP %s;branch=z9hG4bK%s\r\nMax-Forwards: 70\r\n"+
+		"From: <sip:200@sipx.test>;tag=1\r\nTo: %s\r\nCall-ID: one\r\nCSeq: %d %s\r\nContact: <sip:%s>\r\n%sContent-Length: %d\r\n\r\n%s",
 		method, c.conn.LocalAddr(), branch, to, seq, method, contact, kind, len(body), body)
 	if _, err := c.conn.Write([]byte(text)); err != nil {
 		c.t.Fatal(err)

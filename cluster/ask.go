@@ -33,6 +33,9 @@ const (
 type asks struct {
 	ops   map[string]func(ctx context.Context, data []byte) ([]byte, error)
 	slots chan struct{}
+
+	mu    sync.Mutex // guards over, and that going is not waited for when it grows
+	over  bool       // no more are taken
 	going sync.WaitGroup
 }
 
@@ -41,8 +44,23 @@ func (a *asks) init(n *Node) {
 	a.slots = make(chan struct{}, maxAsks)
 }
 
-// wait returns when all are answered.
-func (a *asks) wait() { a.going.Wait() }
+// wait takes no more questions, and returns when all are answered.
+func (a *asks) wait() {
+	a.mu.Lock()
+	a.over = true
+	a.mu.Unlock()
+	a.going.Wait()
+}
+
+// begin has f run in a goroutine of its own. It is false once none is to be begun.
+func (a *asks) begin(f func()) bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.over {
+		a.going.Go(f)
+	}
+	return !a.over
+}
 
 // serve answers one question, in a goroutine of its own.
 func (a *asks) serve(ctx context.Context, data []byte, reply func([]byte)) {
@@ -69,7 +87,7 @@ func (a *asks) serve(ctx context.Context, data []byte, reply func([]byte)) {
 		return
 	}
 	data = append([]byte(nil), data...)
-	a.going.Go(func() {
+	if !a.begin(func() {
 		defer func() { <-a.slots }()
 		actx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
@@ -81,7 +99,10 @@ func (a *asks) serve(ctx context.Context, data []byte, reply func([]byte)) {
 		default:
 			reply(append([]byte{saidAnswer}, out...))
 		}
-	})
+	}) {
+		<-a.slots
+		reply([]byte{saidBusy})
+	}
 }
 
 // Answer has f called for each question of other nodes. It is called before Run. f runs in a goroutine of its own, with a time limit.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sipxrest/cluster"
@@ -53,6 +54,7 @@ func TestANodeThatIsCutOffIsFencedAndForgets(t *testing.T) {
 				a.Keep(ids[0], state(0, "what a zombie writes"))
 				a.e.Cut(false, false)
 				time.Sleep(5 * time.Second)
+				synctest.Wait()
 				if a.forgets != 1 || a.Incarnation() == before || !a.Holds() {
 					t.Errorf("%d times forgotten, %s before and %s now", a.forgets, before, a.Incarnation())
 				}

@@ -122,7 +122,7 @@ func (n *Node) renewal(ctx context.Context, l *life) error {
 	defer cancel()
 	for range 3 {
 		l.beat++
-		seq, err := n.e.Commit(cctx, n.names.nodes(), []Write{{Subject: n.names.node(n.cfg.Node), Data: marshal(n.entry(l)), TTL: nodeAge}},
+		seq, err := n.e.Commit(cctx, n.names.nodes(), []Write{{Subject: n.names.node(n.cfg.Node), Data: marshal(n.renewed(l)), TTL: nodeAge}},
 			Cond{n.names.node(n.cfg.Node), l.nodeSeq})
 		if err == nil {
 			l.nodeSeq = seq
@@ -164,6 +164,13 @@ func (n *Node) reread(ctx context.Context, l *life) error {
 	return nil
 }
 
+// renewed is entry with its beat, for the goroutine that renews the lease.
+func (n *Node) renewed(l *life) nodeEntry {
+	e := n.entry(l)
+	e.Beat = l.beat
+	return e
+}
+
 // entry is what this node says of itself.
 func (n *Node) entry(l *life) nodeEntry {
 	state, files := nodeLive, ""
@@ -173,7 +180,7 @@ func (n *Node) entry(l *life) nodeEntry {
 	if n.cfg.Files != nil {
 		files = n.cfg.Files()
 	}
-	return nodeEntry{who: l.who, State: state, Beat: l.beat, Number: l.number, Version: n.cfg.Version, Addresses: n.cfg.Addresses,
+	return nodeEntry{who: l.who, State: state, Number: l.number, Version: n.cfg.Version, Addresses: n.cfg.Addresses,
 		Files: files, Capacity: n.cfg.Capacity}
 }
 

@@ -85,7 +85,7 @@ func (n *Node) tryJoin(ctx context.Context, l *life) error {
 	cctx, cancel := context.WithTimeout(ctx, 2*commitTime)
 	defer cancel()
 	began := time.Now()
-	entry := []Write{{Subject: subject, Data: marshal(n.entry(l)), TTL: nodeAge}}
+	entry := []Write{{Subject: subject, Data: marshal(n.renewed(l)), TTL: nodeAge}}
 	l.nodeSeq, err = n.e.Commit(cctx, n.names.nodes(), entry, Cond{subject, former})
 	if err != nil {
 		return err // of two processes that begin at once one has been quicker, and the other finds it next time

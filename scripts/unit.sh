@@ -20,6 +20,7 @@ CGO_ENABLED=$([ -n "$race" ] && echo 1 || echo 0) go test $race -vet=off -timeou
 # here are all.
 [ -z "$race" ] || go test -vet=off -run 'Surviv|LateTimers|BadNetwork|Storm|Flood' -timeout 15m ./sipflow/... || failed=1
 [ -z "$race" ] || go test -vet=off -run 'AreCutMissNothing|AtRandomEndOnce|Dies500Times' -timeout 15m ./event || failed=1
+[ -z "$race" ] || go test -vet=off -run 'RandomHistories' -timeout 15m ./cluster || failed=1
 # Sound in real time, calls of many minutes, and allocations that the detector makes.
 [ -z "$race" ] || go test -vet=off -run "$(echo 'DelayDoesNotGrow|EncryptedFramesAllocateNothing|APhoneAndTheConversation|PhonesHearEachOther' \
 	'APhoneHoldsTheCall|TheMediaServerIsRestarted|TheSignalingSessionIsRenewed|TheCallIsEndedForEveryone|APhoneThatMayNotSpeak' \

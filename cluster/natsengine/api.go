@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/nats-io/nats.go"
 
@@ -46,6 +47,9 @@ func refusal(err error) int {
 	return 0
 }
 
+// askTime is how long an answer of JetStream's is waited for by who sets no limit.
+const askTime = 5 * time.Second
+
 // ask sends a request of JetStream's and reads the answer into answer, which has a
 // field of the type *apiError for refusals.
 func (e *Engine) ask(ctx context.Context, subject string, request any, answer interface{ refused() *apiError }) error {
@@ -55,6 +59,11 @@ func (e *Engine) ask(ctx context.Context, subject string, request any, answer in
 		if data, err = json.Marshal(request); err != nil {
 			return err
 		}
+	}
+	if _, bounded := ctx.Deadline(); !bounded { // while servers choose who leads them, some questions are lost
+		var stop context.CancelFunc
+		ctx, stop = context.WithTimeout(ctx, askTime)
+		defer stop()
 	}
 	m, err := e.nc.RequestWithContext(ctx, subject, data)
 	if err != nil {

@@ -342,7 +342,7 @@ func (h *history) end() {
 				h.t.Errorf("%s has call %s, and finds %+v, %v", n.name, id, p, err)
 				continue
 			}
-			if p.Key == "" && (!h.placed[id] || h.keyless[id]) {
+			if p.Key == "" && !h.placed[id] || h.keyless[id] {
 				continue // its key was another's, and its node died before it could know
 			}
 			byKey, err := n.Find(h.t.Context(), p.Key)

@@ -37,14 +37,14 @@ func (n *Node) callStream(w who) Stream {
 
 // join makes this node one of the cluster. It asks until the store answers; an error is a *NameTakenError, or that ctx has ended.
 func (n *Node) join(ctx context.Context) (*life, error) {
-	e := newIncarnation()
-	n.next.Store(&e)
-	l := &life{who: who{n.cfg.Node, e}}
-	l.stream, l.fence, l.tickSubject = n.names.stream(l.who), n.names.fence(l.who), n.names.tick(l.who)
+	l := n.newLife()
 	for said := false; ; {
 		err := n.tryJoin(ctx, l)
 		if err == nil {
 			return l, nil
+		}
+		if errors.Is(err, errFenced) {
+			l = n.newLife()
 		}
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
@@ -61,6 +61,15 @@ func (n *Node) join(ctx context.Context) (*life, error) {
 			return nil, context.Cause(ctx)
 		}
 	}
+}
+
+// newLife returns an incarnation that is to join.
+func (n *Node) newLife() *life {
+	e := newIncarnation()
+	n.next.Store(&e)
+	l := &life{who: who{n.cfg.Node, e}}
+	l.stream, l.fence, l.tickSubject = n.names.stream(l.who), n.names.fence(l.who), n.names.tick(l.who)
+	return l
 }
 
 // tryJoin may be repeated: what of it is done already is no obstacle.
@@ -137,6 +146,9 @@ func (n *Node) former(ctx context.Context, l *life) (seq uint64, err error) {
 			return 0, err
 		}
 		at, err := unmarshal[nodeEntry](e)
+		if err == nil && at.who == l.who && (at.State == nodeFenced || at.State == nodeGone) {
+			return 0, errFenced // it took so long to join that the others have found it silent
+		}
 		if err != nil || at.State == nodeGone || at.who == l.who {
 			return e.Seq, nil
 		}

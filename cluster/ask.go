@@ -113,8 +113,8 @@ func (n *Node) Answer(op string, f func(ctx context.Context, data []byte) ([]byt
 	n.asks.ops[op] = f
 }
 
-// Ask has another node do something, and returns its answer. It takes as long as ctx lets it, 4 s if that has no end. ErrNobody: that node has no connection. ErrBusy. An
-// *AskError is the error of the other's function.
+// Ask has another node do something, and returns its answer. It takes as long as ctx lets it, 4 s if that has no end. ErrNobody: that
+// node has no connection. ErrBusy. An *AskError is the error of the other's function.
 func (n *Node) Ask(ctx context.Context, node, op string, data []byte) ([]byte, error) {
 	began := time.Now()
 	out, err := n.ask(ctx, node, op, data)

@@ -22,8 +22,8 @@ const (
 const claimWait = maxWait - 500*time.Millisecond
 
 // Claim commits that the key is this call's, that the call is this node's, and its first state. An empty key is none. A *HeldError
-// names the call of another node that has the key; one of this node's own gives it up. ErrNotOwner: the lease has lapsed, or the store does not answer in 4.5 s. The state must not be
-// changed afterwards.
+// names the call of another node that has the key; one of this node's own gives it up. ErrNotOwner: the lease has lapsed, or the store
+// does not answer in 4.5 s. The state must not be changed afterwards.
 func (n *Node) Claim(ctx context.Context, key, id string, state []byte) error {
 	err := n.claim(ctx, key, id, state)
 	switch held := (*HeldError)(nil); {

@@ -60,8 +60,8 @@ func (n *Node) Fence(ctx context.Context, node string) error {
 // anyBeat fences a node also if it renews its lease.
 const anyBeat = 1<<64 - 1
 
-// fence ends an incarnation, unless it has renewed its lease since that beat: after its fence is committed nothing of it is. Of two that try one has its fence stored, and both go on
-// by that one. It may be repeated after any step.
+// fence ends an incarnation, unless it has renewed its lease since that beat: after its fence is committed nothing of it is. Of two that
+// try one has its fence stored, and both go on by that one. It may be repeated after any step.
 func (n *Node) fence(ctx context.Context, w who, beat uint64, why string) error {
 	heirs := n.heirs(w)
 	if len(heirs) == 0 { // all of them drain, or this node has not joined yet

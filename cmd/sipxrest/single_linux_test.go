@@ -16,15 +16,6 @@ import (
 	"sipxrest/sipflow/siptest"
 )
 
-func readText(t *testing.T, name string) string {
-	t.Helper()
-	text, err := os.ReadFile(name)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(text)
-}
-
 // A service without the section cluster opens its own sockets alone: nothing of
 // several nodes.
 func TestASingleNodeOpensNoSocketMore(t *testing.T) {

@@ -63,7 +63,9 @@ func (c *conn) open(s *SFU, engine *webrtc.MediaEngine, reports *interceptor.Reg
 		return err
 	}
 	c.pc = pc
+	c.mu.Lock() // it may be over before the timer is noted
 	c.timer = time.AfterFunc(s.connectTime, func() { c.fail(ErrTimeout) })
+	c.mu.Unlock()
 	if err := s.add(c); err != nil {
 		c.timer.Stop()
 		_ = pc.GracefulClose()

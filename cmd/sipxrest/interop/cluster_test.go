@@ -39,6 +39,14 @@ const fenced = `fence`
 // long reports whether the tests of several nodes are to take their time.
 func long() bool { return os.Getenv("CLUSTER_LONG") != "" }
 
+// inMinutes leaves a test to `make soak`, for it takes some.
+func inMinutes(t *testing.T) {
+	t.Helper()
+	if !long() {
+		t.Skip("it takes minutes: make soak, or CLUSTER_LONG=1")
+	}
+}
+
 // kept is what phones had heard before something went wrong with their node.
 type kept map[string]lab.View
 

@@ -83,6 +83,7 @@ func TestNodeIsFarFromTheStores(t *testing.T) {
 
 // One store is cut off from the others. Nodes go to those that are a majority.
 func TestStoreIsCutOffFromTheOthers(t *testing.T) {
+	inMinutes(t)
 	t.Parallel()
 	c, calls := lab.StartCluster(t, lab.ClusterConfig{StoreWires: true}), clusterCalls(t, 40)
 	for i, n := range c.Nodes {

@@ -31,7 +31,6 @@ type story struct {
 	seen     map[string]bool // events by id
 	last     int64           // call_seq
 	terminal map[string]bool // final events by id
-	calling  string
 	disorder int
 }
 
@@ -99,6 +98,7 @@ func (r *receiver) open() (open, all int) {
 // Nodes are killed again and again under load, and the receiver of a webhook fails. It is told the
 // end of each call by one event, none is missing, and those of a call come in order.
 func TestWebhooksTellEachCallsEndOnceThoughNodesDie(t *testing.T) {
+	inMinutes(t)
 	t.Parallel()
 	r := startReceiver(t)
 	secret := filepath.Join(t.TempDir(), "secret")

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -266,7 +265,7 @@ func (n *Node) Crash() { n.lab.tb.Helper(); n.Kill(n.lab.tb) }
 // Pause lets the node stand still, as a machine that is frozen. Resume lets it go on.
 func (n *Node) Pause() {
 	n.lab.tb.Helper()
-	if err := n.Signal(syscall.SIGSTOP); err != nil {
+	if err := n.Signal(standStill); err != nil {
 		n.lab.tb.Fatal(err)
 	}
 	n.paused = true
@@ -275,7 +274,7 @@ func (n *Node) Pause() {
 // Resume lets a node go on that stands still.
 func (n *Node) Resume() {
 	if n.paused {
-		_ = n.Signal(syscall.SIGCONT)
+		_ = n.Signal(goOn)
 		n.paused = false
 	}
 }

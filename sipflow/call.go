@@ -475,6 +475,7 @@ type keptCall struct {
 	claimed   bool
 	sum       uint64 // of the newest state, without what changes all the time
 
+	claiming  atomic.Bool // from the question for the key until it is the call's
 	forgotten atomic.Bool // see Switchboard.Forget
 	changed   atomic.Bool // see Call.Changed
 
@@ -582,6 +583,13 @@ func (c *Call) keptFirst(ctx context.Context) error {
 		return k.claim(ctx, c)
 	}
 	return nil
+}
+
+// waitsForStore reports whether a call that has not been sent waits for the store, and not
+// for a hop: the store may be silent for seconds while the lease still holds.
+func (c *Call) waitsForStore() bool {
+	k := c.keeping()
+	return k != nil && (k.claiming.Load() || !c.sw.cfg.Keeper.Holds())
 }
 
 // keptBefore has a state committed before a request goes out that a taker must know of.

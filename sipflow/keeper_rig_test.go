@@ -23,7 +23,8 @@ type fakeKeeper struct {
 	newest  map[string][]byte // not committed yet
 	waiters map[string][]chan struct{}
 	writes  int
-	away    bool // the store is, and with it the lease
+	away    bool          // the store is, and with it the lease
+	slow    time.Duration // how long a claim takes, where that is longer than a tick
 	held    *HeldError
 	log     func(format string, args ...any) // told of each write
 	closed  bool                             // nothing is committed any more
@@ -63,7 +64,7 @@ func (k *fakeKeeper) Claim(ctx context.Context, key Key, id string, state []byte
 		return fmt.Errorf("claim of %s, %s: %+v, %w", key, id, s, err)
 	}
 	select {
-	case <-time.After(tick):
+	case <-time.After(max(tick, k.slow)):
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}

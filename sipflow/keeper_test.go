@@ -105,6 +105,32 @@ func TestNobodyRingsWhileTheStoreIsAway(t *testing.T) {
 	})
 }
 
+// A store that chooses a leader is silent for longer than a POST waits, and the lease
+// holds meanwhile. No hop is to blame.
+func TestAStoreThatIsSilentIsNoHopThatIsUnreachable(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := siptest.NewNetwork()
+		phone := n.Phone("201", phoneAddr, siptest.Script{})
+		defer phone.Close()
+		k := newFakeKeeper()
+		k.slow = time.Minute
+		r := newRig(t, n, phoneAddr, kept(k))
+		defer r.stop()
+		for _, wait := range []time.Duration{time.Second, 4 * time.Second, time.Minute} { // less, the same and more than a hop has
+			ctx, stop := context.WithTimeout(t.Context(), wait)
+			_, err := r.sw.Place(ctx, spec(), Refer)
+			stop()
+			if !errors.Is(err, ErrNotOwner) || errors.Is(err, ErrUnreachable) {
+				t.Errorf("Place within %v: %v", wait, err)
+			}
+			synctest.Wait()
+		}
+		if len(phone.Log()) != 0 {
+			t.Errorf("the phone saw %v", phone.Log())
+		}
+	})
+}
+
 // The store goes while the phone rings: its 200 is acknowledged in the end, nobody is
 // referred, and the phone is hung up.
 func TestAnACKGoesOutInTheEndWithoutTheStore(t *testing.T) {

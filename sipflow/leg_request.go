@@ -76,11 +76,11 @@ func (a *attempt) send(ctx context.Context) (*clientTx, error) {
 				return tx, nil
 			}
 		}
-		if ctx.Err() != nil {
-			return nil, context.Cause(ctx)
-		}
-		if notKept(err) {
+		switch {
+		case notKept(err): // whatever time is left
 			return nil, err
+		case ctx.Err() != nil:
+			return nil, context.Cause(ctx)
 		}
 		a.passOver(err)
 	}

@@ -174,13 +174,15 @@ func (k *keptCall) claim(ctx context.Context, c *Call) error {
 	k.mu.Unlock()
 	k.sum = k.sumOf(c, s)
 	k.noteWritten(c)
+	k.claiming.Store(true)
 	if err := c.sw.cfg.Keeper.Claim(ctx, c.Holds(), c.Spec.ID, state); err != nil {
-		if errors.Is(ctx.Err(), context.DeadlineExceeded) { // of this hop: no other one has the store sooner
+		if errors.Is(ctx.Err(), context.DeadlineExceeded) { // no other hop has the store sooner
 			return ErrNotOwner
 		}
 		return err
 	}
 	k.claimed = true
+	k.claiming.Store(false)
 	return context.Cause(ctx)
 }
 

@@ -289,7 +289,7 @@ func (sw *Switchboard) Place(ctx context.Context, spec Spec, flow Flow) (*Call, 
 		return c, nil
 	case <-ctx.Done():
 		why := ErrUnreachable
-		if k := sw.cfg.Keeper; k != nil && !k.Holds() { // it waits for the store, not for a hop
+		if c.waitsForStore() {
 			why = ErrNotOwner
 		}
 		err := fmt.Errorf("place %s: %w in time", spec.Key, why)

@@ -12,26 +12,48 @@ import (
 )
 
 // Voice is the audio of a phone over a real socket: it sends packets of silence by RTP
-// (RFC 3550) to where the other side wants them, and knows the longest time in which none came.
+// (RFC 3550) to where the other side wants them, and counts what it hears.
 type Voice struct {
 	conn  *net.UDPConn
 	heard func() string
 	work  sync.WaitGroup
 	ended chan struct{}
 
-	mu      sync.Mutex
-	last    time.Time
-	gap     time.Duration
-	packets int
+	mu    sync.Mutex
+	since time.Time
+	last  time.Time // of a packet
+	audio Audio
+
+	next   uint16 // number of the packet that is expected
+	stream uint32 // SSRC of the packets
+	begun  bool   // both are known
 }
+
+// Audio is what a phone has heard.
+type Audio struct {
+	Packets int           // that came
+	For     time.Duration // how long it has listened
+	Longest time.Duration // time without a packet, which a busy machine makes longer
+
+	// What the numbers of the packets tell: however busy the machine is, it makes none of these.
+	Lost  int // packets that were sent and did not come
+	Twice int // packets that came again, or after later ones
+	Anew  int // streams that took the place of another
+}
+
+// Whole reports whether audio came, and each packet of it once.
+func (a Audio) Whole() bool { return a.Packets > 0 && a.Lost == 0 && a.Twice == 0 && a.Anew == 0 }
 
 // packetTime is how much audio a packet carries.
 const packetTime = 20 * time.Millisecond
 
+// Owed is the audio that has not come in this time, if each packet carries 20 ms.
+func (a Audio) Owed() time.Duration { return a.For - time.Duration(a.Packets)*packetTime }
+
 // NewVoice speaks and listens on a socket, which it owns from now on, until Close. heard
 // returns the other side's last description, as Phone.Heard does.
 func NewVoice(conn *net.UDPConn, heard func() string) *Voice {
-	v := &Voice{conn: conn, heard: heard, ended: make(chan struct{})}
+	v := &Voice{conn: conn, heard: heard, ended: make(chan struct{}), since: time.Now()}
 	v.work.Go(v.listen)
 	v.work.Go(v.speak)
 	return v
@@ -48,18 +70,37 @@ func VoiceSDP(user string, conn *net.UDPConn) string {
 func (v *Voice) listen() {
 	buf := make([]byte, 2048)
 	for {
-		if _, _, err := v.conn.ReadFromUDPAddrPort(buf); err != nil {
+		n, _, err := v.conn.ReadFromUDPAddrPort(buf)
+		if err != nil {
 			return
 		}
-		now := time.Now()
-		v.mu.Lock()
-		if v.packets > 0 {
-			v.gap = max(v.gap, now.Sub(v.last))
+		if n >= 12 && buf[0]>>6 == 2 {
+			v.note(binary.BigEndian.Uint16(buf[2:]), binary.BigEndian.Uint32(buf[8:]))
 		}
-		v.last = now
-		v.packets++
-		v.mu.Unlock()
 	}
+}
+
+// note counts a packet by its number and its stream.
+func (v *Voice) note(number uint16, stream uint32) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	if v.audio.Packets > 0 {
+		v.audio.Longest = max(v.audio.Longest, now.Sub(v.last))
+	}
+	v.last = now
+	v.audio.Packets++
+	if v.begun && stream == v.stream {
+		ahead := int16(number - v.next) // it wraps as the number does
+		if ahead < 0 {
+			v.audio.Twice++
+			return
+		}
+		v.audio.Lost += int(ahead)
+	} else if v.begun {
+		v.audio.Anew++
+	}
+	v.begun, v.stream, v.next = true, stream, number+1
 }
 
 func (v *Voice) speak() {
@@ -68,8 +109,10 @@ func (v *Voice) speak() {
 	for i := range packet[12:] {
 		packet[12+i] = 0xff // silence
 	}
+	binary.BigEndian.PutUint32(packet[8:], uint32(v.conn.LocalAddr().(*net.UDPAddr).Port)) // another one than the other side's
 	tick := time.NewTicker(packetTime)
 	defer tick.Stop()
+	// A tick that a busy machine leaves out has no number. One with nobody to send to has: who listens misses it.
 	for n := uint32(0); ; n++ {
 		select {
 		case <-v.ended:
@@ -82,12 +125,11 @@ func (v *Voice) speak() {
 		}
 		binary.BigEndian.PutUint16(packet[2:], uint16(n))
 		binary.BigEndian.PutUint32(packet[4:], n*uint32(8*packetTime.Milliseconds()))
-		binary.BigEndian.PutUint32(packet[8:], 1)
 		_, _ = v.conn.WriteToUDPAddrPort(packet, to)
 	}
 }
 
-// audioAt is where a description wants audio.
+// audioAt is where a description wants audio, if it wants any (RFC 3264 §5.1).
 func audioAt(description string) (to netip.AddrPort, ok bool) {
 	host, port := "", 0
 	for line := range strings.Lines(description) {
@@ -99,6 +141,9 @@ func audioAt(description string) (to netip.AddrPort, ok bool) {
 			number, _, _ := strings.Cut(m, " ")
 			port, _ = strconv.Atoi(number)
 		}
+		if line == "a=sendonly" || line == "a=inactive" {
+			return to, false
+		}
 	}
 	ip, err := netip.ParseAddr(host)
 	if err != nil || ip.IsUnspecified() || port <= 0 || port > 65535 {
@@ -107,17 +152,24 @@ func audioAt(description string) (to netip.AddrPort, ok bool) {
 	return netip.AddrPortFrom(ip, uint16(port)), true
 }
 
-// Gap returns the longest time without a packet since it was asked last, and how many
-// came. The time since the last one counts.
-func (v *Voice) Gap() (longest time.Duration, packets int) {
+// Audio returns what came since the last Reset.
+func (v *Voice) Audio() Audio {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	longest, packets = v.gap, v.packets
-	if packets > 0 {
-		longest = max(longest, time.Since(v.last))
+	a := v.audio
+	a.For = time.Since(v.since)
+	if a.Packets > 0 {
+		a.Longest = max(a.Longest, time.Since(v.last))
 	}
-	v.gap, v.packets = 0, 0
-	return longest, packets
+	return a
+}
+
+// Reset counts anew. A packet that is lost between two packets is counted, whichever side of
+// Reset they came on.
+func (v *Voice) Reset() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.since, v.audio = time.Now(), Audio{}
 }
 
 // Close ends the audio, and returns when nothing of it runs.

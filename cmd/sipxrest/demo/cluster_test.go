@@ -7,6 +7,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"sipxrest/sipflow/siptest"
 )
 
 // A program that does not start is named, with what it said.
@@ -30,5 +33,26 @@ func TestClusterDemoEndsWithItsContext(t *testing.T) {
 	cancel(why)
 	if err := RunCluster(ctx, ClusterOptions{Program: "/nonexistent"}, &strings.Builder{}); !errors.Is(err, why) {
 		t.Error(err)
+	}
+}
+
+// A stall of the machine is nothing that a call could have lost; a packet is.
+func TestClusterDemoJudgesAudioByWhatIsLost(t *testing.T) {
+	good := siptest.Audio{Packets: 300, Longest: 3 * time.Second}
+	if h := hear(good, good, true); !h.whole() || h.String() != "600 packets of audio came, at most 3s apart, none was lost" {
+		t.Errorf("%v", h)
+	}
+	lossy := good
+	lossy.Lost = 2
+	for _, h := range []hearing{hear(good, lossy, true), hear(lossy, good, true), hear(good, siptest.Audio{}, true), hear(good, good, false)} {
+		if h.whole() {
+			t.Errorf("%v", h)
+		}
+	}
+	if h := hear(good, lossy, true); !strings.Contains(h.String(), "2 were lost or came wrong") {
+		t.Errorf("%v", h)
+	}
+	if h := hear(good, good, false); !strings.Contains(h.String(), "and then no more") {
+		t.Errorf("%v", h)
 	}
 }

@@ -251,11 +251,14 @@ func (s *troupe) at(p *player) bool { return s.calling.Peer() == p.sip && s.call
 // confirmed counts the phones that a document says are in the call.
 func confirmed(document string) int { return strings.Count(document, "Confirmed Dialog") }
 
+// look is how long await waits between two looks.
+const look = 20 * time.Millisecond
+
 // await asks until cond is true, and reports whether it was in time.
 func (s *troupe) await(ctx context.Context, limit time.Duration, cond func() bool) bool {
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
-	tick := time.NewTicker(20 * time.Millisecond)
+	tick := time.NewTicker(look)
 	defer tick.Stop()
 	for !cond() {
 		select {

@@ -73,8 +73,9 @@ func (e *Engine) Commit(ctx context.Context, stream string, batch []cluster.Writ
 		}
 		return false, err
 	})
-	switch refusal(err) {
-	case codeWrongLast, codeInProcess: // of the second nothing was written either
+	// A write that is still under way is no conflict: while most stores are away that may be the one of before, which was never
+	// acknowledged. Whoever took it for a fence would forget his calls.
+	if refusal(err) == codeWrongLast {
 		return 0, cluster.ErrConflict
 	}
 	return seq, err

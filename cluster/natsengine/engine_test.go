@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -389,6 +390,35 @@ func TestWritesGoOnWhenALeaderIsKilled(t *testing.T) {
 		}
 		return err
 	})
+}
+
+// With two of three stores gone no write is acknowledged, and none is refused for another: the one that goes on waiting is one's own.
+func TestAWriteWithoutMostStoresIsNoConflict(t *testing.T) {
+	all := stores(t, 3)
+	e := open(t, Config{Servers: urls(all)})
+	leader := ensure(t, e, "N")
+	led := slices.IndexFunc(all, func(s *store.Server) bool { return s.Name() == leader })
+	e = open(t, Config{Servers: []string{"nats://" + all[led].Addr()}})
+	tick := func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		_, err := e.Commit(ctx, "N", []cluster.Write{write("N.tick", "x")}, cluster.Cond{Subject: "N.fence"})
+		return err
+	}
+	await(t, tick)
+	for i, s := range all {
+		if i != led {
+			s.Kill()
+		}
+	}
+	for i := range 5 {
+		switch err := tick(); {
+		case err == nil:
+			t.Errorf("write %d is acknowledged by one store of three", i)
+		case errors.Is(err, cluster.ErrConflict):
+			t.Errorf("write %d: %v", i, err)
+		}
+	}
 }
 
 // A node's own stream is led by a server that is not on its machine.

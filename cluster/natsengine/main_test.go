@@ -97,12 +97,23 @@ func await(t testing.TB, f func() error) {
 	}
 }
 
-// ensure makes a stream of the test's.
-func ensure(t testing.TB, e *Engine, name string) {
+// ensure makes a stream of the test's, and returns once a server leads it.
+func ensure(t testing.TB, e *Engine, name string) (leader string) {
 	t.Helper()
 	await(t, func() error {
-		return e.Ensure(t.Context(), cluster.Stream{Name: name, Subjects: []string{name + ".>"}, MaxAge: time.Hour})
+		if err := e.Ensure(t.Context(), cluster.Stream{Name: name, Subjects: []string{name + ".>"}, MaxAge: time.Hour}); err != nil {
+			return err
+		}
+		info, err := e.info(t.Context(), name, nil)
+		if err != nil || info.Cluster == nil { // a store that is alone
+			return err
+		}
+		if leader = info.Cluster.Leader; leader == "" {
+			return fmt.Errorf("stream %s has no leader", name)
+		}
+		return nil
 	})
+	return leader
 }
 
 // both runs a test with one store and with three.

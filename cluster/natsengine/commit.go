@@ -75,6 +75,12 @@ func (e *Engine) Commit(ctx context.Context, stream string, batch []cluster.Writ
 	})
 	// A write that is still under way is no conflict: while most stores are away that may be the one of before, which was never
 	// acknowledged. Whoever took it for a fence would forget his calls.
+	switch code := refusal(err); {
+	case err == nil, code != 0 && code != codeInProcess, errors.Is(err, cluster.ErrNoStream): // somebody has decided
+		e.answered()
+	default:
+		e.unanswered()
+	}
 	if refusal(err) == codeWrongLast {
 		return 0, cluster.ErrConflict
 	}

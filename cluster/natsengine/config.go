@@ -38,6 +38,10 @@ const (
 	// before a lease of 4 s has lapsed another server is asked.
 	pingEach = time.Second
 	pingsOut = 2
+	// leaderWait is how long writes may come to nothing until another server is asked:
+	// a renewal takes 2 s to fail, and others take a node for dead after 5 s. While the
+	// servers choose leaders, which takes longer, going from one to the other is no harm.
+	leaderWait = 2 * time.Second
 	// maxPending bounds what is read and not yet handled, of each subscription.
 	maxPending      = 64 << 10
 	maxPendingBytes = 64 << 20

@@ -24,6 +24,7 @@ type Engine struct {
 	// reached is set at the first connection, and stays.
 	reached atomic.Bool
 	batch   atomic.Uint64 // number of the last atomic batch
+	leader  atomic.Int64  // when one has answered a write, or the connection began: ns since 1970
 	prefix  string        // of the batches' ids; random
 
 	ctx    context.Context // of all goroutines
@@ -71,6 +72,7 @@ func New(cfg Config, log *slog.Logger) (*Engine, error) {
 
 func (e *Engine) connected(nc *nats.Conn) {
 	e.reached.Store(true)
+	e.answered()
 	e.mu.Lock()
 	e.said = ""
 	e.mu.Unlock()
@@ -93,6 +95,24 @@ func (e *Engine) lost(err error) {
 
 // Reached reports whether there has ever been a connection.
 func (e *Engine) Reached() bool { return e.reached.Load() }
+
+// answered notes that the server reaches those that lead streams.
+func (e *Engine) answered() { e.leader.Store(time.Now().UnixNano()) }
+
+// unanswered notes that a write came to nothing. A server that is cut off from the others
+// answers pings, so the library stays with it: after leaderWait another one is asked.
+func (e *Engine) unanswered() {
+	since := e.leader.Load()
+	silent := time.Duration(time.Now().UnixNano() - since)
+	server := e.Connected()
+	if silent < leaderWait || server == "" || !e.leader.CompareAndSwap(since, time.Now().UnixNano()) {
+		return
+	}
+	e.log.Warn("the store's server reaches no leader, asking another one", "server", server, "for", silent.Round(100*time.Millisecond))
+	if err := e.nc.ForceReconnect(); err != nil {
+		e.log.Debug("the connection with the store is not left", "error", err)
+	}
+}
 
 // Connected names the server that this engine is connected with. Empty: none.
 func (e *Engine) Connected() string {

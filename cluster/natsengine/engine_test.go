@@ -421,6 +421,35 @@ func TestAWriteWithoutMostStoresIsNoConflict(t *testing.T) {
 	}
 }
 
+// A server that has lost the others answers pings, and takes no write. The engine leaves it
+// for one that does.
+func TestAServerThatIsCutOffIsLeft(t *testing.T) {
+	three, well := stores(t, 3), stores(t, 1)
+	ensure(t, open(t, Config{Servers: urls(well)}), "CUT")
+	leader := ensure(t, open(t, Config{Servers: urls(three)}), "CUT")
+	led := slices.IndexFunc(three, func(s *store.Server) bool { return s.Name() == leader })
+	cut := three[led]
+	var e *Engine
+	await(t, func() (err error) { // which server is asked first is chance
+		if e = open(t, Config{Servers: append(urls([]*store.Server{cut}), urls(well)...)}); e.Connected() != cut.Name() {
+			err = errors.New("it is connected with " + e.Connected())
+		}
+		return err
+	})
+	for _, s := range slices.Delete(three, led, led+1) {
+		s.Kill()
+	}
+	await(t, func() error {
+		ctx, stop := context.WithTimeout(t.Context(), time.Second)
+		defer stop()
+		_, err := e.Commit(ctx, "CUT", []cluster.Write{write("CUT.a", "x")}, cluster.Cond{Subject: "CUT.fence"})
+		return err
+	})
+	if e.Connected() != well[0].Name() {
+		t.Errorf("it is connected with %q", e.Connected())
+	}
+}
+
 // A node's own stream is led by a server that is not on its machine.
 func TestTheLeaderOfAnOwnStreamIsElsewhere(t *testing.T) {
 	all := stores(t, 3)

@@ -4,17 +4,22 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
+
+// fenceAgain is how long a node that is silent for longer than its lease is waited for, and
+// how soon a fence is tried again that the store did not take: it may have chosen a leader.
+const fenceAgain = time.Second
 
 // accuse fences a member that was silent for too long, unless the store knows better.
 func (n *Node) accuse(ctx context.Context, m member) error {
 	err := n.fence(ctx, m.who, m.Beat, "watcher")
-	if errors.Is(err, errAlive) {
-		n.members.spared(m.who)
+	switch {
+	case errors.Is(err, errAlive):
+		n.members.spared(m.who, 0)
 		return nil
-	}
-	if err != nil {
-		n.members.spared(m.who)
+	case err != nil:
+		n.members.spared(m.who, n.cfg.Lease)
 	}
 	return err
 }
@@ -71,7 +76,9 @@ func (n *Node) fence(ctx context.Context, w who, beat uint64, why string) error 
 	stream, subject := n.names.stream(w), n.names.fence(w)
 	cctx, cancel := context.WithTimeout(ctx, 4*commitTime)
 	defer cancel()
-	if err := n.accused(cctx, w, beat); err != nil {
+	actx, stop := context.WithTimeout(ctx, 2*commitTime) // a question to a leader that has just gone is lost
+	defer stop()
+	if err := n.accused(actx, w, beat); err != nil {
 		return err
 	}
 	_, err := n.e.Commit(cctx, stream, []Write{{Subject: subject, Data: marshal(f)}}, Cond{Subject: subject})

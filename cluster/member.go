@@ -128,12 +128,12 @@ func (m *members) count(awake, tooLong time.Duration) (silent []member) {
 	return silent
 }
 
-// spared notes that a fence did not come about.
-func (m *members) spared(w who) {
+// spared notes that a fence did not come about, and how much of the silence still counts.
+func (m *members) spared(w who, silent time.Duration) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if at := m.by[w.Node]; at != nil && at.E == w.E {
-		at.fencing, at.silent = false, 0
+		at.fencing, at.silent = false, silent
 	}
 }
 
@@ -212,7 +212,7 @@ func (n *Node) runSilence(ctx context.Context, l *life) error {
 		if !n.lease.holds() {
 			continue
 		}
-		for _, m := range n.members.count(awake, n.cfg.Lease+time.Second) {
+		for _, m := range n.members.count(awake, n.cfg.Lease+fenceAgain) {
 			n.goes.Go(func() {
 				if err := n.accuse(ctx, m); err != nil && ctx.Err() == nil {
 					n.log.Warn("cluster: a silent node could not be fenced", "node", m.Node, "error", err)

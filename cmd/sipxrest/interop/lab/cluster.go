@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"net"
+	"net/http"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -49,6 +50,8 @@ type Store struct {
 	*Process
 	// Addr is where nodes connect. Route is where other stores do.
 	Addr, Route string
+	// Health is the URL of its /healthz.
+	Health string
 	// Wires are its connections to the others, if they are to be cut.
 	Wires []*Wire
 
@@ -106,13 +109,14 @@ func (l *Lab) Cluster(cfg ClusterConfig) *Cluster {
 	tb.Helper()
 	c := &Cluster{Lab: l, cfg: cfg}
 	c.Farm = l.Farm(cfg.Farm)
-	client, route := clusterPort(tb), clusterPort(tb)
+	client, route, current := clusterPort(tb), clusterPort(tb), clusterPort(tb)
 	for i := range c.Stores {
 		name := fmt.Sprintf("store%d", i+1)
-		c.Stores[i] = &Store{lab: c.Lab, name: name, Addr: at(i, client), Route: at(i, route), dir: filepath.Join(c.Dir, name)}
+		c.Stores[i] = &Store{lab: c.Lab, name: name, Addr: at(i, client), Route: at(i, route), Health: "http://" + at(i, current),
+			dir: filepath.Join(c.Dir, name)}
 	}
 	for i, s := range c.Stores {
-		s.configure(c, i)
+		s.configure(c, i, at(i, current))
 		s.Launch()
 	}
 	for _, s := range c.Stores {
@@ -146,7 +150,7 @@ func (l *Lab) Cluster(cfg ClusterConfig) *Cluster {
 
 func at(i, port int) string { return net.JoinHostPort(address(i), strconv.Itoa(port)) }
 
-func (s *Store) configure(c *Cluster, i int) {
+func (s *Store) configure(c *Cluster, i int, health string) {
 	_, port, _ := net.SplitHostPort(s.Route)
 	var peers []string
 	more := ""
@@ -161,8 +165,8 @@ func (s *Store) configure(c *Cluster, i int) {
 		}
 		peers = append(peers, strconv.Quote(to))
 	}
-	s.config = c.write(s.name+".yaml", fmt.Sprintf("store:\n  listen: %q\n  route-port: %s\n  peers: [%s]\n  dir: %q\n%s",
-		s.Addr, port, strings.Join(peers, ", "), s.dir, more))
+	s.config = c.write(s.name+".yaml", fmt.Sprintf("store:\n  listen: %q\n  route-port: %s\n  peers: [%s]\n  dir: %q\n  health: %q\n%s",
+		s.Addr, port, strings.Join(peers, ", "), s.dir, health, more))
 }
 
 // Launch starts the program of a store without waiting for it.
@@ -179,6 +183,16 @@ func (s *Store) AwaitServing() {
 	if _, err := s.AwaitLine(0, regexp.MustCompile(`the store serves`), Patience); err != nil {
 		s.lab.tb.Fatalf("%v\n%s", err, strings.Join(s.Lines(), "\n"))
 	}
+}
+
+// Current reports whether all that the store keeps is as at its peers.
+func (s *Store) Current() bool {
+	r, err := http.Get(s.Health + "/healthz")
+	if err != nil {
+		return false
+	}
+	r.Body.Close()
+	return r.StatusCode == http.StatusOK
 }
 
 // Crash ends the store at once.

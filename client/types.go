@@ -1093,7 +1093,7 @@ type InboundTrial struct {
 	Rules            []InboundMatch `json:"rules"`
 	// What the webhook is sent, without secrets.
 	Request string `json:"request,omitzero"`
-	// What it says.
+	// What it says, without a PIN.
 	Answer string `json:"answer,omitzero"`
 	TookMS *int   `json:"took_ms"`
 	// Why the fallback is taken.

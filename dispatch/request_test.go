@@ -295,7 +295,9 @@ func TestTryTellsWhatWouldBecomeOfACall(t *testing.T) {
 	}))
 	defer server.Close()
 	d, err := newDispatcher(t, fmt.Sprintf(`
-- {id: hook, url: %s, allow_http: true, allow_private: [127.0.0.1], numbers: ["1"], hmac_secret: 0123456789abcdef, headers: {X-Key: geheim}}
+- {id: hook, url: "%[1]s/calls?token=geheim", allow_http: true, allow_private: [127.0.0.1], numbers: ["1"],
+   hmac_secret: 0123456789abcdef, headers: {X-Key: geheim}}
+- {id: get, url: "%[1]s/calls?token=geheim", method: GET, allow_http: true, allow_private: [127.0.0.1], numbers: ["5"]}
 - {id: down, url: "http://127.0.0.1:1", allow_http: true, allow_private: [127.0.0.1], numbers: ["2"], fallback: 486}
 - {id: static, action: transfer, transfer_to: "sip:a@b.example", numbers: ["3"], trunks: [t2]}
 - {id: denied, action: transfer, transfer_to: "sip:0900@b.example", numbers: ["4"]}
@@ -319,6 +321,9 @@ func TestTryTellsWhatWouldBecomeOfACall(t *testing.T) {
 		if strings.Contains(trial.Request, "geheim") {
 			t.Error("the request shows a secret")
 		}
+		if strings.Contains(trial.Answer, "1234") {
+			t.Errorf("the answer shows the PIN: %s", trial.Answer)
+		}
 		return trial
 	}
 	got := try(Call{ToUser: "1"}, true)
@@ -330,6 +335,10 @@ func TestTryTellsWhatWouldBecomeOfACall(t *testing.T) {
 		t.Errorf("%+v", got.Considered)
 	}
 	if got = try(Call{ToUser: "1"}, false); got.Decision != nil || got.Request == "" {
+		t.Errorf("%+v", got)
+	}
+	if got = try(Call{ToUser: "5"}, true); !strings.HasPrefix(got.Request, "GET "+server.URL+"/calls?[redacted]&") ||
+		!strings.Contains(got.Request, "&to_user=5") || got.Answer != `{"room_name":"support","pin":"[redacted]"}` {
 		t.Errorf("%+v", got)
 	}
 	if got = try(Call{ToUser: "2"}, true); got.Decision.Code != 486 || got.Err == nil {

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -30,7 +32,7 @@ type Trial struct {
 	Prove bool
 	// Request is what the webhook is sent, and Answer what it says, each with
 	// its header; empty for a static rule, or if it is not asked. What rules
-	// keep secret is not shown.
+	// keep secret is not shown, nor are the query of a rule's URL and a PIN.
 	Request, Answer string
 	Took            time.Duration
 	// Err says why the rule's fallback is taken.
@@ -87,7 +89,7 @@ func (d *Dispatcher) Try(ctx context.Context, c Call, ask bool) (*Trial, error) 
 		if err != nil {
 			err = fmt.Errorf("webhook: %w", err)
 		} else {
-			t.Answer = strings.ToValidUTF8(string(answer), "�")
+			t.Answer = withoutPIN(strings.ToValidUTF8(string(answer), "�"))
 			var parsed Decision
 			if parsed, err = ParseDecision(answer); err == nil {
 				decision = &parsed
@@ -117,7 +119,11 @@ func (d *Dispatcher) Try(ctx context.Context, c Call, ask bool) (*Trial, error) 
 // show writes a request as it goes out, without what is secret in it.
 func (r *rule) show(q *http.Request) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s\n", q.Method, q.URL)
+	shown := *q.URL
+	if own, err := url.Parse(r.URL); err == nil && own.RawQuery != "" { // as "?token=…": the message comes after it
+		shown.RawQuery = webhook.Secret(own.RawQuery).String() + strings.TrimPrefix(shown.RawQuery, own.RawQuery)
+	}
+	fmt.Fprintf(&b, "%s %s\n", q.Method, &shown)
 	names := make([]string, 0, len(q.Header))
 	for name := range q.Header {
 		names = append(names, name)
@@ -134,6 +140,14 @@ func (r *rule) show(q *http.Request) string {
 		fmt.Fprintf(&b, "\n%s\n", body)
 	}
 	return b.String()
+}
+
+// pinMember is the PIN of a webhook's answer, which may be no JSON at all.
+var pinMember = regexp.MustCompile(`("pin"\s*:\s*)("(?:[^"\\]|\\.)*"|[^\s,}]+)`)
+
+// withoutPIN hides the PIN that a caller would have to enter.
+func withoutPIN(answer string) string {
+	return pinMember.ReplaceAllString(answer, `${1}"`+webhook.Secret("pin").String()+`"`)
 }
 
 // Outcome says what would become of the call, in words.

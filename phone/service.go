@@ -219,5 +219,5 @@ func (s *Service) Shutdown() {
 // Gateway is that of the configuration; nil without.
 func (s *Service) Gateway() *Gateway { return s.cfg.Gateway }
 
-// Guesses are the wrong tokens and passwords that are counted, for nodes of a cluster to share.
+// Guesses are the wrong passwords that are counted, for nodes of a cluster to share.
 func (s *Service) Guesses() *limit.Failures { return s.guesses }

@@ -89,8 +89,8 @@ func TestAnOperatorSeesWhatBecomesOfCallsThatComeIn(t *testing.T) {
 		if trial.Result != tt.result || !strings.HasPrefix(trial.Outcome, tt.outcome) || len(trial.Rules) != 2 {
 			t.Errorf("%s: %+v", tt.body, trial)
 		}
-		if strings.Contains(trial.Request, "sehr-geheim") || strings.Contains(trial.Request, "ganz-geheim") {
-			t.Errorf("%s: a secret is shown: %s", tt.body, trial.Request)
+		if strings.Contains(trial.Request, "geheim") || strings.Contains(trial.Answer, "4711") {
+			t.Errorf("%s: a secret is shown: %s %s", tt.body, trial.Request, trial.Answer)
 		}
 		if tt.result == "decided" && strings.Contains(tt.body, "ask") && (trial.TookMS == nil || !trial.Decision.PIN || trial.Answer == "") {
 			t.Errorf("%s: %+v", tt.body, trial)

@@ -1924,7 +1924,7 @@ export interface components {
             rules: components["schemas"]["InboundMatch"][];
             /** @description What the webhook is sent, without secrets. */
             request?: string;
-            /** @description What it says. */
+            /** @description What it says, without a PIN. */
             answer?: string;
             took_ms: number | null;
             /** @description Why the fallback is taken. */

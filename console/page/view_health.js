@@ -68,8 +68,8 @@ async function service(main, {signal, fail}) {
       h("h3", {}, t("service.certificates")), now.certificates.length === 0 ? h("p", {class: "note"}, t("service.none"))
         : table(t("service.certificates"), [t("health.name"), t("service.uses"), t("service.issuer"), t("service.until"), t("webhook.state")], now.certificates.map(certificate)),
       h("h3", {}, t("service.limits")),
-      table(t("service.limits"), [t("service.limit"), t("service.used"), t("service.most")],
-        now.limits.map(l => row(h("code", {}, l.name), String(l.used), l.most === null ? t("unlimited") : String(l.most)))),
+      h("div", {class: "numbers"}, table(t("service.limits"), [t("service.limit"), t("service.used"), t("service.most")],
+        now.limits.map(l => row(h("code", {}, l.name), String(l.used), l.most === null ? t("unlimited") : String(l.most))))),
       h("h3", {}, t("service.talk")), now.talk_servers.length === 0 ? h("p", {class: "note"}, t("service.none"))
         : table(t("service.talk"), [t("service.server"), t("service.nextcloud"), t("webhook.state"), t("webhook.error")],
           now.talk_servers.map(s => row(s.server, s.nextcloud, badge(s.connected ? "ok" : "bad", t(s.connected ? "service.up" : "service.down")),

@@ -25,9 +25,10 @@ export async function inbound(main, {signal}) {
 function rule(r) {
   const wants = [["inbound.numbers", r.numbers], ["inbound.callers", r.inbound_numbers], ["inbound.by", r.trunks]]
     .filter(([, list]) => list.length > 0).map(([key, list]) => h("div", {}, `${t(key)}: ${list.join(", ")}`));
-  const events = [...r.decide, ...r.events];
+  const also = [["inbound.told", r.events], ["inbound.asked", r.decide]].filter(([, list]) => list.length > 0)
+    .map(([key, list]) => h("div", {}, h("small", {}, t(key, {events: list.join(", ")}))));
   const element = row([r.name || r.id, h("br"), h("small", {title: r.where}, `${r.id}, ${place(r)}`)], wants.length > 0 ? wants : t("inbound.any"),
-    [r.url ? h("div", {}, t("inbound.webhook"), ": ", h("code", {}, r.url)) : h("div", {}, decision(r.decision, r.mode)), events.length > 0 && h("small", {}, events.join(", "))],
+    [r.url ? h("div", {}, t("inbound.webhook"), ": ", h("code", {}, r.url)) : h("div", {}, decision(r.decision, r.mode)), also],
     r.fallback ? decision(r.fallback, r.mode) : "–");
   element.dataset.rule = r.id;
   return element;
@@ -62,13 +63,16 @@ function trial(signal) {
       try {
         show(result, await ask("POST", "inbound/try", body, {signal}));
       } catch (error) {
-        if (!signal.aborted) replace(result, h("p", {class: "failed"}, [error.message, ...(error.document?.errors ?? []).map(e => e.detail)].join(" ")));
+        if (!signal.aborted) replace(result, wrong(error).map(text => h("p", {class: "failed"}, text)));
       } finally {
         button.disabled = false;
       }
     }}, h("div", {class: "pair"}, field(t("inbound.from"), from), field(t("inbound.to"), to), field(t("inbound.trunk"), trunk, t("inbound.trunk.hint")),
-      field(t("inbound.source"), source, t("inbound.source.hint"))), h("label", {class: "choice"}, sends, t("inbound.ask")), button), result);
+      field(t("inbound.source"), source, t("inbound.source.hint"))), h("div", {class: "actions"}, h("label", {class: "choice"}, sends, t("inbound.ask")), button)), result);
 }
+
+// wrong says what keeps a call from being tried, field by field where that is known.
+const wrong = error => error.document?.errors?.map(e => `${word("inbound", e.pointer?.slice(1))}: ${e.detail}`) ?? [error.message];
 
 // show is what a trial came to: the outcome first, then why.
 function show(element, trial) {

@@ -35,7 +35,7 @@ type consolePage struct {
 func openConsole(t *testing.T, l *lab.Lab, s *lab.Service) *consolePage {
 	t.Helper()
 	p := &consolePage{Tab: l.OpenTab(s.Secure + "/console"), t: t}
-	p.Until(`document.querySelector("form input[name=user]") !== null`, "true")
+	p.Until(`(document.querySelector("#reload")?.click(), document.querySelector("form input[name=user]") !== null)`, "true")
 	p.Size(1280, 900)
 	return p
 }

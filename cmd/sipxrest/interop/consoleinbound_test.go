@@ -79,6 +79,8 @@ func TestConsoleShowsInboundRulesAndHealth(t *testing.T) {
 		p.says("#tried pre", "POST "+hook.URL)
 		try(t, "+4930123", "5000", "192.0.2.7", "decided", true)
 		p.says("#tried", "sip:202@"+lab.Domain+" is called")
+		p.Eval(`document.querySelectorAll("#tried details").forEach(e => e.open = true)`)
+		p.look("inbound-tried")
 		try(t, "+4930123", "999", "203.0.113.9", "no_rule", false)
 		p.says("#tried", "would have to prove")
 		p.Eval(`document.querySelector("#try input[name=source]").value = "nowhere"`)

@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"sipxrest/cmd/sipxrest/interop/lab"
@@ -191,4 +192,27 @@ func signInByKey(tab *lab.Tab, key string) {
 	tab.Eval(`document.querySelector("form input[value=key]").click()`)
 	tab.Eval(`(document.querySelector("input[name=key]").value = "` + key + `", document.querySelector("form").requestSubmit())`)
 	tab.Until(`document.querySelector("#signout") !== null`, "true")
+}
+
+// A page of which a file was lost on the way says so, instead of staying empty.
+func TestConsoleSaysThatItIsNotWhole(t *testing.T) {
+	t.Parallel()
+	l := lab.Bare(t)
+	page := console.New()
+	for _, name := range []string{"main.js", "view_inbound.js", "texts.json"} {
+		var lost atomic.Bool
+		server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if strings.HasSuffix(r.URL.Path, "/"+name) && !lost.Swap(true) {
+				w.WriteHeader(http.StatusServiceUnavailable)
+				return
+			}
+			page.ServeHTTP(w, r)
+		}))
+		t.Cleanup(server.Close)
+		tab := l.OpenTab(server.URL + "/console/")
+		tab.Until(`document.querySelector("#main [role=alert]")?.textContent`, "A part of this page could not be loaded.")
+		tab.Eval(`document.querySelector("#reload").click()`)
+		tab.Until(`document.querySelector("form input[name=user]") !== null`, "true")
+		tab.Until(`document.querySelector("#reload") === null`, "true")
+	}
 }

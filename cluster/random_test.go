@@ -140,7 +140,7 @@ func (h *history) work(n *node) {
 		})
 	default: // a hand-over
 		id := calls[h.rand.IntN(len(calls))]
-		if h.ended[id] || h.giving[id] {
+		if h.ended[id] || h.giving[id] || !h.placed[id] { // of phones that talk
 			return
 		}
 		h.giving[id] = true

@@ -32,7 +32,7 @@ func (e *HeldError) Error() string {
 type NameTakenError struct{ Node string }
 
 func (e *NameTakenError) Error() string {
-	return fmt.Sprintf("cluster.node: another process has the name %q and is alive", e.Node)
+	return fmt.Sprintf("cluster.node: another process has the name %q and is alive: give each node a name of its own", e.Node)
 }
 
 // An AskError is what the other node returned in place of an answer.

@@ -23,6 +23,8 @@ const (
 	codeNameExists      = 10058
 	codeNoReplicas      = 10074 // the server is alone
 	codeConsumerGone    = 10014
+	codeNoPeers         = 10005 // fewer servers are known than replicas are wanted
+	codeUnavailable     = 10008 // most servers are away
 	codeNoResources     = 10023 // of the cluster
 	codeNoRoom          = 10047 // on the server's disk
 )

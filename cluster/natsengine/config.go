@@ -98,6 +98,24 @@ func (c *Config) credentials() (nats.Option, error) {
 	}), nil
 }
 
+// advice says what is to be done about a refused connection, where the client library does not.
+func (c *Config) advice(err error) error {
+	text := strings.ToLower(err.Error())
+	switch is := func(known error) bool { return errors.Is(err, known) || strings.Contains(text, known.Error()) }; {
+	case is(nats.ErrAuthorization) && c.Credentials == "":
+		return fmt.Errorf("%w: it wants a password: name the file with it in cluster.credentials", err)
+	case is(nats.ErrAuthorization):
+		return fmt.Errorf("%w: the user or the password in cluster.credentials is not the server's, which are those of store.credentials", err)
+	case is(nats.ErrSecureConnWanted):
+		return fmt.Errorf("%w: the server has no TLS: set store.tls there, or leave out cluster.tls and write nats://", err)
+	case is(nats.ErrSecureConnRequired):
+		return fmt.Errorf("%w: the server wants TLS: write tls://", err)
+	case strings.Contains(text, "route port"):
+		return fmt.Errorf("%w: other stores connect there (store.route-port): write the port of store.listen", err)
+	}
+	return err
+}
+
 // userPassword reads the first line that is no comment. Its error does not quote
 // the text.
 func userPassword(text string) (user, password string, err error) {

@@ -33,7 +33,7 @@ type Engine struct {
 
 	mu   sync.Mutex
 	own  map[string]bool // streams that should be led elsewhere
-	said string          // the last failure that was logged
+	said map[string]bool // failures that were logged since the last connection
 }
 
 var _ cluster.Engine = (*Engine)(nil)
@@ -48,7 +48,7 @@ func New(cfg Config, log *slog.Logger) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, log: log, prefix: rand.Text()[:8], own: map[string]bool{}}
+	e := &Engine{cfg: cfg, log: log, prefix: rand.Text()[:8], own: map[string]bool{}, said: map[string]bool{}}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	o = append(o,
 		nats.ConnectHandler(e.connected), nats.ReconnectHandler(e.connected),
@@ -74,21 +74,27 @@ func (e *Engine) connected(nc *nats.Conn) {
 	e.reached.Store(true)
 	e.answered()
 	e.mu.Lock()
-	e.said = ""
+	clear(e.said)
 	e.mu.Unlock()
 	e.log.Info("connected with the store", "server", nc.ConnectedServerName(), "url", nc.ConnectedUrlRedacted(), "version", nc.ConnectedServerVersion())
 }
 
-// lost says why there is no connection, once for each reason.
+// mostSaid bounds how many failures are logged until there is a connection again.
+const mostSaid = 20
+
+// lost says why there is no connection, once for each reason: several servers are tried in turn, four times a second.
 func (e *Engine) lost(err error) {
 	if err == nil || e.ctx.Err() != nil {
 		return
 	}
+	err = e.cfg.advice(err)
 	e.mu.Lock()
-	known := e.said == err.Error()
-	e.said = err.Error()
+	silent := e.said[err.Error()] || len(e.said) >= mostSaid
+	if !silent {
+		e.said[err.Error()] = true
+	}
 	e.mu.Unlock()
-	if !known {
+	if !silent {
 		e.log.Warn("the store does not answer, trying on", "error", err)
 	}
 }

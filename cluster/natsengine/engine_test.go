@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"slices"
@@ -542,6 +543,24 @@ func TestCredentials(t *testing.T) {
 			!strings.HasPrefix(err.Error(), "cluster.credentials: ") || strings.Contains(err.Error(), "s3cret") {
 			t.Errorf("%q: %v", text, err)
 		}
+	}
+}
+
+// A store that is away for long does not fill the log: servers are tried four times a second.
+func TestEachReasonIsLoggedOnce(t *testing.T) {
+	var text strings.Builder
+	e := &Engine{log: slog.New(slog.NewTextHandler(&text, nil)), said: map[string]bool{}, ctx: t.Context()}
+	for i := range 90 {
+		e.lost(fmt.Errorf("dial tcp 10.0.0.%d:4222: connection refused", 5+i%3))
+	}
+	if n := strings.Count(text.String(), "trying on"); n != 3 {
+		t.Errorf("%d lines:\n%s", n, &text)
+	}
+	for i := range 90 { // such as the port of the connection that broke
+		e.lost(fmt.Errorf("read from port %d: reset", i))
+	}
+	if n := strings.Count(text.String(), "trying on"); n != mostSaid {
+		t.Errorf("%d lines", n)
 	}
 }
 

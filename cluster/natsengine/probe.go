@@ -47,11 +47,13 @@ func Probe(ctx context.Context, cfg Config, prefix string, replicas int) Tried {
 		return t
 	}
 	var e *Engine
+	refused := false // a server is there, but not for us
 	for _, server := range cfg.Servers {
 		p := Probed{URL: server}
 		nc, err := nats.Connect(server, append(o[:len(o):len(o)], nats.RetryOnFailedConnect(false), nats.NoReconnect())...)
 		if err != nil {
-			p.Err = reason(ctx, server, err)
+			p.Err = cfg.advice(reason(ctx, server, err))
+			refused = refused || !dialled(p.Err)
 			t.Servers = append(t.Servers, p)
 			continue
 		}
@@ -60,6 +62,7 @@ func Probe(ctx context.Context, cfg Config, prefix string, replicas int) Tried {
 		if p.Err == nil && older(p.Version, OldestVersion) {
 			p.Err = fmt.Errorf("NATS %s: version %s or later is needed", p.Version, OldestVersion)
 		}
+		refused = refused || p.Err != nil
 		t.Servers = append(t.Servers, p)
 		if e == nil && p.Err == nil {
 			e = &Engine{cfg: cfg, nc: nc, log: slog.New(slog.DiscardHandler)}
@@ -69,11 +72,33 @@ func Probe(ctx context.Context, cfg Config, prefix string, replicas int) Tried {
 		nc.Close()
 	}
 	if e == nil {
-		t.Err = ErrAway
+		if t.Err = ErrAway; refused {
+			t.Err = ErrRefused
+		}
 		return t
 	}
 	t.Err = e.try(ctx, prefix+"_CHECK", replicas, &t)
 	return t
+}
+
+// ErrRefused says that servers are there, and none of them can be used.
+var ErrRefused = errors.New("cluster.nats: no server can be used")
+
+// dialled reports whether there was not even a connection by TCP.
+func dialled(err error) bool {
+	op := (*net.OpError)(nil)
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+// noMajority says what is to be done when JetStream does not answer, or has no place for a stream.
+func noMajority(servers int, err error) error {
+	switch code := refusal(err); {
+	case errors.Is(err, context.DeadlineExceeded), code == codeUnavailable:
+		return fmt.Errorf("%w: most of the stores must run and reach each other by store.peers; after a start, or an end, wait some seconds", err)
+	case code == codeNoPeers, code == codeNoReplicas:
+		return fmt.Errorf("%w: so many stores must run and have found each other by store.peers; cluster.nats names %d", err, servers)
+	}
+	return err
 }
 
 // reason finds out why there is no connection, which the client library does not
@@ -111,7 +136,7 @@ func (e *Engine) try(ctx context.Context, stream string, replicas int, t *Tried)
 	if err := e.ask(ctx, "$JS.API.INFO", nil, &have); errors.Is(err, nats.ErrNoResponders) {
 		return errors.New("JetStream is not switched on, or not for our account")
 	} else if err != nil {
-		return fmt.Errorf("JetStream: %w", err)
+		return fmt.Errorf("JetStream: %w", noMajority(len(e.cfg.Servers), err))
 	}
 	t.Storage, t.MaxStorage = have.Storage, have.Limits.MaxStorage
 	if replicas == 0 {
@@ -119,11 +144,11 @@ func (e *Engine) try(ctx context.Context, stream string, replicas int, t *Tried)
 	}
 	s := cluster.Stream{Name: stream, Subjects: []string{stream + ".>"}, MaxAge: time.Minute, Replicas: replicas}
 	if err := e.Delete(ctx, stream); err != nil { // of a check that was cut off
-		return err
+		return noMajority(len(e.cfg.Servers), err)
 	}
 	err := e.Ensure(ctx, s)
 	if err != nil {
-		return fmt.Errorf("a stream with %d replicas cannot be made: %w", replicas, err)
+		return fmt.Errorf("a stream with %d replicas cannot be made: %w", replicas, noMajority(len(e.cfg.Servers), err))
 	}
 	defer func() {
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), dialWait)

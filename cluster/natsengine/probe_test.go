@@ -3,8 +3,12 @@ package natsengine
 import (
 	"context"
 	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"sipxrest/cluster"
 	"sipxrest/cluster/store"
@@ -52,6 +56,49 @@ func TestAProbeOfAStoreThatIsAlone(t *testing.T) {
 		got.Servers[0].Err == nil {
 		t.Errorf("%+v", got)
 	}
+}
+
+// What is wrong is said, and what to do about it.
+func TestAProbeSaysWhatToDo(t *testing.T) {
+	locked := start(t, store.Config{Listen: "127.0.0.1:0", Dir: t.TempDir(), User: "node", Password: "s3cret"})
+	file := filepath.Join(t.TempDir(), "creds")
+	if err := os.WriteFile(file, []byte("node:wrong\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for want, cfg := range map[string]Config{
+		"name the file with it in cluster.credentials": {Servers: []string{"nats://" + locked.Addr()}},
+		"which are those of store.credentials":         {Servers: []string{"nats://" + locked.Addr()}, Credentials: file},
+		"the server has no TLS: set store.tls":         {Servers: []string{"tls://" + locked.Addr()}},
+	} {
+		got := Probe(t.Context(), cfg, "x", 0)
+		if !errors.Is(got.Err, ErrRefused) || got.Servers[0].Err == nil || !strings.Contains(got.Servers[0].Err.Error(), want) {
+			t.Errorf("%+v\nnot %s", got, want)
+		}
+	}
+	all := stores(t, 3)
+	got := Probe(t.Context(), Config{Servers: []string{"nats://" + all[0].RouteAddr()}}, "x", 0)
+	if got.Servers[0].Err == nil || !strings.Contains(got.Servers[0].Err.Error(), "write the port of store.listen") {
+		t.Errorf("%+v", got)
+	}
+	await(t, func() error { // without an answer while they choose who leads them
+		got := Probe(t.Context(), Config{Servers: urls(all)}, "x", 5)
+		const want = "so many stores must run and have found each other by store.peers; cluster.nats names 3"
+		if got.Err == nil || !strings.Contains(got.Err.Error(), want) {
+			return fmt.Errorf("five replicas of three stores: %w", got.Err)
+		}
+		return nil
+	})
+	all[1].Kill()
+	all[2].Kill()
+	await(t, func() error {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		got := Probe(ctx, Config{Servers: urls(all)[:1]}, "x", 0)
+		if got.Err == nil || !strings.Contains(got.Err.Error(), "most of the stores must run and reach each other by store.peers") {
+			return fmt.Errorf("one store of three: %w", got.Err)
+		}
+		return nil
+	})
 }
 
 func TestVersionsAreCompared(t *testing.T) {

@@ -32,7 +32,12 @@ func (l *logger) Noticef(format string, v ...any) {
 	}
 	l.say(level, format, v)
 }
-func (l *logger) Warnf(format string, v ...any)  { l.say(slog.LevelWarn, format, v) }
+func (l *logger) Warnf(format string, v ...any) {
+	if strings.HasPrefix(format, "Plaintext passwords detected") {
+		return // it is in no file of the server's: store.credentials has it, and only the service may read that
+	}
+	l.say(slog.LevelWarn, format, v)
+}
 func (l *logger) Errorf(format string, v ...any) { l.say(slog.LevelError, format, v) }
 func (l *logger) Debugf(format string, v ...any) { l.say(slog.LevelDebug, format, v) }
 func (l *logger) Tracef(string, ...any)          {}

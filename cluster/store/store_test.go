@@ -251,6 +251,7 @@ func TestTheServerSpeaksBySlog(t *testing.T) {
 	l := &logger{slog.New(slog.NewTextHandler(&text, nil)), fatal}
 	l.Noticef("JetStream cluster new metadata leader: %s", "b")
 	l.Noticef("Listening for nobody")
+	l.Warnf("Plaintext passwords detected, use nkeys for nobody")
 	l.Debugf("nobody reads %d", 1)
 	l.Fatalf("no disk")
 	l.Fatalf("nor memory") // must not wait

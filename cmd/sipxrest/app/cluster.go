@@ -23,6 +23,8 @@ type clustered struct {
 	engine *natsengine.Engine
 	files  atomic.Pointer[string] // hash of what must be the same at all nodes; nil: not known yet
 	cfg    atomic.Pointer[config.Config]
+
+	drained atomic.Bool // by an operator: the process goes on
 }
 
 const (
@@ -206,7 +208,7 @@ func (k *clustered) notOwner(c *config.Cluster) []string {
 		return []string{"cluster: the node has not joined the others yet"}
 	}
 	if k.node.Draining() {
-		return []string{"cluster: the node is being drained: it takes no new calls"}
+		return []string{"cluster: the node is being drained: it takes no new calls until it is started again"}
 	}
 	if !k.node.Holds() {
 		return []string{"cluster: the store does not answer, so it is not sure whose calls these are"}

@@ -140,7 +140,8 @@ func TestOperatorsAskAnyNodeForAll(t *testing.T) {
 	if err := OrderNode(t.Context(), &a.cfg, "drain", "b"); err != nil {
 		t.Fatal(err)
 	}
-	if err := b.ready(); err == nil || !strings.Contains(err.Error(), "cluster: the node is being drained") {
+	if err := b.ready(); err == nil || !strings.Contains(err.Error(), "cluster: the node is being drained") ||
+		strings.Contains(err.Error(), "shutting down") {
 		t.Errorf("/readyz: %v", err)
 	}
 	if resp := b.do("POST", b.Addrs()[1]+"/callcontroller/201/202"); resp.StatusCode != 503 || resp.Header.Get("Retry-After") == "" {

@@ -75,6 +75,7 @@ func (a *App) drainNode(ctx context.Context) error {
 	if err := a.clustered.node.Drain(ctx); err != nil {
 		return err
 	}
+	a.clustered.drained.Store(true)
 	a.sw.Drain()
 	return nil
 }

@@ -64,7 +64,7 @@ func (a *App) notReady() []string {
 	if !a.serving.Load() {
 		why = append(why, "the service has not started yet, or has ended")
 	}
-	if a.sw.Draining() {
+	if a.sw.Draining() && (a.clustered == nil || !a.clustered.drained.Load()) {
 		why = append(why, "the service is shutting down: no new calls are taken")
 	}
 	if a.clustered != nil {

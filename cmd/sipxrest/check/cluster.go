@@ -46,6 +46,8 @@ func (c *checker) cluster(cfg *config.Config) {
 	switch {
 	case t.Err != nil && errors.Is(t.Err, natsengine.ErrAway):
 		c.say(levelProblem, "cluster", "no server answers: start sipxrest-store, or name others in cluster.nats")
+	case t.Err != nil && errors.Is(t.Err, natsengine.ErrRefused):
+		c.say(levelProblem, "cluster", "no server can be used: see the lines above")
 	case t.Err != nil:
 		c.say(levelProblem, "cluster", "%v", t.Err)
 	default:

@@ -172,3 +172,30 @@ func TestWhatNodesShareHasAHash(t *testing.T) {
 		seen[h] = c.name
 	}
 }
+
+// A store that its peers do not list keeps nothing for them that they know of.
+func TestAStoreIsAmongItsPeers(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "store.yaml")
+	for text, wrong := range map[string]bool{
+		`{listen: "10.0.0.5:4222", peers: [10.0.0.5, 10.0.0.6, 10.0.0.7]}`:                                     false,
+		`{listen: "10.0.0.8:4222", peers: [10.0.0.5, 10.0.0.6, 10.0.0.7]}`:                                     true,
+		`{listen: "10.0.0.5:4222", route-port: 7, peers: ["10.0.0.5:7", 10.0.0.6, 10.0.0.7]}`:                  false,
+		`{listen: "10.0.0.5:4222", peers: ["10.0.0.5:7", 10.0.0.6, 10.0.0.7]}`:                                 true,
+		`{listen: "[fd00::5]:4222", peers: ["fd00:0::5", "fd00::6", "fd00::7"]}`:                               false,
+		`{listen: "10.0.0.8:4222", peers: [a.test, b.test, c.test]}`:                                           false,
+		`{listen: "0.0.0.0:4222", peers: [10.0.0.5, 10.0.0.6, 10.0.0.7]}`:                                      false,
+		`{listen: "10.0.0.8:4222", advertise: "198.51.100.5:6222", peers: [198.51.100.5, 10.0.0.6, 10.0.0.7]}`: false,
+		`{listen: "10.0.0.8:4222"}`: false,
+	} {
+		if err := os.WriteFile(file, []byte("store: "+text+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		const want = "store.peers: this store's own address, "
+		if _, err := LoadStore(Source{File: file}); (err != nil) != wrong || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+	if _, err := loadText(t, `store: {listen: "10.0.0.8:4222", peers: [10.0.0.5, 10.0.0.6, 10.0.0.7]}`); err != nil {
+		t.Errorf("a node without a store, with the others' file: %v", err)
+	}
+}

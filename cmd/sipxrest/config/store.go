@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -149,6 +150,37 @@ func (v *checks) store() {
 	}
 }
 
+// own is where this store's peers should find it. "": it cannot be told, since it listens at each address, is known by another one,
+// or peers have names.
+func (s *Store) own() string {
+	host, _, _ := net.SplitHostPort(s.Listen)
+	ip := net.ParseIP(host)
+	if ip == nil || ip.IsUnspecified() || s.Advertise != "" {
+		return ""
+	}
+	for _, r := range s.routes() {
+		if host, _, _ := net.SplitHostPort(r); net.ParseIP(host) == nil {
+			return ""
+		}
+	}
+	return net.JoinHostPort(ip.String(), strconv.Itoa(s.RoutePort))
+}
+
+// routes are the peers as "host:port".
+func (s *Store) routes() (all []string) {
+	for _, p := range s.Peers {
+		host, port, err := net.SplitHostPort(p)
+		if err != nil {
+			host, port = strings.Trim(p, "[]"), strconv.Itoa(s.RoutePort)
+		}
+		if ip := net.ParseIP(host); ip != nil {
+			host = ip.String()
+		}
+		all = append(all, net.JoinHostPort(host, port))
+	}
+	return all
+}
+
 // loopback reports whether all are on this machine.
 func loopback(peers []string) bool {
 	for _, p := range peers {
@@ -212,6 +244,10 @@ func LoadStore(src Source) (Config, error) {
 		}
 	}
 	v.store()
+	s := &cfg.Store // a node without a store may have the same file
+	if own := s.own(); len(v.errs) == 0 && own != "" && len(s.Peers) > 0 && !slices.Contains(s.routes(), own) {
+		v.check("store.peers", fmt.Errorf("this store's own address, %s, is not among them: write the same list at each", own))
+	}
 	return cfg, errors.Join(v.errs...)
 }
 

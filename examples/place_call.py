@@ -1,6 +1,8 @@
 """Places a call, tells how it goes, and how it ended. It needs Python 3.8 or newer and nothing else.
 
     SIPXREST=https://pbx.example:6666 KEY=sxk_… python3 place_call.py 201 202
+
+INSECURE=1 takes any certificate, as that of a trial.
 """
 import json
 import os
@@ -11,6 +13,8 @@ import urllib.error
 import urllib.request
 import uuid
 
+if len(sys.argv) != 3 or not {"SIPXREST", "KEY"} <= set(os.environ):
+    sys.exit(__doc__)
 BASE, KEY = os.environ["SIPXREST"], os.environ["KEY"]
 TLS = ssl.create_default_context()
 if os.environ.get("INSECURE"):  # for the self-signed certificate of a trial
@@ -64,7 +68,7 @@ def follow(call):
         time.sleep(1)
 
 
-call = place(*sys.argv[1:3])
+call = place(*sys.argv[1:])
 for event in follow(call):
     call = event["data"]["call"]
     print(event["type"], event["data"].get("leg", ""), call["state"], flush=True)

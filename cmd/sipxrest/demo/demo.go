@@ -152,7 +152,9 @@ func (s *stage) introduceAPI() {
 	s.say("   export SIPXREST=%s KEY=%s KEYS=%s\n", s.https, s.key, s.keys)
 	s.say("   curl -k -u 201:%s $SIPXREST/v1/calls -H 'Content-Type: application/json' -d '{\"calling\":\"201\",\"called\":\"202\"}'", pin)
 	s.say("   curl -k -N -H \"Authorization: Bearer $KEY\" -H 'Accept: text/event-stream' $SIPXREST/v1/events\n")
-	s.say("Webhooks may lead to this machine. docs/quickstart.md goes on from here.\n")
+	s.say("In a browser, as user 201 with the PIN %s, or by the key:\n", pin)
+	s.say("   %s/console\n", s.https)
+	s.say("Webhooks may lead to this machine, and pages of %s may call. docs/quickstart.md goes on from here.\n", pages)
 }
 
 // follow prints what a phone sees behind the lines that are seen.

@@ -24,6 +24,9 @@ const (
 	domain = "sipx.test"
 	pin    = "1234" // of the user 201, for HTTP
 	ring   = time.Second
+
+	// pages is where pages of the user's own may come from: python3 -m http.server.
+	pages = "http://localhost:8000"
 )
 
 // passwords are the SIP passwords of the users.
@@ -144,6 +147,7 @@ func (s *stage) startService(log *slog.Logger) (err error) {
 	cfg.Trusted = nil // nobody: the demo shows the PIN, and asks no DNS
 	cfg.Drain = time.Second
 	cfg.Trace.Messages = "all"                        // docs/trace.md can be tried
+	cfg.AllowedOrigins = []string{pages}              // docs/click-to-call.md can be tried
 	cfg.Events.AllowPrivate = []string{"127.0.0.0/8"} // receivers of webhooks are tried on this machine
 	if err := s.makeKey(&cfg); err != nil {
 		return err

@@ -3,6 +3,10 @@
 package interop
 
 import (
+	"bytes"
+	"net/http"
+	"net/http/httptest"
+	"os"
 	"strings"
 	"testing"
 
@@ -67,4 +71,31 @@ func TestTheExampleOfAPageThatCalls(t *testing.T) {
 		tab.Eval(`end.click()`)
 		calling.AwaitOnHook()
 	})
+}
+
+// The same page of another origin, which allowed-origins has. Its user has told the
+// browser his PIN; for a page of another host it would ask him again.
+func TestTheExampleOfAPageThatCallsFromAnotherOrigin(t *testing.T) {
+	t.Parallel()
+	l := lab.Start(t, nil)
+	calling := l.Phone("201", lab.PhoneConfig{Manual: true})
+	page, err := os.ReadFile("../../../examples/click-to-call.html")
+	if err != nil {
+		t.Fatal(err)
+	}
+	site := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write(page)
+	}))
+	t.Cleanup(site.Close)
+	s := l.Service("allowed-origins: ['" + site.URL + "']")
+	page = bytes.Replace(page, []byte(`const base = ""`), []byte(`const base = "`+s.Secure+`"`), 1)
+	tab := l.OpenTab(strings.Replace(s.Secure, "://", "://201:"+lab.Password+"@", 1) + "/v1/me")
+	tab.Go(site.URL)
+	tab.Eval(`(form.called.value = "202", form.requestSubmit())`)
+	calling.AwaitRinging()
+	tab.Until(`status.textContent`, "Your phone rings …")
+	tab.Eval(`end.click()`)
+	calling.AwaitOnHook()
+	tab.Until(`end.disabled`, "true")
 }

@@ -16,7 +16,7 @@ VERSION = -X '$(BUILD).linked=$(TAG)' -X '$(BUILD).linkedRevision=$(REVISION)'
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: ## install what the interop tests need (Kamailio, baresip, Linphone, SIPp, curl, Chromium, Janus) by apt-get, only what is missing
+setup: ## install what the tests need (Kamailio, baresip, Linphone, SIPp, curl, Chromium, Janus, Node, Python, PHP, shells) by apt-get, only what is missing
 	@scripts/setup.sh
 
 build: ## bin/sipxrest

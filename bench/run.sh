@@ -32,7 +32,7 @@ shift
 case $cmd in
 step)
 	load_target "$1"
-	WARM=${WARM:-3} step "$2" "${3:-20}" step
+	WARM=${WARM:-3} step "$2" "${3:-20}" "${KIND:-step}"
 	;;
 max)
 	load_target "$1"

@@ -21,7 +21,7 @@ func TestTheTypeScriptClient(t *testing.T) {
 	t.Parallel()
 	node, err := exec.LookPath("node")
 	if err != nil {
-		t.Skip("node is not installed")
+		t.Skip("node is not installed (make setup does it)")
 	}
 	s := serve(t, siptest.Script{})
 	run := exec.CommandContext(t.Context(), node, "--test", "test/client.test.mjs")

@@ -33,7 +33,7 @@ func TestReceiversOfTheDocumentsTakeWhatIsSent(t *testing.T) {
 		t.Run(tt.program, func(t *testing.T) {
 			program, err := exec.LookPath(tt.program)
 			if err != nil {
-				t.Skip(tt.program + " is not installed")
+				t.Skip(tt.program + " is not installed (make setup does it)")
 			}
 			old, secret := webhook.NewSigningKey(), webhook.NewSigningKey()
 			r := runReceiver(t, program, append(tt.args, filepath.Join("..", "examples", "webhooks", tt.file)),

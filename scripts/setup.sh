@@ -1,8 +1,8 @@
 #!/bin/bash
-# Installs the programs that the interop tests run against, from Debian's
+# Installs the programs that tests run against, or with, from Debian's
 # packages, and only those that are missing.
 . "$(dirname "$0")/lib.sh"
-packages=(kamailio kamailio-extra-modules kamailio-json-modules kamailio-tls-modules kamailio-websocket-modules sip-tester baresip-core linphone-cli curl postgresql gcc libc6-dev chromium janus iproute2 nodejs zsh fish groff-base)
+packages=(kamailio kamailio-extra-modules kamailio-json-modules kamailio-tls-modules kamailio-websocket-modules sip-tester baresip-core linphone-cli curl postgresql gcc libc6-dev chromium janus iproute2 nodejs bash zsh fish groff-base python3 php-cli openssl)
 hint="Without them run \`make unit\`: it needs Go alone."
 
 if ! command -v dpkg-query >/dev/null; then

@@ -1,5 +1,4 @@
-# sipxrest as a node of a cluster, with three stores beside it. The figures are of the node's process; what the stores
-# took is in $STEP/stores.txt: clock ticks (1/100 s) of all three since their start.
+# sipxrest as a node of a cluster, with three stores beside it. What the stores take is counted apart from the node's process.
 . "$HERE/targets/sipxrest.sh"
 eval "single_$(declare -f target_start)"
 target_start() {
@@ -7,12 +6,12 @@ target_start() {
 	for i in 0 1 2; do
 		nats+="\"nats://$SRV_IP:$((p + i))\", " peers+="\"$SRV_IP:$((p + 10 + i))\", "
 	done
-	: >"$STEP/stores.pids"
+	: >"$STEP/beside.pids"
 	for i in 0 1 2; do
 		echo "store: {listen: \"$SRV_IP:$((p + i))\", route-port: $((p + 10 + i)), peers: [${peers%, }], dir: \"$STEP/store$i\"}" >"$STEP/store$i.yaml"
 		("$GOPROG" store --config "$STEP/store$i.yaml" >"$STEP/store$i.log" 2>&1 </dev/null) &
 		RUN_PIDS+=($!)
-		echo $! >>"$STEP/stores.pids"
+		echo $! >>"$STEP/beside.pids"
 	done
 	for i in 0 1 2; do wait_tcp "$SRV_IP" $((p + i)) || return 1; done
 	export SIPXREST_CLUSTER_NODE=bench SIPXREST_CLUSTER_NATS="[${nats%, }]" SIPXREST_METRICS_LISTEN=$SRV_IP:$((p + 20))
@@ -27,9 +26,7 @@ target_start() {
 }
 target_stop() {
 	local p all=()
-	for p in $(<"$STEP/stores.pids"); do all+=($(tree "$p")); done
-	echo "$(ticks "${all[@]}")" >"$STEP/stores.txt"
-	log "stores, ticks of all three since their start: $(<"$STEP/stores.txt")"
+	for p in $(<"$STEP/beside.pids"); do all+=($(tree "$p")); done
 	for p in $(server_pids | tac); do stop_pid "$p"; done
 	for p in "${all[@]}"; do stop_pid "$p"; done
 }

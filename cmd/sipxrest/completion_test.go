@@ -84,7 +84,7 @@ func TestCompletionsNameEachCommandAndFlag(t *testing.T) {
 func TestBashCompletes(t *testing.T) {
 	bash, err := exec.LookPath("bash")
 	if err != nil {
-		t.Skip(err)
+		t.Skip("bash is not installed (make setup does it)")
 	}
 	dir := t.TempDir()
 	for _, name := range []string{"a.yaml", "b.yaml"} {
@@ -129,7 +129,7 @@ func TestShellsParseTheirCompletions(t *testing.T) {
 		t.Run(shell, func(t *testing.T) {
 			program, err := exec.LookPath(shell)
 			if err != nil {
-				t.Skip(err)
+				t.Skip(shell + " is not installed (make setup does it)")
 			}
 			_, script, _ := command("", nil, "completion", shell)
 			file := filepath.Join(t.TempDir(), "script")
@@ -180,7 +180,7 @@ func TestThereIsAManualPageForEachCommand(t *testing.T) {
 	})
 	groff, err := exec.LookPath("groff")
 	if err != nil {
-		t.Skip("no groff looks for faults: ", err)
+		t.Skip("groff, which looks for faults, is not installed (make setup does it)")
 	}
 	pages, err := filepath.Glob(filepath.Join(dir, "*.1"))
 	if err != nil || len(pages) < 20 {

@@ -17,11 +17,11 @@ import (
 // What docs/quickstart.md has people paste works with what the demo prints.
 func TestFirstStepsCanBePasted(t *testing.T) {
 	if testing.Short() {
-		t.Skip("a demo with real time")
+		t.Skip("left out by -short: a demo in real time")
 	}
 	for _, tool := range []string{"bash", "curl", "openssl", "python3"} {
 		if _, err := exec.LookPath(tool); err != nil {
-			t.Skip(err)
+			t.Skip(tool + " is not installed (make setup does it)")
 		}
 	}
 	page, err := os.ReadFile("../../docs/quickstart.md")

@@ -21,7 +21,7 @@ func script(t *testing.T, name string, env ...string) (string, error) {
 	t.Helper()
 	shell, err := exec.LookPath("bash")
 	if err != nil {
-		t.Skip("scripts need bash: ", err)
+		t.Skip("bash, for the scripts, is not installed (make setup does it)")
 	}
 	cmd := exec.CommandContext(t.Context(), shell, filepath.Join(root, "scripts", name))
 	cmd.Env = append(os.Environ(), env...)

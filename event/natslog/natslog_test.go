@@ -232,7 +232,7 @@ func TestStreamIsDeleted(t *testing.T) {
 // a node's own: nothing is lost and nothing comes twice.
 func TestServersAreKilled(t *testing.T) {
 	if testing.Short() {
-		t.Skip("elections take seconds")
+		t.Skip("left out by -short: elections take seconds")
 	}
 	all := startStores(t, 3)
 	a, b := startNode(t, all, "a", ""), startNode(t, all, "b", filepath.Join(t.TempDir(), "events.db"))

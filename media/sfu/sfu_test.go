@@ -158,7 +158,7 @@ func TestAConnectionThatEndsIsNoticed(t *testing.T) {
 	})
 	t.Run("killed", func(t *testing.T) {
 		if testing.Short() {
-			t.Skip("takes 10 s")
+			t.Skip("left out by -short: it takes 10 s")
 		}
 		t.Parallel()
 		r := newRig(t)

@@ -350,7 +350,7 @@ func TestATicketIsGoodAtAnyNode(t *testing.T) {
 // ended then, and is once another node has it.
 func TestACallWhoseNodeDies(t *testing.T) {
 	if testing.Short() {
-		t.Skip("takes as long as a lease")
+		t.Skip("left out by -short: it takes as long as a lease, 5 s")
 	}
 	r := newTrio(t, siptest.Script{Ring: time.Minute}, func(c *config.Config) { c.Cluster.Takeover = cluster.TakeoverHangup })
 	r.wants(200, 0, "POST", callOf201, "")

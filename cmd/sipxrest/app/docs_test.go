@@ -74,7 +74,7 @@ var namedTest = regexp.MustCompile("`([a-z/]+)\\.((?:Test|Fuzz)\\w+)(?:/([^`]+))
 func TestTheDocumentsNameTestsThatExist(t *testing.T) {
 	const root = "../../.."
 	all := allTests(t, root)
-	for _, doc := range []string{"docs/conformance.md", "docs/security.md", "docs/api-tests.md"} {
+	for _, doc := range []string{"docs/conformance.md", "docs/security.md", "docs/api-tests.md", "docs/cluster-tests.md"} {
 		text, err := os.ReadFile(filepath.Join(root, doc))
 		if err != nil {
 			t.Fatal(err)

@@ -17,6 +17,7 @@ import (
 
 	"sipxrest/cluster"
 	"sipxrest/cluster/store"
+	"sipxrest/internal/await"
 )
 
 // What was put before a tick is stored before it, and its sequence tells how many
@@ -150,7 +151,7 @@ func TestASweepFindsTheLastOfEachSubject(t *testing.T) {
 		}
 		// A server that is a little behind may deliver less, which the count tells.
 		found := map[string]string{}
-		await(t, func() error {
+		await.Nil(t, func() error {
 			clear(found)
 			count, err := e.Sweep(ctx, "N", "N.c.>", func(entry cluster.Entry) { found[entry.Subject] = string(entry.Data) })
 			if err == nil && (count != 1200 || len(found) != count) {
@@ -211,7 +212,7 @@ func TestMessagesGoByThemselves(t *testing.T) {
 		if entry, err := e.Last(ctx, "K", "K.empty"); err != nil || len(entry.Data) != 0 {
 			t.Errorf("emptied: %+v, %v", entry, err)
 		}
-		await(t, func() error {
+		await.Nil(t, func() error {
 			_, err := e.Last(ctx, "K", "K.rec")
 			if errors.Is(err, cluster.ErrNone) {
 				return nil
@@ -239,7 +240,7 @@ func TestQuestionsAndWhatIsTold(t *testing.T) {
 		b.Answer("x.ask", func(data []byte, reply func([]byte)) {
 			go reply([]byte("answer to " + string(data)))
 		})
-		await(t, func() error {
+		await.Nil(t, func() error {
 			answer, err := a.Ask(t.Context(), "x.ask", []byte("q"))
 			if err == nil && string(answer) != "answer to q" {
 				t.Errorf("%q", answer)
@@ -290,7 +291,7 @@ func TestTheStoreGoesAndComesBack(t *testing.T) {
 	seen := make(chan string, 10)
 	defer e.Watch("tell", func(_ string, data []byte) { seen <- string(data) })()
 	first.Kill()
-	await(t, func() error {
+	await.Nil(t, func() error {
 		if e.Connected() != "" {
 			return errors.New("still connected")
 		}
@@ -311,11 +312,11 @@ func TestTheStoreGoesAndComesBack(t *testing.T) {
 		t.Errorf("ask: %v", err)
 	}
 	start(t, store.Config{Listen: at, Dir: dir})
-	await(t, func() error { _, err := e.Commit(t.Context(), "N", []cluster.Write{write("N.b", "x")}); return err })
+	await.Nil(t, func() error { _, err := e.Commit(t.Context(), "N", []cluster.Write{write("N.b", "x")}); return err })
 	if _, err := e.Last(t.Context(), "N", "N.a"); !errors.Is(err, cluster.ErrNone) {
 		t.Errorf("what failed was written later: %v", err)
 	}
-	await(t, func() error { return e.Tell("tell", []byte("again")) })
+	await.Nil(t, func() error { return e.Tell("tell", []byte("again")) })
 	if got := <-seen; got != "again" {
 		t.Error(got)
 	}
@@ -349,7 +350,7 @@ func TestAnEngineWaitsForItsStore(t *testing.T) {
 		t.Errorf("put: %v", err)
 	}
 	start(t, store.Config{Listen: at, Dir: t.TempDir()})
-	await(t, func() error {
+	await.Nil(t, func() error {
 		if !e.Reached() {
 			return ErrAway
 		}
@@ -377,13 +378,13 @@ func TestWritesGoOnWhenALeaderIsKilled(t *testing.T) {
 			all[i].Kill()
 		}
 	}
-	await(t, func() error {
+	await.Nil(t, func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		_, err := e.Commit(ctx, "N", []cluster.Write{write("N.after", "x")})
 		return err
 	})
-	await(t, func() error {
+	await.Nil(t, func() error {
 		found := 0
 		count, err := e.Sweep(t.Context(), "N", "N.c.>", func(cluster.Entry) { found++ })
 		if err == nil && (found != acknowledged || count != acknowledged) {
@@ -406,7 +407,7 @@ func TestAWriteWithoutMostStoresIsNoConflict(t *testing.T) {
 		_, err := e.Commit(ctx, "N", []cluster.Write{write("N.tick", "x")}, cluster.Cond{Subject: "N.fence"})
 		return err
 	}
-	await(t, tick)
+	await.Nil(t, tick)
 	for i, s := range all {
 		if i != led {
 			s.Kill()
@@ -431,7 +432,7 @@ func TestAServerThatIsCutOffIsLeft(t *testing.T) {
 	led := slices.IndexFunc(three, func(s *store.Server) bool { return s.Name() == leader })
 	cut := three[led]
 	var e *Engine
-	await(t, func() (err error) { // which server is asked first is chance
+	await.Nil(t, func() (err error) { // which server is asked first is chance
 		if e = open(t, Config{Servers: append(urls([]*store.Server{cut}), urls(well)...)}); e.Connected() != cut.Name() {
 			err = errors.New("it is connected with " + e.Connected())
 		}
@@ -440,7 +441,7 @@ func TestAServerThatIsCutOffIsLeft(t *testing.T) {
 	for _, s := range slices.Delete(three, led, led+1) {
 		s.Kill()
 	}
-	await(t, func() error {
+	await.Nil(t, func() error {
 		ctx, stop := context.WithTimeout(t.Context(), time.Second)
 		defer stop()
 		_, err := e.Commit(ctx, "CUT", []cluster.Write{write("CUT.a", "x")}, cluster.Cond{Subject: "CUT.fence"})
@@ -457,13 +458,13 @@ func TestTheLeaderOfAnOwnStreamIsElsewhere(t *testing.T) {
 	here := ""
 	e := open(t, Config{Servers: urls(all), Local: func(server string) bool { return server == here }})
 	own := cluster.Stream{Name: "N", Subjects: []string{"N.>"}, Own: true}
-	await(t, func() error { return e.Ensure(t.Context(), own) })
+	await.Nil(t, func() error { return e.Ensure(t.Context(), own) })
 	info, err := e.info(t.Context(), "N", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	here = info.Cluster.Leader
-	await(t, func() error {
+	await.Nil(t, func() error {
 		if err := e.Ensure(t.Context(), own); err != nil {
 			return err
 		}
@@ -503,10 +504,10 @@ func TestNodesMakeTheSameStreamsAtOnce(t *testing.T) {
 func TestReplicasCanBeRaised(t *testing.T) {
 	e := open(t, Config{Servers: urls(stores(t, 3))})
 	s := cluster.Stream{Name: "N", Subjects: []string{"N.>"}, Replicas: 1}
-	await(t, func() error { return e.Ensure(t.Context(), s) })
+	await.Nil(t, func() error { return e.Ensure(t.Context(), s) })
 	s.Replicas = 3
-	await(t, func() error { return e.Ensure(t.Context(), s) })
-	await(t, func() error {
+	await.Nil(t, func() error { return e.Ensure(t.Context(), s) })
+	await.Nil(t, func() error {
 		info, err := e.info(t.Context(), "N", nil)
 		if err == nil && info.Config.Replicas != 3 {
 			err = fmt.Errorf("%d replicas", info.Config.Replicas)
@@ -531,7 +532,7 @@ func TestCredentials(t *testing.T) {
 	}
 	defer e.Close()
 	put("node:s3cret\n") // mended while the engine goes on trying
-	await(t, func() error {
+	await.Nil(t, func() error {
 		if e.Connected() == "" {
 			return ErrAway
 		}
@@ -572,7 +573,7 @@ func TestCloseEndsAllGoroutines(t *testing.T) {
 	var after bool
 	e.Watch("x", func(string, []byte) { close(called) })
 	e.Answer("y", func([]byte, func([]byte)) { after = true })
-	await(t, func() error { return e.Tell("x", nil) })
+	await.Nil(t, func() error { return e.Tell("x", nil) })
 	<-called
 	if err := e.Close(); err != nil {
 		t.Fatal(err)

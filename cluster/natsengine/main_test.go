@@ -9,6 +9,7 @@ import (
 
 	"sipxrest/cluster"
 	"sipxrest/cluster/store"
+	"sipxrest/internal/await"
 )
 
 func quiet() *slog.Logger { return slog.New(slog.DiscardHandler) }
@@ -49,7 +50,7 @@ func stores(t testing.TB, n int) []*store.Server {
 		all = append(all, s)
 	}
 	for _, s := range all {
-		await(t, s.Current)
+		await.Nil(t, s.Current)
 	}
 	return all
 }
@@ -69,7 +70,7 @@ func open(t testing.TB, cfg Config) *Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = e.Close() })
-	await(t, func() error {
+	await.Nil(t, func() error {
 		if e.Connected() == "" {
 			return ErrAway
 		}
@@ -78,29 +79,10 @@ func open(t testing.TB, cfg Config) *Engine {
 	return e
 }
 
-// await waits until f returns no error.
-func await(t testing.TB, f func() error) {
-	t.Helper()
-	limit := time.After(60 * time.Second)
-	look := time.NewTicker(10 * time.Millisecond)
-	defer look.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		select {
-		case <-limit:
-			t.Fatal(err)
-		case <-look.C:
-		}
-	}
-}
-
 // ensure makes a stream of the test's, and returns once a server leads it.
 func ensure(t testing.TB, e *Engine, name string) (leader string) {
 	t.Helper()
-	await(t, func() error {
+	await.Nil(t, func() error {
 		if err := e.Ensure(t.Context(), cluster.Stream{Name: name, Subjects: []string{name + ".>"}, MaxAge: time.Hour}); err != nil {
 			return err
 		}

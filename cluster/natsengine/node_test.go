@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"sipxrest/cluster"
+	"sipxrest/internal/await"
 )
 
 // process is a node of a cluster, with a switchboard that only notes what it takes over.
@@ -91,7 +92,7 @@ func TestNodesTakeOverAtRealStores(t *testing.T) {
 	_ = a.e.Close() // the process dies
 	died := time.Now()
 	a.stop()
-	await(t, func() error {
+	await.Nil(t, func() error {
 		if n := b.count() + c.count(); n < calls {
 			return fmt.Errorf("%d of %d calls are taken over", n, calls)
 		}
@@ -107,7 +108,7 @@ func TestNodesTakeOverAtRealStores(t *testing.T) {
 		}
 		p.mu.Unlock()
 	}
-	await(t, func() error { // what a has had vanishes
+	await.Nil(t, func() error { // what a has had vanishes
 		if m := b.Members(); len(m) != 2 {
 			return fmt.Errorf("members %+v", m)
 		}

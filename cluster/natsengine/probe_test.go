@@ -12,6 +12,7 @@ import (
 
 	"sipxrest/cluster"
 	"sipxrest/cluster/store"
+	"sipxrest/internal/await"
 )
 
 func TestAProbeTriesWhatANodeDoes(t *testing.T) {
@@ -19,7 +20,7 @@ func TestAProbeTriesWhatANodeDoes(t *testing.T) {
 	all[2].Kill()
 	cfg := Config{Servers: urls(all)}
 	var got Tried
-	await(t, func() error { // without an answer while they choose who leads them
+	await.Nil(t, func() error { // without an answer while they choose who leads them
 		got = Probe(t.Context(), cfg, "x", 0)
 		if errors.Is(got.Err, context.DeadlineExceeded) {
 			return got.Err

@@ -38,6 +38,8 @@ type Config struct {
 	Health string
 	// Notify is told of each state for systemd. nil: nobody is.
 	Notify func(state string)
+
+	handOver time.Duration // of tests; 0: the constant
 }
 
 // TLS names PEM files. Without Cert there is no TLS. With CA whoever connects must

@@ -3,6 +3,7 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -187,7 +188,7 @@ func (s *Server) End() {
 	s.stop()
 }
 
-// Kill ends it at once, as a crash would for its peers. It is for tests.
+// Kill ends it without waiting for its clients. It is for tests.
 func (s *Server) Kill() { s.stop() }
 
 func (s *Server) stop() {
@@ -209,6 +210,7 @@ func (s *Server) options() (*server.Options, error) {
 	if err != nil {
 		return nil, err
 	}
+	leave := cmp.Or(c.handOver, handOver)
 	o := &server.Options{
 		ServerName: c.name(),
 		Host:       host, Port: port,
@@ -217,7 +219,7 @@ func (s *Server) options() (*server.Options, error) {
 		JetStream: true, StoreDir: c.Dir, JetStreamMaxMemory: c.MaxMemory, JetStreamMaxStore: c.MaxDisk,
 		SyncInterval: c.Sync, SyncAlways: c.Sync == 0,
 		MaxPayload: maxPayload, NoSigs: true, DisableJetStreamBanner: true,
-		LameDuckDuration: handOver, LameDuckGracePeriod: handOver / 5,
+		LameDuckDuration: leave, LameDuckGracePeriod: leave / 5,
 		JetStreamLimits: server.JSLimitOpts{MaxBatchInflightPerStream: batches, MaxBatchInflightTotal: 10 * batches},
 		// A node that is gone must not hold up the others: its pings end it.
 		PingInterval: 10 * time.Second, MaxPingsOut: 2,

@@ -14,6 +14,7 @@ import (
 	"sipxrest/cmd/sipxrest/apptest"
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/event"
+	"sipxrest/internal/await"
 	"sipxrest/sipflow/siptest"
 )
 
@@ -40,8 +41,8 @@ func TestBothNodesShowTheEventsOfBoth(t *testing.T) {
 	}
 	a, b := start(t, node("a")), start(t, node("b"))
 	for _, s := range []*service{a, b} {
-		until(t, s.ready)
-		until(t, func() error {
+		await.Nil(t, s.ready)
+		await.Nil(t, func() error {
 			if len(s.nodesIn("live")) != 2 {
 				return errors.New("the nodes do not know each other")
 			}
@@ -50,7 +51,7 @@ func TestBothNodesShowTheEventsOfBoth(t *testing.T) {
 	}
 	spec := event.WebhookSpec{Name: "crm", URL: receiver.URL, Events: []string{"call.ended"}}
 	spec.Complete()
-	until(t, func() error {
+	await.Nil(t, func() error {
 		_, _, err := b.outbox.Create(spec, "", "", event.Cursor{})
 		return err
 	})
@@ -59,7 +60,7 @@ func TestBothNodesShowTheEventsOfBoth(t *testing.T) {
 		if resp := s.do("POST", s.Addrs()[0]+apptest.CallPath, "201", "123"); resp.StatusCode != http.StatusOK {
 			t.Fatal(resp.Status)
 		}
-		until(t, func() error { // the key is free again, at any node
+		await.Nil(t, func() error { // the key is free again, at any node
 			if resp := s.do("DELETE", s.Addrs()[0]+apptest.CallPath, "201", "123"); resp.StatusCode != http.StatusOK {
 				return errors.New(resp.Status)
 			}
@@ -77,7 +78,7 @@ func TestBothNodesShowTheEventsOfBoth(t *testing.T) {
 		return ids, nodes
 	}
 	for _, s := range []*service{a, b} {
-		until(t, func() error {
+		await.Nil(t, func() error {
 			ids, nodes := ended(s)
 			mu.Lock()
 			got := slices.Sorted(slices.Values(told))
@@ -96,7 +97,7 @@ func TestBothNodesShowTheEventsOfBoth(t *testing.T) {
 			t.Fatalf("%s %s", resp.Status, text)
 		}
 		pages[i] = text
-		until(t, func() error {
+		await.Nil(t, func() error {
 			_, text := s.get("/v1/cdrs", "")
 			var list struct {
 				Data []struct{ Node string }

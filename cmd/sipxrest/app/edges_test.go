@@ -81,6 +81,7 @@ var edges = map[string][]string{
 	"resolve":           {"internal/limit"},
 	"policy":            {"internal/fault"},
 	"schema":            {},
+	"internal/await":    {},
 	"internal/boundary": {},
 	"internal/capture":  {},
 	"internal/datafile": {},

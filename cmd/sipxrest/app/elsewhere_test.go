@@ -14,6 +14,7 @@ import (
 	"sipxrest/cluster"
 	"sipxrest/cmd/sipxrest/apptest"
 	"sipxrest/cmd/sipxrest/config"
+	"sipxrest/internal/await"
 	"sipxrest/internal/digest"
 	"sipxrest/sipflow/siptest"
 )
@@ -41,8 +42,8 @@ func newTrio(t *testing.T, script siptest.Script, change func(*config.Config)) *
 		r.nodes = append(r.nodes, start(t, cfg))
 	}
 	for _, s := range r.nodes {
-		until(t, s.ready)
-		until(t, func() error {
+		await.Nil(t, s.ready)
+		await.Nil(t, func() error {
 			live := 0
 			for _, m := range s.cluster.Members() {
 				if m.State == "live" {
@@ -109,7 +110,7 @@ func TestAnyCallAtAnyNode(t *testing.T) {
 	r := newTrio(t, siptest.Script{Ring: time.Minute}, nil)
 	r.wants(200, 0, "POST", callOf201, "")
 	var here string
-	until(t, func() error {
+	await.Nil(t, func() error {
 		if here = r.wants(200, 0, "GET", callOf201, ""); !strings.Contains(here, "180 Ringing") {
 			return errors.New("it does not ring")
 		}
@@ -127,7 +128,7 @@ func TestAnyCallAtAnyNode(t *testing.T) {
 	}
 	// By REFER a new call replaces it, at whichever node; its phone rings for one.
 	r.wants(200, 1, "POST", callOf201, "")
-	until(t, func() error {
+	await.Nil(t, func() error {
 		if n := r.phone.Dialogs(); n > 1 {
 			return fmt.Errorf("the phone has %d calls", n)
 		}
@@ -138,14 +139,14 @@ func TestAnyCallAtAnyNode(t *testing.T) {
 		t.Error("the third node shows the call that was replaced")
 	}
 	r.wants(200, 2, "DELETE", callOf201, "")
-	until(t, func() error {
+	await.Nil(t, func() error {
 		if !r.phone.OnHook() {
 			return errors.New("the phone is not on hook")
 		}
 		return nil
 	})
 	for node := range r.nodes {
-		until(t, func() error { // its end is on its way into the store
+		await.Nil(t, func() error { // its end is on its way into the store
 			if text := r.wants(200, node, "GET", callOf201, ""); !strings.Contains(text, "487 Request Terminated") {
 				return fmt.Errorf("at node %d the end is not shown: %s", node, text)
 			}
@@ -161,7 +162,7 @@ func TestACallByINVITEStaysWhereItIs(t *testing.T) {
 	r.wants(200, 0, "POST", callOf201+"?sipMethod=invite", "")
 	r.wants(406, 1, "POST", callOf201+"?sipMethod=invite", "")
 	r.wants(200, 2, "DELETE", callOf201, "")
-	until(t, func() error {
+	await.Nil(t, func() error {
 		resp, text := r.ask(1, "POST", callOf201+"?sipMethod=invite", "")
 		if resp.StatusCode != 200 {
 			return errors.New(text)
@@ -195,14 +196,14 @@ func TestAnyCallOfTheJSONAPIAtAnyNode(t *testing.T) {
 		t.Fatal("no call was placed")
 	}
 	for node := range r.nodes {
-		until(t, func() error {
+		await.Nil(t, func() error {
 			resp, text := r.ask(node, "POST", "/v1/calls", usual, with("Idempotency-Key", "k1"))
 			if resp.StatusCode != 200 || resp.Header.Get("Location") != path || resp.Header.Get("Idempotency-Replayed") != "true" {
 				return fmt.Errorf("the key at node %d: %d %s", node, resp.StatusCode, text)
 			}
 			return nil
 		})
-		until(t, func() error {
+		await.Nil(t, func() error {
 			if text := r.wants(200, node, "GET", path, ""); !strings.Contains(text, `"state":"connected"`) {
 				return errors.New(text)
 			}
@@ -216,7 +217,7 @@ func TestAnyCallOfTheJSONAPIAtAnyNode(t *testing.T) {
 	r.wants(409, 1, "POST", "/v1/calls", usual)
 	r.wants(200, 2, "DELETE", path, "")
 	for node := range r.nodes {
-		until(t, func() error {
+		await.Nil(t, func() error {
 			if text := r.wants(200, node, "GET", path, ""); !strings.Contains(text, `"state":"ended"`) {
 				return errors.New(text)
 			}
@@ -305,7 +306,7 @@ func TestWrongPINsCountAtAllNodes(t *testing.T) {
 		got = append(got, resp.StatusCode)
 		if i < 9 { // told at once, which still takes a moment
 			for _, s := range r.nodes {
-				until(t, func() error {
+				await.Nil(t, func() error {
 					if n := s.gate.Guesses().Suspects(time.Now()); n != 2 {
 						return fmt.Errorf("%d suspects", n)
 					}
@@ -318,7 +319,7 @@ func TestWrongPINsCountAtAllNodes(t *testing.T) {
 	if n := slices.Index(got, 429); n < 10 || n > 11 || got[11] != 429 {
 		t.Errorf("statuses %v", got)
 	}
-	until(t, func() error {
+	await.Nil(t, func() error {
 		for node := range r.nodes {
 			resp, _ := r.ask(node, "GET", callOf201, "")
 			if resp.StatusCode != 429 || resp.Header.Get("Retry-After") == "" {
@@ -354,7 +355,7 @@ func TestACallWhoseNodeDies(t *testing.T) {
 	}
 	r := newTrio(t, siptest.Script{Ring: time.Minute}, func(c *config.Config) { c.Cluster.Takeover = cluster.TakeoverHangup })
 	r.wants(200, 0, "POST", callOf201, "")
-	until(t, func() error {
+	await.Nil(t, func() error {
 		if text := r.wants(200, 1, "GET", callOf201, ""); !strings.Contains(text, "180 Ringing") {
 			return errors.New("it does not ring")
 		}
@@ -362,7 +363,7 @@ func TestACallWhoseNodeDies(t *testing.T) {
 	})
 	_ = r.nodes[0].clustered.engine.Close() // its connection, and no more of it than that
 	aged := false
-	until(t, func() error {
+	await.Nil(t, func() error {
 		resp, text := r.ask(1, "GET", callOf201, "")
 		if resp.Header.Get("Age") != "" {
 			aged = true

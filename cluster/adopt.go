@@ -79,7 +79,7 @@ func (n *Node) adopt(ctx context.Context, l *life, from who, c left) (adopted bo
 		if err := n.endLeft(ctx, l, from, c, at, seq); err != nil {
 			return false, err
 		}
-		n.count.takeovers.add("lost")
+		n.taken(c.state, "lost")
 		return false, gone()
 	}
 	own, err := n.takeCall(ctx, l, from, c, seq)
@@ -103,7 +103,7 @@ func (n *Node) hand(ctx context.Context, c *call, state []byte, from string, mov
 	n.cfg.Adopt(ctx, Taken{ID: c.id, Key: key, State: state, Epoch: c.epoch, From: from, Moved: moved}, func(result string, err error) {
 		once.Do(func() {
 			if !moved {
-				n.count.takeovers.add(result)
+				n.taken(state, result)
 			}
 			if result == "lost" { // nobody goes on with it, so its key becomes free
 				n.log.Error("cluster: a call could not be taken over", "call", c.id, "from", from, "error", err)
@@ -111,6 +111,15 @@ func (n *Node) hand(ctx context.Context, c *call, state []byte, from string, mov
 			}
 		})
 	})
+}
+
+// taken counts what has come of a call of a dead node.
+func (n *Node) taken(state []byte, result string) {
+	k := TakeoverKey{Result: result}
+	if n.cfg.Kind != nil {
+		k.Flow, k.State = n.cfg.Kind(state)
+	}
+	n.count.takeovers.add(k)
 }
 
 // takeCall makes a call of another incarnation this node's own, if the entry of its id has still that sequence. ErrConflict: another

@@ -45,6 +45,8 @@ type Config struct {
 	Adopt func(ctx context.Context, t Taken, done func(result string, err error))
 	// Lost returns what GETs show of a call that nobody goes on with, for TakeoverNone. nil: nothing.
 	Lost func(t Taken) (record []byte, keep time.Duration)
+	// Kind returns of which flow a state is, and how far its call is, for Stats.Takeovers: few words of each. nil: it is not counted by that.
+	Kind func(state []byte) (flow, step string)
 	// Forget drops all calls without a word: other nodes have them. It returns when that is done. It may be called by any goroutine
 	// of the node, and must not wait for one that waits for the node.
 	Forget func()

@@ -208,7 +208,7 @@ func TestAnOperatorFencesANode(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		r.owners(ids)
-		if s := r.get("b").Stats(); s.Fences["operator"] != 1 || s.Takeovers["kept"] != 20 {
+		if s := r.get("b").Stats(); s.Fences["operator"] != 1 || s.Takeovers[cluster.TakeoverKey{Flow: "first", State: "class 0", Result: "kept"}] != 20 {
 			t.Errorf("%+v", s)
 		}
 	})
@@ -265,12 +265,13 @@ func TestACallThatCannotBeTakenOverIsOver(t *testing.T) {
 		b := r.get("b")
 		b.result = "lost"
 		r.get("a").place("K", "call_1")
+		r.get("a").keep("call_1", "newest of it")
 		r.get("a").kill()
 		time.Sleep(10 * time.Second)
 		if got := b.find("K"); got.Live {
 			t.Errorf("found %+v", got)
 		}
-		if s := b.Stats(); s.Takeovers["lost"] != 1 || s.Calls != 0 {
+		if s := b.Stats(); s.Takeovers[cluster.TakeoverKey{Flow: "newest", State: "class 0", Result: "lost"}] != 1 || s.Calls != 0 {
 			t.Errorf("%+v", s)
 		}
 		b.place("K", "call_2")

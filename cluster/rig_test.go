@@ -95,7 +95,7 @@ func (r *rig) start(name string, change ...func(*cluster.Config)) *node {
 func (r *rig) prepare(name string, prepare func(*node), change ...func(*cluster.Config)) *node {
 	r.t.Helper()
 	n := &node{t: r.t, name: name, e: r.store.Node(name), has: map[string]string{}, log: &logged{}, result: "kept", ended: make(chan error, 1)}
-	cfg := cluster.Config{Node: name, Version: "test", Adopt: n.adopt, Forget: n.forget}
+	cfg := cluster.Config{Node: name, Version: "test", Adopt: n.adopt, Forget: n.forget, Kind: kind}
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -182,6 +182,15 @@ func (n *node) forget() {
 
 // state is what a call's owner writes of it.
 func state(class byte, text string) []byte { return append([]byte{class}, text...) }
+
+// kind is of a state the first word of its text, and its class.
+func kind(state []byte) (flow, step string) {
+	if len(state) == 0 {
+		return "unknown", "unknown"
+	}
+	flow, _, _ = strings.Cut(string(state[1:]), " ")
+	return flow, fmt.Sprint("class ", state[0])
+}
 
 // place claims a call.
 func (n *node) place(key, id string) {

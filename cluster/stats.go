@@ -23,7 +23,7 @@ type Stats struct {
 	Claims       map[string]uint64 // by result: ok, held, refused, error
 	Fences       map[string]uint64 // by whom this node has seen fenced: watcher, start, operator, other
 	Forgotten    uint64            // how often this node has found itself fenced
-	Takeovers    map[string]uint64 // by result: kept, hung_up, lost
+	Takeovers    map[TakeoverKey]uint64
 	Takeover     Histogram         // seconds from a fence until nothing is left of the fenced incarnation
 	Handovers    map[string]uint64 // of this node's calls, by result: moved, refused, unsure; and taken
 	Asks         map[AskKey]uint64 // questions of this node
@@ -35,6 +35,12 @@ type Stats struct {
 type AskKey struct {
 	Op     string
 	Result string // ok, nobody, busy, error
+}
+
+// TakeoverKey is what calls of other nodes are counted by that this one has taken over.
+type TakeoverKey struct {
+	Flow, State string // as Config.Kind says
+	Result      string // kept, hung_up, lost
 }
 
 // A Histogram has counts by upper bound in seconds, each with those of lower ones.
@@ -109,7 +115,7 @@ type counters struct {
 	tickFailures         tally[string]
 	claims               tally[string]
 	fences               tally[string]
-	takeovers            tally[string]
+	takeovers            tally[TakeoverKey]
 	handovers            tally[string]
 	asks                 tally[AskKey]
 }

@@ -120,16 +120,9 @@ func (r *stateReader) key() Key { return Key{r.text(), r.text(), r.text()} }
 // decodeState reads a state. Where the second part is of a release that is not known,
 // or cannot be read, known is false: by the first the call can be hung up.
 func decodeState(state []byte) (*callState, error) {
-	if len(state) < stateHead || stateClass(state[0]) >= numStateClasses {
-		return nil, errBadState
-	}
-	s := &callState{class: stateClass(state[0])}
-	n := int(state[1])<<16 | int(state[2])<<8 | int(state[3])
-	r := stateReader{b: state[stateHead:]}
-	first := stateReader{b: r.take(n)}
-	first.first(s)
-	if r.bad || first.bad {
-		return nil, errBadState
+	s, r, err := decodeFirst(state)
+	if err != nil {
+		return nil, err
 	}
 	if r.byte() != stateVersion {
 		return s, nil
@@ -142,6 +135,42 @@ func decodeState(state []byte) (*callState, error) {
 		}
 	}
 	return s, nil
+}
+
+// decodeFirst reads the first part of a state, and returns what follows it.
+func decodeFirst(state []byte) (s *callState, rest stateReader, err error) {
+	if len(state) < stateHead || stateClass(state[0]) >= numStateClasses {
+		return nil, rest, errBadState
+	}
+	s = &callState{class: stateClass(state[0])}
+	n := int(state[1])<<16 | int(state[2])<<8 | int(state[3])
+	rest.b = state[stateHead:]
+	first := stateReader{b: rest.take(n)}
+	first.first(s)
+	if rest.bad || first.bad {
+		return nil, rest, errBadState
+	}
+	return s, rest, nil
+}
+
+// StateKind returns which flow a state (see Keeper) is of, and how far the call is: what
+// metrics count takeovers by. Both are "unknown" of what cannot be read.
+func StateKind(state []byte) (flow, step string) {
+	s, _, err := decodeFirst(state)
+	if err != nil {
+		return numSteps.String(), numSteps.String()
+	}
+	return s.flow.String(), s.step.String()
+}
+
+// StateKinds lists what StateKind may return.
+func StateKinds() (kinds [][2]string) {
+	for flow := range numFlowKinds {
+		for step := range numSteps {
+			kinds = append(kinds, [2]string{flow.String(), step.String()})
+		}
+	}
+	return append(kinds, [2]string{numSteps.String(), numSteps.String()})
 }
 
 func (r *stateReader) first(s *callState) {

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 	"time"
 
@@ -145,6 +146,25 @@ func TestASteadyStateIsTheSameAMomentLater(t *testing.T) {
 }
 
 // Any bytes may be in a store that others use, too.
+// What metrics count takeovers by is in the first part, of any release. All of it is listed.
+func TestTheKindOfAState(t *testing.T) {
+	s := fullState()
+	s.flow, s.step = FlowInvite, stepTransferring
+	state := s.encode(nil)
+	later := slices.Clone(state)
+	later[stateHead+int(state[1])<<16+int(state[2])<<8+int(state[3])]++ // the release
+	for _, c := range []struct {
+		state []byte
+		want  [2]string
+	}{{state, [2]string{"invite", "transferring"}}, {later, [2]string{"invite", "transferring"}}, {nil, [2]string{"unknown", "unknown"}},
+		{state[:stateHead+3], [2]string{"unknown", "unknown"}}} {
+		flow, step := StateKind(c.state)
+		if got := [2]string{flow, step}; got != c.want || !slices.Contains(StateKinds(), got) {
+			t.Errorf("%v, want %v", got, c.want)
+		}
+	}
+}
+
 func FuzzDecodeState(f *testing.F) {
 	f.Add(fullState().encode(nil))
 	f.Add((&callState{}).encode(nil))

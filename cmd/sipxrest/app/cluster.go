@@ -140,7 +140,7 @@ func (a *App) nodeConfig(k *clustered) cluster.Config {
 			}
 			return ""
 		},
-		Adopt: a.adopt, Forget: a.forget,
+		Adopt: a.adopt, Kind: sipflow.StateKind, Forget: a.forget,
 	}
 }
 

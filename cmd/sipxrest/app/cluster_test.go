@@ -15,6 +15,7 @@ import (
 	"sipxrest/cmd/sipxrest/apptest"
 	"sipxrest/cmd/sipxrest/config"
 	"sipxrest/dialout"
+	"sipxrest/internal/await"
 	"sipxrest/sipflow"
 	"sipxrest/sipflow/siptest"
 )
@@ -39,25 +40,6 @@ func nodeOf(t *testing.T, name, store, proxy string) config.Config {
 	return cfg
 }
 
-// until waits until f returns no error.
-func until(t *testing.T, f func() error) {
-	t.Helper()
-	limit := time.After(20 * time.Second)
-	look := time.NewTicker(10 * time.Millisecond)
-	defer look.Stop()
-	for {
-		err := f()
-		if err == nil {
-			return
-		}
-		select {
-		case <-limit:
-			t.Fatal(err)
-		case <-look.C:
-		}
-	}
-}
-
 // ready returns why a service is not ready, and nil once it is.
 func (s *service) ready() error {
 	resp, err := s.client.Get(s.MetricsURL() + "/readyz")
@@ -79,8 +61,8 @@ func pair(t *testing.T) (a, b *service, kept *store.Server) {
 	kept = newStore(t)
 	a, b = start(t, nodeOf(t, "a", kept.Addr(), phone)), start(t, nodeOf(t, "b", kept.Addr(), phone))
 	for _, s := range []*service{a, b} {
-		until(t, s.ready)
-		until(t, func() error {
+		await.Nil(t, s.ready)
+		await.Nil(t, func() error {
 			for _, m := range s.cluster.Members() {
 				if !m.Self && m.State == "live" {
 					return nil
@@ -109,7 +91,7 @@ func TestACallOfOneNodeIsKnownAtTheOther(t *testing.T) {
 		t.Errorf("the same key at the other node: %v", err)
 	}
 	k.Drop("call_1", []byte("over"), time.Minute)
-	until(t, func() error {
+	await.Nil(t, func() error {
 		at, err = b.cluster.FindID(t.Context(), "call_1")
 		if err == nil && (at.Live || string(at.Record) != "over") {
 			err = errors.New("the call still lives")
@@ -159,7 +141,7 @@ func TestANodeThatIsFencedBeginsAnew(t *testing.T) {
 	if err := OrderNode(t.Context(), &a.cfg, "fence", "b"); err != nil {
 		t.Fatal(err)
 	}
-	until(t, func() error {
+	await.Nil(t, func() error {
 		if now := b.cluster.Incarnation(); now == was || now == "" {
 			return errors.New("it is the same incarnation")
 		}
@@ -261,7 +243,7 @@ func TestMetricsOfACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"sipxrest_cluster_holds 1", `sipxrest_cluster_nodes{state="live"} 2`, "sipxrest_cluster_lease_seconds ",
-		`sipxrest_cluster_takeovers_total{result="lost"} 0`, `sipxrest_cluster_tick_failures_total{why="gap"} 0`, "sipxrest_config_differs 0",
+		`sipxrest_cluster_takeovers_total{flow="invite",result="lost",state="bridged"} 0`, `sipxrest_cluster_tick_failures_total{why="gap"} 0`, "sipxrest_config_differs 0",
 		"sipxrest_cluster_tick_seconds_count ", "sipxrest_cluster_zombie_total 0"} {
 		if !strings.Contains(string(text), "\n"+want) {
 			t.Errorf("it lacks %s", want)

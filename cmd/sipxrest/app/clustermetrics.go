@@ -45,8 +45,8 @@ func (a *App) addClusterMetrics(r *metrics.Registry) {
 			}},
 		{metrics.Counter("sipxrest_cluster_zombie_total", "How often this node has found that others have its calls, and has forgotten them."),
 			func(s cluster.Stats, to values) { to.count(s.Forgotten) }},
-		{metrics.Counter("sipxrest_cluster_takeovers_total", "Calls of other nodes that this one has taken over, by result: kept, hung_up, lost.", "result"),
-			func(s cluster.Stats, to values) { counts(to, s.Takeovers, "kept", "hung_up", "lost") }},
+		{metrics.Counter("sipxrest_cluster_takeovers_total", "Calls of other nodes that this one has taken over, by flow, by how far they were (state), and by result: kept, hung_up, lost.", "flow", "state", "result"),
+			takeovers},
 		{metrics.Seconds("sipxrest_cluster_takeover_seconds", "How long it took from a node's fence until none of its calls was left."),
 			func(s cluster.Stats, to values) { to.times(histogramOf(s.Takeover)) }},
 		{metrics.Counter("sipxrest_cluster_handovers_total", "Calls that went from node to node without a fence, by result: moved, refused, unsure (of this node's), taken (of others').", "result"),
@@ -67,6 +67,20 @@ func (a *App) addClusterMetrics(r *metrics.Registry) {
 		{metrics.Gauge("sipxrest_config_differs", "Nodes whose users, policies, dispatch rules or trunks have not been those of this one for more than a minute."),
 			func(s cluster.Stats, to values) { to.gauge(s.Differs) }},
 	})
+}
+
+// takeovers tells what came of calls that were taken over. Whoever looks for what rises
+// needs to have seen that it was 0: of lost ones each kind is there from the start.
+func takeovers(s cluster.Stats, to values) {
+	for _, kind := range sipflow.StateKinds() {
+		k := cluster.TakeoverKey{Flow: kind[0], State: kind[1], Result: sipflow.TakenLost}
+		if _, has := s.Takeovers[k]; !has {
+			to.count(0, k.Flow, k.State, k.Result)
+		}
+	}
+	for k, n := range s.Takeovers {
+		to.count(n, k.Flow, k.State, k.Result)
+	}
 }
 
 // counts tells counts by a label: those that have been, and those that might be.

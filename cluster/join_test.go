@@ -208,7 +208,8 @@ func TestAnOperatorFencesANode(t *testing.T) {
 		}
 		time.Sleep(time.Second)
 		r.owners(ids)
-		if s := r.get("b").Stats(); s.Fences["operator"] != 1 || s.Takeovers[cluster.TakeoverKey{Flow: "first", State: "class 0", Result: "kept"}] != 20 {
+		if s := r.get("b").Stats(); s.Fences["operator"] != 1 ||
+			s.Takeovers[cluster.TakeoverKey{Flow: "first", State: "class 0", Result: "kept"}] != 20 {
 			t.Errorf("%+v", s)
 		}
 	})

@@ -57,8 +57,10 @@ func TestANameIsTakenOnce(t *testing.T) {
 // is there does not know who.
 func TestOneOfManyHasAName(t *testing.T) {
 	in(t, "a b c", func(t *testing.T, r *rig) {
-		const look = 2                                                                                  // the number of the message that asks what is there, if the first one is not enough
-		if _, err := r.get("a").Once(t.Context(), "key", "first", []byte("a"), time.Hour); err != nil { // makes the stream
+		// The number of the message that asks what is there, if the first one is not enough.
+		const look = 2
+		// It makes the stream.
+		if _, err := r.get("a").Once(t.Context(), "key", "first", []byte("a"), time.Hour); err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(300 * time.Millisecond) // between two renewals: no other messages are under way

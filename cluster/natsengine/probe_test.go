@@ -81,7 +81,7 @@ func TestAProbeSaysWhatToDo(t *testing.T) {
 	if got.Servers[0].Err == nil || !strings.Contains(got.Servers[0].Err.Error(), "write the port of store.listen") {
 		t.Errorf("%+v", got)
 	}
-	await(t, func() error { // without an answer while they choose who leads them
+	await.Nil(t, func() error { // without an answer while they choose who leads them
 		got := Probe(t.Context(), Config{Servers: urls(all)}, "x", 5)
 		const want = "so many stores must run and have found each other by store.peers; cluster.nats names 3"
 		if got.Err == nil || !strings.Contains(got.Err.Error(), want) {
@@ -91,7 +91,7 @@ func TestAProbeSaysWhatToDo(t *testing.T) {
 	})
 	all[1].Kill()
 	all[2].Kill()
-	await(t, func() error {
+	await.Nil(t, func() error {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		got := Probe(ctx, Config{Servers: urls(all)[:1]}, "x", 0)

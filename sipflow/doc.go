@@ -12,6 +12,7 @@
 //	event.go              what observers are told
 //	spec.go               what is asked for
 //	keeper.go             who keeps the states of calls for other nodes
+//	state_hooks.go        what a call tells of itself for other nodes
 //	names.go              what of the sockets a Config names
 //	callid.go             ids that clients know calls by
 //	record.go             what observers have been told of a call's legs

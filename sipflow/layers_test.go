@@ -66,7 +66,7 @@ var upward = map[string]int{
 	"tx→leg": 17, "tx→bridge": 0, "tx→flow": 0, "tx→inbound": 5,
 	"leg→bridge": 0, "leg→flow": 2, "leg→inbound": 3,
 	"bridge→flow": 0, "bridge→inbound": 0, "flow→inbound": 29,
-	"files": 188, // that use one above them
+	"files": 196, // that use one above them; where a file is divided they become more
 }
 
 // compiled finds what the compiler has written of the packages that this one

@@ -80,6 +80,10 @@ dispatch:
 					t.Error(err)
 				}
 				desk.AwaitOnHook()
+				// What it prints comes later than what it tells: the next call must not see it.
+				if _, err := desk.AwaitLine(from, regexp.MustCompile(`terminated \(duration`), lab.Patience); err != nil {
+					t.Error(err)
+				}
 				sam.notified(l, "phoneCallEnded")
 			})
 			if tt.phone == "srtp-mand" && !tt.called {

@@ -25,7 +25,7 @@ const claimWait = maxWait - 500*time.Millisecond
 // names the call of another node that has the key; one of this node's own gives it up. ErrNotOwner: the lease has lapsed, or the store
 // does not answer in 4.5 s. The state must not be changed afterwards.
 func (n *Node) Claim(ctx context.Context, key, id string, state []byte) error {
-	err := n.claim(ctx, key, id, state)
+	err := n.claim(ctx, short(key), id, state)
 	switch held := (*HeldError)(nil); {
 	case err == nil:
 		n.count.claims.add("ok")
@@ -117,6 +117,7 @@ func (n *Node) Keep(id string, state []byte) <-chan struct{} {
 // Move says that the call has another key from now on, and its newest state. Its former keys lead to it, too, the last four of them.
 func (n *Node) Move(id, from, to string, state []byte) {
 	n.Keep(id, state)
+	from, to = short(from), short(to)
 	c := n.calls.get(id)
 	if c == nil || to == "" || to == from {
 		return

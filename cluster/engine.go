@@ -63,6 +63,8 @@ const (
 	EmptyLife = time.Minute
 	// MaxState is how large the state of a call may be, or its record.
 	MaxState = 64 << 10
+	// MaxStored is how large it is at most with what is stored beside it: an engine takes that much.
+	MaxStored = MaxState + maxKeys*maxKey + 1<<10
 )
 
 // A Stream is what Ensure makes. It keeps one message for each subject, in files, and allows a time to live of single messages.

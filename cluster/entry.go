@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"slices"
 )
 
 // What a node says of itself in a nodeEntry.
@@ -32,6 +33,11 @@ type fenceEntry struct {
 	By    string `json:"by"`
 	Why   string `json:"why"`
 	Heirs []who  `json:"heirs"` // sorted by name
+}
+
+// readable reports whether a fence can be acted on.
+func (f *fenceEntry) readable() bool {
+	return f.valid() && len(f.Heirs) > 0 && !slices.ContainsFunc(f.Heirs, func(h who) bool { return !h.valid() })
 }
 
 // A keyEntry says which call has a key, or which node has a call.
@@ -73,8 +79,20 @@ const storedVersion = 1
 
 var errStored = errors.New("cluster: a stored state cannot be read")
 
-// maxKeys is how many keys of a call are known: after transfers it has several.
-const maxKeys = 5
+const (
+	// maxKeys is how many keys of a call are known: after transfers it has several.
+	maxKeys = 5
+	// maxKey is how long a key may be as it is stored.
+	maxKey = 1 << 10
+)
+
+// short is a key as it is stored. Callers choose their names: a longer one would not fit beside a state, nor into an entry.
+func short(key string) string {
+	if len(key) <= maxKey {
+		return key
+	}
+	return key[:maxKey/2] + "..." + keyToken(key)
+}
 
 type stored struct {
 	epoch uint32

@@ -17,6 +17,7 @@ type Place struct {
 
 // Find returns where the call with a key is, or its record. ErrNone.
 func (n *Node) Find(ctx context.Context, key string) (Place, error) {
+	key = short(key)
 	at, err := n.readEntry(ctx, n.names.key(key))
 	if err != nil {
 		return Place{}, err

@@ -11,7 +11,7 @@ import (
 )
 
 // maxMessage bounds a message of a stream, in bytes: a state, and its header.
-const maxMessage = cluster.MaxState + 4<<10
+const maxMessage = cluster.MaxStored + 1<<10
 
 // streamConfig is what JetStream knows of a stream, as far as we set it.
 type streamConfig struct {

@@ -46,7 +46,6 @@ type call struct {
 
 	happens  chan happening
 	controls chan talk.Control // what the phone is to do
-	watchers int               // event streams; guarded by s.mu
 	gone     context.Context   // done once nothing more is wanted of the phone
 	stop     context.CancelFunc
 
@@ -257,7 +256,7 @@ func (c *call) after(n int) ([]talk.Status, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	more := c.said
-	if c.statuses[len(c.statuses)-1].State.Terminal() {
+	if n := len(c.statuses); n > 0 && c.statuses[n-1].State.Terminal() {
 		more = nil
 	}
 	return c.statuses[min(n, len(c.statuses)):], more

@@ -118,6 +118,10 @@ func (s *Service) AnswerElsewhere(ctx context.Context, data []byte) ([]byte, err
 		}
 		statuses, more := c.after(max(q.After, 0))
 		if q.Follow && len(statuses) == 0 && more != nil {
+			if !s.watch(q.ID) {
+				return nil, cluster.ErrBusy
+			}
+			defer s.unwatch(q.ID)
 			wait, stop := context.WithTimeout(ctx, followTime)
 			defer stop()
 			select {
@@ -188,10 +192,6 @@ func (s *Service) Resume(spec *sipflow.Spec, record []byte) {
 	c := s.newCall(FromREST, k.Number)
 	c.id, c.agent, c.request, c.peer = spec.ID, k.Agent, k.Request, spec.Peer
 	c.log = s.log.With("call", c.id)
-	if !s.take(c) {
-		return
-	}
-	c.line = s.taken(spec.ID)
 	for _, status := range k.Statuses {
 		if status.State.Terminal() { // it had ended, and that is told again
 			break
@@ -207,6 +207,11 @@ func (s *Service) Resume(spec *sipflow.Spec, record []byte) {
 	if len(c.statuses) == 0 { // it was about to be accepted
 		c.say(talk.Status{State: talk.Accepted})
 	}
+	if !s.take(c) { // from here on clients see it
+		c.stop()
+		return
+	}
+	c.line = s.taken(spec.ID)
 	o := &placement{report: c.report, placed: func(callID string) { c.sipCallID.CompareAndSwap(nil, &callID) }}
 	spec.Observe, spec.LogsEnd = o.observe, true
 	c.keepWith(spec)

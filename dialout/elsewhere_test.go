@@ -3,6 +3,7 @@ package dialout
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"net/http/httptest"
 	"strings"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"sipxrest/cluster"
+	"sipxrest/internal/forward"
 	"sipxrest/sipflow"
 )
 
@@ -171,6 +173,60 @@ func TestEventsOfACallAtAnyNode(t *testing.T) {
 		if b.subscribers != 0 {
 			t.Errorf("%d subscribers are left", b.subscribers)
 		}
+	})
+}
+
+// Streams of one call at other nodes are as few as at its own, and what those wait for
+// here is bounded, too: else one user keeps out everybody's questions.
+func TestSubscribersOfACallElsewhereAreBounded(t *testing.T) {
+	withNodes(t, Limits{}, func(t *testing.T, all *nodes, a, b *stage) {
+		id := a.call()
+		all.places[id] = cluster.Place{Node: "a", ID: id, Live: true}
+		for range maxWatchers {
+			b.watch(id)
+		}
+		synctest.Wait()
+		select {
+		case got := <-b.watch(id):
+			if len(got) != 1 || !strings.Contains(got[0], tooManyWatch) {
+				t.Errorf("one too many: %q", got)
+			}
+		default:
+			t.Error("one too many is served")
+		}
+		who, _ := json.Marshal(question{ID: id, Follow: true, After: 9})
+		asked, err := (&forward.Request{Method: "POST", Target: Prefix, Who: who}).Encode()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := a.AnswerElsewhere(t.Context(), asked); !errors.Is(err, cluster.ErrBusy) {
+			t.Errorf("beyond what one call may have wait: %v", err)
+		}
+		a.one().ends(phone, nil)
+		synctest.Wait()
+		for _, st := range []*stage{a, b} {
+			st.mu.Lock()
+			if len(st.watchers) != 0 || st.subscribers != 0 {
+				t.Errorf("%d watchers and %d subscribers are left", len(st.watchers), st.subscribers)
+			}
+			st.mu.Unlock()
+		}
+	})
+}
+
+// A call that is taken over has a status as soon as it can be asked for.
+func TestACallThatIsTakenOverHasAStatusAtOnce(t *testing.T) {
+	withNodes(t, Limits{}, func(t *testing.T, _ *nodes, _, b *stage) {
+		taken := b.taken
+		b.taken = func(id string) *line {
+			if w := b.ask("GET", "/dialout/"+id, ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"accepted"`) {
+				t.Errorf("%d %s", w.Code, w.Body)
+			}
+			return taken(id)
+		}
+		spec := sipflow.Spec{ID: "x", Kept: &sipflow.Kept{Door: Door}}
+		b.Resume(&spec, []byte(`{"agent":"201","number":"1","statuses":[]}`))
+		spec.Observe(&sipflow.Event{Kind: sipflow.Ended, Err: sipflow.ErrHungUpByUser})
 	})
 }
 

@@ -50,6 +50,7 @@ type Service struct {
 	leftovers   map[*talk.Session][]*entry // of an earlier process
 	unrejected  map[*talk.Session][]*entry // that Nextcloud could not be told of
 	subscribers int
+	watchers    map[string]int // of them, and of other nodes that wait, by call
 }
 
 const (
@@ -72,7 +73,7 @@ func New(cfg Config, sw *sipflow.Switchboard, users *restauth.Users, gate *resta
 	}
 	cfg.defaults()
 	s := &Service{cfg: cfg, log: log, lines: rate.NewLimiter(1, maxLines), known: users, gate: gate, calls: map[string]*call{}, users: map[string]int{}, rooms: map[roomKey]int{},
-		busy: map[attendee]bool{}, leftovers: map[*talk.Session][]*entry{}, unrejected: map[*talk.Session][]*entry{}}
+		busy: map[attendee]bool{}, watchers: map[string]int{}, leftovers: map[*talk.Session][]*entry{}, unrejected: map[*talk.Session][]*entry{}}
 	s.place, s.taken = placeBy(sw, &s.cfg), takenBy(sw, &s.cfg)
 	s.hard, s.giveUp = context.WithCancel(context.Background())
 	s.handler = s.newHandler()

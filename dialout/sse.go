@@ -13,7 +13,7 @@ import (
 const (
 	// maxSubscribers bounds the event streams of all calls together.
 	maxSubscribers = 1000
-	// maxWatchers bounds those of one call: nobody takes all.
+	// maxWatchers bounds those of one call, wherever it is: nobody takes all.
 	maxWatchers = 32
 	// sendTime bounds how long a subscriber may take for an event.
 	sendTime = 10 * time.Second
@@ -31,11 +31,11 @@ func (s *Service) events(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
-	if !s.subscribe(c) {
+	if !s.subscribe(q.ID) {
 		sendRefusal(w, refuse(tooManyWatch, ""))
 		return
 	}
-	defer s.unsubscribe(c)
+	defer s.unsubscribe(q.ID)
 	next := 0
 	if n, err := strconv.Atoi(r.Header.Get("Last-Event-ID")); err == nil && n > 0 {
 		next = n
@@ -121,24 +121,48 @@ func event(n int, status talk.Status) string {
 	return fmt.Sprintf("id: %d\nevent: status\ndata: %s\n\n", n, data)
 }
 
-func (s *Service) subscribe(c *call) bool {
+// subscribe takes a place for the stream of a call, be it this node's or another's.
+func (s *Service) subscribe(id string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.subscribers >= maxSubscribers || c != nil && c.watchers >= maxWatchers {
+	if s.subscribers >= maxSubscribers || !s.watchLocked(id) {
 		return false
 	}
 	s.subscribers++
-	if c != nil { // else it is another node's
-		c.watchers++
-	}
 	return true
 }
 
-func (s *Service) unsubscribe(c *call) {
+func (s *Service) unsubscribe(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.subscribers--
-	if c != nil {
-		c.watchers--
+	s.unwatchLocked(id)
+}
+
+// watch takes a place for another node that waits for the next status of a call: it has
+// the stream itself.
+func (s *Service) watch(id string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.watchLocked(id)
+}
+
+func (s *Service) unwatch(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.unwatchLocked(id)
+}
+
+func (s *Service) watchLocked(id string) bool {
+	if s.watchers[id] >= maxWatchers {
+		return false
+	}
+	s.watchers[id]++
+	return true
+}
+
+func (s *Service) unwatchLocked(id string) {
+	if s.watchers[id]--; s.watchers[id] == 0 {
+		delete(s.watchers, id)
 	}
 }

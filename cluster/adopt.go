@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sipxrest/internal/boundary"
 )
 
 // adopters is how many calls are taken over at the same time.
@@ -100,7 +102,8 @@ func (n *Node) hand(ctx context.Context, c *call, state []byte, from string, mov
 		key = keys[0]
 	}
 	var once sync.Once
-	n.cfg.Adopt(ctx, Taken{ID: c.id, Key: key, State: state, Epoch: c.epoch, From: from, Moved: moved}, func(result string, err error) {
+	taken := Taken{ID: c.id, Key: key, State: state, Epoch: c.epoch, From: from, Moved: moved}
+	done := func(result string, err error) {
 		once.Do(func() {
 			if !moved {
 				n.taken(state, result)
@@ -110,7 +113,11 @@ func (n *Node) hand(ctx context.Context, c *call, state []byte, from string, mov
 				n.Drop(c.id, nil, minKeep)
 			}
 		})
-	})
+	}
+	// A state at which one node fails is the next one's then: each would die of it, one after the other.
+	if !boundary.Try(n.log, "a call that is taken over", func() { n.cfg.Adopt(ctx, taken, done) }) {
+		done("lost", errFault)
+	}
 }
 
 // taken counts what has come of a call of a dead node.

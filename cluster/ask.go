@@ -5,8 +5,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"time"
+
+	"sipxrest/internal/boundary"
 )
 
 const (
@@ -14,7 +17,8 @@ const (
 	askTime = 4 * time.Second
 	// maxAskTime is how long one may take at most.
 	maxAskTime = time.Minute
-	// maxAsks is how many questions of others are worked at. Who asks beyond that hears that this node is busy.
+	// maxAsks is how many questions of others are worked at, of each operation: some of them wait, and must not keep out the others. Who
+	// asks beyond that hears that this node is busy.
 	maxAsks = 256
 	// maxOp is how long the name of an operation may be.
 	maxOp = 64
@@ -29,10 +33,20 @@ const (
 	saidBusy
 )
 
+// An operation is what other nodes may ask for.
+type operation struct {
+	do    func(ctx context.Context, data []byte) ([]byte, error)
+	slots chan struct{}
+}
+
+func newOperation(do func(ctx context.Context, data []byte) ([]byte, error)) *operation {
+	return &operation{do, make(chan struct{}, maxAsks)}
+}
+
 // asks are the questions of other nodes.
 type asks struct {
-	ops   map[string]func(ctx context.Context, data []byte) ([]byte, error)
-	slots chan struct{}
+	ops map[string]*operation
+	log *slog.Logger
 
 	mu    sync.Mutex // guards over, and that going is not waited for when it grows
 	over  bool       // no more are taken
@@ -40,8 +54,8 @@ type asks struct {
 }
 
 func (a *asks) init(n *Node) {
-	a.ops = map[string]func(context.Context, []byte) ([]byte, error){opAdopt: n.takeOver}
-	a.slots = make(chan struct{}, maxAsks)
+	a.ops = map[string]*operation{opAdopt: newOperation(n.takeOver)}
+	a.log = n.log
 }
 
 // wait takes no more questions, and returns when all are answered.
@@ -75,23 +89,26 @@ func (a *asks) serve(ctx context.Context, data []byte, reply func([]byte)) {
 	}
 	limit := min(time.Duration(binary.BigEndian.Uint32(data))*time.Millisecond, maxAskTime)
 	data = data[4:]
-	f := a.ops[op]
-	if f == nil {
+	o := a.ops[op]
+	if o == nil {
 		reply(fmt.Appendf([]byte{saidError}, "there is no operation %q here", op))
 		return
 	}
 	select {
-	case a.slots <- struct{}{}:
+	case o.slots <- struct{}{}:
 	default:
 		reply([]byte{saidBusy})
 		return
 	}
 	data = append([]byte(nil), data...)
 	if !a.begin(func() {
-		defer func() { <-a.slots }()
+		defer func() { <-o.slots }()
 		actx, cancel := context.WithTimeout(ctx, limit)
 		defer cancel()
-		switch out, err := f(actx, data); {
+		var out []byte
+		err := errFault
+		boundary.Try(a.log, "a question of another node: "+op, func() { out, err = o.do(actx, data) })
+		switch {
 		case errors.Is(err, ErrBusy):
 			reply([]byte{saidBusy})
 		case err != nil:
@@ -100,17 +117,21 @@ func (a *asks) serve(ctx context.Context, data []byte, reply func([]byte)) {
 			reply(append([]byte{saidAnswer}, out...))
 		}
 	}) {
-		<-a.slots
+		<-o.slots
 		reply([]byte{saidBusy})
 	}
 }
 
-// Answer has f called for each question of other nodes. It is called before Run. f runs in a goroutine of its own, with a time limit.
+// errFault is what another node hears of a question at which this program fails.
+var errFault = errors.New("internal fault")
+
+// Answer has f called for each question of other nodes. It is called before Run. f runs in a goroutine of its own, with a time limit. If
+// it panics that costs the answer only.
 func (n *Node) Answer(op string, f func(ctx context.Context, data []byte) ([]byte, error)) {
 	if len(op) > maxOp || n.running.Load() {
 		panic("cluster: Answer with a name that is too long, or after Run")
 	}
-	n.asks.ops[op] = f
+	n.asks.ops[op] = newOperation(f)
 }
 
 // Ask has another node do something, and returns its answer. It takes as long as ctx lets it, 4 s if that has no end. ErrNobody: that
@@ -146,6 +167,9 @@ func (n *Node) ask(ctx context.Context, node, op string, data []byte) ([]byte, e
 			limit = maxAskTime
 		}
 		end = time.Now().Add(limit)
+	}
+	if len(node) > maxName { // a client may have named it, and a subject that is too long ends the connection
+		return nil, fmt.Errorf("cluster: %s at a node with a name of %d bytes: %w", op, len(node), ErrNobody)
 	}
 	ctx, cancel := context.WithDeadline(ctx, end)
 	defer cancel()

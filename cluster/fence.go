@@ -105,7 +105,7 @@ func (n *Node) followFence(ctx context.Context, w who) error {
 	if err != nil {
 		return fmt.Errorf("the fence of %v cannot be read: %w", w, err)
 	}
-	if f.who != w || len(f.Heirs) == 0 {
+	if f.who != w || !f.readable() {
 		return fmt.Errorf("the fence of %v is not its own", w)
 	}
 	dead := n.names.dead(w)
@@ -164,7 +164,7 @@ func (n *Node) know(f fenceEntry) {
 // watchFences hears that somebody tries to fence a node. Whether it was done the goroutine of heirs reads from the store.
 func (n *Node) watchFences(_ string, data []byte) {
 	f, err := unmarshal[fenceEntry](Entry{Data: data})
-	if err != nil || f.E == "" {
+	if err != nil || !f.valid() {
 		return
 	}
 	select {

@@ -18,6 +18,10 @@ const (
 	maxTold = 16 << 10
 	// maxCounted is how long a name may be.
 	maxCounted = 256
+	// maxAllNames is how many names of all other nodes are counted in one table.
+	maxAllNames = 16 * maxNames
+	// maxCount is how much one node may say of a name: all together do not overflow.
+	maxCount = 1 << 31
 )
 
 // Tell says something to all nodes that listen now. It may be lost.
@@ -48,7 +52,7 @@ func (n *Node) gossiped(topic string) func(string, []byte) {
 		node, data, ok := cutShort(data)
 		e, data, ok2 := cutShort(data)
 		w := who{node, e}
-		if !ok || !ok2 || node == n.cfg.Node || n.members.isOver(w) {
+		if !ok || !ok2 || !w.valid() || node == n.cfg.Node || n.members.isOver(w) {
 			return
 		}
 		if table != nil {
@@ -73,6 +77,7 @@ type Counts struct {
 	own     map[string]int64
 	changed map[string]bool
 	others  map[who]map[string]int64
+	names   int // of others
 }
 
 // Counts returns the table of a topic. It is called before Run.
@@ -168,7 +173,7 @@ func (c *Counts) heard(from who, data []byte) {
 		}
 		for w := range c.others { // a node has one incarnation
 			if w.Node == from.Node {
-				delete(c.others, w)
+				c.drop(w)
 			}
 		}
 		at = map[string]int64{}
@@ -185,19 +190,33 @@ func (c *Counts) heard(from who, data []byte) {
 			return
 		}
 		data = data[2+size+n:]
-		if _, known := at[name]; count == 0 {
-			delete(at, name)
-		} else if known || len(at) < maxNames {
-			at[name] = count
+		_, known := at[name]
+		switch {
+		case count <= 0: // below that a limit would not be one
+			if known {
+				delete(at, name)
+				c.names--
+			}
+		case known:
+			at[name] = min(count, maxCount)
+		case size <= maxCounted && len(at) < maxNames && c.names < maxAllNames:
+			at[name] = min(count, maxCount)
+			c.names++
 		}
 	}
+}
+
+// drop forgets what an incarnation has told. The caller holds mu.
+func (c *Counts) drop(w who) {
+	c.names -= len(c.others[w])
+	delete(c.others, w)
 }
 
 // forget drops the counts of an incarnation that is no more.
 func (c *Counts) forget(w who) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.others, w)
+	c.drop(w)
 }
 
 // runGossip tells changed counts each second, and all of them now and then, or when a node is new.

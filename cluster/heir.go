@@ -137,7 +137,7 @@ func (n *Node) readDeads(ctx context.Context) {
 	found, seen := map[who]bool{}, 0
 	count, err := n.e.Sweep(cctx, n.names.nodes(), n.names.deadAll(), func(e Entry) {
 		seen++
-		if f, err := unmarshal[fenceEntry](e); err == nil && len(f.Heirs) > 0 && e.Subject == n.names.dead(f.who) {
+		if f, err := unmarshal[fenceEntry](e); err == nil && f.readable() && e.Subject == n.names.dead(f.who) {
 			found[f.who] = true
 			all = append(all, f)
 		}

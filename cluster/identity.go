@@ -104,3 +104,8 @@ type who struct {
 }
 
 func (w who) String() string { return w.Node + "/" + w.E }
+
+// valid reports whether it may be one: others say who they are, and that becomes a part of subjects.
+func (w who) valid() bool {
+	return w.Node != "" && len(w.Node) <= maxName && w.E != "" && len(w.E) <= maxName && token(w.E) == w.E
+}

@@ -16,6 +16,8 @@ const (
 	maxMembers = 4095
 	// maxEnded is how many incarnations are remembered that are fenced.
 	maxEnded = 4096
+	// maxEntry is how large a renewal may be that is heard.
+	maxEntry = 8 << 10
 )
 
 // A Member is what is known of a node, this one included.
@@ -169,7 +171,7 @@ func (m *members) all() []member {
 // watchNodes hears the renewals of the others.
 func (n *Node) watchNodes(_ string, data []byte) {
 	var e nodeEntry
-	if json.Unmarshal(data, &e) != nil || e.Node == "" || e.E == "" {
+	if len(data) > maxEntry || json.Unmarshal(data, &e) != nil || !e.valid() {
 		return
 	}
 	if e.Node == n.cfg.Node {

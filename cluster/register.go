@@ -205,7 +205,7 @@ func (n *Node) readMembers(ctx context.Context) error {
 	defer cancel()
 	_, err := n.e.Sweep(cctx, n.names.nodes(), n.names.nodeAll(), func(e Entry) {
 		at, err := unmarshal[nodeEntry](e)
-		if err == nil && at.Node != n.cfg.Node && (at.State == nodeLive || at.State == nodeDraining) && n.names.node(at.Node) == e.Subject {
+		if err == nil && len(e.Data) <= maxEntry && at.valid() && at.Node != n.cfg.Node && (at.State == nodeLive || at.State == nodeDraining) && n.names.node(at.Node) == e.Subject {
 			n.members.heard(at)
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 )
@@ -41,10 +42,8 @@ func (n *Node) checkSecret(ctx context.Context) {
 		return
 	}
 	at, err := unmarshal[secretEntry](e)
-	for _, k := range at.Keys {
-		if len(k) != secretSize {
-			err = errStored
-		}
+	if len(at.Keys) > 2 || slices.ContainsFunc(at.Keys, func(k []byte) bool { return len(k) != secretSize }) {
+		err = errStored
 	}
 	if age := time.Since(time.Unix(at.Made, 0)); err == nil && len(at.Keys) > 0 && age < secretLife {
 		n.secrets.at.Store(&at.Keys)

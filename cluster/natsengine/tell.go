@@ -7,6 +7,7 @@ import (
 	"github.com/nats-io/nats.go"
 
 	"sipxrest/cluster"
+	"sipxrest/internal/boundary"
 )
 
 // Ask is cluster.Engine's.
@@ -41,7 +42,7 @@ func (e *Engine) Watch(subject string, f func(subject string, data []byte)) (sto
 }
 
 // listen has one goroutine call f for the messages of a subject, until stop or
-// Close. A subscription outlives connections.
+// Close. A subscription outlives connections. Where f panics that costs the message.
 func (e *Engine) listen(subject string, f func(*nats.Msg)) (stop func()) {
 	sub, err := e.nc.SubscribeSync(subject)
 	if err != nil { // only of a connection that was closed, or a subject that is none
@@ -63,7 +64,7 @@ func (e *Engine) listen(subject string, f func(*nats.Msg)) (stop func()) {
 			case err != nil: // some were dropped, which the connection's handler logs
 				continue
 			}
-			f(m)
+			boundary.Try(e.log, "a message of another node", func() { f(m) })
 		}
 	}()
 	return func() {

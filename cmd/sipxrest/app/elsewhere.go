@@ -3,7 +3,6 @@ package app
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -12,7 +11,6 @@ import (
 	"sipxrest/callcontroller"
 	"sipxrest/cluster"
 	"sipxrest/dialout"
-	"sipxrest/internal/boundary"
 	"sipxrest/internal/limit"
 	"sipxrest/order"
 	"sipxrest/restauth"
@@ -81,15 +79,15 @@ func (a *App) openElsewhere() error {
 	if a.cluster == nil {
 		return nil
 	}
-	a.answers(restauth.NonceOp, a.gate.UseNonce)
-	a.answers(order.GiveWayOp, order.AnswerGiveWay(a.sw, a.cluster.Flushed))
-	a.answers(callcontroller.ElsewhereOp, a.controller.AnswerElsewhere)
+	a.cluster.Answer(restauth.NonceOp, a.gate.UseNonce)
+	a.cluster.Answer(order.GiveWayOp, order.AnswerGiveWay(a.sw, a.cluster.Flushed))
+	a.cluster.Answer(callcontroller.ElsewhereOp, a.controller.AnswerElsewhere)
 	if a.api != nil {
-		a.answers(api.ElsewhereOp, a.api.AnswerElsewhere)
-		a.answers(api.TicketOp, a.api.AnswerTicket)
+		a.cluster.Answer(api.ElsewhereOp, a.api.AnswerElsewhere)
+		a.cluster.Answer(api.TicketOp, a.api.AnswerTicket)
 	}
 	if a.dialout != nil {
-		a.answers(dialout.ElsewhereOp, a.dialout.AnswerElsewhere)
+		a.cluster.Answer(dialout.ElsewhereOp, a.dialout.AnswerElsewhere)
 	}
 	a.shareGuesses()
 	a.cluster.Hear(topicSpent, func(_ string, data []byte) {
@@ -100,16 +98,6 @@ func (a *App) openElsewhere() error {
 	})
 	a.add(feature{name: "limits of a cluster", stage: stageBase, run: func(ctx context.Context) error { a.tellSpent(ctx); return nil }})
 	return nil
-}
-
-// answers has f answer the other nodes. A panic costs them the answer only.
-func (a *App) answers(op string, f func(context.Context, []byte) ([]byte, error)) {
-	a.cluster.Answer(op, func(ctx context.Context, data []byte) (out []byte, err error) {
-		if !boundary.Try(a.log, "a question of another node: "+op, func() { out, err = f(ctx, data) }) {
-			return nil, errors.New("internal fault")
-		}
-		return out, err
-	})
 }
 
 // shareGuesses has wrong PINs and passwords count at all nodes.

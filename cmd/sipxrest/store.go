@@ -49,5 +49,9 @@ func (c *storeCommand) Run(w world) error {
 	sc.Notify = func(state string) { _, _ = daemon.SdNotify(false, state) }
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	return store.Run(ctx, sc, app.Logger(cfg.Log, w.stderr))
+	log := app.Logger(cfg.Log, w.stderr)
+	for _, text := range cfg.StoreWarnings() {
+		log.Warn(text)
+	}
+	return store.Run(ctx, sc, log)
 }

@@ -181,6 +181,17 @@ func (s *Store) routes() (all []string) {
 	return all
 }
 
+// StoreWarnings lists what of the store works and is not safe.
+func (c *Config) StoreWarnings() []string {
+	s := &c.Store
+	host, _, err := net.SplitHostPort(s.Listen)
+	if ip := net.ParseIP(host); err != nil || ip != nil && ip.IsLoopback() || host == "localhost" || s.Credentials != "" || s.TLS.CA != "" {
+		return nil
+	}
+	return []string{c.Origin("store.listen") + ": whoever reaches " + s.Listen +
+		" may read, change and end all calls: name a file in store.credentials, or the CA of the nodes in store.tls.ca"}
+}
+
 // loopback reports whether all are on this machine.
 func loopback(peers []string) bool {
 	for _, p := range peers {

@@ -53,7 +53,7 @@ func (c *Config) Warnings() []string {
 			out = append(out, fmt.Sprintf("%s: listener %d lets nobody in: trusted is empty", c.Origin("http"), i+1))
 		}
 	}
-	return out
+	return append(out, c.StoreWarnings()...)
 }
 
 // loopbackWarning tells of sockets that reach this machine only, while a proxy is

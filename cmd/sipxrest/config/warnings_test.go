@@ -74,3 +74,27 @@ func TestSocketsOnLoopbackWithAProxyElsewhere(t *testing.T) {
 		}
 	}
 }
+
+// A store that others reach, and that asks nobody for a password, is warned of.
+func TestAStoreThatIsOpenToAllIsWarnedOf(t *testing.T) {
+	for _, tt := range []struct {
+		listen, credentials, ca string
+		warned                  bool
+	}{
+		{"10.0.0.5:4222", "", "", true},
+		{":4222", "", "", true},
+		{"[::]:4222", "", "", true},
+		{"store.example:4222", "", "", true},
+		{"10.0.0.5:4222", "store.creds", "", false},
+		{"10.0.0.5:4222", "", "ca.pem", false},
+		{"127.0.0.1:4222", "", "", false},
+		{"localhost:4222", "", "", false},
+		{"[::1]:4222", "", "", false},
+	} {
+		cfg := Default()
+		cfg.Store.Listen, cfg.Store.Credentials, cfg.Store.TLS.CA = tt.listen, tt.credentials, tt.ca
+		if w := strings.Join(cfg.Warnings(), "\n"); strings.Contains(w, "store.listen: whoever reaches "+tt.listen) != tt.warned {
+			t.Errorf("%+v: warnings %q", tt, w)
+		}
+	}
+}

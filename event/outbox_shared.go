@@ -11,8 +11,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-
-	"sipxrest/internal/webhook"
 )
 
 // sharedOutbox is an outboxStore of a cluster. All nodes have a copy of the shelf in
@@ -348,11 +346,11 @@ func (s *sharedOutbox) decodeHook(id string, data []byte) *hookRecord {
 			r.unreadable = err
 			continue
 		}
-		var pair keyPair
-		if json.Unmarshal(plain, &pair) != nil {
+		key, err := readKey(plain)
+		if err != nil {
 			return nil
 		}
-		r.secrets = append(r.secrets, secret{id: k.ID, key: webhook.SigningKey(pair), made: fromMS(k.Made), retires: fromMS(k.Retires)})
+		r.secrets = append(r.secrets, secret{id: k.ID, key: key, made: fromMS(k.Made), retires: fromMS(k.Retires)})
 	}
 	return r
 }

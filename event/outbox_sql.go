@@ -2,6 +2,7 @@ package event
 
 import (
 	"context"
+	"crypto/ed25519"
 	"database/sql"
 	"encoding/json"
 	"errors"
@@ -129,6 +130,18 @@ func (s *sqlOutbox) hooks() (list []*hookRecord, err error) {
 // keyPair is how a key is written before it is sealed.
 type keyPair struct{ HMAC, Ed25519 []byte }
 
+// readKey reads one. Nothing can be signed by a key of another length.
+func readKey(plain []byte) (webhook.SigningKey, error) {
+	var pair keyPair
+	if err := json.Unmarshal(plain, &pair); err != nil {
+		return webhook.SigningKey{}, err
+	}
+	if pair.Ed25519 != nil && len(pair.Ed25519) != ed25519.SeedSize {
+		return webhook.SigningKey{}, errors.New("the key of a webhook has a wrong length")
+	}
+	return webhook.SigningKey(pair), nil
+}
+
 func (s *sqlOutbox) secretsOf(r *hookRecord) error {
 	rows, err := s.read.Query(`SELECT id, keys, made, retires FROM webhook_secrets WHERE webhook = ? ORDER BY made DESC, id DESC`, r.id)
 	if err != nil {
@@ -147,11 +160,9 @@ func (s *sqlOutbox) secretsOf(r *hookRecord) error {
 			r.enabled, r.state, r.lastErr, r.unreadable = false, WebhookOff, err.Error(), err
 			continue
 		}
-		var pair keyPair
-		if err := json.Unmarshal(plain, &pair); err != nil {
+		if k.key, err = readKey(plain); err != nil {
 			return err
 		}
-		k.key = webhook.SigningKey(pair)
 		k.made, k.retires = fromMS(made), fromMS(retires)
 		r.secrets = append(r.secrets, k)
 	}

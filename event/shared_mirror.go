@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"sipxrest/internal/boundary"
 )
 
 const (
@@ -164,7 +166,9 @@ func (b *Bus) takeIn(seq int64, r StreamRecord) {
 	}
 	e, own := b.shared.landed(b, r)
 	if !own {
-		if e = b.fromAfar(r); e == nil {
+		// All nodes read what is in the stream, again after each start: none dies of it.
+		boundary.Try(b.log, "an event of another node", func() { e = b.fromAfar(r) })
+		if e == nil {
 			b.skipTo(seq)
 			return
 		}

@@ -126,14 +126,14 @@ func (n *Node) Move(id, from, to string, state []byte) {
 	n.keys.push(&keyOp{kind: opMove, c: c, key: to, lost: lost})
 }
 
-// Drop says that the call is over. The record, which must not be changed afterwards, is what other nodes read for so long. Of a call that
-// was dropped already it is a newer one.
+// Drop says that the call is over. The record, which must not be changed afterwards, is what other nodes read for so long, or for a
+// minute where that is too much. Of a call that was dropped already it is a newer one.
 func (n *Node) Drop(id string, record []byte, keep time.Duration) {
 	if len(record) > MaxState {
 		n.count.tooLarge.Add(1)
 		record = nil
 	}
-	keep = min(max(keep, minKeep), maxKeep)
+	record, keep = n.fit(record, min(max(keep, minKeep), maxKeep))
 	if c := n.calls.forget(id); c != nil {
 		n.keys.push(&keyOp{kind: opDrop, c: c, record: record, keep: keep})
 	} else if len(record) > 0 {

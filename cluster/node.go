@@ -37,6 +37,7 @@ type Node struct {
 	asks    asks
 	count   counters
 	secrets secrets
+	room    room
 	mark    atomic.Pointer[string]
 	tables  map[string]*Counts
 	hears   map[string]func(from string, data []byte)
@@ -81,6 +82,7 @@ func New(cfg Config, e Engine, log *slog.Logger) (*Node, error) {
 	n.calls.wake, n.keys.wake, n.deads.wake = make(chan struct{}, 1), make(chan struct{}, 1), make(chan struct{}, 1)
 	n.lease.base, n.lease.length = time.Now(), cfg.Lease
 	n.secrets.init()
+	n.room.init()
 	n.asks.init(n)
 	return n, nil
 }

@@ -16,9 +16,13 @@ const (
 )
 
 // Once stores a value under a name of a kind, for so long, if there is none. old is the
-// value that there is; nil: this one is stored. An error: nobody knows.
+// value that there is; nil: this one is stored. An error: nobody knows. Where the store has
+// no room for more it is kept for ten minutes.
 func (n *Node) Once(ctx context.Context, kind, name string, value []byte, keep time.Duration) (old []byte, err error) {
 	stream, subject := n.once(kind, name)
+	if !n.room.take(onceBytes+len(value), keep) {
+		keep = min(keep, onceKeep)
+	}
 	w := Write{Subject: subject, Data: value, TTL: max(keep, time.Second)}
 	last := uint64(0)
 	for range onceTries {

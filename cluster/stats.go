@@ -111,6 +111,7 @@ type counters struct {
 	ticks, takeover, ask histogram
 	writes, writeBytes   atomic.Uint64
 	tooLarge, forgotten  atomic.Uint64
+	early                atomic.Uint64 // results that are kept for a minute only
 	again                atomic.Uint64
 	tickFailures         tally[string]
 	claims               tally[string]

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"slices"
+	"strings"
+	"unicode/utf8"
 )
 
 // What a node says of itself in a nodeEntry.
@@ -86,12 +88,12 @@ const (
 	maxKey = 1 << 10
 )
 
-// short is a key as it is stored. Callers choose their names: a longer one would not fit beside a state, nor into an entry.
+// short is a key as it is stored. Callers choose their names: a longer one would not fit beside a state, and JSON has no other characters.
 func short(key string) string {
-	if len(key) <= maxKey {
+	if len(key) <= maxKey && utf8.ValidString(key) {
 		return key
 	}
-	return key[:maxKey/2] + "..." + keyToken(key)
+	return strings.ToValidUTF8(key[:min(len(key), maxKey/2)], "?") + "..." + keyToken(key)
 }
 
 type stored struct {

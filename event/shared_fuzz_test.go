@@ -82,12 +82,14 @@ func takeAny(t *testing.T, r StreamRecord) {
 // someRecords are what nodes write of a call.
 func someRecords(t testing.TB) (list []StreamRecord) {
 	c := &Call{ID: "call_1", Object: "call", Version: 4, State: Connecting, Legs: []Leg{{ID: "l1"}, {ID: "l2"}}, Transfers: []Transfer{}}
-	for n, typ := range []Type{CallCreated, CallRouted, CallConnecting, CallConnected, CallFlowChanged, CallReleased, CallUpdated, CallMoved, CallEnded,
-		LegDialled, LegRedirected, LegRang, LegPickedUp, LegHeld, LegMuted, LegOver, TransferStarted, TransferRinging, TransferFailed, SystemStarted} {
-		e := &Event{Type: typ, Timestamp: At(time.UnixMilli(1e12)), CallSeq: 5, Data: Data{CallID: &c.ID, Leg: "l1", Call: c,
-			Change: &Change{Created: &Created{Kind: Inbound, Legs: []Leg{{}, {}}}, Leg: &Leg{}, SIPCallID: "x", Transfer: &Transfer{ID: "t1",
-				State: "dialing"}, End: &End{Reason: "hung_up", Outcome: Completed}, Tags: map[string]string{"a": "b"}}},
-			key: &IdempotencyKey{Principal: "user:201", Key: "k"}}
+	all := []Type{CallCreated, CallRouted, CallConnecting, CallConnected, CallFlowChanged, CallReleased, CallUpdated, CallMoved, CallEnded,
+		LegDialled, LegRedirected, LegRang, LegPickedUp, LegHeld, LegMuted, LegOver, TransferStarted, TransferRinging, TransferFailed,
+		SystemStarted}
+	change := &Change{Created: &Created{Kind: Inbound, Legs: []Leg{{}, {}}}, Leg: &Leg{}, SIPCallID: "x", Tags: map[string]string{"a": "b"},
+		Transfer: &Transfer{ID: "t1", State: "dialing"}, End: &End{Reason: "hung_up", Outcome: Completed}}
+	for n, typ := range all {
+		e := &Event{Type: typ, Timestamp: At(time.UnixMilli(1e12)), CallSeq: 5, key: &IdempotencyKey{Principal: "user:201", Key: "k"},
+			Data: Data{CallID: &c.ID, Leg: "l1", Call: c, Change: change}}
 		for _, base := range []bool{false, true} {
 			data, err := encodeEvent(e, "b/process", uint32(n), base)
 			if err != nil {

@@ -14,8 +14,8 @@ import (
 // has made of that. Nothing of it panics, and other webhooks go on.
 func FuzzShelfEntry(f *testing.F) {
 	seal := &sharedOutbox{seal: newSealer(nil)}
-	rec := hookRecord{id: "wh_1", origin: OriginAPI, made: time.UnixMilli(1e12), spec: WebhookSpec{Name: "x", URL: "https://x.example/", Events: []string{"*"},
-		Ed25519: true}}
+	rec := hookRecord{id: "wh_1", origin: OriginAPI, made: time.UnixMilli(1e12),
+		spec: WebhookSpec{Name: "x", URL: "https://x.example/", Events: []string{"*"}, Ed25519: true}}
 	rec.spec.Complete()
 	rec.secrets = []secret{{id: "k", key: webhook.NewSigningKey()}}
 	hook, err := seal.encodeHook(&rec)

@@ -1,6 +1,7 @@
 package natsengine
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -49,5 +50,76 @@ func TestTheLargestStateWithTheLongestKeysIsStored(t *testing.T) {
 	defer b.mu.Unlock()
 	if got := b.taken["call_large"]; len(got.State) != len(large) {
 		t.Errorf("%d bytes are taken over", len(got.State))
+	}
+}
+
+// Names of users become parts of subjects, and no subject has a meaning that a name gave it.
+func TestAnythingMayBeAKey(t *testing.T) {
+	servers := urls(stores(t, 1))
+	a, b := startNode(t, "a.b", servers), startNode(t, "* >", servers)
+	names := []string{"a.b", "*", ">", "a.>", " ", "\r\n", "PUB x 0\r\n\r\n", "\x00", "\xff\xfe", "\xfe", "é", "=2A", "=", "..", "mark",
+		strings.Repeat("ü", 150)}
+	id := func(name string) string { return "call " + strings.ToValidUTF8(name, fmt.Sprint(len(name))) } // those are ours
+	for i, name := range names {
+		if err := a.Claim(t.Context(), name, id(name), []byte{cluster.ClassTalking, byte(i)}); err != nil {
+			t.Fatalf("%q: %v", name, err)
+		}
+	}
+	if err := a.Flushed(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		byKey, err := b.Find(t.Context(), name)
+		byID, err2 := b.FindID(t.Context(), id(name))
+		if err != nil || err2 != nil || byKey.ID != id(name) || byID.Node != "a.b" {
+			t.Errorf("%q: %+v, %v; %+v, %v", name, byKey, err, byID, err2)
+		}
+	}
+	_ = a.e.Close() // the process dies
+	a.stop()
+	await(t, func() error {
+		if n := b.count(); n < len(names) {
+			return fmt.Errorf("%d of %d calls are taken over", n, len(names))
+		}
+		return nil
+	})
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i, name := range names {
+		if got := b.taken[id(name)]; len(got.State) != 2 || got.State[1] != byte(i) || got.Key == "" {
+			t.Errorf("%q is taken over as %+v", name, got)
+		}
+	}
+}
+
+// A message at which a node fails costs that message.
+func TestAMessageAtWhichANodeFailsCostsThatMessage(t *testing.T) {
+	e := open(t, Config{Servers: urls(stores(t, 1))})
+	heard := make(chan string, 10)
+	stop := e.Watch("x.*", func(_ string, data []byte) {
+		if len(data) == 0 {
+			panic("a message")
+		}
+		heard <- string(data)
+	})
+	defer stop()
+	e.Answer("y", func(data []byte, reply func([]byte)) { reply(data[:1]) })
+	await(t, func() error {
+		_, err := e.Ask(t.Context(), "y", []byte("z"))
+		return err
+	})
+	for _, data := range []string{"", "", "after"} {
+		if err := e.Tell("x.1", []byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := <-heard; got != "after" {
+		t.Errorf("heard %q", got)
+	}
+	if err := e.sent(e.nc.PublishRequest("y", e.nc.NewInbox(), nil)); err != nil { // too short for its answer
+		t.Fatal(err)
+	}
+	if got, err := e.Ask(t.Context(), "y", []byte("z")); err != nil || string(got) != "z" {
+		t.Errorf("%q, %v", got, err)
 	}
 }

@@ -77,7 +77,7 @@ const wrong = error => error.document?.errors?.map(e => `${word("inbound", e.poi
 // show is what a trial came to: the outcome first, then why.
 function show(element, trial) {
   const kind = {decided: "good", webhook_not_asked: "warn", fallback: "bad", no_rule: "bad", off: "warn"}[trial.result] ?? "";
-  const shown = (key, text) => text && h("details", {}, h("summary", {}, t(key)), h("pre", {lang: "en"}, text));
+  const shown = (key, text) => text && h("details", {}, h("summary", {}, t(key)), h("pre", {lang: "en", tabindex: "0", role: "region", "aria-label": t(key)}, text));
   replace(element,
     h("p", {"data-result": trial.result}, badge(kind, word("trial", trial.result)), " ", h("span", {lang: "en"}, trial.outcome)),
     trial.must_authenticate && h("p", {}, t("inbound.prove")), trial.error && h("p", {class: "failed", lang: "en"}, trial.error),

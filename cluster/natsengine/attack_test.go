@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"sipxrest/cluster"
+	"sipxrest/internal/await"
 )
 
 // A caller chooses what his name is, and how much he says. The longest name with the
@@ -37,7 +38,7 @@ func TestTheLargestStateWithTheLongestKeysIsStored(t *testing.T) {
 	}
 	_ = a.e.Close() // the process dies
 	a.stop()
-	await(t, func() error {
+	await.Nil(t, func() error {
 		if b.count() < 2 {
 			return ErrAway
 		}
@@ -74,7 +75,7 @@ func TestAnythingMayBeAKey(t *testing.T) {
 	}
 	_ = a.e.Close() // the process dies
 	a.stop()
-	await(t, func() error {
+	await.Nil(t, func() error {
 		if n := b.count(); n < len(names) {
 			return fmt.Errorf("%d of %d calls are taken over", n, len(names))
 		}
@@ -101,7 +102,7 @@ func TestAMessageAtWhichANodeFailsCostsThatMessage(t *testing.T) {
 	})
 	defer stop()
 	e.Answer("y", func(data []byte, reply func([]byte)) { reply(data[:1]) })
-	await(t, func() error {
+	await.Nil(t, func() error {
 		_, err := e.Ask(t.Context(), "y", []byte("z"))
 		return err
 	})

@@ -7,103 +7,27 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"sipxrest/cluster"
+	"sipxrest/cluster/clustertest"
 	"sipxrest/event"
 	"sipxrest/order"
 	"sipxrest/sipflow"
 )
 
-// nodes are the APIs of a cluster, and what its store knows.
-type nodes struct {
-	mu     sync.Mutex
-	away   error                    // of every look into the store
-	ids    map[string]cluster.Place // by id
-	keys   map[string]cluster.Place // by key
-	once   map[string]string
-	dead   map[string]bool
-	answer map[string]func(ctx context.Context, op string, data []byte) ([]byte, error)
-	asked  []string
-}
-
-// node is the cluster as one of them sees it.
-type node struct {
-	*nodes
-	name string
-}
-
-func (n node) Name() string                        { return n.name }
-func (n node) Incarnation() string                 { return n.name + "1" }
-func (n node) Alive(node, incarnation string) bool { return !n.dead[node] && incarnation == node+"1" }
-
-func (n node) look(in map[string]cluster.Place, name string) (cluster.Place, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	p, ok := in[name]
-	switch {
-	case n.away != nil:
-		return cluster.Place{}, n.away
-	case !ok:
-		return cluster.Place{}, cluster.ErrNone
-	}
-	p.Mine = p.Node == n.name
-	return p, nil
-}
-
-func (n node) FindID(_ context.Context, id string) (cluster.Place, error) { return n.look(n.ids, id) }
-func (n node) Find(_ context.Context, key string) (cluster.Place, error)  { return n.look(n.keys, key) }
-
-func (n node) Ask(ctx context.Context, to, op string, data []byte) ([]byte, error) {
-	n.mu.Lock()
-	n.asked = append(n.asked, n.name+" "+op+" "+to)
-	answer := n.answer[to]
-	dead := n.dead[to]
-	n.mu.Unlock()
-	if answer == nil || dead {
-		return nil, cluster.ErrNobody
-	}
-	return answer(ctx, op, data)
-}
-
-func (n node) Once(_ context.Context, kind, name string, value []byte, _ time.Duration) ([]byte, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	old, ok := n.once[kind+name]
-	switch {
-	case n.away != nil:
-		return nil, n.away
-	case !ok || old == string(value):
-		n.once[kind+name] = string(value)
-		return nil, nil
-	}
-	return []byte(old), nil
-}
-
-func (n node) Unonce(_ context.Context, kind, name string, value []byte) error {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.once[kind+name] != string(value) {
-		return cluster.ErrConflict
-	}
-	delete(n.once, kind+name)
-	return nil
-}
-
 // withNodes runs a test in fake time with two nodes, whose keys are the same.
-func withNodes(t *testing.T, s setup, test func(t *testing.T, all *nodes, a, b *callRig)) {
+func withNodes(t *testing.T, s setup, test func(t *testing.T, all *clustertest.Nodes, a, b *callRig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		all := &nodes{ids: map[string]cluster.Place{}, keys: map[string]cluster.Place{}, once: map[string]string{}, dead: map[string]bool{},
-			answer: map[string]func(context.Context, string, []byte) ([]byte, error){}}
+		all := clustertest.New()
 		var rigs [2]*callRig
 		for i, name := range []string{"a", "b"} {
 			its := s
 			its.api = func(c *Config) {
-				c.Elsewhere = node{all, name}
+				c.Elsewhere = all.Node(name)
 				if s.api != nil {
 					s.api(c)
 				}
@@ -114,7 +38,7 @@ func withNodes(t *testing.T, s setup, test func(t *testing.T, all *nodes, a, b *
 			cr := newCallRig(t, its)
 			defer cr.stop()
 			giveWay := order.AnswerGiveWay(cr.API.sw, func(context.Context) error { return nil })
-			all.answer[name] = func(ctx context.Context, op string, data []byte) ([]byte, error) {
+			all.Answer[name] = func(ctx context.Context, op string, data []byte) ([]byte, error) {
 				switch op {
 				case ElsewhereOp:
 					return cr.AnswerElsewhere(ctx, data)
@@ -133,18 +57,16 @@ func withNodes(t *testing.T, s setup, test func(t *testing.T, all *nodes, a, b *
 }
 
 // at notes that a call is at a node.
-func (n *nodes) at(name string, c *event.Call) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
+func at(n *clustertest.Nodes, name string, c *event.Call) {
 	p := cluster.Place{Node: name, ID: c.ID, Live: true}
-	n.ids[c.ID] = p
-	n.keys[sipflow.Key{Agent: c.Agent, Calling: c.Legs[0].Address, Called: c.Legs[1].Address}.String()] = p
+	n.IDs[c.ID] = p
+	n.Keys[sipflow.Key{Agent: c.Agent, Calling: c.Legs[0].Address, Called: c.Legs[1].Address}.String()] = p
 }
 
 func TestACallIsActedOnAtAnyNode(t *testing.T) {
-	withNodes(t, setup{}, func(t *testing.T, all *nodes, a, b *callRig) {
+	withNodes(t, setup{}, func(t *testing.T, all *clustertest.Nodes, a, b *callRig) {
 		id := a.call(usual)
-		all.at("a", a.until(id, event.Connected))
+		at(all, "a", a.until(id, event.Connected))
 		path := "/v1/calls/" + id
 		here, there := a.do(200, "GET", path, ""), b.do(200, "GET", path, "")
 		if here.Body.String() != there.Body.String() || there.Header().Get("ETag") != here.Header().Get("ETag") {
@@ -219,9 +141,9 @@ func (m mistaken) FindID(_ context.Context, id string) (cluster.Place, error) {
 }
 
 func TestATransferAtAnyNode(t *testing.T) {
-	withNodes(t, setup{}, func(t *testing.T, all *nodes, a, b *callRig) {
+	withNodes(t, setup{}, func(t *testing.T, all *clustertest.Nodes, a, b *callRig) {
 		id := a.call(usual)
-		all.at("a", a.until(id, event.Connected))
+		at(all, "a", a.until(id, event.Connected))
 		path := "/v1/calls/" + id + "/transfers"
 		w := b.do(202, "POST", path, `{"to":"203"}`)
 		if w.Header().Get("Location") != path+"/t1" {
@@ -239,10 +161,10 @@ func TestATransferAtAnyNode(t *testing.T) {
 
 // Two calls at two nodes cannot be joined, and that is said.
 func TestCallsOfTwoNodesAreNotJoined(t *testing.T) {
-	withNodes(t, setup{}, func(t *testing.T, all *nodes, a, b *callRig) {
+	withNodes(t, setup{}, func(t *testing.T, all *clustertest.Nodes, a, b *callRig) {
 		first, second := a.call(usual), b.call(`{"calling":"201","called":"203"}`)
-		all.at("a", a.until(first, event.Connected))
-		all.at("b", b.until(second, event.Connected))
+		at(all, "a", a.until(first, event.Connected))
+		at(all, "b", b.until(second, event.Connected))
 		a.do(404, "POST", "/v1/calls/"+first+"/transfers", `{"with_call":"`+second+`"}`) // its bus does not know it here
 		if !a.isElsewhere(t.Context(), second) || a.isElsewhere(t.Context(), first) || b.isElsewhere(t.Context(), second) {
 			t.Error("it is not known where the calls are")
@@ -252,36 +174,36 @@ func TestCallsOfTwoNodesAreNotJoined(t *testing.T) {
 
 // Without its node a call cannot be ended, and that is said.
 func TestACallWhoseNodeIsGone(t *testing.T) {
-	withNodes(t, setup{}, func(t *testing.T, all *nodes, a, b *callRig) {
+	withNodes(t, setup{}, func(t *testing.T, all *clustertest.Nodes, a, b *callRig) {
 		id := a.call(usual)
-		all.at("a", a.until(id, event.Connected))
-		all.dead["a"] = true
+		at(all, "a", a.until(id, event.Connected))
+		all.Dead["a"] = true
 		for _, ask := range [][2]string{{"DELETE", ""}, {"GET", ""}, {"POST", "/actions/mute"}, {"POST", "/transfers"}, {"PATCH", ""}} {
 			p := b.refuses(NodeUnavailable, ask[0], "/v1/calls/"+id+ask[1], `{"to":"203"}`)
 			if p.RetryAfterMS == nil || *p.RetryAfterMS != 5000 || p.Dialled != DialledNo || p.CallID != id {
 				t.Errorf("%s %s: %s", ask[0], ask[1], inJSON(t, p))
 			}
 		}
-		all.away = errors.New("no store")
+		all.Away = errors.New("no store")
 		p := b.refuses(ClusterUnavailable, "DELETE", "/v1/calls/"+id, "")
 		if p.RetryAfterMS == nil || *p.RetryAfterMS != 5000 {
 			t.Errorf("%s", inJSON(t, p))
 		}
 		a.do(200, "DELETE", "/v1/calls/"+id, "") // its own node needs nobody
 		// A node that has heard it and does not answer may have done it.
-		all.away, all.dead["a"] = nil, false
-		all.answer["a"] = func(context.Context, string, []byte) ([]byte, error) { return nil, context.DeadlineExceeded }
+		all.Away, all.Dead["a"] = nil, false
+		all.Answer["a"] = func(context.Context, string, []byte) ([]byte, error) { return nil, context.DeadlineExceeded }
 		if p := b.refuses(NodeUnavailable, "DELETE", "/v1/calls/"+id, ""); p.Dialled != DialledUnknown {
 			t.Errorf("dialled %s", p.Dialled)
 		}
-		all.answer["a"] = func(context.Context, string, []byte) ([]byte, error) { return []byte("of another release"), nil }
+		all.Answer["a"] = func(context.Context, string, []byte) ([]byte, error) { return []byte("of another release"), nil }
 		b.refuses(InternalError, "DELETE", "/v1/calls/"+id, "")
 	})
 }
 
 // One key places one call, at however many nodes it comes at once.
 func TestAnIdempotencyKeyAtTwoNodes(t *testing.T) {
-	withNodes(t, setup{}, func(t *testing.T, all *nodes, a, b *callRig) {
+	withNodes(t, setup{}, func(t *testing.T, all *clustertest.Nodes, a, b *callRig) {
 		both := make(chan *httptest.ResponseRecorder, 2)
 		for _, cr := range []*callRig{a, b} {
 			go func() { both <- cr.ask("POST", "/v1/calls", as201, body(usual), header("Idempotency-Key", "k1")) }()
@@ -300,11 +222,11 @@ func TestAnIdempotencyKeyAtTwoNodes(t *testing.T) {
 		}
 		b.refuses(IdempotencyMismatch, "POST", "/v1/calls", `{"calling":"201","called":"203"}`, header("Idempotency-Key", "k1"))
 		a.refuses(IdempotencyMismatch, "POST", "/v1/calls", `{"calling":"201","called":"203"}`, header("Idempotency-Key", "k1"))
-		all.away = errors.New("no store")
+		all.Away = errors.New("no store")
 		a.refuses(ClusterUnavailable, "POST", "/v1/calls", usual, header("Idempotency-Key", "k2"))
-		all.away = nil
-		if len(all.once) != 1 {
-			t.Errorf("the store has %v", all.once)
+		all.Away = nil
+		if len(all.Noted) != 1 {
+			t.Errorf("the store has %v", all.Noted)
 		}
 		// What nobody was called for is free again.
 		first := a
@@ -312,36 +234,36 @@ func TestAnIdempotencyKeyAtTwoNodes(t *testing.T) {
 			first = b
 		}
 		first.refuses(CallInProgress, "POST", "/v1/calls", usual, header("Idempotency-Key", "k3"))
-		if len(all.once) != 1 {
-			t.Errorf("the store has %v", all.once)
+		if len(all.Noted) != 1 {
+			t.Errorf("the store has %v", all.Noted)
 		}
 	})
 }
 
 // A key whose node died before it called anybody is not lost.
 func TestAKeyThatADeadNodeHasLeft(t *testing.T) {
-	withNodes(t, setup{}, func(t *testing.T, all *nodes, a, b *callRig) {
-		all.away = nil
+	withNodes(t, setup{}, func(t *testing.T, all *clustertest.Nodes, a, b *callRig) {
+		all.Away = nil
 		use := &event.IdempotencyKey{Principal: "user:201", Key: "k1"}
 		use.Hash = fingerprint("create ", "201@"+testDomain, []byte(usual))
-		all.once[onceKind+claimName(use)] = string(a.claimOf(use, "call_00000000000000000001"))
+		all.Noted[onceKind+claimName(use)] = string(a.claimOf(use, "call_00000000000000000001"))
 		p := b.refuses(IdempotencyInProgress, "POST", "/v1/calls", usual, header("Idempotency-Key", "k1"))
 		if p.CallID != "call_00000000000000000001" {
 			t.Errorf("%s", inJSON(t, p))
 		}
-		all.dead["a"] = true
-		all.ids["call_00000000000000000001"] = cluster.Place{Node: "a", ID: "call_00000000000000000001", Live: true} // it had begun
+		all.Dead["a"] = true
+		all.IDs["call_00000000000000000001"] = cluster.Place{Node: "a", ID: "call_00000000000000000001", Live: true} // it had begun
 		b.refuses(IdempotencyInProgress, "POST", "/v1/calls", usual, header("Idempotency-Key", "k1"))
-		delete(all.ids, "call_00000000000000000001")
+		delete(all.IDs, "call_00000000000000000001")
 		b.do(201, "POST", "/v1/calls", usual, header("Idempotency-Key", "k1"))
 	})
 }
 
 // Parties that have a call at another node: by the client's choice.
 func TestAConflictWithACallOfAnotherNode(t *testing.T) {
-	withNodes(t, setup{}, func(t *testing.T, all *nodes, a, b *callRig) {
+	withNodes(t, setup{}, func(t *testing.T, all *clustertest.Nodes, a, b *callRig) {
 		id := a.call(usual)
-		all.at("a", a.until(id, event.Connected))
+		at(all, "a", a.until(id, event.Connected))
 		b.refuses(CallInProgress, "POST", "/v1/calls", usual)
 		b.refuses(CallInProgress, "POST", "/v1/calls", `{"calling":"201","called":"202","on_conflict":"return"}`) // its bus knows nothing here
 		if n := b.invites("201"); n != 0 {
@@ -351,8 +273,8 @@ func TestAConflictWithACallOfAnotherNode(t *testing.T) {
 		if c := a.ended(id); c.End.Reason != "replaced" {
 			t.Errorf("the other ended by %s", c.End.Reason)
 		}
-		all.at("b", shownCall(t, w))
-		all.dead["b"] = true
+		at(all, "b", shownCall(t, w))
+		all.Dead["b"] = true
 		a.refuses(NodeUnavailable, "POST", "/v1/calls", `{"calling":"201","called":"202","on_conflict":"replace"}`)
 		a.refuses(NodeUnavailable, "POST", "/v1/calls", usual)
 	})
@@ -360,7 +282,7 @@ func TestAConflictWithACallOfAnotherNode(t *testing.T) {
 
 // A ticket opens one stream, at whichever node.
 func TestATicketAtAnyNode(t *testing.T) {
-	withNodes(t, setup{}, func(t *testing.T, all *nodes, a, b *callRig) {
+	withNodes(t, setup{}, func(t *testing.T, all *clustertest.Nodes, a, b *callRig) {
 		ticket := func(cr *callRig, who ...func(*http.Request)) string {
 			t.Helper()
 			var made struct{ Ticket string }
@@ -383,7 +305,7 @@ func TestATicketAtAnyNode(t *testing.T) {
 			t.Errorf("after its time: %d", got)
 		}
 		text = ticket(a)
-		all.dead["a"] = true
+		all.Dead["a"] = true
 		if got := use(b, text); got != 401 {
 			t.Errorf("its node is gone: %d", got)
 		}

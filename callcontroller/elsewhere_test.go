@@ -5,76 +5,23 @@ import (
 	"errors"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"sipxrest/cluster"
+	"sipxrest/cluster/clustertest"
 	"sipxrest/order"
 	"sipxrest/sipflow"
 )
 
-// nodes are the controllers of a cluster, and what its store knows.
-type nodes struct {
-	mu     sync.Mutex
-	away   error                    // of every look into the store
-	places map[string]cluster.Place // by key
-	states map[string][]byte        // by id
-	at     time.Time                // of every state
-	answer map[string]func(ctx context.Context, op string, data []byte) ([]byte, error)
-	asked  []string
-}
-
-// node is the cluster as one of them sees it.
-type node struct {
-	*nodes
-	name string
-}
-
-func (n node) Find(_ context.Context, key string) (cluster.Place, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	p, ok := n.places[key]
-	switch {
-	case n.away != nil:
-		return cluster.Place{}, n.away
-	case !ok:
-		return cluster.Place{}, cluster.ErrNone
-	}
-	p.Mine = p.Live && p.Node == n.name
-	return p, nil
-}
-
-func (n node) State(_ context.Context, p cluster.Place) ([]byte, time.Time, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	state, ok := n.states[p.ID]
-	if !ok {
-		return nil, time.Time{}, cluster.ErrNone
-	}
-	return state, n.at, nil
-}
-
-func (n node) Ask(ctx context.Context, to, op string, data []byte) ([]byte, error) {
-	n.mu.Lock()
-	n.asked = append(n.asked, n.name+" "+op+" "+to)
-	answer := n.answer[to]
-	n.mu.Unlock()
-	if answer == nil {
-		return nil, cluster.ErrNobody
-	}
-	return answer(ctx, op, data)
-}
-
 // cluster2 are the benches of two nodes a and b.
-func cluster2(t *testing.T, cfg Config) (all *nodes, a, b *bench) {
-	all = &nodes{places: map[string]cluster.Place{}, states: map[string][]byte{}, answer: map[string]func(context.Context, string,
-		[]byte) ([]byte, error){}}
+func cluster2(t *testing.T, cfg Config) (all *clustertest.Nodes, a, b *bench) {
+	all = clustertest.New()
 	for _, name := range []string{"a", "b"} {
-		cfg.Elsewhere = node{all, name}
+		cfg.Elsewhere = all.Node(name)
 		c := newBench(t, cfg, nil)
-		all.answer[name] = func(ctx context.Context, op string, data []byte) ([]byte, error) {
+		all.Answer[name] = func(ctx context.Context, op string, data []byte) ([]byte, error) {
 			if op != ElsewhereOp {
 				return nil, errors.New("asked for " + op)
 			}
@@ -101,7 +48,7 @@ func TestGETAtAnyNode(t *testing.T) {
 		a.do("POST", "/callcontroller/201/202")
 		spec := a.last(t)
 		progress(spec, "INVITE", "SIP/2.0 180 Ringing")
-		all.places[testKey] = cluster.Place{Node: "a", ID: spec.ID, Live: true}
+		all.Keys[testKey] = cluster.Place{Node: "a", ID: spec.ID, Live: true}
 		here, there := a.do("GET", "/callcontroller/201/202"), b.do("GET", "/callcontroller/201/202")
 		if there.Code != 200 || there.Body.String() != here.Body.String() || len(texts(there.Body.String())) != 1 {
 			t.Errorf("at the other node: %d %s", there.Code, there.Body)
@@ -119,12 +66,12 @@ func TestGETAtAnyNode(t *testing.T) {
 			w.Header().Get("Content-Length") != here.Header().Get("Content-Length") {
 			t.Errorf("HEAD: %v", w.Header())
 		}
-		if len(all.asked) != 3 {
-			t.Errorf("asked: %v", all.asked)
+		if len(all.Asked) != 3 {
+			t.Errorf("asked: %v", all.Asked)
 		}
 		end(spec)
-		all.places[testKey] = cluster.Place{Node: "a", ID: spec.ID, Record: spec.Kept.Record(nil)}
-		delete(all.answer, "a")
+		all.Keys[testKey] = cluster.Place{Node: "a", ID: spec.ID, Record: spec.Kept.Record(nil)}
+		delete(all.Answer, "a")
 		if w := b.do("GET", "/callcontroller/201/202"); w.Body.String() != a.do("GET", "/callcontroller/201/202").Body.String() ||
 			w.Header().Get("Etag") != here.Header().Get("Etag") || w.Header().Get("Age") != "" {
 			t.Errorf("after the end: %v %s", w.Header(), w.Body)
@@ -141,11 +88,11 @@ func TestAFormerCallHidesNoOther(t *testing.T) {
 		end(b.last(t))
 		a.do("POST", "/callcontroller/201/202")
 		progress(a.last(t), "INVITE", "SIP/2.0 200 OK")
-		all.places[testKey] = cluster.Place{Node: "a", ID: "call_2", Live: true}
+		all.Keys[testKey] = cluster.Place{Node: "a", ID: "call_2", Live: true}
 		if got := texts(b.do("GET", "/callcontroller/201/202").Body.String()); len(got) != 1 || got[0] != "SIP/2.0 200 OK" {
 			t.Errorf("it shows %q", got)
 		}
-		all.away = errors.New("no store")
+		all.Away = errors.New("no store")
 		if got := texts(b.do("GET", "/callcontroller/201/202").Body.String()); len(got) != 1 || got[0] != "SIP/2.0 486 Busy Here" {
 			t.Errorf("without the store it shows %q", got)
 		}
@@ -160,7 +107,7 @@ func TestDELETEAtAnyNode(t *testing.T) {
 	if w := b.do("DELETE", "/callcontroller/201/202"); w.Code != 404 {
 		t.Errorf("without a call: %d", w.Code)
 	}
-	all.places[testKey] = cluster.Place{Node: "a", ID: "call_1", Live: true}
+	all.Keys[testKey] = cluster.Place{Node: "a", ID: "call_1", Live: true}
 	if w := b.do("DELETE", "/callcontroller/201/202"); w.Code != 404 || w.Body.String() != xmlError("404", "Call not found.") {
 		t.Errorf("it has just ended: %d %s", w.Code, w.Body)
 	}
@@ -171,12 +118,12 @@ func TestDELETEAtAnyNode(t *testing.T) {
 	if want := "hang up " + testKey; len(a.orders) != 2 || a.orders[1] != want {
 		t.Errorf("node a did %q", a.orders)
 	}
-	delete(all.answer, "a")
+	delete(all.Answer, "a")
 	w := b.do("DELETE", "/callcontroller/201/202")
 	if w.Code != 503 || w.Header().Get("Retry-After") != "5" || w.Body.String() != xmlError("503", noNode.text) {
 		t.Errorf("its node is gone: %d %v %s", w.Code, w.Header(), w.Body)
 	}
-	all.away = errors.New("no store")
+	all.Away = errors.New("no store")
 	if w := b.do("DELETE", "/callcontroller/201/202"); w.Code != 503 || w.Body.String() != xmlError("503", away.text) {
 		t.Errorf("without the store: %d %s", w.Code, w.Body)
 	}
@@ -196,7 +143,7 @@ func TestTransferAtAnyNode(t *testing.T) {
 		{sipflow.ErrUnreachable, 502, "The SIP server of the target cannot be reached"},
 		{&sipflow.LimitError{Limit: sipflow.LimitCallRatePerAgent, Most: 3, Wait: 7 * time.Second}, 429, "limits.call-rate-per-user: 3"},
 	} {
-		all.places[testKey] = cluster.Place{Node: "a", ID: "call_1", Live: true}
+		all.Keys[testKey] = cluster.Place{Node: "a", ID: "call_1", Live: true}
 		a.refuse, a.orders = c.err, nil
 		w := b.do("POST", transfer)
 		if w.Code != c.status || !strings.Contains(w.Body.String(), c.text) {
@@ -210,7 +157,7 @@ func TestTransferAtAnyNode(t *testing.T) {
 			t.Errorf("node a did %q", a.orders)
 		}
 	}
-	delete(all.answer, "a")
+	delete(all.Answer, "a")
 	if w := b.do("POST", transfer); w.Code != 503 || w.Header().Get("Retry-After") != "5" {
 		t.Errorf("its node is gone: %d %v", w.Code, w.Header())
 	}
@@ -225,23 +172,23 @@ func TestGETWhileTheNodeIsGone(t *testing.T) {
 		spec.Observe(&sipflow.Event{Kind: sipflow.DialogChanged, At: time.Now(), Dialog: &sipflow.Dialog{
 			Leg: 1 << 60, ID: "x:y:z", Local: "sip:201@sipx.test", Remote: "sip:202@sipx.test", State: sipflow.Confirmed}})
 		want := a.do("GET", "/callcontroller/201/202")
-		all.places[testKey] = cluster.Place{Node: "a", ID: "call_1", Live: true}
-		delete(all.answer, "a")
+		all.Keys[testKey] = cluster.Place{Node: "a", ID: "call_1", Live: true}
+		delete(all.Answer, "a")
 		if w := b.do("GET", "/callcontroller/201/202"); w.Code != 503 || w.Header().Get("Retry-After") != "5" {
 			t.Errorf("without a state: %d %v", w.Code, w.Header())
 		}
-		all.states["call_1"] = []byte("of a later release")
+		all.States["call_1"] = []byte("of a later release")
 		if w := b.do("GET", "/callcontroller/201/202"); w.Code != 503 || w.Header().Get("Age") != "" {
 			t.Errorf("with one that cannot be read: %d %v %s", w.Code, w.Header(), w.Body)
 		}
-		all.at = time.Now()
+		all.At = time.Now()
 		time.Sleep(3 * time.Second)
 		kept := spec.Kept.Record(nil)
 		rec, boot, ok := b.readKept(kept)
 		if !ok || boot != a.boot || rec.runs() != true {
 			t.Fatalf("the record cannot be read: %v %q", ok, boot)
 		}
-		all.places[testKey] = cluster.Place{Node: "a", ID: "call_1", Record: kept}
+		all.Keys[testKey] = cluster.Place{Node: "a", ID: "call_1", Record: kept}
 		if w := b.do("GET", "/callcontroller/201/202"); w.Body.String() != want.Body.String() ||
 			w.Header().Get("Etag") != want.Header().Get("Etag") {
 			t.Errorf("%v %s, want %s", w.Header(), w.Body, want.Body)
@@ -321,9 +268,9 @@ func TestPOSTOfAHeldKey(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			all, _, b := cluster2(t, Config{})
-			delete(all.answer, "a")
+			delete(all.Answer, "a")
 			if c.answer != "gone" {
-				all.answer["a"] = func(_ context.Context, op string, data []byte) ([]byte, error) {
+				all.Answer["a"] = func(_ context.Context, op string, data []byte) ([]byte, error) {
 					if op != order.GiveWayOp || !strings.Contains(string(data), "201@sipx.test") {
 						return nil, errors.New("asked for " + op)
 					}

@@ -157,7 +157,7 @@ func TestEveryAnswerIsDescribed(t *testing.T) {
 			}
 			single := b
 			all, _, node := cluster2(t, Config{})
-			all.away = errors.New("no store")
+			all.Away = errors.New("no store")
 			b = node
 			ask("", trustedPeer, "123")
 			b = single

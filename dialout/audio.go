@@ -36,7 +36,8 @@ type sound struct {
 	log     *slog.Logger
 	session *media.Session
 	room    *talkroom.Room
-	silent  bool // Nextcloud does not let it speak
+	silent  bool       // Nextcloud does not let it speak
+	flags   talk.Flags // that it begins with: another node had it
 
 	mu     sync.Mutex // after call.mu, before talkroom's
 	phone  *talkroom.Phone
@@ -62,26 +63,37 @@ func (s *Service) enter(r *talk.Request, c *call, o *placement, who talk.Partici
 	case err != nil: // it has just verified the number, so it is there
 		c.log.Warn("whether Talk encrypts calls end to end is not known: it is taken not to", "error", err)
 	}
-	d := &sound{cfg: s.cfg.Audio, log: c.log, silent: !who.MayPublish()}
-	if d.session, err = d.cfg.Ports.Open(media.Options{Stepped: true, Security: d.cfg.Security, NoMedia: func() { c.hangUp(errSilent) }}); err != nil {
+	switch err := c.openSound(!who.MayPublish()); {
+	case errors.Is(err, talkroom.ErrStopped):
+		return refuse(stopping, "")
+	case errors.Is(err, talkroom.ErrRooms):
+		return refuse(tooMany, "Telephones are in too many conversations at once. Try again later.")
+	case err != nil:
 		c.log.Warn("the phone is not called", "error", err)
 		return refuse(tooMany, "")
 	}
-	d.room, err = d.cfg.Rooms.Enter(r.Session, r.RoomID, func(e talkroom.Event) {
+	o.talks = c.talk.sound.conversation()
+	return nil
+}
+
+// openSound gives the phone a port, and has this node be in its conversation.
+func (c *call) openSound(silent bool) error {
+	s := c.s
+	d := &sound{cfg: s.cfg.Audio, log: c.log, silent: silent}
+	var err error
+	if d.session, err = d.cfg.Ports.Open(media.Options{Stepped: true, Security: d.cfg.Security, NoMedia: func() { c.hangUp(errSilent) }}); err != nil {
+		return err
+	}
+	d.room, err = d.cfg.Rooms.Enter(c.talk.session, c.talk.roomID, func(e talkroom.Event) {
 		if e == talkroom.MediaFailed { // the others come to talk.Handler.Room
 			d.unavailable(func() { c.hangUp(errUnheard) })
 		}
 	})
-	switch {
-	case errors.Is(err, talkroom.ErrStopped):
+	if err != nil {
 		d.session.Close()
-		return refuse(stopping, "")
-	case err != nil:
-		d.session.Close()
-		return refuse(tooMany, "Telephones are in too many conversations at once. Try again later.")
+		return err
 	}
 	c.talk.sound, c.talk.room = d, d.room
-	o.talks = d.conversation()
 	return nil
 }
 
@@ -148,7 +160,7 @@ func (d *sound) join(callID string) {
 		d.mu.Unlock()
 		return
 	}
-	d.phone = d.room.AddPhone(callID, d.session, talkroom.PhoneOptions{MayNotSpeak: d.silent, Clip: d.cfg.Clip})
+	d.phone = d.room.AddPhone(callID, d.session, talkroom.PhoneOptions{MayNotSpeak: d.silent, Flags: d.flags, Clip: d.cfg.Clip})
 	d.proven = time.AfterFunc(provenTime, d.prove)
 	d.mu.Unlock()
 	d.held()

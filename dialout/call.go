@@ -2,6 +2,7 @@ package dialout
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"net/netip"
 	"slices"
@@ -56,6 +57,7 @@ type call struct {
 	why      error         // of ours to hang up
 	flags    talk.Flags
 	happened [numHappenings]bool
+	away     bool // another node has it
 }
 
 func (s *Service) newCall(source Source, number string) *call {
@@ -97,16 +99,26 @@ func (c *call) place(o *placement) error {
 		c.unplaced(o, err)
 		return err
 	}
+	c.lineIs(l)
+	return nil
+}
+
+// lineIs gives the call its line, which is hung up if the call was before.
+func (c *call) lineIs(l *line) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.talk != nil && c.talk.sound != nil {
-		l.dtmf, l.mute = c.talk.sound.dtmf, c.talk.sound.mute
-	}
-	c.line = l
+	c.line = c.withSound(l)
 	if c.why != nil {
 		l.hangUp(c.why)
 	}
-	return nil
+}
+
+// withSound has the conversation do what the line of a phone that is in it would.
+func (c *call) withSound(l *line) *line {
+	if c.talk != nil && c.talk.sound != nil {
+		l.dtmf, l.mute = c.talk.sound.dtmf, c.talk.sound.mute
+	}
+	return l
 }
 
 // hangUp ends the call for a reason of ours, now or once it is placed. It
@@ -156,6 +168,10 @@ func (c *call) run() {
 		case itEnds:
 			c.stop()
 			controls.Wait()
+			if errors.Is(h.err, sipflow.ErrForgotten) {
+				c.leaves(connected)
+				return
+			}
 			c.ended(h.ending, connected)
 			return
 		}
@@ -235,9 +251,24 @@ func (c *call) sayLocked(status talk.Status) {
 	c.statuses = append(c.statuses, status)
 	close(c.said)
 	c.said = make(chan struct{})
+	c.changedLocked()
 	if c.talk != nil && status.State != talk.Accepted { // the acceptance said it
 		c.tellTalk(status)
 	}
+}
+
+// changedLocked has what is kept of the call be written again. c.mu is held.
+func (c *call) changedLocked() {
+	if c.line != nil && c.line.changed != nil {
+		c.line.changed()
+	}
+}
+
+// isAway reports whether another node has the call.
+func (c *call) isAway() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.away
 }
 
 // status is the last one said; false before the call was accepted.
@@ -251,12 +282,12 @@ func (c *call) status() (talk.Status, bool) {
 }
 
 // after returns the statuses from the n-th on, and what is closed when there
-// is another; nil if there will be none.
+// is another; nil if there will be none here.
 func (c *call) after(n int) ([]talk.Status, <-chan struct{}) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	more := c.said
-	if n := len(c.statuses); n > 0 && c.statuses[n-1].State.Terminal() {
+	if n := len(c.statuses); c.away || n > 0 && c.statuses[n-1].State.Terminal() {
 		more = nil
 	}
 	return c.statuses[min(n, len(c.statuses)):], more

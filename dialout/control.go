@@ -79,6 +79,7 @@ func (c *call) one(m talk.Control) {
 		c.mu.Lock()
 		defer c.mu.Unlock()
 		c.flags = flags
+		c.changedLocked()
 		if c.talk.sound != nil { // the conversation shows them
 			return
 		}

@@ -112,7 +112,6 @@ func (s *Service) AnswerElsewhere(ctx context.Context, data []byte) ([]byte, err
 	}
 	var t fare
 	if c := s.find(q.ID); c != nil && c.isOf(q.Agent, q.Agent != "") {
-		t.Known = true
 		if q.End {
 			c.hangUp(errClient)
 		}
@@ -131,7 +130,9 @@ func (s *Service) AnswerElsewhere(ctx context.Context, data []byte) ([]byte, err
 			}
 			statuses, more = c.after(max(q.After, 0))
 		}
-		t.Statuses, t.Over = statuses, more == nil
+		if !c.isAway() {
+			t = fare{Known: true, Statuses: statuses, Over: more == nil}
+		}
 	}
 	body, err := json.Marshal(t)
 	if err != nil {
@@ -146,24 +147,27 @@ func (c *call) isOf(agent string, named bool) bool {
 	return !named || c.source == FromREST && agent == c.agent
 }
 
-// kept is a call of the JSON resource as it is kept with its state.
+// kept is a call as it is kept with its state: one of the JSON resource, or of Talk's.
 type kept struct {
-	Agent    string        `json:"agent"`
+	Agent    string        `json:"agent,omitempty"`
 	Number   string        `json:"number"`
 	Request  string        `json:"request,omitempty"`
 	Statuses []talk.Status `json:"statuses"`
+	Talk     *keptTalk     `json:"talk,omitempty"`
 }
 
-// keepWith has the call be kept with its state, in a cluster. Calls of Talk are its
-// bridge's.
+// keepWith has the call be kept with its state, in a cluster.
 func (c *call) keepWith(spec *sipflow.Spec) {
-	if c.s.cfg.Elsewhere == nil || c.source != FromREST {
+	if c.s.cfg.Elsewhere == nil {
 		return
 	}
 	spec.ID = c.id
 	spec.Kept = &sipflow.Kept{Door: Door, Record: func(dst []byte) []byte {
 		c.mu.Lock()
-		k := kept{c.agent, c.number, c.request, c.statuses}
+		k := kept{Agent: c.agent, Number: c.number, Request: c.request, Statuses: c.statuses}
+		if c.talk != nil {
+			k.Talk = c.talk.kept(c.flags)
+		}
 		data, err := json.Marshal(k)
 		c.mu.Unlock()
 		if err != nil { // of strings and numbers
@@ -182,36 +186,39 @@ func keptFor(record []byte, q *question) (fare, bool, error) {
 	return fare{Known: true, Statuses: k.Statuses[min(max(q.After, 0), len(k.Statuses)):], Over: true}, true, nil
 }
 
-// Resume goes on with a call of the JSON resource that this node has taken over: what was
-// said of it is said here, and it can be hung up. It is part of sipflow.Config.Resume.
-func (s *Service) Resume(spec *sipflow.Spec, record []byte) {
+// Resume goes on with a call that this node has taken over: what was said of it is said
+// here, and it can be hung up. One of Talk's is in its conversation from here. joined says
+// that its parties were. It reports whether the call may go on. It is part of
+// sipflow.Config.Resume.
+func (s *Service) Resume(spec *sipflow.Spec, record []byte, joined bool) (goes bool) {
 	var k kept
-	if json.Unmarshal(record, &k) != nil || k.Agent == "" {
-		return
+	if json.Unmarshal(record, &k) != nil || k.Agent == "" && k.Talk == nil {
+		return true
 	}
-	c := s.newCall(FromREST, k.Number)
+	source := FromREST
+	if k.Talk != nil {
+		source = FromTalk
+	}
+	c := s.newCall(source, k.Number)
 	c.id, c.agent, c.request, c.peer = spec.ID, k.Agent, k.Request, spec.Peer
 	c.log = s.log.With("call", c.id)
-	for _, status := range k.Statuses {
-		if status.State.Terminal() { // it had ended, and that is told again
-			break
-		}
-		c.statuses = append(c.statuses, status)
-		switch status.State {
-		case talk.Ringing:
-			c.report(happening{kind: itRings})
-		case talk.Connected:
-			c.report(happening{kind: itConnects})
+	if k.Talk != nil {
+		c.flags = k.Talk.Flags
+		if c.talk = s.conversationOf(k.Talk); c.talk == nil {
+			c.log.Warn("a phone that another node had is hung up: its Nextcloud is not in dialout.servers here", "backend", k.Talk.Backend)
+			return false
 		}
 	}
-	if len(c.statuses) == 0 { // it was about to be accepted
-		c.say(talk.Status{State: talk.Accepted})
-	}
+	c.saidElsewhere(k.Statuses, joined)
 	if !s.take(c) { // from here on clients see it
 		c.stop()
-		return
+		return true
 	}
-	c.line = s.taken(spec.ID)
+	goes = true
+	if c.talk != nil {
+		goes = c.enterAgain(k.Talk, spec, joined)
+	}
+	c.lineIs(s.taken(spec.ID))
 	o := &placement{report: c.report, placed: func(callID string) { c.sipCallID.CompareAndSwap(nil, &callID) }}
 	spec.Observe, spec.LogsEnd = o.observe, true
 	c.keepWith(spec)
@@ -219,6 +226,35 @@ func (s *Service) Resume(spec *sipflow.Spec, record []byte) {
 		defer s.running.Done()
 		c.run()
 	}()
+	return goes
+}
+
+// saidElsewhere takes up what the call's former node has said of it. A conversation is
+// told once more that the phone is connected, since it is shown there anew.
+func (c *call) saidElsewhere(statuses []talk.Status, joined bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, status := range statuses {
+		if status.State.Terminal() { // it had ended, and that is told again
+			break
+		}
+		if status.State == talk.Connected {
+			joined = true
+			if c.talk != nil {
+				break
+			}
+		}
+		c.statuses = append(c.statuses, status)
+		if status.State == talk.Ringing {
+			c.reportLocked(happening{kind: itRings})
+		}
+	}
+	if len(c.statuses) == 0 { // it was about to be accepted
+		c.sayLocked(talk.Status{State: talk.Accepted})
+	}
+	if joined {
+		c.reportLocked(happening{kind: itConnects})
+	}
 }
 
 // take counts a call that is there, whatever the limits say.
@@ -228,9 +264,7 @@ func (s *Service) take(c *call) bool {
 	if s.stopping || s.calls[c.id] != nil {
 		return false
 	}
-	s.counted(c.agent, c.talk == nil, 1)
-	s.calls[c.id] = c
-	s.running.Add(1)
+	s.occupy(c)
 	return true
 }
 

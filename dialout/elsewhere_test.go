@@ -7,90 +7,39 @@ import (
 	"errors"
 	"net/http/httptest"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"sipxrest/cluster"
+	"sipxrest/cluster/clustertest"
 	"sipxrest/internal/forward"
 	"sipxrest/sipflow"
 )
 
-// nodes are the services of a cluster, and what its store knows.
-type nodes struct {
-	mu     sync.Mutex
-	away   error
-	places map[string]cluster.Place // by id
-	answer map[string]func(ctx context.Context, data []byte) ([]byte, error)
-	counts map[string]map[string]int64 // of each node, by name
-}
-
-// node is the cluster as one of them sees it.
-type node struct {
-	*nodes
-	name string
-}
-
-func (n node) FindID(_ context.Context, id string) (cluster.Place, error) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	p, ok := n.places[id]
-	switch {
-	case n.away != nil:
-		return cluster.Place{}, n.away
-	case !ok:
-		return cluster.Place{}, cluster.ErrNone
-	}
-	p.Mine = p.Node == n.name
-	return p, nil
-}
-
-func (n node) Ask(ctx context.Context, to, op string, data []byte) ([]byte, error) {
-	n.mu.Lock()
-	answer := n.answer[to]
-	n.mu.Unlock()
-	if answer == nil || op != ElsewhereOp {
-		return nil, cluster.ErrNobody
-	}
-	return answer(ctx, data)
-}
-
-// Set and Others make it sipflow.Counts.
-func (n node) Set(name string, count int64) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	if n.counts[n.name] == nil {
-		n.counts[n.name] = map[string]int64{}
-	}
-	n.counts[n.name][name] = count
-}
-
-func (n node) Others(name string) (sum int64) {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	for who, counts := range n.counts {
-		if who != n.name {
-			sum += counts[name]
+// answersAt has a node answer the others.
+func answersAt(all *clustertest.Nodes, name string, st *stage) {
+	all.Answer[name] = func(ctx context.Context, op string, data []byte) ([]byte, error) {
+		if op != ElsewhereOp {
+			return nil, cluster.ErrNobody
 		}
+		return st.AnswerElsewhere(ctx, data)
 	}
-	return sum
 }
 
 // withNodes runs a test in fake time with two nodes.
-func withNodes(t *testing.T, limits Limits, test func(t *testing.T, all *nodes, a, b *stage)) {
+func withNodes(t *testing.T, limits Limits, test func(t *testing.T, all *clustertest.Nodes, a, b *stage)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		all := &nodes{places: map[string]cluster.Place{}, answer: map[string]func(context.Context, []byte) ([]byte, error){},
-			counts: map[string]map[string]int64{}}
+		all := clustertest.New()
 		stages := map[string]*stage{}
 		for _, name := range []string{"a", "b"} {
 			st := newStage(t, func(c *Config) {
-				c.Limits, c.Elsewhere = limits, node{all, name}
-				c.All, c.Users = node{all, name}, node{all, name}
+				c.Limits, c.Elsewhere = limits, all.Node(name)
+				c.All, c.Users = all.Node(name), all.Node(name)
 			})
 			st.runs()
-			all.answer[name] = st.AnswerElsewhere
+			answersAt(all, name, st)
 			st.taken = func(string) *line {
 				l, err := st.lift(t.Context(), &placement{})
 				if err != nil {
@@ -105,9 +54,9 @@ func withNodes(t *testing.T, limits Limits, test func(t *testing.T, all *nodes, 
 }
 
 func TestACallIsKnownAtAnyNode(t *testing.T) {
-	withNodes(t, Limits{}, func(t *testing.T, all *nodes, a, b *stage) {
+	withNodes(t, Limits{}, func(t *testing.T, all *clustertest.Nodes, a, b *stage) {
 		id := a.call()
-		all.places[id] = cluster.Place{Node: "a", ID: id, Live: true}
+		all.IDs[id] = cluster.Place{Node: "a", ID: id, Live: true}
 		a.one().rings()
 		if here, there := a.statusOf(id), b.statusOf(id); here != there || !strings.Contains(there, `"status":"ringing"`) {
 			t.Errorf("at the other node %s, want %s", there, here)
@@ -133,9 +82,9 @@ func TestACallIsKnownAtAnyNode(t *testing.T) {
 }
 
 func TestEventsOfACallAtAnyNode(t *testing.T) {
-	withNodes(t, Limits{}, func(t *testing.T, all *nodes, a, b *stage) {
+	withNodes(t, Limits{}, func(t *testing.T, all *clustertest.Nodes, a, b *stage) {
 		id := a.call()
-		all.places[id] = cluster.Place{Node: "a", ID: id, Live: true}
+		all.IDs[id] = cluster.Place{Node: "a", ID: id, Live: true}
 		streams := make(chan *httptest.ResponseRecorder, 2)
 		for _, last := range []string{"", "2"} {
 			go func() {
@@ -179,9 +128,9 @@ func TestEventsOfACallAtAnyNode(t *testing.T) {
 // Streams of one call at other nodes are as few as at its own, and what those wait for
 // here is bounded, too: else one user keeps out everybody's questions.
 func TestSubscribersOfACallElsewhereAreBounded(t *testing.T) {
-	withNodes(t, Limits{}, func(t *testing.T, all *nodes, a, b *stage) {
+	withNodes(t, Limits{}, func(t *testing.T, all *clustertest.Nodes, a, b *stage) {
 		id := a.call()
-		all.places[id] = cluster.Place{Node: "a", ID: id, Live: true}
+		all.IDs[id] = cluster.Place{Node: "a", ID: id, Live: true}
 		for range maxWatchers {
 			b.watch(id)
 		}
@@ -216,7 +165,7 @@ func TestSubscribersOfACallElsewhereAreBounded(t *testing.T) {
 
 // A call that is taken over has a status as soon as it can be asked for.
 func TestACallThatIsTakenOverHasAStatusAtOnce(t *testing.T) {
-	withNodes(t, Limits{}, func(t *testing.T, _ *nodes, _, b *stage) {
+	withNodes(t, Limits{}, func(t *testing.T, _ *clustertest.Nodes, _, b *stage) {
 		taken := b.taken
 		b.taken = func(id string) *line {
 			if w := b.ask("GET", "/dialout/"+id, ""); w.Code != 200 || !strings.Contains(w.Body.String(), `"accepted"`) {
@@ -225,19 +174,19 @@ func TestACallThatIsTakenOverHasAStatusAtOnce(t *testing.T) {
 			return taken(id)
 		}
 		spec := sipflow.Spec{ID: "x", Kept: &sipflow.Kept{Door: Door}}
-		b.Resume(&spec, []byte(`{"agent":"201","number":"1","statuses":[]}`))
+		b.Resume(&spec, []byte(`{"agent":"201","number":"1","statuses":[]}`), false)
 		spec.Observe(&sipflow.Event{Kind: sipflow.Ended, Err: sipflow.ErrHungUpByUser})
 	})
 }
 
 // Without its node a call's status is not known, but that of one which is over.
 func TestACallWhoseNodeIsGone(t *testing.T) {
-	withNodes(t, Limits{}, func(t *testing.T, all *nodes, a, b *stage) {
+	withNodes(t, Limits{}, func(t *testing.T, all *clustertest.Nodes, a, b *stage) {
 		id := a.call()
 		var spec sipflow.Spec
 		a.one().keepWith(&spec)
-		all.places[id] = cluster.Place{Node: "a", ID: id, Live: true}
-		delete(all.answer, "a")
+		all.IDs[id] = cluster.Place{Node: "a", ID: id, Live: true}
+		delete(all.Answer, "a")
 		for _, ask := range [][2]string{{"GET", ""}, {"DELETE", ""}, {"GET", "/events"}} {
 			w := b.ask(ask[0], "/dialout/"+id+ask[1], "")
 			if w.Code != 503 || w.Header().Get("Retry-After") != "5" || !strings.Contains(w.Body.String(), noNode) {
@@ -248,14 +197,14 @@ func TestACallWhoseNodeIsGone(t *testing.T) {
 		synctest.Wait()
 		a.one().ends(phone, nil)
 		synctest.Wait()
-		all.places[id] = cluster.Place{Node: "a", ID: id, Record: spec.Kept.Record(nil)}
+		all.IDs[id] = cluster.Place{Node: "a", ID: id, Record: spec.Kept.Record(nil)}
 		if here, there := a.statusOf(id), b.statusOf(id); here != there || !strings.Contains(there, "EndedByRemote") {
 			t.Errorf("after its end %s, want %s", there, here)
 		}
 		if w := b.ask("GET", "/dialout/"+id, "", asAlice); w.Code != 404 {
 			t.Errorf("another user: %d", w.Code)
 		}
-		all.away = errors.New("no store")
+		all.Away = errors.New("no store")
 		if w := b.ask("GET", "/dialout/"+id, ""); w.Code != 503 {
 			t.Errorf("without the store: %d", w.Code)
 		}
@@ -264,7 +213,7 @@ func TestACallWhoseNodeIsGone(t *testing.T) {
 
 // A call that is taken over is told of, and hung up, at its new node.
 func TestACallGoesOnAtAnotherNode(t *testing.T) {
-	withNodes(t, Limits{User: 2}, func(t *testing.T, all *nodes, a, b *stage) {
+	withNodes(t, Limits{User: 2}, func(t *testing.T, all *clustertest.Nodes, a, b *stage) {
 		id := a.call()
 		first := a.one()
 		first.rings()
@@ -273,9 +222,9 @@ func TestACallGoesOnAtAnotherNode(t *testing.T) {
 		var spec sipflow.Spec
 		first.keepWith(&spec)
 		taken := sipflow.Spec{ID: id, Kept: &sipflow.Kept{Door: Door}}
-		b.Resume(&taken, spec.Kept.Record(nil))
-		all.places[id] = cluster.Place{Node: "b", ID: id, Live: true}
-		delete(all.counts, "a") // it is fenced
+		b.Resume(&taken, spec.Kept.Record(nil), true)
+		all.IDs[id] = cluster.Place{Node: "b", ID: id, Live: true}
+		delete(all.Counts, "a") // it is fenced
 		if got := b.statusOf(id); !strings.Contains(got, `"status":"connected"`) {
 			t.Errorf("it is %s", got)
 		}
@@ -283,7 +232,7 @@ func TestACallGoesOnAtAnotherNode(t *testing.T) {
 			t.Errorf("%+v", taken)
 		}
 		// It counts, and what nobody knows is left out.
-		b.Resume(&sipflow.Spec{ID: "y", Kept: &sipflow.Kept{Door: Door}}, []byte("of another release"))
+		b.Resume(&sipflow.Spec{ID: "y", Kept: &sipflow.Kept{Door: Door}}, []byte("of another release"), false)
 		b.call()
 		if w := b.ask("POST", "/dialout", callJSON); w.Code != 429 {
 			t.Errorf("a third call: %d", w.Code)
@@ -299,7 +248,7 @@ func TestACallGoesOnAtAnotherNode(t *testing.T) {
 }
 
 func TestLimitsHoldForAllNodes(t *testing.T) {
-	withNodes(t, Limits{User: 3, Calls: 5}, func(t *testing.T, all *nodes, a, b *stage) {
+	withNodes(t, Limits{User: 3, Calls: 5}, func(t *testing.T, all *clustertest.Nodes, a, b *stage) {
 		a.call()
 		a.call()
 		b.call()

@@ -42,6 +42,13 @@ type entry struct {
 	open atomic.Int32 // what is still to be done at its end, see settle
 }
 
+// of makes it the entry of a call of Talk's.
+func (e *entry) of(c *call) {
+	t := c.talk
+	e.CallID, e.Server, e.Backend, e.RoomID, e.Options, e.At = c.id, t.session.Server(), t.session.Backend().URL(), t.roomID, t.options.Raw, time.Now()
+	e.open.Store(2)
+}
+
 // options are the request's, as far as Nextcloud wants them back.
 func (e *entry) options() talk.Options {
 	o, _ := talk.ReadOptions(e.Options) // Nextcloud says what is wrong with them

@@ -105,9 +105,7 @@ func (s *Service) accept(c *call, r *talk.Request) *refusal {
 		c.refused(o, why)
 		return why
 	}
-	e := &c.talk.entry
-	e.CallID, e.Server, e.Backend, e.RoomID, e.Options, e.At = c.id, r.Session.Server(), r.Session.Backend().URL(), r.RoomID, r.Options.Raw, time.Now()
-	e.open.Store(2)
+	c.talk.entry.of(c)
 	s.journal.put(&c.talk.entry)
 	if err := r.Accept(c.id); err != nil {
 		// Nobody knows of the call, so it must not be made.
@@ -285,7 +283,7 @@ func (s *Service) sessionUp(session *talk.Session, _ talk.Hello) {
 	s.running.Add(1)
 	go func() {
 		defer s.running.Done()
-		s.endLeftovers(session, left)
+		s.endLeftovers(session, s.ours(session, left))
 		s.rejectAll(session, unrejected)
 	}()
 }
@@ -404,7 +402,7 @@ func (s *Service) endLeftovers(session *talk.Session, list []*entry) {
 	}
 	for _, e := range list {
 		e.open.Store(2)
-		status := cleared("EndedByLocal", 500, "The phone service was interrupted")
+		status := interrupted()
 		status.CallID = e.CallID
 		if err := session.StatusThen(e.RoomID, status, func() { s.settle(e) }); err != nil {
 			s.log.Warn("a call of a former run stays as it is", "callid", e.CallID, "error", err)

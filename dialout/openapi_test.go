@@ -13,6 +13,7 @@ import (
 
 	"github.com/gorilla/mux"
 
+	"sipxrest/cluster/clustertest"
 	"sipxrest/docs/docstest"
 	"sipxrest/restauth"
 	"sipxrest/sipflow"
@@ -113,7 +114,9 @@ func TestEveryAnswerIsDescribed(t *testing.T) {
 				there := id
 				id = "another"
 				ask("", callJSON)
-				st.cfg.Elsewhere = node{&nodes{away: errors.New("no store")}, "a"}
+				all := clustertest.New()
+				all.Away = errors.New("no store")
+				st.cfg.Elsewhere = all.Node("a")
 				ask("", callJSON)
 				st.cfg.Elsewhere = nil
 				id = there

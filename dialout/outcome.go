@@ -64,6 +64,8 @@ type ending struct {
 func lastStatus(e ending, wasConnected bool, why error) (talk.Status, Outcome) {
 	if wasConnected {
 		switch {
+		case why == nil && errors.Is(e.err, sipflow.ErrNodeLost):
+			return interrupted(), Connected
 		case why != nil:
 			return cleared("EndedByLocal", 200, sentence(why)), Connected
 		case e.by == phone:
@@ -75,10 +77,10 @@ func lastStatus(e ending, wasConnected bool, why error) (talk.Status, Outcome) {
 	switch {
 	case why != nil:
 		return cleared("EndedByLocal", 487, sentence(why)), Cancelled
-	case errors.Is(e.err, sipflow.ErrForgotten): // which gives it up as well
-		return cleared("EndedByLocal", 487, "Another node has taken over"), Cancelled
 	case errors.Is(e.err, sipflow.ErrDraining):
 		return cleared("EndedByLocal", 487, sentence(e.err)), Cancelled
+	case errors.Is(e.err, sipflow.ErrNodeLost):
+		return interrupted(), Failed
 	case e.by == room:
 		return rejected("EndedByRoom", 502, "The conference cannot be reached"), Failed
 	case errors.Is(e.err, sipflow.ErrNoAnswer):
@@ -99,6 +101,11 @@ func lastStatus(e ending, wasConnected bool, why error) (talk.Status, Outcome) {
 		return cleared("EndedByRemote", 200, "Bye"), Cancelled
 	}
 	return rejected("EndedByServerError", 500, "Internal error"), Failed
+}
+
+// interrupted is said of a call whose process has ended, by whoever ends it in its place.
+func interrupted() talk.Status {
+	return cleared("EndedByLocal", 500, "The phone service was interrupted")
 }
 
 func cleared(cause string, code int, message string) talk.Status {

@@ -111,12 +111,7 @@ func (s *Service) Connect(client *talk.Client) {
 // them.
 func (s *Service) adopt(list []*entry) {
 	for _, e := range list {
-		var owner *talk.Session
-		for _, session := range s.client.Sessions() {
-			if session.Backend().URL() == e.Backend && (owner == nil || session.Server() == e.Server) {
-				owner = session // another node of the same cluster will do
-			}
-		}
+		owner := s.sessionOf(e.Server, e.Backend)
 		if owner == nil {
 			s.log.Warn("a call of a former run cannot be ended: its Nextcloud is no longer configured", "callid", e.CallID, "backend", e.Backend)
 			s.journal.remove(e.CallID)
@@ -172,24 +167,42 @@ func (s *Service) admit(c *call) *refusal {
 		return refuse(tooMany, "")
 	}
 	if t := c.talk; t != nil {
-		key := roomKey{t.session, t.roomID}
 		switch {
 		case s.busy[t.attendee()]:
 			return refuse(alreadyCalled, "")
-		case s.rooms[key] >= s.cfg.Limits.Room:
+		case s.rooms[roomKey{t.session, t.roomID}] >= s.cfg.Limits.Room:
 			return refuse(tooMany, "Too many phones are in this conversation at once.")
 		}
-		s.busy[t.attendee()] = true
-		s.rooms[key]++
 	} else {
 		if s.users[c.agent]+othersOf(s.cfg.Users, c.agent) >= s.cfg.Limits.User {
 			return tooManyOfUser()
 		}
 	}
+	s.occupy(c)
+	return nil
+}
+
+// occupy gives a call its place. s.mu is held.
+func (s *Service) occupy(c *call) {
+	if t := c.talk; t != nil {
+		s.busy[t.attendee()] = true
+		s.rooms[roomKey{t.session, t.roomID}]++
+	}
 	s.counted(c.agent, c.talk == nil, 1)
 	s.calls[c.id] = c
 	s.running.Add(1)
-	return nil
+}
+
+// vacate gives the place of a call to others. s.mu is held.
+func (s *Service) vacate(c *call) {
+	s.counted(c.agent, c.talk == nil, -1)
+	if t := c.talk; t != nil {
+		key := roomKey{t.session, t.roomID}
+		delete(s.busy, t.attendee())
+		if s.rooms[key]--; s.rooms[key] == 0 {
+			delete(s.rooms, key)
+		}
+	}
 }
 
 // counted counts a call, or takes it off. Those of Talk are no user's. s.mu is held.
@@ -215,14 +228,7 @@ func (s *Service) release(c *call) {
 	_, accepted := c.status()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.counted(c.agent, c.talk == nil, -1)
-	if t := c.talk; t != nil {
-		key := roomKey{t.session, t.roomID}
-		delete(s.busy, t.attendee())
-		if s.rooms[key]--; s.rooms[key] == 0 {
-			delete(s.rooms, key)
-		}
-	}
+	s.vacate(c)
 	if !accepted {
 		delete(s.calls, c.id)
 		return

@@ -31,6 +31,8 @@ type line struct {
 	hangUp func(why error) // returns at once
 	dtmf   func(ctx context.Context, digit byte) error
 	mute   func(ctx context.Context, f talk.Flags) error
+	// changed has what is kept of the call be written again; nil: nothing is kept.
+	changed func()
 }
 
 // placeBy returns how calls are placed by way of a switchboard.
@@ -62,6 +64,8 @@ func lineOf(c *sipflow.Call, cfg *Config) *line {
 		hangUp: c.HangUp,
 		dtmf:   func(ctx context.Context, digit byte) error { return c.SendDTMF(ctx, digit, digits) },
 		mute:   func(ctx context.Context, f talk.Flags) error { return c.Mute(ctx, muteOf(f)) },
+
+		changed: c.Changed,
 	}
 }
 
@@ -91,6 +95,11 @@ func takenBy(sw *sipflow.Switchboard, cfg *Config) func(id string) *line {
 					return l.mute(ctx, f)
 				}
 				return sipflow.ErrNoCall
+			},
+			changed: func() {
+				if l := now(); l != nil {
+					l.changed()
+				}
 			},
 		}
 	}

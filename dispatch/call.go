@@ -93,6 +93,7 @@ type call struct {
 	joined   bool
 	inTalk   bool      // its target is in Nextcloud Talk
 	answered time.Time // our 200
+	endID    string    // id of the event that tells of the end
 }
 
 // take is sipflow.Inbound.Take.
@@ -104,6 +105,7 @@ func (d *Dispatcher) take(ctx context.Context, in *sipflow.Incoming) error {
 		return err
 	}
 	in.Observe(c.observe)
+	c.keep()
 	defer c.hush()
 	in.SetPolicy(c.rule.Policy) // applies to the numbers the caller asks us to transfer to as well
 	decision := c.rule.Static
@@ -122,7 +124,7 @@ func (d *Dispatcher) take(ctx context.Context, in *sipflow.Incoming) error {
 //go:noinline
 func (d *Dispatcher) begin(in *sipflow.Incoming) (*call, error) {
 	st := d.now.Load()
-	c := &call{d: d, st: st, in: in, Call: Call{ID: idOf(in), SIPCallID: in.CallID, Source: in.Source, At: in.At, Header: in.Header,
+	c := &call{d: d, st: st, in: in, endID: newID(), Call: Call{ID: idOf(in), SIPCallID: in.CallID, Source: in.Source, At: in.At, Header: in.Header,
 		FromUser: in.From.User, FromHost: in.From.Host, ToUser: in.To.User, ToHost: in.To.Host}}
 	t, prove := st.trunkOf(in.Source.Addr(), in.From.Host, in.Username)
 	switch {
@@ -392,7 +394,11 @@ func (c *call) tell(e Events, add func(*webhook.Message)) {
 	m.Add("time", stamp(time.Now()))
 	add(m)
 	c.attach(m)
-	c.line.Put(&webhook.Event{Client: c.rule.client, Address: cmp.Or(c.rule.EventsURL, c.rule.URL), From: c.rule.ID, ID: newID(), Name: name, Message: m})
+	id := newID()
+	if e == Ended {
+		id = c.endID
+	}
+	c.line.Put(&webhook.Event{Client: c.rule.client, Address: cmp.Or(c.rule.EventsURL, c.rule.URL), From: c.rule.ID, ID: id, Name: name, Message: m})
 }
 
 // lost logs an event that does not arrive.
@@ -415,8 +421,14 @@ func (c *call) observe(e *sipflow.Event) {
 			c.answered = e.At
 		}
 	case sipflow.Joined:
+		if c.in == nil && c.joined { // the node that had the call has told that
+			return
+		}
 		c.joined = true
-		c.hush()
+		if c.in != nil {
+			c.in.Call().Changed() // so that others know when it was answered
+			c.hush()
+		}
 		c.tell(Answered, func(m *webhook.Message) {
 			m.Add("answered_at", stamp(c.answered))
 			m.Add("joined_at", stamp(e.At))

@@ -83,6 +83,8 @@ type Config struct {
 	CheckLanguage func(language string) error
 	// Calls is told of each call; nil: nobody is.
 	Calls Calls
+	// Kept has calls be kept with their states, for other nodes of a cluster.
+	Kept bool
 }
 
 // maxAsking bounds the webhooks that are asked at once.

@@ -38,6 +38,16 @@ type table struct {
 	digits   int // Config.ExtensionDigits
 }
 
+// named returns the rule with an id; nil if there is none.
+func (t *table) named(id string) *rule {
+	for _, r := range t.rules {
+		if r.ID == id {
+			return r
+		}
+	}
+	return nil
+}
+
 // newTable puts rules where calls find them. Two rules that a call could not
 // choose from are an error that names both.
 func newTable(rules []*rule, extensionDigits int) (*table, error) {

@@ -104,6 +104,10 @@ func (t *takeover) run(ctx context.Context, c *Call) (err error) {
 			return t.goOn(ctx)
 		case stepReferred:
 			return t.followRefer(ctx)
+		case stepMedia:
+			if t.hasMedia() {
+				return t.converse(ctx)
+			}
 		}
 	}
 	err = t.hangUp(ctx, ErrNodeLost)

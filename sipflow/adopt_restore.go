@@ -32,7 +32,7 @@ func (t *takeover) restore() error {
 		c.Spec.Kept = &Kept{Door: s.door}
 	}
 	if resume := sw.cfg.Resume; resume != nil && s.known {
-		resume(&c.Spec, s.kept)
+		t.keep = resume(&c.Spec, s.kept, s.joined) && t.keep
 	}
 	if c.Observe == nil {
 		c.LogsEnd = false // nobody would
@@ -161,7 +161,7 @@ func (t *takeover) enterLeg(l *takenLeg) bool {
 		return true
 	}
 	s.legs[l.id] = l.Leg
-	if t.keep && l.was.at == atUp && (t.state.step == stepBridged || t.state.step == stepTransferring) {
+	if t.keep && l.was.at == atUp && (t.state.step == stepBridged || t.state.step == stepTransferring || t.hasMedia()) {
 		l.joinedMedia()
 		l.peer.forwarding(true) // what the phone asks waits until it is joined
 	}

@@ -191,13 +191,26 @@ func unacceptable(err error) error {
 
 // run stays in the call until somebody hangs up, which is no error.
 func (t *endpoint) run(ctx context.Context) error {
-	c, l := t.call, t.leg
-	talk, stop := c.whileTalking(ctx)
+	talk, stop := t.call.whileTalking(ctx)
 	defer stop()
-	c.by, c.wasUp = Self, true
+	t.call.by = Self
+	t.joined()
+	return t.stay(talk)
+}
+
+// joined tells that the phone takes part in the conversation.
+func (t *endpoint) joined() {
+	c := t.call
+	c.wasUp = true
 	c.connected()
-	c.observe(&Event{Kind: Joined, At: time.Now(), CallID: l.callID})
-	l.media.joint = t
+	c.keepIfNew()
+	c.observe(&Event{Kind: Joined, At: time.Now(), CallID: t.leg.callID})
+}
+
+// stay takes what comes from the phone until somebody hangs up.
+func (t *endpoint) stay(talk context.Context) error {
+	c := t.call
+	t.leg.media.joint = t
 	for {
 		e, err := t.next(talk)
 		if err == nil {
@@ -207,15 +220,20 @@ func (t *endpoint) run(ctx context.Context) error {
 			c.keepIfNew()
 		}
 		if errors.Is(err, ErrHungUp) {
-			c.by = t.far
-			c.dialled(l, Terminated)
-			c.record.fell(ErrHungUp)
+			t.hungUp()
 			return nil
 		}
 		if err != nil {
 			return err
 		}
 	}
+}
+
+// hungUp notes that the phone has.
+func (t *endpoint) hungUp() {
+	t.call.by = t.far
+	t.call.dialled(t.leg, Terminated)
+	t.call.record.fell(ErrHungUp)
 }
 
 // next waits for what comes from the phone. One that never pauses does not hold up

@@ -156,6 +156,12 @@ func (in *Incoming) Observe(f func(*Event)) {
 // may lead to, REFERs of its parties included. It is called before Connect.
 func (in *Incoming) SetPolicy(name string) { in.call.Policy = name }
 
+// Keep has something be kept with the call's state from now on. It is for Inbound.Take.
+func (in *Incoming) Keep(k *Kept) {
+	in.call.Spec.Kept = k
+	in.call.keepIfNew()
+}
+
 // Call is the call that this is the beginning of.
 func (in *Incoming) Call() *Call { return in.call }
 

@@ -70,8 +70,11 @@ type Config struct {
 	// or is not known here. Nil: nobody has.
 	Account func(user, gateway string) (Credentials, bool)
 	// Resume, when set, is told of a call that is taken over before anything else of it
-	// is: record is what Spec.Kept had kept. It sets Spec.Observe and Spec.Kept.Record.
-	Resume func(spec *Spec, record []byte)
+	// is: record is what Spec.Kept had kept, and joined says that its parties were. It sets
+	// Spec.Observe and Spec.Kept.Record, and the functions of Spec.Converse where the media
+	// of a call to a phone end here from now on. It reports whether the call may go on;
+	// else it is hung up.
+	Resume func(spec *Spec, record []byte, joined bool) bool
 	// Keeper keeps the states of calls for other nodes; nil: this is a single node.
 	Keeper Keeper
 	// NodeNumber is that of this node, 1 to 4095, which its tags and branches carry; 0,

@@ -28,6 +28,7 @@ func (a *App) dispatchBy(cfg *config.Config) dispatch.Config {
 	if a.bus != nil {
 		dc.Calls = dispatchDoor{a.bus}
 	}
+	dc.Kept = a.cluster != nil
 	dc.HasUsers, dc.Phone, dc.Audio = a.cfg.Phone.HasGateway(), a.takePhone, a.pinAudio // whatever is read again
 	dc.CheckTalk, dc.Talk = a.cfg.CheckTalk(), a.takeTalk                               // likewise
 	return dc

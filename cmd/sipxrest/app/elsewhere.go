@@ -11,6 +11,7 @@ import (
 	"sipxrest/callcontroller"
 	"sipxrest/cluster"
 	"sipxrest/dialout"
+	"sipxrest/dispatch"
 	"sipxrest/internal/limit"
 	"sipxrest/order"
 	"sipxrest/restauth"
@@ -59,18 +60,23 @@ func (a *App) shareCalls(sc *sipflow.Config) {
 }
 
 // resume is sipflow.Config.Resume.
-func (a *App) resume(spec *sipflow.Spec, record []byte) {
+func (a *App) resume(spec *sipflow.Spec, record []byte, joined bool) bool {
 	if spec.Kept == nil {
-		return
+		return true
 	}
 	switch spec.Kept.Door {
 	case callcontroller.Door:
 		a.controller.Resume(spec, record)
 	case dialout.Door:
 		if a.dialout != nil {
-			a.dialout.Resume(spec, record)
+			return a.dialout.Resume(spec, record, joined)
+		}
+	case dispatch.Door:
+		if a.dispatch != nil {
+			a.dispatch.Resume(spec, record, joined)
 		}
 	}
+	return true
 }
 
 // openElsewhere has the node answer the others, and share with them what is counted. All

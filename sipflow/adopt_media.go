@@ -6,13 +6,6 @@ import (
 	"time"
 )
 
-// hasMedia reports whether the owner of a call whose media ended at the other node has
-// media here in their place: see Config.Resume.
-func (t *takeover) hasMedia() bool {
-	end := t.call.Spec.Converse
-	return t.state.step == stepMedia && end != nil && end.Offer != nil
-}
-
 // converse goes on with a call whose media are here from now on: the phone hears where its
 // dialog and its audio go.
 //

@@ -36,6 +36,13 @@ type takenLeg struct {
 	was *keptLeg
 }
 
+// hasMedia reports whether the owner of a call whose media ended at the other node has
+// media here in their place: see Config.Resume.
+func (t *takeover) hasMedia() bool {
+	end := t.call.Spec.Converse
+	return t.state.step == stepMedia && end != nil && end.Offer != nil
+}
+
 // told tells once what came of it.
 func (t *takeover) told(result string, err error) {
 	if done := t.done; done != nil {

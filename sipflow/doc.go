@@ -131,6 +131,7 @@
 //	adopt_refresh.go      their phones hear where they go on
 //	adopt_bridged.go      two phones stay joined
 //	adopt_refer.go        a phone goes on reporting what becomes of a REFER
+//	adopt_media.go        a phone hears that its audio is here now
 //	adopt.go              all of it
 //	handover.go           calls that this node gives away, or that others have taken
 //

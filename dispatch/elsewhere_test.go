@@ -20,8 +20,9 @@ func TestTheEndIsToldByTheNodeThatHasTheCall(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &call{rule: &rule{Rule: rules[0]}, endID: "END", Call: Call{ID: "call_1", SIPCallID: "s1", Trunk: "t1", FromUser: "201", FromHost: "a",
-		ToUser: "5000", ToHost: "b", At: time.Now().Add(-time.Minute), Header: func(name string) []string { return []string{"urgent"} }},
+	c := &call{rule: &rule{Rule: rules[0]}, endID: "END", Call: Call{ID: "call_1", SIPCallID: "s1", Trunk: "t1", FromUser: "201",
+		FromHost: "a",
+		ToUser:   "5000", ToHost: "b", At: time.Now().Add(-time.Minute), Header: func(name string) []string { return []string{"urgent"} }},
 		decision: &Decision{Action: Answer, Room: "support", PIN: "4711", Metadata: "m"}, answered: time.Now().Add(-30 * time.Second)}
 	record := c.record(nil)
 	if strings.Contains(string(record), "4711") {
@@ -62,7 +63,8 @@ func TestTheEndIsToldByTheNodeThatHasTheCall(t *testing.T) {
 			}
 			if want == 1 {
 				m := said[0]
-				if m["event"] != "ended" || m["call_id"] != "call_1" || m["outcome"] != "connected" || m["ended_by"] != "caller" || m["metadata"] != "m" ||
+				if m["event"] != "ended" || m["call_id"] != "call_1" || m["outcome"] != "connected" || m["ended_by"] != "caller" ||
+					m["metadata"] != "m" ||
 					!strings.Contains(ids[0], "END") || m["headers"].(map[string]any)["X-Kind"] != "urgent" || m["answered_at"] == nil {
 					t.Errorf("%v %v", ids, m)
 				}
@@ -82,7 +84,8 @@ func TestWhatIsKeptOfACallIsBounded(t *testing.T) {
 	c := &call{rule: &rule{Rule: Rule{ID: "r"}}, decision: &Decision{Action: Transfer, To: "sip:203@b", Metadata: long}}
 	record := c.record(nil)
 	var k kept
-	if err := json.Unmarshal(record, &k); err != nil || len(record) > maxKept || k.Rule != "r" || k.Decision.To != "sip:203@b" || k.Decision.Metadata != "" {
+	if err := json.Unmarshal(record, &k); err != nil || len(record) > maxKept || k.Rule != "r" || k.Decision.To != "sip:203@b" ||
+		k.Decision.Metadata != "" {
 		t.Errorf("%v: %d bytes: %+v", err, len(record), k)
 	}
 }

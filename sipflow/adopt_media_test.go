@@ -51,7 +51,8 @@ func (mc *mediaCase) run(t *testing.T, n *siptest.Network) {
 	})
 	phone := c.phone("201", phoneAddr, mc.phone)
 	here := &audio{}
-	spec := Spec{ID: "call_1", Key: Key{Agent: "200@sipx.test", Calling: "talk-1", Called: "201@sipx.test"}, Method: MethodInvite, AgentName: "Sam",
+	spec := Spec{ID: "call_1", Key: Key{Agent: "200@sipx.test", Calling: "talk-1", Called: "201@sipx.test"}, Method: MethodInvite,
+		AgentName:  "Sam",
 		CalledUser: "201@sipx.test", Credentials: Credentials{Username: "200", Password: "secret"}, Converse: here.conversation(),
 		Kept: &Kept{Door: "talk", Record: func(dst []byte) []byte { return append(dst, "room 1"...) }}}
 	if mc.dial {
@@ -130,9 +131,12 @@ var mediaCases = []*mediaCase{
 		}},
 	{name: "no media here", absent: true, taken: TakenHungUp, events: "ended by 0, 0"},
 	{name: "not wanted", refused: true, taken: TakenHungUp, events: "ended by 0, 0"},
-	{name: "the phone has hung up", phone: siptest.Script{HangUpAfter: 12 * time.Second}, taken: TakenHungUp, events: "ended by 2, 0"},
-	{name: "the phone refuses", phone: siptest.Script{Reinvite: siptest.Reinvite{Status: 488}}, taken: TakenHungUp, events: "ended by 2, 0"},
-	{name: "the phone is silent", phone: siptest.Script{Reinvite: siptest.Reinvite{Silent: true}}, taken: TakenHungUp, events: "ended by 2, 0"},
+	{name: "the phone has hung up", phone: siptest.Script{HangUpAfter: 12 * time.Second}, taken: TakenHungUp,
+		events: "ended by 2, 0"},
+	{name: "the phone refuses", phone: siptest.Script{Reinvite: siptest.Reinvite{Status: 488}}, taken: TakenHungUp,
+		events: "ended by 2, 0"},
+	{name: "the phone is silent", phone: siptest.Script{Reinvite: siptest.Reinvite{Silent: true}}, taken: TakenHungUp,
+		events: "ended by 2, 0"},
 }
 
 func TestMediaGoOnAtAnotherNode(t *testing.T) {

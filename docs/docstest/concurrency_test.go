@@ -14,8 +14,8 @@ import (
 )
 
 // notService are folders of tests and of the bench: their goroutines end with them.
-var notService = []string{"bench", "cmd/sipxrest/interop", "cmd/sipxrest/chaos", "cmd/sipxrest/apptest", "cluster/fakeengine", "docs",
-	"sipflow/siptest", "talk/talktest"}
+var notService = []string{"bench", "cmd/sipxrest/interop", "cmd/sipxrest/chaos", "cmd/sipxrest/apptest", "cluster/fakeengine",
+	"cluster/clustertest", "docs", "sipflow/siptest", "talk/talktest"}
 
 // Each file that starts a goroutine, and each lock, is on the page of both.
 func TestEveryGoroutineAndLockIsOnItsPage(t *testing.T) {

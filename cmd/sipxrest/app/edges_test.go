@@ -98,7 +98,8 @@ var edges = map[string][]string{
 }
 
 // testOnly are packages that only tests and cmd import.
-var testOnly = []string{"sipflow/siptest", "cluster/fakeengine", "cluster/clustertest", "talk/talktest", "media/opustest", "docs/docstest", "cmd/sipxrest/apptest"}
+var testOnly = []string{"sipflow/siptest", "cluster/fakeengine", "cluster/clustertest", "talk/talktest", "media/opustest",
+	"docs/docstest", "cmd/sipxrest/apptest"}
 
 func TestImportsPointDownward(t *testing.T) {
 	const module = "sipxrest/"

@@ -112,19 +112,19 @@ func TestACallIsActedOnAtAnyNode(t *testing.T) {
 
 // Two nodes of which each takes the other for a call's ask each other once.
 func TestARequestIsForwardedOnce(t *testing.T) {
-	withNodes(t, setup{}, func(t *testing.T, all *nodes, a, b *callRig) {
+	withNodes(t, setup{}, func(t *testing.T, all *clustertest.Nodes, a, b *callRig) {
 		const id = "call_00000000000000000000"
 		find := map[string]string{"a": "b", "b": "a"} // what each believes
 		for name, rig := range map[string]*callRig{"a": a, "b": b} {
-			rig.API.cfg.Elsewhere = mistaken{node{all, name}, find[name]}
+			rig.API.cfg.Elsewhere = mistaken{all.Node(name), find[name]}
 		}
 		for _, rig := range []*callRig{a, b} {
-			all.asked = nil
+			all.Asked = nil
 			if w := rig.do(404, "DELETE", "/v1/calls/"+id, ""); !strings.Contains(w.Body.String(), string(CallNotFound)) {
 				t.Errorf("%s", w.Body)
 			}
-			if len(all.asked) != 1 {
-				t.Errorf("asked %v", all.asked)
+			if len(all.Asked) != 1 {
+				t.Errorf("asked %v", all.Asked)
 			}
 		}
 	})
@@ -132,7 +132,7 @@ func TestARequestIsForwardedOnce(t *testing.T) {
 
 // mistaken is a node that believes that all calls are another's.
 type mistaken struct {
-	node
+	clustertest.Node
 	other string
 }
 

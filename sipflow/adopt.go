@@ -3,7 +3,6 @@ package sipflow
 import (
 	"context"
 	"fmt"
-	"slices"
 	"time"
 )
 
@@ -122,7 +121,12 @@ func (t *takeover) resumed() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if r := c.record; r != nil {
-		legs := slices.DeleteFunc(r.reports(), func(l LegReport) bool { return r.numbered(l.N).state == legEnded })
+		var legs []LegReport
+		for _, l := range r.legs { // not by their numbers, which a damaged state may have twice or not at all
+			if l.state != legEnded {
+				legs = append(legs, l.report)
+			}
+		}
 		c.tellAll(&Event{Kind: Resumed, At: time.Now(), Spec: &c.Spec, Legs: legs, Again: true})
 		r.retell()
 		for _, l := range t.legs {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -93,6 +94,51 @@ func TestAKeyOfAnotherNodeIsRefused(t *testing.T) {
 			t.Errorf("Place: %v; the phone saw %v", err, phone.Log())
 		}
 	})
+}
+
+// Observers hear of a call before its key is claimed: GETs of it are answered meanwhile.
+// One that does not get its key ends for them as well, once, and keeps nothing.
+func TestACallThatGetsNoKeyEndsForItsObservers(t *testing.T) {
+	for name, c := range map[string]struct {
+		of   func(k *fakeKeeper)
+		want error
+	}{
+		"held":   {func(k *fakeKeeper) { k.held = &HeldError{Node: "b", ID: "call_b"} }, ErrInProgress},
+		"away":   {func(k *fakeKeeper) { k.away = true }, ErrNotOwner},
+		"silent": {func(k *fakeKeeper) { k.slow = time.Minute }, ErrNotOwner},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				n := siptest.NewNetwork()
+				phone := n.Phone("201", phoneAddr, siptest.Script{})
+				defer phone.Close()
+				k := newFakeKeeper()
+				c.of(k)
+				r := newRig(t, n, phoneAddr, kept(k))
+				defer r.stop()
+				var told []EventKind // of the beginning and the end
+				var why error
+				r.sw.observers = append(r.sw.observers, func(e *Event) {
+					if e.Kind == Placed || e.Kind == Ended {
+						told, why = append(told, e.Kind), e.Err
+					}
+				})
+				ctx, stop := context.WithTimeout(t.Context(), 3*time.Second)
+				defer stop()
+				if _, err := r.sw.Place(ctx, spec(), Refer); !errors.Is(err, c.want) {
+					t.Errorf("Place: %v, want %v", err, c.want)
+				}
+				time.Sleep(2 * time.Minute)
+				synctest.Wait()
+				if !slices.Equal(told, []EventKind{Placed, Ended}) || !errors.Is(why, c.want) {
+					t.Errorf("told of %v, at last of %v, want %v", told, why, c.want)
+				}
+				if len(phone.Log()) != 0 || len(k.states) != 0 || len(k.records) != 0 || r.sw.Active() != 0 {
+					t.Errorf("left: %d states, %d records, %d calls; the phone saw %v", len(k.states), len(k.records), r.sw.Active(), phone.Log())
+				}
+			})
+		})
+	}
 }
 
 func TestNobodyRingsWhileTheStoreIsAway(t *testing.T) {

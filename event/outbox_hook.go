@@ -66,12 +66,13 @@ type hook struct {
 	probe   time.Time // when a failing webhook may be tried again
 	rest    time.Time // until when the receiver asks to be left alone
 
-	read     Cursor    // behind what was read of the log
-	saved    Cursor    // as the store has it
-	ahead    []*item   // read, in their order, from the first one that is not settled
-	pending  []*item   // of those, what no request carries yet
-	more     bool      // the log may have more behind read
-	looked   time.Time // when it was read
+	read     Cursor         // behind what was read of the log
+	saved    Cursor         // as the store has it
+	ahead    []*item        // read, in their order, from the first one that is not settled
+	pending  []*item        // of those, what no request carries yet
+	more     bool           // the log may have more behind read
+	looked   time.Time      // when it was read
+	owed     map[place]bool // see findOwed; nil: it was not called yet
 	counts   hookCounts
 	blocked  bool // what is due waits for a request that is under way
 	inflight map[place]*item

@@ -6,8 +6,40 @@ import (
 	"time"
 )
 
+// findOwed reads which events behind the cursor have a delivery already: whoever sent
+// before was ahead of the cursor when his turn ended. Such an event goes with the
+// delivery. Were it taken for a new one, it would wait for itself.
+func (h *hook) findOwed() bool {
+	owed := map[place]bool{}
+	q := deliveryQuery{limit: hookAhead}
+	for {
+		list, err := h.o.store.list(h.id, q)
+		if err != nil {
+			h.storeFailed(err)
+			return false
+		}
+		for _, d := range list {
+			if !(place{h.read.Run, h.read.Seq}).before(d.at) {
+				h.owed = owed
+				return true
+			}
+			if !d.replay {
+				owed[d.at] = true
+			}
+		}
+		if len(list) < q.limit {
+			h.owed = owed
+			return true
+		}
+		q.before = &list[len(list)-1].at
+	}
+}
+
 // readMore reads a page of the log, and reports whether there was one.
 func (h *hook) readMore(now time.Time) bool {
+	if h.owed == nil && (now.Before(h.storeAt) || !h.findOwed()) {
+		return false
+	}
 	for h.more && len(h.pending) < hookPage && len(h.ahead) < hookAhead && h.counts.waiting < h.o.most {
 		h.looked = now
 		events, next, err := h.o.log.Events(h.filter, h.read, hookPage)
@@ -35,11 +67,16 @@ func (h *hook) readMore(now time.Time) bool {
 			if h.mine(e) {
 				continue
 			}
-			it := &item{event: e, prev: before, read: now, fresh: true, d: &delivery{hook: h.id, at: place{at.Run, at.Seq}, id: e.ID, kind: e.Type}}
+			h.last = h.last || e.Final && h.spec.call != ""
+			d := &delivery{hook: h.id, at: place{at.Run, at.Seq}, id: e.ID, kind: e.Type}
+			if h.owed[d.at] {
+				delete(h.owed, d.at)
+				continue
+			}
+			it := &item{event: e, prev: before, read: now, fresh: true, d: d}
 			if e.Data.CallID != nil {
 				it.d.call = *e.Data.CallID
 			}
-			h.last = h.last || e.Final && h.spec.call != ""
 			h.ahead = append(h.ahead, it)
 			h.pending = append(h.pending, it)
 			found = true

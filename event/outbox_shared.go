@@ -32,6 +32,7 @@ type sharedOutbox struct {
 	mu    sync.Mutex            // guards the next ones
 	hooks map[string]*shelfHook // by id
 	rows  map[string]int64      // numbers of deliveries, by name
+	gone  map[string]int64      // what this node has removed, until the shelf tells of that
 	moved map[string]bool       // webhooks whose deliveries or state others have changed
 	ready bool                  // the copy is whole
 	why   error                 // why it is not followed now
@@ -66,7 +67,7 @@ var errNotYet = fmt.Errorf("%w: the cluster's store has not told of its webhooks
 
 func newSharedOutbox(shelf Shelf, key []byte, writer string) *sharedOutbox {
 	s := &sharedOutbox{shelf: shelf, seal: newSealer(key), writer: writer, poke: make(chan struct{}, 1),
-		hooks: map[string]*shelfHook{}, rows: map[string]int64{}, moved: map[string]bool{}}
+		hooks: map[string]*shelfHook{}, rows: map[string]int64{}, gone: map[string]int64{}, moved: map[string]bool{}}
 	s.copy = newMemoryOutbox(func(int) {})
 	s.copy.boundless = true
 	return s
@@ -128,6 +129,7 @@ func (s *sharedOutbox) takeAll(list []ShelfEntry, upTo int64) {
 		s.apply(ShelfEntry{Name: name, Seq: upTo}, false)
 	}
 	s.mu.Lock()
+	maps.DeleteFunc(s.gone, func(_ string, at int64) bool { return at <= upTo }) // it is not told of again
 	s.ready = true
 	s.mu.Unlock()
 	poke(s.poke)
@@ -149,6 +151,9 @@ func (s *sharedOutbox) apply(e ShelfEntry, own bool) bool {
 	id, row, _ := strings.Cut(rest, ".")
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.removed(e, own) {
+		return false
+	}
 	if kind == "d" {
 		return s.applyRow(id, row, e, own)
 	}
@@ -193,6 +198,19 @@ func (s *sharedOutbox) apply(e ShelfEntry, own bool) bool {
 		_ = json.Unmarshal(e.Data, &h.turn) // what cannot be read is nobody's turn
 	}
 	return true
+}
+
+// removed reports whether an entry is not newer than its removal by this node: the shelf
+// tells of both later, and in between the entry must not come back. It runs under mu.
+func (s *sharedOutbox) removed(e ShelfEntry, own bool) bool {
+	at := s.gone[e.Name]
+	if e.Seq < at {
+		return true
+	}
+	if delete(s.gone, e.Name); own && len(e.Data) == 0 {
+		s.gone[e.Name] = e.Seq
+	}
+	return e.Seq == at
 }
 
 // applyRow is apply for a delivery.

@@ -1,10 +1,12 @@
 package event
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 )
@@ -164,6 +166,9 @@ func (s *sharedOutbox) change(hook string, on map[string]int64, behind []ShelfEn
 		list = append(list, e)
 	}
 	s.copy.mu.Unlock()
+	// What is removed goes last: those that waited for it must know by then, whatever
+	// becomes of a change that takes several writes.
+	slices.SortFunc(list, func(a, b ShelfEntry) int { return cmp.Compare(min(len(b.Data), 1), min(len(a.Data), 1)) })
 	list = append(list, behind...)
 	for err == nil && len(list) > 0 {
 		n := min(len(list), maxShelfBatch)

@@ -15,7 +15,9 @@ import (
 type memoryShelf struct {
 	mu      sync.Mutex // guards all
 	entries map[string]ShelfEntry
-	log     []ShelfEntry // all changes
+	log     []ShelfEntry  // all changes
+	times   []time.Time   // of them
+	late    time.Duration // how long after its write an entry is told of
 	grown   chan struct{}
 	refused int
 	faults  *rand.Rand // nil: none. Else answers are lost, and followers cut, at random
@@ -42,7 +44,7 @@ func (m *memoryShelf) Write(_ context.Context, list []ShelfEntry, on map[string]
 	for _, e := range list {
 		e.Seq = int64(len(m.log)) + 1
 		m.entries[e.Name] = e
-		m.log = append(m.log, e)
+		m.log, m.times = append(m.log, e), append(m.times, time.Now())
 	}
 	close(m.grown)
 	m.grown = make(chan struct{})
@@ -65,10 +67,15 @@ func (m *memoryShelf) Follow(ctx context.Context, all func([]ShelfEntry, int64),
 			return errCut
 		}
 		grown := m.grown
-		next := m.log[at:]
+		next, times, late := m.log[at:], m.times[at:], m.late
 		at = len(m.log)
 		m.mu.Unlock()
-		for _, e := range next {
+		for i, e := range next {
+			select {
+			case <-time.After(time.Until(times[i].Add(late))):
+			case <-ctx.Done():
+				return ctx.Err()
+			}
 			take(e)
 		}
 		if len(next) > 0 {

@@ -24,7 +24,8 @@ type Engine struct {
 	// reached is set at the first connection, and stays.
 	reached atomic.Bool
 	batch   atomic.Uint64 // number of the last atomic batch
-	leader  atomic.Int64  // when one has answered a write, or the connection began: ns since 1970
+	base    time.Time     // monotonic: clocks may be set
+	leader  atomic.Int64  // when one has answered a write, or the connection began: ns after base
 	prefix  string        // of the batches' ids; random
 
 	ctx    context.Context // of all goroutines
@@ -48,7 +49,7 @@ func New(cfg Config, log *slog.Logger) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{cfg: cfg, log: log, prefix: rand.Text()[:8], own: map[string]bool{}, said: map[string]bool{}}
+	e := &Engine{cfg: cfg, log: log, prefix: rand.Text()[:8], base: time.Now(), own: map[string]bool{}, said: map[string]bool{}}
 	e.ctx, e.cancel = context.WithCancel(context.Background())
 	o = append(o,
 		nats.ConnectHandler(e.connected), nats.ReconnectHandler(e.connected),
@@ -103,15 +104,16 @@ func (e *Engine) lost(err error) {
 func (e *Engine) Reached() bool { return e.reached.Load() }
 
 // answered notes that the server reaches those that lead streams.
-func (e *Engine) answered() { e.leader.Store(time.Now().UnixNano()) }
+func (e *Engine) answered() { e.leader.Store(int64(time.Since(e.base))) }
 
 // unanswered notes that a write came to nothing. A server that is cut off from the others
 // answers pings, so the library stays with it: after leaderWait another one is asked.
 func (e *Engine) unanswered() {
 	since := e.leader.Load()
-	silent := time.Duration(time.Now().UnixNano() - since)
+	now := time.Since(e.base)
+	silent := now - time.Duration(since)
 	server := e.Connected()
-	if silent < leaderWait || server == "" || !e.leader.CompareAndSwap(since, time.Now().UnixNano()) {
+	if silent < leaderWait || server == "" || !e.leader.CompareAndSwap(since, int64(now)) {
 		return
 	}
 	e.log.Warn("the store's server reaches no leader, asking another one", "server", server, "for", silent.Round(100*time.Millisecond))

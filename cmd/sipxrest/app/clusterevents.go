@@ -3,7 +3,6 @@ package app
 import (
 	"slices"
 
-	"sipxrest/cluster"
 	"sipxrest/event"
 	"sipxrest/event/natslog"
 )
@@ -47,5 +46,3 @@ func (a *App) nodesIn(states ...string) (names []string) {
 	}
 	return names
 }
-
-var _ = cluster.Member{} // whose states nodesIn names

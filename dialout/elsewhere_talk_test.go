@@ -82,7 +82,7 @@ func (n *talkNodes) moves(t *testing.T, id string, record []byte, joined bool) *
 		by := map[party]sipflow.Party{phone: sipflow.CallingParty, room: sipflow.CalledParty}[h.by]
 		spec.Observe(&sipflow.Event{Kind: sipflow.Ended, By: by, Err: h.err})
 	}
-	n.all.IDs[id] = cluster.Place{Node: "b", ID: id, Live: true}
+	n.all.Change(func() { n.all.IDs[id] = cluster.Place{Node: "b", ID: id, Live: true} })
 	synctest.Wait()
 	return l
 }
@@ -156,7 +156,7 @@ func TestANodeComesBackToCallsOfOthers(t *testing.T) {
 		for _, e := range left {
 			n.a.journal.put(e)
 		}
-		n.all.Away = errors.New("no store")
+		n.all.Change(func() { n.all.Away = errors.New("no store") })
 		n.a.adopt(left)
 		n.a.sessionUp(session, talk.Resumed)
 		time.Sleep(rejectPause / 2)
@@ -164,7 +164,7 @@ func TestANodeComesBackToCallsOfOthers(t *testing.T) {
 		if got := n.a.notes(); len(got) != 2 {
 			t.Errorf("without the store %q are noted, want both", got)
 		}
-		n.all.Away = nil
+		n.all.Change(func() { n.all.Away = nil })
 		time.Sleep(rejectPause)
 		synctest.Wait()
 		if got := n.a.notes(); len(got) != 0 {

@@ -10,7 +10,7 @@ import (
 )
 
 // Nodes is what the store of a cluster knows, and what its nodes answer. A test changes
-// the fields while nobody asks.
+// the fields before anybody asks, or by Change.
 type Nodes struct {
 	Away   error                    // of every look into the store
 	Keys   map[string]cluster.Place // of calls, by key
@@ -30,6 +30,13 @@ type Nodes struct {
 func New() *Nodes {
 	return &Nodes{Keys: map[string]cluster.Place{}, IDs: map[string]cluster.Place{}, States: map[string][]byte{}, Dead: map[string]bool{},
 		Answer: map[string]func(context.Context, string, []byte) ([]byte, error){}, Counts: map[string]map[string]int64{}, Noted: map[string]string{}}
+}
+
+// Change changes fields while nodes may ask.
+func (n *Nodes) Change(f func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	f()
 }
 
 // Node is the cluster as one of its nodes sees it.

@@ -294,8 +294,8 @@ func (a *archive) sipx(p restauth.Policy, method, target string, how ...func(*ht
 
 func TestRecordsAsSipXrestGaveThem(t *testing.T) {
 	was := time.Local
-	time.Local = time.UTC // fromdate is the server's
-	defer func() { time.Local = was }()
+	time.Local = time.UTC                  // fromdate is the server's
+	t.Cleanup(func() { time.Local = was }) // when the bus, which reads the clock, has ended
 	a := newArchive(t)
 	if w := a.sipx(restauth.PIN, "GET", "/cdr/201",
 		asUser("201")); w.Body.String() != `<?xml version="1.0" encoding="UTF-8" standalone="no"?><Results/>` {

@@ -97,13 +97,17 @@ func (t *Tab) eval(expression string) (string, error) {
 	return chromedp.Run(ctx, chromedp.Evaluate[string](`Promise.resolve(`+expression+`).then(String)`, chromedp.EvalAwaitPromise))
 }
 
-// Until waits until an expression is what it should be.
+// Until waits until an expression is what it should be. A page that is being loaded has no
+// value, and is asked again.
 func (t *Tab) Until(expression, want string) {
 	t.lab.tb.Helper()
 	got := ""
 	t.lab.until(50*time.Millisecond, func() string { return fmt.Sprintf("%s is %s, want %s", expression, got, want) }, func() bool {
-		got = t.Eval(expression)
-		return got == want
+		value, err := t.eval(expression)
+		if got = value; err != nil {
+			got = err.Error()
+		}
+		return err == nil && got == want
 	})
 }
 

@@ -133,6 +133,9 @@ func (h *hook) run(ctx, hard context.Context) {
 	ending := ctx.Done()
 	for {
 		now := h.o.now()
+		if h.owed == nil && !now.Before(h.storeAt) {
+			h.findOwed() // it takes a while: what is changed meanwhile counts for what is read
+		}
 		h.adopt()
 		h.reload()
 		if h.spec.call != "" && now.Sub(h.looked) >= callPause {

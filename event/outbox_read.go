@@ -9,19 +9,19 @@ import (
 // findOwed reads which events behind the cursor have a delivery already: whoever sent
 // before was ahead of the cursor when his turn ended. Such an event goes with the
 // delivery. Were it taken for a new one, it would wait for itself.
-func (h *hook) findOwed() bool {
+func (h *hook) findOwed() {
 	owed := map[place]bool{}
 	q := deliveryQuery{limit: hookAhead}
 	for {
 		list, err := h.o.store.list(h.id, q)
 		if err != nil {
 			h.storeFailed(err)
-			return false
+			return
 		}
 		for _, d := range list {
 			if !(place{h.read.Run, h.read.Seq}).before(d.at) {
 				h.owed = owed
-				return true
+				return
 			}
 			if !d.replay {
 				owed[d.at] = true
@@ -29,7 +29,7 @@ func (h *hook) findOwed() bool {
 		}
 		if len(list) < q.limit {
 			h.owed = owed
-			return true
+			return
 		}
 		q.before = &list[len(list)-1].at
 	}
@@ -37,7 +37,7 @@ func (h *hook) findOwed() bool {
 
 // readMore reads a page of the log, and reports whether there was one.
 func (h *hook) readMore(now time.Time) bool {
-	if h.owed == nil && (now.Before(h.storeAt) || !h.findOwed()) {
+	if h.owed == nil {
 		return false
 	}
 	for h.more && len(h.pending) < hookPage && len(h.ahead) < hookAhead && h.counts.waiting < h.o.most {

@@ -168,7 +168,7 @@ func (s *sharedOutbox) change(hook string, on map[string]int64, behind []ShelfEn
 	s.copy.mu.Unlock()
 	// What is removed goes last: those that waited for it must know by then, whatever
 	// becomes of a change that takes several writes.
-	slices.SortFunc(list, func(a, b ShelfEntry) int { return cmp.Compare(min(len(b.Data), 1), min(len(a.Data), 1)) })
+	slices.SortStableFunc(list, func(a, b ShelfEntry) int { return cmp.Compare(min(len(b.Data), 1), min(len(a.Data), 1)) })
 	list = append(list, behind...)
 	for err == nil && len(list) > 0 {
 		n := min(len(list), maxShelfBatch)
